@@ -1,0 +1,56 @@
+# Every target builds what it needs, so that a fresh clone needs nothing but Python 3.11 or later.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: help install demo serve test test-fast check format load train openapi clean
+
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(READY) ## create .venv with everything
+
+# torch first and alone: its CPU build satisfies whatever the other packages ask for.
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --editable '.[train,dev]'
+	@touch $@
+
+demo: $(READY) ## start the service, schedule 170 jobs over HTTP, show the plan, stop
+	$(BIN)/gantry demo
+
+serve: $(READY) ## run the service in the foreground on port 8000
+	$(BIN)/gantry serve
+
+test: $(READY) ## all tests, real Ray Serve and MariaDB included
+	$(BIN)/python -m pytest
+
+test-fast: $(READY) ## tests without processes, servers and training
+	$(BIN)/python -m pytest -m 'not system and not learning'
+
+check: $(READY) ## style, types and the floors' import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## sort out style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+load: $(READY) ## a bounded locust run against a service that it starts itself; exit code says pass or fail
+	$(BIN)/python -m loadtests
+
+train: $(READY) ## train a policy into runs/latest
+	$(BIN)/gantry train
+
+openapi: $(READY) ## write docs/openapi.json anew
+	$(BIN)/python -m deployments.api
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info
