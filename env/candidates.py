@@ -1,0 +1,133 @@
+"""Which dispatches may be chosen: the same choices in training and in serving.
+
+The choices at each decision are the *conflict set*. The clock stands at the earliest instant at which
+any (next operation of a job, machine) pair can begin. A pair is a candidate if it begins at the clock,
+or if its operation could begin at the clock elsewhere but would end later there: waiting for a faster
+machine is a choice, waiting for nothing is not. Best composite rank first, at most `limit` of them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from env.compilation import compiled
+from env.problem_arrays import NEVER, Floats, Integers, ProblemArrays
+from env.simulation import State, place_next
+
+CANDIDATE_LIMIT = 128
+"""Most candidates offered at a decision, in training and in serving."""
+
+
+class Candidates(NamedTuple):
+    """The conflict set of one decision; the first `filled[0]` entries are valid."""
+
+    pair: Integers  # [limit]
+    rank: Floats  # [limit] composite rank, lower is better
+    filled: Integers  # [1]
+    clock: Integers  # [1] earliest possible beginning
+
+
+def new_candidates(limit: int = CANDIDATE_LIMIT) -> Candidates:
+    """Room for one conflict set."""
+    return Candidates(
+        pair=np.zeros(limit, dtype=np.int64),
+        rank=np.zeros(limit),
+        filled=np.zeros(1, dtype=np.int64),
+        clock=np.zeros(1, dtype=np.int64),
+    )
+
+
+@compiled
+def find_candidates(arrays: ProblemArrays, state: State, found: Candidates) -> None:
+    """Fill `found` with the conflict set, best rank first; ties go to the lower pair."""
+    clock = NEVER
+    for index in range(state.job_count[0]):
+        job = state.open_jobs[index]
+        place_next(arrays, state, job)
+        operation = state.job_next[job]
+        for pair in range(arrays.pair_first[operation], arrays.pair_first[operation + 1]):
+            clock = min(clock, state.pair_start[pair])
+    count = 0
+    for index in range(state.job_count[0]):
+        operation = state.job_next[state.open_jobs[index]]
+        first, last = arrays.pair_first[operation], arrays.pair_first[operation + 1]
+        end_if_begun_now = -1
+        for pair in range(first, last):
+            if state.pair_start[pair] == clock and (end_if_begun_now < 0 or state.pair_end[pair] < end_if_begun_now):
+                end_if_begun_now = state.pair_end[pair]
+        for pair in range(first, last):
+            if state.pair_start[pair] == clock or state.pair_end[pair] < end_if_begun_now:
+                pair_rank = rank(
+                    state.pair_end[pair],
+                    arrays.pair_duration[pair] - arrays.operation_shortest[operation],
+                    arrays.operation_remaining[operation],
+                    arrays.objective[1] > 0.0 and arrays.operation_has_due[operation],
+                    arrays.operation_due[operation],
+                    arrays.operation_weight[operation],
+                )
+                count = keep(found.pair, found.rank, count, pair, pair_rank)
+    sort_down(found.pair, found.rank, count)
+    found.clock[0] = clock
+    found.filled[0] = count
+
+
+@compiled
+def rank(end: int, excess: int, remaining: int, counts_due: bool, due: int, weight: float) -> float:
+    """Composite rank of a pair, lower is better, in seconds.
+
+    Earliest completion, plus the excess over the fastest machine, minus half the remaining work of
+    the job; where tardiness counts, a quarter of it plus half the slack to the due date by weight.
+    """
+    if counts_due:
+        return end + excess + 0.5 * max(0.0, float(due - end)) / weight - 0.25 * remaining
+    return end + excess - 0.5 * remaining
+
+
+@compiled
+def keep(pairs: Integers, ranks: Floats, count: int, pair: int, pair_rank: float) -> int:
+    """Add a pair to a bounded max-heap by (rank, pair), pushing out its worst when it is full; gives the new count."""
+    if count == len(pairs):
+        if is_worse(ranks[0], pairs[0], pair_rank, pair):
+            sift_down(pairs, ranks, count, pair, pair_rank)
+        return count
+    position = count
+    while position > 0:
+        parent = (position - 1) // 2
+        if not is_worse(pair_rank, pair, ranks[parent], pairs[parent]):
+            break
+        pairs[position], ranks[position] = pairs[parent], ranks[parent]
+        position = parent
+    pairs[position], ranks[position] = pair, pair_rank
+    return count + 1
+
+
+@compiled
+def is_worse(rank_a: float, pair_a: int, rank_b: float, pair_b: int) -> bool:
+    """Whether entry a comes after entry b."""
+    return rank_a > rank_b or (rank_a == rank_b and pair_a > pair_b)
+
+
+@compiled
+def sift_down(pairs: Integers, ranks: Floats, count: int, pair: int, pair_rank: float) -> None:
+    """Put a pair in the place of the heap's root among the first `count` entries."""
+    position = 0
+    while 2 * position + 1 < count:
+        child = 2 * position + 1
+        if child + 1 < count and is_worse(ranks[child + 1], pairs[child + 1], ranks[child], pairs[child]):
+            child += 1
+        if not is_worse(ranks[child], pairs[child], pair_rank, pair):
+            break
+        pairs[position], ranks[position] = pairs[child], ranks[child]
+        position = child
+    pairs[position], ranks[position] = pair, pair_rank
+
+
+@compiled
+def sort_down(pairs: Integers, ranks: Floats, count: int) -> None:
+    """Turn the heap of the first `count` entries into ascending order."""
+    for last in range(count - 1, 0, -1):
+        pair, pair_rank = pairs[last], ranks[last]
+        pairs[last], ranks[last] = pairs[0], ranks[0]
+        sift_down(pairs, ranks, last, pair, pair_rank)

@@ -1,0 +1,81 @@
+"""One problem being played: the state, its current choices and what an action does to them.
+
+Both gymnasium adapters wrap this room and add nothing to it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from env.candidates import CANDIDATE_LIMIT, Candidates, find_candidates, new_candidates
+from env.compilation import compiled
+from env.observation import FEATURE_COUNT, Rows, encode
+from env.problem import Problem
+from env.problem_arrays import Integers, ProblemArrays, compile_problem
+from env.reward import ILLEGAL_ACTION_REWARD, objective_bound, reward_norm
+from env.simulation import State, dispatch, is_complete, new_state, operation_of
+
+
+class Episode(NamedTuple):
+    """A problem, where it stands and what may be chosen next."""
+
+    arrays: ProblemArrays
+    state: State
+    found: Candidates
+    rivals: Integers  # [machine] room for the encoder
+    norm: float  # seconds that one unit of reward stands for
+
+
+def begin(problem: Problem, limit: int = CANDIDATE_LIMIT) -> Episode:
+    """A fresh episode with its first candidates found."""
+    arrays = compile_problem(problem)
+    state = new_state(arrays)
+    found = new_candidates(limit)
+    find_candidates(arrays, state, found)
+    rivals = np.zeros(len(arrays.machine_busy), dtype=np.int64)
+    return Episode(arrays=arrays, state=state, found=found, rivals=rivals, norm=reward_norm(arrays, state))
+
+
+@compiled
+def play(episode: Episode, action: int) -> tuple[float, bool]:
+    """Dispatch candidate `action` and find the next ones; gives the reward and whether the episode is over."""
+    arrays, state, found = episode.arrays, episode.state, episode.found
+    if action < 0 or action >= found.filled[0]:
+        return ILLEGAL_ACTION_REWARD, True
+    before = objective_bound(arrays, state)
+    dispatch_candidate(episode, action)
+    return (before - objective_bound(arrays, state)) / episode.norm, is_complete(state)
+
+
+@compiled
+def play_forced(episode: Episode) -> float:
+    """Dispatch for as long as there is exactly one candidate; gives the reward of that."""
+    before = objective_bound(episode.arrays, episode.state)
+    while not is_complete(episode.state) and episode.found.filled[0] == 1:
+        dispatch_candidate(episode, 0)
+    return (before - objective_bound(episode.arrays, episode.state)) / episode.norm
+
+
+@compiled
+def dispatch_candidate(episode: Episode, action: int) -> None:
+    """Dispatch a candidate and, unless that was the last operation, find the next ones."""
+    pair = episode.found.pair[action]
+    dispatch(episode.arrays, episode.state, pair, operation_of(episode.arrays, pair))
+    episode.found.filled[0] = 0
+    if not is_complete(episode.state):
+        find_candidates(episode.arrays, episode.state, episode.found)
+
+
+@compiled
+def observe(episode: Episode, rows: Rows) -> None:
+    """Write candidate rows and, in the last column, 1 for each; shape [limit, FEATURE_COUNT + 1].
+
+    Rows that are no candidates are zero; so is everything once the episode is over.
+    """
+    rows[:] = 0.0
+    count = episode.found.filled[0]
+    if count > 0:
+        encode(episode.arrays, episode.state, episode.found, episode.rivals, rows[:, :FEATURE_COUNT])
+        rows[:count, FEATURE_COUNT] = 1.0

@@ -1,0 +1,42 @@
+"""Every error of the domain, as one tree.
+
+GantryError
+├── InvalidProblem        the plant's question contradicts itself; carries every reason
+├── BenchmarkFormatError  a .fjs or .jsp file cannot be read; names file and line
+├── HorizonExceeded       the work does not end within the calendar horizon
+└── ArtefactError         a policy on disk is missing, damaged or made for another observation
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class GantryError(Exception):
+    """Root of all errors that Gantry raises on purpose."""
+
+
+class InvalidProblem(GantryError):
+    """The problem cannot be scheduled by anyone; `reasons` lists all of them, not the first.
+
+    Each reason is a pair (field, message): the field as a dotted path of the caller's data.
+    """
+
+    def __init__(self, reasons: Iterable[tuple[str, str]]) -> None:
+        self.reasons = tuple(reasons)
+        super().__init__("; ".join(f"{field}: {message}" for field, message in self.reasons))
+
+    def __reduce__(self) -> tuple[type[InvalidProblem], tuple[tuple[tuple[str, str], ...]]]:
+        return (type(self), (self.reasons,))
+
+
+class BenchmarkFormatError(GantryError):
+    """A benchmark file does not follow its format."""
+
+
+class HorizonExceeded(GantryError):
+    """Some work would end after the last opening that the calendar was expanded to."""
+
+
+class ArtefactError(GantryError):
+    """A policy folder that must not be used, and why."""

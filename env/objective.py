@@ -1,0 +1,32 @@
+"""What each objective weighs: one formula for reward, search, reports and publishing.
+
+    value = makespan_weight * makespan + tardiness_weight * sum(w_i * T_i) / sum(w_i)
+
+with the tardiness T_i of each operation past its own due date, in seconds. `tardiness` keeps a
+hundredth of the makespan, so that of two schedules without a late operation the shorter one wins;
+`balanced` counts an hour of mean tardiness as five hours of makespan.
+"""
+
+from __future__ import annotations
+
+from env.problem import Objective, Problem
+from env.schedule import Schedule
+
+OBJECTIVE_WEIGHTS: dict[Objective, tuple[float, float]] = {
+    Objective.MAKESPAN: (1.0, 0.0),
+    Objective.TARDINESS: (0.01, 1.0),
+    Objective.BALANCED: (1.0, 5.0),
+}
+
+
+def objective_value(problem: Problem, schedule: Schedule) -> float:
+    """Value of a complete schedule in seconds; lower is better."""
+    makespan_weight, tardiness_weight = OBJECTIVE_WEIGHTS[problem.objective]
+    done = schedule.by_operation
+    weighted = sum(
+        operation.weight * max(0, done[operation.id].end_seconds - operation.due_seconds)
+        for operation in problem.operations
+        if operation.due_seconds is not None
+    )
+    total_weight = sum(operation.weight for operation in problem.operations)
+    return makespan_weight * schedule.makespan_seconds + tardiness_weight * weighted / total_weight

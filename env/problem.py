@@ -1,0 +1,227 @@
+"""The plant's question: machines, jobs of ordered operations, and when machines may work.
+
+Time is int64 seconds from `schedule_start` throughout. Constructing any of these with values that
+cannot mean anything raises `ValueError`, saying what was required and what was found; a `Problem`
+whose parts contradict each other raises `InvalidProblem` with every reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from enum import StrEnum
+from functools import cached_property
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from env.errors import InvalidProblem
+
+SECONDS_PER_HOUR = 3600
+MONDAY, TUESDAY, WEDNESDAY, THURSDAY, FRIDAY, SATURDAY, SUNDAY = range(7)
+EVERY_DAY = frozenset(range(7))
+
+
+class Objective(StrEnum):
+    """What a good schedule is; the formulas are in docs/OBJECTIVES.md."""
+
+    MAKESPAN = "makespan"
+    TARDINESS = "tardiness"
+    BALANCED = "balanced"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeeklyBreak:
+    """Closed hours by the wall clock of the plant, on each of the given weekdays (Monday is 0).
+
+    The break begins at `start` on such a day. An `end` that is not later than `start` lies on the
+    next day, so 00:00 to 00:00 closes one whole day.
+    """
+
+    name: str
+    start: time
+    end: time
+    weekdays: frozenset[int] = EVERY_DAY
+
+    def __post_init__(self) -> None:
+        if not self.weekdays or not self.weekdays <= EVERY_DAY:
+            raise ValueError(f"weekdays must be a non-empty subset of 0..6, was {sorted(self.weekdays)}")
+        if self.start.tzinfo is not None or self.end.tzinfo is not None:
+            raise ValueError("a break is wall-clock time of the plant and must carry no time zone")
+        if self.start.microsecond or self.end.microsecond:
+            raise ValueError(f"a break must begin and end on a whole second, was {self.start} to {self.end}")
+
+
+DEFAULT_BREAKS = (
+    WeeklyBreak(name="machine off", start=time(1, 0), end=time(6, 30)),
+    WeeklyBreak(name="morning tea", start=time(9, 45), end=time(10, 0)),
+    WeeklyBreak(name="lunch", start=time(12, 45), end=time(13, 30)),
+    WeeklyBreak(name="afternoon tea", start=time(15, 15), end=time(15, 30)),
+    WeeklyBreak(name="dinner", start=time(18, 0), end=time(19, 0)),
+    WeeklyBreak(name="supper", start=time(23, 0), end=time(23, 30)),
+    WeeklyBreak(name="Saturday afternoon", start=time(13, 0), end=time(0, 0), weekdays=frozenset({SATURDAY})),
+    WeeklyBreak(name="Sunday", start=time(0, 0), end=time(0, 0), weekdays=frozenset({SUNDAY})),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkingHours:
+    """When the plant is open: an instant is closed if its wall-clock time lies in a break or on a holiday.
+
+    `origin` is the instant of second 0. Because the rule speaks of the wall clock, a break lasts an
+    hour less or more on the nights when the clocks change, and a break inside the skipped hour does
+    not happen.
+    """
+
+    origin: datetime
+    zone: str = "UTC"
+    breaks: tuple[WeeklyBreak, ...] = DEFAULT_BREAKS
+    holidays: frozenset[date] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.origin.tzinfo is None:
+            raise ValueError("origin must be an instant with a time zone, was naive")
+        if self.origin.microsecond:
+            raise ValueError(f"origin must be a whole second, was {self.origin.isoformat()}")
+        object.__setattr__(self, "origin", self.origin.astimezone(UTC))
+        try:
+            ZoneInfo(self.zone)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"zone must be an IANA time zone, was {self.zone!r}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closure:
+    """One machine is not available from `start_seconds` (inclusive) to `end_seconds` (exclusive)."""
+
+    start_seconds: int
+    end_seconds: int
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if self.end_seconds <= self.start_seconds:
+            raise ValueError(f"end_seconds must be > start_seconds {self.start_seconds}, was {self.end_seconds}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """One machine. `busy_seconds` of open time pass before it can take new work."""
+
+    id: int
+    name: str = ""
+    busy_seconds: int = 0
+    closures: tuple[Closure, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.busy_seconds < 0:
+            raise ValueError(f"busy_seconds must be >= 0, was {self.busy_seconds}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alternative:
+    """A machine that may do an operation, by its index in `Problem.machines`, and how long it takes there."""
+
+    machine: int
+    processing_seconds: int
+    setup_seconds: int = 0
+
+    def __post_init__(self) -> None:
+        if self.machine < 0:
+            raise ValueError(f"machine must be >= 0, was {self.machine}")
+        if self.processing_seconds < 1:
+            raise ValueError(f"processing_seconds must be >= 1, was {self.processing_seconds}")
+        if self.setup_seconds < 0:
+            raise ValueError(f"setup_seconds must be >= 0, was {self.setup_seconds}")
+
+    @property
+    def duration_seconds(self) -> int:
+        """Setup and processing: the working time that the machine is held."""
+        return self.setup_seconds + self.processing_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One step of a job, done once on one of its alternatives.
+
+    A due date may be missed (that is tardiness); a deadline may not be missed unreported.
+    """
+
+    id: str
+    alternatives: tuple[Alternative, ...]
+    release_seconds: int = 0
+    due_seconds: int | None = None
+    deadline_seconds: int | None = None
+    weight: float = 1.0
+    priority: int = 2
+    is_important: bool = False
+    interruptible: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.alternatives:
+            raise ValueError(f"operation {self.id!r} must have at least one alternative, had none")
+        machines = [alternative.machine for alternative in self.alternatives]
+        if len(set(machines)) != len(machines):
+            raise ValueError(f"operation {self.id!r} must name each machine once, was {machines}")
+        if not 0 < self.weight < float("inf"):
+            raise ValueError(f"weight of operation {self.id!r} must be > 0 and finite, was {self.weight}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Operations in the order in which they must be done."""
+
+    id: str
+    operations: tuple[Operation, ...]
+
+    def __post_init__(self) -> None:
+        if not self.operations:
+            raise ValueError(f"job {self.id!r} must have at least one operation, had none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Everything that a proposer may know, and everything that the judge holds it to.
+
+    `hours` None means continuous operation; closures of single machines apply all the same.
+    Raises `InvalidProblem` when ids repeat or an alternative names a machine that does not exist.
+    """
+
+    jobs: tuple[Job, ...]
+    machines: tuple[Machine, ...]
+    hours: WorkingHours | None = None
+    objective: Objective = Objective.MAKESPAN
+    name: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        reasons = [
+            *_repeated("machine", [str(machine.id) for machine in self.machines]),
+            *_repeated("job", [job.id for job in self.jobs]),
+            *_repeated("operation", [operation.id for operation in self.operations]),
+            *self._unknown_machines(),
+        ]
+        if not self.jobs:
+            reasons.append(("jobs", "must not be empty"))
+        if not self.machines:
+            reasons.append(("machines", "must not be empty"))
+        if reasons:
+            raise InvalidProblem(reasons)
+
+    @cached_property
+    def operations(self) -> tuple[Operation, ...]:
+        """All operations, job by job: the order of every array with an operation axis."""
+        return tuple(operation for job in self.jobs for operation in job.operations)
+
+    def _unknown_machines(self) -> list[tuple[str, str]]:
+        count = len(self.machines)
+        return [
+            (f"operation {operation.id}", f"machine index must be < {count}, was {alternative.machine}")
+            for operation in self.operations
+            for alternative in operation.alternatives
+            if alternative.machine >= count
+        ]
+
+
+def _repeated(what: str, ids: list[str]) -> list[tuple[str, str]]:
+    if len(set(ids)) == len(ids):
+        return []
+    seen: set[str] = set()
+    repeated = sorted({identifier for identifier in ids if identifier in seen or seen.add(identifier)})  # type: ignore[func-returns-value]
+    return [(f"{what} {identifier}", "must be unique, was given more than once") for identifier in repeated]

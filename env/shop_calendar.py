@@ -1,0 +1,120 @@
+"""Working hours as openings: sorted intervals of open time that a binary search can walk.
+
+Only the simulator's side uses this room. The judge expands the same rules in its own way.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from env.errors import HorizonExceeded
+from env.problem import Closure, WeeklyBreak, WorkingHours
+
+Intervals = NDArray[np.int64]  # shape [count, 2]: start inclusive, end exclusive, seconds
+
+SECONDS_PER_DAY = 86_400
+LONGEST_HORIZON_DAYS = 200 * 366
+_EPOCH = date(1970, 1, 1)
+
+
+def openings(hours: WorkingHours | None, closures: tuple[Closure, ...], horizon_seconds: int) -> Intervals:
+    """Open intervals of a machine within [0, horizon), shape [count, 2], sorted and not touching."""
+    closed = [np.array([[c.start_seconds, c.end_seconds] for c in closures], dtype=np.int64).reshape(-1, 2)]
+    if hours is not None:
+        closed.append(_closed_hours(hours, horizon_seconds))
+    return _complement(np.concatenate(closed), horizon_seconds)
+
+
+def horizon_for(hours: WorkingHours | None, after_seconds: int, open_seconds: int) -> int:
+    """A horizon that holds at least `open_seconds` of open time after `after_seconds`.
+
+    Raises `HorizonExceeded` when that takes longer than two hundred years, as it does in a plant
+    that never opens.
+    """
+    days = after_seconds // SECONDS_PER_DAY + open_seconds // SECONDS_PER_DAY + 8
+    while True:
+        days = min(2 * days, LONGEST_HORIZON_DAYS)
+        horizon = days * SECONDS_PER_DAY
+        if open_time(openings(hours, (), horizon), after_seconds, horizon) >= open_seconds:
+            return horizon
+        if days == LONGEST_HORIZON_DAYS:
+            raise HorizonExceeded(
+                f"the working hours must hold {open_seconds / 3600:.1f} h of work within 200 years, but do not"
+            )
+
+
+def open_time(intervals: Intervals, start_seconds: int, end_seconds: int) -> int:
+    """Open seconds within [start, end)."""
+    clipped = np.clip(intervals, start_seconds, max(start_seconds, end_seconds))
+    return int((clipped[:, 1] - clipped[:, 0]).sum())
+
+
+def _closed_hours(hours: WorkingHours, horizon_seconds: int) -> Intervals:
+    """Closed intervals, unsorted. Between two changes of the clock local time is UTC plus a constant."""
+    zone = ZoneInfo(hours.zone)
+    changes = _offset_changes(hours.origin, zone, horizon_seconds)
+    pieces = [np.empty((0, 2), dtype=np.int64)]
+    for start, end in zip(changes, [*changes[1:], horizon_seconds], strict=True):
+        offset = _offset_seconds(hours.origin, zone, start)
+        local_origin = int(hours.origin.timestamp()) + offset
+        local = _closed_wall_time(hours, local_origin + start, local_origin + end)
+        pieces.append(np.clip(local - local_origin, start, end))
+    return np.concatenate(pieces)
+
+
+def _closed_wall_time(hours: WorkingHours, start: int, end: int) -> Intervals:
+    """Closed intervals that touch [start, end), in seconds of the wall clock since 1970."""
+    days = np.arange(start // SECONDS_PER_DAY - 1, end // SECONDS_PER_DAY + 1, dtype=np.int64)
+    weekdays = (days + _EPOCH.weekday()) % 7
+    closed = [_break_intervals(pause, days, weekdays) for pause in hours.breaks]
+    holidays = np.array([(day - _EPOCH).days for day in hours.holidays], dtype=np.int64)
+    off = days[np.isin(days, holidays)] * SECONDS_PER_DAY
+    return np.concatenate([*closed, np.stack([off, off + SECONDS_PER_DAY], axis=1)])
+
+
+def _break_intervals(pause: WeeklyBreak, days: Intervals, weekdays: Intervals) -> Intervals:
+    start = _seconds_of_day(pause.start)
+    end = _seconds_of_day(pause.end)
+    if end <= start:
+        end += SECONDS_PER_DAY
+    midnight = days[np.isin(weekdays, list(pause.weekdays))] * SECONDS_PER_DAY
+    return np.stack([midnight + start, midnight + end], axis=1)
+
+
+def _seconds_of_day(clock: time) -> int:
+    return clock.hour * 3600 + clock.minute * 60 + clock.second
+
+
+def _offset_changes(origin: datetime, zone: ZoneInfo, horizon_seconds: int) -> list[int]:
+    """Seconds at which the zone's offset changes, 0 first; exact to the second."""
+    changes = [0]
+    before = 0
+    for after in range(SECONDS_PER_DAY, horizon_seconds + SECONDS_PER_DAY, SECONDS_PER_DAY):
+        old = _offset_seconds(origin, zone, before)
+        if _offset_seconds(origin, zone, after) != old:
+            span = range(before, after + 1)
+            changed = bisect_right(span, False, key=lambda s: _offset_seconds(origin, zone, s) != old)
+            changes.append(span[changed])
+        before = after
+    return [change for change in changes if change < horizon_seconds]
+
+
+def _offset_seconds(origin: datetime, zone: ZoneInfo, seconds: int) -> int:
+    offset = (origin + timedelta(seconds=seconds)).astimezone(UTC).astimezone(zone).utcoffset()
+    assert offset is not None
+    return int(offset.total_seconds())
+
+
+def _complement(closed: Intervals, horizon_seconds: int) -> Intervals:
+    closed = np.clip(closed, 0, horizon_seconds)
+    closed = closed[closed[:, 1] > closed[:, 0]]
+    closed = closed[np.argsort(closed[:, 0], kind="stable")]
+    covered_until = np.concatenate([[0], np.maximum.accumulate(closed[:, 1])]).astype(np.int64)
+    next_closed = np.concatenate([closed[:, 0], [horizon_seconds]]).astype(np.int64)
+    gaps = np.stack([covered_until, next_closed], axis=1)
+    return gaps[gaps[:, 1] > gaps[:, 0]]

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from env.episode import begin, observe
+from env.generator import Plant, random_problem
+from env.observation import FEATURE_COUNT, FEATURE_NAMES
+from env.problem import Alternative, Job, Operation, Problem
+
+
+def _rows(problem: Problem) -> np.ndarray:
+    episode = begin(problem)
+    rows = np.zeros((len(episode.found.pair), FEATURE_COUNT + 1), dtype=np.float32)
+    observe(episode, rows)
+    return rows
+
+
+def _scaled(problem: Problem, factor: int) -> Problem:
+    """The same plant with all durations `factor` times as long, and no dates."""
+
+    def scaled(step: Operation) -> Operation:
+        pairs = tuple(
+            Alternative(
+                machine=pair.machine,
+                processing_seconds=factor * pair.processing_seconds,
+                setup_seconds=factor * pair.setup_seconds,
+            )
+            for pair in step.alternatives
+        )
+        return replace(step, alternatives=pairs)
+
+    return replace(
+        problem, jobs=tuple(Job(id=job.id, operations=tuple(map(scaled, job.operations))) for job in problem.jobs)
+    )
+
+
+def test_every_feature_has_a_name_of_its_own() -> None:
+    """The manifest compares names, so they must be unique."""
+    assert len(set(FEATURE_NAMES)) == FEATURE_COUNT
+
+
+def test_observation_does_not_depend_on_the_unit_of_time() -> None:
+    """A plant whose work takes seven times as long looks the same."""
+    plant = Plant(operations=(20, 60), due_tightness=None, calendar_share=0.0)
+    problem = random_problem(np.random.default_rng(4), plant)
+    np.testing.assert_allclose(_rows(problem), _rows(_scaled(problem, 7)), rtol=1e-5, atol=1e-5)
+
+
+def test_rows_beyond_the_candidates_are_zero() -> None:
+    """Whatever is no candidate is all zero, its flag included."""
+    rows = _rows(random_problem(np.random.default_rng(8), Plant(operations=(20, 30))))
+    candidates = rows[:, FEATURE_COUNT] > 0.5
+    assert candidates.any()
+    assert not rows[~candidates].any()

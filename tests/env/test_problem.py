@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, time
+
+import pytest
+
+from env.errors import InvalidProblem
+from env.problem import Alternative, Closure, Job, Machine, Operation, Problem, WeeklyBreak, WorkingHours
+from tests.problems import operation
+
+
+def test_problem_lists_every_contradiction() -> None:
+    """Repeated ids and unknown machines are reported together, each with its field."""
+    with pytest.raises(InvalidProblem) as caught:
+        Problem(
+            machines=(Machine(id=1), Machine(id=1)),
+            jobs=(
+                Job(id="A", operations=(operation("A1"), operation("A1"))),
+                Job(id="B", operations=(operation("B1", 7),)),
+            ),
+        )
+    assert caught.value.reasons == (
+        ("machine 1", "must be unique, was given more than once"),
+        ("operation A1", "must be unique, was given more than once"),
+        ("operation B1", "machine index must be < 2, was 7"),
+    )
+
+
+def test_empty_problem_is_refused() -> None:
+    """A problem needs a job and a machine."""
+    with pytest.raises(InvalidProblem, match="jobs: must not be empty; machines: must not be empty"):
+        Problem(jobs=(), machines=())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Alternative(machine=0, processing_seconds=0), "processing_seconds must be >= 1, was 0"),
+        (lambda: Alternative(machine=0, processing_seconds=1, setup_seconds=-1), "setup_seconds must be >= 0, was -1"),
+        (lambda: Alternative(machine=-1, processing_seconds=1), "machine must be >= 0, was -1"),
+        (lambda: Operation(id="A", alternatives=()), "must have at least one alternative"),
+        (lambda: operation("A", 1, 1), "must name each machine once"),
+        (lambda: operation("A", weight=0.0), "must be > 0 and finite, was 0.0"),
+        (lambda: Job(id="A", operations=()), "must have at least one operation"),
+        (lambda: Machine(id=1, busy_seconds=-1), "busy_seconds must be >= 0, was -1"),
+        (lambda: Closure(start_seconds=5, end_seconds=5), "end_seconds must be > start_seconds 5, was 5"),
+        (lambda: WorkingHours(origin=datetime(2026, 1, 1)), "was naive"),  # noqa: DTZ001
+        (lambda: WorkingHours(origin=datetime(2026, 1, 1, tzinfo=UTC), zone="Mars/Olympus"), "IANA time zone"),
+        (lambda: WeeklyBreak(name="x", start=time(1, 0, 0, 1), end=time(2)), "must begin and end on a whole second"),
+        (
+            lambda: WeeklyBreak(name="x", start=datetime.min.time(), end=datetime.min.time(), weekdays=frozenset({7})),
+            "non-empty subset of 0..6",
+        ),
+    ],
+)
+def test_parts_refuse_to_exist_wrongly(make: object, message: str) -> None:
+    """Each part says what it requires and what it found."""
+    with pytest.raises(ValueError, match=message):
+        make()  # type: ignore[operator]

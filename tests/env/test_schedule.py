@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from env.objective import objective_value
+from env.problem import Alternative, Job, Machine, Objective, Operation, Problem
+from env.schedule import Schedule, measure, setup_seconds_of
+from tests.problems import schedule_of
+
+
+def _plant(objective: Objective = Objective.MAKESPAN) -> Problem:
+    def step(name: str, due: int, important: bool, weight: float) -> Operation:
+        alternative = Alternative(machine=0, processing_seconds=8, setup_seconds=2)
+        return Operation(id=name, alternatives=(alternative,), due_seconds=due, is_important=important, weight=weight)
+
+    return Problem(
+        machines=(Machine(id=9),),
+        jobs=(
+            Job(id="A", operations=(step("A1", 10, True, 3.0),)),
+            Job(id="B", operations=(step("B1", 15, False, 1.0),)),
+        ),
+        objective=objective,
+    )
+
+
+BOTH = schedule_of(("A1", 9, 0, 10), ("B1", 9, 10, 20))
+
+
+def test_measures_of_a_known_schedule() -> None:
+    """Two jobs of 10 s each, one of them 5 s late, on a machine that is open for 25 s."""
+    found = measure(_plant(), BOTH, open_seconds=25)
+    assert (found.makespan_seconds, found.setup_seconds, found.working_seconds) == (20, 4, 20)
+    assert (found.tardiness_seconds, found.weighted_tardiness_seconds) == (5, 5.0)
+    assert (found.completion_percent, found.utilisation_percent) == (100.0, 80.0)
+    assert (found.on_time_percent, found.important_on_time_percent) == (50.0, 100.0)
+
+
+def test_missing_work_counts_against_the_schedule() -> None:
+    """A job that was left out is neither complete nor on time."""
+    found = measure(_plant(), schedule_of(("B1", 9, 0, 10)), open_seconds=10)
+    assert (found.completion_percent, found.on_time_percent, found.important_on_time_percent) == (50.0, 50.0, 0.0)
+
+
+def test_empty_schedule_has_measures() -> None:
+    """Nothing scheduled: makespan 0 and no division by zero."""
+    found = measure(_plant(), Schedule(assignments=()), open_seconds=0)
+    assert (found.makespan_seconds, found.utilisation_percent, found.completion_percent) == (0, 0.0, 0.0)
+
+
+def test_setup_is_looked_up_by_machine() -> None:
+    """The setup of an assignment is that of its own machine, 0 where it is not eligible."""
+    assert setup_seconds_of(_plant(), BOTH) == {"A1": 2, "B1": 2}
+    assert setup_seconds_of(_plant(), schedule_of(("A1", 8, 0, 10))) == {"A1": 0}
+
+
+def test_objectives_follow_their_formula() -> None:
+    """Makespan 20 s, weighted tardiness 5 s over a total weight of 4: 20, 0.01 x 20 + 1.25, 20 + 5 x 1.25."""
+    values = [objective_value(replace(_plant(), objective=objective), BOTH) for objective in Objective]
+    assert values == [20.0, 1.45, 26.25]
