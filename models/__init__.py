@@ -1,0 +1,15 @@
+"""THE LEARNER: how a policy is trained, kept on disk, and run.
+
+Only `network` and `training` need torch and Stable-Baselines3 (extra `train`); whatever serves a
+policy imports numpy and numba alone.
+
+| room | what it holds |
+|---|---|
+| network | candidate scorer and pooled critic as a Stable-Baselines3 policy (torch) |
+| training | TrainingConfig -> trained MaskablePPO (torch) |
+| artefact | a policy on disk: SB3 zip, weights and a manifest with hashes |
+| publishing | gates and the copy into full_production (torch) |
+| predictor | artefact -> schedule: the only inference path |
+| evaluation | policies x instances -> table and report |
+| full_production/ | the published policy |
+"""

@@ -1,0 +1,128 @@
+"""A policy on disk, and the refusal of anything that does not match. Needs no torch.
+
+final_model.zip   the Stable-Baselines3 model: the source of truth
+weights.npz       its scorer, exported for the compiled core
+manifest.json     what it is, what it was trained with, and the SHA-256 of both files
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from env.candidates import CANDIDATE_LIMIT
+from env.errors import ArtefactError
+from env.observation import FEATURE_NAMES, OBSERVATION_VERSION
+from models.predictor import Predictor, Weights
+
+MODEL_FILE = "final_model.zip"
+WEIGHTS_FILE = "weights.npz"
+MANIFEST_FILE = "manifest.json"
+PUBLISHED = Path(__file__).resolve().parent / "full_production"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a policy folder says about itself.
+
+    The observation version, the features and the candidate limit are what the
+    policy was trained to see; weights made for any other are refused.
+    """
+
+    name: str
+    version: int
+    created_at: str
+    files: dict[str, str]
+    training: dict[str, Any] = field(default_factory=dict)
+    results: dict[str, Any] = field(default_factory=dict)
+    observation_version: int = OBSERVATION_VERSION
+    features: tuple[str, ...] = FEATURE_NAMES
+    candidate_limit: int = CANDIDATE_LIMIT
+
+    @property
+    def model_id(self) -> str:
+        """`name@version`, as answers carry it."""
+        return f"{self.name}@{self.version}"
+
+
+def write_artefact(
+    folder: Path,
+    weights: Weights,
+    *,
+    name: str,
+    version: int,
+    created_at: str,
+    training: dict[str, Any],
+    results: dict[str, Any],
+) -> Manifest:
+    """Write weights and manifest beside the `final_model.zip` that must already be in `folder`."""
+    np.savez(folder / WEIGHTS_FILE, **weights._asdict())
+    manifest = Manifest(
+        name=name,
+        version=version,
+        created_at=created_at,
+        files={file: _sha256(folder / file) for file in (MODEL_FILE, WEIGHTS_FILE)},
+        training=training,
+        results=results,
+    )
+    text = json.dumps(asdict(manifest), indent=2, ensure_ascii=False)
+    (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest in `folder`, checked against this version of Gantry and against the files beside it.
+
+    Raises `ArtefactError` when anything is missing, damaged or made for another observation.
+    """
+    path = folder / MANIFEST_FILE
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        manifest = Manifest(**{**fields, "features": tuple(fields["features"])})
+    except FileNotFoundError as error:
+        raise ArtefactError(f"{path} must exist, but does not: publish or name a policy folder") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise ArtefactError(f"{path} must be a policy manifest, but is not: {error}") from error
+    _refuse_other_observation(manifest, path)
+    for file, expected in manifest.files.items():
+        _refuse_other_content(folder / file, expected)
+    return manifest
+
+
+def load_predictor(folder: Path = PUBLISHED) -> Predictor:
+    """The verified policy in `folder`, ready to schedule. Raises `ArtefactError`."""
+    manifest = read_manifest(folder)
+    try:
+        with np.load(folder / WEIGHTS_FILE, allow_pickle=False) as arrays:
+            weights = Weights(**{name: arrays[name] for name in Weights._fields})
+        return Predictor(weights, manifest.model_id)
+    except (OSError, ValueError, KeyError) as error:
+        raise ArtefactError(f"{folder / WEIGHTS_FILE} must hold the exported scorer, but does not: {error}") from error
+
+
+def _refuse_other_observation(manifest: Manifest, path: Path) -> None:
+    expected = {
+        "observation_version": OBSERVATION_VERSION,
+        "features": FEATURE_NAMES,
+        "candidate_limit": CANDIDATE_LIMIT,
+    }
+    for name, value in expected.items():
+        if getattr(manifest, name) != value:
+            raise ArtefactError(f"{path}: {name} must be {value!r}, was {getattr(manifest, name)!r}: retrain")
+
+
+def _refuse_other_content(path: Path, expected: str) -> None:
+    if not path.is_file():
+        raise ArtefactError(f"{path} must exist, because the manifest names it, but does not")
+    found = _sha256(path)
+    if found != expected:
+        raise ArtefactError(f"{path} must have SHA-256 {expected[:12]}…, had {found[:12]}…: it was changed")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,130 @@
+"""The second stage of training: advantages from a group of episodes of the same problem.
+
+Several episodes of one problem are sampled in the compiled core; how much better one is than their
+mean is the advantage of all its decisions (Kwon et al. 2020, POMO; Shao et al. 2024, GRPO). That
+needs no critic, has no bias from an unfinished episode, and costs a tenth of an environment step
+through Python, so most of the training happens here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from env.generator import random_problem
+from env.problem_arrays import compile_problem
+from models.config import TrainingConfig
+from models.network import CandidatePolicy, CandidateScorer
+from models.predictor import Predictor, Weights
+from models.sampling import Sample, sample_episodes
+from models.validation import weights_of
+
+GRADIENT_LIMIT = 1.0
+LEAST_DEVIATION = 1e-3
+SHORTEST_LEARNING_RATE = 0.05
+
+
+class Batch(NamedTuple):
+    """Decisions of many episodes; the axis `row` holds the candidates of all decisions."""
+
+    rows: NDArray[np.float32]  # [row, feature]
+    counts: NDArray[np.int64]  # [decision]
+    chosen: NDArray[np.int64]  # [decision] row that was taken
+    advantage: NDArray[np.float32]  # [decision]
+
+
+def train_in_groups(
+    policy: CandidatePolicy,
+    config: TrainingConfig,
+    rng: Generator,
+    on_update: Callable[[int], None],
+) -> None:
+    """Improve `policy` in place for `config.group_updates` updates; `on_update` hears each one's number."""
+    scorer = policy.mlp_extractor
+    assert isinstance(scorer, CandidateScorer)
+    optimizer = torch.optim.Adam(scorer.parameters(), lr=config.group_learning_rate)
+    with ThreadPoolExecutor(config.threads) as threads:
+        for update in range(config.group_updates):
+            _anneal(optimizer, config, update / config.group_updates)
+            batch = _play(Predictor(weights_of(policy)).weights, config, rng, threads)
+            if len(batch.counts):
+                _learn(scorer, optimizer, _thinned(batch, config.group_rows, rng), config.group_entropy)
+            on_update(update + 1)
+
+
+def _play(weights: Weights, config: TrainingConfig, rng: Generator, threads: ThreadPoolExecutor) -> Batch:
+    problems = [random_problem(rng, config.plant) for _ in range(config.group_problems)]
+    seeds = rng.integers(0, 2**31, size=(config.group_problems, config.group_size)).tolist()
+    groups = threads.map(
+        lambda drawn: sample_episodes(compile_problem(drawn[0]), weights, drawn[1], 1.0),
+        zip(problems, seeds, strict=True),
+    )
+    return _batch([pair for group in groups for pair in _with_advantage(group)])
+
+
+def _with_advantage(group: Sequence[Sample]) -> list[tuple[Sample, float]]:
+    """Episodes with how many standard deviations each is better than the mean of its group."""
+    values = np.array([sample.value for sample in group])
+    spread = values.std() + LEAST_DEVIATION * abs(values.mean())
+    if values.std() == 0.0:
+        return []
+    return [(sample, float((values.mean() - sample.value) / spread)) for sample in group if len(sample.counts) > 0]
+
+
+def _batch(episodes: Sequence[tuple[Sample, float]]) -> Batch:
+    """Each episode weighs the same, however many decisions it has."""
+    first_row = np.cumsum([0, *(len(sample.rows) for sample, _ in episodes)])
+    decisions = max(1.0, float(np.mean([len(sample.counts) for sample, _ in episodes] or [1])))
+    empty = Sample(
+        rows=np.empty((0, 0), dtype=np.float32),
+        counts=np.empty(0, dtype=np.int64),
+        chosen=np.empty(0, dtype=np.int64),
+        value=0.0,
+    )
+    if not episodes:
+        return Batch(empty.rows, empty.counts, empty.chosen, np.empty(0, dtype=np.float32))
+    return Batch(
+        rows=np.concatenate([sample.rows for sample, _ in episodes]),
+        counts=np.concatenate([sample.counts for sample, _ in episodes]),
+        chosen=np.concatenate([sample.chosen + row for (sample, _), row in zip(episodes, first_row, strict=False)]),
+        advantage=np.concatenate(
+            [
+                np.full(len(sample.counts), advantage * decisions / len(sample.counts), dtype=np.float32)
+                for sample, advantage in episodes
+            ]
+        ),
+    )
+
+
+def _thinned(batch: Batch, most_rows: int, rng: Generator) -> Batch:
+    """A random part of the decisions, so that an update stays cheap; unbiased, as each is equally likely kept."""
+    if len(batch.rows) <= most_rows:
+        return batch
+    kept = rng.random(len(batch.counts)) < most_rows / len(batch.rows)
+    kept_rows = np.repeat(kept, batch.counts)
+    place = np.cumsum(kept_rows) - 1
+    return Batch(batch.rows[kept_rows], batch.counts[kept], place[batch.chosen[kept]], batch.advantage[kept])
+
+
+def _learn(scorer: CandidateScorer, optimizer: torch.optim.Optimizer, batch: Batch, entropy: float) -> None:
+    count = torch.from_numpy(batch.counts)
+    owner = torch.repeat_interleave(torch.arange(len(count)), count)
+    log_probability = scorer.log_probabilities(torch.from_numpy(batch.rows), owner, count)
+    gain = (torch.from_numpy(batch.advantage) * log_probability[torch.from_numpy(batch.chosen)]).mean()
+    spread = -(log_probability.exp() * log_probability).sum() / len(count)
+    optimizer.zero_grad()
+    (-gain - entropy * spread).backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(scorer.parameters(), GRADIENT_LIMIT)
+    optimizer.step()
+
+
+def _anneal(optimizer: torch.optim.Optimizer, config: TrainingConfig, done: float) -> None:
+    share = 0.5 * (1.0 + np.cos(np.pi * done))
+    for group in optimizer.param_groups:
+        group["lr"] = config.group_learning_rate * max(SHORTEST_LEARNING_RATE, share)

@@ -1,0 +1,129 @@
+"""Policy weights -> schedule: the only inference path. Imports neither torch nor Ray.
+
+The whole pass runs compiled: find candidates, encode, score, dispatch the best, until nothing is
+left. It is deterministic: equal scores go to the better composite rank.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from env.candidates import CANDIDATE_LIMIT, Candidates, find_candidates, new_candidates
+from env.compilation import compiled
+from env.dispatching_rules import finished_schedule
+from env.observation import FEATURE_COUNT, encode
+from env.problem import Problem
+from env.problem_arrays import Integers, ProblemArrays, compile_problem
+from env.schedule import Schedule
+from env.simulation import State, dispatch, is_complete, new_state, operation_of
+
+Matrix = NDArray[np.float32]
+
+
+class Weights(NamedTuple):
+    """The scorer of `models.network.CandidateScorer`; matrices act on rows from the right."""
+
+    first: Matrix  # [feature, hidden]
+    first_bias: Matrix  # [hidden]
+    second: Matrix  # [hidden, hidden]
+    context: Matrix  # [hidden, hidden]
+    second_bias: Matrix  # [hidden]
+    score: Matrix  # [hidden]
+
+
+class Workspace(NamedTuple):
+    """Room for one decision."""
+
+    rows: Matrix  # [limit, feature]
+    hidden: Matrix  # [limit, hidden]
+    mixed: Matrix  # [limit, hidden]
+    mean: Matrix  # [1, hidden]
+    shift: Matrix  # [1, hidden]
+    logits: Matrix  # [limit]
+    rivals: Integers  # [machine]
+
+
+class Predictor:
+    """A policy ready to schedule. Safe to share between threads: each pass has its own state."""
+
+    def __init__(self, weights: Weights, model_id: str = "unpublished") -> None:
+        if weights.first.shape[0] != FEATURE_COUNT:
+            raise ValueError(f"weights must take {FEATURE_COUNT} features, took {weights.first.shape[0]}")
+        self.weights = Weights(*(np.ascontiguousarray(matrix, dtype=np.float32) for matrix in weights))
+        self.model_id = model_id
+
+    def schedule(self, problem: Problem) -> Schedule:
+        """One greedy policy pass. Raises `HorizonExceeded` when the calendar cannot hold the work."""
+        arrays = compile_problem(problem)
+        state = new_state(arrays)
+        self.play(arrays, state)
+        return finished_schedule(problem, state)
+
+    def play(self, arrays: ProblemArrays, state: State) -> None:
+        """Dispatch everything that is left in `state`, in place."""
+        workspace = new_workspace(self.weights, len(arrays.machine_busy))
+        play_greedily(arrays, state, new_candidates(), self.weights, workspace)
+
+
+def new_workspace(weights: Weights, machines: int, limit: int = CANDIDATE_LIMIT) -> Workspace:
+    """Scratch arrays for `limit` candidates."""
+    hidden = len(weights.score)
+    return Workspace(
+        rows=np.zeros((limit, FEATURE_COUNT), dtype=np.float32),
+        hidden=np.zeros((limit, hidden), dtype=np.float32),
+        mixed=np.zeros((limit, hidden), dtype=np.float32),
+        mean=np.zeros((1, hidden), dtype=np.float32),
+        shift=np.zeros((1, hidden), dtype=np.float32),
+        logits=np.zeros(limit, dtype=np.float32),
+        rivals=np.zeros(machines, dtype=np.int64),
+    )
+
+
+@compiled
+def play_greedily(
+    arrays: ProblemArrays,
+    state: State,
+    found: Candidates,
+    weights: Weights,
+    workspace: Workspace,
+) -> None:
+    """Dispatch the best scored candidate until the episode is complete."""
+    while not is_complete(state):
+        find_candidates(arrays, state, found)
+        best = 0
+        if found.filled[0] > 1:
+            encode(arrays, state, found, workspace.rivals, workspace.rows)
+            best = score(weights, workspace, found.filled[0])
+        pair = found.pair[best]
+        dispatch(arrays, state, pair, operation_of(arrays, pair))
+
+
+@compiled
+def score(weights: Weights, workspace: Workspace, count: int) -> int:
+    """Fill workspace.logits[:count] from workspace.rows[:count]; gives the place of the first largest."""
+    hidden, mixed = workspace.hidden[:count], workspace.mixed[:count]
+    width = hidden.shape[1]
+    np.dot(workspace.rows[:count], weights.first, hidden)
+    workspace.mean[:] = 0.0
+    for row in range(count):
+        for unit in range(width):
+            value = max(hidden[row, unit] + weights.first_bias[unit], np.float32(0.0))
+            hidden[row, unit] = value
+            workspace.mean[0, unit] += value
+    for unit in range(width):
+        workspace.mean[0, unit] /= np.float32(count)
+    np.dot(workspace.mean, weights.context, workspace.shift)
+    np.dot(hidden, weights.second, mixed)
+    best = 0
+    for row in range(count):
+        logit = np.float32(0.0)
+        for unit in range(width):
+            value = mixed[row, unit] + workspace.shift[0, unit] + weights.second_bias[unit]
+            logit += max(value, np.float32(0.0)) * weights.score[unit]
+        workspace.logits[row] = logit
+        if logit > workspace.logits[best]:
+            best = row
+    return best

@@ -1,0 +1,147 @@
+"""TrainingConfig -> trained MaskablePPO: seeded, with progress and TensorBoard.
+
+MaskablePPO with its critic comes first, then the group stage of `group_training`. Now and then the
+policy plays a fixed set of problems greedily, through the same inference path that serves; the best
+checkpoint is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sb3_contrib import MaskablePPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger, configure
+from stable_baselines3.common.utils import set_random_seed
+
+from env.generator import random_problem
+from env.vector_env import VectorEpisodes
+from models.config import TrainingConfig
+from models.group_training import train_in_groups
+from models.network import CandidatePolicy
+from models.slots import Slots
+from models.validation import BestCheckpoint, Validation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a run stands: steps done of all steps, and the mean gain over the composite rule at the last validation.
+
+    A step is one decision of the first stage, or one update of the second. Gains are shares of the
+    rule's makespan: 0.05 is five per cent better.
+    """
+
+    stage: str
+    done: int
+    total: int
+    gain: float
+    best_gain: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A model with its best validated weights, and how good they were."""
+
+    model: MaskablePPO
+    gain: float
+
+
+def train(
+    config: TrainingConfig,
+    *,
+    log_folder: Path | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Trained:
+    """Train from scratch. Equal configs give equal weights on equal machines, whatever the number of threads."""
+    torch.set_num_threads(config.threads)
+    set_random_seed(config.seed)
+    first_seed, second_seed = np.random.SeedSequence(config.seed).spawn(2)
+    slots = Slots(
+        VectorEpisodes(
+            lambda rng: random_problem(rng, config.plant), config.slots, int(first_seed.generate_state(1)[0])
+        )
+    )
+    model = _new_model(slots, config)
+    logger = configure(None if log_folder is None else str(log_folder), [] if log_folder is None else ["tensorboard"])
+    model.set_logger(logger)
+    watch = _Watch(config, BestCheckpoint(Validation(config.plant, config.validation_problems)), logger, on_progress)
+    policy = _policy_of(model)
+    watch.validate(policy)
+    if config.decisions:
+        model.learn(config.decisions, callback=_EachRollout(watch))
+        watch.validate(policy)
+    train_in_groups(
+        policy, config, np.random.default_rng(second_seed), lambda update: watch.after_update(policy, update)
+    )
+    watch.validate(policy)
+    policy.load_state_dict(watch.best.state)
+    return Trained(model=model, gain=watch.best.gain)
+
+
+def _new_model(slots: Slots, config: TrainingConfig) -> MaskablePPO:
+    return MaskablePPO(
+        CandidatePolicy,
+        slots,
+        learning_rate=config.learning_rate,
+        n_steps=config.rollout,
+        batch_size=config.batch_size,
+        n_epochs=config.epochs,
+        gamma=1.0,
+        gae_lambda=config.gae_lambda,
+        clip_range=config.clip,
+        ent_coef=config.entropy,
+        seed=config.seed,
+        device="cpu",
+    )
+
+
+def _policy_of(model: MaskablePPO) -> CandidatePolicy:
+    assert isinstance(model.policy, CandidatePolicy)
+    return model.policy
+
+
+class _Watch:
+    """Validates, logs and reports; knows nothing of how a stage learns."""
+
+    def __init__(
+        self, config: TrainingConfig, best: BestCheckpoint, logger: Logger, on_progress: Callable[[Progress], None]
+    ) -> None:
+        self.config = config
+        self.best = best
+        self.logger = logger
+        self.on_progress = on_progress
+        self.gain = -np.inf
+
+    def validate(self, policy: CandidatePolicy) -> None:
+        self.gain = self.best.offer(policy)
+
+    def after_decisions(self, decisions: int) -> None:
+        self._report("ppo", min(decisions, self.config.decisions), self.config.decisions)
+
+    def after_update(self, policy: CandidatePolicy, update: int) -> None:
+        if update % self.config.group_validate_every == 0:
+            self.validate(policy)
+            self.logger.record("validation/gain", self.gain)
+            self.logger.dump(self.config.decisions + update)
+        self._report("groups", update, self.config.group_updates)
+
+    def _report(self, stage: str, done: int, total: int) -> None:
+        self.on_progress(Progress(stage=stage, done=done, total=total, gain=self.gain, best_gain=self.best.gain))
+
+
+class _EachRollout(BaseCallback):
+    """Tells the watch how far Stable-Baselines3 is."""
+
+    def __init__(self, watch: _Watch) -> None:
+        super().__init__()
+        self.watch = watch
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self.watch.after_decisions(self.num_timesteps)

@@ -1,0 +1,74 @@
+"""The fixed problems that checkpoints and published policies are compared on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from env.dispatching_rules import Rule, dispatch
+from env.generator import Plant, random_problem
+from env.objective import objective_value
+from env.problem import Problem
+from models.network import CandidatePolicy
+from models.predictor import Predictor, Weights
+
+VALIDATION_SEED = 20_260_105
+
+
+class Validation:
+    """Problems of one kind of plant, scored against the composite rule; no training seed draws the same ones."""
+
+    def __init__(self, plant: Plant, count: int) -> None:
+        rng = np.random.default_rng(VALIDATION_SEED)
+        self.problems: Sequence[Problem] = [random_problem(rng, plant) for _ in range(count)]
+        baseline = [dispatch(problem, Rule.COMPOSITE) for problem in self.problems]
+        self.values = np.array(
+            [objective_value(problem, schedule) for problem, schedule in zip(self.problems, baseline, strict=True)]
+        )
+        self.norms = np.array([schedule.makespan_seconds for schedule in baseline], dtype=np.float64)
+
+    def gains(self, predictor: Predictor) -> NDArray[np.float64]:
+        """Per problem, shape [problem]: (rule's objective - policy's) / rule's makespan; positive is better.
+
+        Differences, and not ratios of objectives, because a tardiness of zero has no ratio.
+        """
+        found = [objective_value(problem, predictor.schedule(problem)) for problem in self.problems]
+        return (self.values - np.array(found)) / self.norms  # type: ignore[no-any-return]
+
+
+class BestCheckpoint:
+    """Remembers the weights that validated best."""
+
+    def __init__(self, validation: Validation) -> None:
+        self.validation = validation
+        self.gain = -np.inf
+        self.state: dict[str, Any] = {}
+
+    def offer(self, policy: CandidatePolicy) -> float:
+        """Validate the policy as it is now and keep it if it is the best so far; gives its mean gain."""
+        gain = float(self.validation.gains(Predictor(weights_of(policy))).mean())
+        if gain > self.gain:
+            self.gain = gain
+            self.state = {name: value.detach().clone() for name, value in policy.state_dict().items()}
+        return gain
+
+
+def weights_of(policy: CandidatePolicy) -> Weights:
+    """The scorer's weights as the predictor takes them."""
+    scorer = policy.mlp_extractor
+
+    def matrix(parameter: torch.Tensor) -> NDArray[np.float32]:
+        return np.ascontiguousarray(parameter.detach().cpu().numpy().T.astype(np.float32))
+
+    return Weights(
+        first=matrix(scorer.first.weight),
+        first_bias=matrix(scorer.first.bias),
+        second=matrix(scorer.second.weight),
+        context=matrix(scorer.context.weight),
+        second_bias=matrix(scorer.second.bias),
+        score=matrix(scorer.score.weight).reshape(-1),
+    )

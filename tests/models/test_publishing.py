@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sb3_contrib", reason="publishing needs the extra 'train'")
+
+from sb3_contrib import MaskablePPO
+
+from env.errors import ArtefactError
+from env.generator import Plant, random_problem, toy_problem
+from env.gym_env import FlexibleJobShopEnv
+from models.artefact import MODEL_FILE, PUBLISHED, load_predictor, read_manifest
+from models.config import TrainingConfig
+from models.predictor import Predictor
+from models.publishing import agreement, load_model, publish, save_run
+from models.training import train
+from models.validation import Validation, weights_of
+
+SMALL = Plant(operations=(6, 14))
+UNTRAINED = TrainingConfig(plant=SMALL, decisions=0, group_updates=0, slots=2, validation_problems=2, threads=1)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model: publishing does not ask how it was trained."""
+    folder = tmp_path_factory.mktemp("run")
+    save_run(train(UNTRAINED).model, folder, training=UNTRAINED.as_json(), results={})
+    return folder
+
+
+def test_compiled_inference_agrees_with_stable_baselines3() -> None:
+    """On every state of twelve problems the published policy's two forms choose the same candidate."""
+    rng = np.random.default_rng(77)
+    problems = [random_problem(rng, Plant(operations=(20, 60))) for _ in range(12)]
+    found = agreement(load_model(PUBLISHED), load_predictor(PUBLISHED), problems)
+    assert found.decisions > 200
+    assert found.disagreements == 0
+    assert found.largest_logit_difference < 1e-3
+
+
+def test_agreement_notices_other_weights(run: Path) -> None:
+    """The proof can fail: weights with one sign turned choose differently."""
+    weights = load_predictor(run).weights
+    turned = Predictor(weights._replace(score=-weights.score))
+    rng = np.random.default_rng(5)
+    found = agreement(load_model(run), turned, [random_problem(rng, Plant(operations=(20, 40))) for _ in range(4)])
+    assert found.disagreements > 0
+
+
+def test_final_model_opens_with_maskable_ppo() -> None:
+    """The published zip is a plain MaskablePPO model that plays the gymnasium environment."""
+    model = MaskablePPO.load(PUBLISHED / MODEL_FILE, device="cpu")
+    shop = FlexibleJobShopEnv(problem=toy_problem())
+    observation, info = shop.reset()
+    complete = False
+    while not complete:
+        action, _ = model.predict(observation, action_masks=info["action_mask"], deterministic=True)
+        observation, _, complete, _, info = shop.step(action)
+    assert shop.schedule.makespan_seconds == 5
+
+
+def test_publishing_raises_the_version(run: Path, tmp_path: Path) -> None:
+    """An equal policy may be published again, one version up; what was trained stays in the manifest."""
+    validation = Validation(SMALL, 4)
+    assert publish(run, tmp_path, validation).model_id == f"{tmp_path.name}@1"
+    assert publish(run, tmp_path, validation).version == 2
+    assert read_manifest(tmp_path).training == UNTRAINED.as_json() | {
+        "plant": read_manifest(tmp_path).training["plant"]
+    }
+    assert load_predictor(tmp_path).model_id == f"{tmp_path.name}@2"
+
+
+def test_worse_policy_is_not_published(run: Path, tmp_path: Path) -> None:
+    """An untrained policy does not replace the published one; the error names the gate and both figures."""
+    target = tmp_path / "full_production"
+    shutil.copytree(PUBLISHED, target)
+    with pytest.raises(ArtefactError, match=r"gate 'not worse': the mean gain .* must be >= "):
+        publish(run, target, Validation(Plant(operations=(20, 60)), 8))
+    assert read_manifest(target) == read_manifest(PUBLISHED)
+
+
+def test_damaged_model_is_named(run: Path, tmp_path: Path) -> None:
+    """A zip that Stable-Baselines3 cannot open is an error of one line."""
+    (tmp_path / MODEL_FILE).write_bytes(b"not a zip")
+    with pytest.raises(ArtefactError, match=r"final_model\.zip must open with MaskablePPO\.load"):
+        load_model(tmp_path)
+
+
+def test_weights_survive_export(run: Path) -> None:
+    """Exported weights are those of the network, to the bit."""
+    exported = weights_of(load_model(run).policy)  # type: ignore[arg-type]
+    for found, expected in zip(load_predictor(run).weights, exported, strict=True):
+        np.testing.assert_array_equal(found, expected)
