@@ -22,13 +22,14 @@ ORIGIN = datetime(2026, 1, 5, 6, 30, tzinfo=UTC)
 class Plant:
     """What kind of plant to draw. Pairs are inclusive ranges; sizes are drawn on a logarithmic scale.
 
-    `speed_spread` is the largest relative difference between the machines of an operation,
+    `speed_spread` is the largest relative difference between the machines of an operation (in
+    `unrelated_share` of the problems the times on its machines have nothing to do with each other),
     `due_tightness` the due date in units of a job's own work (None: no due dates), `type_share`
     how many problems have equal machines of some types, as a request with `machine_types` has, and
     `calendar_share` how many have working hours.
     """
 
-    operations: tuple[int, int] = (20, 260)
+    operations: tuple[int, int] = (25, 250)
     operations_per_job: tuple[int, int] = (1, 15)
     machines: tuple[int, int] = (4, 30)
     jobs_per_machine: tuple[float, float] = (0.7, 7.0)
@@ -36,7 +37,8 @@ class Plant:
     speed_spread: float = 0.5
     setup_seconds: tuple[int, int] = (0, 1_800)
     due_tightness: tuple[float, float] | None = (1.2, 6.0)
-    type_share: float = 0.35
+    unrelated_share: float = 0.5
+    type_share: float = 0.45
     calendar_share: float = 0.15
     objectives: tuple[Objective, ...] = (Objective.MAKESPAN,)
 
@@ -102,6 +104,7 @@ class _Shape:
 
     flexibility: float
     speed_spread: float
+    unrelated_machines: bool
     balanced: bool
     popularity: tuple[float, ...]
     range_seconds: tuple[float, float]
@@ -125,6 +128,7 @@ class _Shape:
         return cls(
             flexibility=1.0 if by_type else float(rng.choice([0.0, 0.2, 0.5, 1.0])),
             speed_spread=0.0 if by_type else plant.speed_spread * float(rng.choice([0.0, 0.2, 1.0])),
+            unrelated_machines=not by_type and bool(rng.random() < plant.unrelated_share),
             balanced=bool(rng.random() < 0.6),
             popularity=tuple(popularity / popularity.sum()),
             range_seconds=(fastest, min(float(high), fastest * _log_uniform(rng, 2.0, 99.0))),
@@ -204,8 +208,11 @@ def _alternatives(rng: Generator, shape: _Shape, centre: list[int]) -> tuple[Alt
     processing = rng.uniform(*shape.range_seconds)
     setup = int(rng.integers(shape.setup_seconds[0], shape.setup_seconds[1] + 1))
     machines = centre if count == len(centre) else sorted(rng.choice(centre, size=count, replace=False).tolist())
-    factors = 1.0 + shape.speed_spread * rng.uniform(-1.0, 1.0, size=count)
+    if shape.unrelated_machines:
+        durations = rng.uniform(*shape.range_seconds, size=count)
+    else:
+        durations = processing * (1.0 + shape.speed_spread * rng.uniform(-1.0, 1.0, size=count))
     return tuple(
-        Alternative(machine=machine, processing_seconds=max(1, round(processing * factor)), setup_seconds=setup)
-        for machine, factor in zip(machines, factors.tolist(), strict=True)
+        Alternative(machine=machine, processing_seconds=max(1, round(seconds)), setup_seconds=setup)
+        for machine, seconds in zip(machines, durations.tolist(), strict=True)
     )

@@ -19,7 +19,8 @@ class TrainingConfig:
 
     First MaskablePPO plays `decisions` decisions in `slots` episodes at a time; then come
     `group_updates` updates with group advantages, each from `group_problems` problems played
-    `group_size` times, with a gradient over at most `group_rows` candidate rows.
+    `group_size` times, with at most `group_steps` gradient steps of `group_rows` candidate rows each.
+    Validated and published is the exponential average of the weights.
     """
 
     seed: int = 0
@@ -41,6 +42,8 @@ class TrainingConfig:
     group_problems: int = 12
     group_size: int = 12
     group_rows: int = 50_000
+    group_steps: int = 3
+    group_average: float = 0.98
     group_learning_rate: float = 1e-3
     group_entropy: float = 0.003
     group_validate_every: int = 50

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from env.generator import random_problem
 from env.problem_arrays import compile_problem
 from models.config import TrainingConfig
-from models.network import CandidatePolicy, CandidateScorer
+from models.network import CandidateScorer
 from models.predictor import Predictor, Weights
 from models.sampling import Sample, sample_episodes
 from models.validation import weights_of
@@ -40,22 +41,27 @@ class Batch(NamedTuple):
 
 
 def train_in_groups(
-    policy: CandidatePolicy,
+    scorer: CandidateScorer,
     config: TrainingConfig,
     rng: Generator,
-    on_update: Callable[[int], None],
+    on_update: Callable[[CandidateScorer, int], None],
 ) -> None:
-    """Improve `policy` in place for `config.group_updates` updates; `on_update` hears each one's number."""
-    scorer = policy.mlp_extractor
-    assert isinstance(scorer, CandidateScorer)
+    """Improve `scorer` in place for `config.group_updates` updates.
+
+    `on_update` hears the exponential average of the weights, which plays better greedily than the
+    weights of any one update, and the number of the update.
+    """
+    average = get_ema_multi_avg_fn(config.group_average)  # type: ignore[no-untyped-call]
+    averaged = AveragedModel(scorer, multi_avg_fn=average)
     optimizer = torch.optim.Adam(scorer.parameters(), lr=config.group_learning_rate)
     with ThreadPoolExecutor(config.threads) as threads:
         for update in range(config.group_updates):
             _anneal(optimizer, config, update / config.group_updates)
-            batch = _play(Predictor(weights_of(policy)).weights, config, rng, threads)
+            batch = _play(Predictor(weights_of(scorer)).weights, config, rng, threads)
             if len(batch.counts):
-                _learn(scorer, optimizer, _thinned(batch, config.group_rows, rng), config.group_entropy)
-            on_update(update + 1)
+                _learn(scorer, optimizer, _chunks(batch, config, rng), config)
+                averaged.update_parameters(scorer)
+            on_update(cast("CandidateScorer", averaged.module), update + 1)
 
 
 def _play(weights: Weights, config: TrainingConfig, rng: Generator, threads: ThreadPoolExecutor) -> Batch:
@@ -102,26 +108,49 @@ def _batch(episodes: Sequence[tuple[Sample, float]]) -> Batch:
     )
 
 
-def _thinned(batch: Batch, most_rows: int, rng: Generator) -> Batch:
-    """A random part of the decisions, so that an update stays cheap; unbiased, as each is equally likely kept."""
-    if len(batch.rows) <= most_rows:
-        return batch
-    kept = rng.random(len(batch.counts)) < most_rows / len(batch.rows)
+def _chunks(batch: Batch, config: TrainingConfig, rng: Generator) -> list[Batch]:
+    """The decisions dealt at random into chunks of about `group_rows` rows, at most `group_steps` of them.
+
+    What is left over is dropped; as every decision is equally likely to be, the gradient stays unbiased.
+    """
+    count = max(1, round(len(batch.rows) / config.group_rows))
+    dealt = rng.integers(count, size=len(batch.counts))
+    return [_subset(batch, dealt == chunk) for chunk in range(min(count, config.group_steps)) if (dealt == chunk).any()]
+
+
+def _subset(batch: Batch, kept: NDArray[np.bool_]) -> Batch:
     kept_rows = np.repeat(kept, batch.counts)
     place = np.cumsum(kept_rows) - 1
     return Batch(batch.rows[kept_rows], batch.counts[kept], place[batch.chosen[kept]], batch.advantage[kept])
 
 
-def _learn(scorer: CandidateScorer, optimizer: torch.optim.Optimizer, batch: Batch, entropy: float) -> None:
-    count = torch.from_numpy(batch.counts)
-    owner = torch.repeat_interleave(torch.arange(len(count)), count)
-    log_probability = scorer.log_probabilities(torch.from_numpy(batch.rows), owner, count)
-    gain = (torch.from_numpy(batch.advantage) * log_probability[torch.from_numpy(batch.chosen)]).mean()
-    spread = -(log_probability.exp() * log_probability).sum() / len(count)
-    optimizer.zero_grad()
-    (-gain - entropy * spread).backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(scorer.parameters(), GRADIENT_LIMIT)
-    optimizer.step()
+def _learn(
+    scorer: CandidateScorer, optimizer: torch.optim.Optimizer, chunks: Sequence[Batch], config: TrainingConfig
+) -> None:
+    """One step of the clipped surrogate (Schulman et al. 2017) a chunk; probabilities before the first count as old."""
+    with torch.no_grad():
+        old = [_chosen(_log_probabilities(scorer, chunk), chunk) for chunk in chunks]
+    for chunk, before in zip(chunks, old, strict=True):
+        log_probabilities = _log_probabilities(scorer, chunk)
+        ratio = (_chosen(log_probabilities, chunk) - before).exp()
+        advantage = torch.from_numpy(chunk.advantage)
+        clipped = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)
+        gain = torch.minimum(ratio * advantage, clipped * advantage).mean()
+        spread = -(log_probabilities.exp() * log_probabilities).sum() / len(chunk.counts)
+        optimizer.zero_grad()
+        (-gain - config.group_entropy * spread).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(scorer.parameters(), GRADIENT_LIMIT)
+        optimizer.step()
+
+
+def _log_probabilities(scorer: CandidateScorer, batch: Batch) -> torch.Tensor:
+    counts = torch.from_numpy(batch.counts)
+    owner = torch.repeat_interleave(torch.arange(len(counts)), counts)
+    return scorer.log_probabilities(torch.from_numpy(batch.rows), owner, counts)
+
+
+def _chosen(log_probabilities: torch.Tensor, batch: Batch) -> torch.Tensor:
+    return log_probabilities[torch.from_numpy(batch.chosen)]
 
 
 def _anneal(optimizer: torch.optim.Optimizer, config: TrainingConfig, done: float) -> None:

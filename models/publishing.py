@@ -17,8 +17,8 @@ from env.gym_env import FlexibleJobShopEnv
 from env.observation import FEATURE_COUNT
 from env.problem import Problem
 from models.artefact import MANIFEST_FILE, MODEL_FILE, Manifest, load_predictor, read_manifest, write_artefact
-from models.network import CandidatePolicy
 from models.predictor import Predictor, new_workspace, score
+from models.training import scorer_of
 from models.validation import Validation, weights_of
 
 TIE_TOLERANCE = 1e-4
@@ -44,7 +44,7 @@ def save_run(model: MaskablePPO, folder: Path, *, training: dict[str, Any], resu
     model.save(folder / MODEL_FILE)
     return write_artefact(
         folder,
-        weights_of(_policy_of(model)),
+        weights_of(scorer_of(model)),
         name=folder.name,
         version=0,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -61,7 +61,7 @@ def publish(run: Path, target: Path, validation: Validation) -> Manifest:
     """
     manifest = read_manifest(run)
     model = load_model(run)
-    weights = weights_of(_policy_of(model))
+    weights = weights_of(scorer_of(model))
     found = agreement(model, Predictor(weights), validation.problems[:AGREEMENT_PROBLEMS])
     if found.disagreements:
         raise ArtefactError(
@@ -108,8 +108,8 @@ def agreement(model: MaskablePPO, predictor: Predictor, problems: Sequence[Probl
             mask = info["action_mask"]
             action, _ = model.predict(observation, action_masks=mask, deterministic=True)
             logits = _logits(predictor, observation.reshape(-1, FEATURE_COUNT + 1)[mask, :-1])
-            tensor, _ = _policy_of(model).obs_to_tensor(observation)
-            expected = _policy_of(model).mlp_extractor(tensor)[0][0].detach().numpy()[mask]
+            tensor, _ = model.policy.obs_to_tensor(observation)
+            expected = scorer_of(model)(tensor)[0][0].detach().numpy()[mask]
             largest = max(largest, float(np.abs(logits - expected).max()))
             decisions += 1
             disagreements += bool(expected[int(action)] - expected[int(logits.argmax())] > TIE_TOLERANCE)
@@ -136,8 +136,3 @@ def _refuse_worse(gain: float, target: Path, validation: Validation) -> None:
             f"gate 'not worse': the mean gain over the composite rule must be >= {before:.4f}, "
             f"that of {published.model_id}, was {gain:.4f}"
         )
-
-
-def _policy_of(model: MaskablePPO) -> CandidatePolicy:
-    assert isinstance(model.policy, CandidatePolicy)
-    return model.policy

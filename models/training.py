@@ -22,7 +22,7 @@ from env.generator import random_problem
 from env.vector_env import VectorEpisodes
 from models.config import TrainingConfig
 from models.group_training import train_in_groups
-from models.network import CandidatePolicy
+from models.network import CandidatePolicy, CandidateScorer
 from models.slots import Slots
 from models.validation import BestCheckpoint, Validation
 
@@ -56,7 +56,7 @@ def train(
     log_folder: Path | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Trained:
-    """Train from scratch. Equal configs give equal weights on equal machines, whatever the number of threads."""
+    """Train from scratch. Equal configs give equal weights on equal machines."""
     torch.set_num_threads(config.threads)
     set_random_seed(config.seed)
     first_seed, second_seed = np.random.SeedSequence(config.seed).spawn(2)
@@ -69,16 +69,13 @@ def train(
     logger = configure(None if log_folder is None else str(log_folder), [] if log_folder is None else ["tensorboard"])
     model.set_logger(logger)
     watch = _Watch(config, BestCheckpoint(Validation(config.plant, config.validation_problems)), logger, on_progress)
-    policy = _policy_of(model)
-    watch.validate(policy)
+    scorer = scorer_of(model)
+    watch.validate(scorer)
     if config.decisions:
         model.learn(config.decisions, callback=_EachRollout(watch))
-        watch.validate(policy)
-    train_in_groups(
-        policy, config, np.random.default_rng(second_seed), lambda update: watch.after_update(policy, update)
-    )
-    watch.validate(policy)
-    policy.load_state_dict(watch.best.state)
+        watch.validate(scorer)
+    train_in_groups(scorer, config, np.random.default_rng(second_seed), watch.after_update)
+    scorer.load_state_dict(watch.best.state)
     return Trained(model=model, gain=watch.best.gain)
 
 
@@ -99,9 +96,10 @@ def _new_model(slots: Slots, config: TrainingConfig) -> MaskablePPO:
     )
 
 
-def _policy_of(model: MaskablePPO) -> CandidatePolicy:
+def scorer_of(model: MaskablePPO) -> CandidateScorer:
+    """The network inside a model that this room trained."""
     assert isinstance(model.policy, CandidatePolicy)
-    return model.policy
+    return model.policy.mlp_extractor
 
 
 class _Watch:
@@ -116,15 +114,15 @@ class _Watch:
         self.on_progress = on_progress
         self.gain = -np.inf
 
-    def validate(self, policy: CandidatePolicy) -> None:
-        self.gain = self.best.offer(policy)
+    def validate(self, scorer: CandidateScorer) -> None:
+        self.gain = self.best.offer(scorer)
 
     def after_decisions(self, decisions: int) -> None:
         self._report("ppo", min(decisions, self.config.decisions), self.config.decisions)
 
-    def after_update(self, policy: CandidatePolicy, update: int) -> None:
-        if update % self.config.group_validate_every == 0:
-            self.validate(policy)
+    def after_update(self, scorer: CandidateScorer, update: int) -> None:
+        if update % self.config.group_validate_every == 0 or update == self.config.group_updates:
+            self.validate(scorer)
             self.logger.record("validation/gain", self.gain)
             self.logger.dump(self.config.decisions + update)
         self._report("groups", update, self.config.group_updates)

@@ -13,7 +13,7 @@ from env.dispatching_rules import Rule, dispatch
 from env.generator import Plant, random_problem
 from env.objective import objective_value
 from env.problem import Problem
-from models.network import CandidatePolicy
+from models.network import CandidateScorer
 from models.predictor import Predictor, Weights
 
 VALIDATION_SEED = 20_260_105
@@ -48,18 +48,17 @@ class BestCheckpoint:
         self.gain = -np.inf
         self.state: dict[str, Any] = {}
 
-    def offer(self, policy: CandidatePolicy) -> float:
-        """Validate the policy as it is now and keep it if it is the best so far; gives its mean gain."""
-        gain = float(self.validation.gains(Predictor(weights_of(policy))).mean())
+    def offer(self, scorer: CandidateScorer) -> float:
+        """Validate the scorer as it is now and keep it if it is the best so far; gives its mean gain."""
+        gain = float(self.validation.gains(Predictor(weights_of(scorer))).mean())
         if gain > self.gain:
             self.gain = gain
-            self.state = {name: value.detach().clone() for name, value in policy.state_dict().items()}
+            self.state = {name: value.detach().clone() for name, value in scorer.state_dict().items()}
         return gain
 
 
-def weights_of(policy: CandidatePolicy) -> Weights:
+def weights_of(scorer: CandidateScorer) -> Weights:
     """The scorer's weights as the predictor takes them."""
-    scorer = policy.mlp_extractor
 
     def matrix(parameter: torch.Tensor) -> NDArray[np.float32]:
         return np.ascontiguousarray(parameter.detach().cpu().numpy().T.astype(np.float32))

@@ -17,7 +17,7 @@ from models.artefact import MODEL_FILE, PUBLISHED, load_predictor, read_manifest
 from models.config import TrainingConfig
 from models.predictor import Predictor
 from models.publishing import agreement, load_model, publish, save_run
-from models.training import train
+from models.training import scorer_of, train
 from models.validation import Validation, weights_of
 
 SMALL = Plant(operations=(6, 14))
@@ -92,6 +92,6 @@ def test_damaged_model_is_named(run: Path, tmp_path: Path) -> None:
 
 def test_weights_survive_export(run: Path) -> None:
     """Exported weights are those of the network, to the bit."""
-    exported = weights_of(load_model(run).policy)  # type: ignore[arg-type]
+    exported = weights_of(scorer_of(load_model(run)))
     for found, expected in zip(load_predictor(run).weights, exported, strict=True):
         np.testing.assert_array_equal(found, expected)

@@ -12,7 +12,7 @@ from env.objective import objective_value
 from env.problem_arrays import compile_problem
 from models.config import TrainingConfig
 from models.sampling import sample_episodes
-from models.training import Progress, train
+from models.training import Progress, scorer_of, train
 from models.validation import Validation, weights_of
 from tests.models.test_predictor import random_predictor
 
@@ -47,9 +47,9 @@ def test_sampling_is_seeded() -> None:
 
 
 def test_same_config_gives_the_same_weights() -> None:
-    """Training depends on nothing but its config, not even on the number of threads."""
+    """Training depends on nothing but its config."""
     one, two = (train(SHORT) for _ in range(2))
-    for found, expected in zip(weights_of(one.model.policy), weights_of(two.model.policy), strict=True):  # type: ignore[arg-type]
+    for found, expected in zip(weights_of(scorer_of(one.model)), weights_of(scorer_of(two.model)), strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
@@ -76,7 +76,7 @@ def test_training_beats_the_untrained_policy() -> None:
     untrained = train(TrainingConfig(plant=TINY, decisions=0, slots=2, group_updates=0, validation_problems=2))
     from models.predictor import Predictor
 
-    before = float(validation.gains(Predictor(weights_of(untrained.model.policy))).mean())  # type: ignore[arg-type]
+    before = float(validation.gains(Predictor(weights_of(scorer_of(untrained.model)))).mean())
     after = train(config).gain
     assert before < -0.02
     assert after > before / 1.5

@@ -1,0 +1,22 @@
+"""THE SERVICE: Gantry over HTTP. Everything that touches a network, a disk or a clock lives on this floor.
+
+Imports go down only (deployments -> models -> env). Only the deployments themselves know Ray.
+
+| room | what it holds |
+|---|---|
+| settings | where the service runs: environment variables and `.env`, checked before anything starts |
+| errors | every error of the service, as one drawn tree |
+| logs | JSON log lines that carry the request id and no secret |
+| access | API keys, scopes and clients |
+| contracts | the words of the wire and their translation to and from the domain |
+| scheduling | the use case: assign an arm, propose, judge, fall back, record; declares its ports |
+| decision | one decision: who was asked, who served, what the judge said; as answer and as record |
+| off_loop | keeps work that grows with the request away from the event loop |
+| rollout | which arm a request gets, and why that can be audited |
+| persistence | the spool on local disk and the database behind it |
+| api | HTTP over plain objects: routes, problem details, documentation page |
+| adapters | the ports of the use case over Serve handles, spool and database |
+| router, policy, validator, writer | the Ray Serve deployments: thin shells |
+| app | the composition root that `serve_config.yaml` names |
+| serving, cli, commands | the `gantry` command |
+"""

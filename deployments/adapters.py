@@ -1,0 +1,173 @@
+"""The ports of the use case over Serve handles, threads and the spool."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from typing import Any, Protocol
+
+from ray.exceptions import RayActorError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from sqlalchemy import Engine
+
+from deployments.decision import Proposal
+from deployments.errors import JournalUnavailable, JudgeUnavailable, Overloaded, ProposalFailed
+from deployments.freight import pack, unpack
+from deployments.off_loop import off_loop
+from deployments.persistence.errors import SpoolError
+from deployments.persistence.records import DecisionRecord
+from deployments.persistence.repository import DecisionPage, unit_of_work
+from deployments.persistence.spool import Spool
+from deployments.persistence.writing import WriteReport
+from env.dispatching_rules import Rule, dispatch
+from env.errors import GantryError
+from env.problem import Problem
+from env.schedule import Schedule
+from env.verdict import Verdict
+
+# Roughly what one operation takes on the wire, to tell large plants from small ones before packing.
+_BYTES_PER_OPERATION = 400
+_FIRST_PAUSE_SECONDS = 0.05
+_RETRY_AFTER_SECONDS = 2
+_log = logging.getLogger(__name__)
+
+
+class RemoteMethod(Protocol):
+    """One method of a deployment, such as `handle.propose`."""
+
+    def remote(self, *arguments: Any) -> Awaitable[Any]:
+        """The call, under way."""
+        ...
+
+
+class RemoteFailed(Exception):
+    """A call into another deployment came back without a result; the message says why."""
+
+
+class RemoteProposer:
+    """The arm behind PPOPolicy. Proposing is pure, so a call whose replica died is made again."""
+
+    def __init__(self, propose: RemoteMethod, *, attempts: int) -> None:
+        self._propose = propose
+        self._attempts = attempts
+
+    async def propose(self, problem: Problem, budget_ms: int) -> Proposal:
+        """What the policy proposes. Raises `ProposalFailed`, `Overloaded`, or the domain's own error."""
+        freight = await _packed(problem, problem)
+        try:
+            answer = await ask(self._propose, freight, budget_ms, attempts=self._attempts)
+        except RemoteFailed as failure:
+            raise ProposalFailed(str(failure)) from failure
+        proposal: Proposal = await off_loop(len(answer), lambda: unpack(answer))
+        return proposal
+
+
+class RemoteJudge:
+    """The judge behind SafetyValidator. Judging is pure, so a call whose replica died is made again."""
+
+    def __init__(self, judge: RemoteMethod, *, attempts: int, timeout_seconds: float) -> None:
+        self._judge = judge
+        self._attempts = attempts
+        self._timeout_seconds = timeout_seconds
+
+    async def judge(self, problem: Problem, schedule: Schedule) -> Verdict:
+        """The verdict. Raises `JudgeUnavailable` or `Overloaded`."""
+        freight = await _packed(problem, (problem, schedule))
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                answer = await ask(self._judge, freight, attempts=self._attempts)
+        except TimeoutError:
+            message = f"the judge must answer within {self._timeout_seconds:g} s, took longer"
+            raise JudgeUnavailable(message, _RETRY_AFTER_SECONDS) from None
+        except RemoteFailed as failure:
+            raise JudgeUnavailable(f"no verdict: {failure}", _RETRY_AFTER_SECONDS) from failure
+        verdict: Verdict = await off_loop(len(answer), lambda: unpack(answer))
+        return verdict
+
+
+class PlannersRule:
+    """The manual arm, in threads of this process: it must survive what it backs up."""
+
+    def __init__(self, threads: Executor) -> None:
+        self._threads = threads
+
+    async def propose(self, problem: Problem, budget_ms: int) -> Proposal:  # noqa: ARG002
+        """The planner's schedule; a time budget changes nothing. Raises `HorizonExceeded`."""
+        loop = asyncio.get_running_loop()
+        schedule = await loop.run_in_executor(self._threads, dispatch, problem, Rule.PLANNER)
+        return Proposal(schedule=schedule, method=(Rule.PLANNER.name.lower(),))
+
+
+class SpoolJournal:
+    """Decisions are durable when they are in the spool of this replica."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+
+    async def append(self, record: DecisionRecord) -> None:
+        """Returns when the record is on disk. Raises `JournalUnavailable`."""
+        payload = await off_loop(len(record.request or b""), record.to_bytes)
+        try:
+            await self._spool.append(payload)
+        except SpoolError as failure:
+            raise JournalUnavailable(f"the decision could not be kept: {failure}", _RETRY_AFTER_SECONDS) from failure
+
+
+class StoredDecisions:
+    """The decisions in the database, read in threads: a slow query delays only whoever asked."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def get(self, decision_id: str, client: str) -> DecisionRecord | None:
+        """One decision with its payload, None when `client` has none of that id. Raises `DatabaseError`."""
+
+        def read() -> DecisionRecord | None:
+            with unit_of_work(self._engine) as decisions:
+                return decisions.get(decision_id, client)
+
+        return await asyncio.to_thread(read)
+
+    async def page(self, client: str, *, before: str | None, limit: int) -> DecisionPage:
+        """At most `limit` decisions, newest first, without payload. Raises `InvalidCursor` or `DatabaseError`."""
+
+        def read() -> DecisionPage:
+            with unit_of_work(self._engine) as decisions:
+                return decisions.page(client, before=before, limit=limit)
+
+        return await asyncio.to_thread(read)
+
+
+def remote_write(write: RemoteMethod) -> Callable[[list[bytes]], Awaitable[WriteReport]]:
+    """DBWriter as the drain wants it. Not tried again here: the drain has its own patience."""
+
+    async def written(payloads: list[bytes]) -> WriteReport:
+        report: WriteReport = await write.remote(payloads)
+        return report
+
+    return written
+
+
+async def ask(method: RemoteMethod, *arguments: Any, attempts: int) -> Any:
+    """The answer of a pure remote method. Raises `RemoteFailed`, `Overloaded`, or the `GantryError` of the far side."""
+    for attempt in range(1, attempts + 1):
+        try:
+            return await method.remote(*arguments)
+        except BackPressureError as error:
+            raise Overloaded("all replicas are busy and their queue is full", _RETRY_AFTER_SECONDS) from error
+        except (RayActorError, DeploymentUnavailableError) as error:
+            _log.warning("attempt %d of %d: replica lost: %s", attempt, attempts, type(error).__name__)
+            await asyncio.sleep(_FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
+        except Exception as error:  # the edge of this process: whatever was raised at the far side arrives here
+            # Bare, or wrapped by Ray, depending on how the replicas talk to each other.
+            cause = error.cause if isinstance(error, RayTaskError) else error
+            if isinstance(cause, GantryError):
+                raise cause from None
+            raise RemoteFailed(f"{type(cause).__name__}: {cause}") from error
+    raise RemoteFailed(f"replica lost in each of {attempts} attempts")
+
+
+async def _packed(problem: Problem, value: object) -> bytes:
+    return await off_loop(_BYTES_PER_OPERATION * len(problem.operations), lambda: pack(value))

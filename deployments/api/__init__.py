@@ -1,0 +1,17 @@
+"""HTTP over plain objects. No route knows Ray, SQL or a file.
+
+| room | what it holds |
+|---|---|
+| application | create_api: routes, errors and documentation put together |
+| services | what the routes need, as plain objects and ports |
+| routes | one function for each route |
+| bodies | bounded reading of a body |
+| problems | every error -> problem details |
+| identity | request ids, one log line for each request, the last line of defence |
+| documentation | the OpenAPI document and the page that shows it |
+"""
+
+from deployments.api.application import create_api
+from deployments.api.services import Decisions, HealthProbe, HealthReport, Services
+
+__all__ = ["Decisions", "HealthProbe", "HealthReport", "Services", "create_api"]

@@ -1,0 +1,104 @@
+"""The OpenAPI document and the page that shows it, without anything from another host."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from deployments.contracts.problem_details import MEDIA_TYPE, ProblemDetails
+from deployments.contracts.request import ScheduleRequest
+from deployments.contracts.validation import ValidateRequest
+from deployments.contracts.wire import WireModel
+
+STATIC_FOLDER = Path(__file__).resolve().parent.parent / "static"
+_COMPONENTS = "#/components/schemas/{model}"
+# Nothing but our own files: a page that cannot reach another host needs none.
+_POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Gantry API</title>
+<link rel="icon" href="static/favicon-32x32.png">
+<link rel="stylesheet" href="static/swagger-ui.css">
+<script src="static/swagger-ui-bundle.js"></script>
+<script src="static/docs.js"></script>
+</head>
+<body>
+<div id="swagger-ui"></div>
+<noscript>The document itself is <a href="openapi.json">openapi.json</a>.</noscript>
+</body>
+</html>
+"""
+_PROBLEMS = {
+    400: "The body is not JSON",
+    401: "No key, or one that nobody holds",
+    403: "The key lacks the scope",
+    404: "No such decision of this client",
+    413: "The body is too large",
+    422: "The request is invalid or cannot be scheduled; `errors` says why",
+    500: "No arm produced a safe schedule; `rejections` says why",
+    503: "Ask again after `Retry-After` seconds",
+}
+
+
+def install_documentation(app: FastAPI) -> None:
+    """Serve `/docs` and its files, and have `/openapi.json` describe bodies that the routes read themselves."""
+    app.mount("/static", StaticFiles(directory=STATIC_FOLDER))
+    app.add_api_route("/docs", _docs, methods=["GET"], include_in_schema=False)
+    setattr(app, "openapi", _cached(lambda: _document(app)))  # noqa: B010 - FastAPI's documented way of extension
+
+
+def body_of(model: type[WireModel]) -> dict[str, Any]:
+    """OpenAPI for a route that reads a `model` from the raw body."""
+    schema = {"$ref": _COMPONENTS.format(model=model.__name__)}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI for the errors that a route may answer with."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": _COMPONENTS.format(model=ProblemDetails.__name__)}}}
+    return {status: {"description": _PROBLEMS[status], "content": content} for status in statuses}
+
+
+async def _docs() -> Response:
+    return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _POLICY})
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    _, read_here = models_json_schema(
+        [(ScheduleRequest, "validation"), (ValidateRequest, "validation"), (ProblemDetails, "serialization")],
+        ref_template=_COMPONENTS,
+    )
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas |= read_here["$defs"]
+    # FastAPI describes its own error body for parameters; ours are problem details everywhere.
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    return document
+
+
+def _cached(build: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    built: list[dict[str, Any]] = []
+
+    def document() -> dict[str, Any]:
+        if not built:
+            built.append(build())
+        return built[0]
+
+    return document
+
+
+def document_text(app: FastAPI) -> str:
+    """The document as it is checked in."""
+    return json.dumps(app.openapi(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"

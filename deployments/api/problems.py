@@ -1,0 +1,188 @@
+"""Every error -> problem details. What an error is called on the wire is decided here and nowhere else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from deployments.contracts.answer import violations_of
+from deployments.contracts.problem_details import MEDIA_TYPE, FieldError, ProblemDetails, RejectionAnswer
+from deployments.contracts.reading import MOST_REASONS, dotted
+from deployments.errors import (
+    BodyTooLarge,
+    Forbidden,
+    InvalidRequest,
+    JournalUnavailable,
+    JudgeUnavailable,
+    MalformedBody,
+    NoSafeSchedule,
+    NotFound,
+    Overloaded,
+    Rejection,
+    TemporarilyUnavailable,
+    TimedOut,
+    Unauthenticated,
+)
+from deployments.logs import REQUEST_ID
+from deployments.persistence.errors import DatabaseError, InvalidCursor, PayloadMismatch
+from env.errors import GantryError, InvalidProblem
+
+MOST_VIOLATIONS = 100
+RETRY_DATABASE_SECONDS = 5
+Clock = Callable[[], datetime]
+Reason = tuple[str, str]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kind:
+    status: int
+    error: str
+    title: str
+
+
+_UNEXPECTED = _Kind(status=500, error="internal_error", title="Something went wrong inside the service")
+_INVALID = _Kind(status=422, error="invalid_request", title="The request does not follow the schema")
+_KINDS: dict[type[GantryError], _Kind] = {
+    MalformedBody: _Kind(status=400, error="malformed_json", title="The body is not JSON"),
+    Unauthenticated: _Kind(status=401, error="unauthenticated", title="A valid API key is required"),
+    Forbidden: _Kind(status=403, error="forbidden", title="The API key does not allow this"),
+    NotFound: _Kind(status=404, error="not_found", title="There is no such thing"),
+    BodyTooLarge: _Kind(status=413, error="too_large", title="The body is too large"),
+    InvalidRequest: _INVALID,
+    InvalidCursor: _INVALID,
+    InvalidProblem: _Kind(status=422, error="infeasible", title="The request cannot be scheduled by anyone"),
+    NoSafeSchedule: _Kind(status=500, error="no_safe_schedule", title="No arm produced a safe schedule"),
+    PayloadMismatch: _Kind(status=500, error="damaged_decision", title="The stored decision is damaged"),
+    Overloaded: _Kind(status=503, error="overloaded", title="The service has no room for another request"),
+    JournalUnavailable: _Kind(status=503, error="journal_unavailable", title="The decision cannot be made durable"),
+    JudgeUnavailable: _Kind(status=503, error="judge_unavailable", title="No verdict, therefore no schedule"),
+    DatabaseError: _Kind(status=503, error="database_unavailable", title="Decisions cannot be read now"),
+    TimedOut: _Kind(status=503, error="timed_out", title="The request took too long"),
+    TemporarilyUnavailable: _Kind(status=503, error="unavailable", title="The service cannot answer now"),
+}
+
+
+def install_problems(app: FastAPI, clock: Clock) -> None:
+    """Make `app` answer every expected error with problem details."""
+
+    async def on_our_error(request: Request, error: Exception) -> Response:
+        return _answer(request.scope, error, clock) if isinstance(error, GantryError) else _never(error)
+
+    async def on_http_error(request: Request, error: Exception) -> Response:
+        return _http_problem(request.scope, error, clock) if isinstance(error, HTTPException) else _never(error)
+
+    async def on_parameter_error(request: Request, error: Exception) -> Response:
+        faults = error.errors() if isinstance(error, RequestValidationError) else ()
+        # The first part of a location only says that it is a query parameter.
+        reasons = tuple((dotted(tuple(fault["loc"][1:])), str(fault["msg"])) for fault in faults)
+        return _answer(request.scope, InvalidRequest(reasons), clock)
+
+    app.add_exception_handler(GantryError, on_our_error)
+    app.add_exception_handler(HTTPException, on_http_error)
+    app.add_exception_handler(RequestValidationError, on_parameter_error)
+
+
+def unexpected_problem(scope: Scope, clock: Clock) -> Response:
+    """A 500 that tells the caller nothing but the id under which the log has the rest."""
+    detail = f"the service failed; its log has the cause under request id {REQUEST_ID.get()}"
+    return _response(_problem(scope, _UNEXPECTED, detail, clock))
+
+
+def _answer(scope: Scope, error: GantryError, clock: Clock) -> Response:
+    kind = next((_KINDS[parent] for parent in type(error).__mro__ if parent in _KINDS), None)
+    if kind is None:
+        _log.error("request failed: %s", error, exc_info=error)
+        return unexpected_problem(scope, clock)
+    if kind.status >= 500:
+        _log.error("%s: %s", kind.error, error)
+    problem = _problem(scope, kind, _detail(error), clock)
+    return _response(problem.model_copy(update=_members(error)), _headers(error))
+
+
+def _http_problem(scope: Scope, error: HTTPException, clock: Clock) -> Response:
+    title = error.detail
+    kind = _Kind(status=error.status_code, error=title.lower().replace(" ", "_"), title=title)
+    return _response(_problem(scope, kind, f"{scope['method']} {scope['path']}: {title}", clock), error.headers)
+
+
+def _problem(scope: Scope, kind: _Kind, detail: str, clock: Clock) -> ProblemDetails:
+    return ProblemDetails(
+        type=f"urn:gantry:problem:{kind.error.replace('_', '-')}",
+        title=kind.title,
+        status=kind.status,
+        detail=detail,
+        instance=scope["path"],
+        error=kind.error,
+        message=detail,
+        request_id=REQUEST_ID.get(),
+        timestamp=clock(),
+    )
+
+
+def _detail(error: GantryError) -> str:
+    """One sentence; what may be long or telling stands in its own member or in the log."""
+    if isinstance(error, InvalidRequest | InvalidProblem):
+        field, message = error.reasons[0] if error.reasons else ("request", "is invalid")
+        further = len(error.reasons) - 1 + (error.omitted if isinstance(error, InvalidRequest) else 0)
+        return f"{field} {message}" + (f" (and {further:,} more)" if further > 0 else "")
+    if isinstance(error, DatabaseError):
+        return "the database does not answer; new schedules are made and kept all the same"
+    if isinstance(error, PayloadMismatch):
+        return "the stored payload is not the one that was answered, so it is not shown"
+    return str(error)
+
+
+def _members(error: GantryError) -> dict[str, object]:
+    if isinstance(error, InvalidRequest | InvalidProblem):
+        earlier = error.omitted if isinstance(error, InvalidRequest) else 0
+        omitted = earlier + max(0, len(error.reasons) - MOST_REASONS)
+        return {"errors": _field_errors(error.reasons[:MOST_REASONS]), "errors_omitted": omitted or None}
+    if isinstance(error, InvalidCursor):
+        return {"errors": _field_errors([("cursor", str(error))])}
+    if isinstance(error, NoSafeSchedule):
+        return {"rejections": [_rejection(rejection) for rejection in error.rejections]}
+    return {}
+
+
+def _field_errors(reasons: Iterable[Reason]) -> list[FieldError]:
+    return [FieldError(field=field, message=message) for field, message in reasons]
+
+
+def _rejection(rejection: Rejection) -> RejectionAnswer:
+    return RejectionAnswer(
+        arm=rejection.arm,
+        reason=rejection.reason,
+        violation_count=len(rejection.violations),
+        violations=violations_of(rejection.violations[:MOST_VIOLATIONS]),
+    )
+
+
+def _headers(error: GantryError) -> Mapping[str, str]:
+    if isinstance(error, TemporarilyUnavailable):
+        return {"Retry-After": str(error.retry_after_seconds)}
+    if isinstance(error, DatabaseError):
+        return {"Retry-After": str(RETRY_DATABASE_SECONDS)}
+    if isinstance(error, Unauthenticated):
+        return {"WWW-Authenticate": 'ApiKey realm="gantry"'}
+    # The rest of an oversized body is not read, so the connection cannot be used again.
+    return {"Connection": "close"} if isinstance(error, BodyTooLarge) else {}
+
+
+def _response(problem: ProblemDetails, headers: Mapping[str, str] | None = None) -> Response:
+    body = problem.model_dump_json(exclude_none=True)
+    return Response(body, status_code=problem.status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
+
+
+def _never(error: Exception) -> Response:
+    raise error

@@ -1,0 +1,137 @@
+"""The routes: each reads its input, asks one object, and writes the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Annotated
+
+from fastapi import Depends, Query, Security
+from fastapi.security import APIKeyHeader
+from starlette.requests import Request
+from starlette.responses import Response
+
+from deployments.access import Client, Scope
+from deployments.api.bodies import read_body
+from deployments.api.services import HealthReport, Services
+from deployments.contracts.health import HealthAnswer, ProbeAnswer, SpoolAnswer, Status
+from deployments.contracts.reading import read_schedule_request, read_validate_request
+from deployments.contracts.stored import StoredDecisionPage, stored_decision, stored_decision_detail
+from deployments.contracts.wire import AnswerModel
+from deployments.errors import NotFound, TemporarilyUnavailable
+from deployments.off_loop import off_loop
+from deployments.persistence.repository import LONGEST_PAGE
+
+API_KEY_HEADER = "X-API-Key"
+IDEMPOTENCY_HEADER = "Idempotency-Key"
+VERSION = version("gantry")
+
+
+def services_of(request: Request) -> Services:
+    """What the app was created over; asked for each request, because it may be bound late."""
+    bound: Callable[[], Services] = request.app.state.services
+    return bound()
+
+
+def client_of(
+    request: Request,
+    key: Annotated[str | None, Security(APIKeyHeader(name=API_KEY_HEADER, auto_error=False))],
+) -> Client:
+    """Who calls. Raises `Unauthenticated`."""
+    return services_of(request).access.authenticate(key)
+
+
+Bound = Annotated[Services, Depends(services_of)]
+Caller = Annotated[Client, Depends(client_of)]
+
+
+async def schedule(request: Request, services: Bound, client: Caller) -> Response:
+    """Schedule a plant's list of jobs. A 200 means that the schedule is complete, judged and durable."""
+    client.require(Scope.SCHEDULE)
+    raw = await read_body(request, services.settings.max_body_bytes)
+    body = await off_loop(len(raw), lambda: read_schedule_request(raw, services.limits))
+    if body.experiment_unit is not None or body.arm is not None:
+        client.require(Scope.OPERATE)
+    ignored = IDEMPOTENCY_HEADER in request.headers
+    warnings = (f"header {IDEMPOTENCY_HEADER} is not supported yet and was ignored",) if ignored else ()
+    answered = await services.scheduling.schedule(body, client=client.name, raw_body=raw, warnings=warnings)
+    return _json(answered.body)
+
+
+async def validate(request: Request, services: Bound, client: Caller) -> Response:
+    """Have any schedule judged, whoever made it."""
+    client.require(Scope.SCHEDULE)
+    raw = await read_body(request, services.settings.max_body_bytes)
+    body = await off_loop(len(raw), lambda: read_validate_request(raw, services.limits))
+    answer = await services.scheduling.validate(body, body_bytes=len(raw))
+    return _json(await off_loop(len(raw), lambda: _bytes(answer)))
+
+
+async def list_schedules(
+    services: Bound,
+    client: Caller,
+    cursor: Annotated[str | None, Query(max_length=500, description="next_cursor of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE)] = 50,
+) -> Response:
+    """The client's decisions, newest first."""
+    client.require(Scope.SCHEDULE, Scope.READ)
+    page = await services.decisions.page(client.name, before=cursor, limit=limit)
+    schedules = [stored_decision(record) for record in page.records]
+    return _json(_bytes(StoredDecisionPage(schedules=schedules, next_cursor=page.next_cursor)))
+
+
+async def get_schedule(services: Bound, client: Caller, schedule_id: str) -> Response:
+    """One decision of the client, with its request and answer when they were kept."""
+    client.require(Scope.SCHEDULE, Scope.READ)
+    record = await services.decisions.get(schedule_id, client.name)
+    if record is None:
+        raise NotFound(f"there is no schedule {schedule_id[:100]!r}")
+    size = len(record.request or b"") + len(record.answer or b"")
+    return _json(await off_loop(size, lambda: _bytes(stored_decision_detail(record))))
+
+
+async def health(services: Bound) -> Response:
+    """How the service is doing; 503 when no schedule can be served."""
+    report = await services.health.report()
+    answer = HealthAnswer(
+        status=_status(report),
+        version=VERSION,
+        model_loaded=report.model_loaded,
+        database_connected=report.database_connected,
+        uptime=report.uptime_seconds,
+        last_schedule_time=services.scheduling.last_decided_at,
+        environment=services.settings.environment.value,
+        spool=SpoolAnswer(
+            records=report.spool_records, bytes=report.spool_bytes, oldest_seconds=report.spool_oldest_seconds
+        ),
+        rollout_stage=services.scheduling.stage,
+        reasons=list(report.shortcomings),
+    )
+    return _json(_bytes(answer), status=503 if answer.status == "unhealthy" else 200)
+
+
+async def livez() -> Response:
+    """The process answers."""
+    return _json(_bytes(ProbeAnswer(status="alive")))
+
+
+async def readyz(services: Bound) -> Response:
+    """The replica may get traffic: model warm, judge reachable, room in the spool."""
+    obstacles = (await services.health.report()).obstacles
+    if obstacles:
+        raise TemporarilyUnavailable("; ".join(obstacles))
+    return _json(_bytes(ProbeAnswer(status="ready")))
+
+
+def _status(report: HealthReport) -> Status:
+    if report.blockers:
+        return "unhealthy"
+    return "degraded" if report.shortcomings else "healthy"
+
+
+def _bytes(answer: AnswerModel) -> bytes:
+    return answer.model_dump_json().encode()
+
+
+def _json(body: bytes, status: int = 200) -> Response:
+    return Response(body, status_code=status, media_type="application/json")

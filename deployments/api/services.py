@@ -1,0 +1,85 @@
+"""What the routes need, as plain objects; built by whoever runs the service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from deployments.access import KeyRing
+from deployments.contracts.reading import RequestLimits
+from deployments.persistence.records import DecisionRecord
+from deployments.persistence.repository import DecisionPage
+from deployments.scheduling import Scheduling
+from deployments.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthReport:
+    """What one replica knows about itself and its surroundings, without asking anyone on the way."""
+
+    model_loaded: bool
+    judge_reachable: bool
+    database_connected: bool
+    spool_has_room: bool
+    spool_records: int
+    spool_bytes: int
+    spool_oldest_seconds: float
+    uptime_seconds: float
+
+    @property
+    def blockers(self) -> tuple[str, ...]:
+        """Why no schedule at all can be served; empty when one can."""
+        faults = (
+            (self.judge_reachable, "the judge is not reachable"),
+            (self.spool_has_room, "the spool has no room"),
+        )
+        return tuple(reason for holds, reason in faults if not holds)
+
+    @property
+    def obstacles(self) -> tuple[str, ...]:
+        """Why the replica is not ready for traffic: the blockers, and a policy that cannot serve yet."""
+        return (*self.blockers, *(() if self.model_loaded else ("the model is not loaded",)))
+
+    @property
+    def shortcomings(self) -> tuple[str, ...]:
+        """Everything that is missing. A database outage alone makes the service degraded, not unready."""
+        return (*self.obstacles, *(() if self.database_connected else ("the database is not connected",)))
+
+
+class HealthProbe(Protocol):
+    """Knows how the replica is doing."""
+
+    async def report(self) -> HealthReport:
+        """The newest knowledge; answers at once, also while the database hangs."""
+        ...
+
+
+class Decisions(Protocol):
+    """Reads stored decisions; another client's decisions do not exist."""
+
+    async def get(self, decision_id: str, client: str) -> DecisionRecord | None:
+        """One decision with its payload, None when `client` has none of that id. Raises `DatabaseError`."""
+        ...
+
+    async def page(self, client: str, *, before: str | None, limit: int) -> DecisionPage:
+        """At most `limit` decisions, newest first, without payload. Raises `InvalidCursor` or `DatabaseError`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything behind the routes."""
+
+    settings: Settings
+    scheduling: Scheduling
+    decisions: Decisions
+    health: HealthProbe
+    access: KeyRing
+    clock: Callable[[], datetime]
+
+    @property
+    def limits(self) -> RequestLimits:
+        """How much one request may ask for."""
+        return RequestLimits(jobs=self.settings.max_jobs, machines=self.settings.max_machines)

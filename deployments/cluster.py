@@ -1,0 +1,219 @@
+"""One Ray Serve instance on this machine: from nothing to answering, and back to nothing.
+
+On a cluster that somebody else runs, Ray's own `serve deploy serve_config.yaml` takes this room's place.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import httpx
+
+from deployments.errors import ServiceError
+from deployments.memory import leave_out_pandas
+from deployments.processes import descendants, end
+
+if TYPE_CHECKING:
+    from ray.serve.schema import ApplicationStatusOverview, ServeDeploySchema
+
+LOOPBACK = "127.0.0.1"
+_LOGGER = logging.getLogger(__name__)
+_MEBIBYTE = 2**20
+_POLL_SECONDS = 0.1
+_LEAST_GRACE_SECONDS = 1.0
+_HTTP_OK = 200
+# Replicas ask for fractions of a CPU; a box of two cores must still have room for all of them.
+_LEAST_LOGICAL_CPUS = 8
+# Requests and schedules travel inside messages, so the store of large objects stays small.
+_OBJECT_STORE_BYTES = 128 * _MEBIBYTE
+
+
+class PortTaken(ServiceError):
+    """Another process listens where the service should."""
+
+
+class NotReady(ServiceError):
+    """The service did not become ready; the message says what it was waiting for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """Where the service listens."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Where a client on this machine reaches it."""
+        return f"http://{LOOPBACK if self.host == '0.0.0.0' else self.host}:{self.port}"  # noqa: S104
+
+    def require_free(self) -> None:
+        """Raises `PortTaken` when somebody listens there already."""
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((self.host, self.port))
+            except OSError as error:
+                raise PortTaken(f"port {self.port} must be free, was taken; choose another with --port") from error
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def ray_variables() -> dict[str, str]:
+    """What Ray reads from the environment while it is imported: throughput mode, one thread each, free side ports."""
+    variables = {
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        # Behind this proxy nobody else balances, so there is no one to tell half a minute in advance.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Some ports of Ray listen on every interface: nobody without the token of this run is heard there.
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_DEDUP_LOGS": "0",
+        "RAY_COLOR_PREFIX": "0",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "NUMBA_NUM_THREADS": "1",
+    }
+    # The proxy's binary comes with Ray on Linux only.
+    return variables | ({"RAY_SERVE_ENABLE_HA_PROXY": "1"} if sys.platform == "linux" else {})
+
+
+class LocalCluster:
+    """Ray and Serve as children of this process. `start` and `stop` are called once each."""
+
+    def __init__(self, config: ServeDeploySchema, listener: Listener, *, quiet: bool = False) -> None:
+        self._config = config.model_copy(
+            update={
+                "http_options": config.http_options.model_copy(update={"host": listener.host, "port": listener.port})
+            }
+        )
+        self._listener = listener
+        self._quiet = quiet
+
+    def start(self, timeout_seconds: float) -> None:
+        """Returns when `/readyz` says yes. Raises `NotReady` when it does not in time."""
+        deadline = time.monotonic() + timeout_seconds
+        self._start_ray()
+        self._deploy()
+        self._await_running(deadline)
+        self._await_ready(deadline)
+
+    def stop(self, grace_seconds: float) -> None:
+        """Let requests finish and replicas close, then end every process; those that outlive the grace are killed."""
+        import ray
+
+        deadline = time.monotonic() + grace_seconds
+        children = descendants(os.getpid())
+        try:
+            if ray.is_initialized():
+                self._delete(deadline)
+        finally:
+            ray.shutdown()
+            killed = end(children, max(_LEAST_GRACE_SECONDS, deadline - time.monotonic()))
+        if killed:
+            _LOGGER.warning("%d processes had to be killed", killed)
+
+    def _delete(self, deadline: float) -> None:
+        from ray import serve
+
+        for application in serve.status().applications:
+            serve.delete(application, _blocking=False)
+        while serve.status().applications and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+
+    def _start_ray(self) -> None:
+        leave_out_pandas()
+        import ray
+
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        ray.init(
+            address="local",
+            num_cpus=max(_LEAST_LOGICAL_CPUS, 4 * (os.cpu_count() or 1)),
+            object_store_memory=_OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=not self._quiet,
+            logging_level=logging.ERROR if self._quiet else logging.WARNING,
+            runtime_env={"worker_process_setup_hook": "deployments.memory.leave_out_pandas"},
+            _node_ip_address=LOOPBACK if self._listener.host == LOOPBACK else None,
+        )
+
+    def _deploy(self) -> None:
+        from ray import serve
+        from ray.serve.context import _get_global_client
+
+        serve.start(
+            proxy_location=self._config.proxy_location,
+            http_options=self._config.http_options.model_dump(),
+            logging_config=self._config.logging_config,
+        )
+        # Ray offers a configuration file only through its dashboard, which stays off here, or its own
+        # command; this is the call that both of them make.
+        client = _get_global_client()
+        assert client is not None
+        client.deploy_apps(self._config)
+
+    def _await_running(self, deadline: float) -> None:
+        from ray import serve
+        from ray.serve.schema import ApplicationStatus
+
+        names = [application.name for application in self._config.applications]
+        while True:
+            found = serve.status().applications
+            for name in names:
+                if name in found and found[name].status == ApplicationStatus.DEPLOY_FAILED:
+                    raise NotReady(f"application {name} could not be deployed: {_complaints(found[name])}")
+            waiting = [name for name in names if name not in found or found[name].status != ApplicationStatus.RUNNING]
+            if not waiting:
+                return
+            _pause(deadline, f"applications must be running, were not: {', '.join(waiting)}")
+
+    def _await_ready(self, deadline: float) -> None:
+        with httpx.Client(base_url=self._listener.url, timeout=2.0, trust_env=False) as client:
+            while (answer := _probe(client)) != f"{_HTTP_OK}":
+                _pause(deadline, f"/readyz must answer {_HTTP_OK}, was {answer}")
+
+
+def _complaints(application: ApplicationStatusOverview) -> str:
+    """What Serve says about an application that failed: the cause stands with the deployment, if anywhere."""
+    causes = {name: found.message for name, found in application.deployments.items() if found.message}
+    return "; ".join(f"{name}: {_last_line(message)}" for name, message in causes.items()) or _last_line(
+        application.message
+    )
+
+
+def _last_line(message: str) -> str:
+    """The error without its traceback, all of which is in the logs of Ray."""
+    return (message.strip().splitlines() or ["for an unknown reason"])[-1].strip()
+
+
+def _probe(client: httpx.Client) -> str:
+    try:
+        return str(client.get("/readyz").status_code)
+    except httpx.TransportError as error:
+        return type(error).__name__
+
+
+def _pause(deadline: float, waiting_for: str) -> None:
+    if time.monotonic() > deadline:
+        raise NotReady(waiting_for)
+    time.sleep(_POLL_SECONDS)

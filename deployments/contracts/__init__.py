@@ -1,0 +1,21 @@
+"""The words of the wire and their translation. Only this package knows both vocabularies.
+
+A wire "family" is a job of the domain, and a wire "job" is an operation; hours and datetimes of the
+wire are whole seconds from `schedule_start` inside.
+
+| room | what it holds |
+|---|---|
+| wire | what all models of the wire share, and the scalar types |
+| amounts | hours <-> seconds and instants, exactly |
+| request, calendar | the body of `POST /schedule` |
+| reading | bytes of a body -> a model, or everything that is wrong with them |
+| translation | request -> problem, or every reason why not |
+| eligibility | which machines may do a job, and why none may |
+| precheck | proofs that nobody could schedule a problem |
+| notices | the warnings of an answer |
+| answer | schedule and verdict -> the answer |
+| validation | the body and the answer of `POST /v1/validate` |
+| stored | stored decisions as they are read back |
+| health | the answers of the probes |
+| problem_details | errors as RFC 9457 problem details |
+"""

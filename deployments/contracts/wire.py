@@ -1,0 +1,91 @@
+"""What all models of the wire share: how strict they are, what happens to unknown fields, and the scalar types.
+
+Values are read as JSON schema means them: "2.5" is no number and 1 is no boolean, but 2.0 is an integer.
+Unknown fields are kept aside instead of being refused, because clients of other systems send them, and
+are reported as warnings, because a misspelled field must not vanish.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import typing
+from collections.abc import Iterator
+from datetime import datetime
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StringConstraints
+from pydantic_core import PydanticCustomError
+
+LARGEST_ID = 2**63 - 1
+LONGEST_HOURS = 10_000.0
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?", re.ASCII | re.DOTALL)
+
+
+class WireModel(BaseModel):
+    """Part of a body that clients send."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class AnswerModel(BaseModel):
+    """Part of a body that clients receive."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def _integral(value: object) -> object:
+    return int(value) if isinstance(value, float) and math.isfinite(value) and value.is_integer() else value
+
+
+def _written_as_date(value: object) -> object:
+    # Without this a number would be read as seconds since 1970.
+    if not isinstance(value, str) or not _DATE.fullmatch(value):
+        raise PydanticCustomError("datetime_text", "must be an ISO 8601 date and time")
+    return value
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise PydanticCustomError("printable_text", "must consist of printable characters")
+    return value
+
+
+Integer = Annotated[StrictInt, BeforeValidator(_integral)]
+Identity = Annotated[Integer, Field(ge=0, le=LARGEST_ID)]
+Number = Annotated[float, Field(strict=True)]
+Boolean = Annotated[bool, Field(strict=True)]
+Hours = Annotated[Number, Field(ge=0, le=LONGEST_HOURS)]
+ProcessingHours = Annotated[Number, Field(gt=0, le=LONGEST_HOURS)]
+Instant = Annotated[datetime, BeforeValidator(_written_as_date, json_schema_input_type=datetime)]
+Text = Annotated[
+    str,
+    StringConstraints(strict=True, min_length=1, max_length=128),
+    AfterValidator(_printable),
+]
+FreeText = Annotated[str, StringConstraints(strict=True, max_length=1000)]
+
+
+def unknown_fields(model: WireModel) -> Iterator[tuple[str, str]]:
+    """(general path, exact path) of every field that no model knows: ("jobs[].colour", "jobs[3].colour")."""
+    yield from ((name, name) for name in model.model_extra or ())
+    for name in _fields_with_models(type(model)):
+        value = getattr(model, name)
+        if isinstance(value, WireModel):
+            yield from ((f"{name}.{general}", f"{name}.{exact}") for general, exact in unknown_fields(value))
+        else:
+            for index, item in enumerate(value or ()):
+                for general, exact in unknown_fields(item):
+                    yield f"{name}[].{general}", f"{name}[{index}].{exact}"
+
+
+@cache
+def _fields_with_models(model: type[WireModel]) -> tuple[str, ...]:
+    return tuple(name for name, field in model.model_fields.items() if _mentions_model(field.annotation))
+
+
+def _mentions_model(annotation: Any) -> bool:
+    if isinstance(annotation, type) and issubclass(annotation, WireModel):
+        return True
+    return any(_mentions_model(part) for part in typing.get_args(annotation))

@@ -1,0 +1,136 @@
+"""Every error of the service, as one tree below the domain's root.
+
+GantryError (env.errors)
+└── ServiceError
+    ├── InvalidSettings       the service must not start like this; carries every reason
+    ├── InvalidRequest        the body does not follow the schema; carries every reason
+    ├── MalformedBody         the body is not JSON
+    ├── BodyTooLarge          the body exceeds its limit
+    ├── Unauthenticated       no key, or one that nobody holds
+    ├── Forbidden             the key lacks a scope
+    ├── NotFound              nothing there that this client may see
+    ├── ProposalFailed        one arm has no schedule to offer; the next arm is asked
+    ├── NoSafeSchedule        every arm failed or was rejected; carries the rejections
+    └── TemporarilyUnavailable    ask again later; carries the seconds to wait
+        ├── Overloaded            a bounded queue is full
+        ├── JournalUnavailable    the decision could not be made durable
+        ├── JudgeUnavailable      no verdict, therefore no schedule
+        └── TimedOut              the request took longer than its limit
+
+All of them survive pickling, because they travel between processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from env.errors import GantryError
+from env.verdict import Violation
+
+Reasons = tuple[tuple[str, str], ...]
+
+
+class ServiceError(GantryError):
+    """Root of the errors of this floor."""
+
+
+class InvalidSettings(ServiceError):
+    """The settings contradict themselves or are unsafe; `reasons` lists all (name, message) pairs."""
+
+    def __init__(self, reasons: Reasons) -> None:
+        super().__init__(reasons)
+        self.reasons = reasons
+
+    def __str__(self) -> str:
+        return "; ".join(f"{name}: {message}" for name, message in self.reasons)
+
+
+class InvalidRequest(ServiceError):
+    """The body cannot be understood; `reasons` lists (field, message) pairs, `omitted` counts further ones."""
+
+    def __init__(self, reasons: Reasons, omitted: int = 0) -> None:
+        super().__init__(reasons, omitted)
+        self.reasons = reasons
+        self.omitted = omitted
+
+    def __str__(self) -> str:
+        return "; ".join(f"{field}: {message}" for field, message in self.reasons)
+
+
+class MalformedBody(ServiceError):
+    """The body is not a JSON document; the message says where it stops being one."""
+
+
+class BodyTooLarge(ServiceError):
+    """The body has more than `limit_bytes`."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(limit_bytes)
+        self.limit_bytes = limit_bytes
+
+    def __str__(self) -> str:
+        return f"the body must have at most {self.limit_bytes:,} bytes"
+
+
+class Unauthenticated(ServiceError):
+    """The caller did not say who it is, or said it with a key that nobody holds."""
+
+
+class Forbidden(ServiceError):
+    """The caller is known and may not do this."""
+
+
+class NotFound(ServiceError):
+    """There is no such thing, or it belongs to somebody else; the answer does not tell which."""
+
+
+class ProposalFailed(ServiceError):
+    """An arm has no schedule to offer, for the reason in the message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """Why one arm's proposal was not served; `violations` is empty when there was no proposal to judge."""
+
+    arm: str
+    reason: str
+    violations: tuple[Violation, ...] = ()
+
+
+class NoSafeSchedule(ServiceError):
+    """No arm produced a schedule that the judge accepts; `rejections` holds one entry for each arm asked."""
+
+    def __init__(self, rejections: tuple[Rejection, ...]) -> None:
+        super().__init__(rejections)
+        self.rejections = rejections
+
+    def __str__(self) -> str:
+        return "; ".join(f"{rejection.arm}: {rejection.reason}" for rejection in self.rejections)
+
+
+class TemporarilyUnavailable(ServiceError):
+    """The same request may succeed after `retry_after_seconds`."""
+
+    def __init__(self, message: str, retry_after_seconds: int = 1) -> None:
+        super().__init__(message, retry_after_seconds)
+        self.message = message
+        self.retry_after_seconds = retry_after_seconds
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Overloaded(TemporarilyUnavailable):
+    """A bounded queue is full."""
+
+
+class JournalUnavailable(TemporarilyUnavailable):
+    """The decision could not be made durable, so it must not be promised."""
+
+
+class JudgeUnavailable(TemporarilyUnavailable):
+    """The judge gave no verdict, and without one no schedule is served."""
+
+
+class TimedOut(TemporarilyUnavailable):
+    """The request was given up when its time limit had passed."""

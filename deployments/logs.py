@@ -1,0 +1,59 @@
+"""Log lines as JSON objects, one a line, with the id of the request that they belong to and no secret."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from contextvars import ContextVar
+from datetime import UTC, datetime
+
+REQUEST_ID: ContextVar[str | None] = ContextVar("gantry_request_id", default=None)
+REDACTED = "***"
+_LEAST_SECRET_CHARACTERS = 6
+_BUILT_IN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one JSON object: time, level, logger, message, request_id, then the fields of `extra`.
+
+    Occurrences of `secrets` anywhere in the line are replaced, because an exception of a library may
+    quote a connection string.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        super().__init__()
+        # Replacing a very short secret would deface innocent text without hiding much.
+        long_enough = {secret for secret in secrets if len(secret) >= _LEAST_SECRET_CHARACTERS}
+        self._secrets = sorted((json.dumps(secret)[1:-1] for secret in long_enough), key=len, reverse=True)
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            "request_id": REQUEST_ID.get(),
+        }
+        fields |= {name: value for name, value in vars(record).items() if name not in _BUILT_IN}
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        line = json.dumps(fields, default=str)
+        for secret in self._secrets:
+            line = line.replace(secret, REDACTED)
+        return line
+
+
+def configure_logging(level: str, secrets: Iterable[str] = ()) -> logging.Handler:
+    """Send the loggers of Gantry to stderr as JSON lines; calling it again replaces the handler.
+
+    Only our own loggers are touched: Ray and its proxies configure theirs by themselves.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter(secrets))
+    for floor in ("env", "models", "deployments"):
+        logger = logging.getLogger(floor)
+        logger.handlers = [handler]
+        logger.setLevel(level)
+        logger.propagate = False
+    return handler

@@ -1,0 +1,16 @@
+"""What survives: the spool on local disk first, then the database.
+
+| room | what it holds |
+|---|---|
+| errors | every error of this room, as one tree |
+| records | DecisionRecord: one decision as it is stored, and its bytes in the spool |
+| spool | payloads on local disk, fsynced before a request is answered |
+| segment_folder, segment, framing, disk | the spool's files: all of them, one, its bytes, the disk below |
+| dead_letters | payloads that no database takes |
+| drain | the background task from the spool to the database |
+| writing | a batch into the database, exactly once |
+| tables | the SQLAlchemy schema, for SQLite and MariaDB alike |
+| repository | every query, and the unit of work that commits |
+| database, failures | engines and revisions; what a database error means |
+| migrations | Alembic revisions |
+"""

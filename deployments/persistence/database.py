@@ -1,0 +1,176 @@
+"""Reaching the database: engines for SQLite and MariaDB, and the schema's revisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
+from sqlalchemy import URL, Engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+
+from deployments.persistence.errors import DatabaseError, DatabaseUnavailable, InvalidDatabaseUrl, SchemaMismatch
+from deployments.persistence.failures import database_errors
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_SQLITE_DRIVERS = {"sqlite", "sqlite+pysqlite"}
+_MARIADB_DRIVER = "mariadb+pymysql"
+# Strict, so that a value that does not fit is an error and never silently cut.
+_SQL_MODE = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
+
+
+def create_engine(
+    url: str,
+    *,
+    connect_timeout_seconds: int = 5,
+    statement_timeout_seconds: int = 30,
+    pool_recycle_seconds: int = 300,
+    pool_size: int = 4,
+) -> Engine:
+    """An engine that connects lazily. Raises `InvalidDatabaseUrl`.
+
+    A statement that gets no answer for `statement_timeout_seconds` loses its connection; on SQLite
+    `connect_timeout_seconds` is how long to wait for another writer.
+    """
+    parsed = _parsed(url)
+    if parsed.drivername == _MARIADB_DRIVER:
+        return sqlalchemy.create_engine(
+            parsed,
+            isolation_level="READ COMMITTED",
+            pool_pre_ping=True,
+            pool_recycle=pool_recycle_seconds,
+            pool_size=pool_size,
+            pool_timeout=connect_timeout_seconds,
+            hide_parameters=True,
+            connect_args={
+                "charset": "utf8mb4",
+                "sql_mode": _SQL_MODE,
+                "connect_timeout": connect_timeout_seconds,
+                "read_timeout": statement_timeout_seconds,
+                "write_timeout": statement_timeout_seconds,
+            },
+        )
+    engine = sqlalchemy.create_engine(
+        parsed, pool_size=pool_size, hide_parameters=True, connect_args={"timeout": connect_timeout_seconds}
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def address_of(engine: Engine) -> str:
+    """The URL without its password: for messages and logs."""
+    return engine.url.render_as_string(hide_password=True)
+
+
+def is_reachable(engine: Engine) -> bool:
+    """Whether the database answers. Blocks for up to the connect time-out: keep it off the request path."""
+    try:
+        with database_errors(address_of(engine)), engine.connect() as connection:
+            connection.execute(sqlalchemy.text("SELECT 1"))
+    except DatabaseError:
+        return False
+    return True
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Brings the schema to `revision`, creating the SQLite file and its folder when they are missing.
+
+    Raises `SchemaMismatch` for a schema that is newer than this program, else a `DatabaseError`.
+    """
+    parsed = _parsed(url)
+    if parsed.drivername in _SQLITE_DRIVERS:
+        _make_folder(parsed)
+    with _migrating(url) as config:
+        command.upgrade(config, revision)
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Takes the schema back to `revision` ("base": nothing is left). Raises as `upgrade` does."""
+    with _migrating(url) as config:
+        command.downgrade(config, revision)
+
+
+def current_revision(url: str) -> str | None:
+    """The revision that the database is at, None when it was never migrated. Raises `DatabaseError`."""
+    engine = create_engine(url)
+    try:
+        return _revision_of(engine)
+    finally:
+        engine.dispose()
+
+
+def head_revision() -> str:
+    """The revision that this program was written for."""
+    head = ScriptDirectory(str(_MIGRATIONS)).get_current_head()
+    assert head is not None, "there is at least one migration"
+    return head
+
+
+def require_current_schema(engine: Engine) -> None:
+    """Raises `SchemaMismatch` unless the schema is the one of this program; other `DatabaseError`s as they come."""
+    found, wanted = _revision_of(engine), head_revision()
+    if found == wanted:
+        return
+    if found is None or any(found == script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()):
+        advice = "run `gantry db upgrade`"
+    else:
+        advice = "it is newer than this program, which must be updated"
+    raise SchemaMismatch(f"schema of {address_of(engine)} must be at {wanted}, was at {found or 'nothing'}: {advice}")
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # Not the library's words: they repeat the URL, and with it the password.
+        wanted = "sqlite:///FILE or mariadb+pymysql://USER:PASSWORD@HOST:PORT/DATABASE"
+        raise InvalidDatabaseUrl(f"database URL must look like {wanted}") from None
+    if parsed.drivername not in {*_SQLITE_DRIVERS, _MARIADB_DRIVER}:
+        raise InvalidDatabaseUrl(f"database URL must begin with sqlite or {_MARIADB_DRIVER}, was {parsed.drivername}")
+    if not parsed.database or parsed.database == ":memory:":
+        raise InvalidDatabaseUrl(f"database URL must name a database, was {parsed.render_as_string()}")
+    return parsed
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # EXTRA also syncs the folder after a commit removes its rollback journal. With less, a power cut
+    # could bring the journal back and undo rows whose spool segment is already deleted.
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=DELETE", "synchronous=EXTRA", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _make_folder(parsed: URL) -> None:
+    folder = Path(parsed.database or "").parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseUnavailable(f"folder of the database {folder} must be writable: {error.strerror}") from error
+
+
+def _revision_of(engine: Engine) -> str | None:
+    with database_errors(address_of(engine)), engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+@contextmanager
+def _migrating(url: str) -> Iterator[Config]:
+    engine = create_engine(url)
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    try:
+        with database_errors(address_of(engine)), engine.connect() as connection:
+            config.attributes["connection"] = connection
+            yield config
+    except CommandError as error:
+        raise SchemaMismatch(f"schema of {address_of(engine)} cannot be migrated: {error}") from error
+    finally:
+        engine.dispose()

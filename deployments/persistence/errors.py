@@ -1,0 +1,96 @@
+"""Everything that can go wrong while keeping a decision, as one tree.
+
+PersistenceError
+├── SpoolError              the local spool did not take, or could not give, a payload
+│   ├── SpoolFull           no room; nothing was written; try again after the database has caught up
+│   ├── SpoolFailed         a write, fsync or read failed; the payload was not promised
+│   └── SpoolClosed         used before `start` or after `close`
+├── InvalidCursor           a page cursor that this service did not make
+├── PayloadMismatch         a payload is not the one that was promised under this decision id
+└── DatabaseError           the database did not do what was asked; messages are one line, without secrets
+    ├── DatabaseUnavailable     it may work in a moment: unreachable, busy, deadlock, connection lost
+    ├── DataRejected            it will never accept this row, whoever asks
+    ├── DatabaseAccessDenied    wrong user, password or grants
+    ├── InvalidDatabaseUrl      the URL names no database that Gantry can use
+    └── SchemaMismatch          the schema is older or newer than this program
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from env.errors import GantryError
+
+
+class PersistenceError(GantryError):
+    """Root of all errors of this room."""
+
+
+class SpoolError(PersistenceError):
+    """The spool on local disk failed the caller."""
+
+
+class SpoolFull(SpoolError):
+    """Nothing was written: the spool has reached its bound or the disk has no space left."""
+
+
+class SpoolFailed(SpoolError):
+    """The disk failed; the payload was not promised, and the segment takes no more."""
+
+
+class SpoolClosed(SpoolError):
+    """The spool was used before it was started or after it was closed."""
+
+
+class InvalidCursor(PersistenceError):
+    """The cursor of a page was not made by `DecisionRepository.page`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mismatch:
+    """The decision, the SHA-256 that was asked for, and the one that was found (None: unreadable)."""
+
+    decision_id: str
+    wanted_sha256: str
+    found_sha256: str | None
+
+
+class PayloadMismatch(PersistenceError):
+    """Two payloads under one decision id, or a stored payload that is not what its digest says."""
+
+    def __init__(self, mismatches: Iterable[Mismatch]) -> None:
+        self.mismatches = tuple(mismatches)
+        super().__init__("; ".join(_described(mismatch) for mismatch in self.mismatches))
+
+    def __reduce__(self) -> tuple[type[PayloadMismatch], tuple[tuple[Mismatch, ...]]]:
+        return (type(self), (self.mismatches,))
+
+
+class DatabaseError(PersistenceError):
+    """The database refused, for a reason that a person has to look at."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """The database may do the same in a moment."""
+
+
+class DataRejected(DatabaseError):
+    """The database will never accept this data."""
+
+
+class DatabaseAccessDenied(DatabaseError):
+    """The user, the password or the grants are wrong."""
+
+
+class InvalidDatabaseUrl(DatabaseError):
+    """The URL is malformed, or names a kind of database that Gantry does not use."""
+
+
+class SchemaMismatch(DatabaseError):
+    """The schema of the database is not the one that this program was written for."""
+
+
+def _described(mismatch: Mismatch) -> str:
+    found = mismatch.found_sha256 or "unreadable"
+    return f"payload of decision {mismatch.decision_id} must have SHA-256 {mismatch.wanted_sha256}, was {found}"

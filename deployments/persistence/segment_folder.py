@@ -1,0 +1,179 @@
+"""All segments that one spool owns: which is written to, which is read next, which are taken over."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from deployments.persistence.dead_letters import SUFFIX as DEAD_LETTER_SUFFIX
+from deployments.persistence.dead_letters import DeadLetter, save_dead_letters
+from deployments.persistence.disk import LocalDisk
+from deployments.persistence.errors import SpoolFailed, SpoolFull
+from deployments.persistence.segment import DAMAGED_SUFFIX, SUFFIX, Batch, Segment
+
+DEAD_LETTER_FOLDER = "dead_letters"
+_CREATE_ATTEMPTS = 5
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderState:
+    """What lies in the spool: unacknowledged records and bytes, and all bytes that count against its bound."""
+
+    record_count: int = 0
+    waiting_bytes: int = 0
+    disk_bytes: int = 0
+    oldest_at_us: int | None = None
+    damaged_regions: int = 0
+    dead_letter_files: int = 0
+
+
+class SegmentFolder:
+    """Blocking, and for one thread. Methods raise `SpoolFull` or `SpoolFailed` where the disk fails.
+
+    `clock_us` gives microseconds since 1970.
+    """
+
+    def __init__(self, folder: Path, *, segment_bytes: int, disk: LocalDisk, clock_us: Callable[[], int]) -> None:
+        self._folder = folder
+        self._segment_bytes = segment_bytes
+        self._disk = disk
+        self._clock_us = clock_us
+        self._segments: dict[str, Segment] = {}
+        self._current: Segment | None = None
+        self._unreadable: set[str] = set()
+        self._damaged_before = 0
+        self._dead_letter_files = 0
+        self._dead_letter_bytes = 0
+
+    def open(self) -> None:
+        """Makes the folder, and counts what earlier owners left for people to look at."""
+        with _disk_errors("open the spool folder"):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._disk.fsync_folder(self._folder)
+            self._damaged_before = len(list(self._folder.glob(f"*{DAMAGED_SUFFIX}")))
+            letters = list((self._folder / DEAD_LETTER_FOLDER).glob(f"*{DEAD_LETTER_SUFFIX}"))
+            self._dead_letter_files = len(letters)
+            self._dead_letter_bytes = sum(letter.stat().st_size for letter in letters)
+
+    def append(self, payloads: Sequence[bytes]) -> None:
+        """All payloads are on the medium when this returns, in one fsync; none is promised when it raises."""
+        with _disk_errors("append to the spool"):
+            segment = self._writable()
+            try:
+                segment.append(payloads, self._clock_us())
+            finally:
+                if segment.is_sealed or segment.size_bytes >= self._segment_bytes:
+                    self._seal()
+
+    def read(self, max_bytes: int, max_count: int) -> Batch | None:
+        """The oldest unacknowledged records, all of one segment; the same ones until they are acknowledged."""
+        with _disk_errors("read the spool"):
+            for segment in sorted(self._segments.values(), key=lambda segment: segment.path.name):
+                if batch := segment.read(max_bytes, max_count):
+                    return batch
+        return None
+
+    def acknowledge(self, batch: Batch) -> None:
+        """The records of `batch` are stored elsewhere: never read again; a finished segment is deleted."""
+        segment = self._segments.get(batch.segment)
+        if segment is None:
+            return
+        with _disk_errors("acknowledge a batch"):
+            segment.acknowledge(batch)
+            if segment is not self._current and segment.is_spent:
+                self._discard(segment)
+
+    def adopt_orphan(self) -> bool:
+        """Takes over one segment whose owner is gone, if there is any."""
+        with _disk_errors("look for orphaned segments"):
+            names = sorted(path.name for path in self._folder.glob(f"*{SUFFIX}"))
+        return any(self._adopt(name) for name in names if name not in self._segments)
+
+    def save_dead_letters(self, letters: Sequence[DeadLetter], bound_bytes: int) -> None:
+        """On the medium when this returns. Raises `SpoolFull` once all dead letters exceed `bound_bytes`."""
+        if self._dead_letter_bytes >= bound_bytes:
+            raise SpoolFull(f"dead letters must stay below {bound_bytes} bytes, were {self._dead_letter_bytes}")
+        with _disk_errors("write dead letters"):
+            path = save_dead_letters(self._folder / DEAD_LETTER_FOLDER, letters, self._clock_us(), self._disk)
+            self._dead_letter_files += 1
+            self._dead_letter_bytes += path.stat().st_size
+        _logger.error("%d payloads went to the dead letters in %s", len(letters), path)
+
+    def state(self) -> FolderState:
+        """A snapshot."""
+        segments = self._segments.values()
+        oldest = [segment.oldest_at_us for segment in segments if segment.oldest_at_us is not None]
+        return FolderState(
+            record_count=sum(segment.record_count for segment in segments),
+            waiting_bytes=sum(segment.waiting_bytes for segment in segments),
+            disk_bytes=sum(segment.size_bytes for segment in segments),
+            oldest_at_us=min(oldest, default=None),
+            damaged_regions=self._damaged_before + sum(len(segment.gaps) for segment in segments),
+            dead_letter_files=self._dead_letter_files,
+        )
+
+    def close(self) -> None:
+        """Gives every segment back; unacknowledged records stay on disk for the next owner."""
+        with _disk_errors("close the spool"):
+            self._seal()
+            for segment in self._segments.values():
+                segment.release()
+            self._segments.clear()
+
+    def _writable(self) -> Segment:
+        for _ in range(_CREATE_ATTEMPTS):
+            if self._current is not None:
+                return self._current
+            # A clock that steps back only changes the reading order: the random half keeps names unique.
+            name = f"{self._clock_us():020d}-{uuid.uuid4().hex}{SUFFIX}"
+            self._current = Segment.create(self._folder / name, self._disk)
+            if self._current is not None:
+                self._segments[name] = self._current
+                return self._current
+        raise SpoolFailed(f"must own a new segment within {_CREATE_ATTEMPTS} attempts, others took them all")
+
+    def _seal(self) -> None:
+        segment, self._current = self._current, None
+        if segment is not None:
+            segment.is_sealed = True
+            if segment.is_spent:
+                self._discard(segment)
+
+    def _discard(self, segment: Segment) -> None:
+        del self._segments[segment.path.name]
+        self._damaged_before += len(segment.gaps)
+        segment.discard()
+
+    def _adopt(self, name: str) -> bool:
+        try:
+            segment = Segment.adopt(self._folder / name, self._disk)
+        except OSError as error:
+            if name not in self._unreadable:
+                self._unreadable.add(name)
+                _logger.exception("cannot adopt the spool segment %s: %s", name, error)
+            return False
+        if segment is None:
+            return False
+        _logger.info("adopted the spool segment %s with %d records", name, segment.record_count)
+        self._segments[name] = segment
+        if segment.is_spent:
+            self._discard(segment)
+        return True
+
+
+@contextmanager
+def _disk_errors(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise SpoolFull(f"could not {doing}: {error.strerror}") from error
+        raise SpoolFailed(f"could not {doing}: {error}") from error

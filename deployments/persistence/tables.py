@@ -1,0 +1,117 @@
+"""The SQLAlchemy schema, one for SQLite and MariaDB.
+
+A decision is one immutable row. Instants are UTC and end in `_at`; every constraint has a name.
+Text that clients choose is compared byte by byte in both databases: two clients whose names differ
+in case, or in a trailing blank, are two clients.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    CHAR,
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects import mysql
+from sqlalchemy.types import TypeDecorator
+
+NAME_LENGTH = 255
+"""Longest text, in characters, that a client may choose for an id or a name."""
+
+
+class UtcInstant(TypeDecorator[datetime]):
+    """An aware datetime, stored as UTC with microseconds. Raises `ValueError` for a naive one."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        if dialect.name == "mariadb":
+            return dialect.type_descriptor(mysql.DATETIME(fsp=6))
+        return dialect.type_descriptor(DateTime())
+
+    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"an instant must have a time zone, was {value.isoformat()}")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+METADATA = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+_ID = CHAR(36).with_variant(mysql.CHAR(36, charset="ascii", collation="ascii_bin"), "mariadb")
+_SHA256 = CHAR(64).with_variant(mysql.CHAR(64, charset="ascii", collation="ascii_bin"), "mariadb")
+_FLOAT = Float().with_variant(mysql.DOUBLE(), "mariadb")
+_BLOB = LargeBinary().with_variant(mysql.LONGBLOB(), "mariadb")
+_BIG = BigInteger()
+_NAME = String(NAME_LENGTH)
+
+DECISION = Table(
+    "decision",
+    METADATA,
+    Column("decision_id", _ID, primary_key=True),
+    Column("created_at", UtcInstant, nullable=False),
+    Column("client", _NAME, nullable=False),
+    Column("request_id", _NAME),
+    Column("plant_id", _NAME),
+    Column("line_id", _NAME),
+    Column("unit", Text, nullable=False),
+    Column("bucket", _FLOAT, nullable=False),
+    Column("seed", _NAME, nullable=False),
+    Column("hash_version", Integer, nullable=False),
+    Column("stage", _NAME, nullable=False),
+    Column("share", _FLOAT, nullable=False),
+    Column("arm", _NAME, nullable=False),
+    Column("algorithm_used", _NAME, nullable=False),
+    Column("model", _NAME),
+    Column("fallback_reason", Text),
+    Column("objective", _NAME, nullable=False),
+    Column("time_budget_ms", Integer, nullable=False),
+    Column("job_count", Integer, nullable=False),
+    Column("machine_count", Integer, nullable=False),
+    Column("makespan_seconds", _BIG, nullable=False),
+    Column("tardiness_seconds", _BIG, nullable=False),
+    Column("setup_seconds", _BIG, nullable=False),
+    Column("completion_percent", _FLOAT, nullable=False),
+    Column("utilisation_percent", _FLOAT, nullable=False),
+    Column("on_time_percent", _FLOAT, nullable=False),
+    Column("important_on_time_percent", _FLOAT, nullable=False),
+    Column("safety_score", _FLOAT, nullable=False),
+    Column("generation_ms", _FLOAT, nullable=False),
+    Column("request", _BLOB),
+    Column("answer", _BLOB),
+    Column("payload_sha256", _SHA256, nullable=False),
+    mariadb_engine="InnoDB",
+    mariadb_charset="utf8mb4",
+    mariadb_collate="utf8mb4_nopad_bin",
+)
+
+# Newest first for one client: all of it, one plant of it, one request of it. The ids make the order total.
+NEWEST = Index(None, DECISION.c.client, DECISION.c.created_at, DECISION.c.decision_id)
+NEWEST_OF_PLANT = Index(None, DECISION.c.client, DECISION.c.plant_id, DECISION.c.created_at, DECISION.c.decision_id)
+NEWEST_OF_REQUEST = Index(None, DECISION.c.client, DECISION.c.request_id, DECISION.c.created_at, DECISION.c.decision_id)

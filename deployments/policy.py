@@ -1,0 +1,39 @@
+"""PPOPolicy: stateless replicas that propose; autoscaled, and ready only when the policy is verified and warm."""
+
+from __future__ import annotations
+
+from deployments.decision import Proposal
+from deployments.freight import pack, unpack
+from deployments.memory import release_compiler
+from deployments.replica import settle_in
+from deployments.warming import warm_policy
+from env.problem import Problem
+from models.artefact import load_predictor
+
+
+class PPOPolicy:
+    """Methods run in the thread pool of the replica, several at a time: each pass has its own state."""
+
+    def __init__(self) -> None:
+        """Raises `ArtefactError` for a policy that must not be used: then the replica never becomes ready."""
+        settings = settle_in()
+        self._predictor = load_predictor(settings.model_path)
+        warm_policy(self._predictor)
+        release_compiler()
+
+    def propose(self, freight: bytes, budget_ms: int) -> bytes:  # noqa: ARG002
+        """A packed `Problem` -> a packed `Proposal`, one policy pass whatever the budget. Raises `HorizonExceeded`."""
+        problem: Problem = unpack(freight)
+        schedule = self._predictor.schedule(problem)
+        return pack(
+            Proposal(
+                schedule=schedule,
+                method=("policy",),
+                model=self._predictor.model_id,
+                policy_makespan_seconds=schedule.makespan_seconds,
+            )
+        )
+
+    def model_id(self) -> str:
+        """The policy that proposes, such as "full_production@1"."""
+        return self._predictor.model_id

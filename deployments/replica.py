@@ -1,0 +1,13 @@
+"""What every replica does first."""
+
+from __future__ import annotations
+
+from deployments.logs import configure_logging
+from deployments.settings import Settings, load_settings
+
+
+def settle_in() -> Settings:
+    """The settings of this process, with its log lines as they want them. Raises `InvalidSettings`."""
+    settings = load_settings()
+    configure_logging(settings.log_level.upper(), settings.secrets)
+    return settings

@@ -1,0 +1,54 @@
+"""RequestRouter: the ingress. HTTP comes in here, and the answer leaves when its decision is on disk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.api import create_api
+from deployments.api.identity import REQUEST_ID_HEADER
+from deployments.arguments import AppArgs
+from deployments.replica import settle_in
+from deployments.routing import Neighbours, Routing
+
+
+class RequestRouter:
+    """Runs on one event loop that nothing may block: large bodies and the manual rule go to threads."""
+
+    async def __init__(self, policy: Any, validator: Any, writer: Any, args: AppArgs) -> None:  # type: ignore[misc]
+        """Takes handles of the other deployments; Ray awaits this. Raises `InvalidSettings` or `SpoolError`."""
+        self._settings = settle_in()
+        neighbours = Neighbours(
+            propose=policy.propose,
+            model_id=policy.model_id,
+            judge=validator.judge,
+            is_sitting=validator.is_sitting,
+            write=writer.write,
+        )
+        self._routing = await Routing.open(neighbours, args, self._settings)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        api = create_api(lambda: self._routing.services, cors_origins=self._settings.cors_origins)
+        api.add_middleware(_WithoutRequestId)
+        return api
+
+    async def __del__(self) -> None:
+        await self._routing.close()
+
+
+class _WithoutRequestId:
+    """Takes the request id off the answer: Serve adds the same one, and two of them are no id any more."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_without_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                del MutableHeaders(scope=message)[REQUEST_ID_HEADER]
+            await send(message)
+
+        await self._app(scope, receive, send_without_id)

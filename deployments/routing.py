@@ -1,0 +1,136 @@
+"""Everything that one router holds: opened in order, closed in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Self
+
+from sqlalchemy import Engine
+
+from deployments.access import KeyRing
+from deployments.adapters import (
+    PlannersRule,
+    RemoteJudge,
+    RemoteMethod,
+    RemoteProposer,
+    SpoolJournal,
+    StoredDecisions,
+    ask,
+    remote_write,
+)
+from deployments.api.services import Services
+from deployments.arguments import AppArgs
+from deployments.memory import release_compiler
+from deployments.monitor import Monitor, Watch
+from deployments.persistence.database import create_engine, is_reachable
+from deployments.persistence.drain import SpoolDrain
+from deployments.persistence.errors import DatabaseUnavailable
+from deployments.persistence.spool import Spool, SpoolConfig
+from deployments.rollout.assignment import Arm
+from deployments.scheduling import Scheduling
+from deployments.settings import Settings
+from deployments.warming import warm_rules
+
+_LARGEST_SEGMENT_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbours:
+    """Methods of the other deployments."""
+
+    propose: RemoteMethod
+    model_id: RemoteMethod
+    judge: RemoteMethod
+    is_sitting: RemoteMethod
+    write: RemoteMethod
+
+
+class Routing:
+    """The services of one router replica, alive from `open` to `close`."""
+
+    def __init__(self, services: Services, resources: AsyncExitStack) -> None:
+        self.services = services
+        self._resources = resources
+
+    @classmethod
+    async def open(cls, neighbours: Neighbours, args: AppArgs, settings: Settings) -> Self:
+        """Adopts what dead routers left in the spool, and begins to drain and to watch. Raises `SpoolError`."""
+        async with AsyncExitStack() as stack:
+            threads = stack.enter_context(ThreadPoolExecutor(args.manual_threads, thread_name_prefix="manual"))
+            await asyncio.get_running_loop().run_in_executor(threads, _warm)
+            engine = create_engine(settings.database_url.get_secret_value())
+            stack.callback(engine.dispose)
+            spool = await _open_spool(settings, stack)
+            await _start_drain(spool, neighbours.write, args.drain_seconds, stack)
+            monitor = _monitor(neighbours, spool, engine)
+            monitor.start()
+            stack.push_async_callback(monitor.stop)
+            services = Services(
+                settings=settings,
+                scheduling=_scheduling(neighbours, args, settings, spool, threads),
+                decisions=StoredDecisions(engine),
+                health=monitor,
+                access=KeyRing.of_single_key(settings.api_key.get_secret_value()),
+                clock=_utc_now,
+            )
+            return cls(services, stack.pop_all())
+
+    async def close(self) -> None:
+        """Gives the spool a moment to empty; what is left waits on disk for the next owner."""
+        await self._resources.aclose()
+
+
+async def _open_spool(settings: Settings, stack: AsyncExitStack) -> Spool:
+    capacity = settings.max_spool_bytes
+    config = SpoolConfig(capacity_bytes=capacity, segment_bytes=min(_LARGEST_SEGMENT_BYTES, capacity // 2))
+    spool = Spool(settings.spool_folder, config)
+    stack.push_async_callback(spool.close)
+    await spool.start()
+    return spool
+
+
+async def _start_drain(spool: Spool, write: RemoteMethod, grace_seconds: float, stack: AsyncExitStack) -> None:
+    drain = SpoolDrain(spool, remote_write(write))
+    stack.push_async_callback(drain.stop, grace_seconds)
+    drain.start()
+
+
+def _scheduling(
+    neighbours: Neighbours, args: AppArgs, settings: Settings, spool: Spool, threads: ThreadPoolExecutor
+) -> Scheduling:
+    return Scheduling.from_settings(
+        settings,
+        proposers={
+            Arm.PPO: RemoteProposer(neighbours.propose, attempts=args.attempts),
+            Arm.MANUAL: PlannersRule(threads),
+        },
+        judge=RemoteJudge(neighbours.judge, attempts=args.attempts, timeout_seconds=args.judge_timeout_seconds),
+        journal=SpoolJournal(spool),
+        clock=_utc_now,
+    )
+
+
+def _monitor(neighbours: Neighbours, spool: Spool, engine: Engine) -> Monitor:
+    async def database_answers() -> None:
+        if not await asyncio.to_thread(is_reachable, engine):
+            raise DatabaseUnavailable("it does not answer")
+
+    return Monitor(
+        model=Watch("the model", lambda: ask(neighbours.model_id, attempts=2)),
+        judge=Watch("the judge", lambda: ask(neighbours.is_sitting, attempts=2)),
+        database=Watch("the database", database_answers, timeout_seconds=15.0),
+        depth=lambda: spool.depth,
+    )
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _warm() -> None:
+    warm_rules()
+    release_compiler()

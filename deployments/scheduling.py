@@ -1,0 +1,257 @@
+"""THE USE CASE: a request becomes a safe and durable schedule, or a typed reason why not.
+
+Plain asyncio. Everything that lives elsewhere comes in through a port: the arms that propose, the
+judge, and the journal. Each arm is asked in turn, each proposal meets the same judge, and whatever
+was not served is named in the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, Self
+from zoneinfo import ZoneInfo
+
+from uuid6 import uuid7
+
+from deployments.contracts.answer import ScheduleAnswer
+from deployments.contracts.notices import unknown_field_warnings
+from deployments.contracts.request import ScheduleRequest
+from deployments.contracts.translation import Question, translate
+from deployments.contracts.validation import ValidateAnswer, ValidateRequest, claimed_schedule, validate_answer
+from deployments.decision import Decision, Proposal, Served
+from deployments.errors import NoSafeSchedule, ProposalFailed, Rejection, TimedOut
+from deployments.off_loop import off_loop
+from deployments.persistence.records import DecisionRecord
+from deployments.rollout.assignment import Arm, Assignment, FixedSplit, PlanningWindow
+from deployments.settings import Settings
+from env.errors import HorizonExceeded, InvalidProblem
+from env.problem import Problem
+from env.schedule import Schedule
+from env.verdict import Verdict
+
+__all__ = ["Answered", "Journal", "Judge", "Proposal", "Proposer", "Scheduling", "SchedulingLimits"]
+
+LONGEST_REASON = 500
+Clock = Callable[[], datetime]
+
+_log = logging.getLogger(__name__)
+
+
+class Proposer(Protocol):
+    """An arm."""
+
+    async def propose(self, problem: Problem, budget_ms: int) -> Proposal:
+        """A schedule for all of `problem`; `budget_ms` beyond the first pass may be spent on making it better.
+
+        Raises `ProposalFailed` for whatever went wrong in the arm, `Overloaded` when it has no room
+        for the request, and `HorizonExceeded` when the calendar cannot hold the work.
+        """
+        ...
+
+
+class Judge(Protocol):
+    """The only one who may call a schedule valid."""
+
+    async def judge(self, problem: Problem, schedule: Schedule) -> Verdict:
+        """All that is wrong with `schedule`. Raises `JudgeUnavailable` when there is no verdict."""
+        ...
+
+
+class Journal(Protocol):
+    """Where decisions become durable."""
+
+    async def append(self, record: DecisionRecord) -> None:
+        """Returns when the record survives a crash. Raises `JournalUnavailable` when that cannot be promised."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulingLimits:
+    """How long to wait: for a whole request, and for one arm beyond the request's own time budget."""
+
+    request_seconds: float
+    proposal_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """A durable decision: the answer, and its JSON exactly as it was stored."""
+
+    answer: ScheduleAnswer
+    body: bytes
+
+
+class Scheduling:
+    """Assigns an arm, has it propose, has the proposal judged, falls back to the manual rule, records, answers."""
+
+    def __init__(
+        self,
+        *,
+        proposers: Mapping[Arm, Proposer],
+        judge: Judge,
+        journal: Journal,
+        split: FixedSplit,
+        zone: ZoneInfo,
+        plant_id: str,
+        limits: SchedulingLimits,
+        clock: Clock,
+        stopwatch: Callable[[], float] = time.perf_counter,
+        new_id: Callable[[], object] = uuid7,
+    ) -> None:
+        self._proposers = proposers
+        self._judge = judge
+        self._journal = journal
+        self._split = split
+        self._zone = zone
+        self._plant_id = plant_id
+        self._limits = limits
+        self._clock = clock
+        self._stopwatch = stopwatch
+        self._new_id = new_id
+        self._last_decided_at: datetime | None = None
+
+    @classmethod
+    def from_settings(
+        cls,
+        settings: Settings,
+        *,
+        proposers: Mapping[Arm, Proposer],
+        judge: Judge,
+        journal: Journal,
+        clock: Clock,
+    ) -> Self:
+        """The use case as the settings want it."""
+        return cls(
+            proposers=proposers,
+            judge=judge,
+            journal=journal,
+            split=FixedSplit(share=settings.ppo_share, seed=settings.assignment_seed),
+            zone=settings.zone,
+            plant_id=settings.plant_id,
+            limits=SchedulingLimits(
+                request_seconds=settings.request_timeout_seconds, proposal_seconds=settings.proposal_timeout_seconds
+            ),
+            clock=clock,
+        )
+
+    @property
+    def stage(self) -> str:
+        """How far PPO is rolled out."""
+        return self._split.stage
+
+    @property
+    def last_decided_at(self) -> datetime | None:
+        """When the newest durable decision was asked for, None before the first."""
+        return self._last_decided_at
+
+    async def schedule(
+        self, request: ScheduleRequest, *, client: str, raw_body: bytes, warnings: tuple[str, ...] = ()
+    ) -> Answered:
+        """A schedule that is complete, judged safe and on disk.
+
+        Raises `InvalidProblem` when nobody could schedule the request, `NoSafeSchedule` when no arm
+        did, and a `TemporarilyUnavailable` when asking again later may help.
+        """
+        limit = self._limits.request_seconds
+        try:
+            async with asyncio.timeout(limit):
+                return await self._decide(request, client, raw_body, warnings)
+        except TimeoutError:
+            raise TimedOut(f"the request must be answered within {limit:g} s, took longer", 5) from None
+
+    async def validate(self, request: ValidateRequest, *, body_bytes: int) -> ValidateAnswer:
+        """The verdict on somebody's schedule. Raises `InvalidProblem` or `JudgeUnavailable`."""
+        now = self._clock()
+        question = await off_loop(body_bytes, lambda: translate(request.request, zone=self._zone, now=now))
+        schedule = await off_loop(body_bytes, lambda: claimed_schedule(request.scheduled_jobs))
+        verdict = await self._judge.judge(question.problem, schedule)
+        warnings = unknown_field_warnings(request)
+        return await off_loop(
+            body_bytes, lambda: validate_answer(request.scheduled_jobs, question, verdict, warnings=warnings)
+        )
+
+    async def _decide(
+        self, request: ScheduleRequest, client: str, raw_body: bytes, warnings: tuple[str, ...]
+    ) -> Answered:
+        created_at, started = self._clock(), self._stopwatch()
+        question = await off_loop(len(raw_body), lambda: translate(request, zone=self._zone, now=created_at))
+        assignment = self._assign(request, question)
+        served = await self._first_safe(question.problem, assignment.arm, request.time_budget_ms)
+        decision = Decision(
+            decision_id=str(self._new_id()),
+            created_at=created_at,
+            client=client,
+            plant_id=request.plant_id or self._plant_id,
+            request=request,
+            question=question,
+            assignment=assignment,
+            served=served,
+            generation_seconds=self._stopwatch() - started,
+            warnings=(*warnings, *question.warnings),
+        )
+        answered, record = await off_loop(len(raw_body), lambda: _written(decision, raw_body))
+        await self._journal.append(record)
+        self._last_decided_at = created_at
+        return answered
+
+    def _assign(self, request: ScheduleRequest, question: Question) -> Assignment:
+        if request.experiment_unit is not None:
+            return self._split.assign(request.experiment_unit)
+        plant_id = request.plant_id or self._plant_id
+        return self._split.assign(PlanningWindow(plant_id=plant_id, line_id=request.line_id, day=question.start.date()))
+
+    async def _first_safe(self, problem: Problem, assigned: Arm, budget_ms: int) -> Served:
+        rejections: list[Rejection] = []
+        for arm in dict.fromkeys((assigned, Arm.MANUAL)):
+            outcome = await self._attempt(arm, problem, budget_ms, rejections)
+            if isinstance(outcome, Served):
+                return outcome
+            _log.warning("arm %s did not serve: %s", arm.value, outcome.reason)
+            rejections.append(outcome)
+        raise NoSafeSchedule(tuple(rejections))
+
+    async def _attempt(
+        self, arm: Arm, problem: Problem, budget_ms: int, earlier: list[Rejection]
+    ) -> Served | Rejection:
+        try:
+            proposal = await self._proposal(arm, problem, budget_ms)
+        except ProposalFailed as failure:
+            return Rejection(arm=arm.value, reason=_shortened(f"no proposal: {failure}"))
+        except HorizonExceeded as failure:
+            if arm is Arm.MANUAL:
+                raise InvalidProblem([("jobs", str(failure))]) from failure
+            return Rejection(arm=arm.value, reason=_shortened(f"no proposal: {failure}"))
+        verdict = await self._judge.judge(problem, proposal.schedule)
+        if not verdict.valid:
+            return Rejection(arm=arm.value, reason=_objection(verdict), violations=verdict.violations)
+        fallback_reason = earlier[0].reason if earlier else None
+        return Served(arm=arm, proposal=proposal, verdict=verdict, fallback_reason=fallback_reason)
+
+    async def _proposal(self, arm: Arm, problem: Problem, budget_ms: int) -> Proposal:
+        limit = self._limits.proposal_seconds + budget_ms / 1000
+        try:
+            async with asyncio.timeout(limit):
+                return await self._proposers[arm].propose(problem, budget_ms)
+        except TimeoutError:
+            raise ProposalFailed(f"took longer than {limit:g} s") from None
+
+
+def _written(decision: Decision, raw_body: bytes) -> tuple[Answered, DecisionRecord]:
+    answer = decision.answer()
+    body = answer.model_dump_json().encode()
+    return Answered(answer=answer, body=body), decision.record(raw_body, body)
+
+
+def _objection(verdict: Verdict) -> str:
+    critical = [violation for violation in verdict.violations if violation.is_critical]
+    count = f"{len(critical):,} critical violation{'s' if len(critical) > 1 else ''}"
+    return _shortened(f"rejected by the judge: {count}, first {critical[0].code.value}: {critical[0].message}")
+
+
+def _shortened(reason: str) -> str:
+    return reason if len(reason) <= LONGEST_REASON else reason[: LONGEST_REASON - 1] + "…"

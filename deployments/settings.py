@@ -1,0 +1,234 @@
+"""Where the service runs: settings from environment variables and `.env`, checked before anything starts.
+
+Environment variables win over `.env`. Everything is refused that could not have been meant: a
+`GANTRY_` name that is no setting, two names that contradict each other, and in production every
+value that is only safe on a developer's machine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import unquote, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from dotenv import dotenv_values
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from deployments.errors import InvalidSettings
+from env.anomalies import AnomalyLimits
+
+PREFIX = "GANTRY_"
+ENVIRONMENT_ALIAS = "ENVIRONMENT"
+DEVELOPMENT_API_KEY = "dev-api-key-change-in-production"
+LEAST_KEY_CHARACTERS = 32
+MEBIBYTE = 2**20
+OFF = "off"
+PUBLISHED_MODEL = Path(__file__).resolve().parent.parent / "models" / "full_production"
+# Names that belong to the tests and their machines, not to the service.
+FOREIGN_NAMES = frozenset({"GANTRY_REQUIRE", "GANTRY_BENCHMARKS", "GANTRY_MAIN"})
+FOREIGN_PREFIX = "GANTRY_TEST_"
+
+
+class Environment(StrEnum):
+    """How much is at stake."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+def _none_when_off(value: object) -> object:
+    return None if value == OFF else value
+
+
+Threshold = Annotated[float | None, Field(ge=0, allow_inf_nan=False), BeforeValidator(_none_when_off)]
+
+
+def _embedded_database(earlier: dict[str, Any]) -> SecretStr:
+    return SecretStr(f"sqlite:///{earlier['data_folder'].resolve() / 'gantry.sqlite3'}")
+
+
+def _embedded_spool(earlier: dict[str, Any]) -> Path:
+    folder: Path = earlier["data_folder"]
+    return folder / "spool"
+
+
+class Settings(BaseSettings):
+    """Every setting; the name of its environment variable is `GANTRY_` and the field in capitals.
+
+    Raises `pydantic.ValidationError` or `InvalidSettings`; `load_settings` raises only the latter.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        protected_namespaces=(),
+    )
+
+    environment: Environment = Field(Environment.DEVELOPMENT, description="development or production")
+    api_key: SecretStr = Field(SecretStr(DEVELOPMENT_API_KEY), description="the key that clients send as X-API-Key")
+    data_folder: Path = Field(Path("data"), description="where the embedded default keeps its files")
+    database_url: SecretStr = Field(
+        default_factory=_embedded_database, description="SQLAlchemy URL; default: SQLite in the data folder"
+    )
+    spool_folder: Path = Field(
+        default_factory=_embedded_spool, description="decisions on their way to the database; default: in data folder"
+    )
+    model_path: Path = Field(PUBLISHED_MODEL, description="folder of the published policy")
+    plant_timezone: str = Field("UTC", description="IANA zone of naive datetimes, of calendars and of answers")
+    plant_id: str = Field("default", min_length=1, max_length=128, description="plant of requests that name none")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="origins that browsers may call from, separated by commas"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    max_jobs: int = Field(20_000, ge=1, description="jobs in one request")
+    max_machines: int = Field(5_000, ge=1, description="machines in one request")
+    max_body_bytes: int = Field(32 * MEBIBYTE, ge=1024, description="bytes of one request body")
+    max_spool_bytes: int = Field(1024 * MEBIBYTE, ge=MEBIBYTE, description="bytes that may wait for the database")
+    request_timeout_seconds: float = Field(120.0, gt=0, le=3600, description="limit for one whole request")
+    proposal_timeout_seconds: float = Field(
+        45.0, gt=0, le=3600, description="limit for one arm, on top of the request's own time budget"
+    )
+    anomaly_makespan_hours: Threshold = Field(None, description="longest makespan that is not suspicious")
+    anomaly_makespan_over_baseline_percent: Threshold = Field(10.0, description="makespan above that of another plan")
+    anomaly_lowest_utilisation_percent: Threshold = Field(50.0, description="utilisation that is not suspicious")
+    anomaly_lowest_completion_percent: Threshold = Field(100.0, description="completion that is not suspicious")
+    anomaly_load_over_mean: Threshold = Field(2.0, description="work of one machine over the mean of all")
+    ppo_share: float = Field(1.0, ge=0, le=1, description="share of planning windows that PPO serves")
+    assignment_seed: str = Field("gantry", min_length=1, max_length=64, description="seed of the split by hash")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then our own reading of the environment, which refuses what it does not know."""
+        file = getattr(dotenv_settings, "env_file", None)
+        return init_settings, _Environment(settings_cls, file if isinstance(file, str | Path) else None)
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_lower_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_at_commas(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("plant_timezone")
+    @classmethod
+    def _is_a_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f"must be an IANA time zone, was {value!r}") from error
+        return value
+
+    @model_validator(mode="after")
+    def _is_safe_in_production(self) -> Self:
+        reasons = tuple(_production_faults(self)) if self.environment is Environment.PRODUCTION else ()
+        if reasons:
+            raise InvalidSettings(reasons)
+        return self
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The plant's time zone."""
+        return ZoneInfo(self.plant_timezone)
+
+    @property
+    def anomaly_limits(self) -> AnomalyLimits:
+        """The thresholds of the judge."""
+        return AnomalyLimits(
+            makespan_hours=self.anomaly_makespan_hours,
+            makespan_over_baseline_percent=self.anomaly_makespan_over_baseline_percent,
+            lowest_utilisation_percent=self.anomaly_lowest_utilisation_percent,
+            lowest_completion_percent=self.anomaly_lowest_completion_percent,
+            load_over_mean=self.anomaly_load_over_mean,
+        )
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never appear in a log line."""
+        url = self.database_url.get_secret_value()
+        password = urlsplit(url).password
+        return (self.api_key.get_secret_value(), url, *([unquote(password)] if password else []))
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings of this process; `overrides` win over the environment. Raises `InvalidSettings`."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        reasons = tuple((_name(str(fault["loc"][0])), fault["msg"]) for fault in error.errors(include_url=False))
+        raise InvalidSettings(reasons) from None
+
+
+def _production_faults(settings: Settings) -> Iterator[tuple[str, str]]:
+    key = settings.api_key.get_secret_value()
+    if key == DEVELOPMENT_API_KEY:
+        yield _name("api_key"), "must not be the development key in production"
+    elif len(key) < LEAST_KEY_CHARACTERS:
+        yield _name("api_key"), f"must have at least {LEAST_KEY_CHARACTERS} characters in production, had {len(key)}"
+    if any("*" in origin for origin in settings.cors_origins):
+        yield _name("cors_origins"), "must name each origin in production, had a wildcard"
+    if settings.database_url.get_secret_value().startswith("sqlite"):
+        yield _name("database_url"), "must be a MariaDB URL in production, was SQLite"
+
+
+class _Environment(PydanticBaseSettingsSource):
+    """Reads `.env` and the environment, and refuses names that nobody would act upon."""
+
+    def __init__(self, settings_cls: type[BaseSettings], file: str | Path | None) -> None:
+        super().__init__(settings_cls)
+        self._file = file
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError("all fields are read at once")  # pragma: no cover
+
+    def __call__(self) -> dict[str, Any]:
+        in_file = dotenv_values(self._file) if self._file is not None else {}
+        # An empty variable is how shells and compose files spell "not set".
+        values = {name: value for name, value in {**in_file, **os.environ}.items() if value}
+        reasons = tuple(_unknown_names(values, known=frozenset(map(_name, self.settings_cls.model_fields))))
+        if reasons:
+            raise InvalidSettings(reasons)
+        settings = {name: values[_name(name)] for name in self.settings_cls.model_fields if _name(name) in values}
+        return settings | _aliased_environment(values)
+
+
+def _unknown_names(values: Mapping[str, str], known: frozenset[str]) -> Iterator[tuple[str, str]]:
+    for name in sorted(values):
+        if not name.startswith(PREFIX) or name.startswith(FOREIGN_PREFIX) or name in known | FOREIGN_NAMES:
+            continue
+        guess = get_close_matches(name, known, n=1)
+        yield name, f"is not a setting{f'; did you mean {guess[0]}?' if guess else ''}"
+
+
+def _aliased_environment(values: Mapping[str, str]) -> dict[str, str]:
+    """`ENVIRONMENT` means the same as `GANTRY_ENVIRONMENT`; two different answers are none."""
+    alias, ours = values.get(ENVIRONMENT_ALIAS), values.get(_name("environment"))
+    if alias is None or ours == alias:
+        return {}
+    if ours is not None:
+        message = f"must agree with {_name('environment')} {ours!r}, was {alias!r}"
+        raise InvalidSettings(((ENVIRONMENT_ALIAS, message),))
+    return {"environment": alias}
+
+
+def _name(field: str) -> str:
+    return PREFIX + field.upper()

@@ -1,0 +1,33 @@
+"""SafetyValidator: the judge. It shares no code with whatever proposed; without its verdict nothing is served."""
+
+from __future__ import annotations
+
+from deployments.freight import pack, unpack
+from deployments.replica import settle_in
+from env.feasibility import judge
+from env.generator import toy_problem
+from env.problem import Problem
+from env.schedule import Schedule
+
+
+class SafetyValidator:
+    """Methods run in the thread pool of the replica; the judge keeps no state."""
+
+    def __init__(self) -> None:
+        settings = settle_in()
+        self._limits = settings.anomaly_limits
+        judge(toy_problem(), Schedule(assignments=()), self._limits)
+
+    def judge(self, freight: bytes) -> bytes:
+        """A packed (`Problem`, `Schedule`) -> a packed `Verdict`."""
+        problem, schedule = _opened(freight)
+        return pack(judge(problem, schedule, self._limits))
+
+    def is_sitting(self) -> bool:
+        """Whether verdicts can be had; reaching it is the answer."""
+        return True
+
+
+def _opened(freight: bytes) -> tuple[Problem, Schedule]:
+    problem, schedule = unpack(freight)
+    return problem, schedule

@@ -1,0 +1,66 @@
+"""What must hold under load, and which of it did not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One run. Requests that were shed on purpose (429, 503 with Retry-After) are counted apart from the others."""
+
+    requests: int
+    failures: int
+    shed: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+    @property
+    def success_percent(self) -> float:
+        """Share of the requests that were not shed and got a complete, valid schedule."""
+        return 100.0 * (self.requests - self.failures) / self.requests if self.requests else 0.0
+
+    @property
+    def error_percent(self) -> float:
+        """Share of the requests that were not shed and failed."""
+        return 100.0 - self.success_percent
+
+    @property
+    def shed_percent(self) -> float:
+        """Share of all requests that the service asked to come back later."""
+        offered = self.requests + self.shed
+        return 100.0 * self.shed / offered if offered else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goals:
+    """Limits of one run; each of them is inclusive."""
+
+    least_requests: int = 100
+    least_success_percent: float = 99.9
+    error_percent_below: float = 1.0
+    p95_ms_below: float = 2000.0
+    most_shed_percent: float = 100.0
+
+    def missed(self, measured: Measured) -> Iterator[str]:
+        """One line for each goal that was missed, with what was required and what was found."""
+        if measured.requests < self.least_requests:
+            yield f"requests must be >= {self.least_requests}, was {measured.requests}"
+        if measured.success_percent < self.least_success_percent:
+            yield f"success must be >= {self.least_success_percent} %, was {measured.success_percent:.3f} %"
+        if measured.error_percent >= self.error_percent_below:
+            yield f"errors must be < {self.error_percent_below} %, was {measured.error_percent:.3f} %"
+        if measured.p95_ms >= self.p95_ms_below:
+            yield f"p95 must be < {self.p95_ms_below:.0f} ms, was {measured.p95_ms:.0f} ms"
+        if measured.shed_percent > self.most_shed_percent:
+            yield f"shed must be <= {self.most_shed_percent} %, was {measured.shed_percent:.1f} %"
+
+
+# A burst may ask for more than the machine has; then shedding is the right answer, and it is only reported.
+GOALS = {
+    "constant": Goals(most_shed_percent=1.0),
+    "burst": Goals(),
+    "day": Goals(),
+}

@@ -1,0 +1,89 @@
+"""The documentation: current, complete, and without anything from another host."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.api import create_api
+from deployments.api.documentation import STATIC_FOLDER, document_text
+from tests.deployments.api.calls import call
+from tests.deployments.fakes import services_over
+
+CHECKED_IN = Path(__file__).parents[3] / "docs" / "openapi.json"
+
+
+def _app_document() -> dict[str, Any]:
+    document: dict[str, Any] = create_api(services_over).openapi()
+    return document
+
+
+def test_checked_in_document_is_current() -> None:
+    """docs/openapi.json is what the service serves; if not: python -m deployments.api > docs/openapi.json."""
+    assert CHECKED_IN.read_text() == document_text(create_api(services_over))
+
+
+def test_document_can_be_written_without_a_service() -> None:
+    """The command that the test above names prints the document."""
+    done = subprocess.run([sys.executable, "-m", "deployments.api"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["info"]["title"] == "Gantry"
+
+
+async def test_document_is_served() -> None:
+    """/openapi.json needs no key and is the checked-in document."""
+    response = await call("GET", "/openapi.json", headers={})
+    assert response.json() == json.loads(CHECKED_IN.read_text())
+
+
+def test_document_describes_every_route() -> None:
+    """Each route of the contract is there, with its body and its errors."""
+    document = _app_document()
+    assert {(path, method) for path, methods in document["paths"].items() for method in methods} == {
+        ("/schedule", "post"),
+        ("/v1/schedules", "post"),
+        ("/v1/schedules", "get"),
+        ("/v1/schedules/{schedule_id}", "get"),
+        ("/v1/validate", "post"),
+        ("/health", "get"),
+        ("/livez", "get"),
+        ("/readyz", "get"),
+    }
+    body = document["paths"]["/schedule"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert body == {"$ref": "#/components/schemas/ScheduleRequest"}
+    assert {"400", "401", "403", "413", "422", "500", "503"} < set(document["paths"]["/schedule"]["post"]["responses"])
+
+
+def test_document_has_no_dangling_reference() -> None:
+    """Every $ref leads to a schema of the document, and every schema is used."""
+    document = _app_document()
+    named = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
+    assert named == set(document["components"]["schemas"])
+
+
+async def test_docs_page_loads_only_our_own_files() -> None:
+    """The page names no other host, forbids them all, and each of its files is there."""
+    page = await call("GET", "/docs", headers={})
+    assert page.headers["content-security-policy"].startswith("default-src 'self'")
+    assert "//" not in page.text.replace("<!doctype", "")
+    for path in re.findall(r'(?:src|href)="(static/[^"]+)"', page.text):
+        assert (await call("GET", f"/{path}", headers={})).status_code == 200, path
+
+
+@pytest.mark.parametrize("path", ["/static/nothing.js", "/static/../settings.py", "/static/"])
+async def test_static_files_are_only_those_of_the_folder(path: str) -> None:
+    """Nothing outside the folder is served, and a missing file is a problem like any other."""
+    response = await call("GET", path, headers={})
+    assert response.status_code == 404
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_shipped_files_carry_their_licence() -> None:
+    """Swagger UI is shipped with its licence and its notices."""
+    assert "Apache License" in (STATIC_FOLDER / "swagger-ui.LICENSE.txt").read_text()
+    assert "SmartBear" in (STATIC_FOLDER / "swagger-ui.NOTICE.txt").read_text()

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from deployments.cli import app
+from deployments.commands.learning import NothingToEvaluate
+from models.artefact import load_predictor
+
+TINY = "2 2\n2 1 0 3 1 1 2\n2 1 1 3 1 0 2\n"
+
+
+def run(*arguments: str) -> str:
+    """Output of a command that must succeed."""
+    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_evaluation_compares_policy_and_rules(tmp_path: Path) -> None:
+    """The report has the policy and every rule on every file, with gaps to the best known."""
+    (tmp_path / "tiny.fjs").write_text(TINY, encoding="utf-8")
+    (tmp_path / "best_known.json").write_text('{"tiny": [5, 5]}', encoding="utf-8")
+    best_known = str(tmp_path / "best_known.json")
+    run("evaluate", str(tmp_path), "--best-known", best_known, "--output", str(tmp_path / "report"))
+    rows = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
+    assert {row["scheduler"] for row in rows} >= {"ppo", "mwkr", "planner"}
+    assert all(row["valid"] and row["gap_percent"] == 0.0 for row in rows)
+
+
+def test_evaluation_of_nothing_is_an_error(tmp_path: Path) -> None:
+    """A folder without problems is named."""
+    with pytest.raises(NothingToEvaluate, match="must hold request JSON"):
+        CliRunner().invoke(app, ["evaluate", str(tmp_path)], catch_exceptions=False)
+
+
+@pytest.mark.learning
+def test_training_writes_a_policy_that_can_be_published(tmp_path: Path) -> None:
+    """Two updates, then publish: the published folder loads, verified, as version 1."""
+    pytest.importorskip("sb3_contrib", reason="training needs the extra 'train'")
+    output = run("train", "--output", str(tmp_path / "run"), "--decisions", "0", "--updates", "2", "--threads", "1")
+    assert "better than the composite rule" in output
+    run("publish", str(tmp_path / "run"), "--target", str(tmp_path / "mine"))
+    assert load_predictor(tmp_path / "mine").model_id == "mine@1"
+
+
+def test_warming_says_where_the_cache_is() -> None:
+    """After warming, the compiled core is in the named folder."""
+    assert "compiled core ready after" in run("warm")
+
+
+def test_every_command_has_an_example() -> None:
+    """`--help` of each command shows how it is used."""
+    for command in app.registered_commands:
+        assert command.callback is not None
+        assert "Example: gantry" in (command.callback.__doc__ or ""), command.callback

@@ -1,0 +1,247 @@
+"""The ports of the use case and of the API without Ray, disk or database, and requests to try them with."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from deployments.access import KeyRing
+from deployments.api import HealthReport, Services
+from deployments.contracts.reading import RequestLimits, read_schedule_request
+from deployments.contracts.request import ScheduleRequest
+from deployments.decision import Proposal
+from deployments.errors import JournalUnavailable
+from deployments.persistence.errors import DatabaseUnavailable, InvalidCursor
+from deployments.persistence.records import DecisionRecord
+from deployments.persistence.repository import DecisionPage
+from deployments.rollout.assignment import Arm, FixedSplit
+from deployments.scheduling import Journal, Judge, Proposer, Scheduling, SchedulingLimits
+from deployments.settings import DEVELOPMENT_API_KEY, Environment, Settings
+from env.feasibility import judge
+from env.problem import Problem
+from env.schedule import Assignment, Schedule
+from env.verdict import Verdict
+
+KUALA_LUMPUR = ZoneInfo("Asia/Kuala_Lumpur")
+NOW = datetime(2025, 7, 22, 6, 0, tzinfo=UTC)
+LIMITS = RequestLimits(jobs=20_000, machines=5_000)
+
+
+def job(job_id: str = "JOAW001", **changes: Any) -> dict[str, Any]:
+    """A wire job that machine 42 can do in 2.8 h."""
+    return {"job_id": job_id, "processing_time": 2.5, "machine_types": [2], "setup_time": 0.3} | changes
+
+
+def machine(machine_id: int = 42, **changes: Any) -> dict[str, Any]:
+    """A wire machine of type 2."""
+    return {"machine_id": machine_id, "machine_name": f"CM{machine_id:02}", "machine_type": 2} | changes
+
+
+def body(**changes: Any) -> dict[str, Any]:
+    """A request for one job on one machine around the clock."""
+    return {
+        "jobs": [job()],
+        "machines": [machine()],
+        "schedule_start": "2025-07-22T14:00:00",
+        "respect_break_times": False,
+    } | changes
+
+
+def request_of(**changes: Any) -> ScheduleRequest:
+    """The same as a model."""
+    return read_schedule_request(json.dumps(body(**changes)).encode(), LIMITS)
+
+
+def one_after_another(problem: Problem) -> Schedule:
+    """All operations in order, each when the one before has ended; valid around the clock."""
+    assignments, now = [], 0
+    for operation in problem.operations:
+        choice = operation.alternatives[0]
+        end = now + choice.duration_seconds
+        chosen = problem.machines[choice.machine]
+        assignments.append(
+            Assignment(operation_id=operation.id, machine_id=chosen.id, start_seconds=now, end_seconds=end)
+        )
+        now = end
+    return Schedule(assignments=tuple(assignments))
+
+
+def nothing(problem: Problem) -> Schedule:
+    """No operation at all."""
+    return Schedule(assignments=())
+
+
+class PlannedProposer:
+    """Proposes what a function says, and remembers the budgets it was given."""
+
+    def __init__(self, plan: Callable[[Problem], Schedule] = one_after_another, model: str | None = None) -> None:
+        self._plan = plan
+        self._model = model
+        self.budgets_ms: list[int] = []
+
+    async def propose(self, problem: Problem, budget_ms: int) -> Proposal:
+        self.budgets_ms.append(budget_ms)
+        schedule = self._plan(problem)
+        makespan = schedule.makespan_seconds if self._model else None
+        return Proposal(schedule=schedule, method=("planned",), model=self._model, policy_makespan_seconds=makespan)
+
+
+class FailingProposer:
+    """Raises the same error each time."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def propose(self, problem: Problem, budget_ms: int) -> Proposal:
+        raise self._error
+
+
+class SilentProposer:
+    """Never answers."""
+
+    async def propose(self, problem: Problem, budget_ms: int) -> Proposal:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+class LocalJudge:
+    """The real judge, in process."""
+
+    async def judge(self, problem: Problem, schedule: Schedule) -> Verdict:
+        return judge(problem, schedule)
+
+
+class AbsentJudge:
+    """Raises instead of judging."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def judge(self, problem: Problem, schedule: Schedule) -> Verdict:
+        raise self._error
+
+
+class MemoryJournal:
+    """Keeps records in memory."""
+
+    def __init__(self) -> None:
+        self.records: list[DecisionRecord] = []
+
+    async def append(self, record: DecisionRecord) -> None:
+        self.records.append(record)
+
+
+class FullJournal:
+    """Has no room."""
+
+    async def append(self, record: DecisionRecord) -> None:
+        raise JournalUnavailable("the spool must have room, had none", 7)
+
+
+class JournalDecisions:
+    """Reads decisions straight from a `MemoryJournal`; cursors are positions."""
+
+    def __init__(self, journal: MemoryJournal) -> None:
+        self._journal = journal
+
+    async def get(self, decision_id: str, client: str) -> DecisionRecord | None:
+        mine = [record for record in self._journal.records if record.client == client]
+        return next((record for record in mine if record.decision_id == decision_id), None)
+
+    async def page(self, client: str, *, before: str | None, limit: int) -> DecisionPage:
+        if before is not None and not before.isdigit():
+            raise InvalidCursor(f"cursor must be one that an earlier page gave, was {before!r}")
+        newest_first = [record for record in reversed(self._journal.records) if record.client == client]
+        start = int(before or 0)
+        shown = tuple(newest_first[start : start + limit])
+        more = start + limit < len(newest_first)
+        return DecisionPage(records=shown, next_cursor=str(start + limit) if more else None)
+
+
+class UnreachableDecisions:
+    """A database that is down."""
+
+    async def get(self, decision_id: str, client: str) -> DecisionRecord | None:
+        raise DatabaseUnavailable("10.0.0.7: connection refused")
+
+    async def page(self, client: str, *, before: str | None, limit: int) -> DecisionPage:
+        raise DatabaseUnavailable("10.0.0.7: connection refused")
+
+
+class KnownHealth:
+    """Reports what it was told."""
+
+    def __init__(self, report: HealthReport) -> None:
+        self._report = report
+
+    async def report(self) -> HealthReport:
+        return self._report
+
+
+def health_report(**changes: Any) -> HealthReport:
+    """Everything is well."""
+    values: dict[str, Any] = {
+        "model_loaded": True,
+        "judge_reachable": True,
+        "database_connected": True,
+        "spool_has_room": True,
+        "spool_records": 0,
+        "spool_bytes": 0,
+        "spool_oldest_seconds": 0.0,
+        "uptime_seconds": 12.5,
+    }
+    return HealthReport(**values | changes)
+
+
+def scheduling_over(
+    *,
+    ppo: Proposer | None = None,
+    manual: Proposer | None = None,
+    judge: Judge | None = None,
+    journal: Journal | None = None,
+    share: float = 1.0,
+    request_seconds: float = 60.0,
+    proposal_seconds: float = 60.0,
+) -> Scheduling:
+    """The use case in Kuala Lumpur, with a clock that stands still and ids that count."""
+    proposers: Mapping[Arm, Proposer] = {
+        Arm.PPO: ppo or PlannedProposer(model="full_production@1"),
+        Arm.MANUAL: manual or PlannedProposer(),
+    }
+    ticks, ids = count(), count(1)
+    return Scheduling(
+        proposers=proposers,
+        judge=judge or LocalJudge(),
+        journal=journal or MemoryJournal(),
+        split=FixedSplit(share=share, seed="gantry"),
+        zone=KUALA_LUMPUR,
+        plant_id="penang",
+        limits=SchedulingLimits(request_seconds=request_seconds, proposal_seconds=proposal_seconds),
+        clock=lambda: NOW,
+        stopwatch=lambda: 0.25 * next(ticks),
+        new_id=lambda: f"decision-{next(ids)}",
+    )
+
+
+def services_over(**changes: Any) -> Services:
+    """Services over a journal in memory; what `changes` names replaces the fake of that name."""
+    journal = changes.pop("journal", None) or MemoryJournal()
+    values: dict[str, Any] = {
+        "settings": development_settings(),
+        "scheduling": scheduling_over(journal=journal),
+        "decisions": JournalDecisions(journal),
+        "health": KnownHealth(health_report()),
+        "access": KeyRing.of_single_key(DEVELOPMENT_API_KEY),
+        "clock": lambda: NOW,
+    }
+    return Services(**values | changes)
+
+
+def development_settings(**changes: Any) -> Settings:
+    """Settings of a developer's machine, whatever the environment of the tests says."""
+    return Settings(**{"environment": Environment.DEVELOPMENT, "_env_file": None} | changes)

@@ -1,0 +1,1 @@
+"""Tests of the spool and the database behind it, on SQLite."""

@@ -1,0 +1,75 @@
+"""What a database error means."""
+
+from __future__ import annotations
+
+import pymysql
+import pytest
+from sqlalchemy import exc
+
+from deployments.persistence.errors import (
+    DatabaseAccessDenied,
+    DatabaseError,
+    DatabaseUnavailable,
+    DataRejected,
+    InvalidDatabaseUrl,
+)
+from deployments.persistence.failures import database_errors
+
+
+def _meaning(error: Exception) -> DatabaseError:
+    with pytest.raises(DatabaseError) as caught, database_errors("here"):
+        raise error
+    return caught.value
+
+
+def _driver_error(code: int) -> exc.DBAPIError:
+    return exc.OperationalError("SELECT secret", {"p": "secret"}, pymysql.OperationalError(code, "first\nsecond"))
+
+
+@pytest.mark.parametrize("code", [1213, 1205, 1020, 2002, 2003, 2006, 2013, 1040, 1290, 1927])
+def test_codes_that_may_pass_are_unavailable(code: int) -> None:
+    """These are worth another attempt."""
+    assert type(_meaning(_driver_error(code))) is DatabaseUnavailable
+
+
+@pytest.mark.parametrize("code", [1062, 1406, 1048, 1264])
+def test_codes_that_blame_the_row_are_rejections(code: int) -> None:
+    """These never pass, however often they are tried."""
+    assert type(_meaning(_driver_error(code))) is DataRejected
+
+
+@pytest.mark.parametrize(
+    ("code", "meaning"),
+    [(1045, DatabaseAccessDenied), (1142, DatabaseAccessDenied), (1049, InvalidDatabaseUrl), (1146, DatabaseError)],
+)
+def test_other_codes_are_for_a_person(code: int, meaning: type[DatabaseError]) -> None:
+    """Neither a retry nor a dead letter would help."""
+    assert type(_meaning(_driver_error(code))) is meaning
+
+
+def test_message_is_one_line_without_statement_or_parameters() -> None:
+    """It may be shown and logged."""
+    assert str(_meaning(_driver_error(1146))) == "here: 1146 first second"
+
+
+@pytest.mark.parametrize(
+    ("error", "meaning"),
+    [
+        (exc.InterfaceError("", {}, pymysql.InterfaceError(0, "")), DatabaseUnavailable),
+        (exc.ProgrammingError("", {}, pymysql.ProgrammingError("nan can not be used with MySQL")), DataRejected),
+        (exc.TimeoutError("no connection free"), DatabaseUnavailable),
+        (exc.StatementError("naive", "", {}, ValueError("naive")), DataRejected),
+        (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates"), DataRejected),
+        (OverflowError("int too large"), DataRejected),
+        (exc.OperationalError("", {}, pymysql.Error(), connection_invalidated=True), DatabaseUnavailable),
+    ],
+)
+def test_errors_without_a_code_have_a_meaning_too(error: Exception, meaning: type[DatabaseError]) -> None:
+    """Drivers and SQLAlchemy raise some of their own."""
+    assert type(_meaning(error)) is meaning
+
+
+def test_own_errors_pass_through() -> None:
+    """What this room raises inside is not wrapped again."""
+    with pytest.raises(ValueError, match="limit"), database_errors("here"):
+        raise ValueError("limit")

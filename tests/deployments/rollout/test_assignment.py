@@ -1,0 +1,109 @@
+"""The split: conformance of the hash, blocks of ten, and the laws that make it auditable."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployments.rollout.assignment import Arm, FixedSplit, PlanningWindow, unit_bucket, window_bucket
+
+SHARES = st.floats(0, 1)
+DAYS = st.dates()
+WINDOWS = st.builds(PlanningWindow, plant_id=st.text(max_size=5), line_id=st.none() | st.text(max_size=5), day=DAYS)
+
+
+@pytest.mark.parametrize(
+    ("seed", "unit", "bucket"),
+    [
+        ("seed", "a", 0.0505),
+        ("seed", "b", 0.2696),
+        ("foo", "ab", 0.2575),
+        ("foo", "def", 0.2019),
+        ("89123klj", "8952klfjas09ujkasdf", 0.124),
+        ("90850943850283058242805", "123", 0.7516),
+    ],
+)
+def test_unit_bucket_conforms_to_hash_version_two(seed: str, unit: str, bucket: float) -> None:
+    """The published vectors of GrowthBook's second hash come out."""
+    assert unit_bucket(seed, unit) == bucket
+
+
+def test_window_buckets_of_a_block_are_the_ten_tenths() -> None:
+    """Ten days of one block get ten different buckets, each in the middle of its tenth."""
+    first = date.fromordinal(739_000)
+    days = (first + timedelta(days=offset) for offset in range(10))
+    buckets = [window_bucket("gantry", PlanningWindow(plant_id="p", line_id=None, day=day)) for day in days]
+    assert sorted(buckets) == [0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95]
+
+
+@pytest.mark.parametrize(("share", "days"), [(0.0, 0), (0.1, 30), (0.5, 150), (1.0, 300)])
+def test_split_gives_ppo_its_share_of_the_days(share: float, days: int) -> None:
+    """At ten per cent one day in ten belongs to PPO, at fifty five, whichever plant it is."""
+    split = FixedSplit(share=share, seed="gantry")
+    first = date.fromordinal(739_000)
+    windows = (PlanningWindow(plant_id="p", line_id="7", day=first + timedelta(days=day)) for day in range(300))
+    assert sum(split.assign(window).arm is Arm.PPO for window in windows) == days
+
+
+def test_lines_of_one_plant_are_dealt_separately() -> None:
+    """Two lines do not share their PPO days as a rule."""
+    first = date.fromordinal(739_000)
+    days = [first + timedelta(days=offset) for offset in range(100)]
+    one, other = (
+        [window_bucket("gantry", PlanningWindow(plant_id="p", line_id=line, day=day)) for day in days]
+        for line in ("1", "2")
+    )
+    assert one != other
+
+
+def test_window_units_never_look_alike() -> None:
+    """Separators inside ids are escaped, and no line is not the same as a line without name."""
+    day = date(2025, 7, 22)
+    units = {
+        PlanningWindow(plant_id=plant, line_id=line, day=day).unit
+        for plant, line in (("a/b", "c"), ("a", "b/c"), ("a", None), ("a", "-"), ("a", "%2F"))
+    }
+    assert len(units) == 5
+    assert PlanningWindow(plant_id="a", line_id=None, day=day).unit == "a//2025-07-22"
+
+
+def test_assignment_carries_all_it_was_derived_from() -> None:
+    """From the stored fields alone the arm can be recomputed."""
+    assignment = FixedSplit(share=0.5, seed="seed").assign("a")
+    assert (assignment.unit, assignment.seed, assignment.share, assignment.hash_version) == ("a", "seed", 0.5, 2)
+    assert assignment.bucket == unit_bucket(assignment.seed, assignment.unit) == 0.0505
+    assert assignment.arm is Arm.PPO
+
+
+@pytest.mark.parametrize(("share", "stage"), [(1.0, "full"), (0.5, "fixed"), (0.0, "fixed")])
+def test_split_names_its_stage(share: float, stage: str) -> None:
+    """Only a split that gives everything to PPO is called full."""
+    assert FixedSplit(share=share, seed="s").assign("a").stage == stage
+
+
+@pytest.mark.parametrize("share", [-0.01, 1.01, float("nan")])
+def test_split_refuses_a_share_outside_zero_to_one(share: float) -> None:
+    """A share is a probability."""
+    with pytest.raises(ValueError, match="share must be between 0 and 1, was"):
+        FixedSplit(share=share, seed="s")
+
+
+@given(window=WINDOWS, seed=st.text(max_size=5), shares=st.tuples(SHARES, SHARES))
+def test_growing_the_share_never_takes_a_window_from_ppo(
+    window: PlanningWindow, seed: str, shares: tuple[float, float]
+) -> None:
+    """Whoever is in at the smaller share is in at the larger one, on every day of the calendar."""
+    small, large = (FixedSplit(share=share, seed=seed).assign(window) for share in sorted(shares))
+    assert small.bucket == large.bucket
+    assert small.arm is Arm.MANUAL or large.arm is Arm.PPO
+
+
+@given(seed=st.text(max_size=8), unit=st.text(max_size=20))
+def test_unit_bucket_lies_in_the_unit_interval(seed: str, unit: str) -> None:
+    """A bucket is one of ten thousand steps from 0 to below 1, for any text."""
+    bucket = unit_bucket(seed, unit)
+    assert 0 <= bucket < 1
+    assert round(bucket * 10_000) == pytest.approx(bucket * 10_000)

@@ -1,0 +1,49 @@
+"""The errors of the service: their texts, and their way between processes."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from deployments.errors import (
+    BodyTooLarge,
+    InvalidRequest,
+    InvalidSettings,
+    JournalUnavailable,
+    NoSafeSchedule,
+    Overloaded,
+    ProposalFailed,
+    Rejection,
+    ServiceError,
+    TemporarilyUnavailable,
+)
+
+ERRORS = [
+    InvalidSettings((("GANTRY_API_KEY", "must be longer"),)),
+    InvalidRequest((("jobs", "must be a list"),), omitted=3),
+    BodyTooLarge(33_554_432),
+    ProposalFailed("replica lost"),
+    NoSafeSchedule((Rejection(arm="ppo", reason="no proposal"),)),
+    Overloaded("the queue is full", 2),
+    JournalUnavailable("disk full"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_error_survives_pickling(error: ServiceError) -> None:
+    """An error that crossed a process boundary says and carries the same."""
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert (str(copy), vars(copy)) == (str(error), vars(error))
+
+
+def test_temporary_error_carries_its_waiting_time() -> None:
+    """Whoever may ask again is told when."""
+    assert isinstance(ERRORS[5], TemporarilyUnavailable)
+    assert ERRORS[5].retry_after_seconds == 2
+
+
+def test_body_too_large_names_the_limit() -> None:
+    """The text says what would have been accepted."""
+    assert str(BodyTooLarge(33_554_432)) == "the body must have at most 33,554,432 bytes"

@@ -1,0 +1,65 @@
+"""Log lines: JSON, with the request id and without secrets."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from deployments.logs import REQUEST_ID, JsonFormatter, configure_logging
+
+
+@pytest.fixture
+def _restored_loggers() -> Iterator[None]:
+    floors = [logging.getLogger(name) for name in ("env", "models", "deployments")]
+    before = [(floor.handlers, floor.level, floor.propagate) for floor in floors]
+    yield
+    for floor, (handlers, level, propagate) in zip(floors, before, strict=True):
+        floor.handlers, floor.propagate = handlers, propagate
+        floor.setLevel(level)
+
+
+def _record(message: str, **extra: object) -> logging.LogRecord:
+    return logging.makeLogRecord({"name": "deployments.api", "levelname": "INFO", "msg": message, **extra})
+
+
+def test_line_is_one_json_object_with_the_request_id() -> None:
+    """A line carries level, logger, message, the fields of `extra` and the id of the request."""
+    token = REQUEST_ID.set("req-1")
+    try:
+        line = JsonFormatter().format(_record("answered\nwell", status=200))
+    finally:
+        REQUEST_ID.reset(token)
+    fields = json.loads(line)
+    assert "\n" not in line
+    assert {name: fields[name] for name in ("level", "logger", "message", "request_id", "status")} == {
+        "level": "info",
+        "logger": "deployments.api",
+        "message": "answered\nwell",
+        "request_id": "req-1",
+        "status": 200,
+    }
+
+
+def test_line_holds_no_secret() -> None:
+    """A secret is blotted out wherever a library quotes it, also in an exception."""
+    try:
+        raise RuntimeError('cannot connect with hunter2"quoted')
+    except RuntimeError as error:
+        record = _record("failed", exc_info=(type(error), error, error.__traceback__))
+    line = JsonFormatter(secrets=['hunter2"quoted']).format(record)
+    assert "hunter2" not in line
+    assert "cannot connect with ***" in json.loads(line)["exception"]
+
+
+@pytest.mark.usefixtures("_restored_loggers")
+def test_configuring_twice_logs_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """A second configuration replaces the first, and the level holds."""
+    configure_logging("WARNING")
+    configure_logging("INFO")
+    logging.getLogger("deployments.somewhere").info("hello")
+    logging.getLogger("deployments.somewhere").debug("not this")
+    lines = capsys.readouterr().err.splitlines()
+    assert [json.loads(line)["message"] for line in lines] == ["hello"]

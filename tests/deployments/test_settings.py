@@ -1,0 +1,173 @@
+"""Settings: what is read from where, and what is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from deployments.errors import InvalidSettings
+from deployments.settings import DEVELOPMENT_API_KEY, Environment, Settings, load_settings
+
+EXAMPLE = Path(__file__).parents[2] / ".env.example"
+SAFE_KEY = "k" * 32
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in os.environ:
+        if name.startswith("GANTRY_") or name == "ENVIRONMENT":
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_settings_default_to_the_embedded_development_service(tmp_path: Path) -> None:
+    """Without any variable the service runs on SQLite with the development key."""
+    settings = load_settings()
+    assert settings.environment is Environment.DEVELOPMENT
+    assert settings.api_key.get_secret_value() == DEVELOPMENT_API_KEY
+    assert settings.database_url.get_secret_value() == f"sqlite:///{tmp_path}/data/gantry.sqlite3"
+    assert settings.spool_folder == Path("data/spool")
+    assert (settings.max_jobs, settings.max_machines, settings.max_body_bytes) == (20_000, 5_000, 33_554_432)
+    assert settings.ppo_share == 1.0
+    assert settings.zone.key == "UTC"
+
+
+def test_settings_follow_the_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Database and spool move with the data folder unless they are set themselves."""
+    monkeypatch.setenv("GANTRY_DATA_FOLDER", "/srv/gantry")
+    settings = load_settings()
+    assert settings.database_url.get_secret_value() == "sqlite:////srv/gantry/gantry.sqlite3"
+    assert settings.spool_folder == Path("/srv/gantry/spool")
+
+
+def test_settings_prefer_the_environment_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`.env` is read, and a variable of the environment wins over it."""
+    (tmp_path / ".env").write_text("GANTRY_PLANT_ID=from-file\nGANTRY_MAX_JOBS=7\nPATH_OF_OTHERS=1\n")
+    monkeypatch.setenv("GANTRY_PLANT_ID", "from-environment")
+    settings = load_settings()
+    assert (settings.plant_id, settings.max_jobs) == ("from-environment", 7)
+
+
+def test_settings_take_an_empty_variable_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty variable leaves the default."""
+    monkeypatch.setenv("GANTRY_MAX_JOBS", "")
+    assert load_settings().max_jobs == 20_000
+
+
+def test_settings_refuse_an_unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelled variable stops the start and names the nearest setting."""
+    monkeypatch.setenv("GANTRY_PLANT_TIMEZON", "UTC")
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings()
+    assert str(caught.value) == "GANTRY_PLANT_TIMEZON: is not a setting; did you mean GANTRY_PLANT_TIMEZONE?"
+
+
+def test_settings_refuse_an_unknown_name_in_the_file(tmp_path: Path) -> None:
+    """The same holds for `.env`."""
+    (tmp_path / ".env").write_text("GANTRY_NONSENSE=1\n")
+    with pytest.raises(InvalidSettings, match="GANTRY_NONSENSE: is not a setting"):
+        load_settings()
+
+
+@pytest.mark.parametrize("name", ["GANTRY_REQUIRE", "GANTRY_TEST_MARIADB_URL", "GANTRY_BENCHMARKS", "GANTRY_MAIN"])
+def test_settings_leave_the_names_of_tests_alone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Variables that belong to the tests are no settings and not refused."""
+    monkeypatch.setenv(name, "x")
+    load_settings()
+
+
+def test_environment_has_an_alias(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ENVIRONMENT=production` means production."""
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    with pytest.raises(InvalidSettings, match="development key in production"):
+        load_settings()
+
+
+def test_environment_and_its_alias_must_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two different answers to one question refuse the start."""
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("GANTRY_ENVIRONMENT", "development")
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings()
+    assert str(caught.value) == "ENVIRONMENT: must agree with GANTRY_ENVIRONMENT 'development', was 'production'"
+
+
+def test_production_lists_all_unsafe_values_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator sees everything that is unsafe in one attempt."""
+    monkeypatch.setenv("GANTRY_ENVIRONMENT", "production")
+    monkeypatch.setenv("GANTRY_CORS_ORIGINS", "https://plant.example, *")
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings()
+    assert [name for name, _ in caught.value.reasons] == [
+        "GANTRY_API_KEY",
+        "GANTRY_CORS_ORIGINS",
+        "GANTRY_DATABASE_URL",
+    ]
+
+
+@pytest.mark.parametrize(("key", "is_safe"), [("k" * 31, False), ("k" * 32, True)])
+def test_production_wants_a_long_key(monkeypatch: pytest.MonkeyPatch, key: str, is_safe: bool) -> None:
+    """A key of 31 characters is refused in production, one of 32 is not."""
+    monkeypatch.setenv("GANTRY_ENVIRONMENT", "production")
+    monkeypatch.setenv("GANTRY_API_KEY", key)
+    monkeypatch.setenv("GANTRY_DATABASE_URL", "mariadb+pymysql://gantry:secret@db/gantry")
+    if is_safe:
+        assert load_settings().environment is Environment.PRODUCTION
+    else:
+        with pytest.raises(InvalidSettings, match="must have at least 32 characters in production, had 31"):
+            load_settings()
+
+
+def test_settings_errors_never_quote_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused setting is named without its value, which may be a secret in the wrong place."""
+    monkeypatch.setenv("GANTRY_MAX_JOBS", "hunter2")
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings()
+    assert "GANTRY_MAX_JOBS" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_settings_hide_their_secrets() -> None:
+    """Printing the settings shows neither key nor password."""
+    settings = load_settings(api_key=SAFE_KEY, database_url="mariadb+pymysql://gantry:hunter2@db/gantry")
+    assert SAFE_KEY not in repr(settings)
+    assert "hunter2" not in repr(settings)
+    assert set(settings.secrets) == {SAFE_KEY, "mariadb+pymysql://gantry:hunter2@db/gantry", "hunter2"}
+
+
+def test_timezone_must_exist() -> None:
+    """A zone that nobody knows refuses the start."""
+    with pytest.raises(InvalidSettings, match="must be an IANA time zone, was 'Mars/Olympus'"):
+        load_settings(plant_timezone="Mars/Olympus")
+
+
+def test_anomaly_thresholds_reach_the_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A threshold can be moved or switched off."""
+    monkeypatch.setenv("GANTRY_ANOMALY_LOWEST_UTILISATION_PERCENT", "off")
+    monkeypatch.setenv("GANTRY_ANOMALY_MAKESPAN_HOURS", "72")
+    limits = load_settings().anomaly_limits
+    assert limits.lowest_utilisation_percent is None
+    assert limits.makespan_hours == 72.0
+    assert limits.lowest_completion_percent == 100.0
+
+
+def test_example_file_names_every_setting() -> None:
+    """`.env.example` shows each setting once, and nothing else."""
+    lines = [line.lstrip("# ") for line in EXAMPLE.read_text().splitlines()]
+    shown = [line.split("=")[0] for line in lines if line.startswith("GANTRY_")]
+    assert sorted(shown) == sorted(f"GANTRY_{name.upper()}" for name in Settings.model_fields)
+
+
+def test_example_file_works(tmp_path: Path) -> None:
+    """A copy of `.env.example` starts the embedded default."""
+    (tmp_path / ".env").write_text(EXAMPLE.read_text())
+    assert load_settings() == load_settings(_env_file=None)
+
+
+def test_example_file_shows_the_defaults(tmp_path: Path) -> None:
+    """Each value that the example shows commented out is the default."""
+    text = EXAMPLE.read_text().replace("# GANTRY_", "GANTRY_").replace("GANTRY_CORS_ORIGINS=https", "# https")
+    (tmp_path / ".env").write_text(text)
+    assert load_settings() == load_settings(_env_file=None)

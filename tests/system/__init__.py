@@ -1,0 +1,1 @@
+"""Tests on real MariaDB, real Ray Serve and real processes."""

@@ -1,0 +1,130 @@
+"""The service as its users meet it: `gantry serve` in a process, on a free port and in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import yaml
+
+from deployments.cluster import free_port
+from deployments.processes import Process, descendants
+from deployments.serving import DEFAULT_CONFIG
+from deployments.settings import DEVELOPMENT_API_KEY
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+COMMAND = (sys.executable, "-c", "from deployments.cli import main; main()")
+HEADERS = {"X-API-Key": DEVELOPMENT_API_KEY}
+# Generous, because the tests may share two cores with anything.
+START_SECONDS = 180.0
+FAULTY = "/faulty"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A running service."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def database(self) -> Path:
+        """The file of the embedded database."""
+        return self.folder / "data" / "gantry.sqlite3"
+
+    @property
+    def output(self) -> str:
+        """All that it said so far."""
+        return (self.folder / "output.txt").read_text(encoding="utf-8", errors="replace")
+
+    def client(self) -> httpx.Client:
+        """A client with the development key."""
+        return httpx.Client(base_url=self.url, headers=HEADERS, timeout=60.0, trust_env=False)
+
+    def processes(self) -> tuple[Process, ...]:
+        """Every process below the service."""
+        return descendants(self.process.pid)
+
+    def replicas(self, deployment: str, application: str = "gantry") -> list[int]:
+        """Process ids of the replicas of a deployment."""
+        return [process.pid for process in self.processes() if _title(process.pid) == f"{application}:{deployment}"]
+
+
+@contextmanager
+def running_service(
+    folder: Path, *, variables: Mapping[str, str] | None = None, config: Path = DEFAULT_CONFIG
+) -> Iterator[Service]:
+    """A service that is ready; ended, if the test has not done so, by SIGTERM."""
+    port = free_port()
+    with (folder / "output.txt").open("wb") as output:
+        process = subprocess.Popen(
+            [*COMMAND, "serve", "--port", str(port), "--config", str(config)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env=environment(folder, variables or {}),
+        )
+    service = Service(process=process, port=port, folder=folder)
+    try:
+        _await_ready(service)
+        yield service
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+def environment(folder: Path, variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a service: none of the settings of whoever runs the tests, then `variables`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GANTRY_", "RAY_"))}
+    kept.pop("ENVIRONMENT", None)
+    own = {"GANTRY_DATA_FOLDER": str(folder / "data"), "PYTHONPATH": str(ROOT)}
+    return kept | own | dict(variables)
+
+
+def config_with_faulty_application(folder: Path) -> Path:
+    """The shipped configuration, and beside it the same application with a policy that fails on demand."""
+    config = yaml.safe_load(DEFAULT_CONFIG.read_text(encoding="utf-8"))
+    (application,) = config["applications"]
+    faulty = application | {"name": "faulty", "route_prefix": FAULTY, "import_path": "tests.system.faults:build_app"}
+    path = folder / "serve_config.yaml"
+    path.write_text(yaml.safe_dump(config | {"applications": [application, faulty]}), encoding="utf-8")
+    return path
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def _await_ready(service: Service) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while "Gantry is ready on" not in service.output:
+        assert service.process.poll() is None, service.output
+        assert time.monotonic() < deadline, service.output
+        time.sleep(0.1)
+
+
+def _title(pid: int) -> str:
+    """`application:deployment` of a replica, from the title that Ray gives its process."""
+    try:
+        title = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
+    except OSError:
+        return ""
+    return title.removeprefix("ray::ServeReplica:").split(".")[0].strip()

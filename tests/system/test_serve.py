@@ -1,0 +1,124 @@
+"""The whole product on real Ray Serve: over HTTP, with real replicas that really die."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.commands.demonstration import EXAMPLE
+from deployments.commands.judging import judge_files
+from deployments.settings import load_settings
+from tests.system.faults import CRASH, DIE, INCOMPLETE
+from tests.system.serving import FAULTY, Service
+
+pytestmark = pytest.mark.system
+
+LARGEST_REPLICA_BYTES = 250 * 10**6
+
+
+def example(**changes: object) -> dict[str, Any]:
+    """The shipped plant of 170 jobs."""
+    request: dict[str, Any] = json.loads(EXAMPLE.read_text(encoding="utf-8"))
+    return request | changes
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 30.0) -> bool:
+    """Whether something became true in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def test_service_schedules_170_jobs(service: Service, tmp_path: Path) -> None:
+    """All 170 jobs are placed by PPO, and the judge, asked again with files alone, finds nothing."""
+    with service.client() as client:
+        answer = client.post("/schedule", json=example()).raise_for_status().json()
+    assert (answer["algorithm_used"], answer["decision"]["arm"]) == ("ppo", "ppo")
+    assert len(answer["scheduled_jobs"]) == answer["metrics"]["scheduled_jobs"] == 170
+    assert answer["decision"]["fallback_reason"] is None
+    (tmp_path / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
+    found = judge_files(EXAMPLE, tmp_path / "answer.json", load_settings())
+    assert found.valid
+    assert found.violations == []
+    assert found.metrics.makespan == pytest.approx(answer["metrics"]["makespan"])
+
+
+def test_service_stores_what_it_answered(service: Service) -> None:
+    """The decision can be read back over HTTP and stands, once, in the database."""
+    with service.client() as client:
+        answer = client.post("/schedule", json=example(request_id="stored")).raise_for_status().json()
+        path = f"/v1/schedules/{answer['schedule_id']}"
+        assert eventually(lambda: client.get(path).status_code == 200)
+        assert client.get(path).json()["schedule_id"] == answer["schedule_id"]
+    with sqlite3.connect(service.database) as database:
+        rows = database.execute("SELECT request_id, arm FROM decision WHERE decision_id = ?", (answer["schedule_id"],))
+        assert rows.fetchall() == [("stored", "ppo")]
+    database.close()
+
+
+def test_service_answers_the_same_request_alike(service: Service) -> None:
+    """The same question twice gives the same schedule, to the second."""
+    with service.client() as client:
+        first, second = (client.post("/schedule", json=example()).raise_for_status().json() for _ in range(2))
+    assert first["scheduled_jobs"] == second["scheduled_jobs"]
+    assert first["schedule_id"] != second["schedule_id"]
+
+
+def test_service_survives_a_killed_policy(service: Service) -> None:
+    """A request that meets the death of the policy's only replica is answered all the same."""
+    killed = service.replicas("PPOPolicy")
+    assert killed
+    with service.client() as client:
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        answer = client.post("/schedule", json=example()).raise_for_status().json()
+        assert answer["safety"]["valid"]
+        assert eventually(lambda: bool(service.replicas("PPOPolicy")), 60)
+        assert eventually(lambda: client.get("/readyz").status_code == 200, 60)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (CRASH, "no proposal: RuntimeError: crashed as asked"),
+        (DIE, "no proposal: replica lost in each of 3 attempts"),
+        (INCOMPLETE, "rejected by the judge: 1 critical violation"),
+    ],
+)
+def test_service_falls_back_to_manual(service: Service, fault: str, reason: str) -> None:
+    """Whatever is wrong with PPO, the planner's rule serves, and the answer says so."""
+    with service.client() as client:
+        answer = client.post(f"{FAULTY}/schedule", json=example(request_id=fault)).raise_for_status().json()
+    assert (answer["decision"]["arm"], answer["algorithm_used"]) == ("ppo", "manual")
+    assert answer["decision"]["fallback_reason"].startswith(reason)
+    assert answer["decision"]["model"] is None
+    assert (answer["metrics"]["scheduled_jobs"], answer["safety"]["valid"]) == (170, True)
+
+
+def test_policy_replicas_are_small_and_know_no_torch(service: Service) -> None:
+    """A warm replica takes less than 250 MB and has not loaded the learner's library."""
+    assert eventually(lambda: bool(service.replicas("PPOPolicy")))
+    for pid in service.replicas("PPOPolicy"):
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+        (resident,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))
+        assert int(resident) * 1024 < LARGEST_REPLICA_BYTES
+        assert "torch" not in Path(f"/proc/{pid}/maps").read_text(encoding="utf-8")
+
+
+def test_service_listens_to_this_machine_only(service: Service) -> None:
+    """In development the port of the API is bound to the loopback interface."""
+    bound = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="utf-8").splitlines()[1:]]
+    listening = {local for _, local, _, state, *_ in bound if state == "0A"}
+    assert f"0100007F:{service.port:04X}" in listening
+    assert f"00000000:{service.port:04X}" not in listening
