@@ -117,11 +117,16 @@ class Machine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alternative:
-    """A machine that may do an operation, by its index in `Problem.machines`, and how long it takes there."""
+    """A machine that may do an operation, by its index in `Problem.machines`, and how long it takes there.
+
+    `also_holds` are further machines that the operation holds from its start to its end; it works only
+    while all of them are open.
+    """
 
     machine: int
     processing_seconds: int
     setup_seconds: int = 0
+    also_holds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.machine < 0:
@@ -130,11 +135,48 @@ class Alternative:
             raise ValueError(f"processing_seconds must be >= 1, was {self.processing_seconds}")
         if self.setup_seconds < 0:
             raise ValueError(f"setup_seconds must be >= 0, was {self.setup_seconds}")
+        if len({self.machine, *self.also_holds}) != 1 + len(self.also_holds):
+            raise ValueError(f"also_holds must name other machines than {self.machine}, once, was {self.also_holds}")
+
+    @property
+    def machines(self) -> tuple[int, ...]:
+        """All machines that are held, the one that counts as doing the work first."""
+        return (self.machine, *self.also_holds)
 
     @property
     def duration_seconds(self) -> int:
-        """Setup and processing: the working time that the machine is held."""
+        """Its own setup and processing; a setup matrix may replace the setup."""
         return self.setup_seconds + self.processing_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """Work that must not move: it begins at `start_seconds` on its only alternative.
+
+    `end_seconds` is given for work that is already running or frozen by an earlier plan (its start may
+    then lie before 0); otherwise it follows from the calendar. Pinned work takes its own setup, never
+    that of a setup matrix.
+    """
+
+    start_seconds: int
+    end_seconds: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.end_seconds is not None and self.end_seconds <= self.start_seconds:
+            raise ValueError(f"end_seconds must be > start_seconds {self.start_seconds}, was {self.end_seconds}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changeover:
+    """Setup on a machine when work of group `after` follows work of group `before`."""
+
+    before: str
+    after: str
+    setup_seconds: int
+
+    def __post_init__(self) -> None:
+        if self.setup_seconds < 0:
+            raise ValueError(f"setup_seconds must be >= 0, was {self.setup_seconds}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +195,8 @@ class Operation:
     priority: int = 2
     is_important: bool = False
     interruptible: bool = True
+    setup_group: str | None = None
+    pin: Pin | None = None
 
     def __post_init__(self) -> None:
         if not self.alternatives:
@@ -160,6 +204,8 @@ class Operation:
         machines = [alternative.machine for alternative in self.alternatives]
         if len(set(machines)) != len(machines):
             raise ValueError(f"operation {self.id!r} must name each machine once, was {machines}")
+        if self.pin is not None and len(machines) != 1:
+            raise ValueError(f"pinned operation {self.id!r} must have one alternative, had {len(machines)}")
         if not 0 < self.weight < float("inf"):
             raise ValueError(f"weight of operation {self.id!r} must be > 0 and finite, was {self.weight}")
 
@@ -181,12 +227,21 @@ class Problem:
     """Everything that a proposer may know, and everything that the judge holds it to.
 
     `hours` None means continuous operation; closures of single machines apply all the same.
-    Raises `InvalidProblem` when ids repeat or an alternative names a machine that does not exist.
+
+    The setup of an operation is that of its alternative, unless `changeovers` are given and both it and
+    the last work that ended before it on the machine have a setup group: then it is that of the
+    changeover listed for the two groups, none when nothing is listed and the groups are equal, and its
+    own when nothing is listed and they differ. An operation that holds several machines takes the
+    longest of their setups. The first work on a machine takes its own setup.
+
+    Raises `InvalidProblem` when ids repeat, an alternative names a machine that does not exist, or a
+    changeover is listed twice.
     """
 
     jobs: tuple[Job, ...]
     machines: tuple[Machine, ...]
     hours: WorkingHours | None = None
+    changeovers: tuple[Changeover, ...] = ()
     objective: Objective = Objective.MAKESPAN
     name: str = field(default="", compare=False)
 
@@ -196,6 +251,7 @@ class Problem:
             *_repeated("job", [job.id for job in self.jobs]),
             *_repeated("operation", [operation.id for operation in self.operations]),
             *self._unknown_machines(),
+            *_repeated("changeover", [f"{change.before!r} to {change.after!r}" for change in self.changeovers]),
         ]
         if not self.jobs:
             reasons.append(("jobs", "must not be empty"))
@@ -212,10 +268,11 @@ class Problem:
     def _unknown_machines(self) -> list[tuple[str, str]]:
         count = len(self.machines)
         return [
-            (f"operation {operation.id}", f"machine index must be < {count}, was {alternative.machine}")
+            (f"operation {operation.id}", f"machine index must be < {count}, was {machine}")
             for operation in self.operations
             for alternative in operation.alternatives
-            if alternative.machine >= count
+            for machine in alternative.machines
+            if machine >= count
         ]
 
 
