@@ -27,7 +27,9 @@ from models.sampling import Sample, sample_episodes
 from models.validation import weights_of
 
 GRADIENT_LIMIT = 1.0
-LEAST_DEVIATION = 1e-3
+TYPICAL_DEVIATION = 0.03
+"""How far episodes of one problem lie apart early in training, per reward norm."""
+LARGEST_ADVANTAGE = 4.0
 SHORTEST_LEARNING_RATE = 0.05
 
 
@@ -75,12 +77,18 @@ def _play(weights: Weights, config: TrainingConfig, rng: Generator, threads: Thr
 
 
 def _with_advantage(group: Sequence[Sample]) -> list[tuple[Sample, float]]:
-    """Episodes with how many standard deviations each is better than the mean of its group."""
+    """Episodes with how much better each is than the mean of its group, in units of `TYPICAL_DEVIATION`.
+
+    Not in units of the group's own deviation: that would give problems on which all episodes are nearly
+    alike, and there is nothing to learn, the same weight as all others.
+    """
     values = np.array([sample.value for sample in group])
-    spread = values.std() + LEAST_DEVIATION * abs(values.mean())
-    if values.std() == 0.0:
+    if np.ptp(values) == 0.0:
         return []
-    return [(sample, float((values.mean() - sample.value) / spread)) for sample in group if len(sample.counts) > 0]
+    advantages = np.clip(
+        (values.mean() - values) / (TYPICAL_DEVIATION * group[0].norm), -LARGEST_ADVANTAGE, LARGEST_ADVANTAGE
+    )
+    return [(sample, float(gain)) for sample, gain in zip(group, advantages, strict=True) if len(sample.counts) > 0]
 
 
 def _batch(episodes: Sequence[tuple[Sample, float]]) -> Batch:
@@ -92,6 +100,7 @@ def _batch(episodes: Sequence[tuple[Sample, float]]) -> Batch:
         counts=np.empty(0, dtype=np.int64),
         chosen=np.empty(0, dtype=np.int64),
         value=0.0,
+        norm=1.0,
     )
     if not episodes:
         return Batch(empty.rows, empty.counts, empty.chosen, np.empty(0, dtype=np.float32))

@@ -15,7 +15,7 @@ from env.candidates import CANDIDATE_LIMIT, Candidates, find_candidates, new_can
 from env.compilation import compiled
 from env.observation import FEATURE_COUNT, encode
 from env.problem_arrays import Integers, ProblemArrays
-from env.reward import objective_bound
+from env.reward import objective_bound, reward_norm
 from env.simulation import State, dispatch, is_complete, new_state, operation_of, reset
 from models.predictor import Matrix, Weights, Workspace, new_workspace, score
 
@@ -36,6 +36,7 @@ class Sample(NamedTuple):
     counts: Integers  # [decision]
     chosen: Integers  # [decision]
     value: float  # final objective, seconds
+    norm: float  # seconds that one unit of reward stands for
 
 
 def sample_episodes(arrays: ProblemArrays, weights: Weights, seeds: list[int], temperature: float) -> list[Sample]:
@@ -49,6 +50,7 @@ def sample_episodes(arrays: ProblemArrays, weights: Weights, seeds: list[int], t
         chosen=np.empty(operations, dtype=np.int64),
         used=np.zeros(2, dtype=np.int64),
     )
+    norm = reward_norm(arrays, state)
     samples = []
     for seed in seeds:
         reset(arrays, state)
@@ -60,6 +62,7 @@ def sample_episodes(arrays: ProblemArrays, weights: Weights, seeds: list[int], t
                 counts=record.counts[:decisions].copy(),
                 chosen=record.chosen[:decisions].copy(),
                 value=value,
+                norm=norm,
             )
         )
     return samples
