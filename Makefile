@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help install demo serve test test-fast check format load train openapi clean
+.PHONY: help install demo serve test test-fast mutation check format load train openapi clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,9 @@ test: $(READY) ## all tests, real Ray Serve and MariaDB included
 test-fast: $(READY) ## tests without processes, servers and training
 	$(BIN)/python -m pytest -m 'not system and not learning'
 
+mutation: $(READY) ## spoil valid schedules in every way; show what the judge caught, fail if anything slipped past
+	$(BIN)/python -m tests.env.mutations
+
 check: $(READY) ## style, types and the floors' import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -50,7 +53,7 @@ train: $(READY) ## train a policy into runs/latest
 	$(BIN)/gantry train
 
 openapi: $(READY) ## write docs/openapi.json anew
-	$(BIN)/python -m deployments.api
+	$(BIN)/python -m deployments.api > docs/openapi.json
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info

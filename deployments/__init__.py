@@ -11,12 +11,19 @@ Imports go down only (deployments -> models -> env). Only the deployments themse
 | contracts | the words of the wire and their translation to and from the domain |
 | scheduling | the use case: assign an arm, propose, judge, fall back, record; declares its ports |
 | decision | one decision: who was asked, who served, what the judge said; as answer and as record |
+| completing | requests that leave machines or jobs to the database |
 | off_loop | keeps work that grows with the request away from the event loop |
 | rollout | which arm a request gets, and why that can be audited |
 | persistence | the spool on local disk and the database behind it |
 | api | HTTP over plain objects: routes, problem details, documentation page |
 | adapters | the ports of the use case over Serve handles, spool and database |
+| plants | the plant data that such requests ask for |
+| plant_data, plant_calendar | plant data from CSV and JSON files, checked line by line |
 | router, policy, validator, writer | the Ray Serve deployments: thin shells |
-| app | the composition root that `serve_config.yaml` names |
-| serving, cli, commands | the `gantry` command |
+| routing, monitor | what one router holds, and what it knows about its neighbours |
+| freight, replica, memory, warming | what replicas send each other, do first, give back and compile |
+| app, arguments | the composition root that `serve_config.yaml` names, and its arguments |
+| serving, cluster, processes, serve_config | one Ray Serve instance on this machine, from nothing to nothing |
+| gantt_svg | a schedule as a chart that every browser shows |
+| cli, commands | the `gantry` command |
 """

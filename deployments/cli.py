@@ -6,10 +6,10 @@ import sys
 
 import typer
 
-from deployments.commands import benchmarking, database, demonstration, judging, learning, serving, solving
+from deployments.commands import benchmarking, database, demonstration, importing, judging, learning, serving, solving
 from env.errors import GantryError
 
-ROOMS = (demonstration, serving, solving, judging, learning, benchmarking, database)
+ROOMS = (demonstration, serving, solving, judging, learning, benchmarking, database, importing)
 
 app = typer.Typer(
     name="gantry",

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from deployments.contracts.amounts import hours_of
-from deployments.contracts.answer import DecisionAnswer, ScheduleAnswer, metrics_of, safety_of, scheduled_jobs_of
+from deployments.contracts.answer import (
+    DecisionAnswer,
+    ScheduleAnswer,
+    changes_of,
+    metrics_of,
+    safety_of,
+    scheduled_jobs_of,
+)
 from deployments.contracts.request import ScheduleRequest
 from deployments.contracts.translation import Question
 from deployments.persistence.records import DecisionRecord, payload_digest
@@ -67,6 +74,7 @@ class Decision:
             algorithm_used=self.served.arm.value,
             timestamp=self.created_at,
             warnings=list(self.warnings),
+            changes=changes_of(self.request, self.question, proposal.schedule),
             decision=DecisionAnswer(
                 arm=self.assignment.arm.value,
                 stage=self.assignment.stage,

@@ -15,6 +15,7 @@ GantryError (env.errors)
         ├── Overloaded            a bounded queue is full
         ├── JournalUnavailable    the decision could not be made durable
         ├── JudgeUnavailable      no verdict, therefore no schedule
+        ├── PlantDataUnavailable  the request left machines or jobs to a database that does not answer
         └── TimedOut              the request took longer than its limit
 
 All of them survive pickling, because they travel between processes.
@@ -130,6 +131,10 @@ class JournalUnavailable(TemporarilyUnavailable):
 
 class JudgeUnavailable(TemporarilyUnavailable):
     """The judge gave no verdict, and without one no schedule is served."""
+
+
+class PlantDataUnavailable(TemporarilyUnavailable):
+    """The request left its machines or its jobs to the database, and the database does not answer."""
 
 
 class TimedOut(TemporarilyUnavailable):

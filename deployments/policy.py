@@ -9,6 +9,7 @@ from deployments.replica import settle_in
 from deployments.warming import warm_policy
 from env.problem import Problem
 from models.artefact import load_predictor
+from models.search import search
 
 
 class PPOPolicy:
@@ -21,16 +22,16 @@ class PPOPolicy:
         warm_policy(self._predictor)
         release_compiler()
 
-    def propose(self, freight: bytes, budget_ms: int) -> bytes:  # noqa: ARG002
-        """A packed `Problem` -> a packed `Proposal`, one policy pass whatever the budget. Raises `HorizonExceeded`."""
+    def propose(self, freight: bytes, budget_ms: int) -> bytes:
+        """A packed `Problem` -> a packed `Proposal`, the best that the budget buys. Raises `HorizonExceeded`."""
         problem: Problem = unpack(freight)
-        schedule = self._predictor.schedule(problem)
+        found = search(self._predictor, problem, budget_ms)
         return pack(
             Proposal(
-                schedule=schedule,
-                method=("policy",),
+                schedule=found.schedule,
+                method=found.method,
                 model=self._predictor.model_id,
-                policy_makespan_seconds=schedule.makespan_seconds,
+                policy_makespan_seconds=found.policy_makespan_seconds,
             )
         )
 

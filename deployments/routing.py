@@ -24,18 +24,21 @@ from deployments.adapters import (
 )
 from deployments.api.services import Services
 from deployments.arguments import AppArgs
+from deployments.contracts.reading import RequestLimits
 from deployments.memory import release_compiler
 from deployments.monitor import Monitor, Watch
 from deployments.persistence.database import create_engine, is_reachable
 from deployments.persistence.drain import SpoolDrain
 from deployments.persistence.errors import DatabaseUnavailable
 from deployments.persistence.spool import Spool, SpoolConfig
+from deployments.plants import StoredPlants
 from deployments.rollout.assignment import Arm
 from deployments.scheduling import Scheduling
 from deployments.settings import Settings
 from deployments.warming import warm_rules
 
 _LARGEST_SEGMENT_BYTES = 16 * 2**20
+_PLANT_THREADS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +72,11 @@ class Routing:
             monitor = _monitor(neighbours, spool, engine)
             monitor.start()
             stack.push_async_callback(monitor.stop)
+            decisions, plants = StoredDecisions(engine), _stored_plants(settings, engine, stack)
             services = Services(
                 settings=settings,
-                scheduling=_scheduling(neighbours, args, settings, spool, threads),
-                decisions=StoredDecisions(engine),
+                scheduling=_scheduling(neighbours, args, settings, spool, threads, decisions, plants),
+                decisions=decisions,
                 health=monitor,
                 access=KeyRing.of_single_key(settings.api_key.get_secret_value()),
                 clock=_utc_now,
@@ -100,7 +104,13 @@ async def _start_drain(spool: Spool, write: RemoteMethod, grace_seconds: float, 
 
 
 def _scheduling(
-    neighbours: Neighbours, args: AppArgs, settings: Settings, spool: Spool, threads: ThreadPoolExecutor
+    neighbours: Neighbours,
+    args: AppArgs,
+    settings: Settings,
+    spool: Spool,
+    threads: ThreadPoolExecutor,
+    decisions: StoredDecisions,
+    plants: StoredPlants,
 ) -> Scheduling:
     return Scheduling.from_settings(
         settings,
@@ -110,8 +120,17 @@ def _scheduling(
         },
         judge=RemoteJudge(neighbours.judge, attempts=args.attempts, timeout_seconds=args.judge_timeout_seconds),
         journal=SpoolJournal(spool),
+        archive=decisions,
+        plants=plants,
         clock=_utc_now,
     )
+
+
+def _stored_plants(settings: Settings, engine: Engine, stack: AsyncExitStack) -> StoredPlants:
+    # Threads of their own, so that a database that hangs holds up nobody who does not ask it.
+    threads = ThreadPoolExecutor(_PLANT_THREADS, thread_name_prefix="plant")
+    stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+    return StoredPlants(engine, threads, RequestLimits(jobs=settings.max_jobs, machines=settings.max_machines))
 
 
 def _monitor(neighbours: Neighbours, spool: Spool, engine: Engine) -> Monitor:

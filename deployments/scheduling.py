@@ -18,7 +18,9 @@ from zoneinfo import ZoneInfo
 
 from uuid6 import uuid7
 
+from deployments.completing import Plants, complete
 from deployments.contracts.answer import ScheduleAnswer
+from deployments.contracts.freezing import EarlierRow, earlier_rows
 from deployments.contracts.notices import unknown_field_warnings
 from deployments.contracts.request import ScheduleRequest
 from deployments.contracts.translation import Question, translate
@@ -34,7 +36,7 @@ from env.problem import Problem
 from env.schedule import Schedule
 from env.verdict import Verdict
 
-__all__ = ["Answered", "Journal", "Judge", "Proposal", "Proposer", "Scheduling", "SchedulingLimits"]
+__all__ = ["Answered", "Archive", "Journal", "Judge", "Proposal", "Proposer", "Scheduling", "SchedulingLimits"]
 
 LONGEST_REASON = 500
 Clock = Callable[[], datetime]
@@ -70,6 +72,14 @@ class Journal(Protocol):
         ...
 
 
+class Archive(Protocol):
+    """Where earlier decisions are read back."""
+
+    async def get(self, decision_id: str, client: str) -> DecisionRecord | None:
+        """One decision with its payload, None when `client` has none of that id. Raises `DatabaseError`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulingLimits:
     """How long to wait: for a whole request, and for one arm beyond the request's own time budget."""
@@ -95,6 +105,8 @@ class Scheduling:
         proposers: Mapping[Arm, Proposer],
         judge: Judge,
         journal: Journal,
+        archive: Archive,
+        plants: Plants,
         split: FixedSplit,
         zone: ZoneInfo,
         plant_id: str,
@@ -106,6 +118,8 @@ class Scheduling:
         self._proposers = proposers
         self._judge = judge
         self._journal = journal
+        self._archive = archive
+        self._plants = plants
         self._split = split
         self._zone = zone
         self._plant_id = plant_id
@@ -123,6 +137,8 @@ class Scheduling:
         proposers: Mapping[Arm, Proposer],
         judge: Judge,
         journal: Journal,
+        archive: Archive,
+        plants: Plants,
         clock: Clock,
     ) -> Self:
         """The use case as the settings want it."""
@@ -130,6 +146,8 @@ class Scheduling:
             proposers=proposers,
             judge=judge,
             journal=journal,
+            archive=archive,
+            plants=plants,
             split=FixedSplit(share=settings.ppo_share, seed=settings.assignment_seed),
             zone=settings.zone,
             plant_id=settings.plant_id,
@@ -155,7 +173,8 @@ class Scheduling:
         """A schedule that is complete, judged safe and on disk.
 
         Raises `InvalidProblem` when nobody could schedule the request, `NoSafeSchedule` when no arm
-        did, and a `TemporarilyUnavailable` when asking again later may help.
+        did, and a `TemporarilyUnavailable`, or a `DatabaseError` where an earlier schedule is needed, when
+        asking again later may help.
         """
         limit = self._limits.request_seconds
         try:
@@ -164,10 +183,11 @@ class Scheduling:
         except TimeoutError:
             raise TimedOut(f"the request must be answered within {limit:g} s, took longer", 5) from None
 
-    async def validate(self, request: ValidateRequest, *, body_bytes: int) -> ValidateAnswer:
-        """The verdict on somebody's schedule. Raises `InvalidProblem` or `JudgeUnavailable`."""
-        now = self._clock()
-        question = await off_loop(body_bytes, lambda: translate(request.request, zone=self._zone, now=now))
+    async def validate(self, request: ValidateRequest, *, client: str, body_bytes: int) -> ValidateAnswer:
+        """The verdict on somebody's schedule. Raises `InvalidProblem`, `JudgeUnavailable` or `DatabaseError`."""
+        asked, body = await self._completed(request.request, b"")
+        body_bytes += len(body)
+        question = await self.question(asked, client, self._clock(), body_bytes)
         schedule = await off_loop(body_bytes, lambda: claimed_schedule(request.scheduled_jobs))
         verdict = await self._judge.judge(question.problem, schedule)
         warnings = unknown_field_warnings(request)
@@ -179,7 +199,8 @@ class Scheduling:
         self, request: ScheduleRequest, client: str, raw_body: bytes, warnings: tuple[str, ...]
     ) -> Answered:
         created_at, started = self._clock(), self._stopwatch()
-        question = await off_loop(len(raw_body), lambda: translate(request, zone=self._zone, now=created_at))
+        request, raw_body = await self._completed(request, raw_body)
+        question = await self.question(request, client, created_at, len(raw_body))
         assignment = self._assign(request, question)
         served = await self._first_safe(question.problem, assignment.arm, request.time_budget_ms)
         decision = Decision(
@@ -198,6 +219,22 @@ class Scheduling:
         await self._journal.append(record)
         self._last_decided_at = created_at
         return answered
+
+    async def _completed(self, request: ScheduleRequest, body: bytes) -> tuple[ScheduleRequest, bytes]:
+        return await complete(request, body, plants=self._plants, plant_id=request.plant_id or self._plant_id)
+
+    async def question(self, request: ScheduleRequest, client: str, now: datetime, body_bytes: int) -> Question:
+        """What `request` asks when it arrives at `now`. Raises `InvalidProblem` or `DatabaseError`."""
+        earlier = await self._earlier(request, client)
+        return await off_loop(body_bytes, lambda: translate(request, zone=self._zone, now=now, earlier=earlier))
+
+    async def _earlier(self, request: ScheduleRequest, client: str) -> tuple[EarlierRow, ...] | None:
+        """The rows of the schedule that the request continues, None when there are none to be had."""
+        if request.previous_schedule_id is None:
+            return None
+        record = await self._archive.get(request.previous_schedule_id, client)
+        answer = None if record is None else record.answer
+        return None if answer is None else await off_loop(len(answer), lambda: earlier_rows(answer))
 
     def _assign(self, request: ScheduleRequest, question: Question) -> Assignment:
         if request.experiment_unit is not None:

@@ -72,9 +72,16 @@ def serve(settings: Settings, config_path: Path, port: int, *, say: Say) -> None
     with suppress(KeyboardInterrupt), running(settings, config_path, port, say=say) as listener:
         # Ray has replaced the handler by one that would end the process before requests are finished.
         _interrupt_on_signals()
+        say(f"Ports of Ray and its proxy {_side_ports()} listen on every interface: keep them behind a firewall.")
         say(f"Gantry is ready on {listener.url} (documentation: {listener.url}/docs). Stop it with Ctrl-C.")
         threading.Event().wait()
     say("stopped")
+
+
+def _side_ports() -> str:
+    """The fixed ones: Ray Serve offers no way to bind them to the loopback interface."""
+    kinds = {"statistics": "RAY_SERVE_HAPROXY_STATS_PORT", "metrics": "RAY_SERVE_HAPROXY_METRICS_PORT"}
+    return f"({', '.join(f'{kind} {os.environ[name]}' for kind, name in kinds.items())} and others)"
 
 
 def _interrupt_on_signals() -> None:

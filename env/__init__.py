@@ -8,11 +8,17 @@ Knows no learning and no serving; imports go down only (deployments -> models ->
 | problem | Job, Operation, Machine, WorkingHours, Problem: the plant's question |
 | schedule | a plan and its measures: makespan, lateness, utilisation |
 | feasibility | the judge: violations(problem, schedule); shares no code with the simulator |
+| judge_case, judge_work, judge_plan | a schedule beside what it is held to, and the rules of one work and of all |
 | verdict, anomalies | what the judge finds, and what merely looks odd |
+| judge_page | the docs page of the judge, from its codes |
 | judge_calendar, planner_words | the judge's own calendar, and amounts and instants as planners read them |
+| explanation | why late work is late: where its time went |
+| comparison | what differs between two schedules |
 | shop_calendar | working hours -> openings a compiled binary search can use |
 | compilation | how the compiled core is cached |
 | problem_arrays | a Problem as the arrays of the compiled core |
+| calendar_tables, special_work | its openings; its setups by sequence and its pinned work |
+| placing | where work goes on a machine |
 | simulation | the compiled state transition: the only dispatch semantics |
 | candidates | the conflict set: what may be dispatched next |
 | observation | state -> candidate rows: the only encoding |

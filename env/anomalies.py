@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from statistics import median
 
 from env.problem import SECONDS_PER_HOUR, Problem
-from env.schedule import Measures, Schedule
+from env.schedule import Measures, Schedule, working_seconds_by_machine
 from env.verdict import Anomaly, AnomalyCode
+
+LEAST_HISTORY = 5
+"""So many recent schedules make a history; with fewer nothing is compared with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +23,7 @@ class AnomalyLimits:
 
     makespan_hours: float | None = None
     makespan_over_baseline_percent: float | None = 10.0
+    makespan_from_history_percent: float | None = 50.0
     lowest_utilisation_percent: float | None = 50.0
     lowest_completion_percent: float | None = 100.0
     load_over_mean: float | None = 2.0
@@ -36,30 +41,20 @@ def anomalies(
     measures: Measures,
     limits: AnomalyLimits,
     baseline_makespan_seconds: int | None = None,
+    recent_makespans_seconds: Sequence[int] = (),
 ) -> tuple[Anomaly, ...]:
     """Each measure of `schedule` that lies beyond its limit, in the order of `AnomalyCode`.
 
     The baseline is the makespan of another plan for the same problem; without one, or with one of 0,
-    nothing is compared with it.
+    nothing is compared with it. The recent makespans are those of the same plant's earlier schedules;
+    fewer than `LEAST_HISTORY` of them, or a median of 0, say nothing.
     """
     return (
         *_makespan(measures, limits, baseline_makespan_seconds),
+        *_history(measures, limits, recent_makespans_seconds),
         *_shortfalls(measures, limits),
         *_imbalance(problem, schedule, limits),
     )
-
-
-def working_seconds_by_machine(problem: Problem, schedule: Schedule) -> dict[int, list[int]]:
-    """Machine index -> durations of the operations on it, one entry for each; what is not eligible is left out."""
-    index_of = {machine.id: index for index, machine in enumerate(problem.machines)}
-    working: dict[int, list[int]] = {}
-    for operation in problem.operations:
-        assignment = schedule.by_operation.get(operation.id)
-        machine = None if assignment is None else index_of.get(assignment.machine_id)
-        for alternative in operation.alternatives:
-            if alternative.machine == machine:
-                working.setdefault(machine, []).append(alternative.duration_seconds)
-    return working
 
 
 def _makespan(measures: Measures, limits: AnomalyLimits, baseline_seconds: int | None) -> Iterator[Anomaly]:
@@ -81,6 +76,26 @@ def _makespan(measures: Measures, limits: AnomalyLimits, baseline_seconds: int |
             f"it should be at most {limits.makespan_over_baseline_percent:g} % longer.",
             value=excess,
             limit=limits.makespan_over_baseline_percent,
+        )
+
+
+def _history(measures: Measures, limits: AnomalyLimits, recent_seconds: Sequence[int]) -> Iterator[Anomaly]:
+    """The median, because one breakdown among the recent schedules must not move what is usual."""
+    if limits.makespan_from_history_percent is None or len(recent_seconds) < LEAST_HISTORY:
+        return
+    usual = median(recent_seconds)
+    if usual <= 0:
+        return
+    deviation = 100.0 * abs(measures.makespan_seconds - usual) / usual
+    if deviation > limits.makespan_from_history_percent:
+        longer = "longer" if measures.makespan_seconds > usual else "shorter"
+        yield Anomaly(
+            code=AnomalyCode.MAKESPAN_UNLIKE_HISTORY,
+            message=f"The makespan is {deviation:.1f} % {longer} than the median of the plant's last "
+            f"{len(recent_seconds)} schedules; it should be at most {limits.makespan_from_history_percent:g} % "
+            "from it.",
+            value=deviation,
+            limit=limits.makespan_from_history_percent,
         )
 
 
@@ -111,7 +126,12 @@ def _imbalance(problem: Problem, schedule: Schedule, limits: AnomalyLimits) -> I
     if limits.load_over_mean is None:
         return
     working = working_seconds_by_machine(problem, schedule)
-    usable = {alternative.machine for operation in problem.operations for alternative in operation.alternatives}
+    usable = {
+        machine
+        for operation in problem.operations
+        for alternative in operation.alternatives
+        for machine in alternative.machines
+    }
     shared = {machine: sum(durations) for machine, durations in working.items() if len(durations) > 1}
     if not shared:
         return

@@ -1,9 +1,9 @@
 """Which dispatches may be chosen: the same choices in training and in serving.
 
 The choices at each decision are the *conflict set*. The clock stands at the earliest instant at which
-any (next operation of a job, machine) pair can begin. A pair is a candidate if it begins at the clock,
-or if its operation could begin at the clock elsewhere but would end later there: waiting for a faster
-machine is a choice, waiting for nothing is not. Best composite rank first, at most `limit` of them.
+any (next operation of a job, machine) pair can begin, and every pair that begins then is a candidate:
+no machine waits while it could work. Work that pinned work waits for goes before any other. Best
+composite rank first, at most `limit` of them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from env.compilation import compiled
-from env.problem_arrays import NEVER, Floats, Integers, ProblemArrays
-from env.simulation import State, place_next
+from env.problem_arrays import Floats, Integers, ProblemArrays
+from env.simulation import State, next_instant
 
 CANDIDATE_LIMIT = 128
 """Most candidates offered at a decision, in training and in serving."""
@@ -42,26 +42,17 @@ def new_candidates(limit: int = CANDIDATE_LIMIT) -> Candidates:
 @compiled
 def find_candidates(arrays: ProblemArrays, state: State, found: Candidates) -> None:
     """Fill `found` with the conflict set, best rank first; ties go to the lower pair."""
-    clock = NEVER
-    for index in range(state.job_count[0]):
-        job = state.open_jobs[index]
-        place_next(arrays, state, job)
-        operation = state.job_next[job]
-        for pair in range(arrays.pair_first[operation], arrays.pair_first[operation + 1]):
-            clock = min(clock, state.pair_start[pair])
+    clock, urgent_only = next_instant(arrays, state)
     count = 0
     for index in range(state.job_count[0]):
         operation = state.job_next[state.open_jobs[index]]
-        first, last = arrays.pair_first[operation], arrays.pair_first[operation + 1]
-        end_if_begun_now = -1
-        for pair in range(first, last):
-            if state.pair_start[pair] == clock and (end_if_begun_now < 0 or state.pair_end[pair] < end_if_begun_now):
-                end_if_begun_now = state.pair_end[pair]
-        for pair in range(first, last):
-            if state.pair_start[pair] == clock or state.pair_end[pair] < end_if_begun_now:
+        if urgent_only and not arrays.operation_urgent[operation]:
+            continue
+        for pair in range(arrays.pair_first[operation], arrays.pair_first[operation + 1]):
+            if state.pair_start[pair] == clock:
                 pair_rank = rank(
                     state.pair_end[pair],
-                    arrays.pair_duration[pair] - arrays.operation_shortest[operation],
+                    state.pair_work[pair] - arrays.operation_shortest[operation],
                     arrays.operation_remaining[operation],
                     arrays.objective[1] > 0.0 and arrays.operation_has_due[operation],
                     arrays.operation_due[operation],

@@ -21,12 +21,13 @@ from enum import IntEnum
 
 import numpy as np
 
+from env.calendar_tables import NEVER
 from env.compilation import compiled, compiled_inline
 from env.errors import HorizonExceeded
 from env.problem import Problem
-from env.problem_arrays import NEVER, Floats, ProblemArrays, compile_problem, schedule_of
+from env.problem_arrays import Floats, ProblemArrays, compile_problem, schedule_of
 from env.schedule import Schedule
-from env.simulation import State, is_complete, new_state, place_next
+from env.simulation import State, is_complete, new_state, next_instant
 from env.simulation import dispatch as dispatch_pair
 
 ATCS_DUE_SCALE = 2.0
@@ -63,7 +64,7 @@ def finished_schedule(problem: Problem, state: State) -> Schedule:
 
 def mean_times(arrays: ProblemArrays) -> Floats:
     """Mean duration and mean setup over all pairs, shape [2]: the scales of ATCS."""
-    return np.array([arrays.pair_duration.mean(), max(1.0, arrays.pair_setup.mean())])
+    return np.array([(arrays.pair_setup + arrays.pair_processing).mean(), max(1.0, arrays.pair_setup.mean())])
 
 
 @compiled
@@ -77,18 +78,14 @@ def follow_rule(arrays: ProblemArrays, state: State, rule: int, means: Floats) -
 @compiled
 def best_pair(arrays: ProblemArrays, state: State, rule: int, means: Floats) -> tuple[int, int]:
     """The pair that the rule puts first among those that can begin earliest, and its operation."""
-    clock = NEVER
-    for index in range(state.job_count[0]):
-        job = state.open_jobs[index]
-        place_next(arrays, state, job)
-        operation = state.job_next[job]
-        for pair in range(arrays.pair_first[operation], arrays.pair_first[operation + 1]):
-            clock = min(clock, state.pair_start[pair])
+    clock, urgent_only = next_instant(arrays, state)
     best, best_operation = -1, -1
     best_key = (np.inf, np.inf, np.inf, 0)
     for index in range(state.job_count[0]):
         job = state.open_jobs[index]
         operation = state.job_next[job]
+        if urgent_only and not arrays.operation_urgent[operation]:
+            continue
         for pair in range(arrays.pair_first[operation], arrays.pair_first[operation + 1]):
             if state.pair_start[pair] == clock:
                 first, second, third = rule_key(arrays, state, rule, means, job, operation, pair, clock)
@@ -109,26 +106,29 @@ def rule_key(
     if rule == 1:
         return due, 0.0, 0.0
     if rule == 2:
-        return float(arrays.pair_duration[pair]), 0.0, 0.0
+        return float(state.pair_work[pair]), 0.0, 0.0
     if rule == 3:
         return -float(arrays.operation_remaining[operation]), 0.0, 0.0
     if rule == 4:
-        return -apparent_tardiness_cost(arrays, means, operation, pair, clock), 0.0, 0.0
+        return -apparent_tardiness_cost(arrays, state, means, operation, pair, clock), 0.0, 0.0
     if rule == 5:
-        excess = arrays.pair_duration[pair] - arrays.operation_shortest[operation]
+        excess = state.pair_work[pair] - arrays.operation_shortest[operation]
         return state.pair_end[pair] + excess - 0.5 * arrays.operation_remaining[operation], 0.0, 0.0
     unimportant = 0.0 if arrays.operation_important[operation] else 1.0
     return unimportant, due, float(arrays.operation_priority[operation])
 
 
 @compiled
-def apparent_tardiness_cost(arrays: ProblemArrays, means: Floats, operation: int, pair: int, clock: int) -> float:
+def apparent_tardiness_cost(
+    arrays: ProblemArrays, state: State, means: Floats, operation: int, pair: int, clock: int
+) -> float:
     """ATCS index of a pair: weight over duration, discounted by slack and by setup."""
-    duration = float(arrays.pair_duration[pair])
+    duration = float(state.pair_work[pair])
+    setup = state.pair_work[pair] - arrays.pair_processing[pair]
     slack = 0.0
     if arrays.operation_has_due[operation]:
         after = arrays.operation_remaining[operation] - arrays.operation_shortest[operation]
         slack = max(0.0, arrays.operation_due[operation] - after - duration - clock)
     urgency = np.exp(-slack / (ATCS_DUE_SCALE * means[0]))
-    urgency *= np.exp(-arrays.pair_setup[pair] / (ATCS_SETUP_SCALE * means[1]))
+    urgency *= np.exp(-setup / (ATCS_SETUP_SCALE * means[1]))
     return arrays.operation_weight[operation] / duration * urgency  # type: ignore[no-any-return]

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.random import Generator
 
-from env.problem import Alternative, Job, Machine, Objective, Operation, Problem, WorkingHours
+from env.problem import Alternative, Changeover, Job, Machine, Objective, Operation, Problem, WorkingHours
 
 ORIGIN = datetime(2026, 1, 5, 6, 30, tzinfo=UTC)
 
@@ -26,7 +26,8 @@ class Plant:
     `unrelated_share` of the problems the times on its machines have nothing to do with each other),
     `due_tightness` the due date in units of a job's own work (None: no due dates), `type_share`
     how many problems have equal machines of some types, as a request with `machine_types` has, and
-    `calendar_share` how many have working hours.
+    `calendar_share` how many have working hours, and
+    `changeover_share` how many have setups that depend on the sequence.
     """
 
     operations: tuple[int, int] = (25, 250)
@@ -40,6 +41,7 @@ class Plant:
     unrelated_share: float = 0.5
     type_share: float = 0.45
     calendar_share: float = 0.15
+    changeover_share: float = 0.15
     objectives: tuple[Objective, ...] = (Objective.MAKESPAN,)
 
     def __post_init__(self) -> None:
@@ -60,7 +62,8 @@ def random_problem(rng: Generator, plant: Plant | None = None) -> Problem:
     centres = _centres(rng, machine_count, by_type)
     shape = _Shape.draw(rng, plant, centres, by_type)
     routes = _Routes(rng, shape, centres)
-    jobs = tuple(_job(rng, shape, centres, routes, index, length) for index in range(job_count))
+    groups = _setup_groups(rng, plant)
+    jobs = tuple(_job(rng, shape, centres, routes, groups, index, length) for index in range(job_count))
     hours = None
     if rng.random() < plant.calendar_share:
         hours = WorkingHours(origin=ORIGIN + timedelta(hours=int(rng.integers(0, 168))))
@@ -68,6 +71,7 @@ def random_problem(rng: Generator, plant: Plant | None = None) -> Problem:
         jobs=jobs,
         machines=tuple(Machine(id=index, name=f"M{index:03}") for index in range(machine_count)),
         hours=hours,
+        changeovers=_changeovers(rng, plant, groups),
         objective=plant.objectives[int(rng.integers(len(plant.objectives)))],
     )
 
@@ -151,9 +155,35 @@ def _centres(rng: Generator, machine_count: int, by_type: bool) -> list[list[int
     return [np.flatnonzero(owner == centre).tolist() for centre in range(count)]
 
 
-def _job(rng: Generator, shape: _Shape, centres: list[list[int]], routes: _Routes, index: int, length: int) -> Job:
+def _setup_groups(rng: Generator, plant: Plant) -> list[str]:
+    """Names of the setup groups of one problem, none where setups do not depend on the sequence."""
+    if rng.random() >= plant.changeover_share:
+        return []
+    return [f"G{index}" for index in range(int(rng.integers(2, 7)))]
+
+
+def _changeovers(rng: Generator, plant: Plant, groups: list[str]) -> tuple[Changeover, ...]:
+    longest = 2 * plant.setup_seconds[1]
+    return tuple(
+        Changeover(before=before, after=after, setup_seconds=int(rng.integers(0, longest + 1)))
+        for before in groups
+        for after in groups
+        if before != after
+    )
+
+
+def _job(
+    rng: Generator,
+    shape: _Shape,
+    centres: list[list[int]],
+    routes: _Routes,
+    groups: list[str],
+    index: int,
+    length: int,
+) -> Job:
     count = length if shape.even_length else int(rng.integers(max(1, length // 2), length + length // 2 + 1))
     important = bool(rng.random() < 0.25)
+    group = groups[int(rng.integers(len(groups)))] if groups else None
     alternatives = [_alternatives(rng, shape, centres[centre]) for centre in routes.draw(count)]
     own_work = sum(min(option.duration_seconds for option in options) for options in alternatives)
     due = None if shape.tightness is None else round(own_work * rng.uniform(*shape.tightness))
@@ -166,6 +196,7 @@ def _job(rng: Generator, shape: _Shape, centres: list[list[int]], routes: _Route
                 due_seconds=due,
                 is_important=important,
                 weight=4.0 if important else 1.0,
+                setup_group=group,
             )
             for step, options in enumerate(alternatives)
         ),

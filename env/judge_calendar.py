@@ -96,13 +96,19 @@ def reach_of(hours: WorkingHours | None) -> Reach:
 
 def open_times(hours: WorkingHours | None, machines: Sequence[Machine], first: int, last: int) -> tuple[OpenTime, ...]:
     """Open time of each machine, right for every second of [first, last], which must lie in `reach_of(hours)`."""
-    plant = OpenTime(() if hours is None else closed_hours(hours, first, last))
-    return tuple(
-        OpenTime(((closure.start_seconds, closure.end_seconds) for closure in machine.closures), base=plant)
-        if machine.closures
-        else plant
-        for machine in machines
-    )
+    plant = plant_open_time(hours, first, last)
+    return tuple(open_together(plant, (machine,)) for machine in machines)
+
+
+def plant_open_time(hours: WorkingHours | None, first: int, last: int) -> OpenTime:
+    """Open time of the plant as a whole, right for every second of [first, last]."""
+    return OpenTime(() if hours is None else closed_hours(hours, first, last))
+
+
+def open_together(plant: OpenTime, machines: Iterable[Machine]) -> OpenTime:
+    """The time in which the plant and all of the machines are open."""
+    closed = [(closure.start_seconds, closure.end_seconds) for machine in machines for closure in machine.closures]
+    return OpenTime(closed, base=plant) if closed else plant
 
 
 def closed_hours(hours: WorkingHours, first: int, last: int) -> list[Interval]:

@@ -12,9 +12,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from env.calendar_tables import NEVER
 from env.candidates import Candidates
 from env.compilation import compiled, compiled_inline
-from env.problem_arrays import NEVER, Integers, ProblemArrays
+from env.problem_arrays import Integers, ProblemArrays
 from env.simulation import DISPATCHED, MAKESPAN_BOUND, State
 
 OBSERVATION_VERSION = 1
@@ -93,7 +94,7 @@ def encode(arrays: ProblemArrays, state: State, found: Candidates, rivals: Integ
         job = arrays.operation_job[operation]
         first, last = arrays.pair_first[operation], arrays.pair_first[operation + 1]
         start, end = state.pair_start[pair], state.pair_end[pair]
-        duration = arrays.pair_duration[pair]
+        duration = state.pair_work[pair]
         remaining = arrays.operation_remaining[operation] - arrays.operation_shortest[operation]
         finish = max(0, state.machine_ready[machine] - clock) + state.machine_load[machine]
         row[0] = duration / scale
@@ -115,7 +116,7 @@ def encode(arrays: ProblemArrays, state: State, found: Candidates, rivals: Integ
         row[16] = (found.rank[index] - found.rank[0]) / scale
         encode_next(arrays, state, operation, job, end, scale, mean_load, row)
         encode_due(arrays, operation, end, scale, row)
-        row[24] = arrays.pair_setup[pair] / duration
+        row[24] = 1.0 - arrays.pair_processing[pair] / duration
         row[25] = (end - start - duration) / scale
         row[26] = min(1.0, arrays.objective[0])
         row[27] = 1.0 if arrays.objective[1] > 0.0 else 0.0

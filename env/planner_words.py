@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from env.judge_calendar import local_moment, reach_of
 from env.problem import Machine, WorkingHours
 
@@ -31,3 +33,11 @@ def moment(hours: WorkingHours | None, second: int) -> str:
 def machine_words(machine: Machine) -> str:
     """The machine by its id, and by its name when it has one."""
     return f"machine {machine.id} ({machine.name})" if machine.name else f"machine {machine.id}"
+
+
+def machines_words(machines: Sequence[Machine]) -> str:
+    """One machine or several that are held together: "machine 1 (CM01)", "machines 1 (CM01), 2 and 3"."""
+    if len(machines) == 1:
+        return machine_words(machines[0])
+    named = [machine_words(machine).removeprefix("machine ") for machine in machines]
+    return f"machines {', '.join(named[:-1])} and {named[-1]}"

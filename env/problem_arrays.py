@@ -9,23 +9,21 @@ of its own, and not a method of `Problem`, because it expands calendars and the 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import accumulate
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from env.calendar_tables import calendar_tables
 from env.objective import OBJECTIVE_WEIGHTS
-from env.problem import Problem
+from env.problem import Operation, Problem
 from env.schedule import Assignment, Schedule
-from env.shop_calendar import SECONDS_PER_DAY, Intervals, horizon_for, open_time, openings
+from env.special_work import pinned_work, setups
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
 Number = TypeVar("Number", np.int64, np.float64)
-
-NEVER = 2**60
 
 
 class ProblemArrays(NamedTuple):
@@ -40,6 +38,17 @@ class ProblemArrays(NamedTuple):
     operation_important: Booleans  # [operation]
     operation_priority: Integers  # [operation]
     operation_interruptible: Booleans  # [operation]
+    operation_group: Integers  # [operation] setup group, -1 where setups do not depend on the sequence
+    operation_pinned: Booleans  # [operation]
+    operation_urgent: Booleans  # [operation] pinned work of its job waits for it
+    pin_start: Integers  # [operation] 0 where it is not pinned
+    pin_end: Integers  # [operation] 0 where it is not pinned
+    pinned_first: Integers  # [machine + 1] first pinned work of each machine
+    pinned_start: Integers  # [pinned] sorted by start
+    pinned_end: Integers  # [pinned]
+    pinned_group: Integers  # [pinned]
+    changeover: Integers  # [group, group] setup from one group to another, -1 for an operation's own
+    has_special_work: Booleans  # [1] whether setups, pins or several machines count at all
     operation_shortest: Integers  # [operation] shortest duration among its pairs
     operation_remaining: Integers  # [operation] sum of `shortest` from here to the end of its job
     operation_pressure: Floats  # [operation] load of its machines per mean load, before anything is dispatched
@@ -48,8 +57,11 @@ class ProblemArrays(NamedTuple):
     operation_until_peak: Integers  # [operation] shortest work between it and that peak
     pair_first: Integers  # [operation + 1] first pair of each operation
     pair_machine: Integers  # [pair]
-    pair_setup: Integers  # [pair]
-    pair_duration: Integers  # [pair] setup and processing
+    pair_setup: Integers  # [pair] its own setup
+    pair_processing: Integers  # [pair]
+    pair_calendar: Integers  # [pair] when all of its machines are open
+    held_first: Integers  # [pair + 1] first held machine of each pair
+    held_machine: Integers  # [held] all machines of each pair, pair_machine first
     machine_busy: Integers  # [machine] open seconds before it takes new work
     machine_calendar: Integers  # [machine]
     calendar_first: Integers  # [calendar + 1] first opening of each calendar
@@ -63,27 +75,32 @@ def compile_problem(problem: Problem) -> ProblemArrays:
     """Arrays of `problem`. Raises `HorizonExceeded` when its calendar cannot hold its work."""
     operations = problem.operations
     pairs = [pair for operation in operations for pair in operation.alternatives]
-    lengths = [len(operation.alternatives) for operation in operations]
-    duration = _integers(pair.setup_seconds + pair.processing_seconds for pair in pairs)
-    pair_first = _offsets(lengths)
-    shortest = np.minimum.reduceat(duration, pair_first[:-1])
-    longest = np.maximum.reduceat(duration, pair_first[:-1])
-    job_first = _offsets([len(job.operations) for job in problem.jobs])
+    choices = _integers(len(operation.alternatives) for operation in operations)
+    pair_first = _offsets(choices)
+    pair_operation = np.repeat(np.arange(len(operations), dtype=np.int64), choices)
+    processing = _integers(pair.processing_seconds for pair in pairs)
+    own_setup = _integers(pair.setup_seconds for pair in pairs)
+    setup = setups(problem)
+    least_setup, most_setup = setup.bounds(own_setup, pair_operation)
+    shortest = np.minimum.reduceat(processing + least_setup, pair_first[:-1])
+    longest = np.maximum.reduceat(processing + most_setup, pair_first[:-1])
+    calendars = calendar_tables(problem, pairs, int(longest.sum()))
+    pins = pinned_work(problem, setup.operation_group, calendars)
+    job_first = _offsets(_integers(len(job.operations) for job in problem.jobs))
     pair_machine = _integers(pair.machine for pair in pairs)
-    pressure = _pressure(pair_machine, duration, pair_first, len(problem.machines))
+    held = [pair.machines for pair in pairs]
+    pressure = _pressure(pair_machine, own_setup + processing, pair_first, len(problem.machines))
     peak, until_peak = _peaks(pressure, shortest, job_first)
     makespan_weight, tardiness_weight = OBJECTIVE_WEIGHTS[problem.objective]
     total_weight = sum(operation.weight for operation in operations)
+    special = bool(problem.changeovers) or bool(pins.operation_pinned.any()) or any(pair.also_holds for pair in pairs)
     return ProblemArrays(
         job_first=job_first,
         operation_job=np.repeat(np.arange(len(problem.jobs), dtype=np.int64), np.diff(job_first)),
-        operation_release=_integers(operation.release_seconds for operation in operations),
-        operation_has_due=np.array([operation.due_seconds is not None for operation in operations]),
-        operation_due=_integers(operation.due_seconds or 0 for operation in operations),
-        operation_weight=np.array([operation.weight for operation in operations], dtype=np.float64),
-        operation_important=np.array([operation.is_important for operation in operations]),
-        operation_priority=_integers(operation.priority for operation in operations),
-        operation_interruptible=np.array([operation.interruptible for operation in operations]),
+        **_per_operation(operations),
+        **setup._asdict(),
+        **pins._asdict(),
+        **calendars._asdict(),
         operation_shortest=shortest,
         operation_remaining=_remaining(shortest, job_first),
         operation_pressure=pressure,
@@ -92,10 +109,12 @@ def compile_problem(problem: Problem) -> ProblemArrays:
         operation_until_peak=until_peak,
         pair_first=pair_first,
         pair_machine=pair_machine,
-        pair_setup=_integers(pair.setup_seconds for pair in pairs),
-        pair_duration=duration,
+        pair_setup=own_setup,
+        pair_processing=processing,
+        held_first=_offsets(_integers(map(len, held))),
+        held_machine=_integers(machine for machines in held for machine in machines),
         machine_busy=_integers(machine.busy_seconds for machine in problem.machines),
-        **_calendars(problem, int(longest.sum())),
+        has_special_work=np.array([special]),
         objective=np.array([makespan_weight, tardiness_weight / total_weight]),
     )
 
@@ -118,49 +137,16 @@ def schedule_of(problem: Problem, pair: Integers, start: Integers, end: Integers
     )
 
 
-def open_seconds(problem: Problem, until_seconds: int) -> int:
-    """Open time of all machines together in [0, until)."""
-    tables: dict[object, int] = {}
-    for machine in problem.machines:
-        if machine.closures not in tables:
-            intervals = openings(problem.hours, machine.closures, max(1, until_seconds))
-            tables[machine.closures] = open_time(intervals, 0, until_seconds)
-    return sum(tables[machine.closures] for machine in problem.machines)
-
-
-def _calendars(problem: Problem, work_seconds: int) -> dict[str, Integers]:
-    """Machines with the same closures share one table of openings."""
-    horizon = _horizon(problem, work_seconds)
-    kinds = list(dict.fromkeys(machine.closures for machine in problem.machines))
-    tables = [openings(problem.hours, closures, horizon) for closures in kinds]
-    if problem.hours is None:
-        tables = [_open_for_ever(table) for table in tables]
-    before = [np.concatenate([[0], np.cumsum(table[:, 1] - table[:, 0])[:-1]]) for table in tables if len(table)]
-    table = np.concatenate(tables)
+def _per_operation(operations: tuple[Operation, ...]) -> dict[str, Any]:
     return {
-        "machine_calendar": _integers(kinds.index(machine.closures) for machine in problem.machines),
-        "calendar_first": _offsets([len(table) for table in tables]),
-        "opening_start": np.ascontiguousarray(table[:, 0]),
-        "opening_end": np.ascontiguousarray(table[:, 1]),
-        "opening_before": np.concatenate([np.empty(0, dtype=np.int64), *before]).astype(np.int64),
+        "operation_release": _integers(operation.release_seconds for operation in operations),
+        "operation_has_due": np.array([operation.due_seconds is not None for operation in operations]),
+        "operation_due": _integers(operation.due_seconds or 0 for operation in operations),
+        "operation_weight": np.array([operation.weight for operation in operations], dtype=np.float64),
+        "operation_important": np.array([operation.is_important for operation in operations]),
+        "operation_priority": _integers(operation.priority for operation in operations),
+        "operation_interruptible": np.array([operation.interruptible for operation in operations]),
     }
-
-
-def _horizon(problem: Problem, work_seconds: int) -> int:
-    """Enough for all work in a row after the last release and closure, plus a week for each unsplittable piece."""
-    releases = [operation.release_seconds for operation in problem.operations]
-    closed_until = [closure.end_seconds for machine in problem.machines for closure in machine.closures]
-    unsplittable = sum(not operation.interruptible for operation in problem.operations)
-    busy = max(machine.busy_seconds for machine in problem.machines)
-    after = max(0, *releases, *closed_until) + min(unsplittable, 52) * 7 * SECONDS_PER_DAY
-    if problem.hours is None:
-        return after + work_seconds + busy + 1
-    return horizon_for(problem.hours, after, work_seconds + busy)
-
-
-def _open_for_ever(table: Intervals) -> Intervals:
-    table[-1, 1] = NEVER
-    return table
 
 
 def _remaining(work: NDArray[Number], job_first: Integers) -> NDArray[Number]:
@@ -194,8 +180,8 @@ def _peaks(pressure: Floats, shortest: Integers, job_first: Integers) -> tuple[F
     return peak, until_peak
 
 
-def _offsets(lengths: list[int]) -> Integers:
-    return np.array([0, *accumulate(lengths)], dtype=np.int64)
+def _offsets(lengths: Integers) -> Integers:
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
 
 
 def _integers(values: Iterable[int]) -> Integers:

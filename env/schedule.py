@@ -5,11 +5,12 @@ A `Schedule` is only a claim. Nothing here checks it; the judge in `feasibility`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from env.problem import Job, Operation, Problem
+from env.problem import Alternative, Job, Operation, Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,8 @@ class Measures:
     """What planners read off a schedule. Percentages run from 0 to 100; absent work counts against them.
 
     A job is on time when each of its operations ends by its own due date. `utilisation` is working
-    time divided by the time that machines were open until the makespan.
+    time divided by the time that machines were open until the makespan. Work that holds several machines
+    works on each of them; of work that was running before second 0 only what can lie after it counts.
     """
 
     makespan_seconds: int
@@ -84,7 +86,7 @@ def measure(problem: Problem, schedule: Schedule, open_seconds: int) -> Measures
     their own way, and neither may borrow the other's.
     """
     done = schedule.by_operation
-    durations = _durations(problem, schedule)
+    setups = setup_seconds_of(problem, schedule)
     tardy = {operation.id: _tardiness(operation, done.get(operation.id)) for operation in problem.operations}
     on_time = [job for job in problem.jobs if all(tardy[operation.id] == 0 for operation in job.operations)]
     on_time = [job for job in on_time if all(operation.id in done for operation in job.operations)]
@@ -92,8 +94,8 @@ def measure(problem: Problem, schedule: Schedule, open_seconds: int) -> Measures
         makespan_seconds=schedule.makespan_seconds,
         operations=len(problem.operations),
         scheduled_operations=sum(operation.id in done for operation in problem.operations),
-        setup_seconds=sum(setup for setup, _ in durations),
-        working_seconds=sum(setup + processing for setup, processing in durations),
+        setup_seconds=sum(setups.values()),
+        working_seconds=sum(map(sum, working_seconds_by_machine(problem, schedule).values())),
         open_seconds=open_seconds,
         tardiness_seconds=sum(tardy.values()),
         weighted_tardiness_seconds=sum(operation.weight * tardy[operation.id] for operation in problem.operations),
@@ -106,27 +108,105 @@ def measure(problem: Problem, schedule: Schedule, open_seconds: int) -> Measures
 
 def setup_seconds_of(problem: Problem, schedule: Schedule) -> Mapping[str, int]:
     """Operation id -> setup seconds on the machine that it was given (0 where that machine is not eligible)."""
-    return {
-        assignment.operation_id: setup
-        for assignment, (setup, _) in zip(schedule.by_operation.values(), _durations(problem, schedule), strict=True)
-    }
+    taken = setups_taken(problem, schedule.assignments)
+    return {each.operation_id: setup for each, setup in zip(schedule.assignments, taken, strict=True)}
 
 
-def _durations(problem: Problem, schedule: Schedule) -> list[tuple[int, int]]:
+def working_seconds_by_machine(problem: Problem, schedule: Schedule) -> Mapping[int, list[int]]:
+    """Machine index -> working seconds of each operation that holds it, which include those of its setup.
+
+    Only the last assignment of an operation counts, and none on a machine that is not eligible.
+    """
+    index_of = {machine.id: index for index, machine in enumerate(problem.machines)}
+    setups = setup_seconds_of(problem, schedule)
+    working: dict[int, list[int]] = {}
+    for operation in problem.operations:
+        assignment = schedule.by_operation.get(operation.id)
+        chosen = None if assignment is None else alternative_on(operation, index_of.get(assignment.machine_id))
+        if assignment is None or chosen is None:
+            continue
+        seconds = setups[operation.id] + chosen.processing_seconds
+        if assignment.start_seconds < 0:
+            seconds = min(seconds, max(0, assignment.end_seconds))
+        for machine in chosen.machines:
+            working.setdefault(machine, []).append(seconds)
+    return working
+
+
+def alternative_on(operation: Operation, machine: int | None) -> Alternative | None:
+    """How the operation is done on the machine with that index, None where it cannot be."""
+    return next((each for each in operation.alternatives if each.machine == machine), None)
+
+
+def setups_taken(problem: Problem, assignments: Sequence[Assignment]) -> tuple[int, ...]:
+    """Setup seconds of each assignment, by the rule that `Problem` states.
+
+    Work counts as having ended before another when it ends at or before the other's start, so work that
+    overlaps is passed over. 0 where the operation is unknown or on a machine that is not eligible.
+    """
     operations = {operation.id: operation for operation in problem.operations}
     index_of = {machine.id: index for index, machine in enumerate(problem.machines)}
-    return [
-        _duration(operations.get(assignment.operation_id), index_of.get(assignment.machine_id))
-        for assignment in schedule.by_operation.values()
-    ]
+    works = [_work(operations.get(each.operation_id), index_of.get(each.machine_id), each) for each in assignments]
+    listed = {(change.before, change.after): change.setup_seconds for change in problem.changeovers}
+    ended = _ended(works) if listed else {}
+    return tuple(_setup(work, ended, listed) for work in works)
 
 
-def _duration(operation: Operation | None, machine: int | None) -> tuple[int, int]:
-    if operation is not None:
-        for alternative in operation.alternatives:
-            if alternative.machine == machine:
-                return alternative.setup_seconds, alternative.processing_seconds
-    return 0, 0
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """An assignment with what the problem knows of it."""
+
+    assignment: Assignment
+    operation: Operation | None
+    chosen: Alternative | None
+    machines: tuple[int, ...]
+
+    @property
+    def group(self) -> str | None:
+        return None if self.operation is None else self.operation.setup_group
+
+
+def _work(operation: Operation | None, machine: int | None, assignment: Assignment) -> _Work:
+    chosen = None if operation is None else alternative_on(operation, machine)
+    named = () if machine is None else (machine,)
+    return _Work(
+        assignment=assignment,
+        operation=operation,
+        chosen=chosen,
+        machines=named if chosen is None else chosen.machines,
+    )
+
+
+def _ended(works: list[_Work]) -> Mapping[int, tuple[list[int], list[str | None]]]:
+    """Machine index -> ends of the work that holds it, in order, and the setup groups of that work."""
+    ended: dict[int, tuple[list[int], list[str | None]]] = {}
+    for work in sorted(works, key=lambda each: (each.assignment.end_seconds, each.assignment.operation_id)):
+        if work.assignment.end_seconds > work.assignment.start_seconds:
+            for machine in work.machines:
+                ends, groups = ended.setdefault(machine, ([], []))
+                ends.append(work.assignment.end_seconds)
+                groups.append(work.group)
+    return ended
+
+
+def _setup(
+    work: _Work,
+    ended: Mapping[int, tuple[list[int], list[str | None]]],
+    listed: Mapping[tuple[str, str], int],
+) -> int:
+    if work.chosen is None or work.operation is None:
+        return 0
+    own, group = work.chosen.setup_seconds, work.group
+    if not listed or group is None or work.operation.pin is not None:
+        return own
+    longest = 0
+    for machine in work.machines:
+        ends, groups = ended.get(machine, ([], []))
+        last = bisect_right(ends, work.assignment.start_seconds) - 1
+        before = groups[last] if last >= 0 else None
+        unlisted = 0 if before == group else own
+        longest = max(longest, own if before is None else listed.get((before, group), unlisted))
+    return longest
 
 
 def _tardiness(operation: Operation, assignment: Assignment | None) -> int:

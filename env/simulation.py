@@ -1,8 +1,9 @@
 """The player: what happens when an operation is dispatched.
 
 This is the only dispatch semantics; rules, training, search and serving all run it. A dispatch
-appends: the operation begins at the earliest open second at which its job and its machine are both
-free. What may be dispatched next is in `candidates`.
+appends: the operation begins at the earliest open second at which its job and its machines are all
+free (`placing`). Pinned work is never chosen; it is booked as soon as its job comes to it. What may be
+dispatched next is in `candidates`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from env.calendar_tables import NEVER
 from env.compilation import compiled, compiled_inline
-from env.problem_arrays import NEVER, Floats, Integers, ProblemArrays
+from env.placing import calendar_span, special_span
+from env.problem_arrays import Floats, Integers, ProblemArrays
+from env.special_work import NO_GROUP
 
 DISPATCHED, MAKESPAN_BOUND = 0, 1  # entries of State.totals
 
@@ -27,9 +31,12 @@ class State(NamedTuple):
     job_bound: Integers  # [job] earliest possible completion
     job_tardiness_bound: Floats  # [job] least possible weighted tardiness
     open_jobs: Integers  # [job] jobs with work left come first
-    pair_ready: Integers  # [pair] the ready time that pair_start and pair_end were computed for, -1 if none
+    machine_group: Integers  # [machine] setup group of its last work, -1 if none
+    machine_version: Integers  # [machine] how much work was dispatched to it
+    pair_version: Integers  # [pair] the machine's version that the next three were computed for, -1 if none
     pair_start: Integers  # [pair]
     pair_end: Integers  # [pair]
+    pair_work: Integers  # [pair] setup and processing
     chosen_pair: Integers  # [operation] -1 until dispatched
     start: Integers  # [operation]
     end: Integers  # [operation]
@@ -50,9 +57,12 @@ def new_state(arrays: ProblemArrays) -> State:
         job_bound=np.zeros(jobs, dtype=np.int64),
         job_tardiness_bound=np.zeros(jobs),
         open_jobs=np.zeros(jobs, dtype=np.int64),
-        pair_ready=np.zeros(pairs, dtype=np.int64),
+        machine_group=np.zeros(machines, dtype=np.int64),
+        machine_version=np.zeros(machines, dtype=np.int64),
+        pair_version=np.zeros(pairs, dtype=np.int64),
         pair_start=np.zeros(pairs, dtype=np.int64),
         pair_end=np.zeros(pairs, dtype=np.int64),
+        pair_work=np.zeros(pairs, dtype=np.int64),
         chosen_pair=np.zeros(operations, dtype=np.int64),
         start=np.zeros(operations, dtype=np.int64),
         end=np.zeros(operations, dtype=np.int64),
@@ -67,7 +77,10 @@ def new_state(arrays: ProblemArrays) -> State:
 @compiled
 def reset(arrays: ProblemArrays, state: State) -> None:
     """Bring `state` back to before the first dispatch."""
-    state.pair_ready[:] = -1
+    state.machine_group[:] = NO_GROUP
+    state.machine_version[:] = 0
+    state.pair_version[:] = -1
+    state.pair_work[:] = arrays.pair_setup + arrays.pair_processing
     state.chosen_pair[:] = -1
     state.start[:] = 0
     state.end[:] = 0
@@ -77,17 +90,8 @@ def reset(arrays: ProblemArrays, state: State) -> None:
     for machine in range(len(state.machine_ready)):
         state.machine_ready[machine] = 0
         if arrays.machine_busy[machine] > 0:
-            calendar = arrays.machine_calendar[machine]
-            state.machine_ready[machine] = span(
-                arrays.opening_start,
-                arrays.opening_end,
-                arrays.opening_before,
-                arrays.calendar_first[calendar],
-                arrays.calendar_first[calendar + 1],
-                0,
-                arrays.machine_busy[machine],
-                True,
-            )[1]
+            calendar, busy = arrays.machine_calendar[machine], arrays.machine_busy[machine]
+            state.machine_ready[machine] = calendar_span(arrays, calendar, 0, busy, True)[1]
     for operation in range(len(state.start)):
         share_load(arrays, state, operation, 1.0)
     jobs = len(state.job_next)
@@ -96,97 +100,102 @@ def reset(arrays: ProblemArrays, state: State) -> None:
         state.open_jobs[job] = job
         state.job_next[job] = arrays.job_first[job]
         state.job_ready[job] = arrays.operation_release[arrays.job_first[job]]
+    for job in range(jobs):
+        finish_pinned(arrays, state, job)
         update_bounds(arrays, state, job)
-
-
-@compiled
-def span(
-    starts: Integers,
-    ends: Integers,
-    before: Integers,
-    first: int,
-    last: int,
-    ready: int,
-    work: int,
-    interruptible: bool,
-) -> tuple[int, int]:
-    """Start and end of `work` open seconds, begun as early as possible at or after `ready`.
-
-    `starts`, `ends` and `before` are the openings of all calendars, shape [opening]; first to last
-    (exclusive) are those of the machine. (NEVER, NEVER) when they do not hold the work.
-    """
-    opening = first_ending_after(ends, first, last, ready)
-    if not interruptible:
-        while opening < last and ends[opening] - max(ready, starts[opening]) < work:
-            opening += 1
-    if opening >= last:
-        return NEVER, NEVER
-    start = max(ready, starts[opening])
-    if ends[opening] - start >= work:
-        return start, start + work
-    done = before[opening] + (start - starts[opening]) + work
-    opening += 1
-    while opening < last and before[opening] + (ends[opening] - starts[opening]) < done:
-        opening += 1
-    if opening >= last:
-        return NEVER, NEVER
-    return start, starts[opening] + done - before[opening]
-
-
-@compiled
-def first_ending_after(ends: Integers, low: int, high: int, instant: int) -> int:
-    """Index in [low, high] of the first opening that ends after `instant`."""
-    while low < high:
-        middle = (low + high) // 2
-        if ends[middle] > instant:
-            high = middle
-        else:
-            low = middle + 1
-    return low
 
 
 @compiled_inline
 def place_next(arrays: ProblemArrays, state: State, job: int) -> None:
-    """Bring pair_start and pair_end of all pairs of the job's next operation up to date."""
+    """Bring pair_start, pair_end and pair_work of all pairs of the job's next operation up to date."""
     operation = state.job_next[job]
-    job_ready = state.job_ready[job]
     for pair in range(arrays.pair_first[operation], arrays.pair_first[operation + 1]):
-        ready = max(job_ready, state.machine_ready[arrays.pair_machine[pair]])
-        if state.pair_ready[pair] != ready:
-            state.pair_ready[pair] = ready
-            calendar = arrays.machine_calendar[arrays.pair_machine[pair]]
-            state.pair_start[pair], state.pair_end[pair] = span(
-                arrays.opening_start,
-                arrays.opening_end,
-                arrays.opening_before,
-                arrays.calendar_first[calendar],
-                arrays.calendar_first[calendar + 1],
-                ready,
-                arrays.pair_duration[pair],
-                arrays.operation_interruptible[operation],
-            )
+        version = state.machine_version[arrays.pair_machine[pair]]
+        if state.pair_version[pair] != version or arrays.held_first[pair + 1] - arrays.held_first[pair] > 1:
+            state.pair_version[pair] = version
+            place_pair(arrays, state, operation, pair, state.job_ready[job])
+
+
+@compiled_inline
+def next_instant(arrays: ProblemArrays, state: State) -> tuple[int, bool]:
+    """The earliest instant at which any job can go on, and whether work that a pin waits for can begin then."""
+    clock = NEVER
+    for index in range(state.job_count[0]):
+        job = state.open_jobs[index]
+        place_next(arrays, state, job)
+        operation = state.job_next[job]
+        for pair in range(arrays.pair_first[operation], arrays.pair_first[operation + 1]):
+            clock = min(clock, state.pair_start[pair])
+    urgent = False
+    if arrays.has_special_work[0]:
+        for index in range(state.job_count[0]):
+            operation = state.job_next[state.open_jobs[index]]
+            if arrays.operation_urgent[operation]:
+                for pair in range(arrays.pair_first[operation], arrays.pair_first[operation + 1]):
+                    urgent = urgent or state.pair_start[pair] == clock
+    return clock, urgent
+
+
+@compiled
+def place_pair(arrays: ProblemArrays, state: State, operation: int, pair: int, job_ready: int) -> None:
+    """Compute begin, end and work of one pair as the plant stands now."""
+    if not arrays.has_special_work[0]:
+        state.pair_start[pair], state.pair_end[pair] = calendar_span(
+            arrays,
+            arrays.pair_calendar[pair],
+            max(job_ready, state.machine_ready[arrays.pair_machine[pair]]),
+            state.pair_work[pair],
+            arrays.operation_interruptible[operation],
+        )
+        return
+    ready = job_ready
+    for held in range(arrays.held_first[pair], arrays.held_first[pair + 1]):
+        ready = max(ready, state.machine_ready[arrays.held_machine[held]])
+    state.pair_start[pair], state.pair_end[pair], state.pair_work[pair] = special_span(
+        arrays, state.machine_ready, state.machine_group, operation, pair, ready
+    )
 
 
 @compiled
 def dispatch(arrays: ProblemArrays, state: State, pair: int, operation: int) -> None:
-    """Append `operation`, the next one of its job, to the machine of `pair`."""
+    """Append `operation`, the next one of its job, to the machines of `pair`."""
     job = arrays.operation_job[operation]
-    machine = arrays.pair_machine[pair]
-    place_next(arrays, state, job)
+    place_pair(arrays, state, operation, pair, state.job_ready[job])
     end = state.pair_end[pair]
+    for held in range(arrays.held_first[pair], arrays.held_first[pair + 1]):
+        machine = arrays.held_machine[held]
+        state.machine_ready[machine] = end
+        state.machine_group[machine] = arrays.operation_group[operation]
+        state.machine_version[machine] += 1
+    finish(arrays, state, job, pair, state.pair_start[pair], end)
+    finish_pinned(arrays, state, job)
+    update_bounds(arrays, state, job)
+
+
+@compiled
+def finish(arrays: ProblemArrays, state: State, job: int, pair: int, start: int, end: int) -> None:
+    """Book the job's next operation and move the job on."""
+    operation = state.job_next[job]
     state.chosen_pair[operation] = pair
-    state.start[operation] = state.pair_start[pair]
+    state.start[operation] = start
     state.end[operation] = end
-    state.machine_ready[machine] = end
     state.totals[DISPATCHED] += 1
     share_load(arrays, state, operation, -1.0)
     state.job_next[job] = operation + 1
-    state.job_ready[job] = end
+    state.job_ready[job] = max(state.job_ready[job], end)
     if operation + 1 < arrays.job_first[job + 1]:
-        state.job_ready[job] = max(end, arrays.operation_release[operation + 1])
+        state.job_ready[job] = max(state.job_ready[job], arrays.operation_release[operation + 1])
     else:
         close_job(state, job)
-    update_bounds(arrays, state, job)
+
+
+@compiled
+def finish_pinned(arrays: ProblemArrays, state: State, job: int) -> None:
+    """Book the pinned operations that are next in a job: they begin where they are pinned, whatever came before."""
+    while state.job_next[job] < arrays.job_first[job + 1] and arrays.operation_pinned[state.job_next[job]]:
+        operation = state.job_next[job]
+        pair = arrays.pair_first[operation]
+        finish(arrays, state, job, pair, arrays.pin_start[operation], arrays.pin_end[operation])
 
 
 @compiled
@@ -206,7 +215,9 @@ def share_load(arrays: ProblemArrays, state: State, operation: int, sign: float)
     """Add (or take away) an operation's expected work on its machines."""
     first, last = arrays.pair_first[operation], arrays.pair_first[operation + 1]
     for pair in range(first, last):
-        state.machine_load[arrays.pair_machine[pair]] += sign * arrays.pair_duration[pair] / (last - first)
+        load = sign * (arrays.pair_setup[pair] + arrays.pair_processing[pair]) / (last - first)
+        for held in range(arrays.held_first[pair], arrays.held_first[pair + 1]):
+            state.machine_load[arrays.held_machine[held]] += load
 
 
 @compiled
@@ -217,6 +228,9 @@ def update_bounds(arrays: ProblemArrays, state: State, job: int) -> None:
     for operation in range(arrays.job_first[job], arrays.job_first[job + 1]):
         if operation < state.job_next[job]:
             completion = state.end[operation]
+        elif arrays.operation_pinned[operation]:
+            clock = max(clock, arrays.pin_end[operation])
+            completion = clock
         else:
             clock = max(clock, arrays.operation_release[operation]) + arrays.operation_shortest[operation]
             completion = clock

@@ -12,33 +12,73 @@ LOWEST_VALID_SCORE = 1.0
 
 
 class ViolationCode(StrEnum):
-    """What a schedule can do wrong. `description` is one sentence, from which the docs page is generated."""
+    """What a schedule can do wrong.
+
+    `description` is one sentence; `counted` says what `Violation.by_seconds` counts, and is empty where
+    the rule has no amount. The docs page is generated from both.
+    """
 
     description: str
+    counted: str
 
     MISSING_OPERATION = "missing_operation", "An operation of the request is not in the schedule."
     DUPLICATE_OPERATION = "duplicate_operation", "An operation is scheduled more than once."
     UNKNOWN_OPERATION = "unknown_operation", "The schedule holds an operation that the request does not know."
     UNKNOWN_MACHINE = "unknown_machine", "An operation is placed on a machine that the request does not know."
     INELIGIBLE_MACHINE = "ineligible_machine", "An operation is placed on a machine that cannot do it."
-    EMPTY_SPAN = "empty_span", "An operation ends at or before its own start."
-    OUT_OF_RANGE = "out_of_range", "A time lies so far from the start of the schedule that it cannot be judged."
-    BEFORE_START = "before_start", "An operation starts before the schedule does."
-    BEFORE_RELEASE = "before_release", "An operation starts before its material has arrived."
-    MACHINE_BUSY = "machine_busy", "An operation starts before the machine has finished its earlier load."
-    STARTS_WHILE_CLOSED = "starts_while_closed", "An operation starts while its machine is closed."
-    ENDS_WHILE_CLOSED = "ends_while_closed", "An operation is still held at its end while its machine is closed."
-    WORKING_TIME_SHORT = "working_time_short", "The open time of a span is less than its setup and processing take."
-    WORKING_TIME_LONG = "working_time_long", "The open time of a span is more than its setup and processing take."
-    INTERRUPTED = "interrupted", "An operation that must not pause spans closed time."
-    MACHINE_OVERLAP = "machine_overlap", "Two operations hold one machine at the same time."
-    WRONG_SEQUENCE = "wrong_sequence", "An operation starts before the one ahead of it in its job has ended."
-    DEADLINE_MISSED = "deadline_missed", "An operation ends after its deadline; reported, never critical."
+    EMPTY_SPAN = "empty_span", "An operation ends at or before its own start.", "how much later it must end"
+    OUT_OF_RANGE = (
+        "out_of_range",
+        "A time lies so far from the start of the schedule that it cannot be judged.",
+        "how far it lies beyond the last time that can",
+    )
+    BEFORE_START = "before_start", "An operation starts before the schedule does.", "how much too early"
+    BEFORE_RELEASE = "before_release", "An operation starts before its material has arrived.", "how much too early"
+    PIN_MOVED = "pin_moved", "Pinned work starts at another time than its own.", "how far it was moved"
+    PIN_END_MOVED = (
+        "pin_end_moved",
+        "Work whose end was settled before ends at another time.",
+        "how far the end was moved",
+    )
+    MACHINE_BUSY = (
+        "machine_busy",
+        "An operation starts before a machine that it holds has finished its earlier load.",
+        "open time of that machine that is left of the load",
+    )
+    STARTS_WHILE_CLOSED = (
+        "starts_while_closed",
+        "An operation starts while a machine that it holds is closed.",
+        "closed time with which it begins",
+    )
+    ENDS_WHILE_CLOSED = (
+        "ends_while_closed",
+        "An operation is still held at its end while a machine that it holds is closed.",
+        "closed time with which it ends",
+    )
+    WORKING_TIME_SHORT = (
+        "working_time_short",
+        "The open time of a span is less than its setup and processing take.",
+        "open time that is lacking",
+    )
+    WORKING_TIME_LONG = (
+        "working_time_long",
+        "The open time of a span is more than its setup and processing take.",
+        "open time that is too much",
+    )
+    INTERRUPTED = "interrupted", "An operation that must not pause spans closed time.", "closed time in its span"
+    MACHINE_OVERLAP = "machine_overlap", "Two operations hold one machine at the same time.", "how long both hold it"
+    WRONG_SEQUENCE = (
+        "wrong_sequence",
+        "An operation starts before the one ahead of it in its job has ended.",
+        "how much too early",
+    )
+    DEADLINE_MISSED = "deadline_missed", "An operation ends after its deadline; reported, never critical.", "how late"
 
-    def __new__(cls, value: str, description: str = "") -> ViolationCode:
+    def __new__(cls, value: str, description: str = "", counted: str = "") -> ViolationCode:
         member = str.__new__(cls, value)
         member._value_ = value
         member.description = description
+        member.counted = counted
         return member
 
     @property
@@ -54,6 +94,10 @@ class AnomalyCode(StrEnum):
 
     MAKESPAN_ABOVE_LIMIT = "makespan_above_limit", "The makespan is longer than the absolute limit in hours."
     MAKESPAN_ABOVE_BASELINE = "makespan_above_baseline", "The makespan exceeds the baseline's by too many per cent."
+    MAKESPAN_UNLIKE_HISTORY = (
+        "makespan_unlike_history",
+        "The makespan is longer or shorter than the median of the plant's recent ones by too many per cent.",
+    )
     LOW_UTILISATION = "low_utilisation", "Machines work too small a part of their open time, in per cent."
     INCOMPLETE = "incomplete", "Too small a part of the operations is scheduled, in per cent."
     LOAD_IMBALANCE = "load_imbalance", "One machine works too many times the mean of the machines that could work."

@@ -6,10 +6,13 @@ policy imports numpy and numba alone.
 | room | what it holds |
 |---|---|
 | network | candidate scorer and pooled critic as a Stable-Baselines3 policy (torch) |
-| training | TrainingConfig -> trained MaskablePPO (torch) |
+| config | everything that a training run depends on |
+| training, group_training | TrainingConfig -> trained MaskablePPO (torch) |
+| slots, sampling, validation | episodes for each stage, and the fixed set that checkpoints are compared on |
 | artefact | a policy on disk: SB3 zip, weights and a manifest with hashes |
 | publishing | gates and the copy into full_production (torch) |
 | predictor | artefact -> schedule: the only inference path |
+| search | what a time budget buys: sampled passes after the greedy one |
 | evaluation | policies x instances -> table and report |
 | full_production/ | the published policy |
 """

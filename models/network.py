@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from env.observation import FEATURE_COUNT
 
 HIDDEN = 64
-LOGIT_LIMIT = 30.0
+NO_CANDIDATE = -1e4
+"""Logit of a row that is no candidate; the mask hides it, this only keeps it finite."""
 
 
 class CandidateScorer(nn.Module):
@@ -48,8 +49,8 @@ class CandidateScorer(nn.Module):
         owner, column = valid.nonzero(as_tuple=True)
         count = valid.sum(1).clamp(min=1)
         hidden = self.embed(rows[owner, column, :-1], owner, count)
-        scores = self.score(hidden).squeeze(-1).clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
-        logits = rows.new_full(rows.shape[:2], -LOGIT_LIMIT).index_put((owner, column), scores)
+        scores = self.score(hidden).squeeze(-1)
+        logits = rows.new_full(rows.shape[:2], NO_CANDIDATE).index_put((owner, column), scores)
         mean = _mean(hidden, owner, count)
         index = owner.unsqueeze(-1).expand_as(hidden)
         most = torch.zeros_like(mean).scatter_reduce(0, index, hidden, "amax")
@@ -68,7 +69,9 @@ class CandidateScorer(nn.Module):
 
     def log_probabilities(self, rows: Tensor, owner: Tensor, count: Tensor) -> Tensor:
         """Log-probability of each candidate within its decision, shape [row]; the rows as in `embed`."""
-        scores = self.score(self.embed(rows, owner, count)).squeeze(-1).clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
+        scores = self.score(self.embed(rows, owner, count)).squeeze(-1)
+        highest = torch.full((len(count),), -torch.inf).scatter_reduce(0, owner, scores.detach(), "amax")
+        scores = scores - highest[owner]
         total = torch.zeros(len(count), dtype=scores.dtype).index_add(0, owner, scores.exp())
         log_probabilities: Tensor = scores - total.log()[owner]
         return log_probabilities

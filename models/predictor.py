@@ -62,10 +62,10 @@ class Predictor:
         self.play(arrays, state)
         return finished_schedule(problem, state)
 
-    def play(self, arrays: ProblemArrays, state: State) -> None:
-        """Dispatch everything that is left in `state`, in place."""
+    def play(self, arrays: ProblemArrays, state: State, seed: int = 0, temperature: float = 0.0) -> None:
+        """Dispatch everything that is left in `state`, in place; a temperature above 0 samples by `seed`."""
         workspace = new_workspace(self.weights, len(arrays.machine_busy))
-        play_greedily(arrays, state, new_candidates(), self.weights, workspace)
+        play_policy(arrays, state, new_candidates(), self.weights, workspace, seed, temperature)
 
 
 def new_workspace(weights: Weights, machines: int, limit: int = CANDIDATE_LIMIT) -> Workspace:
@@ -83,22 +83,40 @@ def new_workspace(weights: Weights, machines: int, limit: int = CANDIDATE_LIMIT)
 
 
 @compiled
-def play_greedily(
+def play_policy(
     arrays: ProblemArrays,
     state: State,
     found: Candidates,
     weights: Weights,
     workspace: Workspace,
+    seed: int,
+    temperature: float,
 ) -> None:
-    """Dispatch the best scored candidate until the episode is complete."""
+    """Dispatch until the episode is complete: the best scored candidate, or with a temperature a drawn one."""
+    np.random.seed(seed)
     while not is_complete(state):
         find_candidates(arrays, state, found)
-        best = 0
-        if found.filled[0] > 1:
+        count = found.filled[0]
+        chosen = 0
+        if count > 1:
             encode(arrays, state, found, workspace.rivals, workspace.rows)
-            best = score(weights, workspace, found.filled[0])
-        pair = found.pair[best]
+            chosen = score(weights, workspace, count)
+            if temperature > 0.0:
+                chosen = draw(workspace.logits, count, temperature)
+        pair = found.pair[chosen]
         dispatch(arrays, state, pair, operation_of(arrays, pair))
+
+
+@compiled
+def draw(logits: NDArray[np.float32], count: int, temperature: float) -> int:
+    """A candidate in proportion to exp(logit / temperature), by the Gumbel-max trick."""
+    best, best_value = 0, -np.inf
+    for index in range(count):
+        noise = -np.log(-np.log(np.random.random() + 1e-12) + 1e-12)
+        value = logits[index] + temperature * noise
+        if value > best_value:
+            best, best_value = index, value
+    return best
 
 
 @compiled

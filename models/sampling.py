@@ -1,15 +1,10 @@
-"""Sampled episodes in the compiled core, with what a gradient needs of each decision.
-
-Candidates are drawn by the Gumbel-max trick, so that one scoring of the rows gives both the greedy
-choice (temperature 0) and a sample.
-"""
+"""Sampled episodes in the compiled core, with what a gradient needs of each decision."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from env.candidates import CANDIDATE_LIMIT, Candidates, find_candidates, new_candidates
 from env.compilation import compiled
@@ -17,7 +12,7 @@ from env.observation import FEATURE_COUNT, encode
 from env.problem_arrays import Integers, ProblemArrays
 from env.reward import objective_bound, reward_norm
 from env.simulation import State, dispatch, is_complete, new_state, operation_of, reset
-from models.predictor import Matrix, Weights, Workspace, new_workspace, score
+from models.predictor import Matrix, Weights, Workspace, draw, new_workspace, score
 
 
 class Record(NamedTuple):
@@ -94,18 +89,6 @@ def sample_one(
         pair = found.pair[taken]
         dispatch(arrays, state, pair, operation_of(arrays, pair))
     return objective_bound(arrays, state)
-
-
-@compiled
-def draw(logits: NDArray[np.float32], count: int, temperature: float) -> int:
-    """A candidate in proportion to exp(logit / temperature)."""
-    best, best_value = 0, -np.inf
-    for index in range(count):
-        noise = -np.log(-np.log(np.random.random() + 1e-12) + 1e-12)
-        value = logits[index] + temperature * noise
-        if value > best_value:
-            best, best_value = index, value
-    return best
 
 
 @compiled

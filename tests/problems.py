@@ -1,15 +1,10 @@
-"""Small problems, Hypothesis strategies for random ones, and schedules that are valid by construction.
-
-Valid schedules come from `valid_schedule`, which asks the definition of working hours about every
-minute, one instant at a time, and shares no code with the simulator or the judge.
-"""
+"""Small problems, and Hypothesis strategies for random ones with schedules that are valid by construction."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
-from zoneinfo import ZoneInfo
+from dataclasses import replace
+from datetime import UTC, date, datetime, time
+from enum import StrEnum
 
 import numpy as np
 from hypothesis import assume
@@ -19,18 +14,54 @@ from env.problem import (
     SATURDAY,
     SUNDAY,
     Alternative,
+    Changeover,
     Closure,
     Job,
     Machine,
     Operation,
+    Pin,
     Problem,
     WeeklyBreak,
     WorkingHours,
 )
-from env.schedule import Assignment, Schedule
+from env.schedule import Schedule
+from tests.construction import pinned_in_place, schedule_of, valid_schedule
+from tests.open_time import DAY, HOUR, MINUTE, is_closed, open_mask
 
-MINUTE, HOUR, DAY = 60, 3600, 86_400
-HORIZON_DAYS = 12
+__all__ = [
+    "ANY_HOURS",
+    "DAY",
+    "EVERY_FEATURE",
+    "HOUR",
+    "HOURS",
+    "LUNCH",
+    "MINUTE",
+    "NIGHT",
+    "PLAIN",
+    "SMALL_HOURS",
+    "WEEKEND",
+    "Feature",
+    "is_closed",
+    "one_machine",
+    "open_mask",
+    "operation",
+    "problems",
+    "schedule_of",
+    "solved_problems",
+    "with_operation",
+]
+
+
+class Feature(StrEnum):
+    """What a random problem may have beyond calendars, releases and machines of different speed."""
+
+    CHANGEOVERS = "changeovers"
+    PINS = "pins"
+    SEVERAL_MACHINES = "several machines"
+
+
+PLAIN: frozenset[Feature] = frozenset()
+EVERY_FEATURE = frozenset(Feature)
 
 NIGHT = WeeklyBreak(name="night", start=time(22, 0), end=time(6, 0))
 LUNCH = WeeklyBreak(name="lunch", start=time(12, 0), end=time(12, 30))
@@ -51,11 +82,28 @@ HOURS = (
 """Working hours to draw from: continuous, the default plant, both nights of changing clocks, a weekend, holidays."""
 ANY_HOURS = st.sampled_from(HOURS)
 
+GROUPS = ("red", "green", "blue")
+
 
 def operation(id: str, *machines: int, seconds: int = HOUR, **fields: object) -> Operation:
     """An operation that takes `seconds` on each of `machines` (indices, default only machine 0)."""
     alternatives = tuple(Alternative(machine=machine, processing_seconds=seconds) for machine in machines or (0,))
     return Operation(id=id, alternatives=alternatives, **fields)  # type: ignore[arg-type]
+
+
+def with_operation(problem: Problem, operation_id: str, **changes: object) -> Problem:
+    """The problem with something else required of one operation."""
+    jobs = tuple(
+        replace(
+            job,
+            operations=tuple(
+                replace(each, **changes) if each.id == operation_id else each  # type: ignore[arg-type]
+                for each in job.operations
+            ),
+        )
+        for job in problem.jobs
+    )
+    return replace(problem, jobs=jobs)
 
 
 def one_machine(
@@ -67,80 +115,6 @@ def one_machine(
         machines=(Machine(id=1, closures=closures, busy_seconds=busy_seconds),),
         hours=hours,
     )
-
-
-def schedule_of(*rows: tuple[str, int, int, int]) -> Schedule:
-    """Rows of operation id, machine id, start and end in seconds."""
-    return Schedule(
-        assignments=tuple(
-            Assignment(operation_id=operation_id, machine_id=machine_id, start_seconds=start, end_seconds=end)
-            for operation_id, machine_id, start, end in rows
-        )
-    )
-
-
-def is_closed(hours: WorkingHours, second: int) -> bool:
-    """The definition of working hours, applied to one instant."""
-    local = (hours.origin + timedelta(seconds=second)).astimezone(ZoneInfo(hours.zone)).replace(tzinfo=None)
-    return local.date() in hours.holidays or any(_lies_in(rule, local) for rule in hours.breaks)
-
-
-def _lies_in(rule: WeeklyBreak, local: datetime) -> bool:
-    over_midnight = rule.end <= rule.start
-    today, yesterday = local.weekday() in rule.weekdays, (local.weekday() - 1) % 7 in rule.weekdays
-    if over_midnight:
-        return (today and local.time() >= rule.start) or (yesterday and local.time() < rule.end)
-    return today and rule.start <= local.time() < rule.end
-
-
-@lru_cache(maxsize=32)
-def _plant_open(hours: WorkingHours | None) -> np.ndarray:
-    """Mask of open seconds, shape [horizon]; origin and breaks of `hours` must lie on whole minutes."""
-    minutes = HORIZON_DAYS * DAY // MINUTE
-    if hours is None:
-        return np.ones(minutes * MINUTE, dtype=bool)
-    return np.repeat([not is_closed(hours, minute * MINUTE) for minute in range(minutes)], MINUTE)
-
-
-def open_mask(problem: Problem, machine: int) -> np.ndarray:
-    """Open seconds of a machine by its index, closures taken out, shape [horizon]."""
-    mask = _plant_open(problem.hours).copy()
-    for closure in problem.machines[machine].closures:
-        mask[max(0, closure.start_seconds) : max(0, closure.end_seconds)] = False
-    return mask
-
-
-def valid_schedule(problem: Problem, choose: Callable[[int], int], longest_delay_seconds: int = 0) -> Schedule:
-    """A valid schedule: operations in a chosen order, each at the first opening after a chosen delay.
-
-    `choose(count)` picks a number below `count`. Raises `IndexError` when the horizon is too short.
-    """
-    open_at = [np.flatnonzero(open_mask(problem, index)) for index in range(len(problem.machines))]
-    free_at = [
-        int(times[machine.busy_seconds - 1]) + 1 if machine.busy_seconds else 0
-        for times, machine in zip(open_at, problem.machines, strict=True)
-    ]
-    waiting = [(list(job.operations), 0) for job in problem.jobs]
-    rows = []
-    while waiting:
-        operations, ready = waiting.pop(choose(len(waiting)))
-        current = operations.pop(0)
-        chosen = current.alternatives[choose(len(current.alternatives))]
-        earliest = max(ready, free_at[chosen.machine], current.release_seconds, 0) + choose(longest_delay_seconds + 1)
-        start, end = _first_fit(open_at[chosen.machine], earliest, chosen.duration_seconds, current.interruptible)
-        free_at[chosen.machine] = end
-        rows.append((current.id, problem.machines[chosen.machine].id, start, end))
-        if operations:
-            waiting.append((operations, end))
-    return schedule_of(*rows)
-
-
-def _first_fit(open_at: np.ndarray, earliest: int, duration: int, interruptible: bool) -> tuple[int, int]:
-    first = int(np.searchsorted(open_at, earliest))
-    if not interruptible:
-        unbroken = open_at[duration - 1 :] - open_at[: open_at.size - duration + 1] == duration - 1
-        first += int(np.flatnonzero(unbroken[first:])[0])
-    return int(open_at[first]), int(open_at[first + duration - 1]) + 1
 
 
 def closures() -> st.SearchStrategy[tuple[Closure, ...]]:
@@ -165,52 +139,110 @@ def machines(draw: st.DrawFn) -> tuple[Machine, ...]:
 
 
 @st.composite
-def operations(draw: st.DrawFn, id: str, machine_count: int) -> Operation:
+def operations(draw: st.DrawFn, id: str, machine_count: int, features: frozenset[Feature] = PLAIN) -> Operation:
     """One operation of up to two hours on some machines, each with its own times."""
     eligible = draw(st.lists(st.integers(0, machine_count - 1), min_size=1, unique=True))
-    seconds = st.integers(1, 2 * HOUR)
+    has_group = Feature.CHANGEOVERS in features
     return Operation(
         id=id,
-        alternatives=tuple(
-            Alternative(
-                machine=machine,
-                processing_seconds=draw(seconds),
-                setup_seconds=draw(st.sampled_from((0, 1, 18 * MINUTE))),
-            )
-            for machine in eligible
-        ),
+        alternatives=tuple(draw(alternatives(machine, machine_count, features)) for machine in eligible),
         release_seconds=draw(st.sampled_from((0, 0, 1, 5 * HOUR))),
         due_seconds=draw(st.none() | st.integers(-HOUR, 3 * DAY)),
         weight=draw(st.sampled_from((1.0, 2.5))),
         is_important=draw(st.booleans()),
         interruptible=draw(st.sampled_from((True, True, False))),
+        setup_group=draw(st.sampled_from((None, *GROUPS))) if has_group else None,
     )
 
 
 @st.composite
-def problems(draw: st.DrawFn, hours: st.SearchStrategy[WorkingHours | None] = ANY_HOURS) -> Problem:
-    """Up to four jobs of up to three operations, without deadlines, on plants that switch every feature on and off."""
+def alternatives(draw: st.DrawFn, machine: int, machine_count: int, features: frozenset[Feature]) -> Alternative:
+    """One alternative on a machine, which may hold up to two more."""
+    others = [other for other in range(machine_count) if other != machine]
+    several = others and Feature.SEVERAL_MACHINES in features
+    return Alternative(
+        machine=machine,
+        processing_seconds=draw(st.integers(1, 2 * HOUR)),
+        setup_seconds=draw(st.sampled_from((0, 1, 18 * MINUTE))),
+        also_holds=tuple(draw(st.lists(st.sampled_from(others), unique=True, max_size=2))) if several else (),
+    )
+
+
+def changeovers() -> st.SearchStrategy[tuple[Changeover, ...]]:
+    """Some of the pairs of groups, in both directions and with themselves, each with its own setup."""
+    seconds = st.sampled_from((0, 1, 7 * MINUTE, 30 * MINUTE))
+    pairs = [(before, after) for before in GROUPS for after in GROUPS]
+    return st.dictionaries(st.sampled_from(pairs), seconds).map(
+        lambda listed: tuple(
+            Changeover(before=before, after=after, setup_seconds=setup) for (before, after), setup in listed.items()
+        )
+    )
+
+
+@st.composite
+def problems(
+    draw: st.DrawFn,
+    hours: st.SearchStrategy[WorkingHours | None] = ANY_HOURS,
+    features: frozenset[Feature] = PLAIN,
+) -> Problem:
+    """Up to four jobs of up to three operations, without deadlines, on plants that switch every feature on and off.
+
+    Each of `features` is switched on in about half of the problems; the others have nothing of it. Pinned
+    work comes first in its job, so whoever dispatches in any order finds room behind it.
+    """
+    on = frozenset(feature for feature in sorted(features) if draw(st.booleans()))
     plant = draw(machines())
     jobs = tuple(
         Job(
             id=f"J{job}",
-            operations=tuple(draw(operations(f"J{job}-{step}", len(plant))) for step in range(draw(st.integers(1, 3)))),
+            operations=tuple(
+                draw(operations(f"J{job}-{step}", len(plant), on)) for step in range(draw(st.integers(1, 3)))
+            ),
         )
         for job in range(draw(st.integers(1, 4)))
     )
-    return Problem(jobs=jobs, machines=plant, hours=draw(hours))
+    changes = draw(changeovers()) if Feature.CHANGEOVERS in on else ()
+    problem = Problem(jobs=jobs, machines=plant, hours=draw(hours), changeovers=changes)
+    return draw(pinned(problem)) if Feature.PINS in on else problem
 
 
 @st.composite
-def solved_problems(draw: st.DrawFn) -> tuple[Problem, Schedule]:
-    """A problem and a valid schedule of it, with idle time that nobody asked for."""
-    problem = draw(problems())
+def pinned(draw: st.DrawFn, problem: Problem) -> Problem:
+    """The problem with the first operations of some jobs pinned where they disturb nobody; one may be running."""
+    schedule = draw(schedules(problem))
+    settled = {
+        operation.id: draw(st.booleans())
+        for job in problem.jobs
+        for operation in job.operations[: draw(st.integers(0, len(job.operations)))]
+    }
+    first = min(schedule.assignments, key=lambda each: each.start_seconds)
+    pinned = pinned_in_place(problem, schedule, settled)
+    if not settled.get(first.operation_id) or not draw(st.booleans()):
+        return pinned
+    # Nothing starts before the very first work, so it may as well have begun before the schedule does.
+    running = Pin(start_seconds=-draw(st.integers(1, 3 * HOUR)), end_seconds=first.end_seconds)
+    return with_operation(pinned, first.operation_id, pin=running)
+
+
+@st.composite
+def schedules(draw: st.DrawFn, problem: Problem) -> Schedule:
+    """A valid schedule of the problem, with idle time that nobody asked for."""
     choices = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    delay = draw(st.sampled_from((0, 1, 3 * HOUR)))
     try:
-        schedule = valid_schedule(
-            problem, lambda count: int(choices.integers(count)), draw(st.sampled_from((0, 1, 3 * HOUR)))
-        )
+        return valid_schedule(problem, lambda count: int(choices.integers(count)), delay)
     except IndexError:
         assume(False)
         raise
+
+
+@st.composite
+def solved_problems(draw: st.DrawFn, features: frozenset[Feature] = PLAIN) -> tuple[Problem, Schedule]:
+    """A problem and a valid schedule of it; with the feature of pins some of its work is pinned where it is."""
+    problem = draw(problems(features=features))
+    schedule = draw(schedules(problem))
+    if Feature.PINS in features:
+        ids = sorted(schedule.by_operation)
+        settled = draw(st.dictionaries(st.sampled_from(ids), st.booleans(), max_size=3))
+        problem = pinned_in_place(problem, schedule, settled)
     return problem, schedule

@@ -5,6 +5,7 @@
 | application | create_api: routes, errors and documentation put together |
 | services | what the routes need, as plain objects and ports |
 | routes | one function for each route |
+| planners | the routes that answer a planner's questions about decisions |
 | bodies | bounded reading of a body |
 | problems | every error -> problem details |
 | identity | request ids, one log line for each request, the last line of defence |

@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from deployments.api import routes
+from deployments.api import planners, routes
 from deployments.api.documentation import body_of, install_documentation, problems
 from deployments.api.identity import REQUEST_ID_HEADER, RequestIdentity
 from deployments.api.problems import Clock, install_problems
 from deployments.api.services import Services
 from deployments.contracts.answer import ScheduleAnswer
+from deployments.contracts.comparison import ComparisonAnswer
+from deployments.contracts.explanation import ExplanationAnswer
 from deployments.contracts.health import HealthAnswer, ProbeAnswer
 from deployments.contracts.request import ScheduleRequest
 from deployments.contracts.stored import StoredDecisionDetail, StoredDecisionPage
@@ -45,6 +47,7 @@ def create_api(
     app.state.services = services
     _add_scheduling(app)
     _add_decisions(app)
+    _add_answers_for_planners(app)
     _add_probes(app)
     install_documentation(app)
     install_problems(app, clock)
@@ -91,6 +94,25 @@ def _add_decisions(app: FastAPI) -> None:
         operation_id="get_schedule",
         tags=["decisions"],
         responses={200: {"model": StoredDecisionDetail}, **problems(401, 403, 404, 422, 503)},
+    )
+
+
+def _add_answers_for_planners(app: FastAPI) -> None:
+    app.add_api_route(
+        "/v1/schedules/{schedule_id}/explanation",
+        planners.explain_schedule,
+        methods=["GET"],
+        operation_id="explain_schedule",
+        tags=["decisions"],
+        responses={200: {"model": ExplanationAnswer}, **problems(401, 403, 404, 422, 503)},
+    )
+    app.add_api_route(
+        "/v1/schedules/{schedule_id}/compare/{other_id}",
+        planners.compare_schedules,
+        methods=["GET"],
+        operation_id="compare_schedules",
+        tags=["decisions"],
+        responses={200: {"model": ComparisonAnswer}, **problems(401, 403, 404, 422, 503)},
     )
 
 

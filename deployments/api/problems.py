@@ -27,6 +27,7 @@ from deployments.errors import (
     NoSafeSchedule,
     NotFound,
     Overloaded,
+    PlantDataUnavailable,
     Rejection,
     TemporarilyUnavailable,
     TimedOut,
@@ -68,6 +69,7 @@ _KINDS: dict[type[GantryError], _Kind] = {
     JournalUnavailable: _Kind(status=503, error="journal_unavailable", title="The decision cannot be made durable"),
     JudgeUnavailable: _Kind(status=503, error="judge_unavailable", title="No verdict, therefore no schedule"),
     DatabaseError: _Kind(status=503, error="database_unavailable", title="Decisions cannot be read now"),
+    PlantDataUnavailable: _Kind(status=503, error="plant_data_unavailable", title="Plant data cannot be read now"),
     TimedOut: _Kind(status=503, error="timed_out", title="The request took too long"),
     TemporarilyUnavailable: _Kind(status=503, error="unavailable", title="The service cannot answer now"),
 }

@@ -18,8 +18,9 @@ from deployments.contracts.health import HealthAnswer, ProbeAnswer, SpoolAnswer,
 from deployments.contracts.reading import read_schedule_request, read_validate_request
 from deployments.contracts.stored import StoredDecisionPage, stored_decision, stored_decision_detail
 from deployments.contracts.wire import AnswerModel
-from deployments.errors import NotFound, TemporarilyUnavailable
+from deployments.errors import InvalidRequest, NotFound, TemporarilyUnavailable
 from deployments.off_loop import off_loop
+from deployments.persistence.records import DecisionRecord
 from deployments.persistence.repository import LONGEST_PAGE
 
 API_KEY_HEADER = "X-API-Key"
@@ -31,6 +32,14 @@ def services_of(request: Request) -> Services:
     """What the app was created over; asked for each request, because it may be bound late."""
     bound: Callable[[], Services] = request.app.state.services
     return bound()
+
+
+async def decision_of(services: Services, client: Client, schedule_id: str) -> DecisionRecord:
+    """One decision of the client with what was kept of it. Raises `NotFound` or `DatabaseError`."""
+    record = await services.decisions.get(schedule_id, client.name)
+    if record is None:
+        raise NotFound(f"there is no schedule {schedule_id[:100]!r}")
+    return record
 
 
 def client_of(
@@ -52,6 +61,7 @@ async def schedule(request: Request, services: Bound, client: Caller) -> Respons
     body = await off_loop(len(raw), lambda: read_schedule_request(raw, services.limits))
     if body.experiment_unit is not None or body.arm is not None:
         client.require(Scope.OPERATE)
+    await _require_parent(services, client, body.parent_schedule_id)
     ignored = IDEMPOTENCY_HEADER in request.headers
     warnings = (f"header {IDEMPOTENCY_HEADER} is not supported yet and was ignored",) if ignored else ()
     answered = await services.scheduling.schedule(body, client=client.name, raw_body=raw, warnings=warnings)
@@ -63,7 +73,7 @@ async def validate(request: Request, services: Bound, client: Caller) -> Respons
     client.require(Scope.SCHEDULE)
     raw = await read_body(request, services.settings.max_body_bytes)
     body = await off_loop(len(raw), lambda: read_validate_request(raw, services.limits))
-    answer = await services.scheduling.validate(body, body_bytes=len(raw))
+    answer = await services.scheduling.validate(body, client=client.name, body_bytes=len(raw))
     return _json(await off_loop(len(raw), lambda: _bytes(answer)))
 
 
@@ -83,9 +93,7 @@ async def list_schedules(
 async def get_schedule(services: Bound, client: Caller, schedule_id: str) -> Response:
     """One decision of the client, with its request and answer when they were kept."""
     client.require(Scope.SCHEDULE, Scope.READ)
-    record = await services.decisions.get(schedule_id, client.name)
-    if record is None:
-        raise NotFound(f"there is no schedule {schedule_id[:100]!r}")
+    record = await decision_of(services, client, schedule_id)
     size = len(record.request or b"") + len(record.answer or b"")
     return _json(await off_loop(size, lambda: _bytes(stored_decision_detail(record))))
 
@@ -121,6 +129,12 @@ async def readyz(services: Bound) -> Response:
     if obstacles:
         raise TemporarilyUnavailable("; ".join(obstacles))
     return _json(_bytes(ProbeAnswer(status="ready")))
+
+
+async def _require_parent(services: Services, client: Client, parent_id: str | None) -> None:
+    """A what-if copy names what it is a copy of. Raises `InvalidRequest` when the client has no such decision."""
+    if parent_id is not None and await services.decisions.get(parent_id, client.name) is None:
+        raise InvalidRequest((("parent_schedule_id", f"must be one of your schedules, was {parent_id!r}"),))
 
 
 def _status(report: HealthReport) -> Status:

@@ -102,13 +102,13 @@ def plant_of(operations: int, calendar: bool) -> Problem:
     from env.problem import WorkingHours
 
     machines = SMALLEST_PLANT_MACHINES if operations <= SIZES[0] else MACHINES
-    families = operations // FAMILY_LENGTH + 1
     plant = Plant(
-        operations=(FAMILY_LENGTH * families, FAMILY_LENGTH * families),
+        operations=(2 * operations, 2 * operations),
         operations_per_job=(FAMILY_LENGTH, FAMILY_LENGTH),
         machines=(machines, machines),
         type_share=1.0,
         calendar_share=0.0,
+        changeover_share=0.0,
     )
     problem = random_problem(np.random.default_rng(operations), plant)
     jobs, left = [], operations

@@ -52,12 +52,12 @@ def demo() -> None:
 
     console = Console()
     with tempfile.TemporaryDirectory(prefix="gantry-demo-", ignore_cleanup_errors=True) as data_folder:
-        _settle_in(Path(data_folder))
+        use_throwaway_settings(Path(data_folder))
         answer = _answer_over_http(console)
     _show(console, answer)
 
 
-def _settle_in(data_folder: Path) -> None:
+def use_throwaway_settings(data_folder: Path) -> None:
     """Settings of this process and its children: whatever the shell or a .env file says, nothing else is touched."""
     from deployments.settings import DEVELOPMENT_API_KEY, PREFIX, PUBLISHED_MODEL
 

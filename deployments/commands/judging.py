@@ -49,6 +49,7 @@ def validate(request: JsonFile, answer: JsonFile) -> None:
 
 def judge_files(request: Path, answer: Path, settings: Settings) -> ValidateAnswer:
     """What the judge finds. Raises `InvalidRequest`, `MalformedBody` or `InvalidProblem` for unusable files."""
+    from deployments.commands.earlier_files import earlier_rows_beside
     from deployments.contracts.reading import RequestLimits, read_validate_request
     from deployments.contracts.translation import translate
     from deployments.contracts.validation import claimed_schedule, validate_answer
@@ -57,7 +58,9 @@ def judge_files(request: Path, answer: Path, settings: Settings) -> ValidateAnsw
     body = {"request": _document(request), "scheduled_jobs": _rows(_document(answer))}
     limits = RequestLimits(jobs=settings.max_jobs, machines=settings.max_machines)
     claim = read_validate_request(json.dumps(body).encode(), limits)
-    question = translate(claim.request, zone=settings.zone, now=_second_zero(claim.scheduled_jobs, settings.zone))
+    now = _second_zero(claim.scheduled_jobs, settings.zone)
+    earlier = earlier_rows_beside(request, claim.request)
+    question = translate(claim.request, zone=settings.zone, now=now, earlier=earlier)
     verdict = judge(question.problem, claimed_schedule(claim.scheduled_jobs))
     return validate_answer(claim.scheduled_jobs, question, verdict, warnings=question.warnings)
 

@@ -95,13 +95,15 @@ def solve(
     ],
     algorithm: Annotated[str, typer.Option(help="ppo, manual, fifo, edd, spt, mwkr, atcs or composite.")] = POLICY,
     model: Annotated[Path | None, typer.Option(help="Policy folder; default: the configured one.")] = None,
+    budget: Annotated[float, typer.Option(min=0, help="Seconds for sampled passes; 0: policy pass only.")] = 0.04,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sampled passes.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Schedule a file without the service.
 
-    Example: gantry solve plant.json --algorithm ppo
+    Example: gantry solve plant.json --algorithm ppo --budget 0.5
     """
-    solution = solve_file(file, algorithm, model)
+    solution = solve_file(file, algorithm, model, budget_ms=round(1000 * budget), seed=seed)
     if as_json:
         print(json.dumps(solution.as_json()))
     else:
@@ -110,12 +112,12 @@ def solve(
         raise SolvedInvalid(f"the judge refused the schedule: {solution.verdict.violations[0].message}")
 
 
-def solve_file(file: Path, algorithm: str, model: Path | None = None) -> Solution:
+def solve_file(file: Path, algorithm: str, model: Path | None = None, *, budget_ms: int = 0, seed: int = 0) -> Solution:
     """Solve the problem in `file`. Raises `GantryError` for an unusable file, policy or algorithm."""
     from env.feasibility import judge
 
     problem, unit_seconds = read_problem(file)
-    schedule_with, model_id = scheduler(algorithm, model)
+    schedule_with, model_id = scheduler(algorithm, model, budget_ms, seed)
     _warm_up(schedule_with)
     begun = time.perf_counter()
     schedule = schedule_with(problem)
@@ -137,6 +139,7 @@ def read_problem(file: Path) -> tuple[Problem, int]:
 
     if file.suffix in BENCHMARK_SUFFIXES:
         return read_benchmark(file), 1
+    from deployments.commands.earlier_files import earlier_rows_beside
     from deployments.contracts.reading import RequestLimits, read_schedule_request
     from deployments.contracts.translation import translate
     from deployments.settings import load_settings
@@ -144,18 +147,23 @@ def read_problem(file: Path) -> tuple[Problem, int]:
     settings = load_settings()
     limits = RequestLimits(jobs=settings.max_jobs, machines=settings.max_machines)
     request = read_schedule_request(file.read_bytes(), limits)
-    return translate(request, zone=settings.zone, now=datetime.now(UTC)).problem, _SECONDS_PER_HOUR
+    earlier = earlier_rows_beside(file, request)
+    question = translate(request, zone=settings.zone, now=datetime.now(UTC), earlier=earlier)
+    return question.problem, _SECONDS_PER_HOUR
 
 
-def scheduler(algorithm: str, model: Path | None) -> tuple[Callable[[Problem], Schedule], str | None]:
+def scheduler(
+    algorithm: str, model: Path | None, budget_ms: int, seed: int
+) -> tuple[Callable[[Problem], Schedule], str | None]:
     """The algorithm by its name, and the policy's id if it is one. Raises `UnknownAlgorithm`."""
     from deployments.settings import load_settings
     from env.dispatching_rules import Rule, dispatch
     from models.artefact import load_predictor
+    from models.search import search
 
     if algorithm == POLICY:
         predictor = load_predictor(model or load_settings().model_path)
-        return predictor.schedule, predictor.model_id
+        return lambda problem: search(predictor, problem, budget_ms, seed).schedule, predictor.model_id
     rules = {rule.name.lower(): rule for rule in Rule} | {MANUAL: Rule.PLANNER}
     if algorithm not in rules:
         raise UnknownAlgorithm(f"algorithm must be one of {', '.join([POLICY, *sorted(rules)])}, was {algorithm!r}")

@@ -11,11 +11,20 @@ wire are whole seconds from `schedule_start` inside.
 | reading | bytes of a body -> a model, or everything that is wrong with them |
 | translation | request -> problem, or every reason why not |
 | eligibility | which machines may do a job, and why none may |
+| plant, public_holidays | its machines, closures and working hours |
+| setups | the setup matrix |
+| pins | work that must not move, and why it may not stay |
+| plant_data, cells | what the database knows of a plant, and requests that leave it to the database |
+| freezing | an earlier schedule: what of it stays |
 | precheck | proofs that nobody could schedule a problem |
+| open_hours, earliest | what those proofs need: open time, and when work could end at the earliest |
 | notices | the warnings of an answer |
 | answer | schedule and verdict -> the answer |
 | validation | the body and the answer of `POST /v1/validate` |
 | stored | stored decisions as they are read back |
+| revisiting | a stored decision -> the question and the schedule that it was |
+| explanation | why each late job is late |
+| comparison | what another schedule would change |
 | health | the answers of the probes |
 | problem_details | errors as RFC 9457 problem details |
 """

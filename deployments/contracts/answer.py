@@ -11,8 +11,14 @@ from deployments.contracts.amounts import hours_of, instant
 from deployments.contracts.request import ScheduleRequest
 from deployments.contracts.translation import Question
 from deployments.contracts.wire import AnswerModel
+from env.comparison import compare
+from env.problem import Problem
 from env.schedule import Measures, Schedule, setup_seconds_of
 from env.verdict import Anomaly, Verdict, Violation
+
+
+def _is_absent(value: object) -> bool:
+    return value is None
 
 
 class ScheduledJob(AnswerModel):
@@ -21,6 +27,9 @@ class ScheduledJob(AnswerModel):
     job_id: str
     machine_id: int
     machine_name: str
+    machine_ids: list[int] | None = Field(
+        None, exclude_if=_is_absent, description="all machines that the job holds; only where it holds several"
+    )
     start_time: float
     end_time: float
     start_datetime: datetime
@@ -81,6 +90,16 @@ class SafetyAnswer(AnswerModel):
     safety_score: float
 
 
+class ChangesAnswer(AnswerModel):
+    """How many jobs differ from the schedule `previous_schedule_id`."""
+
+    previous_schedule_id: str
+    changed_jobs: int = Field(description="moved, added and removed jobs together")
+    moved_jobs: int = Field(description="on another machine or at another time")
+    added_jobs: int = Field(description="not in the previous schedule")
+    removed_jobs: int = Field(description="only in the previous schedule")
+
+
 class ScheduleAnswer(AnswerModel):
     """A complete, judged and durable schedule."""
 
@@ -92,6 +111,9 @@ class ScheduleAnswer(AnswerModel):
     algorithm_used: str = Field(description="the arm that served: ppo or manual")
     timestamp: datetime
     warnings: list[str]
+    changes: ChangesAnswer | None = Field(
+        None, exclude_if=_is_absent, description="only where the request names previous_schedule_id"
+    )
     decision: DecisionAnswer
     safety: SafetyAnswer
 
@@ -101,12 +123,14 @@ def scheduled_jobs_of(request: ScheduleRequest, question: Question, schedule: Sc
     problem, placed = question.problem, schedule.by_operation
     setups = setup_seconds_of(problem, schedule)
     names = {machine.id: machine.name for machine in problem.machines}
+    together = machines_held(problem)
     rows = (placed[job.job_id] for job in request.jobs if job.job_id in placed)
     return [
         ScheduledJob(
             job_id=row.operation_id,
             machine_id=row.machine_id,
             machine_name=names[row.machine_id],
+            machine_ids=together.get(row.operation_id),
             start_time=hours_of(row.start_seconds),
             end_time=hours_of(row.end_seconds),
             start_datetime=instant(question.start, row.start_seconds, question.zone),
@@ -115,6 +139,30 @@ def scheduled_jobs_of(request: ScheduleRequest, question: Question, schedule: Sc
         )
         for row in rows
     ]
+
+
+def machines_held(problem: Problem) -> dict[str, list[int]]:
+    """Operation id -> ids of all machines that it holds, for each operation that holds several."""
+    return {
+        operation.id: [problem.machines[machine].id for machine in choice.machines]
+        for operation in problem.operations
+        for choice in operation.alternatives
+        if choice.also_holds
+    }
+
+
+def changes_of(request: ScheduleRequest, question: Question, schedule: Schedule) -> ChangesAnswer | None:
+    """What the schedule changes against the earlier one, None when the request continues none."""
+    if request.previous_schedule_id is None or question.earlier is None:
+        return None
+    found = compare(question.earlier, schedule)
+    return ChangesAnswer(
+        previous_schedule_id=request.previous_schedule_id,
+        changed_jobs=found.change_count,
+        moved_jobs=len(found.moved),
+        added_jobs=len(found.added),
+        removed_jobs=len(found.removed),
+    )
 
 
 def metrics_of(measures: Measures) -> Metrics:

@@ -73,6 +73,6 @@ class CalendarRequest(WireModel):
     )
     holidays: list[date] = Field(default_factory=list, max_length=10_000)
     country: Annotated[str, StringConstraints(strict=True, pattern="^[A-Z]{2}$")] | None = Field(
-        None, description="public holidays of this country; not supported yet"
+        None, description="its public holidays close the plant too; ISO 3166 code of two letters"
     )
     machines: list[MachineCalendarRequest] = Field(default_factory=list, max_length=5_000)

@@ -27,13 +27,27 @@ class Eligibility:
         self._shared: dict[tuple[tuple[int, ...], int, int], tuple[Alternative, ...]] = {}
 
     def count(self, job: JobRequest) -> int:
-        """How many alternatives the job will have, without making them."""
+        """How many alternatives the job will have at most, without making them."""
+        if job.requires_all_machines:
+            return 1
         if job.machine_options is not None:
             return len(job.machine_options)
         return sum(len(self._of_type.get(kind, ())) for kind in set(job.machine_types))
 
     def alternatives(self, job: JobRequest) -> tuple[Alternative, ...]:
-        """Alternatives by machine index; empty when there are `reasons` why not."""
+        """Alternatives by machine index; empty when there are `reasons` why not. A pin leaves its machine only."""
+        if job.pinned is not None:
+            return self.on_machine(job, job.pinned.machine_id)
+        return self._all(job)
+
+    def on_machine(self, job: JobRequest, machine_id: int) -> tuple[Alternative, ...]:
+        """The alternative on that machine alone; empty when the job cannot be done there."""
+        index = self._index_of.get(machine_id)
+        return tuple(choice for choice in self._all(job) if choice.machine == index)
+
+    def _all(self, job: JobRequest) -> tuple[Alternative, ...]:
+        if job.requires_all_machines:
+            return self._together(job, job.requires_all_machines)
         if job.machine_options is not None:
             return self._chosen(job)
         if job.processing_time is None:
@@ -50,11 +64,18 @@ class Eligibility:
 
     def reasons(self, job: JobRequest, path: str) -> Iterator[Reason]:
         """(field, message) of everything that is wrong with where the job may run."""
-        if job.machine_options is not None:
+        found = list(self._machine_reasons(job, path))
+        yield from found or self._pin_reasons(job, path)
+
+    def _machine_reasons(self, job: JobRequest, path: str) -> Iterator[Reason]:
+        if job.machine_options is not None and not job.requires_all_machines:
             yield from self._option_reasons(job, path)
             return
         if job.processing_time is None:
             yield f"{path}.processing_time", "must be given unless there are machine_options, was absent"
+        if job.requires_all_machines:
+            yield from self._together_reasons(job, job.requires_all_machines, path)
+            return
         if not job.machine_types:
             yield f"{path}.machine_types", "must not be empty unless there are machine_options, was empty"
         elif not any(kind in self._of_type for kind in job.machine_types):
@@ -74,6 +95,48 @@ class Eligibility:
             seen.add(option.machine_id)
         if seen and seen <= self._known and seen.isdisjoint(self._index_of):
             yield f"{path}.machine_options", f"must name an available machine, was {_few(sorted(seen))}"
+
+    def _together_reasons(self, job: JobRequest, ids: list[int], path: str) -> Iterator[Reason]:
+        field = f"{path}.requires_all_machines"
+        if job.machine_options is not None:
+            yield field, "must not be given together with machine_options, was given"
+        seen: set[int] = set()
+        for index, machine_id in enumerate(ids):
+            if machine_id in seen:
+                yield f"{field}[{index}]", f"must be named once, {machine_id} was named again"
+            else:
+                yield from self._out_of_service(f"{field}[{index}]", machine_id)
+            seen.add(machine_id)
+
+    def _pin_reasons(self, job: JobRequest, path: str) -> Iterator[Reason]:
+        if job.pinned is None:
+            return
+        field = f"{path}.pinned.machine_id"
+        machine_id = job.pinned.machine_id
+        wrong = list(self._out_of_service(field, machine_id))
+        if not wrong and not self.on_machine(job, machine_id):
+            which = "be the first of requires_all_machines" if job.requires_all_machines else "be able to do the job"
+            wrong = [(field, f"must {which}, was {machine_id}")]
+        yield from wrong
+
+    def _out_of_service(self, field: str, machine_id: int) -> Iterator[Reason]:
+        if machine_id not in self._known:
+            yield field, f"must be one of machines, was {machine_id}"
+        elif machine_id not in self._index_of:
+            yield field, f"must be available or busy, {machine_id} is offline or in maintenance"
+
+    def _together(self, job: JobRequest, ids: list[int]) -> tuple[Alternative, ...]:
+        machines = [self._index_of[machine_id] for machine_id in ids if machine_id in self._index_of]
+        if job.processing_time is None or len(machines) < len(ids):
+            return ()
+        return (
+            Alternative(
+                machine=machines[0],
+                processing_seconds=_processing_seconds(job.processing_time),
+                setup_seconds=seconds_of(job.setup_time),
+                also_holds=tuple(machines[1:]),
+            ),
+        )
 
     def _chosen(self, job: JobRequest) -> tuple[Alternative, ...]:
         alternatives = {}

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
+from deployments.contracts.amounts import in_zone, seconds_after
+from deployments.contracts.request import ScheduleRequest
 from deployments.contracts.wire import WireModel, unknown_fields
 from env.problem import Problem
 
@@ -31,6 +35,16 @@ def lateness_warnings(problem: Problem) -> tuple[str, ...]:
         return ()
     count = f"{len(late):,} job{'s' if len(late) > 1 else ''}"
     return (f"lcd_date of {count} lies before schedule_start: late in any schedule; first is {late[0].id}",)
+
+
+def release_warnings(request: ScheduleRequest, start: datetime, zone: ZoneInfo) -> tuple[str, ...]:
+    """One sentence when material arrived before the start, where it changes nothing."""
+    releases = ((job.job_id, job.release_at) for job in request.jobs if job.release_at is not None)
+    early = [name for name, release in releases if seconds_after(start, in_zone(release, zone)) < 0]
+    if not early:
+        return ()
+    count = f"{len(early):,} job{'s' if len(early) > 1 else ''}"
+    return (f"release_at of {count} lies before schedule_start: the material is there; first is {early[0]}",)
 
 
 def _unknown(general: str, count: int, first: str) -> str:

@@ -57,6 +57,14 @@ def dotted(path: tuple[int | str, ...]) -> str:
     return text.removeprefix(".") or BODY
 
 
+def fault_message(fault: ErrorDetails) -> str:
+    """What was required and what was found, without the field."""
+    if fault["type"] == "missing":
+        return "must be given, was absent"
+    requirement = _SUBJECT.sub("must", fault["msg"])
+    return f"{requirement}, was {_described(fault['input'])}"
+
+
 def _document(raw: bytes) -> dict[str, object]:
     try:
         document = from_json(raw)
@@ -84,7 +92,7 @@ def _validated(model: type[Model], document: object) -> Model:
         return model.model_validate(document)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False)
-        reasons = tuple((dotted(fault["loc"]), _message(fault)) for fault in faults[:MOST_REASONS])
+        reasons = tuple((dotted(fault["loc"]), fault_message(fault)) for fault in faults[:MOST_REASONS])
         raise InvalidRequest(reasons, omitted=max(0, len(faults) - MOST_REASONS)) from None
 
 
@@ -92,13 +100,6 @@ def _refuse(reasons: Iterator[tuple[str, str]] | tuple[tuple[str, str], ...]) ->
     found = tuple(reasons)
     if found:
         raise InvalidRequest(found)
-
-
-def _message(fault: ErrorDetails) -> str:
-    if fault["type"] == "missing":
-        return "must be given, was absent"
-    requirement = _SUBJECT.sub("must", fault["msg"])
-    return f"{requirement}, was {_described(fault['input'])}"
 
 
 def _described(value: object) -> str:

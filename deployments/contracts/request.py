@@ -24,6 +24,8 @@ from env.problem import Objective
 
 DEFAULT_SETUP_HOURS = 0.3
 LONGEST_BUDGET_MS = 60_000
+DEFAULT_BUDGET_MS = 40
+MOST_MACHINES_HELD = 100
 NOT_YET = "not supported yet"
 
 
@@ -44,8 +46,8 @@ class MachineOption(WireModel):
     setup_time: Hours | None = None
 
 
-class Pin(WireModel):
-    """A place and time that the planner has decided."""
+class PinRequest(WireModel):
+    """A place and time that the planner has decided; work that began before schedule_start is already running."""
 
     machine_id: Identity
     start_datetime: Instant
@@ -76,9 +78,13 @@ class JobRequest(WireModel):
         None, gt=0, le=1e6, description="of tardiness; default 4 when important, else 3, 2, 1 for priority 1, 2, 3"
     )
     interruptible: Boolean = Field(True, description="pauses over breaks; false: must fit between them")
-    setup_group: Text | None = Field(None, description=NOT_YET)
-    pinned: Pin | None = Field(None, description=NOT_YET)
-    requires_all_machines: list[Identity] | None = Field(None, max_length=5_000, description=NOT_YET)
+    setup_group: Text | None = Field(None, description="what setup_matrix changes a machine over from and to")
+    pinned: PinRequest | None = Field(None, description="the job starts there and then, and must not move")
+    requires_all_machines: list[Identity] | None = Field(
+        None,
+        max_length=MOST_MACHINES_HELD,
+        description="machines held together, the one that does the work first; overrides machine_types",
+    )
 
 
 class MachineRequest(WireModel):
@@ -110,11 +116,9 @@ class ManualRow(WireModel):
 class ScheduleRequest(WireModel):
     """A plant's list of jobs, to be scheduled."""
 
-    jobs: list[JobRequest] = Field(
-        description="an empty list means the plant's pending jobs, which is not supported yet"
-    )
+    jobs: list[JobRequest] = Field(description="an empty list means the plant's pending jobs from the database")
     machines: list[MachineRequest] | None = Field(
-        None, description="absent means the plant's machines, which is not supported yet"
+        None, description="absent means the plant's machines from the database"
     )
     schedule_start: Instant | None = Field(None, description="now when absent; rounded up to a whole second")
     respect_break_times: Boolean = Field(True, description="false drops the whole weekly calendar")
@@ -122,17 +126,25 @@ class ScheduleRequest(WireModel):
     optimization_objective: Objective = Objective.MAKESPAN
     request_id: Text | None = Field(None, description="the client's own number, returned with the answer")
     save_to_database: Boolean = Field(True, description="false: the decision is kept, its payload is not")
-    time_budget_ms: Integer = Field(0, ge=0, le=LONGEST_BUDGET_MS, description="0: policy pass only")
+    time_budget_ms: Integer = Field(
+        DEFAULT_BUDGET_MS, ge=0, le=LONGEST_BUDGET_MS, description="buys sampled passes; 0: policy pass only"
+    )
     calendar: CalendarRequest | None = None
     plant_id: Text | None = None
     line_id: Text | None = None
     experiment_unit: Text | None = Field(None, description="what the arm is assigned by; scope operate")
-    setup_matrix: list[SetupTransition] | None = Field(None, max_length=100_000, description=NOT_YET)
-    freeze_until: Instant | None = Field(None, description=NOT_YET)
-    previous_schedule_id: Text | None = Field(None, description=NOT_YET)
+    setup_matrix: list[SetupTransition] | None = Field(
+        None, max_length=100_000, description="replaces setup_time between jobs with a setup_group"
+    )
+    freeze_until: Instant | None = Field(
+        None, description="nothing moves that starts earlier in the schedule previous_schedule_id"
+    )
+    previous_schedule_id: Text | None = Field(None, description="required by freeze_until, and the other way round")
     manual_schedule: list[ManualRow] | None = Field(None, description=NOT_YET)
     arm: Text | None = Field(None, description=f"scope operate; {NOT_YET}")
-    parent_schedule_id: Text | None = Field(None, description=NOT_YET)
+    parent_schedule_id: Text | None = Field(
+        None, description="the schedule that this request is a what-if copy of; see /v1/schedules/{id}/compare/{other}"
+    )
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -159,29 +171,24 @@ class ScheduleRequest(WireModel):
     )
 
 
-_REQUEST_FIELDS_TO_COME = (
-    "setup_matrix",
-    "freeze_until",
-    "previous_schedule_id",
+FIELDS_TO_COME = (
     "manual_schedule",
     "arm",
-    "parent_schedule_id",
 )
-_JOB_FIELDS_TO_COME = ("setup_group", "pinned", "requires_all_machines")
+"""Fields of a request or a job that the schema knows and the service cannot do yet; deleting a name enables it."""
 
 
-def unsupported(request: ScheduleRequest) -> Iterator[tuple[str, str]]:
+def unsupported(request: ScheduleRequest, to_come: tuple[str, ...] = FIELDS_TO_COME) -> Iterator[tuple[str, str]]:
     """(field, message) of everything in the request that the schema knows and the service cannot do yet."""
     if not request.jobs:
-        yield "jobs", f"must not be empty: the plant's pending jobs from the database are {NOT_YET}"
+        yield "jobs", "must not be empty: only the service knows the plant's pending jobs"
     if not request.machines:
-        yield "machines", f"must be a non-empty list: the plant's machines from the database are {NOT_YET}"
-    for name in _REQUEST_FIELDS_TO_COME:
-        if getattr(request, name):
+        yield "machines", "must be a non-empty list: only the service knows the plant's machines, if it is absent"
+    for name in to_come:
+        if getattr(request, name, None):
             yield name, f"is {NOT_YET}"
+    of_jobs = [name for name in to_come if name in JobRequest.model_fields]
     for index, job in enumerate(request.jobs):
-        for name in _JOB_FIELDS_TO_COME:
+        for name in of_jobs:
             if getattr(job, name):
                 yield f"jobs[{index}].{name}", f"is {NOT_YET}"
-    if request.calendar is not None and request.calendar.country is not None:
-        yield "calendar.country", f"is {NOT_YET}; list the days under calendar.holidays"

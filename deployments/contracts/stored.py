@@ -92,7 +92,7 @@ def stored_decision_detail(record: DecisionRecord) -> StoredDecisionDetail:
             stage=record.stage,
             share=record.share,
         ),
-        arms=arms | {record.algorithm_used: _figures(record)},
+        arms=arms | {record.algorithm_used: figures_of(record)},
         request=None if record.request is None else from_json(record.request),
         answer=None if record.answer is None else from_json(record.answer),
     )
@@ -114,11 +114,12 @@ def _summary(record: DecisionRecord) -> dict[str, Any]:
         "total_jobs": record.job_count,
         "total_machines": record.machine_count,
         "generation_time": record.generation_ms / 1000,
-        "metrics": _figures(record),
+        "metrics": figures_of(record),
     }
 
 
-def _figures(record: DecisionRecord) -> Figures:
+def figures_of(record: DecisionRecord) -> Figures:
+    """The key figures of a decision, which are kept also when its payload is not."""
     return Figures(
         makespan=hours_of(record.makespan_seconds),
         completion_rate=record.completion_percent,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -12,16 +12,27 @@ from deployments.contracts.amounts import (
     first_second_from,
     in_zone,
     last_second_until,
-    seconds_after,
-    seconds_of,
     up_to_second,
 )
 from deployments.contracts.eligibility import Eligibility, Reason
-from deployments.contracts.notices import lateness_warnings, unknown_field_warnings
+from deployments.contracts.freezing import (
+    EarlierRow,
+    as_schedule,
+    freeze_reasons,
+    frozen_assignments,
+    gone_warnings,
+    loose_warnings,
+)
+from deployments.contracts.notices import lateness_warnings, release_warnings, unknown_field_warnings
+from deployments.contracts.open_hours import LONGEST_SECONDS, PlantHours
+from deployments.contracts.pins import with_running_work
+from deployments.contracts.plant import calendar_reasons, hours_of_plant, machine_of
 from deployments.contracts.precheck import precheck
-from deployments.contracts.request import JobRequest, MachineRequest, ScheduleRequest, unsupported
+from deployments.contracts.request import FIELDS_TO_COME, JobRequest, ScheduleRequest, unsupported
+from deployments.contracts.setups import changeovers, setup_reasons, setup_warnings
 from env.errors import InvalidProblem
-from env.problem import DEFAULT_BREAKS, Closure, Job, Machine, Operation, Problem, WeeklyBreak, WorkingHours
+from env.problem import Job, Operation, Pin, Problem
+from env.schedule import Assignment, Schedule
 
 FIRST_YEAR, LAST_YEAR = 1970, 2200
 MOST_ALTERNATIVES = 2_000_000
@@ -29,49 +40,74 @@ IMPORTANT_WEIGHT = 4.0
 NumberedJob = tuple[int, JobRequest]
 
 
+LONGEST_PAST_SECONDS = 366 * 24 * 3600
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """A problem and what is needed to speak about it with its sender.
 
     `start` is the instant of second 0, a whole second in the plant's zone; `warnings` are sentences
-    about due dates that lie before it and about fields that nobody knows.
+    about what the request says in vain. `earlier` is the schedule that the request continues, None
+    when it continues none.
     """
 
     problem: Problem
     start: datetime
     zone: ZoneInfo
     warnings: tuple[str, ...]
+    earlier: Schedule | None = None
 
 
-def translate(request: ScheduleRequest, *, zone: ZoneInfo, now: datetime) -> Question:
+def translate(
+    request: ScheduleRequest,
+    *,
+    zone: ZoneInfo,
+    now: datetime,
+    earlier: tuple[EarlierRow, ...] | None = None,
+    to_come: tuple[str, ...] = FIELDS_TO_COME,
+) -> Question:
     """The question that a request asks, in a plant whose clocks show `zone`.
 
-    Raises `InvalidProblem` with (field, message) of all that makes the request unanswerable, fields
-    as paths of the request such as "jobs[3].machine_types".
+    `earlier` are the rows of the schedule `previous_schedule_id`, None when nobody has them. Raises
+    `InvalidProblem` with (field, message) of all that makes the request unanswerable, fields as paths
+    of the request such as "jobs[3].machine_types".
     """
     start = start_of(request, zone=zone, now=now)
     eligibility = Eligibility(request.machines or ())
-    families = _families(request.jobs)
+    frozen = frozen_assignments(request, earlier, start, zone)
     _refuse(
         [
-            *unsupported(request),
+            *unsupported(request, to_come),
+            *freeze_reasons(request, earlier),
             *_repeated_ids("jobs", "job_id", [job.job_id for job in request.jobs]),
             *_repeated_ids("machines", "machine_id", [machine.machine_id for machine in request.machines or ()]),
-            *(reason for family in families.values() for reason in _repeated_sequences(family)),
+            *_repeated_sequences(_families(request.jobs).values()),
             *_machine_reasons(request, eligibility),
-            *_closure_reasons(request, zone),
+            *calendar_reasons(request, start, zone),
+            *setup_reasons(request),
+            *_pin_reasons(request, frozen, start, zone),
         ]
     )
-    problem = Problem(
-        jobs=tuple(_job(name, family, eligibility, start, zone) for name, family in families.items()),
-        machines=tuple(_machine(machine, request, start, zone) for machine in eligibility.working),
-        hours=_hours(request, start, zone),
-        objective=request.optimization_objective,
-        name=request.request_id or "",
+    shop = _Shop(eligibility=eligibility, frozen=frozen, start=start, zone=zone)
+    asked = _problem(request, shop)
+    plant = PlantHours(asked, start=start, zone=zone)
+    problem = with_running_work(asked, plant)
+    _refuse(precheck(problem, plant, *_paths(request)))
+    return Question(
+        problem=problem,
+        start=start,
+        zone=zone,
+        warnings=(
+            *unknown_field_warnings(request),
+            *lateness_warnings(problem),
+            *release_warnings(request, start, zone),
+            *setup_warnings(request),
+            *gone_warnings(request, earlier),
+            *loose_warnings([job.job_id for job in request.jobs if shop.is_loose(job)]),
+        ),
+        earlier=None if earlier is None else as_schedule(earlier, start),
     )
-    _refuse(precheck(problem, {job.job_id: f"jobs[{index}]" for index, job in enumerate(request.jobs)}))
-    warnings = (*unknown_field_warnings(request), *lateness_warnings(problem))
-    return Question(problem=problem, start=start, zone=zone, warnings=warnings)
 
 
 def start_of(request: ScheduleRequest, *, zone: ZoneInfo, now: datetime) -> datetime:
@@ -84,7 +120,7 @@ def start_of(request: ScheduleRequest, *, zone: ZoneInfo, now: datetime) -> date
     return up_to_second(in_zone(wanted, zone).astimezone(zone))
 
 
-def _refuse(reasons: list[Reason] | Iterator[Reason]) -> None:
+def _refuse(reasons: Iterable[Reason]) -> None:
     found = list(reasons)
     if found:
         raise InvalidProblem(found)
@@ -116,11 +152,12 @@ def _repeated_ids(field: str, name: str, ids: Sequence[str | int]) -> Iterator[R
         first.setdefault(identifier, index)
 
 
-def _repeated_sequences(family: list[NumberedJob]) -> Iterator[Reason]:
-    for (first, earlier), (index, job) in pairwise(family):
-        if earlier.sequence == job.sequence:
-            message = f"must be unique within family {job.family_id}, {job.sequence} is also that of jobs[{first}]"
-            yield f"jobs[{index}].sequence", message
+def _repeated_sequences(families: Iterable[list[NumberedJob]]) -> Iterator[Reason]:
+    for family in families:
+        for (first, earlier), (index, job) in pairwise(family):
+            if earlier.sequence == job.sequence:
+                message = f"must be unique within family {job.family_id}, {job.sequence} is also that of jobs[{first}]"
+                yield f"jobs[{index}].sequence", message
 
 
 def _machine_reasons(request: ScheduleRequest, eligibility: Eligibility) -> Iterator[Reason]:
@@ -134,76 +171,92 @@ def _machine_reasons(request: ScheduleRequest, eligibility: Eligibility) -> Iter
         yield "jobs", f"must have at most {MOST_ALTERNATIVES:,} pairs of job and machine, had {total:,}"
 
 
-def _closure_reasons(request: ScheduleRequest, zone: ZoneInfo) -> Iterator[Reason]:
-    known = {machine.machine_id for machine in request.machines or ()}
-    for index, machine in enumerate(request.calendar.machines if request.calendar else ()):
-        path = f"calendar.machines[{index}]"
-        if machine.machine_id not in known:
-            yield f"{path}.machine_id", f"must be one of machines, was {machine.machine_id}"
-        for number, closure in enumerate(machine.unavailable):
-            if seconds_after(in_zone(closure.from_, zone), in_zone(closure.to, zone)) <= 0:
-                yield f"{path}.unavailable[{number}].to", f"must be after from, was {closure.to.isoformat()}"
+def _pin_reasons(
+    request: ScheduleRequest, frozen: Mapping[str, Assignment], start: datetime, zone: ZoneInfo
+) -> Iterator[Reason]:
+    """Pins out of all reach, and those that contradict the earlier schedule."""
+    for index, job in enumerate(request.jobs):
+        if job.pinned is None:
+            continue
+        second = first_second_from(start, in_zone(job.pinned.start_datetime, zone))
+        held = frozen.get(job.job_id)
+        if not -LONGEST_PAST_SECONDS <= second <= LONGEST_SECONDS:
+            message = "must be at most a year before and 50 years after schedule_start"
+            yield f"jobs[{index}].pinned.start_datetime", f"{message}, was {job.pinned.start_datetime.isoformat()}"
+        elif held is not None and (held.machine_id, held.start_seconds) != (job.pinned.machine_id, second):
+            message = "must be the place in previous_schedule_id, where the job starts before freeze_until"
+            yield f"jobs[{index}].pinned", f"{message}, was another"
 
 
-def _job(name: str, family: list[NumberedJob], eligibility: Eligibility, start: datetime, zone: ZoneInfo) -> Job:
-    return Job(id=name, operations=tuple(_operation(job, eligibility, start, zone) for _, job in family))
+def _paths(request: ScheduleRequest) -> tuple[dict[str, str], dict[str, str]]:
+    """Operation id -> its place in the request, and the place of what pins it."""
+    places = {job.job_id: f"jobs[{index}]" for index, job in enumerate(request.jobs)}
+    pins = {job.job_id: f"{places[job.job_id]}.pinned" for job in request.jobs if job.pinned is not None}
+    return places, places | pins
 
 
-def _operation(job: JobRequest, eligibility: Eligibility, start: datetime, zone: ZoneInfo) -> Operation:
-    release = 0 if job.release_at is None else max(0, first_second_from(start, in_zone(job.release_at, zone)))
-    return Operation(
-        id=job.job_id,
-        alternatives=eligibility.alternatives(job),
-        release_seconds=release,
-        due_seconds=_last_second(start, job.lcd_date, zone),
-        deadline_seconds=_last_second(start, job.deadline_at, zone),
-        weight=_weight(job),
-        priority=job.priority,
-        is_important=job.is_important,
-        interruptible=job.interruptible,
+def _problem(request: ScheduleRequest, shop: _Shop) -> Problem:
+    return Problem(
+        jobs=tuple(
+            Job(id=name, operations=tuple(shop.operation(job) for _, job in family))
+            for name, family in _families(request.jobs).items()
+        ),
+        machines=tuple(machine_of(machine, request, shop.start, shop.zone) for machine in shop.eligibility.working),
+        hours=hours_of_plant(request, shop.start, shop.zone),
+        changeovers=changeovers(request),
+        objective=request.optimization_objective,
+        name=request.request_id or "",
     )
 
 
-def _last_second(start: datetime, moment: datetime | None, zone: ZoneInfo) -> int | None:
-    return None if moment is None else last_second_until(start, in_zone(moment, zone))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shop:
+    """What a wire job needs to become an operation."""
+
+    eligibility: Eligibility
+    frozen: Mapping[str, Assignment]
+    start: datetime
+    zone: ZoneInfo
+
+    def operation(self, job: JobRequest) -> Operation:
+        operation = Operation(
+            id=job.job_id,
+            alternatives=self.eligibility.alternatives(job),
+            release_seconds=0 if job.release_at is None else max(0, self._first_second(job.release_at)),
+            due_seconds=self._last_second(job.lcd_date),
+            deadline_seconds=self._last_second(job.deadline_at),
+            weight=_weight(job),
+            priority=job.priority,
+            is_important=job.is_important,
+            interruptible=job.interruptible,
+            setup_group=job.setup_group,
+            pin=None if job.pinned is None else Pin(start_seconds=self._first_second(job.pinned.start_datetime)),
+        )
+        held = self.frozen.get(job.job_id)
+        return operation if held is None or self.is_loose(job) else self._held(operation, job, held)
+
+    def is_loose(self, job: JobRequest) -> bool:
+        """Whether the job is frozen on a machine that cannot do it any more, as after a breakdown."""
+        held = self.frozen.get(job.job_id)
+        return held is not None and not self.eligibility.on_machine(job, held.machine_id)
+
+    def _held(self, operation: Operation, job: JobRequest, held: Assignment) -> Operation:
+        return replace(
+            operation,
+            alternatives=self.eligibility.on_machine(job, held.machine_id),
+            # It was planned when its material was there; a later date does not undo that.
+            release_seconds=min(operation.release_seconds, max(0, held.start_seconds)),
+            pin=Pin(start_seconds=held.start_seconds, end_seconds=held.end_seconds),
+        )
+
+    def _first_second(self, moment: datetime) -> int:
+        return first_second_from(self.start, in_zone(moment, self.zone))
+
+    def _last_second(self, moment: datetime | None) -> int | None:
+        return None if moment is None else last_second_until(self.start, in_zone(moment, self.zone))
 
 
 def _weight(job: JobRequest) -> float:
     if job.weight is not None:
         return job.weight
     return IMPORTANT_WEIGHT if job.is_important else 4.0 - job.priority
-
-
-def _machine(machine: MachineRequest, request: ScheduleRequest, start: datetime, zone: ZoneInfo) -> Machine:
-    calendars = request.calendar.machines if request.calendar else ()
-    return Machine(
-        id=machine.machine_id,
-        name=machine.machine_name,
-        busy_seconds=seconds_of(machine.current_load),
-        closures=tuple(
-            Closure(
-                start_seconds=last_second_until(start, in_zone(closure.from_, zone)),
-                end_seconds=first_second_from(start, in_zone(closure.to, zone)),
-                reason=closure.reason,
-            )
-            for calendar in calendars
-            if calendar.machine_id == machine.machine_id
-            for closure in calendar.unavailable
-        ),
-    )
-
-
-def _hours(request: ScheduleRequest, start: datetime, zone: ZoneInfo) -> WorkingHours | None:
-    """None when neither breaks nor holidays apply: the plant works around the clock."""
-    calendar = request.calendar
-    breaks: tuple[WeeklyBreak, ...] = DEFAULT_BREAKS
-    if calendar is not None and calendar.breaks is not None:
-        breaks = tuple(rest.to_domain() for rest in calendar.breaks)
-    if not request.respect_break_times:
-        breaks = ()
-    holidays: frozenset[date] = (
-        frozenset(calendar.holidays) if calendar is not None and request.respect_holidays else frozenset()
-    )
-    if not breaks and not holidays:
-        return None
-    return WorkingHours(origin=start, zone=zone.key, breaks=breaks, holidays=holidays)

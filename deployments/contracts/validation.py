@@ -13,16 +13,18 @@ from deployments.contracts.answer import (
     Metrics,
     ViolationAnswer,
     anomalies_of,
+    machines_held,
     metrics_of,
     violations_of,
 )
-from deployments.contracts.request import ScheduleRequest
+from deployments.contracts.request import MOST_MACHINES_HELD, ScheduleRequest
 from deployments.contracts.translation import Question
 from deployments.contracts.wire import AnswerModel, Identity, Instant, Number, Text, WireModel
 from env.schedule import Assignment, Schedule
 from env.verdict import Verdict
 
 DATETIME_MISMATCH = "datetime_mismatch"
+MACHINES_MISMATCH = "machines_mismatch"
 LONGEST_SCHEDULE_HOURS = 1e7
 
 
@@ -35,6 +37,9 @@ class ScheduledJobClaim(WireModel):
     end_time: Number = Field(ge=-LONGEST_SCHEDULE_HOURS, le=LONGEST_SCHEDULE_HOURS)
     start_datetime: Instant | None = Field(None, description="when given, must agree with start_time")
     end_datetime: Instant | None = Field(None, description="when given, must agree with end_time")
+    machine_ids: list[Identity] | None = Field(
+        None, max_length=MOST_MACHINES_HELD, description="when given, must be all machines that the job holds"
+    )
     machine_name: str | None = Field(None, description="not judged")
     setup_time_included: Number | None = Field(None, description="not judged")
 
@@ -75,8 +80,10 @@ def claimed_schedule(claims: list[ScheduledJobClaim]) -> Schedule:
 def validate_answer(
     claims: list[ScheduledJobClaim], question: Question, verdict: Verdict, *, warnings: tuple[str, ...]
 ) -> ValidateAnswer:
-    """The verdict, and on top of it every row whose hours and datetimes contradict each other."""
+    """The verdict, and on top of it every row that contradicts itself: hours and datetimes, or the machines held."""
+    held = machines_held(question.problem)
     mismatches = [violation for claim in claims for violation in _mismatches(claim, question)]
+    mismatches += [violation for claim in claims for violation in _partial(claim, held)]
     return ValidateAnswer(
         valid=verdict.valid and not mismatches,
         violations=violations_of(verdict.violations) + mismatches,
@@ -85,6 +92,18 @@ def validate_answer(
         metrics=metrics_of(verdict.measures),
         warnings=list(warnings),
     )
+
+
+def _partial(claim: ScheduledJobClaim, held: dict[str, list[int]]) -> Iterator[ViolationAnswer]:
+    wanted = held.get(claim.job_id, [claim.machine_id])
+    if claim.machine_ids is not None and set(claim.machine_ids) != set(wanted):
+        yield ViolationAnswer(
+            code=MACHINES_MISMATCH,
+            job_id=claim.job_id,
+            machine_id=claim.machine_id,
+            message=f"machine_ids must be {wanted}, all machines that {claim.job_id} holds, was {claim.machine_ids}",
+            by_hours=0.0,
+        )
 
 
 def _mismatches(claim: ScheduledJobClaim, question: Question) -> Iterator[ViolationAnswer]:

@@ -11,6 +11,8 @@
 | writing | a batch into the database, exactly once |
 | tables | the SQLAlchemy schema, for SQLite and MariaDB alike |
 | repository | every query, and the unit of work that commits |
+| latest_plan | the latest plan of each plant as rows |
+| plant_repository | machines, pending jobs and calendars of each plant |
 | database, failures | engines and revisions; what a database error means |
 | migrations | Alembic revisions |
 """

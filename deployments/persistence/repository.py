@@ -18,6 +18,7 @@ from sqlalchemy.dialects import mysql, sqlite
 from deployments.persistence.database import address_of
 from deployments.persistence.errors import DataRejected, InvalidCursor, Mismatch, PayloadMismatch
 from deployments.persistence.failures import database_errors
+from deployments.persistence.latest_plan import keep_latest_plans
 from deployments.persistence.records import DecisionRecord, payload_digest
 from deployments.persistence.tables import DECISION
 
@@ -56,7 +57,8 @@ class DecisionRepository:
         """Makes sure that each record is there, exactly once; one that already is stays untouched.
 
         Raises `PayloadMismatch` when another payload is stored under a decision id (roll back then),
-        `DataRejected` for a record that is too large for one statement.
+        `DataRejected` for a record that is too large for one statement. The latest plans of their
+        plants and lines follow.
         """
         if not records:
             return
@@ -64,6 +66,7 @@ class DecisionRepository:
         self._require_packets(rows)
         self._connection.execute(self._insert_once(), rows)
         self._require_digests(records)
+        keep_latest_plans(self._connection, records)
 
     def get(self, decision_id: str, client: str) -> DecisionRecord | None:
         """The decision with its payload, None when `client` has none of that id. Raises `PayloadMismatch`."""

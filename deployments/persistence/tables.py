@@ -1,8 +1,9 @@
 """The SQLAlchemy schema, one for SQLite and MariaDB.
 
-A decision is one immutable row. Instants are UTC and end in `_at`; every constraint has a name.
-Text that clients choose is compared byte by byte in both databases: two clients whose names differ
-in case, or in a trailing blank, are two clients.
+A decision is one immutable row; rows per job exist only for the latest plan of a plant. Plant data keep
+the words, units and defaults of the wire, so `lcd_date` is text: without a zone it means the plant's clock.
+Other instants are UTC and end in `_at`; every constraint has a name. Text that clients choose is compared
+byte by byte in both databases: two clients whose names differ in case, or in a trailing blank, are two.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from sqlalchemy import (
     CHAR,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -70,6 +72,13 @@ _FLOAT = Float().with_variant(mysql.DOUBLE(), "mariadb")
 _BLOB = LargeBinary().with_variant(mysql.LONGBLOB(), "mariadb")
 _BIG = BigInteger()
 _NAME = String(NAME_LENGTH)
+_INSTANT_TEXT = String(40)
+_JSON = Text().with_variant(mysql.LONGTEXT(), "mariadb")
+_OPTIONS: dict[str, Any] = {
+    "mariadb_engine": "InnoDB",
+    "mariadb_charset": "utf8mb4",
+    "mariadb_collate": "utf8mb4_nopad_bin",
+}
 
 DECISION = Table(
     "decision",
@@ -106,12 +115,94 @@ DECISION = Table(
     Column("request", _BLOB),
     Column("answer", _BLOB),
     Column("payload_sha256", _SHA256, nullable=False),
-    mariadb_engine="InnoDB",
-    mariadb_charset="utf8mb4",
-    mariadb_collate="utf8mb4_nopad_bin",
+    **_OPTIONS,
 )
 
 # Newest first for one client: all of it, one plant of it, one request of it. The ids make the order total.
 NEWEST = Index(None, DECISION.c.client, DECISION.c.created_at, DECISION.c.decision_id)
 NEWEST_OF_PLANT = Index(None, DECISION.c.client, DECISION.c.plant_id, DECISION.c.created_at, DECISION.c.decision_id)
 NEWEST_OF_REQUEST = Index(None, DECISION.c.client, DECISION.c.request_id, DECISION.c.created_at, DECISION.c.decision_id)
+
+PLANT_MACHINE = Table(
+    "plant_machine",
+    METADATA,
+    Column("plant_id", _NAME, primary_key=True),
+    Column("machine_id", _BIG, primary_key=True, autoincrement=False),
+    Column("machine_name", _NAME, nullable=False),
+    Column("machine_type", _BIG),
+    Column("status", _NAME, nullable=False),
+    Column("current_load", _FLOAT, nullable=False),
+    **_OPTIONS,
+)
+
+PLANT_JOB = Table(
+    "plant_job",
+    METADATA,
+    Column("plant_id", _NAME, primary_key=True),
+    Column("job_id", _NAME, primary_key=True),
+    Column("family_id", _NAME),
+    Column("sequence", Integer, nullable=False),
+    Column("processing_time", _FLOAT),
+    Column("machine_types", _JSON, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("is_important", Boolean, nullable=False),
+    Column("lcd_date", _INSTANT_TEXT),
+    Column("setup_time", _FLOAT, nullable=False),
+    Column("machine_options", _JSON),
+    Column("release_at", _INSTANT_TEXT),
+    Column("deadline_at", _INSTANT_TEXT),
+    Column("weight", _FLOAT),
+    Column("interruptible", Boolean, nullable=False),
+    Column("setup_group", _NAME),
+    Column("pinned", _JSON),
+    Column("requires_all_machines", _JSON),
+    **_OPTIONS,
+)
+
+PLANT_CALENDAR = Table(
+    "plant_calendar",
+    METADATA,
+    Column("plant_id", _NAME, primary_key=True),
+    Column("breaks", _JSON),
+    Column("holidays", _JSON, nullable=False),
+    Column("country", CHAR(2)),
+    **_OPTIONS,
+)
+
+# `from` and `to` of the wire are words of SQL.
+PLANT_CLOSURE = Table(
+    "plant_closure",
+    METADATA,
+    Column("plant_id", _NAME, primary_key=True),
+    Column("machine_id", _BIG, primary_key=True, autoincrement=False),
+    Column("closed_from", _INSTANT_TEXT, primary_key=True),
+    Column("closed_to", _INSTANT_TEXT, primary_key=True),
+    Column("reason", Text, nullable=False),
+    **_OPTIONS,
+)
+
+# A plant without lines has the line "", because a key must not be null.
+PLAN = Table(
+    "plan",
+    METADATA,
+    Column("plant_id", _NAME, primary_key=True),
+    Column("line_id", _NAME, primary_key=True),
+    Column("decision_id", _ID, nullable=False),
+    Column("created_at", UtcInstant, nullable=False),
+    **_OPTIONS,
+)
+
+PLANNED_JOB = Table(
+    "planned_job",
+    METADATA,
+    Column("plant_id", _NAME, primary_key=True),
+    Column("line_id", _NAME, primary_key=True),
+    Column("job_id", _NAME, primary_key=True),
+    Column("machine_id", _BIG, nullable=False),
+    Column("machine_name", _NAME, nullable=False),
+    Column("machine_ids", _JSON),
+    Column("start_at", UtcInstant, nullable=False),
+    Column("end_at", UtcInstant, nullable=False),
+    Column("setup_hours", _FLOAT, nullable=False),
+    **_OPTIONS,
+)

@@ -12,15 +12,17 @@ from zoneinfo import ZoneInfo
 
 from deployments.access import KeyRing
 from deployments.api import HealthReport, Services
+from deployments.completing import Plants
+from deployments.contracts.plant_data import PlantData
 from deployments.contracts.reading import RequestLimits, read_schedule_request
 from deployments.contracts.request import ScheduleRequest
 from deployments.decision import Proposal
-from deployments.errors import JournalUnavailable
+from deployments.errors import JournalUnavailable, PlantDataUnavailable
 from deployments.persistence.errors import DatabaseUnavailable, InvalidCursor
 from deployments.persistence.records import DecisionRecord
 from deployments.persistence.repository import DecisionPage
 from deployments.rollout.assignment import Arm, FixedSplit
-from deployments.scheduling import Journal, Judge, Proposer, Scheduling, SchedulingLimits
+from deployments.scheduling import Archive, Journal, Judge, Proposer, Scheduling, SchedulingLimits
 from deployments.settings import DEVELOPMENT_API_KEY, Environment, Settings
 from env.feasibility import judge
 from env.problem import Problem
@@ -173,6 +175,23 @@ class UnreachableDecisions:
         raise DatabaseUnavailable("10.0.0.7: connection refused")
 
 
+class KnownPlants:
+    """Plant data in memory; a plant that is not named has none."""
+
+    def __init__(self, **plants: PlantData) -> None:
+        self._plants = plants
+
+    async def read(self, plant_id: str, *, machines: bool, jobs: bool) -> PlantData:
+        return self._plants.get(plant_id, PlantData())
+
+
+class UnreachablePlants:
+    """A database that is down, for whoever needs it."""
+
+    async def read(self, plant_id: str, *, machines: bool, jobs: bool) -> PlantData:
+        raise PlantDataUnavailable("the database does not answer", 5)
+
+
 class KnownHealth:
     """Reports what it was told."""
 
@@ -204,6 +223,8 @@ def scheduling_over(
     manual: Proposer | None = None,
     judge: Judge | None = None,
     journal: Journal | None = None,
+    archive: Archive | None = None,
+    plants: Plants | None = None,
     share: float = 1.0,
     request_seconds: float = 60.0,
     proposal_seconds: float = 60.0,
@@ -218,6 +239,8 @@ def scheduling_over(
         proposers=proposers,
         judge=judge or LocalJudge(),
         journal=journal or MemoryJournal(),
+        archive=archive or JournalDecisions(MemoryJournal()),
+        plants=plants or KnownPlants(),
         split=FixedSplit(share=share, seed="gantry"),
         zone=KUALA_LUMPUR,
         plant_id="penang",

@@ -18,7 +18,7 @@ from deployments.errors import (
     TimedOut,
 )
 from deployments.off_loop import LARGE_BODY_BYTES
-from deployments.persistence.records import payload_digest
+from deployments.persistence.records import DecisionRecord, payload_digest
 from deployments.scheduling import Answered, Scheduling
 from env.errors import HorizonExceeded, InvalidProblem
 from env.problem import Problem
@@ -28,6 +28,7 @@ from tests.deployments.fakes import (
     AbsentJudge,
     FailingProposer,
     FullJournal,
+    JournalDecisions,
     MemoryJournal,
     PlannedProposer,
     SilentProposer,
@@ -244,3 +245,42 @@ def test_use_case_loads_neither_ray_nor_torch() -> None:
     program = "import sys, deployments.scheduling; print(sorted({'ray', 'torch'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+class _AskedArchive:
+    """Remembers who asked for what, and has nothing."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    async def get(self, decision_id: str, client: str) -> DecisionRecord | None:
+        self.asked.append((decision_id, client))
+        return None
+
+
+async def test_earlier_schedule_is_asked_for_only_when_named() -> None:
+    """A request that continues nothing never waits for the database."""
+    archive = _AskedArchive()
+    await _answered(scheduling_over(archive=archive))
+    assert archive.asked == []
+
+
+async def test_earlier_schedule_that_the_client_does_not_have_is_named() -> None:
+    """The archive is asked as that client, and its ignorance is the request's fault."""
+    archive = _AskedArchive()
+    changes = {"previous_schedule_id": "decision-9", "freeze_until": "2025-07-22T15:00:00"}
+    with pytest.raises(InvalidProblem) as caught:
+        await _answered(scheduling_over(archive=archive), **changes)
+    message = "must be one of your schedules whose payload was kept, was 'decision-9'"
+    assert ("previous_schedule_id", message) in caught.value.reasons
+    assert archive.asked == [("decision-9", "default")]
+
+
+async def test_earlier_schedule_without_payload_cannot_be_continued() -> None:
+    """Nobody knows the rows of a schedule that was not to be kept."""
+    journal = MemoryJournal()
+    scheduling = scheduling_over(journal=journal, archive=JournalDecisions(journal))
+    await _answered(scheduling, save_to_database=False)
+    changes = {"previous_schedule_id": "decision-1", "freeze_until": "2025-07-22T15:00:00"}
+    with pytest.raises(InvalidProblem, match="must be one of your schedules whose payload was kept"):
+        await _answered(scheduling, **changes)

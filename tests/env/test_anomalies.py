@@ -6,7 +6,7 @@ import pytest
 
 from env.anomalies import AnomalyLimits
 from env.feasibility import DEFAULT_LIMITS, AnomalyCode, judge
-from env.problem import Job, Machine, Problem
+from env.problem import Alternative, Job, Machine, Operation, Problem
 from env.schedule import Schedule
 from env.verdict import Anomaly
 from tests.problems import HOUR, one_machine, operation, schedule_of
@@ -58,6 +58,39 @@ def test_makespan_may_exceed_the_baseline_by_ten_per_cent() -> None:
     assert found(problem, schedule_of(("B", 1, 0, 11 * HOUR + 1)), limits, 0) == []
 
 
+def unlike(makespan: int, *recent: int) -> list[Anomaly]:
+    """What history makes of one operation that fills the makespan."""
+    problem = one_machine(operation("A", seconds=makespan))
+    return list(judge(problem, schedule_of(("A", 1, 0, makespan)), recent_makespans_seconds=recent).anomalies)
+
+
+USUAL = (10 * HOUR, 9 * HOUR, 11 * HOUR, 10 * HOUR, 400 * HOUR)
+
+
+def test_makespan_may_be_half_as_long_again_as_usual() -> None:
+    """Fifteen hours against a median of ten pass; a second more does not, and one breakdown moves no median."""
+    assert unlike(15 * HOUR, *USUAL) == []
+    (anomaly,) = unlike(15 * HOUR + 1, *USUAL)
+    assert (anomaly.code, anomaly.limit) == (AnomalyCode.MAKESPAN_UNLIKE_HISTORY, 50.0)
+    assert anomaly.value == pytest.approx(50.0, abs=0.01)
+
+
+def test_makespan_may_be_half_as_long_as_usual() -> None:
+    """Too little work is as strange as too much."""
+    assert unlike(5 * HOUR, *USUAL) == []
+    (anomaly,) = unlike(2 * HOUR, *USUAL)
+    assert anomaly.message == (
+        "The makespan is 80.0 % shorter than the median of the plant's last 5 schedules; "
+        "it should be at most 50 % from it."
+    )
+
+
+def test_few_schedules_are_no_history() -> None:
+    """Four schedules, or only empty ones, say nothing."""
+    assert unlike(100 * HOUR, *USUAL[:4]) == []
+    assert unlike(100 * HOUR, 0, 0, 0, 0, 0) == []
+
+
 def test_utilisation_may_be_half() -> None:
     """An hour of work in two hours is fifty per cent and passes; a second of waiting more does not."""
     assert found(*hour_of_work(start=HOUR)) == []
@@ -99,6 +132,15 @@ def test_idle_machines_count_for_the_mean() -> None:
     assert anomaly.value == pytest.approx(3.0)
 
 
+def test_work_on_several_machines_is_load_of_each() -> None:
+    """Two operations that hold both machines all the time leave them equal."""
+    both = Alternative(machine=0, processing_seconds=HOUR, also_holds=(1,))
+    jobs = tuple(Job(id=id, operations=(Operation(id=id, alternatives=(both,)),)) for id in "AB")
+    problem = Problem(jobs=jobs, machines=(Machine(id=0), Machine(id=1)))
+    limits = AnomalyLimits(load_over_mean=1.0)
+    assert found(problem, schedule_of(("A", 0, 0, HOUR), ("B", 0, HOUR, 2 * HOUR)), limits) == []
+
+
 def test_single_operation_is_no_imbalance() -> None:
     """One operation among three machines cannot be divided, so nobody could do better."""
     assert found(*machines_of_hours(1, 0, 0), limits=AnomalyLimits(lowest_utilisation_percent=None)) == []
@@ -108,11 +150,13 @@ def test_limits_can_be_switched_off() -> None:
     """None everywhere: nothing is suspicious, not even an empty schedule."""
     nothing = AnomalyLimits(
         makespan_over_baseline_percent=None,
+        makespan_from_history_percent=None,
         lowest_utilisation_percent=None,
         lowest_completion_percent=None,
         load_over_mean=None,
     )
-    assert found(one_machine(operation("A")), Schedule(assignments=()), nothing, 1) == []
+    verdict = judge(one_machine(operation("A")), Schedule(assignments=()), nothing, 1, USUAL)
+    assert verdict.anomalies == ()
 
 
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])

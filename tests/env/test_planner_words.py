@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from env.planner_words import amount, machine_words, moment
+from env.planner_words import amount, machine_words, machines_words, moment
 from env.problem import Machine, WorkingHours
 
 KUALA_LUMPUR = WorkingHours(origin=datetime(2025, 7, 22, 6, 0, tzinfo=UTC), zone="Asia/Kuala_Lumpur")
@@ -48,3 +48,11 @@ def test_machine_is_named_when_it_has_a_name() -> None:
     """The public id comes first, because that is what the request and the answer hold."""
     assert machine_words(Machine(id=42, name="CM03")) == "machine 42 (CM03)"
     assert machine_words(Machine(id=42)) == "machine 42"
+
+
+def test_machines_are_named_together() -> None:
+    """Work that holds several machines names all of them, the last after an "and"."""
+    machines = [Machine(id=1, name="press"), Machine(id=2), Machine(id=3)]
+    assert machines_words(machines[:1]) == "machine 1 (press)"
+    assert machines_words(machines[:2]) == "machines 1 (press) and 2"
+    assert machines_words(machines) == "machines 1 (press), 2 and 3"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from deployments.contracts.answer import metrics_of, safety_of, scheduled_jobs_of
+from deployments.contracts.answer import changes_of, metrics_of, safety_of, scheduled_jobs_of
+from deployments.contracts.freezing import EarlierRow
 from deployments.contracts.translation import Question, translate
 from env.anomalies import AnomalyLimits
 from env.feasibility import judge
@@ -80,3 +82,45 @@ def test_safety_lists_violations_and_anomalies_by_hours(question: Question) -> N
     assert (violation.code, violation.job_id, violation.machine_id) == ("working_time_short", "B", 42)
     assert violation.by_hours == 0.5
     assert [(anomaly.code, anomaly.limit) for anomaly in safety.anomalies] == [("makespan_above_limit", 1.0)]
+
+
+def test_rows_name_all_machines_where_there_are_several() -> None:
+    """A job that holds two machines says so; other rows keep the fields that clients know."""
+    request = request_of(jobs=[job("A", requires_all_machines=[43, 42]), job("B")], machines=[machine(42), machine(43)])
+    question = translate(request, zone=KUALA_LUMPUR, now=NOW, to_come=())
+    both, single = scheduled_jobs_of(request, question, one_after_another(question.problem))
+    assert (both.machine_id, both.machine_ids) == (43, [43, 42])
+    assert "machine_ids" in both.model_dump()
+    assert "machine_ids" not in single.model_dump()
+
+
+def test_changes_count_what_moved_came_and_went() -> None:
+    """Of A, B and X before and A, B and C after, B moved by a second, C is new and X is gone."""
+    request = request_of(
+        jobs=[job("A"), job("B"), job("C")], freeze_until="2025-07-22T14:00:00", previous_schedule_id="earlier"
+    )
+    rows = (
+        EarlierRow(job_id="A", machine_id=42, start_datetime=NOW, end_datetime=NOW + timedelta(hours=2.8)),
+        EarlierRow(
+            job_id="B",
+            machine_id=42,
+            start_datetime=NOW + timedelta(hours=2.8),
+            end_datetime=NOW + timedelta(hours=5.6, seconds=1),
+        ),
+        EarlierRow(job_id="X", machine_id=42, start_datetime=NOW, end_datetime=NOW + timedelta(hours=1)),
+    )
+    question = translate(request, zone=KUALA_LUMPUR, now=NOW, earlier=rows, to_come=())
+    changes = changes_of(request, question, one_after_another(question.problem))
+    assert changes is not None
+    assert changes.model_dump() == {
+        "previous_schedule_id": "earlier",
+        "changed_jobs": 3,
+        "moved_jobs": 1,
+        "added_jobs": 1,
+        "removed_jobs": 1,
+    }
+
+
+def test_request_of_its_own_has_no_changes(question: Question) -> None:
+    """Without an earlier schedule there is nothing to differ from."""
+    assert changes_of(REQUEST, question, one_after_another(question.problem)) is None

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from deployments.contracts.request import FIELDS_TO_COME, JobRequest
 from deployments.contracts.translation import Question, translate
 from env.errors import InvalidProblem
 from env.problem import DEFAULT_BREAKS, Alternative, Closure, Objective, WeeklyBreak
@@ -142,6 +143,14 @@ def test_release_before_the_start_is_the_start() -> None:
     assert [operation.release_seconds for operation in _question(jobs=jobs).problem.operations] == [0, 3600]
 
 
+def test_release_before_the_start_is_said() -> None:
+    """Material that is there already changes nothing, and the answer says so once."""
+    jobs = [job("A", release_at="2025-07-22T13:59:59"), job("B", release_at="2025-07-22"), job("C")]
+    assert _question(jobs=jobs).warnings == (
+        "release_at of 2 jobs lies before schedule_start: the material is there; first is A",
+    )
+
+
 def test_due_date_before_the_start_is_allowed_and_said() -> None:
     """An LCD in the past is a negative due date and a warning."""
     question = _question(jobs=[job(lcd_date="2025-07-22T13:00:00")])
@@ -233,27 +242,33 @@ def test_closures_must_make_sense() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "field"),
-    [
-        ({"jobs": []}, "jobs"),
-        ({"machines": None}, "machines"),
-        ({"machines": []}, "machines"),
-        ({"jobs": [job(setup_group="red")]}, "jobs[0].setup_group"),
-        ({"jobs": [job(pinned={"machine_id": 1, "start_datetime": "2025-07-22"})]}, "jobs[0].pinned"),
-        ({"jobs": [job(requires_all_machines=[1])]}, "jobs[0].requires_all_machines"),
-        ({"setup_matrix": [{"from": "red", "to": "blue", "hours": 1}]}, "setup_matrix"),
-        ({"freeze_until": "2025-07-23"}, "freeze_until"),
-        ({"previous_schedule_id": "x"}, "previous_schedule_id"),
-        ({"parent_schedule_id": "x"}, "parent_schedule_id"),
-        ({"manual_schedule": [{"job_id": "A", "machine_id": 1, "start_datetime": "2025-07-23"}]}, "manual_schedule"),
-        ({"arm": "ppo"}, "arm"),
-        ({"calendar": {"country": "MY"}}, "calendar.country"),
-    ],
+    ("changes", "field"), [({"jobs": []}, "jobs"), ({"machines": None}, "machines"), ({"machines": []}, "machines")]
 )
-def test_field_that_is_to_come_is_refused_when_used(changes: dict[str, Any], field: str) -> None:
-    """What the schema knows and the service cannot do yet is never silently ignored."""
+def test_jobs_and_machines_are_filled_in_before(changes: dict[str, Any], field: str) -> None:
+    """The translation knows no database: what the plant has must be in the request by now."""
     reasons = dict(_reasons(**changes))
-    assert "not supported yet" in reasons[field]
+    assert reasons[field].startswith("must ")
+
+
+USES: dict[str, dict[str, Any]] = {
+    "setup_group": {"jobs": [job(setup_group="red")]},
+    "setup_matrix": {"setup_matrix": [{"from": "red", "to": "blue", "hours": 1}]},
+    "pinned": {"jobs": [job(pinned={"machine_id": 42, "start_datetime": "2025-07-22T15:00:00"})]},
+    "requires_all_machines": {"jobs": [job(requires_all_machines=[42])]},
+    "freeze_until": {"freeze_until": "2025-07-23"},
+    "previous_schedule_id": {"previous_schedule_id": "x"},
+    "manual_schedule": {
+        "manual_schedule": [{"job_id": "A", "machine_id": 42, "start_datetime": "2025-07-22T15:00:00"}]
+    },
+    "arm": {"arm": "ppo"},
+}
+
+
+@pytest.mark.parametrize("name", FIELDS_TO_COME)
+def test_field_that_is_to_come_is_refused_when_used(name: str) -> None:
+    """What the schema knows and the service cannot do yet is never silently ignored."""
+    field = f"jobs[0].{name}" if name in JobRequest.model_fields else name
+    assert (field, "is not supported yet") in _reasons(**USES[name])
 
 
 def test_field_that_is_to_come_may_be_empty() -> None:

@@ -69,3 +69,11 @@ def test_mismatch_says_what_is_off() -> None:
 def test_datetimes_may_be_absent() -> None:
     """Hours alone are a schedule."""
     assert _answer(start_datetime=None, end_datetime=None).valid
+
+
+def test_machines_held_must_be_all_of_them() -> None:
+    """Rows that say which machines they hold are taken at their word."""
+    assert _answer(machine_ids=[42]).valid
+    (violation,) = _answer(machine_ids=[42, 43]).violations
+    assert violation.code == "machines_mismatch"
+    assert violation.message == "machine_ids must be [42], all machines that JOAW001 holds, was [42, 43]"
