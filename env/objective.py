@@ -1,10 +1,11 @@
 """What each objective weighs: one formula for reward, search, reports and publishing.
 
-    value = makespan_weight * makespan + tardiness_weight * sum(w_i * T_i) / sum(w_i)
+    value = makespan_weight * makespan + tardiness_weight * sum(w_i * T_i) / sum(w_i) + stability * changes
 
 with the tardiness T_i of each operation past its own due date, in seconds. `tardiness` keeps a
 hundredth of the makespan, so that of two schedules without a late operation the shorter one wins;
-`balanced` counts an hour of mean tardiness as five hours of makespan.
+`balanced` counts an hour of mean tardiness as five hours of makespan. `changes` are the operations
+that leave the place an earlier plan gave them, `stability` is the problem's `stability_seconds`.
 """
 
 from __future__ import annotations
@@ -29,4 +30,16 @@ def objective_value(problem: Problem, schedule: Schedule) -> float:
         if operation.due_seconds is not None
     )
     total_weight = sum(operation.weight for operation in problem.operations)
-    return makespan_weight * schedule.makespan_seconds + tardiness_weight * weighted / total_weight
+    value = makespan_weight * schedule.makespan_seconds + tardiness_weight * weighted / total_weight
+    return value + problem.stability_seconds * change_count(problem, schedule)
+
+
+def change_count(problem: Problem, schedule: Schedule) -> int:
+    """Operations of a complete schedule that are not on the machine and at the second an earlier plan gave them."""
+    done = schedule.by_operation
+    return sum(
+        (problem.machines[place.machine].id, place.start_seconds)
+        != (done[operation.id].machine_id, done[operation.id].start_seconds)
+        for operation in problem.operations
+        if (place := operation.earlier_place) is not None
+    )

@@ -167,6 +167,14 @@ class Pin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where an earlier plan had an operation: on a machine, by its index, from `start_seconds` on."""
+
+    machine: int
+    start_seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Changeover:
     """Setup on a machine when work of group `after` follows work of group `before`."""
 
@@ -197,6 +205,7 @@ class Operation:
     interruptible: bool = True
     setup_group: str | None = None
     pin: Pin | None = None
+    earlier_place: Place | None = None
 
     def __post_init__(self) -> None:
         if not self.alternatives:
@@ -234,6 +243,8 @@ class Problem:
     own when nothing is listed and they differ. An operation that holds several machines takes the
     longest of their setups. The first work on a machine takes its own setup.
 
+    `stability_seconds` is what the objective charges for each operation that leaves its earlier place.
+
     Raises `InvalidProblem` when ids repeat, an alternative names a machine that does not exist, or a
     changeover is listed twice.
     """
@@ -243,6 +254,7 @@ class Problem:
     hours: WorkingHours | None = None
     changeovers: tuple[Changeover, ...] = ()
     objective: Objective = Objective.MAKESPAN
+    stability_seconds: float = 0.0
     name: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:

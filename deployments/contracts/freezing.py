@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Self
 from zoneinfo import ZoneInfo
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from deployments.contracts.amounts import in_zone, seconds_after
 from deployments.contracts.request import ScheduleRequest
+from env.problem import SECONDS_PER_HOUR, Job, Operation, Place, Problem
 from env.schedule import Assignment, Schedule
 
 Reason = tuple[str, str]
@@ -70,6 +72,26 @@ def frozen_assignments(
     wanted = {job.job_id for job in request.jobs}
     rows = as_schedule(earlier, start).assignments
     return {row.operation_id: row for row in rows if row.operation_id in wanted and row.start_seconds < until}
+
+
+def with_earlier_places(
+    problem: Problem, request: ScheduleRequest, earlier: tuple[EarlierRow, ...] | None, start: datetime
+) -> Problem:
+    """`problem` knowing where the earlier schedule had its work, and what leaving that place costs."""
+    if earlier is None:
+        return problem
+    rows = as_schedule(earlier, start).by_operation
+    index_of = {machine.id: index for index, machine in enumerate(problem.machines)}
+
+    def placed(operation: Operation) -> Operation:
+        row = rows.get(operation.id)
+        if row is None or row.machine_id not in index_of:
+            return operation
+        place = Place(machine=index_of[row.machine_id], start_seconds=row.start_seconds)
+        return replace(operation, earlier_place=place)
+
+    jobs = tuple(Job(id=job.id, operations=tuple(map(placed, job.operations))) for job in problem.jobs)
+    return replace(problem, jobs=jobs, stability_seconds=request.stability_weight * SECONDS_PER_HOUR)
 
 
 def as_schedule(rows: tuple[EarlierRow, ...], start: datetime) -> Schedule:

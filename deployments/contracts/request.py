@@ -25,6 +25,7 @@ from env.problem import Objective
 DEFAULT_SETUP_HOURS = 0.3
 LONGEST_BUDGET_MS = 60_000
 DEFAULT_BUDGET_MS = 40
+DEFAULT_STABILITY_HOURS = 0.1
 MOST_MACHINES_HELD = 100
 NOT_YET = "not supported yet"
 
@@ -135,6 +136,10 @@ class ScheduleRequest(WireModel):
     experiment_unit: Text | None = Field(None, description="what the arm is assigned by; scope operate")
     setup_matrix: list[SetupTransition] | None = Field(
         None, max_length=100_000, description="replaces setup_time between jobs with a setup_group"
+    )
+    stability_weight: Hours = Field(
+        DEFAULT_STABILITY_HOURS,
+        description="hours of the objective that each job costs which leaves its place in previous_schedule_id",
     )
     freeze_until: Instant | None = Field(
         None, description="nothing moves that starts earlier in the schedule previous_schedule_id"

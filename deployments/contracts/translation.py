@@ -22,6 +22,7 @@ from deployments.contracts.freezing import (
     frozen_assignments,
     gone_warnings,
     loose_warnings,
+    with_earlier_places,
 )
 from deployments.contracts.notices import lateness_warnings, release_warnings, unknown_field_warnings
 from deployments.contracts.open_hours import LONGEST_SECONDS, PlantHours
@@ -92,7 +93,7 @@ def translate(
     shop = _Shop(eligibility=eligibility, frozen=frozen, start=start, zone=zone)
     asked = _problem(request, shop)
     plant = PlantHours(asked, start=start, zone=zone)
-    problem = with_running_work(asked, plant)
+    problem = with_earlier_places(with_running_work(asked, plant), request, earlier, start)
     _refuse(precheck(problem, plant, *_paths(request)))
     return Question(
         problem=problem,
