@@ -72,12 +72,14 @@ class RemoteJudge:
         self._attempts = attempts
         self._timeout_seconds = timeout_seconds
 
-    async def judge(self, problem: Problem, schedule: Schedule) -> Verdict:
+    async def judge(
+        self, problem: Problem, schedule: Schedule, recent_makespans_seconds: tuple[int, ...] = ()
+    ) -> Verdict:
         """The verdict. Raises `JudgeUnavailable` or `Overloaded`."""
         freight = await _packed(problem, (problem, schedule))
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                answer = await ask(self._judge, freight, attempts=self._attempts)
+                answer = await ask(self._judge, freight, recent_makespans_seconds, attempts=self._attempts)
         except TimeoutError:
             message = f"the judge must answer within {self._timeout_seconds:g} s, took longer"
             raise JudgeUnavailable(message, _RETRY_AFTER_SECONDS) from None

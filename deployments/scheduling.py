@@ -27,6 +27,7 @@ from deployments.contracts.translation import Question, translate
 from deployments.contracts.validation import ValidateAnswer, ValidateRequest, claimed_schedule, validate_answer
 from deployments.decision import Decision, Proposal, Served
 from deployments.errors import NoSafeSchedule, ProposalFailed, Rejection, TimedOut
+from deployments.history import History
 from deployments.off_loop import off_loop
 from deployments.persistence.records import DecisionRecord
 from deployments.rollout.assignment import Arm, Assignment, FixedSplit, PlanningWindow
@@ -59,8 +60,8 @@ class Proposer(Protocol):
 class Judge(Protocol):
     """The only one who may call a schedule valid."""
 
-    async def judge(self, problem: Problem, schedule: Schedule) -> Verdict:
-        """All that is wrong with `schedule`. Raises `JudgeUnavailable` when there is no verdict."""
+    async def judge(self, problem: Problem, schedule: Schedule, recent_makespans_seconds: tuple[int, ...]) -> Verdict:
+        """All that is wrong, or unlike the plant's recent makespans. Raises `JudgeUnavailable` without a verdict."""
         ...
 
 
@@ -127,6 +128,7 @@ class Scheduling:
         self._clock = clock
         self._stopwatch = stopwatch
         self._new_id = new_id
+        self._history = History()
         self._last_decided_at: datetime | None = None
 
     @classmethod
@@ -189,7 +191,8 @@ class Scheduling:
         body_bytes += len(body)
         question = await self.question(asked, client, self._clock(), body_bytes)
         schedule = await off_loop(body_bytes, lambda: claimed_schedule(request.scheduled_jobs))
-        verdict = await self._judge.judge(question.problem, schedule)
+        recent = self._history.recent_makespans_seconds(asked.plant_id or self._plant_id)
+        verdict = await self._judge.judge(question.problem, schedule, recent)
         warnings = unknown_field_warnings(request)
         return await off_loop(
             body_bytes, lambda: validate_answer(request.scheduled_jobs, question, verdict, warnings=warnings)
@@ -202,7 +205,8 @@ class Scheduling:
         request, raw_body = await self._completed(request, raw_body)
         question = await self.question(request, client, created_at, len(raw_body))
         assignment = self._assign(request, question)
-        served = await self._first_safe(question.problem, assignment.arm, request.time_budget_ms)
+        recent = self._history.recent_makespans_seconds(request.plant_id or self._plant_id)
+        served = await self._first_safe(question.problem, assignment.arm, request.time_budget_ms, recent)
         decision = Decision(
             decision_id=str(self._new_id()),
             created_at=created_at,
@@ -217,6 +221,7 @@ class Scheduling:
         )
         answered, record = await off_loop(len(raw_body), lambda: _written(decision, raw_body))
         await self._journal.append(record)
+        self._history.remember(decision.plant_id, record.makespan_seconds)
         self._last_decided_at = created_at
         return answered
 
@@ -242,10 +247,10 @@ class Scheduling:
         plant_id = request.plant_id or self._plant_id
         return self._split.assign(PlanningWindow(plant_id=plant_id, line_id=request.line_id, day=question.start.date()))
 
-    async def _first_safe(self, problem: Problem, assigned: Arm, budget_ms: int) -> Served:
+    async def _first_safe(self, problem: Problem, assigned: Arm, budget_ms: int, recent: tuple[int, ...]) -> Served:
         rejections: list[Rejection] = []
         for arm in dict.fromkeys((assigned, Arm.MANUAL)):
-            outcome = await self._attempt(arm, problem, budget_ms, rejections)
+            outcome = await self._attempt(arm, problem, budget_ms, recent, rejections)
             if isinstance(outcome, Served):
                 return outcome
             _log.warning("arm %s did not serve: %s", arm.value, outcome.reason)
@@ -253,7 +258,7 @@ class Scheduling:
         raise NoSafeSchedule(tuple(rejections))
 
     async def _attempt(
-        self, arm: Arm, problem: Problem, budget_ms: int, earlier: list[Rejection]
+        self, arm: Arm, problem: Problem, budget_ms: int, recent: tuple[int, ...], earlier: list[Rejection]
     ) -> Served | Rejection:
         try:
             proposal = await self._proposal(arm, problem, budget_ms)
@@ -263,7 +268,7 @@ class Scheduling:
             if arm is Arm.MANUAL:
                 raise InvalidProblem([("jobs", str(failure))]) from failure
             return Rejection(arm=arm.value, reason=_shortened(f"no proposal: {failure}"))
-        verdict = await self._judge.judge(problem, proposal.schedule)
+        verdict = await self._judge.judge(problem, proposal.schedule, recent)
         if not verdict.valid:
             return Rejection(arm=arm.value, reason=_objection(verdict), violations=verdict.violations)
         fallback_reason = earlier[0].reason if earlier else None

@@ -100,6 +100,9 @@ class Settings(BaseSettings):
     )
     anomaly_makespan_hours: Threshold = Field(None, description="longest makespan that is not suspicious")
     anomaly_makespan_over_baseline_percent: Threshold = Field(10.0, description="makespan above that of another plan")
+    anomaly_makespan_from_history_percent: Threshold = Field(
+        50.0, description="makespan above or below the median of the plant's recent ones"
+    )
     anomaly_lowest_utilisation_percent: Threshold = Field(50.0, description="utilisation that is not suspicious")
     anomaly_lowest_completion_percent: Threshold = Field(100.0, description="completion that is not suspicious")
     anomaly_load_over_mean: Threshold = Field(2.0, description="work of one machine over the mean of all")
@@ -156,6 +159,7 @@ class Settings(BaseSettings):
         return AnomalyLimits(
             makespan_hours=self.anomaly_makespan_hours,
             makespan_over_baseline_percent=self.anomaly_makespan_over_baseline_percent,
+            makespan_from_history_percent=self.anomaly_makespan_from_history_percent,
             lowest_utilisation_percent=self.anomaly_lowest_utilisation_percent,
             lowest_completion_percent=self.anomaly_lowest_completion_percent,
             load_over_mean=self.anomaly_load_over_mean,

@@ -18,10 +18,10 @@ class SafetyValidator:
         self._limits = settings.anomaly_limits
         judge(toy_problem(), Schedule(assignments=()), self._limits)
 
-    def judge(self, freight: bytes) -> bytes:
-        """A packed (`Problem`, `Schedule`) -> a packed `Verdict`."""
+    def judge(self, freight: bytes, recent_makespans_seconds: tuple[int, ...] = ()) -> bytes:
+        """A packed (`Problem`, `Schedule`) and what the plant's latest schedules took -> a packed `Verdict`."""
         problem, schedule = _opened(freight)
-        return pack(judge(problem, schedule, self._limits))
+        return pack(judge(problem, schedule, self._limits, recent_makespans_seconds=recent_makespans_seconds))
 
     def is_sitting(self) -> bool:
         """Whether verdicts can be had; reaching it is the answer."""

@@ -114,8 +114,8 @@ class SilentProposer:
 class LocalJudge:
     """The real judge, in process."""
 
-    async def judge(self, problem: Problem, schedule: Schedule) -> Verdict:
-        return judge(problem, schedule)
+    async def judge(self, problem: Problem, schedule: Schedule, recent_makespans_seconds: tuple[int, ...]) -> Verdict:
+        return judge(problem, schedule, recent_makespans_seconds=recent_makespans_seconds)
 
 
 class AbsentJudge:
@@ -124,7 +124,7 @@ class AbsentJudge:
     def __init__(self, error: Exception) -> None:
         self._error = error
 
-    async def judge(self, problem: Problem, schedule: Schedule) -> Verdict:
+    async def judge(self, problem: Problem, schedule: Schedule, recent_makespans_seconds: tuple[int, ...]) -> Verdict:
         raise self._error
 
 

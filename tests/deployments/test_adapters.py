@@ -123,6 +123,13 @@ async def test_judge_hands_over_problem_and_schedule() -> None:
     assert unpack(method.calls[-1][0]) == (PROBLEM, SCHEDULE)
 
 
+async def test_judge_hands_over_the_recent_makespans() -> None:
+    """What is usual in the plant goes along with each attempt."""
+    method = FakeMethod(AWAY, pack(judge(PROBLEM, SCHEDULE)))
+    await RemoteJudge(method, attempts=2, timeout_seconds=5.0).judge(PROBLEM, SCHEDULE, (3, 5))
+    assert [recent for _, recent in method.calls] == [(3, 5), (3, 5)]
+
+
 @pytest.mark.parametrize("outcomes", [(DEAD, DEAD), (ValueError("bad"),)])
 async def test_judge_without_verdict_is_unavailable(outcomes: tuple[Exception, ...]) -> None:
     """Lost replicas and exceptions are the same to the use case: no verdict, no schedule."""

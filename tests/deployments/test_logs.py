@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 
 from deployments.logs import REQUEST_ID, JsonFormatter, configure_logging
-
-
-@pytest.fixture
-def _restored_loggers() -> Iterator[None]:
-    floors = [logging.getLogger(name) for name in ("env", "models", "deployments")]
-    before = [(floor.handlers, floor.level, floor.propagate) for floor in floors]
-    yield
-    for floor, (handlers, level, propagate) in zip(floors, before, strict=True):
-        floor.handlers, floor.propagate = handlers, propagate
-        floor.setLevel(level)
 
 
 def _record(message: str, **extra: object) -> logging.LogRecord:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -231,6 +232,49 @@ async def test_missed_deadline_is_served_and_reported() -> None:
     answer = (await _answered(scheduling, jobs=[job(deadline_at="2025-07-22T17:00:00")])).answer
     assert (answer.algorithm_used, answer.safety.valid) == ("ppo", True)
     assert [violation.code for violation in answer.safety.violations] == ["deadline_missed"]
+
+
+async def _anomalies(scheduling: Scheduling, **changes: Any) -> list[str]:
+    return [anomaly.code for anomaly in (await _answered(scheduling, **changes)).answer.safety.anomalies]
+
+
+async def test_makespan_unlike_the_history_of_the_plant_is_reported() -> None:
+    """After five schedules of 2.8 h the sixth is suspicious when it takes ten times as long, yet served."""
+    scheduling = scheduling_over()
+    assert [await _anomalies(scheduling) for _ in range(5)] == [[]] * 5
+    (anomaly,) = (await _answered(scheduling, jobs=[job(processing_time=27.7)])).answer.safety.anomalies
+    assert (anomaly.code, anomaly.value, anomaly.limit) == ("makespan_unlike_history", pytest.approx(900.0), 50.0)
+    assert await _anomalies(scheduling) == []
+
+
+async def test_history_of_another_plant_does_not_matter() -> None:
+    """What is usual in Penang, named or meant, says nothing about Ipoh."""
+    scheduling = scheduling_over()
+    for plant_id in (None, "penang", None, "penang", None):
+        await _answered(scheduling, plant_id=plant_id)
+    unusual = {"jobs": [job(processing_time=27.7)]}
+    assert await _anomalies(scheduling, plant_id="ipoh", **unusual) == []
+    assert await _anomalies(scheduling, plant_id="penang", **unusual) == ["makespan_unlike_history"]
+
+
+async def test_only_served_schedules_make_history() -> None:
+    """A schedule that is not durable was not served, and a rejected proposal even less."""
+    journal = _SometimesFullJournal()
+    scheduling = scheduling_over(ppo=PlannedProposer(nothing, model="m@1"), journal=journal)
+    for journal.is_full in (False, False, False, False, True):
+        with suppress(JournalUnavailable):
+            await _answered(scheduling)
+    journal.is_full = False
+    assert await _anomalies(scheduling, jobs=[job(processing_time=27.7)]) == []
+
+
+class _SometimesFullJournal(MemoryJournal):
+    """Has room when it is told so."""
+
+    is_full = False
+
+    async def append(self, record: DecisionRecord) -> None:
+        await (FullJournal() if self.is_full else super()).append(record)
 
 
 async def test_warnings_of_edge_and_request_come_together() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from deployments.errors import InvalidSettings
 from deployments.settings import DEVELOPMENT_API_KEY, Environment, Settings, load_settings
+from env.anomalies import AnomalyLimits
 
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
 SAFE_KEY = "k" * 32
@@ -151,6 +153,16 @@ def test_anomaly_thresholds_reach_the_judge(monkeypatch: pytest.MonkeyPatch) -> 
     assert limits.lowest_utilisation_percent is None
     assert limits.makespan_hours == 72.0
     assert limits.lowest_completion_percent == 100.0
+
+
+def test_every_anomaly_threshold_is_a_setting_with_the_default_of_the_judge() -> None:
+    """The judge knows no threshold that the settings leave out or see differently."""
+    settings = Settings(_env_file=None)
+    named = {name.removeprefix("anomaly_") for name in Settings.model_fields if name.startswith("anomaly_")}
+    assert named == {threshold.name for threshold in fields(AnomalyLimits)}
+    assert settings.anomaly_limits == AnomalyLimits()
+    moved = {f"anomaly_{name}": 7.0 for name in named}
+    assert Settings(_env_file=None, **moved).anomaly_limits == AnomalyLimits(**dict.fromkeys(named, 7.0))
 
 
 def test_example_file_names_every_setting() -> None:
