@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from env.dispatching_rules import Rule, dispatch
 from env.generator import toy_problem
 from env.observation import FEATURE_COUNT
+from env.problem import Job, Operation, Place, Problem
 from models.predictor import Predictor, Weights
+from models.search import search
 
 _ANY_WIDTH = 8
+_A_FEW_SAMPLES_MS = 1
 
 
 def warm_rules() -> None:
@@ -18,14 +23,29 @@ def warm_rules() -> None:
 
 
 def warm_policy(predictor: Predictor) -> None:
-    """The inference path; one pass of any size compiles it for all sizes."""
-    predictor.schedule(toy_problem())
+    """The whole search, samples and repair included; one problem of any size compiles it for all sizes.
+
+    Whatever were left out would be compiled by a replica in the middle of a request, and the compiler
+    would stay in its memory.
+    """
+    search(predictor, _continued_toy(), _A_FEW_SAMPLES_MS)
 
 
 def compile_core() -> None:
     """Everything that serving runs compiled, into the cache; needs no trained policy."""
     warm_rules()
     warm_policy(_untrained())
+
+
+def _continued_toy() -> Problem:
+    """The toy problem with an earlier plan that had everything begin at 0."""
+    toy = toy_problem()
+
+    def placed(step: Operation) -> Operation:
+        return replace(step, earlier_place=Place(machine=step.alternatives[0].machine, start_seconds=0))
+
+    jobs = tuple(Job(id=job.id, operations=tuple(map(placed, job.operations))) for job in toy.jobs)
+    return replace(toy, jobs=jobs, stability_seconds=1.0)
 
 
 def _untrained() -> Predictor:
