@@ -95,7 +95,7 @@ def solve(
     ],
     algorithm: Annotated[str, typer.Option(help="ppo, manual, fifo, edd, spt, mwkr, atcs or composite.")] = POLICY,
     model: Annotated[Path | None, typer.Option(help="Policy folder; default: the configured one.")] = None,
-    budget: Annotated[float, typer.Option(min=0, help="Seconds for sampled passes; 0: policy pass only.")] = 0.04,
+    budget: Annotated[float, typer.Option(min=0, help="Seconds for sampled passes; 0: policy pass only.")] = 0.025,
     seed: Annotated[int, typer.Option(min=0, help="Of the sampled passes.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
