@@ -91,6 +91,8 @@ def ray_variables() -> dict[str, str]:
         "RAY_DEDUP_LOGS": "0",
         "RAY_COLOR_PREFIX": "0",
         "OMP_NUM_THREADS": "1",
+        # Each thread of a replica would otherwise keep a heap of its own.
+        "MALLOC_ARENA_MAX": "2",
         "OPENBLAS_NUM_THREADS": "1",
         "NUMBA_NUM_THREADS": "1",
     }
