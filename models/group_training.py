@@ -59,21 +59,23 @@ def train_in_groups(
     with ThreadPoolExecutor(config.threads) as threads:
         for update in range(config.group_updates):
             _anneal(optimizer, config, update / config.group_updates)
-            batch = _play(Predictor(weights_of(scorer)).weights, config, rng, threads)
-            if len(batch.counts):
-                _learn(scorer, optimizer, _chunks(batch, config, rng), config)
+            episodes = _play(Predictor(weights_of(scorer)).weights, config, rng, threads)
+            if episodes:
+                _learn(scorer, optimizer, _chunks(_batch(episodes), config, rng), config)
                 averaged.update_parameters(scorer)
             on_update(cast("CandidateScorer", averaged.module), update + 1)
 
 
-def _play(weights: Weights, config: TrainingConfig, rng: Generator, threads: ThreadPoolExecutor) -> Batch:
+def _play(
+    weights: Weights, config: TrainingConfig, rng: Generator, threads: ThreadPoolExecutor
+) -> list[tuple[Sample, float]]:
     problems = [random_problem(rng, config.plant) for _ in range(config.group_problems)]
     seeds = rng.integers(0, 2**31, size=(config.group_problems, config.group_size)).tolist()
     groups = threads.map(
         lambda drawn: sample_episodes(compile_problem(drawn[0]), weights, drawn[1], 1.0),
         zip(problems, seeds, strict=True),
     )
-    return _batch([pair for group in groups for pair in _with_advantage(group)])
+    return [pair for group in groups for pair in _with_advantage(group)]
 
 
 def _with_advantage(group: Sequence[Sample]) -> list[tuple[Sample, float]]:
@@ -94,16 +96,7 @@ def _with_advantage(group: Sequence[Sample]) -> list[tuple[Sample, float]]:
 def _batch(episodes: Sequence[tuple[Sample, float]]) -> Batch:
     """Each episode weighs the same, however many decisions it has."""
     first_row = np.cumsum([0, *(len(sample.rows) for sample, _ in episodes)])
-    decisions = max(1.0, float(np.mean([len(sample.counts) for sample, _ in episodes] or [1])))
-    empty = Sample(
-        rows=np.empty((0, 0), dtype=np.float32),
-        counts=np.empty(0, dtype=np.int64),
-        chosen=np.empty(0, dtype=np.int64),
-        value=0.0,
-        norm=1.0,
-    )
-    if not episodes:
-        return Batch(empty.rows, empty.counts, empty.chosen, np.empty(0, dtype=np.float32))
+    decisions = float(np.mean([len(sample.counts) for sample, _ in episodes]))
     return Batch(
         rows=np.concatenate([sample.rows for sample, _ in episodes]),
         counts=np.concatenate([sample.counts for sample, _ in episodes]),

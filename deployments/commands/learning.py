@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from models.evaluation import Summary
     from models.training import Progress
 
-VALIDATION_PROBLEMS = 96
+EVALUATION_PROBLEMS = 96
 
 
 class TrainingExtraMissing(ServiceError):
@@ -127,7 +127,8 @@ def publish(
     from models.publishing import publish as run_gates
     from models.validation import Validation
 
-    validation = Validation(TrainingConfig().plant, VALIDATION_PROBLEMS)
+    config = TrainingConfig()
+    validation = Validation(config.plant, config.validation_problems)
     manifest = run_gates(run, target or PUBLISHED, validation)
     print(f"published {manifest.model_id} in {target or PUBLISHED}")
     print(json.dumps(manifest.results, indent=2))
@@ -191,7 +192,7 @@ def _problems(folder: Path | None) -> tuple[Sequence[Problem], int]:
         from env.generator import random_problem
 
         rng = np.random.default_rng(0)
-        return [_named(random_problem(rng), f"generated-{index}") for index in range(VALIDATION_PROBLEMS)], 3600
+        return [_named(random_problem(rng), f"generated-{index}") for index in range(EVALUATION_PROBLEMS)], 3600
     from deployments.commands.solving import read_problem
 
     files = sorted(path for path in folder.iterdir() if path.suffix in {".json", ".fjs", ".jsp"})
