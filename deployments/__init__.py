@@ -10,6 +10,7 @@ Imports go down only (deployments -> models -> env). Only the deployments themse
 | access | API keys, scopes and clients |
 | contracts | the words of the wire and their translation to and from the domain |
 | scheduling | the use case: assign an arm, propose, judge, fall back, record; declares its ports |
+| proposal | a schedule that nobody has judged yet |
 | decision | one decision: who was asked, who served, what the judge said; as answer and as record |
 | history | how long the latest schedules of each plant are |
 | completing | requests that leave machines or jobs to the database |

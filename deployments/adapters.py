@@ -12,7 +12,6 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from sqlalchemy import Engine
 
-from deployments.decision import Proposal
 from deployments.errors import JournalUnavailable, JudgeUnavailable, Overloaded, ProposalFailed
 from deployments.freight import pack, unpack
 from deployments.off_loop import off_loop
@@ -21,6 +20,7 @@ from deployments.persistence.records import DecisionRecord
 from deployments.persistence.repository import DecisionPage, unit_of_work
 from deployments.persistence.spool import Spool
 from deployments.persistence.writing import WriteReport
+from deployments.proposal import Proposal
 from env.dispatching_rules import Rule, dispatch
 from env.errors import GantryError
 from env.problem import Problem

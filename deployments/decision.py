@@ -17,23 +17,9 @@ from deployments.contracts.answer import (
 from deployments.contracts.request import ScheduleRequest
 from deployments.contracts.translation import Question
 from deployments.persistence.records import DecisionRecord, payload_digest
+from deployments.proposal import Proposal
 from deployments.rollout.assignment import Arm, Assignment
-from env.schedule import Schedule
 from env.verdict import Verdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proposal:
-    """A schedule that nobody has judged yet.
-
-    `method` names the stages that made it, in order. `model` is the policy's id, None when no policy
-    had a part. `policy_makespan_seconds` is the makespan of the policy pass alone, before any search.
-    """
-
-    schedule: Schedule
-    method: tuple[str, ...]
-    model: str | None = None
-    policy_makespan_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

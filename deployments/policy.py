@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from deployments.decision import Proposal
 from deployments.freight import pack, unpack
-from deployments.memory import release_compiler
+from deployments.memory import release_start_up_memory
+from deployments.proposal import Proposal
 from deployments.replica import settle_in
 from deployments.warming import warm_policy
 from env.problem import Problem
@@ -20,7 +20,7 @@ class PPOPolicy:
         settings = settle_in()
         self._predictor = load_predictor(settings.model_path)
         warm_policy(self._predictor)
-        release_compiler()
+        release_start_up_memory()
 
     def propose(self, freight: bytes, budget_ms: int) -> bytes:
         """A packed `Problem` -> a packed `Proposal`, the best that the budget buys. Raises `HorizonExceeded`."""

@@ -25,7 +25,7 @@ from deployments.adapters import (
 from deployments.api.services import Services
 from deployments.arguments import AppArgs
 from deployments.contracts.reading import RequestLimits
-from deployments.memory import release_compiler
+from deployments.memory import release_start_up_memory
 from deployments.monitor import Monitor, Watch
 from deployments.persistence.database import create_engine, is_reachable
 from deployments.persistence.drain import SpoolDrain
@@ -152,4 +152,4 @@ def _utc_now() -> datetime:
 
 def _warm() -> None:
     warm_rules()
-    release_compiler()
+    release_start_up_memory()

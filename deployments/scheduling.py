@@ -25,11 +25,12 @@ from deployments.contracts.notices import unknown_field_warnings
 from deployments.contracts.request import ScheduleRequest
 from deployments.contracts.translation import Question, translate
 from deployments.contracts.validation import ValidateAnswer, ValidateRequest, claimed_schedule, validate_answer
-from deployments.decision import Decision, Proposal, Served
+from deployments.decision import Decision, Served
 from deployments.errors import NoSafeSchedule, ProposalFailed, Rejection, TimedOut
 from deployments.history import History
 from deployments.off_loop import off_loop
 from deployments.persistence.records import DecisionRecord
+from deployments.proposal import Proposal
 from deployments.rollout.assignment import Arm, Assignment, FixedSplit, PlanningWindow
 from deployments.settings import Settings
 from env.errors import HorizonExceeded, InvalidProblem

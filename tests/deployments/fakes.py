@@ -16,11 +16,11 @@ from deployments.completing import Plants
 from deployments.contracts.plant_data import PlantData
 from deployments.contracts.reading import RequestLimits, read_schedule_request
 from deployments.contracts.request import ScheduleRequest
-from deployments.decision import Proposal
 from deployments.errors import JournalUnavailable, PlantDataUnavailable
 from deployments.persistence.errors import DatabaseUnavailable, InvalidCursor
 from deployments.persistence.records import DecisionRecord
 from deployments.persistence.repository import DecisionPage
+from deployments.proposal import Proposal
 from deployments.rollout.assignment import Arm, FixedSplit
 from deployments.scheduling import Archive, Journal, Judge, Proposer, Scheduling, SchedulingLimits
 from deployments.settings import DEVELOPMENT_API_KEY, Environment, Settings

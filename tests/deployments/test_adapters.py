@@ -13,11 +13,11 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from ray.serve.exceptions import BackPressureError
 
 from deployments.adapters import PlannersRule, RemoteJudge, RemoteProposer, SpoolJournal, remote_write
-from deployments.decision import Proposal
 from deployments.errors import JournalUnavailable, JudgeUnavailable, Overloaded, ProposalFailed
 from deployments.freight import pack, unpack
 from deployments.persistence.spool import Spool, SpoolConfig
 from deployments.persistence.writing import WriteReport
+from deployments.proposal import Proposal
 from env.dispatching_rules import Rule, dispatch
 from env.errors import HorizonExceeded
 from env.feasibility import judge
