@@ -16,7 +16,7 @@ from deployments.errors import JournalUnavailable, JudgeUnavailable, Overloaded,
 from deployments.freight import pack, unpack
 from deployments.off_loop import off_loop
 from deployments.persistence.errors import SpoolError
-from deployments.persistence.records import DecisionRecord
+from deployments.persistence.records import DecisionRecord, Record
 from deployments.persistence.repository import DecisionPage, unit_of_work
 from deployments.persistence.spool import Spool
 from deployments.persistence.writing import WriteReport
@@ -108,9 +108,10 @@ class SpoolJournal:
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
 
-    async def append(self, record: DecisionRecord) -> None:
+    async def append(self, record: Record) -> None:
         """Returns when the record is on disk. Raises `JournalUnavailable`."""
-        payload = await off_loop(len(record.request or b""), record.to_bytes)
+        size = len(record.request or b"") if isinstance(record, DecisionRecord) else 0
+        payload = await off_loop(size, record.to_bytes)
         try:
             await self._spool.append(payload)
         except SpoolError as failure:

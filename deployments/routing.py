@@ -73,10 +73,12 @@ class Routing:
             monitor.start()
             stack.push_async_callback(monitor.stop)
             decisions, plants = StoredDecisions(engine), _stored_plants(settings, engine, stack)
+            journal = SpoolJournal(spool)
             services = Services(
                 settings=settings,
-                scheduling=_scheduling(neighbours, args, settings, spool, threads, decisions, plants),
+                scheduling=_scheduling(neighbours, args, settings, journal, threads, decisions, plants),
                 decisions=decisions,
+                journal=journal,
                 health=monitor,
                 access=KeyRing.of_single_key(settings.api_key.get_secret_value()),
                 clock=_utc_now,
@@ -107,7 +109,7 @@ def _scheduling(
     neighbours: Neighbours,
     args: AppArgs,
     settings: Settings,
-    spool: Spool,
+    journal: SpoolJournal,
     threads: ThreadPoolExecutor,
     decisions: StoredDecisions,
     plants: StoredPlants,
@@ -119,7 +121,7 @@ def _scheduling(
             Arm.MANUAL: PlannersRule(threads),
         },
         judge=RemoteJudge(neighbours.judge, attempts=args.attempts, timeout_seconds=args.judge_timeout_seconds),
-        journal=SpoolJournal(spool),
+        journal=journal,
         archive=decisions,
         plants=plants,
         clock=_utc_now,

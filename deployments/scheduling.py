@@ -29,7 +29,7 @@ from deployments.decision import Decision, Served
 from deployments.errors import NoSafeSchedule, ProposalFailed, Rejection, TimedOut
 from deployments.history import History
 from deployments.off_loop import off_loop
-from deployments.persistence.records import DecisionRecord
+from deployments.persistence.records import DecisionRecord, Record
 from deployments.proposal import Proposal
 from deployments.rollout.assignment import Arm, Assignment, FixedSplit, PlanningWindow
 from deployments.settings import Settings
@@ -69,7 +69,7 @@ class Judge(Protocol):
 class Journal(Protocol):
     """Where decisions become durable."""
 
-    async def append(self, record: DecisionRecord) -> None:
+    async def append(self, record: Record) -> None:
         """Returns when the record survives a crash. Raises `JournalUnavailable` when that cannot be promised."""
         ...
 

@@ -6,6 +6,7 @@
 | services | what the routes need, as plain objects and ports |
 | routes | one function for each route |
 | planners | the routes that answer a planner's questions about decisions |
+| feedback | the route by which planners and the shop floor answer back |
 | bodies | bounded reading of a body |
 | problems | every error -> problem details |
 | identity | request ids, one log line for each request, the last line of defence |

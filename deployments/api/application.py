@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from deployments.api import planners, routes
+from deployments.api import feedback, planners, routes
 from deployments.api.documentation import body_of, install_documentation, problems
 from deployments.api.identity import REQUEST_ID_HEADER, RequestIdentity
 from deployments.api.problems import Clock, install_problems
@@ -16,6 +16,7 @@ from deployments.api.services import Services
 from deployments.contracts.answer import ScheduleAnswer
 from deployments.contracts.comparison import ComparisonAnswer
 from deployments.contracts.explanation import ExplanationAnswer
+from deployments.contracts.feedback import FeedbackAnswer, FeedbackRequest
 from deployments.contracts.health import HealthAnswer, ProbeAnswer
 from deployments.contracts.request import ScheduleRequest
 from deployments.contracts.stored import StoredDecisionDetail, StoredDecisionPage
@@ -48,6 +49,7 @@ def create_api(
     _add_scheduling(app)
     _add_decisions(app)
     _add_answers_for_planners(app)
+    _add_feedback(app)
     _add_probes(app)
     install_documentation(app)
     install_problems(app, clock)
@@ -113,6 +115,18 @@ def _add_answers_for_planners(app: FastAPI) -> None:
         operation_id="compare_schedules",
         tags=["decisions"],
         responses={200: {"model": ComparisonAnswer}, **problems(401, 403, 404, 422, 503)},
+    )
+
+
+def _add_feedback(app: FastAPI) -> None:
+    app.add_api_route(
+        "/v1/schedules/{schedule_id}/feedback",
+        feedback.give_feedback,
+        methods=["POST"],
+        operation_id="give_feedback",
+        tags=["decisions"],
+        responses={200: {"model": FeedbackAnswer}, **problems(400, 401, 403, 404, 413, 422, 503)},
+        openapi_extra=body_of(FeedbackRequest),
     )
 
 

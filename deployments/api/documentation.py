@@ -13,11 +13,14 @@ from pydantic.json_schema import models_json_schema
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from deployments.contracts.feedback import FeedbackRequest
 from deployments.contracts.problem_details import MEDIA_TYPE, ProblemDetails
 from deployments.contracts.request import ScheduleRequest
 from deployments.contracts.validation import ValidateRequest
 from deployments.contracts.wire import WireModel
 
+BODIES: tuple[type[WireModel], ...] = (ScheduleRequest, ValidateRequest, FeedbackRequest)
+"""Bodies that the routes read themselves."""
 STATIC_FOLDER = Path(__file__).resolve().parent.parent / "static"
 _COMPONENTS = "#/components/schemas/{model}"
 # Nothing but our own files: a page that cannot reach another host needs none.
@@ -77,7 +80,7 @@ async def _docs() -> Response:
 def _document(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     _, read_here = models_json_schema(
-        [(ScheduleRequest, "validation"), (ValidateRequest, "validation"), (ProblemDetails, "serialization")],
+        [*((model, "validation") for model in BODIES), (ProblemDetails, "serialization")],
         ref_template=_COMPONENTS,
     )
     schemas = document.setdefault("components", {}).setdefault("schemas", {})

@@ -11,7 +11,7 @@ from deployments.access import KeyRing
 from deployments.contracts.reading import RequestLimits
 from deployments.persistence.records import DecisionRecord
 from deployments.persistence.repository import DecisionPage
-from deployments.scheduling import Scheduling
+from deployments.scheduling import Journal, Scheduling
 from deployments.settings import Settings
 
 
@@ -75,6 +75,7 @@ class Services:
     settings: Settings
     scheduling: Scheduling
     decisions: Decisions
+    journal: Journal
     health: HealthProbe
     access: KeyRing
     clock: Callable[[], datetime]

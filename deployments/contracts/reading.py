@@ -51,6 +51,11 @@ def read_validate_request(raw: bytes, limits: RequestLimits) -> ValidateRequest:
     return _validated(ValidateRequest, document)
 
 
+def read_document(raw: bytes, model: type[Model]) -> Model:
+    """Any other body, a `model` of bounded size. Raises `MalformedBody` or `InvalidRequest`."""
+    return _validated(model, _document(raw))
+
+
 def dotted(path: tuple[int | str, ...]) -> str:
     """("jobs", 3, "machine_types") -> "jobs[3].machine_types"."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)

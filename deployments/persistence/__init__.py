@@ -4,6 +4,7 @@
 |---|---|
 | errors | every error of this room, as one tree |
 | records | DecisionRecord: one decision as it is stored, and its bytes in the spool |
+| evaluations, evaluation_rows | what one arm made of a request, and what planners said: rows beside decisions |
 | spool | payloads on local disk, fsynced before a request is answered |
 | segment_folder, segment, framing, disk | the spool's files: all of them, one, its bytes, the disk below |
 | dead_letters | payloads that no database takes |

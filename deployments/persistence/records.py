@@ -6,9 +6,11 @@ import base64
 import hashlib
 import json
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
+
+from deployments.persistence.evaluations import EvaluationRecord, FeedbackRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +19,8 @@ class DecisionRecord:
 
     `request` and `answer` are the JSON bodies as UTF-8 bytes, None when the client asked not to keep
     them. `payload_sha256` covers both and is checked whenever they are read back. `unit` to `share`
-    are what the arm was assigned by, so that the assignment can be recomputed from the row.
+    are what the arm was assigned by, so that the assignment can be recomputed from the row. `evaluations`
+    are what became of the arms that were asked on the way; they are rows of their own.
     """
 
     decision_id: str
@@ -52,10 +55,15 @@ class DecisionRecord:
     request: bytes | None
     answer: bytes | None
     payload_sha256: str
+    rollout_version: int = 0
+    is_forced: bool = False
+    job_list_sha256: str | None = None
+    evaluations: tuple[EvaluationRecord, ...] = ()
 
     def to_bytes(self) -> bytes:
         """The record as one spool payload; `from_bytes` gives it back unchanged."""
-        fields: dict[str, Any] = asdict(self)
+        fields: dict[str, Any] = asdict(replace(self, evaluations=()))
+        fields["evaluations"] = [evaluation.to_bytes().decode() for evaluation in self.evaluations]
         fields["created_at"] = self.created_at.isoformat()
         for name in ("request", "answer"):
             fields[name] = _packed(fields[name])
@@ -64,11 +72,31 @@ class DecisionRecord:
     @classmethod
     def from_bytes(cls, payload: bytes) -> DecisionRecord:
         """The record of one spool payload. Raises `ValueError` or `TypeError` if it is not one."""
-        fields = json.loads(payload)
+        return cls.from_fields(json.loads(payload))
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> DecisionRecord:
+        """The record from its JSON object. Raises `ValueError` or `TypeError` if it is not one."""
         fields["created_at"] = datetime.fromisoformat(fields["created_at"])
+        earlier = fields.get("evaluations", ())
+        fields["evaluations"] = tuple(EvaluationRecord.from_fields(json.loads(text)) for text in earlier)
         for name in ("request", "answer"):
             fields[name] = _unpacked(fields[name])
         return cls(**fields)
+
+
+Record = DecisionRecord | EvaluationRecord | FeedbackRecord
+"""Whatever travels through the spool."""
+
+
+def record_of(payload: bytes) -> Record:
+    """The record of one spool payload of any kind. Raises `ValueError` or `TypeError` if it is none."""
+    fields = json.loads(payload)
+    kind = fields.get("kind")
+    for others in (EvaluationRecord, FeedbackRecord):
+        if kind == others.kind:
+            return others.from_fields(fields)
+    return DecisionRecord.from_fields(fields)
 
 
 def payload_digest(request: bytes | None, answer: bytes | None) -> str:

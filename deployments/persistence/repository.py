@@ -8,7 +8,7 @@ import uuid
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,13 +17,15 @@ from sqlalchemy.dialects import mysql, sqlite
 
 from deployments.persistence.database import address_of
 from deployments.persistence.errors import DataRejected, InvalidCursor, Mismatch, PayloadMismatch
+from deployments.persistence.evaluation_rows import evaluations_of, insert_evaluations, insert_feedback
+from deployments.persistence.evaluations import EvaluationRecord, FeedbackRecord
 from deployments.persistence.failures import database_errors
 from deployments.persistence.latest_plan import keep_latest_plans
-from deployments.persistence.records import DecisionRecord, payload_digest
+from deployments.persistence.records import DecisionRecord, Record, payload_digest
 from deployments.persistence.tables import DECISION
 
 LONGEST_PAGE = 100
-_FIELDS = tuple(field.name for field in fields(DecisionRecord))
+_FIELDS = tuple(field.name for field in fields(DecisionRecord) if field.name != "evaluations")
 _PAYLOAD = ("request", "answer")
 _ESCAPED_BYTES = tuple(bytes([byte]) for byte in b"\0\n\r\x1a\"'\\")
 _STATEMENT_OVERHEAD_BYTES = 64 * 1024
@@ -53,15 +55,23 @@ class DecisionRepository:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def insert(self, records: Sequence[DecisionRecord]) -> None:
+    def insert(self, records: Sequence[Record]) -> None:
         """Makes sure that each record is there, exactly once; one that already is stays untouched.
 
         Raises `PayloadMismatch` when another payload is stored under a decision id (roll back then),
         `DataRejected` for a record that is too large for one statement. The latest plans of their
         plants and lines follow.
         """
-        if not records:
-            return
+        decisions = [record for record in records if isinstance(record, DecisionRecord)]
+        evaluations = [record for record in records if isinstance(record, EvaluationRecord)]
+        for decision in decisions:
+            evaluations += decision.evaluations
+        if decisions:
+            self._insert_decisions(decisions)
+        insert_evaluations(self._connection, evaluations)
+        insert_feedback(self._connection, [record for record in records if isinstance(record, FeedbackRecord)])
+
+    def _insert_decisions(self, records: Sequence[DecisionRecord]) -> None:
         rows = [_row_of(record) for record in records]
         self._require_packets(rows)
         self._connection.execute(self._insert_once(), rows)
@@ -76,7 +86,9 @@ class DecisionRepository:
             return None
         query = select(DECISION).where(DECISION.c.decision_id == canonical, DECISION.c.client == client)
         row = self._connection.execute(query).mappings().one_or_none()
-        return None if row is None else _record_of(row)
+        if row is None:
+            return None
+        return replace(_record_of(row), evaluations=evaluations_of(self._connection, canonical))
 
     def page(
         self,

@@ -26,6 +26,8 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
+    text,
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeDecorator
@@ -115,6 +117,9 @@ DECISION = Table(
     Column("request", _BLOB),
     Column("answer", _BLOB),
     Column("payload_sha256", _SHA256, nullable=False),
+    Column("rollout_version", _BIG, nullable=False, server_default=text("0")),
+    Column("is_forced", Boolean, nullable=False, server_default=false()),
+    Column("job_list_sha256", _SHA256),
     **_OPTIONS,
 )
 
@@ -204,5 +209,89 @@ PLANNED_JOB = Table(
     Column("start_at", UtcInstant, nullable=False),
     Column("end_at", UtcInstant, nullable=False),
     Column("setup_hours", _FLOAT, nullable=False),
+    **_OPTIONS,
+)
+
+# What one arm made of the request of one decision. No foreign key: arms that were not served arrive later,
+# in any order, and stand for themselves in the statistics.
+EVALUATION = Table(
+    "evaluation",
+    METADATA,
+    Column("decision_id", _ID, primary_key=True),
+    Column("arm", _NAME, primary_key=True),
+    Column("role", _NAME, nullable=False),
+    Column("created_at", UtcInstant, nullable=False),
+    Column("plant_id", _NAME, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("stage", _NAME, nullable=False),
+    Column("share", _FLOAT, nullable=False),
+    Column("rollout_version", _BIG, nullable=False),
+    Column("ramp", _BIG, nullable=False),
+    Column("is_forced", Boolean, nullable=False),
+    Column("job_list_sha256", _SHA256, nullable=False),
+    Column("is_served", Boolean, nullable=False),
+    Column("status", _NAME, nullable=False),
+    Column("outcome", _NAME),
+    Column("reason", Text),
+    Column("model", _NAME),
+    Column("source", _NAME),
+    Column("baseline", _NAME, nullable=False),
+    Column("time_budget_ms", Integer, nullable=False),
+    Column("job_count", Integer, nullable=False),
+    Column("makespan_seconds", _BIG),
+    Column("tardiness_seconds", _BIG),
+    Column("setup_seconds", _BIG),
+    Column("completion_percent", _FLOAT),
+    Column("utilisation_percent", _FLOAT),
+    Column("on_time_percent", _FLOAT),
+    Column("important_on_time_percent", _FLOAT),
+    Column("safety_score", _FLOAT),
+    Column("violation_count", Integer, nullable=False),
+    Column("violations", _JSON, nullable=False),
+    Column("proposal_ms", _FLOAT),
+    Column("judge_ms", _FLOAT),
+    **_OPTIONS,
+)
+NEWEST_EVALUATION = Index(None, EVALUATION.c.created_at, EVALUATION.c.decision_id)
+
+FEEDBACK = Table(
+    "feedback",
+    METADATA,
+    Column("feedback_id", _ID, primary_key=True),
+    Column("decision_id", _ID, nullable=False),
+    Column("client", _NAME, nullable=False),
+    Column("created_at", UtcInstant, nullable=False),
+    Column("rating", Integer),
+    Column("comment", Text),
+    Column("actual_completions", _JSON, nullable=False),
+    **_OPTIONS,
+)
+FEEDBACK_OF_DECISION = Index(None, FEEDBACK.c.decision_id)
+
+ROLLOUT_TRANSITION = Table(
+    "rollout_transition",
+    METADATA,
+    Column("version", _BIG, primary_key=True, autoincrement=False),
+    Column("created_at", UtcInstant, nullable=False),
+    Column("from_stage", _NAME, nullable=False),
+    Column("to_stage", _NAME, nullable=False),
+    Column("actor", _NAME, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("evidence", _JSON, nullable=False),
+    Column("configuration_sha256", _SHA256, nullable=False),
+    Column("state", _JSON, nullable=False),
+    **_OPTIONS,
+)
+
+INCIDENT = Table(
+    "incident",
+    METADATA,
+    Column("incident_id", _ID, primary_key=True),
+    Column("created_at", UtcInstant, nullable=False),
+    Column("trigger", _NAME, nullable=False),
+    Column("stage", _NAME, nullable=False),
+    Column("rollout_version", _BIG, nullable=False),
+    Column("action", _NAME, nullable=False),
+    Column("evidence", _JSON, nullable=False),
     **_OPTIONS,
 )

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from deployments.persistence.dead_letters import DeadLetter, DeadLetterKind
 from deployments.persistence.errors import DatabaseUnavailable, DataRejected, PayloadMismatch
-from deployments.persistence.records import DecisionRecord, payload_digest
+from deployments.persistence.records import DecisionRecord, Record, payload_digest, record_of
 from deployments.persistence.repository import unit_of_work
 
 
@@ -43,7 +43,7 @@ class RetryPolicy:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Letter:
     payload: bytes
-    record: DecisionRecord
+    record: Record
 
     def dead(self, kind: DeadLetterKind, reason: object) -> DeadLetter:
         return DeadLetter(payload=self.payload, kind=kind, reason=str(reason))
@@ -95,12 +95,15 @@ class DecisionWriter:
         dead: list[_Letter] = []
         rest: list[_Letter] = []
         for letter in letters:
-            is_stranger = (letter.record.decision_id, letter.record.payload_sha256) in strangers
+            record = letter.record
+            is_stranger = (
+                isinstance(record, DecisionRecord) and (record.decision_id, record.payload_sha256) in strangers
+            )
             (dead if is_stranger else rest).append(letter)
         assert dead, "a mismatch names at least one of the records that were inserted"
         return [letter.dead(DeadLetterKind.MISMATCH, mismatch) for letter in dead] + self._store(rest)
 
-    def _insert(self, records: Sequence[DecisionRecord]) -> None:
+    def _insert(self, records: Sequence[Record]) -> None:
         for attempt in range(1, self._retry.attempts + 1):
             # After a connection lost during COMMIT the outcome is unknown: only because the insert
             # leaves existing rows alone may it be tried again.
@@ -117,11 +120,13 @@ class DecisionWriter:
 
 def _opened(payload: bytes) -> _Letter | DeadLetter:
     try:
-        record = DecisionRecord.from_bytes(payload)
+        record = record_of(payload)
     except (ValueError, TypeError, KeyError, AttributeError, zlib.error) as error:
-        reason = f"payload must be a decision record: {type(error).__name__}: {error}"
+        reason = f"payload must be a record: {type(error).__name__}: {error}"
         return DeadLetter(payload=payload, kind=DeadLetterKind.UNREADABLE, reason=reason)
     letter = _Letter(payload=payload, record=record)
+    if not isinstance(record, DecisionRecord):
+        return letter
     digest = payload_digest(record.request, record.answer)
     if digest != record.payload_sha256 and (record.request is not None or record.answer is not None):
         reason = f"digest of decision {record.decision_id} must be {record.payload_sha256}, was {digest}"

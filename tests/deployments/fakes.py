@@ -18,7 +18,8 @@ from deployments.contracts.reading import RequestLimits, read_schedule_request
 from deployments.contracts.request import ScheduleRequest
 from deployments.errors import JournalUnavailable, PlantDataUnavailable
 from deployments.persistence.errors import DatabaseUnavailable, InvalidCursor
-from deployments.persistence.records import DecisionRecord
+from deployments.persistence.evaluations import EvaluationRecord, FeedbackRecord
+from deployments.persistence.records import DecisionRecord, Record
 from deployments.persistence.repository import DecisionPage
 from deployments.proposal import Proposal
 from deployments.rollout.assignment import Arm, FixedSplit
@@ -133,15 +134,19 @@ class MemoryJournal:
 
     def __init__(self) -> None:
         self.records: list[DecisionRecord] = []
+        self.others: list[EvaluationRecord | FeedbackRecord] = []
 
-    async def append(self, record: DecisionRecord) -> None:
-        self.records.append(record)
+    async def append(self, record: Record) -> None:
+        if isinstance(record, DecisionRecord):
+            self.records.append(record)
+        else:
+            self.others.append(record)
 
 
 class FullJournal:
     """Has no room."""
 
-    async def append(self, record: DecisionRecord) -> None:
+    async def append(self, record: Record) -> None:
         raise JournalUnavailable("the spool must have room, had none", 7)
 
 
@@ -258,6 +263,7 @@ def services_over(**changes: Any) -> Services:
         "settings": development_settings(),
         "scheduling": scheduling_over(journal=journal),
         "decisions": JournalDecisions(journal),
+        "journal": journal,
         "health": KnownHealth(health_report()),
         "access": KeyRing.of_single_key(DEVELOPMENT_API_KEY),
         "clock": lambda: NOW,

@@ -51,6 +51,7 @@ def test_document_describes_every_route() -> None:
         ("/v1/schedules/{schedule_id}", "get"),
         ("/v1/schedules/{schedule_id}/explanation", "get"),
         ("/v1/schedules/{schedule_id}/compare/{other_id}", "get"),
+        ("/v1/schedules/{schedule_id}/feedback", "post"),
         ("/v1/validate", "post"),
         ("/health", "get"),
         ("/livez", "get"),
