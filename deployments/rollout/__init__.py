@@ -1,6 +1,37 @@
-"""Which arm a request gets, and why that can be audited.
+"""From shadow to full production, with proof: pure rooms, no Ray, no SQL, no clock of their own.
 
 | room | what it holds |
 |---|---|
 | assignment | a pure function from unit, seed and share to the arm |
+| outcomes | one evaluation of an arm, one pair of them, and what they can end as |
+| confidence | intervals that hold at every moment: means and rates |
+| replans | replans of one job list are one observation |
+| triggers | limits of the guardrails, a reading of a rule, the trigger that rolls back |
+| guardrail_rules | crashes, completion and makespan, each with its rules |
+| guardrails | all of them together, fed event by event |
+| configuration | the stages and what each demands |
+| gate | the verdict PROMOTE, HOLD, ROLLBACK or INVALID, and why |
+| comparison | paired differences of one ramp with their intervals, and the evidence for the gate |
+| stages | the state and every transition, as data |
+| latch | a rollback that one router decides alone; who knows the newest state after a restart |
+| errors | what can be wrong with an order |
+
+How the service uses this
+- A router assigns with `RolloutState.assign(unit)` and stores the `Assignment` with the decision. It acts on
+  `latch.in_force(state, own_latch)`, and on nothing (champion serves) unless `latch.is_fresh(age)`; it keeps
+  `latch.newer(current, fetched)`.
+- For each evaluation of the challenger it makes an `Evaluation` (`judged_outcome` for judged ones), and with the
+  champion's a `PairedObservation` by `paired`, or a `MissingPair` when the counterfactual was lost. `ramp` and
+  `stage` come from the state at assignment (`serving_stage`).
+- Before it sends an event on, it asks `guardrails.one_event_trigger(event)`; a trigger and `latch.latched(...)`
+  give the latch that it fsyncs at once and sends with the next exchange.
+- The controller feeds each event once, in order of arrival, to `Guardrails.observe` and `Comparison.observe`, both
+  made anew for each ramp and journalled by `snapshot`. When `observe` returns a trigger it calls
+  `stages.rollback` with an `Order` of the actor `GUARDRAIL`, except in shadow, where it only opens an incident: the
+  trigger stays and makes the verdict ROLLBACK. A latch that arrives goes through `latch.roll_back_for`.
+- An operator's order goes to `promote` (with `gate.judge(state.serving_stage, state.seconds_in_stage(now),
+  configuration, comparison.evidence(...), is_paused=...)`), `pause`, `resume`, `rollback`; the `Transition` that
+  comes back is written under a unique version, and only then `succeed` makes it the state. Losing that race is
+  `StaleVersion`, like an outdated `expected_version`.
+- A starting controller uses `latch.recovered`, and `stages.begin` when nobody knows a state.
 """

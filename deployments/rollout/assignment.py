@@ -74,15 +74,20 @@ class FixedSplit:
 
     def assign(self, unit: PlanningWindow | str) -> Assignment:
         """The arm of a planning window, or of a unit that the client chose."""
-        bucket = unit_bucket(self.seed, unit) if isinstance(unit, str) else window_bucket(self.seed, unit)
-        return Assignment(
-            arm=Arm.PPO if bucket < self.share else Arm.MANUAL,
-            unit=unit if isinstance(unit, str) else unit.unit,
-            bucket=bucket,
-            seed=self.seed,
-            share=self.share,
-            stage=self.stage,
-        )
+        return assign(unit, seed=self.seed, share=self.share, stage=self.stage)
+
+
+def assign(unit: PlanningWindow | str, *, seed: str, share: float, stage: str) -> Assignment:
+    """The arm of a planning window, or of a unit that the client chose, at `share` from 0 to 1."""
+    bucket = unit_bucket(seed, unit) if isinstance(unit, str) else window_bucket(seed, unit)
+    return Assignment(
+        arm=Arm.PPO if bucket < share else Arm.MANUAL,
+        unit=unit if isinstance(unit, str) else unit.unit,
+        bucket=bucket,
+        seed=seed,
+        share=share,
+        stage=stage,
+    )
 
 
 def unit_bucket(seed: str, unit: str) -> float:

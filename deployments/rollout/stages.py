@@ -1,0 +1,371 @@
+"""The stage of the rollout and every way from one to the next, as data: pure functions of state, order and evidence.
+
+shadow -> limited -> expanded -> full; `pause` and `resume` from and to each of them; `rollback` from everywhere,
+without conditions; after it only a person starts again, from shadow, as the next ramp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from deployments.rollout.assignment import Assignment, PlanningWindow, assign
+from deployments.rollout.configuration import RAMP, RampConfiguration, Stage
+from deployments.rollout.errors import RolloutError, StaleVersion, TransitionRefused, UnreadableState
+from deployments.rollout.gate import Gate, Verdict
+
+GUARDRAIL = "guardrail"
+"""The actor of automatic transitions; no key may have this name."""
+
+MANUAL = "manual"
+"""The champion that is no published model: the planner's rule."""
+
+
+class Action(StrEnum):
+    """What an order asks for."""
+
+    BEGIN = "begin"
+    PROMOTE = "promote"
+    RAMP_AGAIN = "ramp again"
+    PAUSE = "pause"
+    RESUME = "resume"
+    ROLLBACK = "rollback"
+    CONFIGURE = "configure"
+    ACTIVATE = "activate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutState:
+    """Where the rollout stands: all that a router needs, and small enough to be fetched every 200 ms.
+
+    `version` grows with every transition. `ramp` counts the attempts from shadow; only a person's new start
+    after a rollback increases it. `held_stage` is the stage whose share stays while paused, else None. `share`
+    is the challenger's part of the units, 0 to 1. `stage_since` is when the stage was entered or resumed and
+    `stage_seconds` what it had lasted before. `champion` is `manual` or a published model, `challenger` a model.
+    """
+
+    version: int
+    ramp: int
+    stage: Stage
+    share: float
+    seed: str
+    challenger: str
+    champion: str
+    configuration_hash: str
+    changed_at: datetime
+    stage_since: datetime
+    stage_seconds: float = 0.0
+    held_stage: Stage | None = None
+
+    def __post_init__(self) -> None:
+        if self.version < 1 or self.ramp < 1:
+            raise ValueError(f"version and ramp must be >= 1, were {self.version} and {self.ramp}")
+        if not 0.0 <= self.share <= 1.0:
+            raise ValueError(f"share must be between 0 and 100 per cent, was {100.0 * self.share:g}")
+        if (self.stage is Stage.PAUSED) != (self.held_stage is not None):
+            raise ValueError(f"held_stage belongs to paused alone, was {self.held_stage} in {self.stage}")
+        if self.stage is Stage.ROLLED_BACK and self.share != 0.0:
+            raise ValueError(f"share must be 0 after a rollback, was {self.share}")
+        if self.changed_at.tzinfo is None or self.stage_since.tzinfo is None:
+            raise ValueError("changed_at and stage_since must have a time zone")
+
+    @property
+    def serving_stage(self) -> Stage:
+        """The stage that decides who serves: while paused, the one that is held."""
+        return self.stage if self.held_stage is None else self.held_stage
+
+    def seconds_in_stage(self, at: datetime) -> float:
+        """Unpaused time in the stage until `at`; a clock that stepped back adds nothing and takes nothing away."""
+        if self.stage is Stage.PAUSED:
+            return self.stage_seconds
+        return self.stage_seconds + max(0.0, (at - self.stage_since).total_seconds())
+
+    def assign(self, unit: PlanningWindow | str) -> Assignment:
+        """The arm of a planning window, or of a unit that the client chose."""
+        return assign(unit, seed=self.seed, share=self.share, stage=self.serving_stage.value)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` is the inverse."""
+        document = {item.name: getattr(self, item.name) for item in fields(self)}
+        times = {name: getattr(self, name).isoformat() for name in ("changed_at", "stage_since")}
+        held = None if self.held_stage is None else self.held_stage.value
+        return document | times | {"stage": self.stage.value, "held_stage": held}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> RolloutState:
+        """Raises `UnreadableState` for anything that `as_json` did not write."""
+        try:
+            held = document["held_stage"]
+            read = {
+                "stage": Stage.named(document["stage"]),
+                "held_stage": None if held is None else Stage.named(held),
+                "changed_at": datetime.fromisoformat(document["changed_at"]),
+                "stage_since": datetime.fromisoformat(document["stage_since"]),
+            }
+            return cls(**(dict(document) | read))
+        except (KeyError, TypeError, ValueError, RolloutError) as error:
+            raise UnreadableState(f"rollout state cannot be read: {error}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """Somebody wants a transition: `actor` is a key's name or `guardrail`, `at` the instant, `reason` their words.
+
+    `expected_version` is the version that the actor saw; None: whatever it is now.
+    """
+
+    actor: str
+    reason: str
+    at: datetime
+    expected_version: int | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.actor.strip() or not self.reason.strip():
+            raise ValueError("an order must have an actor and a reason")
+        if self.at.tzinfo is None:
+            raise ValueError(f"an instant must have a time zone, was {self.at.isoformat()}")
+
+    @property
+    def is_of_a_person(self) -> bool:
+        return self.actor != GUARDRAIL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """One row of the audit trail, with the state that it leads to. `from_stage` is None for the first."""
+
+    action: Action
+    from_stage: Stage | None
+    state: RolloutState
+    actor: str
+    reason: str
+    evidence: Mapping[str, Any]
+    is_forced: bool = False
+
+    @property
+    def to_stage(self) -> Stage:
+        return self.state.stage
+
+    @property
+    def version(self) -> int:
+        return self.state.version
+
+    @property
+    def at(self) -> datetime:
+        return self.state.changed_at
+
+    @property
+    def configuration_hash(self) -> str:
+        return self.state.configuration_hash
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` is the inverse."""
+        return {
+            "action": self.action.value,
+            "from": None if self.from_stage is None else self.from_stage.value,
+            "to": self.to_stage.value,
+            "version": self.version,
+            "at": self.at.isoformat(),
+            "configuration_hash": self.configuration_hash,
+            "actor": self.actor,
+            "reason": self.reason,
+            "evidence": dict(self.evidence),
+            "is_forced": self.is_forced,
+            "state": self.state.as_json(),
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Transition:
+        """Raises `UnreadableState` for anything that `as_json` did not write."""
+        try:
+            origin = document["from"]
+            return cls(
+                action=Action(document["action"]),
+                from_stage=None if origin is None else Stage.named(origin),
+                state=RolloutState.from_json(document["state"]),
+                actor=document["actor"],
+                reason=document["reason"],
+                evidence=document["evidence"],
+                is_forced=bool(document["is_forced"]),
+            )
+        except (KeyError, TypeError, ValueError, RolloutError) as error:
+            raise UnreadableState(f"transition cannot be read: {error}") from error
+
+
+def begin(
+    configuration: RampConfiguration,
+    *,
+    stage: Stage,
+    seed: str,
+    challenger: str,
+    order: Order,
+    champion: str = MANUAL,
+    version: int = 1,
+    ramp: int = 1,
+) -> Transition:
+    """The first transition of a new database, to `stage` of the ramp or to `rolled_back`. Raises `TransitionRefused`.
+
+    Where latches are found without any state, begin rolled back, at their highest ramp and above their highest
+    version: then the next ramp clears them.
+    """
+    if stage is Stage.PAUSED:
+        raise TransitionRefused(Action.BEGIN, stage.value, ("a rollout begins on the ramp or rolled back",))
+    state = RolloutState(
+        version=version,
+        ramp=ramp,
+        stage=stage,
+        share=configuration.step(stage).share if stage.is_on_ramp else 0.0,
+        seed=seed,
+        challenger=challenger,
+        champion=champion,
+        configuration_hash=configuration.hash,
+        changed_at=order.at,
+        stage_since=order.at,
+    )
+    return Transition(
+        action=Action.BEGIN,
+        from_stage=None,
+        state=state,
+        actor=order.actor,
+        reason=order.reason,
+        evidence=order.evidence,
+    )
+
+
+def promote(
+    state: RolloutState, configuration: RampConfiguration, order: Order, gate: Gate, *, force: bool = False
+) -> Transition:
+    """One stage up the ramp; from `rolled_back`, the next ramp from shadow, which only a person may order.
+
+    `force` promotes although data is missing; it opens neither a breach nor a trigger. Raises `StaleVersion`
+    and `TransitionRefused` with everything that is missing.
+    """
+    _compare(state, order)
+    if not order.is_of_a_person:
+        raise TransitionRefused(Action.PROMOTE, state.stage.value, ("only a person promotes",))
+    if state.stage is Stage.ROLLED_BACK:
+        return _ramp_again(state, configuration, order)
+    if state.stage in (Stage.FULL, Stage.PAUSED):
+        hint = "resume it first" if state.stage is Stage.PAUSED else "the challenger serves everything already"
+        raise TransitionRefused(Action.PROMOTE, state.stage.value, (hint,))
+    is_open = gate.verdict is Verdict.PROMOTE
+    if not is_open and not (force and gate.can_be_forced):
+        raise TransitionRefused(
+            Action.PROMOTE, state.stage.value, (f"the verdict is {gate.verdict.value}", *gate.texts)
+        )
+    target = RAMP[RAMP.index(state.stage) + 1]
+    changes = {"stage": target, "share": configuration.step(target).share, "configuration_hash": configuration.hash}
+    return _transition(state, Action.PROMOTE, order, gate.as_json(), changes, is_forced=not is_open)
+
+
+def pause(state: RolloutState, order: Order) -> Transition:
+    """The share stays, promotion is blocked. Raises `StaleVersion` and `TransitionRefused`."""
+    _compare(state, order)
+    if not state.stage.is_on_ramp:
+        raise TransitionRefused(Action.PAUSE, state.stage.value, ("only a stage of the ramp can be paused",))
+    changes = {
+        "stage": Stage.PAUSED,
+        "held_stage": state.stage,
+        "stage_seconds": state.seconds_in_stage(order.at),
+    }
+    return _transition(state, Action.PAUSE, order, {}, changes)
+
+
+def resume(state: RolloutState, order: Order) -> Transition:
+    """Back to the stage that was held. Raises `StaleVersion` and `TransitionRefused`."""
+    _compare(state, order)
+    if state.stage is not Stage.PAUSED:
+        hint = "promote it to start again from shadow" if state.stage is Stage.ROLLED_BACK else "it is not paused"
+        raise TransitionRefused(Action.RESUME, state.stage.value, (hint,))
+    changes = {"stage": state.held_stage, "stage_seconds": state.stage_seconds}
+    return _transition(state, Action.RESUME, order, {}, changes)
+
+
+def rollback(state: RolloutState, order: Order, *, seen_version: int = 0, seen_ramp: int = 0) -> Transition | None:
+    """To `rolled_back` from everywhere; None when it is there already. `expected_version` is ignored.
+
+    `seen_version` and `seen_ramp` are the highest that anybody is known to have held, which after a loss of data
+    may be more than `state` has: the new version lies above, and the next ramp is later than all of them.
+    """
+    is_known = state.ramp >= seen_ramp and state.version >= seen_version
+    if state.stage is Stage.ROLLED_BACK and is_known:
+        return None
+    changes = {"stage": Stage.ROLLED_BACK, "share": 0.0, "ramp": max(state.ramp, seen_ramp)}
+    return _transition(state, Action.ROLLBACK, order, {}, changes, seen_version=seen_version)
+
+
+def configure(state: RolloutState, configuration: RampConfiguration, order: Order) -> Transition | None:
+    """The ramp's numbers have changed; None when they have not. The stage stays, its share is the new one."""
+    _compare(state, order)
+    if state.configuration_hash == configuration.hash:
+        return None
+    serving = state.serving_stage
+    share = configuration.step(serving).share if serving.is_on_ramp else 0.0
+    changes = {"share": share, "configuration_hash": configuration.hash}
+    return _transition(state, Action.CONFIGURE, order, {}, changes)
+
+
+def activate(state: RolloutState, order: Order, *, challenger: str, champion: str | None = None) -> Transition | None:
+    """Other arms from now on; None when they are these already. Raises `StaleVersion`."""
+    _compare(state, order)
+    arms = {"challenger": challenger, "champion": state.champion if champion is None else champion}
+    if (state.challenger, state.champion) == tuple(arms.values()):
+        return None
+    evidence = {"before": {"challenger": state.challenger, "champion": state.champion}}
+    return _transition(state, Action.ACTIVATE, order, evidence, arms)
+
+
+def succeed(current: RolloutState | None, transition: Transition) -> RolloutState:
+    """The state after `transition`, if it was made for `current`: compare-and-set. Raises `StaleVersion`."""
+    version = 0 if current is None else current.version
+    is_next = transition.version == version + 1
+    if is_next or (transition.action is Action.ROLLBACK and transition.version > version):
+        return transition.state
+    raise StaleVersion(transition.version - 1, version)
+
+
+def _ramp_again(state: RolloutState, configuration: RampConfiguration, order: Order) -> Transition:
+    changes = {
+        "ramp": state.ramp + 1,
+        "stage": Stage.SHADOW,
+        "share": configuration.shadow.share,
+        "configuration_hash": configuration.hash,
+    }
+    return _transition(state, Action.RAMP_AGAIN, order, {}, changes)
+
+
+def _compare(state: RolloutState, order: Order) -> None:
+    if order.expected_version is not None and order.expected_version != state.version:
+        raise StaleVersion(order.expected_version, state.version)
+
+
+def _transition(
+    state: RolloutState,
+    action: Action,
+    order: Order,
+    evidence: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    *,
+    is_forced: bool = False,
+    seen_version: int = 0,
+) -> Transition:
+    """`state` with `changes`, one version on. The trail never runs backwards, even if the clock did."""
+    at = max(order.at, state.changed_at)
+    behind_seconds = (at - order.at).total_seconds()
+    clock = {"clock_stepped_back_seconds": behind_seconds} if behind_seconds > 0.0 else {}
+    moved: dict[str, Any] = {"version": max(state.version, seen_version) + 1, "changed_at": at}
+    if "stage" in changes:
+        moved |= {"held_stage": None, "stage_since": at, "stage_seconds": 0.0}
+    return Transition(
+        action=action,
+        from_stage=state.stage,
+        state=replace(state, **(moved | dict(changes))),
+        actor=order.actor,
+        reason=order.reason,
+        evidence={**order.evidence, **evidence, **clock},
+        is_forced=is_forced,
+    )

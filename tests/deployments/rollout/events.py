@@ -1,0 +1,84 @@
+"""Builders of events: one healthy request a minute, and whatever a test changes about it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from deployments.rollout.assignment import Arm
+from deployments.rollout.outcomes import (
+    DIFFERENCE_NAMES,
+    Alarm,
+    Baseline,
+    Corruption,
+    Evaluation,
+    Kpis,
+    MissingPair,
+    Outcome,
+    PairedObservation,
+)
+
+START = datetime(2025, 7, 22, 6, tzinfo=UTC)
+
+
+def at(minute: float) -> datetime:
+    return START + timedelta(minutes=minute)
+
+
+def kpis(makespan_seconds: float = 160_000.0, **changes: float) -> Kpis:
+    values = {
+        "tardiness_seconds": 0.0,
+        "utilisation_percent": 80.0,
+        "on_time_percent": 97.0,
+        "important_on_time_percent": 100.0,
+        "completion_percent": 100.0,
+    }
+    return Kpis(makespan_seconds=makespan_seconds, **(values | changes))
+
+
+def evaluation(minute: float = 0, outcome: Outcome = Outcome.OK, **changes: Any) -> Evaluation:
+    fields: dict[str, Any] = {
+        "decision_id": f"decision-{minute}",
+        "at": at(minute),
+        "ramp": 1,
+        "stage": "limited",
+        "unit": "p//2025-07-22",
+        "job_list_digest": f"jobs-{minute}",
+        "arm": Arm.PPO,
+        "outcome": outcome,
+        "is_served": True,
+        "kpis": kpis() if outcome is Outcome.OK else None,
+        "budget_ms": 500,
+    }
+    return Evaluation(**(fields | changes))
+
+
+def pair(minute: float = 0, ratio: float = 0.0, **changes: Any) -> PairedObservation:
+    fields: dict[str, Any] = {
+        "decision_id": f"decision-{minute}",
+        "at": at(minute),
+        "ramp": 1,
+        "stage": "limited",
+        "unit": "p//2025-07-22",
+        "job_list_digest": f"jobs-{minute}",
+        "baseline": Baseline.RULE,
+        "budget_ms": 500,
+        "log_makespan_ratio": ratio,
+        "differences": (0.0,) * len(DIFFERENCE_NAMES),
+    }
+    return PairedObservation(**(fields | changes))
+
+
+def missing(minute: float = 0, stage: str = "limited", ramp: int = 1) -> MissingPair:
+    return MissingPair(decision_id=f"decision-{minute}", at=at(minute), ramp=ramp, stage=stage, reason="queue full")
+
+
+def alarm(minute: float = 0, corruption: Corruption | None = None, **changes: Any) -> Alarm:
+    fields: dict[str, Any] = {
+        "decision_id": f"decision-{minute}",
+        "at": at(minute),
+        "ramp": 1,
+        "stage": "limited",
+        "corruption": corruption,
+    }
+    return Alarm(**(fields | changes))
