@@ -15,7 +15,7 @@ Imports go down only (deployments -> models -> env). Only the deployments themse
 | history | how long the latest schedules of each plant are |
 | completing | requests that leave machines or jobs to the database |
 | off_loop | keeps work that grows with the request away from the event loop |
-| rollout | which arm a request gets, and why that can be audited |
+| rollout | which arm a request gets, when it gets more of one, and every reason to stop |
 | persistence | the spool on local disk and the database behind it |
 | api | HTTP over plain objects: routes, problem details, documentation page |
 | adapters | the ports of the use case over Serve handles, spool and database |
