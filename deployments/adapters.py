@@ -12,10 +12,11 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from sqlalchemy import Engine
 
+from deployments.corruption import CorruptionEvent, CorruptionLog, FoundBy
 from deployments.errors import JournalUnavailable, JudgeUnavailable, Overloaded, ProposalFailed
 from deployments.freight import pack, unpack
 from deployments.off_loop import off_loop
-from deployments.persistence.errors import SpoolError
+from deployments.persistence.errors import PayloadMismatch, SpoolError
 from deployments.persistence.records import DecisionRecord, Record
 from deployments.persistence.repository import DecisionPage, unit_of_work
 from deployments.persistence.spool import Spool
@@ -121,17 +122,25 @@ class SpoolJournal:
 class StoredDecisions:
     """The decisions in the database, read in threads: a slow query delays only whoever asked."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, corruption: CorruptionLog) -> None:
         self._engine = engine
+        self._corruption = corruption
 
     async def get(self, decision_id: str, client: str) -> DecisionRecord | None:
-        """One decision with its payload, None when `client` has none of that id. Raises `DatabaseError`."""
+        """One decision with its payload, None when `client` has none of that id.
+
+        Raises `DatabaseError`; `PayloadMismatch`, after it was reported, when the payload is damaged.
+        """
 
         def read() -> DecisionRecord | None:
             with unit_of_work(self._engine) as decisions:
                 return decisions.get(decision_id, client)
 
-        return await asyncio.to_thread(read)
+        try:
+            return await asyncio.to_thread(read)
+        except PayloadMismatch as mismatch:
+            self._corruption.report(CorruptionEvent(found_by=FoundBy.READ, detail=str(mismatch)))
+            raise
 
     async def page(self, client: str, *, before: str | None, limit: int) -> DecisionPage:
         """At most `limit` decisions, newest first, without payload. Raises `InvalidCursor` or `DatabaseError`."""

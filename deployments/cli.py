@@ -6,10 +6,20 @@ import sys
 
 import typer
 
-from deployments.commands import benchmarking, database, demonstration, importing, judging, learning, serving, solving
+from deployments.commands import (
+    benchmarking,
+    database,
+    demonstration,
+    importing,
+    judging,
+    learning,
+    serving,
+    solving,
+    spooling,
+)
 from env.errors import GantryError
 
-ROOMS = (demonstration, serving, solving, judging, learning, benchmarking, database, importing)
+ROOMS = (demonstration, serving, solving, judging, learning, benchmarking, database, importing, spooling)
 
 app = typer.Typer(
     name="gantry",

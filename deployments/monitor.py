@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from deployments.api.services import HealthReport
+from deployments.corruption import CorruptionLog
 from deployments.errors import Overloaded
+from deployments.persistence.drain import DrainState
 from deployments.persistence.spool import SpoolDepth
 
 _log = logging.getLogger(__name__)
@@ -80,10 +82,14 @@ class Monitor:
         judge: Watch,
         database: Watch,
         depth: Callable[[], SpoolDepth],
+        drain: Callable[[], DrainState] = DrainState,
+        corruption: CorruptionLog | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         self._model, self._judge, self._database = model, judge, database
         self._depth = depth
+        self._drain = drain
+        self._corruption = corruption or CorruptionLog()
         self._clock = clock
         self._started_at = clock()
         self._tasks: tuple[asyncio.Task[None], ...] = ()
@@ -111,4 +117,17 @@ class Monitor:
             spool_bytes=depth.bytes,
             spool_oldest_seconds=depth.oldest_age_seconds or 0.0,
             uptime_seconds=self._clock() - self._started_at,
+            spool_works=depth.failure is None,
+            alarms=tuple(self._alarms(depth)),
         )
+
+    def _alarms(self, depth: SpoolDepth) -> Iterator[str]:
+        drain = self._drain()
+        if drain.is_failing:
+            yield f"the database takes no decisions, they wait in the spool: {drain.advice}"
+        if depth.dead_letter_files:
+            yield f"{depth.dead_letter_files} files of dead letters: look at `gantry db spool status`"
+        if depth.damaged_regions:
+            yield f"{depth.damaged_regions} damaged regions in the spool: look at `gantry db spool status`"
+        if self._corruption.count:
+            yield f"{self._corruption.count} corruption events since the start: the log names each decision"

@@ -11,12 +11,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deployments.api import create_api
 from deployments.api.identity import REQUEST_ID_HEADER
 from deployments.arguments import AppArgs
+from deployments.persistence.disk import LocalDisk
 from deployments.replica import settle_in
 from deployments.routing import Neighbours, Routing
 
 
 class RequestRouter:
-    """Runs on one event loop that nothing may block: large bodies and the manual rule go to threads."""
+    """Runs on one event loop that nothing may block: large bodies and the manual rule go to threads.
+
+    `disk` is where its spool lies; the auditor replaces it by one that fills up.
+    """
+
+    disk = LocalDisk()
 
     async def __init__(self, policy: Any, validator: Any, writer: Any, args: AppArgs) -> None:  # type: ignore[misc]
         """Takes handles of the other deployments; Ray awaits this. Raises `InvalidSettings` or `SpoolError`."""
@@ -28,7 +34,7 @@ class RequestRouter:
             is_sitting=validator.is_sitting,
             write=writer.write,
         )
-        self._routing = await Routing.open(neighbours, args, self._settings)
+        self._routing = await Routing.open(neighbours, args, self._settings, disk=self.disk)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         api = create_api(lambda: self._routing.services, cors_origins=self._settings.cors_origins)

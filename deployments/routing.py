@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
 
+import numpy as np
 from sqlalchemy import Engine
 
 from deployments.access import KeyRing
@@ -25,9 +26,12 @@ from deployments.adapters import (
 from deployments.api.services import Services
 from deployments.arguments import AppArgs
 from deployments.contracts.reading import RequestLimits
+from deployments.corruption import CorruptionEvent, CorruptionLog, FoundBy
+from deployments.integrity import IntegrityWatch
 from deployments.memory import release_start_up_memory
 from deployments.monitor import Monitor, Watch
 from deployments.persistence.database import create_engine, is_reachable
+from deployments.persistence.disk import LocalDisk
 from deployments.persistence.drain import SpoolDrain
 from deployments.persistence.errors import DatabaseUnavailable
 from deployments.persistence.spool import Spool, SpoolConfig
@@ -60,19 +64,23 @@ class Routing:
         self._resources = resources
 
     @classmethod
-    async def open(cls, neighbours: Neighbours, args: AppArgs, settings: Settings) -> Self:
+    async def open(
+        cls, neighbours: Neighbours, args: AppArgs, settings: Settings, *, disk: LocalDisk | None = None
+    ) -> Self:
         """Adopts what dead routers left in the spool, and begins to drain and to watch. Raises `SpoolError`."""
         async with AsyncExitStack() as stack:
             threads = stack.enter_context(ThreadPoolExecutor(args.manual_threads, thread_name_prefix="manual"))
             await asyncio.get_running_loop().run_in_executor(threads, _warm)
             engine = create_engine(settings.database_url.get_secret_value())
             stack.callback(engine.dispose)
-            spool = await _open_spool(settings, stack)
-            await _start_drain(spool, neighbours.write, args.drain_seconds, stack)
-            monitor = _monitor(neighbours, spool, engine)
+            corruption = CorruptionLog()
+            spool = await _open_spool(settings, disk, stack)
+            drain = _start_drain(spool, neighbours.write, args.drain_seconds, corruption, stack)
+            _watch_integrity(settings, engine, spool, corruption, stack)
+            monitor = _monitor(neighbours, spool, drain, corruption, engine)
             monitor.start()
             stack.push_async_callback(monitor.stop)
-            decisions, plants = StoredDecisions(engine), _stored_plants(settings, engine, stack)
+            decisions, plants = StoredDecisions(engine, corruption), _stored_plants(settings, engine, stack)
             journal = SpoolJournal(spool)
             services = Services(
                 settings=settings,
@@ -90,19 +98,39 @@ class Routing:
         await self._resources.aclose()
 
 
-async def _open_spool(settings: Settings, stack: AsyncExitStack) -> Spool:
+async def _open_spool(settings: Settings, disk: LocalDisk | None, stack: AsyncExitStack) -> Spool:
     capacity = settings.max_spool_bytes
     config = SpoolConfig(capacity_bytes=capacity, segment_bytes=min(_LARGEST_SEGMENT_BYTES, capacity // 2))
-    spool = Spool(settings.spool_folder, config)
+    spool = Spool(settings.spool_folder, config, disk=disk)
     stack.push_async_callback(spool.close)
     await spool.start()
     return spool
 
 
-async def _start_drain(spool: Spool, write: RemoteMethod, grace_seconds: float, stack: AsyncExitStack) -> None:
-    drain = SpoolDrain(spool, remote_write(write))
+def _start_drain(
+    spool: Spool, write: RemoteMethod, grace_seconds: float, corruption: CorruptionLog, stack: AsyncExitStack
+) -> SpoolDrain:
+    def report(detail: str) -> None:
+        corruption.report(CorruptionEvent(found_by=FoundBy.WRITE, detail=detail))
+
+    drain = SpoolDrain(spool, remote_write(write), on_mismatch=report)
     stack.push_async_callback(drain.stop, grace_seconds)
     drain.start()
+    return drain
+
+
+def _watch_integrity(
+    settings: Settings, engine: Engine, spool: Spool, corruption: CorruptionLog, stack: AsyncExitStack
+) -> None:
+    watch = IntegrityWatch(
+        engine,
+        corruption,
+        damaged_regions=lambda: spool.depth.damaged_regions,
+        rng=np.random.default_rng(),
+        interval_seconds=settings.integrity_interval_seconds,
+    )
+    watch.start()
+    stack.push_async_callback(watch.stop)
 
 
 def _scheduling(
@@ -135,7 +163,9 @@ def _stored_plants(settings: Settings, engine: Engine, stack: AsyncExitStack) ->
     return StoredPlants(engine, threads, RequestLimits(jobs=settings.max_jobs, machines=settings.max_machines))
 
 
-def _monitor(neighbours: Neighbours, spool: Spool, engine: Engine) -> Monitor:
+def _monitor(
+    neighbours: Neighbours, spool: Spool, drain: SpoolDrain, corruption: CorruptionLog, engine: Engine
+) -> Monitor:
     async def database_answers() -> None:
         if not await asyncio.to_thread(is_reachable, engine):
             raise DatabaseUnavailable("it does not answer")
@@ -145,6 +175,8 @@ def _monitor(neighbours: Neighbours, spool: Spool, engine: Engine) -> Monitor:
         judge=Watch("the judge", lambda: ask(neighbours.is_sitting, attempts=2)),
         database=Watch("the database", database_answers, timeout_seconds=15.0),
         depth=lambda: spool.depth,
+        drain=lambda: drain.state,
+        corruption=corruption,
     )
 
 

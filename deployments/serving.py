@@ -11,6 +11,8 @@ from pathlib import Path
 
 from deployments.cluster import LOOPBACK, Listener, LocalCluster, ray_variables
 from deployments.persistence.database import create_engine, require_current_schema, upgrade
+from deployments.persistence.errors import SpoolError, SpoolFailed
+from deployments.persistence.segment_folder import require_writable
 from deployments.serve_config import read_serve_config
 from deployments.settings import Environment, Settings
 from deployments.warming import compile_core
@@ -38,12 +40,20 @@ def prepare_database(settings: Settings) -> None:
         engine.dispose()
 
 
+def prepare_spool(settings: Settings) -> None:
+    """The folder of the spool is there and takes files. Raises `SpoolError`, with what to do."""
+    try:
+        require_writable(settings.spool_folder)
+    except SpoolError as error:
+        raise SpoolFailed(f"{error}; mend it or set GANTRY_SPOOL_FOLDER") from error
+
+
 @contextmanager
 def running(settings: Settings, config_path: Path, port: int, *, say: Say, quiet: bool = False) -> Iterator[Listener]:
     """The service, from before the first check to after its last process; yields when `/readyz` says yes.
 
-    Raises `InvalidServeConfig`, `PortTaken`, `ArtefactError`, `DatabaseError` or `NotReady`. Must be entered
-    before anything imports Ray, which reads its variables only once.
+    Raises `InvalidServeConfig`, `PortTaken`, `ArtefactError`, `SpoolError`, `DatabaseError` or `NotReady`.
+    Must be entered before anything imports Ray, which reads its variables only once.
     """
     for name, value in ray_variables().items():
         os.environ.setdefault(name, value)
@@ -52,6 +62,7 @@ def running(settings: Settings, config_path: Path, port: int, *, say: Say, quiet
     listener = Listener(host=host, port=port)
     listener.require_free()
     read_manifest(settings.model_path)
+    prepare_spool(settings)
     prepare_database(settings)
     say("compiling the core (only the first start takes long) ...")
     compile_core()

@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     max_machines: int = Field(5_000, ge=1, description="machines in one request")
     max_body_bytes: int = Field(32 * MEBIBYTE, ge=1024, description="bytes of one request body")
     max_spool_bytes: int = Field(1024 * MEBIBYTE, ge=MEBIBYTE, description="bytes that may wait for the database")
+    integrity_interval_seconds: float = Field(
+        60.0, gt=0, le=86_400, description="pause between background samples of stored decisions"
+    )
     request_timeout_seconds: float = Field(120.0, gt=0, le=3600, description="limit for one whole request")
     proposal_timeout_seconds: float = Field(
         45.0, gt=0, le=3600, description="limit for one arm, on top of the request's own time budget"

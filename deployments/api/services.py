@@ -17,7 +17,10 @@ from deployments.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthReport:
-    """What one replica knows about itself and its surroundings, without asking anyone on the way."""
+    """What one replica knows about itself and its surroundings, without asking anyone on the way.
+
+    `alarms` are what a person must look at, in words that tell no stranger a secret.
+    """
 
     model_loaded: bool
     judge_reachable: bool
@@ -27,6 +30,8 @@ class HealthReport:
     spool_bytes: int
     spool_oldest_seconds: float
     uptime_seconds: float
+    spool_works: bool = True
+    alarms: tuple[str, ...] = ()
 
     @property
     def blockers(self) -> tuple[str, ...]:
@@ -34,6 +39,7 @@ class HealthReport:
         faults = (
             (self.judge_reachable, "the judge is not reachable"),
             (self.spool_has_room, "the spool has no room"),
+            (self.spool_works, "the spool cannot be written: mend the disk or folder of GANTRY_SPOOL_FOLDER"),
         )
         return tuple(reason for holds, reason in faults if not holds)
 
@@ -45,7 +51,8 @@ class HealthReport:
     @property
     def shortcomings(self) -> tuple[str, ...]:
         """Everything that is missing. A database outage alone makes the service degraded, not unready."""
-        return (*self.obstacles, *(() if self.database_connected else ("the database is not connected",)))
+        database = () if self.database_connected else ("the database is not connected",)
+        return (*self.obstacles, *database, *self.alarms)
 
 
 class HealthProbe(Protocol):

@@ -7,6 +7,8 @@
 | evaluations, evaluation_rows | what one arm made of a request, and what planners said: rows beside decisions |
 | spool | payloads on local disk, fsynced before a request is answered |
 | segment_folder, segment, framing, disk | the spool's files: all of them, one, its bytes, the disk below |
+| ownership | whose segments lie there, and which owners have departed |
+| inspection | a spool seen from outside, and its replay without the service |
 | dead_letters | payloads that no database takes |
 | drain | the background task from the spool to the database |
 | writing | a batch into the database, exactly once |

@@ -35,7 +35,7 @@ class DeadLetter:
 
 def save_dead_letters(folder: Path, letters: Sequence[DeadLetter], now_us: int, disk: LocalDisk) -> Path:
     """A new file in `folder`, one JSON object per line, on the medium when this returns. Raises `OSError`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    disk.make_folder(folder)
     path = folder / f"{now_us:020d}-{uuid.uuid4().hex}{SUFFIX}"
     data = b"".join(_line(letter, now_us) for letter in letters)
     descriptor = disk.create(path)

@@ -42,6 +42,21 @@ class LocalDisk:
             return False
         return os.path.samestat(os.fstat(descriptor), named)
 
+    def make_folder(self, folder: Path) -> None:
+        """Makes the folder and those above it; one that is there already is fine."""
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def names(self, folder: Path, suffix: str) -> list[str]:
+        """Names in `folder` that end in `suffix`, sorted; none when there is no such folder."""
+        try:
+            return sorted(name for name in os.listdir(folder) if name.endswith(suffix))
+        except FileNotFoundError:
+            return []
+
+    def file_size(self, path: Path) -> int:
+        """Bytes in a file by its name."""
+        return os.stat(path).st_size
+
     def size(self, descriptor: int) -> int:
         """Bytes in the file."""
         return os.fstat(descriptor).st_size

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from deployments.persistence.dead_letters import DeadLetterKind
+from deployments.persistence.failures import advice_for
 from deployments.persistence.spool import Spool
 from deployments.persistence.writing import WriteReport
 
@@ -26,10 +28,11 @@ class DrainState:
     written: int = 0
     dead_letters: int = 0
     mismatches: int = 0
+    advice: str | None = None
 
     @property
     def is_failing(self) -> bool:
-        """Whether the last attempt failed."""
+        """Whether the last attempt failed; `advice` says what to do then."""
         return self.failures_in_a_row > 0
 
 
@@ -38,7 +41,7 @@ class SpoolDrain:
 
     `write` stores payloads and reports, or raises whatever it likes: then the batch stays in the
     spool and is tried again after a pause that doubles up to `longest_pause_seconds`, for ever.
-    `on_mismatch` is told how many payloads contradicted a stored one, which is a guardrail event.
+    `on_mismatch` is told of each payload that contradicted a stored one, which is a guardrail event.
     """
 
     def __init__(
@@ -48,7 +51,7 @@ class SpoolDrain:
         *,
         first_pause_seconds: float = 0.1,
         longest_pause_seconds: float = 5.0,
-        on_mismatch: Callable[[int], None] | None = None,
+        on_mismatch: Callable[[str], None] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -116,12 +119,14 @@ class SpoolDrain:
             self._state,
             last_success_at=self._clock(),
             failures_in_a_row=0,
+            advice=None,
             written=self._state.written + report.accepted,
             dead_letters=self._state.dead_letters + len(report.poisoned),
             mismatches=self._state.mismatches + report.mismatch_count,
         )
-        if report.mismatch_count and self._on_mismatch is not None:
-            self._on_mismatch(report.mismatch_count)
+        for letter in report.poisoned:
+            if letter.kind is DeadLetterKind.MISMATCH and self._on_mismatch is not None:
+                self._on_mismatch(letter.reason)
 
     async def _pause_after(self, error: Exception) -> None:
         failures = self._state.failures_in_a_row + 1
@@ -133,5 +138,6 @@ class SpoolDrain:
             last_error_at=self._clock(),
             last_error=f"{type(error).__name__}: {error}",
             failures_in_a_row=failures,
+            advice=advice_for(error),
         )
         await self._sleep(pause_seconds)

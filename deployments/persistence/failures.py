@@ -17,6 +17,7 @@ from deployments.persistence.errors import (
     DatabaseUnavailable,
     DataRejected,
     InvalidDatabaseUrl,
+    SpoolError,
 )
 
 TRANSIENT_CODES = frozenset(
@@ -53,6 +54,13 @@ _MEANINGS: tuple[tuple[frozenset[int], type[DatabaseError]], ...] = (
     (_ACCESS_CODES, DatabaseAccessDenied),
     (frozenset({1049}), InvalidDatabaseUrl),
 )
+_ADVICE: tuple[tuple[type[Exception], str], ...] = (
+    (DatabaseUnavailable, "it is unreachable, read-only or busy, and is tried again by itself"),
+    (DatabaseAccessDenied, "user, password or grants are wrong: mend GANTRY_DATABASE_URL or the grants"),
+    (InvalidDatabaseUrl, "GANTRY_DATABASE_URL names no database that can be used"),
+    (DatabaseError, "run `gantry db check`, which says what is wrong with it"),
+    (SpoolError, "the disk of the spool fails: look at `gantry db spool status`"),
+)
 _SQLITE_TRANSIENT = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _LONGEST_MESSAGE = 300
 
@@ -64,6 +72,11 @@ def database_errors(where: str) -> Iterator[None]:
         yield
     except (exc.SQLAlchemyError, UnicodeError, OverflowError) as error:
         raise _meaning(error)(f"{where}: {_one_line(error)}") from error
+
+
+def advice_for(error: Exception) -> str:
+    """What to do about an error, in words that name no host, user or file: anybody may read them."""
+    return next((words for kind, words in _ADVICE if isinstance(error, kind)), "the log of the writer has the cause")
 
 
 def _meaning(error: Exception) -> type[DatabaseError]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Insert, RowMapping, Select, and_, or_, select, text
+from sqlalchemy import Connection, Engine, Insert, RowMapping, Select, and_, func, or_, select, text
 from sqlalchemy.dialects import mysql, sqlite
 
 from deployments.persistence.database import address_of
@@ -37,6 +37,14 @@ class DecisionPage:
 
     records: tuple[DecisionRecord, ...]
     next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """`verified` decisions are what their digests say; `mismatches` are not."""
+
+    verified: int
+    mismatches: tuple[Mismatch, ...]
 
 
 @contextmanager
@@ -113,6 +121,23 @@ class DecisionRepository:
         rows = self._connection.execute(query).mappings().all()
         records = tuple(_record_of(row) for row in rows[:limit])
         return DecisionPage(records=records, next_cursor=_cursor(records[-1]) if len(rows) > limit else None)
+
+    def id_bounds(self) -> tuple[str, str] | None:
+        """The least and the greatest decision id, None when there is no decision."""
+        row = self._connection.execute(select(func.min(DECISION.c.decision_id), func.max(DECISION.c.decision_id))).one()
+        return None if row[0] is None else (row[0], row[1])
+
+    def inspect(self, first_id: str, limit: int) -> Inspection:
+        """Verifies the payloads of up to `limit` decisions from `first_id` on."""
+        query = select(DECISION).where(DECISION.c.decision_id >= first_id).order_by(DECISION.c.decision_id).limit(limit)
+        mismatches: list[Mismatch] = []
+        rows = self._connection.execute(query).mappings().all()
+        for row in rows:
+            try:
+                _record_of(row)
+            except PayloadMismatch as mismatch:
+                mismatches += mismatch.mismatches
+        return Inspection(verified=len(rows) - len(mismatches), mismatches=tuple(mismatches))
 
     def _insert_once(self) -> Insert:
         if self._connection.dialect.name == "sqlite":

@@ -48,6 +48,19 @@ class _Gap:
     is_tail: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentSurvey:
+    """A segment seen from outside; of one whose owner lives, the tail may be an append under way."""
+
+    name: str
+    is_owned: bool
+    waiting_records: int
+    waiting_bytes: int
+    oldest_at_us: int | None
+    damaged_regions: int
+    torn_bytes: int
+
+
 class Segment:
     """An open and locked segment. Blocking; for one thread. Methods raise `OSError`."""
 
@@ -94,6 +107,23 @@ class Segment:
             raise
         disk.close(descriptor)
         return None
+
+    def survey(self, *, is_owned: bool) -> SegmentSurvey:
+        """What waits in it, changing nothing."""
+        self.size_bytes = self._disk.size(self._descriptor)
+        self.acknowledged_bytes = self._read_acknowledged()
+        parts = list(self._walk(self.acknowledged_bytes))
+        frames = [part.header.appended_at_us for part in parts if isinstance(part, _Frame)]
+        gaps = [part for part in parts if isinstance(part, _Gap)]
+        return SegmentSurvey(
+            name=self.path.name,
+            is_owned=is_owned,
+            waiting_records=len(frames),
+            waiting_bytes=self.waiting_bytes,
+            oldest_at_us=min(frames, default=None),
+            damaged_regions=sum(not gap.is_tail for gap in gaps),
+            torn_bytes=sum(gap.end - gap.start for gap in gaps if gap.is_tail),
+        )
 
     @property
     def is_spent(self) -> bool:
@@ -236,3 +266,15 @@ class Segment:
             return 0
         offset, crc = _ACKNOWLEDGED.unpack(data)
         return offset if crc == zlib.crc32(data[:8]) and offset <= self.size_bytes else 0
+
+
+def survey(path: Path, disk: LocalDisk) -> SegmentSurvey | None:
+    """What waits in the segment, whoever owns it; None when it has just been deleted. Raises `OSError`."""
+    try:
+        descriptor = disk.open(path)
+    except FileNotFoundError:
+        return None
+    try:
+        return Segment(path, descriptor, disk).survey(is_owned=not disk.lock(descriptor))
+    finally:
+        disk.close(descriptor)

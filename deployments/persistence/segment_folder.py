@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import errno
 import logging
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from deployments.persistence.dead_letters import SUFFIX as DEAD_LETTER_SUFFIX
 from deployments.persistence.dead_letters import DeadLetter, save_dead_letters
 from deployments.persistence.disk import LocalDisk
-from deployments.persistence.errors import SpoolFailed, SpoolFull
+from deployments.persistence.errors import SpoolError, SpoolFailed, SpoolFull
+from deployments.persistence.ownership import Owner, departed_owners, owner_path, probe, segment_name
 from deployments.persistence.segment import DAMAGED_SUFFIX, SUFFIX, Batch, Segment
 
 DEAD_LETTER_FOLDER = "dead_letters"
@@ -25,7 +25,10 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderState:
-    """What lies in the spool: unacknowledged records and bytes, and all bytes that count against its bound."""
+    """What lies in the spool: unacknowledged records and bytes, and all bytes that count against its bound.
+
+    `failure` says why the last attempt to write failed, None when it worked.
+    """
 
     record_count: int = 0
     waiting_bytes: int = 0
@@ -33,6 +36,7 @@ class FolderState:
     oldest_at_us: int | None = None
     damaged_regions: int = 0
     dead_letter_files: int = 0
+    failure: str | None = None
 
 
 class SegmentFolder:
@@ -52,26 +56,40 @@ class SegmentFolder:
         self._damaged_before = 0
         self._dead_letter_files = 0
         self._dead_letter_bytes = 0
+        self._failure: str | None = None
+        self._owner = Owner(folder, disk)
+
+    @property
+    def owner_id(self) -> str:
+        """Whose segments are appended to here; part of their names."""
+        return self._owner.id
 
     def open(self) -> None:
-        """Makes the folder, and counts what earlier owners left for people to look at."""
-        with _disk_errors("open the spool folder"):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._disk.fsync_folder(self._folder)
-            self._damaged_before = len(list(self._folder.glob(f"*{DAMAGED_SUFFIX}")))
-            letters = list((self._folder / DEAD_LETTER_FOLDER).glob(f"*{DEAD_LETTER_SUFFIX}"))
-            self._dead_letter_files = len(letters)
-            self._dead_letter_bytes = sum(letter.stat().st_size for letter in letters)
+        """Makes the folder, signs in, and counts what earlier owners left for people to look at."""
+        with _disk_errors(f"open the spool folder {self._folder}"):
+            self._disk.make_folder(self._folder)
+            self._owner.sign_in()
+            self._damaged_before = len(self._disk.names(self._folder, DAMAGED_SUFFIX))
+            letters = self._folder / DEAD_LETTER_FOLDER
+            sizes = [self._disk.file_size(letters / name) for name in self._disk.names(letters, DEAD_LETTER_SUFFIX)]
+            self._dead_letter_files, self._dead_letter_bytes = len(sizes), sum(sizes)
 
     def append(self, payloads: Sequence[bytes]) -> None:
         """All payloads are on the medium when this returns, in one fsync; none is promised when it raises."""
-        with _disk_errors("append to the spool"):
+        with self._noting_failure(), _disk_errors("append to the spool"):
             segment = self._writable()
             try:
                 segment.append(payloads, self._clock_us())
             finally:
                 if segment.is_sealed or segment.size_bytes >= self._segment_bytes:
                     self._seal()
+
+    def probe(self) -> None:
+        """Tries, after a failure, whether the folder can be written again; nobody else would while it is refused."""
+        if self._failure is None:
+            return
+        with suppress(SpoolError), self._noting_failure(), _disk_errors("write to the spool folder"):
+            probe(self._folder, self._disk)
 
     def read(self, max_bytes: int, max_count: int) -> Batch | None:
         """The oldest unacknowledged records, all of one segment; the same ones until they are acknowledged."""
@@ -94,7 +112,7 @@ class SegmentFolder:
     def adopt_orphan(self) -> bool:
         """Takes over one segment whose owner is gone, if there is any."""
         with _disk_errors("look for orphaned segments"):
-            names = sorted(path.name for path in self._folder.glob(f"*{SUFFIX}"))
+            names = self._disk.names(self._folder, SUFFIX)
         return any(self._adopt(name) for name in names if name not in self._segments)
 
     def save_dead_letters(self, letters: Sequence[DeadLetter], bound_bytes: int) -> None:
@@ -104,7 +122,7 @@ class SegmentFolder:
         with _disk_errors("write dead letters"):
             path = save_dead_letters(self._folder / DEAD_LETTER_FOLDER, letters, self._clock_us(), self._disk)
             self._dead_letter_files += 1
-            self._dead_letter_bytes += path.stat().st_size
+            self._dead_letter_bytes += self._disk.file_size(path)
         _logger.error("%d payloads went to the dead letters in %s", len(letters), path)
 
     def state(self) -> FolderState:
@@ -118,7 +136,18 @@ class SegmentFolder:
             oldest_at_us=min(oldest, default=None),
             damaged_regions=self._damaged_before + sum(len(segment.gaps) for segment in segments),
             dead_letter_files=self._dead_letter_files,
+            failure=self._failure,
         )
+
+    def departed(self) -> list[str]:
+        """Owners that are dead and left no segment behind, so that all they promised is acknowledged."""
+        with _disk_errors("look for departed owners"):
+            return departed_owners(self._folder, self._disk)
+
+    def forget(self, owner_id: str) -> None:
+        """A departed owner needs no more attention."""
+        with _disk_errors("forget a departed owner"):
+            self._disk.remove(owner_path(self._folder, owner_id))
 
     def close(self) -> None:
         """Gives every segment back; unacknowledged records stay on disk for the next owner."""
@@ -127,13 +156,23 @@ class SegmentFolder:
             for segment in self._segments.values():
                 segment.release()
             self._segments.clear()
+            self._owner.sign_out()
+
+    @contextmanager
+    def _noting_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except SpoolError as error:
+            self._failure = str(error)
+            raise
+        self._failure = None
 
     def _writable(self) -> Segment:
         for _ in range(_CREATE_ATTEMPTS):
             if self._current is not None:
                 return self._current
             # A clock that steps back only changes the reading order: the random half keeps names unique.
-            name = f"{self._clock_us():020d}-{uuid.uuid4().hex}{SUFFIX}"
+            name = segment_name(self._clock_us(), self.owner_id)
             self._current = Segment.create(self._folder / name, self._disk)
             if self._current is not None:
                 self._segments[name] = self._current
@@ -167,6 +206,12 @@ class SegmentFolder:
         if segment.is_spent:
             self._discard(segment)
         return True
+
+
+def require_writable(folder: Path, disk: LocalDisk | None = None) -> None:
+    """Makes the folder if need be. Raises `SpoolFull` or `SpoolFailed` when nothing can be made durable in it."""
+    with _disk_errors(f"write to the spool folder {folder}"):
+        probe(folder, disk or LocalDisk())
 
 
 @contextmanager

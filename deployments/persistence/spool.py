@@ -58,7 +58,7 @@ class SpoolConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolDepth:
-    """How much waits for the database: for /health and the metrics."""
+    """How much waits for the database, and what a person should look at: for /health and the metrics."""
 
     records: int
     bytes: int
@@ -67,6 +67,7 @@ class SpoolDepth:
     capacity_bytes: int
     damaged_regions: int
     dead_letter_files: int
+    failure: str | None = None
 
     @property
     def has_room(self) -> bool:
@@ -185,6 +186,7 @@ class Spool:
             capacity_bytes=self._config.capacity_bytes,
             damaged_regions=state.damaged_regions,
             dead_letter_files=state.dead_letter_files,
+            failure=state.failure,
         )
 
     def _admit(self, frame_bytes: int) -> None:
@@ -229,6 +231,7 @@ class Spool:
             await asyncio.sleep(self._config.adoption_interval_seconds)
             try:
                 await self.adopt_orphans()
+                await self._run(self._segments.probe)
             except SpoolError:
                 _logger.exception("could not look for orphaned spool segments")
 

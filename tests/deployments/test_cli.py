@@ -17,7 +17,18 @@ def test_cli_has_the_commands_of_the_service(name: str) -> None:
     assert name in CliRunner().invoke(cli.app, ["--help"]).output.split()
 
 
-@pytest.mark.parametrize("words", [("demo",), ("serve",), ("validate",), ("db", "upgrade"), ("db", "import")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("demo",),
+        ("serve",),
+        ("validate",),
+        ("db", "upgrade"),
+        ("db", "import"),
+        ("db", "spool", "status"),
+        ("db", "spool", "replay"),
+    ],
+)
 def test_every_command_shows_an_example(words: tuple[str, ...]) -> None:
     """`--help` of each command says how it is called."""
     result = CliRunner().invoke(cli.app, [*words, "--help"])

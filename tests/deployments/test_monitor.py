@@ -6,8 +6,10 @@ import asyncio
 
 import pytest
 
+from deployments.corruption import CorruptionEvent, CorruptionLog, FoundBy
 from deployments.errors import Overloaded
 from deployments.monitor import Monitor, Watch
+from deployments.persistence.drain import DrainState
 from deployments.persistence.spool import SpoolDepth
 
 
@@ -99,6 +101,39 @@ async def test_monitor_reports_what_it_knows(disk_bytes: int, has_room: bool) ->
     assert (report.model_loaded, report.judge_reachable, report.database_connected) == (True, False, False)
     assert (report.spool_has_room, report.spool_records, report.spool_bytes) == (has_room, 3, 90)
     assert (report.spool_oldest_seconds, report.uptime_seconds) == (2.5, 7.0)
+
+
+async def test_monitor_raises_each_alarm() -> None:
+    """What a person must look at is told in words; a failing disk is told from a full one."""
+    watches = [watched()[0] for _ in range(3)]
+    depth = SpoolDepth(
+        records=0,
+        bytes=0,
+        oldest_age_seconds=None,
+        disk_bytes=0,
+        capacity_bytes=1,
+        damaged_regions=2,
+        dead_letter_files=1,
+        failure="could not append to the spool: [Errno 5] Input/output error",
+    )
+    corruption = CorruptionLog()
+    corruption.report(CorruptionEvent(found_by=FoundBy.READ, detail="decision 7"))
+    monitor = Monitor(
+        model=watches[0],
+        judge=watches[1],
+        database=watches[2],
+        depth=lambda: depth,
+        drain=lambda: DrainState(failures_in_a_row=3, advice="mend it"),
+        corruption=corruption,
+    )
+    report = await monitor.report()
+    assert not report.spool_works
+    assert report.alarms == (
+        "the database takes no decisions, they wait in the spool: mend it",
+        "1 files of dead letters: look at `gantry db spool status`",
+        "2 damaged regions in the spool: look at `gantry db spool status`",
+        "1 corruption events since the start: the log names each decision",
+    )
 
 
 async def test_monitor_asks_in_the_background_until_stopped() -> None:

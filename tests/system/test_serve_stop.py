@@ -68,6 +68,15 @@ def test_service_refuses_a_damaged_policy(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_service_refuses_a_spool_folder_that_it_cannot_make(tmp_path: Path) -> None:
+    """The way to the folder leads through a file: one clear line, before Ray is started."""
+    (tmp_path / "file").write_bytes(b"")
+    done = _serve(tmp_path, {"GANTRY_SPOOL_FOLDER": str(tmp_path / "file" / "spool")})
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"gantry: could not write to the spool folder {tmp_path}/file/spool: ")
+    assert done.stderr.endswith(f"Not a directory: '{tmp_path}/file/spool'; mend it or set GANTRY_SPOOL_FOLDER\n")
+
+
 def test_service_refuses_an_old_schema(mariadb_url: str, tmp_path: Path) -> None:
     """A database that nobody has migrated is left alone, and the line says which command brings it up to date."""
     done = _serve(tmp_path, {"GANTRY_DATABASE_URL": mariadb_url})

@@ -199,6 +199,8 @@ async def test_health_tells_everything_without_a_key() -> None:
         ({"model_loaded": False}, "degraded", 200, 503),
         ({"judge_reachable": False}, "unhealthy", 503, 503),
         ({"spool_has_room": False}, "unhealthy", 503, 503),
+        ({"spool_works": False}, "unhealthy", 503, 503),
+        ({"alarms": ("1 files of dead letters",)}, "degraded", 200, 200),
     ],
 )
 async def test_health_and_readiness_follow_what_is_missing(

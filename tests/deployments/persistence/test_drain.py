@@ -76,6 +76,7 @@ async def test_drain_waits_out_a_database_outage(spool: Spool) -> None:
     assert database.stored == [b"a"]
     assert drain.state.last_error == "DatabaseUnavailable: it is down"
     assert drain.state.failures_in_a_row == 0
+    assert drain.state.advice is None
 
 
 async def test_drain_survives_any_error_of_its_writer(spool: Spool) -> None:
@@ -97,13 +98,13 @@ async def test_drain_survives_any_error_of_its_writer(spool: Spool) -> None:
 async def test_poison_is_kept_aside_and_reported(spool: Spool, tmp_path: Path) -> None:
     """It goes to the dead letters, does not hold up the rest, and a mismatch is told to the guardrail."""
     database = _Database()
-    mismatches: list[int] = []
+    mismatches: list[str] = []
     drain = SpoolDrain(spool, database.write, on_mismatch=mismatches.append)
     await asyncio.gather(*(spool.append(payload) for payload in (b"a", POISON, b"b")))
     drain.start()
     await drain.stop(grace_seconds=10)
     assert database.stored == [b"a", b"b"]
-    assert (drain.state.dead_letters, drain.state.mismatches, mismatches) == (1, 1, [1])
+    assert (drain.state.dead_letters, drain.state.mismatches, mismatches) == (1, 1, ["twin"])
     assert len(list((tmp_path / "dead_letters").iterdir())) == 1
     assert spool.depth.records == 0
 

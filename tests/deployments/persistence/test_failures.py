@@ -12,8 +12,9 @@ from deployments.persistence.errors import (
     DatabaseUnavailable,
     DataRejected,
     InvalidDatabaseUrl,
+    SpoolFull,
 )
-from deployments.persistence.failures import database_errors
+from deployments.persistence.failures import advice_for, database_errors
 
 
 def _meaning(error: Exception) -> DatabaseError:
@@ -73,3 +74,19 @@ def test_own_errors_pass_through() -> None:
     """What this room raises inside is not wrapped again."""
     with pytest.raises(ValueError, match="limit"), database_errors("here"):
         raise ValueError("limit")
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (DatabaseUnavailable("db.example: gone"), "it is unreachable, read-only or busy"),
+        (DatabaseAccessDenied("db.example: user gantry"), "user, password or grants are wrong"),
+        (DatabaseError("db.example: no such table"), "run `gantry db check`"),
+        (SpoolFull("/srv/spool"), "the disk of the spool fails"),
+        (RuntimeError("db.example"), "the log of the writer has the cause"),
+    ],
+)
+def test_advice_tells_what_to_do_and_no_address(error: Exception, advice: str) -> None:
+    """It is shown to whoever asks for the health of the service."""
+    assert advice_for(error).startswith(advice)
+    assert "db.example" not in advice_for(error)

@@ -42,7 +42,7 @@ def _adopted(folder: Path) -> list[bytes]:
 
 
 def _files(folder: Path) -> list[str]:
-    return sorted(path.suffix for path in folder.iterdir() if path.is_file())
+    return sorted(path.suffix for path in folder.iterdir() if path.is_file() and path.suffix != ".owner")
 
 
 def _written(folder: Path) -> Path:

@@ -133,6 +133,25 @@ async def test_failed_fsync_reaches_every_caller_of_the_group(tmp_path: Path) ->
         assert await _drained(spool) == [b"c"]
 
 
+async def test_failure_of_the_disk_is_known_until_it_works_again(tmp_path: Path) -> None:
+    """A router whose disk fails gets no request that could show it mended: it tries for itself."""
+    disk = FaultyDisk()
+    disk.is_syncing = False
+    async with _started(tmp_path, SpoolConfig(adoption_interval_seconds=0.01), disk) as spool:
+        with pytest.raises(SpoolFailed):
+            await spool.append(b"a")
+        assert spool.depth.failure == "could not append to the spool: [Errno 5] Input/output error"
+        fsyncs = disk.fsyncs
+        async with asyncio.timeout(10):
+            while disk.fsyncs == fsyncs:
+                await asyncio.sleep(0.001)
+            assert spool.depth.failure is not None
+            disk.is_syncing = True
+            while spool.depth.failure is not None:
+                await asyncio.sleep(0.001)
+        assert list(tmp_path.glob("*.probe")) == []
+
+
 async def test_cancelled_append_does_not_disturb_the_others(tmp_path: Path) -> None:
     """A client that hangs up takes nobody else's answer with it."""
     async with _started(tmp_path) as spool:

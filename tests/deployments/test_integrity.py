@@ -1,0 +1,105 @@
+"""The background sample finds what was changed behind our back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine, text
+
+from deployments.adapters import StoredDecisions
+from deployments.corruption import CorruptionLog, FoundBy
+from deployments.integrity import IntegrityWatch
+from deployments.persistence.database import create_engine
+from deployments.persistence.errors import PayloadMismatch
+from deployments.persistence.tables import METADATA
+from deployments.persistence.writing import DecisionWriter
+from tests.deployments.persistence.decisions import decision, decision_id
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """An engine on thirty decisions."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'gantry.sqlite3'}")
+    METADATA.create_all(engine)
+    DecisionWriter(engine).write([decision(number).to_bytes() for number in range(1, 31)])
+    yield engine
+    engine.dispose()
+
+
+def _spoil(engine: Engine, number: int) -> None:
+    """Another answer under an unchanged digest, as a bad disk or a meddler would leave it."""
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE decision SET answer = (SELECT answer FROM decision WHERE decision_id = :other) "
+                "WHERE decision_id = :spoiled"
+            ),
+            {"other": decision_id(30), "spoiled": decision_id(number)},
+        )
+
+
+def _watch(engine: Engine, log: CorruptionLog, regions: list[int] | None = None, **changes: object) -> IntegrityWatch:
+    values: dict[str, object] = {"interval_seconds": 0.001, "sample_count": 5} | changes
+    depth = regions or [0]
+    return IntegrityWatch(engine, log, damaged_regions=lambda: depth[0], rng=np.random.default_rng(7), **values)  # type: ignore[arg-type]
+
+
+async def test_sound_decisions_raise_no_alarm(engine: Engine) -> None:
+    """Looking often finds nothing where nothing is wrong."""
+    log = CorruptionLog()
+    watch = _watch(engine, log)
+    assert sum([await watch.look_once() for _ in range(20)]) > 20
+    assert log.count == 0
+
+
+async def test_spoiled_decision_is_found_and_reported_once(engine: Engine) -> None:
+    """The sample wanders over all decisions."""
+    _spoil(engine, 17)
+    log = CorruptionLog()
+    watch = _watch(engine, log)
+    watch.start()
+    async with asyncio.timeout(30):
+        while not log.count:
+            await asyncio.sleep(0.001)
+    for _ in range(20):
+        await watch.look_once()
+    await watch.stop()
+    assert log.count == 1
+    assert log.last is not None
+    assert log.last.found_by is FoundBy.SAMPLE
+    assert decision_id(17) in log.last.detail
+
+
+async def test_spoiled_decision_is_reported_by_its_reader_and_not_shown(engine: Engine) -> None:
+    """Reading verifies too."""
+    _spoil(engine, 17)
+    log = CorruptionLog()
+    decisions = StoredDecisions(engine, log)
+    assert await decisions.get(decision_id(18), "planner") == decision(18)
+    with pytest.raises(PayloadMismatch):
+        await decisions.get(decision_id(17), "planner")
+    assert log.last is not None
+    assert log.last.found_by is FoundBy.READ
+
+
+async def test_new_damage_in_the_spool_is_reported(engine: Engine) -> None:
+    """Damage that was known at the start is no event of now."""
+    log, regions = CorruptionLog(), [2]
+    watch = _watch(engine, log, regions)
+    await watch.look_once()
+    assert log.count == 0
+    regions[0] = 3
+    await watch.look_once()
+    await watch.look_once()
+    assert (log.count, log.last and log.last.found_by) == (1, FoundBy.SPOOL)
+
+
+async def test_empty_database_has_nothing_to_verify(engine: Engine) -> None:
+    """No decision, no alarm."""
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM decision"))
+    assert await _watch(engine, CorruptionLog()).look_once() == 0
