@@ -13,13 +13,14 @@ from deployments.commands import (
     importing,
     judging,
     learning,
+    rollout,
     serving,
     solving,
     spooling,
 )
 from env.errors import GantryError
 
-ROOMS = (demonstration, serving, solving, judging, learning, benchmarking, database, importing, spooling)
+ROOMS = (demonstration, serving, solving, judging, learning, benchmarking, database, importing, spooling, rollout)
 
 app = typer.Typer(
     name="gantry",

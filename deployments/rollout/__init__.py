@@ -14,6 +14,8 @@
 | comparison | paired differences of one ramp with their intervals, and the evidence for the gate |
 | stages | the state and every transition, as data |
 | latch | a rollback that one router decides alone; who knows the newest state after a restart |
+| guardrail_scan | the guardrails over a whole stream at once, for simulations; proven equal |
+| scenarios, simulation | whole rollouts on simulated traffic, and what is promised for them |
 | errors | what can be wrong with an order |
 
 How the service uses this

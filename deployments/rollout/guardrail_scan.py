@@ -1,0 +1,165 @@
+"""The guardrails over a whole stream at once, for simulations: a thin path that a test proves equal to `Guardrails`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deployments.rollout.confidence import LEAST_OBSERVATIONS, MeanSequence, beta_binomial_log_e, one_sided_radius
+from deployments.rollout.outcomes import Baseline, Outcome
+from deployments.rollout.triggers import Condition, Guardrail, Limits, Reading, Rule
+
+COUNTED = tuple(outcome for outcome in Outcome if outcome.is_counted)
+CODE = {outcome: code for code, outcome in enumerate(COUNTED)}
+"""How a stream writes outcomes: their place among those that are counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Firing:
+    """`rule` of `guardrail` fires for the first time at request `index`, from 0."""
+
+    guardrail: Guardrail
+    rule: Rule
+    index: int
+
+
+class Scan:
+    """One stream of requests: `outcomes` (requests,) as codes, `log_ratios` (requests,) with NaN where no pair is.
+
+    Every pair is its own observation against the rule: there are no replans, and one kind of baseline.
+    """
+
+    def __init__(self, outcomes: NDArray[np.int8], log_ratios: NDArray[np.float64], limits: Limits) -> None:
+        if outcomes.shape != log_ratios.shape:
+            raise ValueError(f"outcomes and log_ratios must be alike, were {outcomes.shape} and {log_ratios.shape}")
+        self._limits = limits
+        self._outcomes = outcomes
+        self._paired = np.flatnonzero(~np.isnan(log_ratios))
+        self._ratios = log_ratios[self._paired]
+        self._unpaired = np.flatnonzero(np.isnan(log_ratios) & (outcomes == CODE[Outcome.OK]))
+        self._planned = np.flatnonzero((outcomes == CODE[Outcome.OK]) | (outcomes == CODE[Outcome.INCOMPLETE]))
+
+    @cached_property
+    def firings(self) -> tuple[Firing, ...]:
+        """The first firing of every rule that fires at all, as if there were no other; earliest first."""
+        found = (
+            (Guardrail.CRITICAL, Rule.EVENT, _first(self._outcomes == CODE[Outcome.CRITICAL])),
+            (Guardrail.CRASH, Rule.BOUND, self._crash_bound()),
+            (Guardrail.COMPLETION, Rule.BOUND, self._completion_bound()),
+            (Guardrail.COMPLETION, Rule.CUSUM, self._completion_cusum()),
+            (Guardrail.MAKESPAN, Rule.WINDOW, self._makespan_window()),
+            (Guardrail.MAKESPAN, Rule.BOUND, self._makespan_bound()),
+        )
+        firings = [
+            Firing(guardrail=guardrail, rule=rule, index=index) for guardrail, rule, index in found if index is not None
+        ]
+        return tuple(sorted(firings, key=lambda firing: firing.index))
+
+    def pairs(self, requests: int) -> int:
+        """How many pairs the first `requests` have."""
+        return int(np.searchsorted(self._paired, requests))
+
+    def missing(self, requests: int) -> int:
+        """How many of the first `requests` have a complete plan and no pair."""
+        return int(np.searchsorted(self._unpaired, requests))
+
+    def makespan(self, requests: int) -> MeanSequence:
+        """The log makespan ratios of the first `requests`."""
+        pairs = self.pairs(requests)
+        totals, squares = self._sums
+        return MeanSequence(
+            deviation_floor=self._limits.deviation_floor,
+            n=pairs,
+            total=float(totals[pairs - 1]) if pairs else 0.0,
+            squares=float(squares[pairs - 1]) if pairs else 0.0,
+        )
+
+    def breaches(self, requests: int) -> tuple[Reading, ...]:
+        """Point breaches after the first `requests`."""
+        limits, window = self._limits, self._limits.window
+        planned = self._planned[: np.searchsorted(self._planned, requests)][-window:]
+        counted, pairs = self._outcomes[:requests][-window:], self.pairs(requests)
+        incomplete = int((self._outcomes[planned] == CODE[Outcome.INCOMPLETE]).sum())
+        crashes = int((counted == CODE[Outcome.CRASH]).sum())
+        mean = float(self._ratios[max(0, pairs - window) : pairs].mean()) if pairs else 0.0
+        found = (
+            (Guardrail.CRASH, crashes / window, limits.crash_rate, len(counted), 1.0),
+            (Guardrail.COMPLETION, 1.0 - incomplete / window, limits.completion, len(planned), -1.0),
+            (Guardrail.MAKESPAN, math.expm1(mean), limits.makespan_increase, min(pairs, window), 1.0),
+        )
+        return tuple(
+            Reading(
+                guardrail=guardrail,
+                rule=Rule.POINT,
+                value=value,
+                limit=limit,
+                n=n,
+                condition=Condition.BREACH,
+                baseline=Baseline.RULE if guardrail is Guardrail.MAKESPAN else None,
+            )
+            for guardrail, value, limit, n, worse in found
+            if n == window and worse * (value - limit) > 1e-9
+        )
+
+    @cached_property
+    def _sums(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return np.cumsum(self._ratios), np.cumsum(self._ratios * self._ratios)
+
+    def _crash_bound(self) -> int | None:
+        limits = self._limits
+        crashes = self._outcomes == CODE[Outcome.CRASH]
+        return _first_above(crashes, limits.crash_rate, limits.crash_alpha, limits.crash_prior)
+
+    def _completion_bound(self) -> int | None:
+        limits, incomplete = self._limits, self._outcomes[self._planned] == CODE[Outcome.INCOMPLETE]
+        place = _first_above(incomplete, 1.0 - limits.completion, limits.completion_alpha, limits.incomplete_prior)
+        return None if place is None else int(self._planned[place])
+
+    def _completion_cusum(self) -> int | None:
+        limits, total = self._limits, 0.0
+        up, down, limit = limits.cusum_incomplete, limits.cusum_complete, limits.cusum_limit
+        # Added one by one, so that a sum that meets the limit exactly is rounded like the accumulator's.
+        for place, is_incomplete in enumerate((self._outcomes[self._planned] == CODE[Outcome.INCOMPLETE]).tolist()):
+            total = max(0.0, total + (up if is_incomplete else down))
+            if is_incomplete and total >= limit:
+                return int(self._planned[place])
+        return None
+
+    def _makespan_window(self) -> int | None:
+        window, limits = self._limits.window, self._limits
+        if len(self._ratios) < window:
+            return None
+        recent = np.lib.stride_tricks.sliding_window_view(self._ratios, window)
+        deviations = np.maximum(recent.std(axis=1, ddof=1), limits.deviation_floor)
+        bounds = recent.mean(axis=1) - limits.window_errors * deviations / math.sqrt(window)
+        place = _first(bounds > limits.log_makespan_limit)
+        return None if place is None else int(self._paired[place + window - 1])
+
+    def _makespan_bound(self) -> int | None:
+        if len(self._ratios) < LEAST_OBSERVATIONS:
+            return None
+        totals, squares = self._sums
+        n = np.arange(1, len(totals) + 1)
+        mean = totals / n
+        variance = np.maximum(squares - n * mean**2, 0.0) / np.maximum(n - 1, 1)
+        deviation = np.maximum(np.sqrt(variance), self._limits.deviation_floor)
+        bound = mean - deviation * one_sided_radius(n, self._limits.alpha_of_one_baseline)
+        place = _first((bound > self._limits.log_makespan_limit) & (n >= LEAST_OBSERVATIONS))
+        return None if place is None else int(self._paired[place])
+
+
+def _first_above(is_event: NDArray[np.bool_], limit: float, alpha: float, prior: tuple[float, float]) -> int | None:
+    """Where the lower bound of the rate first lies above `limit`: always at an event."""
+    places = np.flatnonzero(is_event)
+    events, trials = np.arange(1, len(places) + 1), places + 1
+    fires = (events > limit * trials) & (beta_binomial_log_e(events, trials, limit, prior) >= -math.log(alpha))
+    place = _first(fires)
+    return None if place is None else int(places[place])
+
+
+def _first(condition: NDArray[np.bool_]) -> int | None:
+    return int(condition.argmax()) if condition.any() else None
