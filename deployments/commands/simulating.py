@@ -85,7 +85,7 @@ def simulate(
         raise typer.Exit(1)
 
 
-def _given(effects: dict[str, float], ways: dict[str, Any], healthy_before: int) -> Scenario:
+def _given(effects: dict[str, Any], ways: dict[str, Any], healthy_before: int) -> Scenario:
     from dataclasses import replace
 
     from deployments.rollout.scenarios import HEALTHY, Purpose, Scenario
