@@ -9,7 +9,13 @@ Imports go down only (deployments -> models -> env). Only the deployments themse
 | logs | JSON log lines that carry the request id and no secret |
 | access | API keys, scopes and clients |
 | contracts | the words of the wire and their translation to and from the domain |
-| scheduling | the use case: assign an arm, propose, judge, fall back, record; declares its ports |
+| scheduling | the use case: assign an arm, propose, judge, fall back, record |
+| ports | what the use case needs from elsewhere |
+| questioning | from a request to the question that it asks |
+| standing | who may serve, as one router knows it at one moment |
+| attempting | arms are asked in turn, and each proposal meets the same judge |
+| evaluating | what the arms made of one request, as rows and as events |
+| comparing | the arm that did not serve, to be computed outside the request |
 | proposal | a schedule that nobody has judged yet |
 | decision | one decision: who was asked, who served, what the judge said; as answer and as record |
 | history | how long the latest schedules of each plant are |

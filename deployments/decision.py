@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
+from pydantic import TypeAdapter
+
+from deployments.attempting import Attempts
 from deployments.contracts.amounts import hours_of
 from deployments.contracts.answer import (
     DecisionAnswer,
@@ -14,59 +18,63 @@ from deployments.contracts.answer import (
     safety_of,
     scheduled_jobs_of,
 )
-from deployments.contracts.request import ScheduleRequest
+from deployments.contracts.request import JobRequest, ScheduleRequest
 from deployments.contracts.translation import Question
+from deployments.evaluating import Asked, evaluation_records
 from deployments.persistence.records import DecisionRecord, payload_digest
 from deployments.proposal import Proposal
-from deployments.rollout.assignment import Arm, Assignment
+from deployments.standing import Assigned
 from env.verdict import Verdict
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """A judged proposal, the arm it came from, and why the assigned arm did not serve (None: it did)."""
-
-    arm: Arm
-    proposal: Proposal
-    verdict: Verdict
-    fallback_reason: str | None = None
+_JOB_LIST = TypeAdapter(list[JobRequest])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Everything that is answered and stored; `created_at` is when the request arrived."""
+    """Everything that is answered and stored about one request."""
 
-    decision_id: str
-    created_at: datetime
+    asked: Asked
     client: str
-    plant_id: str
     request: ScheduleRequest
     question: Question
-    assignment: Assignment
-    served: Served
+    attempts: Attempts
     generation_seconds: float
     warnings: tuple[str, ...]
 
+    @property
+    def proposal(self) -> Proposal:
+        """What is served."""
+        proposal = self.attempts.served.proposal
+        assert proposal is not None, "what is served was proposed"
+        return proposal
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the judge says of it."""
+        verdict = self.attempts.served.verdict
+        assert verdict is not None, "what is served was judged"
+        return verdict
+
     def answer(self) -> ScheduleAnswer:
         """The decision in the words of the wire."""
-        proposal, verdict = self.served.proposal, self.served.verdict
+        proposal, verdict, asked = self.proposal, self.verdict, self.asked
         policy_makespan = proposal.policy_makespan_seconds
         return ScheduleAnswer(
-            schedule_id=self.decision_id,
+            schedule_id=asked.decision_id,
             request_id=self.request.request_id,
             scheduled_jobs=scheduled_jobs_of(self.request, self.question, proposal.schedule),
             metrics=metrics_of(verdict.measures),
             generation_time=self.generation_seconds,
-            algorithm_used=self.served.arm.value,
-            timestamp=self.created_at,
+            algorithm_used=self.attempts.served.contender.algorithm.value,
+            timestamp=asked.created_at,
             warnings=list(self.warnings),
             changes=changes_of(self.request, self.question, proposal.schedule),
             decision=DecisionAnswer(
-                arm=self.assignment.arm.value,
-                stage=self.assignment.stage,
+                arm=asked.assigned.contender.name,
+                stage=asked.assigned.assignment.stage,
                 model=proposal.model,
                 method=list(proposal.method),
-                fallback_reason=self.served.fallback_reason,
+                fallback_reason=self.attempts.fallback_reason,
                 policy_makespan=None if policy_makespan is None else hours_of(policy_makespan),
             ),
             safety=safety_of(verdict),
@@ -76,13 +84,14 @@ class Decision:
         """The decision as it is stored; without the bodies when the client asked for that."""
         keeps_payload = self.request.save_to_database
         request, answer = (request_body, answer_body) if keeps_payload else (None, None)
-        measures, assignment = self.served.verdict.measures, self.assignment
+        asked, measures, served = self.asked, self.verdict.measures, self.attempts.served
+        assigned, assignment = asked.assigned, asked.assigned.assignment
         return DecisionRecord(
-            decision_id=self.decision_id,
-            created_at=self.created_at,
+            decision_id=asked.decision_id,
+            created_at=asked.created_at,
             client=self.client,
             request_id=self.request.request_id,
-            plant_id=self.plant_id,
+            plant_id=asked.plant_id,
             line_id=self.request.line_id,
             unit=assignment.unit,
             bucket=assignment.bucket,
@@ -90,10 +99,10 @@ class Decision:
             hash_version=assignment.hash_version,
             stage=assignment.stage,
             share=assignment.share,
-            arm=assignment.arm.value,
-            algorithm_used=self.served.arm.value,
-            model=self.served.proposal.model,
-            fallback_reason=self.served.fallback_reason,
+            arm=assigned.contender.name,
+            algorithm_used=served.contender.algorithm.value,
+            model=self.proposal.model,
+            fallback_reason=self.attempts.fallback_reason,
             objective=self.request.optimization_objective.value,
             time_budget_ms=self.request.time_budget_ms,
             job_count=measures.operations,
@@ -105,9 +114,28 @@ class Decision:
             utilisation_percent=measures.utilisation_percent,
             on_time_percent=measures.on_time_percent,
             important_on_time_percent=measures.important_on_time_percent,
-            safety_score=self.served.verdict.safety_score,
+            safety_score=self.verdict.safety_score,
             generation_ms=self.generation_seconds * 1000,
             request=request,
             answer=answer,
             payload_sha256=payload_digest(request, answer),
+            rollout_version=assigned.version,
+            is_forced=assigned.is_forced,
+            job_list_sha256=asked.job_list_sha256,
+            evaluations=tuple(evaluation_records(asked, self.attempts.all, served)),
         )
+
+
+def asked_of(
+    request: ScheduleRequest, decision_id: str, created_at: datetime, plant_id: str, assigned: Assigned
+) -> Asked:
+    """What the evaluations of a request repeat of it; `created_at` is when it arrived."""
+    return Asked(
+        decision_id=decision_id,
+        created_at=created_at,
+        plant_id=plant_id,
+        assigned=assigned,
+        budget_ms=request.time_budget_ms,
+        job_count=len(request.jobs),
+        job_list_sha256=hashlib.sha256(_JOB_LIST.dump_json(request.jobs)).hexdigest(),
+    )

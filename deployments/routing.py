@@ -25,6 +25,8 @@ from deployments.adapters import (
 )
 from deployments.api.services import Services
 from deployments.arguments import AppArgs
+from deployments.attempting import Arms
+from deployments.comparing import NoCounterfactuals
 from deployments.contracts.reading import RequestLimits
 from deployments.corruption import CorruptionEvent, CorruptionLog, FoundBy
 from deployments.integrity import IntegrityWatch
@@ -36,9 +38,10 @@ from deployments.persistence.drain import SpoolDrain
 from deployments.persistence.errors import DatabaseUnavailable
 from deployments.persistence.spool import Spool, SpoolConfig
 from deployments.plants import StoredPlants
-from deployments.rollout.assignment import Arm
+from deployments.questioning import Questions
 from deployments.scheduling import Scheduling
 from deployments.settings import Settings
+from deployments.standing import FixedRollout, fixed_standing
 from deployments.warming import warm_rules
 
 _LARGEST_SEGMENT_BYTES = 16 * 2**20
@@ -142,16 +145,21 @@ def _scheduling(
     decisions: StoredDecisions,
     plants: StoredPlants,
 ) -> Scheduling:
-    return Scheduling.from_settings(
-        settings,
-        proposers={
-            Arm.PPO: RemoteProposer(neighbours.propose, attempts=args.attempts),
-            Arm.MANUAL: PlannersRule(threads),
-        },
-        judge=RemoteJudge(neighbours.judge, attempts=args.attempts, timeout_seconds=args.judge_timeout_seconds),
+    judge = RemoteJudge(neighbours.judge, attempts=args.attempts, timeout_seconds=args.judge_timeout_seconds)
+    rule, policy = PlannersRule(threads), RemoteProposer(neighbours.propose, attempts=args.attempts)
+    return Scheduling(
+        arms=Arms(
+            lambda contender: rule if contender.is_rule else policy,
+            judge,
+            proposal_seconds=settings.proposal_timeout_seconds,
+        ),
+        judge=judge,
         journal=journal,
-        archive=decisions,
-        plants=plants,
+        questions=Questions(archive=decisions, plants=plants, zone=settings.zone, plant_id=settings.plant_id),
+        rollout=FixedRollout(fixed_standing(settings.ppo_share, settings.assignment_seed)),
+        counterfactuals=NoCounterfactuals(),
+        find_model=lambda _: None,
+        request_seconds=settings.request_timeout_seconds,
         clock=_utc_now,
     )
 

@@ -1,93 +1,43 @@
 """THE USE CASE: a request becomes a safe and durable schedule, or a typed reason why not.
 
 Plain asyncio. Everything that lives elsewhere comes in through a port: the arms that propose, the
-judge, and the journal. Each arm is asked in turn, each proposal meets the same judge, and whatever
-was not served is named in the answer.
+judge, the journal, and the rollout, which says who is asked. Each arm is asked in turn, each proposal
+meets the same judge, and whatever was not served is named in the answer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, Self
-from zoneinfo import ZoneInfo
 
 from uuid6 import uuid7
 
-from deployments.completing import Plants, complete
+from deployments.attempting import Arms, Attempts
+from deployments.comparing import Counterfactuals, Rerun
 from deployments.contracts.answer import ScheduleAnswer
-from deployments.contracts.freezing import EarlierRow, earlier_rows
 from deployments.contracts.notices import unknown_field_warnings
 from deployments.contracts.request import ScheduleRequest
-from deployments.contracts.translation import Question, translate
+from deployments.contracts.translation import Question
 from deployments.contracts.validation import ValidateAnswer, ValidateRequest, claimed_schedule, validate_answer
-from deployments.decision import Decision, Served
-from deployments.errors import NoSafeSchedule, ProposalFailed, Rejection, TimedOut
+from deployments.decision import Decision, asked_of
+from deployments.errors import TimedOut
+from deployments.evaluating import Asked, evaluation_events, pair_events
 from deployments.history import History
 from deployments.off_loop import off_loop
-from deployments.persistence.records import DecisionRecord, Record
-from deployments.proposal import Proposal
-from deployments.rollout.assignment import Arm, Assignment, FixedSplit, PlanningWindow
-from deployments.settings import Settings
-from env.errors import HorizonExceeded, InvalidProblem
-from env.problem import Problem
-from env.schedule import Schedule
-from env.verdict import Verdict
+from deployments.persistence.records import DecisionRecord
+from deployments.ports import Archive, Journal, Judge, Proposer
+from deployments.questioning import Questions
+from deployments.rollout.assignment import Arm
+from deployments.standing import RULE, Artefact, Assigned, Contender, Rollout
+from env.errors import InvalidProblem
 
-__all__ = ["Answered", "Archive", "Journal", "Judge", "Proposal", "Proposer", "Scheduling", "SchedulingLimits"]
+__all__ = ["Answered", "Archive", "Journal", "Judge", "Proposer", "Scheduling"]
 
-LONGEST_REASON = 500
+WITHDRAWN = "rolled back while the request was under way"
 Clock = Callable[[], datetime]
-
-_log = logging.getLogger(__name__)
-
-
-class Proposer(Protocol):
-    """An arm."""
-
-    async def propose(self, problem: Problem, budget_ms: int) -> Proposal:
-        """A schedule for all of `problem`; `budget_ms` beyond the first pass may be spent on making it better.
-
-        Raises `ProposalFailed` for whatever went wrong in the arm, `Overloaded` when it has no room
-        for the request, and `HorizonExceeded` when the calendar cannot hold the work.
-        """
-        ...
-
-
-class Judge(Protocol):
-    """The only one who may call a schedule valid."""
-
-    async def judge(self, problem: Problem, schedule: Schedule, recent_makespans_seconds: tuple[int, ...]) -> Verdict:
-        """All that is wrong, or unlike the plant's recent makespans. Raises `JudgeUnavailable` without a verdict."""
-        ...
-
-
-class Journal(Protocol):
-    """Where decisions become durable."""
-
-    async def append(self, record: Record) -> None:
-        """Returns when the record survives a crash. Raises `JournalUnavailable` when that cannot be promised."""
-        ...
-
-
-class Archive(Protocol):
-    """Where earlier decisions are read back."""
-
-    async def get(self, decision_id: str, client: str) -> DecisionRecord | None:
-        """One decision with its payload, None when `client` has none of that id. Raises `DatabaseError`."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SchedulingLimits:
-    """How long to wait: for a whole request, and for one arm beyond the request's own time budget."""
-
-    request_seconds: float
-    proposal_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,66 +54,36 @@ class Scheduling:
     def __init__(
         self,
         *,
-        proposers: Mapping[Arm, Proposer],
+        arms: Arms,
         judge: Judge,
         journal: Journal,
-        archive: Archive,
-        plants: Plants,
-        split: FixedSplit,
-        zone: ZoneInfo,
-        plant_id: str,
-        limits: SchedulingLimits,
+        questions: Questions,
+        rollout: Rollout,
+        counterfactuals: Counterfactuals,
+        find_model: Callable[[str], Artefact | None],
+        request_seconds: float,
         clock: Clock,
         stopwatch: Callable[[], float] = time.perf_counter,
         new_id: Callable[[], object] = uuid7,
     ) -> None:
-        self._proposers = proposers
+        self._arms = arms
         self._judge = judge
         self._journal = journal
-        self._archive = archive
-        self._plants = plants
-        self._split = split
-        self._zone = zone
-        self._plant_id = plant_id
-        self._limits = limits
+        self._questions = questions
+        self._rollout = rollout
+        self._counterfactuals = counterfactuals
+        self._find_model = find_model
+        self._request_seconds = request_seconds
         self._clock = clock
         self._stopwatch = stopwatch
         self._new_id = new_id
         self._history = History()
         self._last_decided_at: datetime | None = None
 
-    @classmethod
-    def from_settings(
-        cls,
-        settings: Settings,
-        *,
-        proposers: Mapping[Arm, Proposer],
-        judge: Judge,
-        journal: Journal,
-        archive: Archive,
-        plants: Plants,
-        clock: Clock,
-    ) -> Self:
-        """The use case as the settings want it."""
-        return cls(
-            proposers=proposers,
-            judge=judge,
-            journal=journal,
-            archive=archive,
-            plants=plants,
-            split=FixedSplit(share=settings.ppo_share, seed=settings.assignment_seed),
-            zone=settings.zone,
-            plant_id=settings.plant_id,
-            limits=SchedulingLimits(
-                request_seconds=settings.request_timeout_seconds, proposal_seconds=settings.proposal_timeout_seconds
-            ),
-            clock=clock,
-        )
-
     @property
     def stage(self) -> str:
-        """How far PPO is rolled out."""
-        return self._split.stage
+        """How far PPO is rolled out, as far as this router knows."""
+        return self._rollout.standing().stage
 
     @property
     def last_decided_at(self) -> datetime | None:
@@ -179,7 +99,7 @@ class Scheduling:
         did, and a `TemporarilyUnavailable`, or a `DatabaseError` where an earlier schedule is needed, when
         asking again later may help.
         """
-        limit = self._limits.request_seconds
+        limit = self._request_seconds
         try:
             async with asyncio.timeout(limit):
                 return await self._decide(request, client, raw_body, warnings)
@@ -188,113 +108,89 @@ class Scheduling:
 
     async def validate(self, request: ValidateRequest, *, client: str, body_bytes: int) -> ValidateAnswer:
         """The verdict on somebody's schedule. Raises `InvalidProblem`, `JudgeUnavailable` or `DatabaseError`."""
-        asked, body = await self._completed(request.request, b"")
+        asked, body = await self._questions.completed(request.request, b"")
         body_bytes += len(body)
         question = await self.question(asked, client, self._clock(), body_bytes)
         schedule = await off_loop(body_bytes, lambda: claimed_schedule(request.scheduled_jobs))
-        recent = self._history.recent_makespans_seconds(asked.plant_id or self._plant_id)
+        recent = self._history.recent_makespans_seconds(self._questions.plant_of(asked))
         verdict = await self._judge.judge(question.problem, schedule, recent)
         warnings = unknown_field_warnings(request)
         return await off_loop(
             body_bytes, lambda: validate_answer(request.scheduled_jobs, question, verdict, warnings=warnings)
         )
 
+    async def question(self, request: ScheduleRequest, client: str, now: datetime, body_bytes: int) -> Question:
+        """What `request` asks when it arrives at `now`. Raises `InvalidProblem` or `DatabaseError`."""
+        return await self._questions.question(request, client, now, body_bytes)
+
     async def _decide(
         self, request: ScheduleRequest, client: str, raw_body: bytes, warnings: tuple[str, ...]
     ) -> Answered:
         created_at, started = self._clock(), self._stopwatch()
-        request, raw_body = await self._completed(request, raw_body)
+        request, raw_body = await self._questions.completed(request, raw_body)
         question = await self.question(request, client, created_at, len(raw_body))
-        assignment = self._assign(request, question)
-        recent = self._history.recent_makespans_seconds(request.plant_id or self._plant_id)
-        served = await self._first_safe(question.problem, assignment.arm, request.time_budget_ms, recent)
-        decision = Decision(
-            decision_id=str(self._new_id()),
-            created_at=created_at,
-            client=client,
-            plant_id=request.plant_id or self._plant_id,
-            request=request,
-            question=question,
-            assignment=assignment,
-            served=served,
-            generation_seconds=self._stopwatch() - started,
-            warnings=(*warnings, *question.warnings),
-        )
-        answered, record = await off_loop(len(raw_body), lambda: _written(decision, raw_body))
+        assigned = self._assigned(request, question)
+        plant_id = self._questions.plant_of(request)
+        recent = self._history.recent_makespans_seconds(plant_id)
+        attempts = await self._arms.first_safe(question, assigned.order, request.time_budget_ms, recent)
+        decision_id = str(self._new_id())
+        asked = await off_loop(len(raw_body), lambda: asked_of(request, decision_id, created_at, plant_id, assigned))
+
+        async def settled() -> tuple[Answered, DecisionRecord]:
+            decision = Decision(
+                asked=asked,
+                client=client,
+                request=request,
+                question=question,
+                attempts=attempts,
+                generation_seconds=self._stopwatch() - started,
+                warnings=(*warnings, *question.warnings, *attempts.warnings),
+            )
+            return await off_loop(len(raw_body), lambda: _written(decision, raw_body))
+
+        answered, record = await settled()
+        # Once more just before the promise: a rollback must not have to wait for slow requests.
+        if not self._rollout.standing().permits(assigned, attempts.served.contender):
+            attempts = await self._arms.replaced(question, attempts, WITHDRAWN, recent)
+            answered, record = await settled()
         await self._journal.append(record)
-        self._history.remember(decision.plant_id, record.makespan_seconds)
+        self._history.remember(plant_id, record.makespan_seconds)
         self._last_decided_at = created_at
+        self._report(asked, question, recent, attempts)
         return answered
 
-    async def _completed(self, request: ScheduleRequest, body: bytes) -> tuple[ScheduleRequest, bytes]:
-        return await complete(request, body, plants=self._plants, plant_id=request.plant_id or self._plant_id)
+    def _assigned(self, request: ScheduleRequest, question: Question) -> Assigned:
+        standing, unit = self._rollout.standing(), self._questions.unit_of(request, question)
+        if request.arm is None:
+            return standing.assign(unit)
+        return standing.force(unit, self._named(request.arm))
 
-    async def question(self, request: ScheduleRequest, client: str, now: datetime, body_bytes: int) -> Question:
-        """What `request` asks when it arrives at `now`. Raises `InvalidProblem` or `DatabaseError`."""
-        earlier = await self._earlier(request, client)
-        return await off_loop(body_bytes, lambda: translate(request, zone=self._zone, now=now, earlier=earlier))
+    def _named(self, arm: str) -> Contender:
+        """The arm that a request asks for. Raises `InvalidProblem` when there is none of that name."""
+        if arm == Arm.MANUAL.value:
+            return RULE
+        if arm == Arm.PPO.value:
+            return self._rollout.standing().challenger
+        artefact = self._find_model(arm)
+        if artefact is None:
+            raise InvalidProblem([("arm", f"must be ppo, manual or the id of a registered model, was {arm!r}")])
+        return Contender(name=arm, role=Arm.PPO, artefact=artefact)
 
-    async def _earlier(self, request: ScheduleRequest, client: str) -> tuple[EarlierRow, ...] | None:
-        """The rows of the schedule that the request continues, None when there are none to be had."""
-        if request.previous_schedule_id is None:
-            return None
-        record = await self._archive.get(request.previous_schedule_id, client)
-        answer = None if record is None else record.answer
-        return None if answer is None else await off_loop(len(answer), lambda: earlier_rows(answer))
-
-    def _assign(self, request: ScheduleRequest, question: Question) -> Assignment:
-        if request.experiment_unit is not None:
-            return self._split.assign(request.experiment_unit)
-        plant_id = request.plant_id or self._plant_id
-        return self._split.assign(PlanningWindow(plant_id=plant_id, line_id=request.line_id, day=question.start.date()))
-
-    async def _first_safe(self, problem: Problem, assigned: Arm, budget_ms: int, recent: tuple[int, ...]) -> Served:
-        rejections: list[Rejection] = []
-        for arm in dict.fromkeys((assigned, Arm.MANUAL)):
-            outcome = await self._attempt(arm, problem, budget_ms, recent, rejections)
-            if isinstance(outcome, Served):
-                return outcome
-            _log.warning("arm %s did not serve: %s", arm.value, outcome.reason)
-            rejections.append(outcome)
-        raise NoSafeSchedule(tuple(rejections))
-
-    async def _attempt(
-        self, arm: Arm, problem: Problem, budget_ms: int, recent: tuple[int, ...], earlier: list[Rejection]
-    ) -> Served | Rejection:
-        try:
-            proposal = await self._proposal(arm, problem, budget_ms)
-        except ProposalFailed as failure:
-            return Rejection(arm=arm.value, reason=_shortened(f"no proposal: {failure}"))
-        except HorizonExceeded as failure:
-            if arm is Arm.MANUAL:
-                raise InvalidProblem([("jobs", str(failure))]) from failure
-            return Rejection(arm=arm.value, reason=_shortened(f"no proposal: {failure}"))
-        verdict = await self._judge.judge(problem, proposal.schedule, recent)
-        if not verdict.valid:
-            return Rejection(arm=arm.value, reason=_objection(verdict), violations=verdict.violations)
-        fallback_reason = earlier[0].reason if earlier else None
-        return Served(arm=arm, proposal=proposal, verdict=verdict, fallback_reason=fallback_reason)
-
-    async def _proposal(self, arm: Arm, problem: Problem, budget_ms: int) -> Proposal:
-        limit = self._limits.proposal_seconds + budget_ms / 1000
-        try:
-            async with asyncio.timeout(limit):
-                return await self._proposers[arm].propose(problem, budget_ms)
-        except TimeoutError:
-            raise ProposalFailed(f"took longer than {limit:g} s") from None
+    def _report(self, asked: Asked, question: Question, recent: tuple[int, ...], attempts: Attempts) -> None:
+        """Tells the guardrails what happened, and has the arm computed that did not come to be asked."""
+        events = evaluation_events(asked, attempts.all, attempts.served)
+        for event in (*events, *pair_events(events)):
+            self._rollout.observe(event)
+        assigned = asked.assigned
+        was_asked = any(attempt.contender == assigned.rival for attempt in attempts.all)
+        if assigned.is_forced or was_asked or not self._rollout.standing().is_comparing:
+            return
+        self._counterfactuals.offer(
+            Rerun(asked=asked, question=question, recent=recent, attempts=attempts, contender=assigned.rival)
+        )
 
 
 def _written(decision: Decision, raw_body: bytes) -> tuple[Answered, DecisionRecord]:
     answer = decision.answer()
     body = answer.model_dump_json().encode()
     return Answered(answer=answer, body=body), decision.record(raw_body, body)
-
-
-def _objection(verdict: Verdict) -> str:
-    critical = [violation for violation in verdict.violations if violation.is_critical]
-    count = f"{len(critical):,} critical violation{'s' if len(critical) > 1 else ''}"
-    return _shortened(f"rejected by the judge: {count}, first {critical[0].code.value}: {critical[0].message}")
-
-
-def _shortened(reason: str) -> str:
-    return reason if len(reason) <= LONGEST_REASON else reason[: LONGEST_REASON - 1] + "…"

@@ -13,6 +13,7 @@ wire are whole seconds from `schedule_start` inside.
 | eligibility | which machines may do a job, and why none may |
 | plant, public_holidays | its machines, closures and working hours |
 | setups | the setup matrix |
+| manual_plan | the planner's own plan in a request |
 | pins | work that must not move, and why it may not stay |
 | plant_data, cells | what the database knows of a plant, and requests that leave it to the database |
 | freezing | an earlier schedule: what of it stays |

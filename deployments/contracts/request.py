@@ -1,4 +1,4 @@
-"""The body of `POST /schedule`. Fields that are not supported yet are part of the schema and refused when used."""
+"""The body of `POST /schedule`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LONGEST_BUDGET_MS = 60_000
 DEFAULT_BUDGET_MS = 25
 DEFAULT_STABILITY_HOURS = 0.1
 MOST_MACHINES_HELD = 100
-NOT_YET = "not supported yet"
+MOST_MANUAL_ROWS = 40_000
 
 
 class MachineStatus(StrEnum):
@@ -145,8 +145,12 @@ class ScheduleRequest(WireModel):
         None, description="nothing moves that starts earlier in the schedule previous_schedule_id"
     )
     previous_schedule_id: Text | None = Field(None, description="required by freeze_until, and the other way round")
-    manual_schedule: list[ManualRow] | None = Field(None, description=NOT_YET)
-    arm: Text | None = Field(None, description=f"scope operate; {NOT_YET}")
+    manual_schedule: list[ManualRow] | None = Field(
+        None, max_length=MOST_MANUAL_ROWS, description="the planner's own plan: the manual arm, if the judge accepts it"
+    )
+    arm: Text | None = Field(
+        None, description="ppo, manual or a model id; scope operate; forced, left out of the statistics"
+    )
     parent_schedule_id: Text | None = Field(
         None, description="the schedule that this request is a what-if copy of; see /v1/schedules/{id}/compare/{other}"
     )
@@ -176,24 +180,9 @@ class ScheduleRequest(WireModel):
     )
 
 
-FIELDS_TO_COME = (
-    "manual_schedule",
-    "arm",
-)
-"""Fields of a request or a job that the schema knows and the service cannot do yet; deleting a name enables it."""
-
-
-def unsupported(request: ScheduleRequest, to_come: tuple[str, ...] = FIELDS_TO_COME) -> Iterator[tuple[str, str]]:
-    """(field, message) of everything in the request that the schema knows and the service cannot do yet."""
+def incomplete(request: ScheduleRequest) -> Iterator[tuple[str, str]]:
+    """(field, message) of what only the plant's own data could fill in."""
     if not request.jobs:
         yield "jobs", "must not be empty: only the service knows the plant's pending jobs"
     if not request.machines:
         yield "machines", "must be a non-empty list: only the service knows the plant's machines, if it is absent"
-    for name in to_come:
-        if getattr(request, name, None):
-            yield name, f"is {NOT_YET}"
-    of_jobs = [name for name in to_come if name in JobRequest.model_fields]
-    for index, job in enumerate(request.jobs):
-        for name in of_jobs:
-            if getattr(job, name):
-                yield f"jobs[{index}].{name}", f"is {NOT_YET}"

@@ -10,6 +10,7 @@ from pydantic_core import from_json
 
 from deployments.contracts.amounts import hours_of
 from deployments.contracts.wire import AnswerModel
+from deployments.persistence.evaluations import EvaluationRecord
 from deployments.persistence.records import DecisionRecord
 from deployments.rollout.assignment import Arm
 
@@ -36,6 +37,9 @@ class AssignmentAnswer(AnswerModel):
     hash_version: int
     stage: str
     share: float
+    version: int = Field(description="of the rollout, 0 when it was not known")
+    is_forced: bool = Field(description="whether the request chose its arm itself")
+    job_list_sha256: str | None
 
 
 class StoredDecision(AnswerModel):
@@ -65,11 +69,28 @@ class StoredDecisionPage(AnswerModel):
     next_cursor: str | None
 
 
+class EvaluationAnswer(AnswerModel):
+    """What one arm made of the request, served or not."""
+
+    arm: str
+    is_served: bool
+    status: str
+    outcome: str | None
+    reason: str | None
+    model: str | None
+    baseline: str = Field(description="where a manual plan came from: rule or planner")
+    violation_count: int
+    violations: Any = Field(description="the first ones")
+    proposal_ms: float | None
+    judge_ms: float | None
+
+
 class StoredDecisionDetail(StoredDecision):
     """One decision with everything that was kept of it."""
 
     assignment: AssignmentAnswer
     arms: dict[str, Figures | None] = Field(description="figures by arm; null for an arm that made no schedule")
+    evaluations: list[EvaluationAnswer] = Field(description="what each arm made of the request, as far as it is known")
     request: Any = Field(description="the body of the request, null when it was not to be kept")
     answer: Any = Field(description="the body of the answer, null when it was not to be kept")
 
@@ -82,6 +103,7 @@ def stored_decision(record: DecisionRecord) -> StoredDecision:
 def stored_decision_detail(record: DecisionRecord) -> StoredDecisionDetail:
     """One decision, its bodies included when they were kept."""
     arms: dict[str, Figures | None] = dict.fromkeys(arm.value for arm in Arm)
+    arms |= {evaluation.arm: _figures(evaluation) for evaluation in record.evaluations}
     return StoredDecisionDetail(
         **_summary(record),
         assignment=AssignmentAnswer(
@@ -91,10 +113,31 @@ def stored_decision_detail(record: DecisionRecord) -> StoredDecisionDetail:
             hash_version=record.hash_version,
             stage=record.stage,
             share=record.share,
+            version=record.rollout_version,
+            is_forced=record.is_forced,
+            job_list_sha256=record.job_list_sha256,
         ),
         arms=arms | {record.algorithm_used: figures_of(record)},
+        evaluations=[evaluation_answer(evaluation) for evaluation in record.evaluations],
         request=None if record.request is None else from_json(record.request),
         answer=None if record.answer is None else from_json(record.answer),
+    )
+
+
+def evaluation_answer(evaluation: EvaluationRecord) -> EvaluationAnswer:
+    """One arm of a decision in the words of the wire."""
+    return EvaluationAnswer(
+        arm=evaluation.arm,
+        is_served=evaluation.is_served,
+        status=evaluation.status,
+        outcome=evaluation.outcome,
+        reason=evaluation.reason,
+        model=evaluation.model,
+        baseline=evaluation.baseline,
+        violation_count=evaluation.violation_count,
+        violations=from_json(evaluation.violations),
+        proposal_ms=evaluation.proposal_ms,
+        judge_ms=evaluation.judge_ms,
     )
 
 
@@ -118,15 +161,22 @@ def _summary(record: DecisionRecord) -> dict[str, Any]:
     }
 
 
-def figures_of(record: DecisionRecord) -> Figures:
-    """The key figures of a decision, which are kept also when its payload is not."""
+def _figures(evaluation: EvaluationRecord) -> Figures | None:
+    """The key figures of one arm, None when it made no schedule."""
+    return None if evaluation.makespan_seconds is None else figures_of(evaluation)
+
+
+def figures_of(record: DecisionRecord | EvaluationRecord) -> Figures:
+    """The key figures of a decision, which are kept also when its payload is not, or of an arm that has a schedule."""
+    # An evaluation without a schedule has no figures; nobody asks for them.
+    kept: Any = record
     return Figures(
-        makespan=hours_of(record.makespan_seconds),
-        completion_rate=record.completion_percent,
-        average_utilization=record.utilisation_percent,
-        total_setup_time=hours_of(record.setup_seconds),
-        jobs_on_time=record.on_time_percent,
-        important_jobs_on_time=record.important_on_time_percent,
-        total_tardiness=hours_of(record.tardiness_seconds),
-        safety_score=record.safety_score,
+        makespan=hours_of(kept.makespan_seconds),
+        completion_rate=kept.completion_percent,
+        average_utilization=kept.utilisation_percent,
+        total_setup_time=hours_of(kept.setup_seconds),
+        jobs_on_time=kept.on_time_percent,
+        important_jobs_on_time=kept.important_on_time_percent,
+        total_tardiness=hours_of(kept.tardiness_seconds),
+        safety_score=kept.safety_score,
     )

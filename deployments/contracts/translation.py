@@ -24,12 +24,13 @@ from deployments.contracts.freezing import (
     loose_warnings,
     with_earlier_places,
 )
+from deployments.contracts.manual_plan import planned_schedule
 from deployments.contracts.notices import lateness_warnings, release_warnings, unknown_field_warnings
 from deployments.contracts.open_hours import LONGEST_SECONDS, PlantHours
 from deployments.contracts.pins import with_running_work
 from deployments.contracts.plant import calendar_reasons, hours_of_plant, machine_of
 from deployments.contracts.precheck import precheck
-from deployments.contracts.request import FIELDS_TO_COME, JobRequest, ScheduleRequest, unsupported
+from deployments.contracts.request import JobRequest, ScheduleRequest, incomplete
 from deployments.contracts.setups import changeovers, setup_reasons, setup_warnings
 from env.errors import InvalidProblem
 from env.problem import Job, Operation, Pin, Problem
@@ -50,7 +51,7 @@ class Question:
 
     `start` is the instant of second 0, a whole second in the plant's zone; `warnings` are sentences
     about what the request says in vain. `earlier` is the schedule that the request continues, None
-    when it continues none.
+    when it continues none. `planned` is the planner's own plan, None when the request has none.
     """
 
     problem: Problem
@@ -58,6 +59,7 @@ class Question:
     zone: ZoneInfo
     warnings: tuple[str, ...]
     earlier: Schedule | None = None
+    planned: Schedule | None = None
 
 
 def translate(
@@ -66,7 +68,6 @@ def translate(
     zone: ZoneInfo,
     now: datetime,
     earlier: tuple[EarlierRow, ...] | None = None,
-    to_come: tuple[str, ...] = FIELDS_TO_COME,
 ) -> Question:
     """The question that a request asks, in a plant whose clocks show `zone`.
 
@@ -79,7 +80,7 @@ def translate(
     frozen = frozen_assignments(request, earlier, start, zone)
     _refuse(
         [
-            *unsupported(request, to_come),
+            *incomplete(request),
             *freeze_reasons(request, earlier),
             *_repeated_ids("jobs", "job_id", [job.job_id for job in request.jobs]),
             *_repeated_ids("machines", "machine_id", [machine.machine_id for machine in request.machines or ()]),
@@ -108,6 +109,7 @@ def translate(
             *loose_warnings([job.job_id for job in request.jobs if shop.is_loose(job)]),
         ),
         earlier=None if earlier is None else as_schedule(earlier, start),
+        planned=planned_schedule(request.manual_schedule, problem, plant, start),
     )
 
 

@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo
 
 from deployments.access import KeyRing
 from deployments.api import HealthReport, Services
+from deployments.attempting import Arms
+from deployments.comparing import Counterfactuals, NoCounterfactuals
 from deployments.completing import Plants
 from deployments.contracts.plant_data import PlantData
 from deployments.contracts.reading import RequestLimits, read_schedule_request
@@ -21,10 +23,13 @@ from deployments.persistence.errors import DatabaseUnavailable, InvalidCursor
 from deployments.persistence.evaluations import EvaluationRecord, FeedbackRecord
 from deployments.persistence.records import DecisionRecord, Record
 from deployments.persistence.repository import DecisionPage
+from deployments.ports import Archive, Journal, Judge, Proposer
 from deployments.proposal import Proposal
-from deployments.rollout.assignment import Arm, FixedSplit
-from deployments.scheduling import Archive, Journal, Judge, Proposer, Scheduling, SchedulingLimits
+from deployments.questioning import Questions
+from deployments.rollout.assignment import Arm
+from deployments.scheduling import Scheduling
 from deployments.settings import DEVELOPMENT_API_KEY, Environment, Settings
+from deployments.standing import Artefact, FixedRollout, Rollout, fixed_standing
 from env.feasibility import judge
 from env.problem import Problem
 from env.schedule import Assignment, Schedule
@@ -32,6 +37,7 @@ from env.verdict import Verdict
 
 KUALA_LUMPUR = ZoneInfo("Asia/Kuala_Lumpur")
 NOW = datetime(2025, 7, 22, 6, 0, tzinfo=UTC)
+REGISTERED = {"full_production@7": Artefact(model_id="full_production@7", sha256="7" * 64)}
 LIMITS = RequestLimits(jobs=20_000, machines=5_000)
 
 
@@ -231,6 +237,8 @@ def scheduling_over(
     archive: Archive | None = None,
     plants: Plants | None = None,
     share: float = 1.0,
+    rollout: Rollout | None = None,
+    counterfactuals: Counterfactuals | None = None,
     request_seconds: float = 60.0,
     proposal_seconds: float = 60.0,
 ) -> Scheduling:
@@ -240,16 +248,21 @@ def scheduling_over(
         Arm.MANUAL: manual or PlannedProposer(),
     }
     ticks, ids = count(), count(1)
+    court = judge or LocalJudge()
     return Scheduling(
-        proposers=proposers,
-        judge=judge or LocalJudge(),
+        arms=Arms(lambda contender: proposers[contender.algorithm], court, proposal_seconds=proposal_seconds),
+        judge=court,
         journal=journal or MemoryJournal(),
-        archive=archive or JournalDecisions(MemoryJournal()),
-        plants=plants or KnownPlants(),
-        split=FixedSplit(share=share, seed="gantry"),
-        zone=KUALA_LUMPUR,
-        plant_id="penang",
-        limits=SchedulingLimits(request_seconds=request_seconds, proposal_seconds=proposal_seconds),
+        questions=Questions(
+            archive=archive or JournalDecisions(MemoryJournal()),
+            plants=plants or KnownPlants(),
+            zone=KUALA_LUMPUR,
+            plant_id="penang",
+        ),
+        rollout=rollout or FixedRollout(fixed_standing(share, "gantry")),
+        counterfactuals=counterfactuals or NoCounterfactuals(),
+        find_model=REGISTERED.get,
+        request_seconds=request_seconds,
         clock=lambda: NOW,
         stopwatch=lambda: 0.25 * next(ticks),
         new_id=lambda: f"decision-{next(ids)}",

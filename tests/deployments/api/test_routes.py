@@ -239,7 +239,7 @@ def test_api_can_be_created_before_its_services() -> None:
     assert create_api(unbound).title == "Gantry"
 
 
-async def test_health_names_the_stage_of_the_split() -> None:
-    """A split that is not everything for PPO is called fixed."""
+async def test_health_names_the_stage_of_the_rollout() -> None:
+    """The stage is the one that the router acts on."""
     services = services_over(scheduling=scheduling_over(share=0.5))
-    assert (await call("GET", "/health", services=services)).json()["rollout_stage"] == "fixed"
+    assert (await call("GET", "/health", services=services)).json()["rollout_stage"] == "expanded"

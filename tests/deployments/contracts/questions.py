@@ -13,8 +13,8 @@ from tests.deployments.fakes import KUALA_LUMPUR, NOW, request_of
 
 
 def question_of(earlier: tuple[EarlierRow, ...] | None = None, **changes: Any) -> Question:
-    """The question of a request in Kuala Lumpur, with no field held back."""
-    return translate(request_of(**changes), zone=KUALA_LUMPUR, now=NOW, earlier=earlier, to_come=())
+    """The question of a request in Kuala Lumpur."""
+    return translate(request_of(**changes), zone=KUALA_LUMPUR, now=NOW, earlier=earlier)
 
 
 def reasons_of(earlier: tuple[EarlierRow, ...] | None = None, **changes: Any) -> list[tuple[str, str]]:

@@ -79,4 +79,4 @@ def test_deadlines_that_a_schedule_meets_are_never_refused(
 
 def _question(request: ScheduleRequest, zone: str) -> Question:
     earlier = earlier_rows((DATA / "all_features_previous.json").read_bytes())
-    return translate(request, zone=ZoneInfo(zone), now=NOW, earlier=earlier, to_come=())
+    return translate(request, zone=ZoneInfo(zone), now=NOW, earlier=earlier)

@@ -87,7 +87,7 @@ def test_safety_lists_violations_and_anomalies_by_hours(question: Question) -> N
 def test_rows_name_all_machines_where_there_are_several() -> None:
     """A job that holds two machines says so; other rows keep the fields that clients know."""
     request = request_of(jobs=[job("A", requires_all_machines=[43, 42]), job("B")], machines=[machine(42), machine(43)])
-    question = translate(request, zone=KUALA_LUMPUR, now=NOW, to_come=())
+    question = translate(request, zone=KUALA_LUMPUR, now=NOW)
     both, single = scheduled_jobs_of(request, question, one_after_another(question.problem))
     assert (both.machine_id, both.machine_ids) == (43, [43, 42])
     assert "machine_ids" in both.model_dump()
@@ -109,7 +109,7 @@ def test_changes_count_what_moved_came_and_went() -> None:
         ),
         EarlierRow(job_id="X", machine_id=42, start_datetime=NOW, end_datetime=NOW + timedelta(hours=1)),
     )
-    question = translate(request, zone=KUALA_LUMPUR, now=NOW, earlier=rows, to_come=())
+    question = translate(request, zone=KUALA_LUMPUR, now=NOW, earlier=rows)
     changes = changes_of(request, question, one_after_another(question.problem))
     assert changes is not None
     assert changes.model_dump() == {

@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from deployments.contracts.request import FIELDS_TO_COME, JobRequest
 from deployments.contracts.translation import Question, translate
 from env.errors import InvalidProblem
 from env.problem import DEFAULT_BREAKS, Alternative, Closure, Objective, WeeklyBreak
@@ -262,15 +261,3 @@ USES: dict[str, dict[str, Any]] = {
     },
     "arm": {"arm": "ppo"},
 }
-
-
-@pytest.mark.parametrize("name", FIELDS_TO_COME)
-def test_field_that_is_to_come_is_refused_when_used(name: str) -> None:
-    """What the schema knows and the service cannot do yet is never silently ignored."""
-    field = f"jobs[0].{name}" if name in JobRequest.model_fields else name
-    assert (field, "is not supported yet") in _reasons(**USES[name])
-
-
-def test_field_that_is_to_come_may_be_empty() -> None:
-    """Null and empty lists ask for nothing."""
-    _question(setup_matrix=None, manual_schedule=[], jobs=[job(requires_all_machines=[], pinned=None)])

@@ -1,0 +1,47 @@
+"""What the use case needs from elsewhere: the arms that propose, the judge, the journal, the archive."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from deployments.persistence.records import DecisionRecord, Record
+from deployments.proposal import Proposal
+from env.problem import Problem
+from env.schedule import Schedule
+from env.verdict import Verdict
+
+
+class Proposer(Protocol):
+    """An arm."""
+
+    async def propose(self, problem: Problem, budget_ms: int) -> Proposal:
+        """A schedule for all of `problem`; `budget_ms` beyond the first pass may be spent on making it better.
+
+        Raises `ProposalFailed` for whatever went wrong in the arm, `Overloaded` when it has no room
+        for the request, and `HorizonExceeded` when the calendar cannot hold the work.
+        """
+        ...
+
+
+class Judge(Protocol):
+    """The only one who may call a schedule valid."""
+
+    async def judge(self, problem: Problem, schedule: Schedule, recent_makespans_seconds: tuple[int, ...]) -> Verdict:
+        """All that is wrong, or unlike the plant's recent makespans. Raises `JudgeUnavailable` without a verdict."""
+        ...
+
+
+class Journal(Protocol):
+    """Where decisions become durable."""
+
+    async def append(self, record: Record) -> None:
+        """Returns when the record survives a crash. Raises `JournalUnavailable` when that cannot be promised."""
+        ...
+
+
+class Archive(Protocol):
+    """Where earlier decisions are read back."""
+
+    async def get(self, decision_id: str, client: str) -> DecisionRecord | None:
+        """One decision with its payload, None when `client` has none of that id. Raises `DatabaseError`."""
+        ...
