@@ -9,6 +9,7 @@
 | triggers | limits of the guardrails, a reading of a rule, the trigger that rolls back |
 | guardrail_rules | crashes, completion and makespan, each with its rules |
 | guardrails | all of them together, fed event by event |
+| sample_ratio | whether the experiment is what it was meant to be: split, exposure, buckets |
 | configuration | the stages and what each demands |
 | gate | the verdict PROMOTE, HOLD, ROLLBACK or INVALID, and why |
 | comparison | paired differences of one ramp with their intervals, and the evidence for the gate |

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 HASH_VERSION = 2
 BLOCK_WINDOWS = 10
@@ -88,6 +88,19 @@ def assign(unit: PlanningWindow | str, *, seed: str, share: float, stage: str) -
         share=share,
         stage=stage,
     )
+
+
+def planning_window(unit: str) -> PlanningWindow | None:
+    """The window whose `unit` this is; None for any other text. A window without a line has the line None."""
+    plant, *rest = unit.split("/")
+    if len(rest) != 2:
+        return None
+    line, day = rest
+    try:
+        window = PlanningWindow(plant_id=unquote(plant), line_id=unquote(line) or None, day=date.fromisoformat(day))
+    except ValueError:
+        return None
+    return window if window.unit == unit else None
 
 
 def unit_bucket(seed: str, unit: str) -> float:

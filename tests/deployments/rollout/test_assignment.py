@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.rollout.assignment import Arm, FixedSplit, PlanningWindow, unit_bucket, window_bucket
+from deployments.rollout.assignment import (
+    Arm,
+    FixedSplit,
+    PlanningWindow,
+    assign,
+    planning_window,
+    unit_bucket,
+    window_bucket,
+)
 
 SHARES = st.floats(0, 1)
 DAYS = st.dates()
@@ -46,6 +55,50 @@ def test_split_gives_ppo_its_share_of_the_days(share: float, days: int) -> None:
     first = date.fromordinal(739_000)
     windows = (PlanningWindow(plant_id="p", line_id="7", day=first + timedelta(days=day)) for day in range(300))
     assert sum(split.assign(window).arm is Arm.PPO for window in windows) == days
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_hundred_thousand_units_split_within_sampling_error(share: float) -> None:
+    """As many explicit units go to PPO as a fair coin would send, within three standard errors."""
+    units = 100_000
+    served = sum(unit_bucket("gantry", f"order-{number}") < share for number in range(units))
+    assert abs(served - share * units) <= 3 * math.sqrt(units * share * (1 - share))
+
+
+@pytest.mark.parametrize("plant", ["p", "north", "Werk 3", "工場"])
+def test_one_plant_has_three_ppo_days_in_thirty(plant: str) -> None:
+    """Three blocks of ten days have exactly three PPO days at ten per cent; any other thirty days two to four."""
+    first = date.fromordinal(739_000)
+    days = [
+        assign(
+            PlanningWindow(plant_id=plant, line_id=None, day=first + timedelta(days=day)),
+            seed="gantry",
+            share=0.1,
+            stage="limited",
+        ).arm
+        is Arm.PPO
+        for day in range(130)
+    ]
+    counts = [sum(days[start : start + 30]) for start in range(100)]
+    assert set(counts[::10]) == {3}
+    assert set(counts) <= {2, 3, 4}
+
+
+@given(window=WINDOWS)
+def test_window_is_read_back_from_its_unit(window: PlanningWindow) -> None:
+    """The stored unit alone says which window it was, so that its bucket can be recomputed."""
+    found = planning_window(window.unit)
+    assert found is not None
+    assert found.unit == window.unit
+    assert window_bucket("s", found) == window_bucket("s", window)
+
+
+@pytest.mark.parametrize(
+    "unit", ["", "a", "a/b", "a//2025-7-22", "a//2025-13-01", "a/b/c/2025-07-22", "a b//2025-07-22"]
+)
+def test_other_units_are_no_windows(unit: str) -> None:
+    """Text that no window would have as its unit went by the plain hash."""
+    assert planning_window(unit) is None
 
 
 def test_lines_of_one_plant_are_dealt_separately() -> None:
