@@ -29,7 +29,7 @@ from env.schedule import Schedule
 from env.verdict import Verdict
 
 # Roughly what one operation takes on the wire, to tell large plants from small ones before packing.
-_BYTES_PER_OPERATION = 400
+_BYTES_PER_OPERATION = 200
 _FIRST_PAUSE_SECONDS = 0.05
 _RETRY_AFTER_SECONDS = 2
 _log = logging.getLogger(__name__)

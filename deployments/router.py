@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deployments.api import create_api
 from deployments.api.identity import REQUEST_ID_HEADER
 from deployments.arguments import AppArgs
+from deployments.memory import release_start_up_memory
 from deployments.persistence.disk import LocalDisk
 from deployments.replica import settle_in
 from deployments.routing import Neighbours, Routing
@@ -35,6 +36,7 @@ class RequestRouter:
             write=writer.write,
         )
         self._routing = await Routing.open(neighbours, args, self._settings, disk=self.disk)
+        release_start_up_memory()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         api = create_api(lambda: self._routing.services, cors_origins=self._settings.cors_origins)

@@ -30,7 +30,6 @@ from deployments.comparing import NoCounterfactuals
 from deployments.contracts.reading import RequestLimits
 from deployments.corruption import CorruptionEvent, CorruptionLog, FoundBy
 from deployments.integrity import IntegrityWatch
-from deployments.memory import release_start_up_memory
 from deployments.monitor import Monitor, Watch
 from deployments.persistence.database import create_engine, is_reachable
 from deployments.persistence.disk import LocalDisk
@@ -73,7 +72,7 @@ class Routing:
         """Adopts what dead routers left in the spool, and begins to drain and to watch. Raises `SpoolError`."""
         async with AsyncExitStack() as stack:
             threads = stack.enter_context(ThreadPoolExecutor(args.manual_threads, thread_name_prefix="manual"))
-            await asyncio.get_running_loop().run_in_executor(threads, _warm)
+            await asyncio.get_running_loop().run_in_executor(threads, warm_rules)
             engine = create_engine(settings.database_url.get_secret_value())
             stack.callback(engine.dispose)
             corruption = CorruptionLog()
@@ -190,8 +189,3 @@ def _monitor(
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-def _warm() -> None:
-    warm_rules()
-    release_start_up_memory()

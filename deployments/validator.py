@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deployments.freight import pack, unpack
+from deployments.memory import release_start_up_memory
 from deployments.replica import settle_in
 from env.feasibility import judge
 from env.generator import toy_problem
@@ -17,6 +18,7 @@ class SafetyValidator:
         settings = settle_in()
         self._limits = settings.anomaly_limits
         judge(toy_problem(), Schedule(assignments=()), self._limits)
+        release_start_up_memory()
 
     def judge(self, freight: bytes, recent_makespans_seconds: tuple[int, ...] = ()) -> bytes:
         """A packed (`Problem`, `Schedule`) and what the plant's latest schedules took -> a packed `Verdict`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deployments.memory import release_start_up_memory
 from deployments.persistence.database import create_engine
 from deployments.persistence.writing import DecisionWriter, WriteReport
 from deployments.replica import settle_in
@@ -13,6 +14,7 @@ class DBWriter:
     def __init__(self) -> None:
         settings = settle_in()
         self._writer = DecisionWriter(create_engine(settings.database_url.get_secret_value()))
+        release_start_up_memory()
 
     def write(self, payloads: list[bytes]) -> WriteReport:
         """Commits every payload or reports it as poisoned. Raises `DatabaseError`: then all may be sent again."""

@@ -82,12 +82,11 @@ def _span(work: Work) -> Iterator[Violation]:
 
 
 def _placement(case: Case, work: Work) -> Iterator[Violation]:
-    eligible = _eligible(case, work.operation)
     if not work.machines:
-        text = f"is on a machine that is not part of the request{eligible}."
+        text = f"is on a machine that is not part of the request{_eligible(case, work.operation)}."
         yield broken(ViolationCode.UNKNOWN_MACHINE, work, 0, text)
     elif work.operation is not None and work.alternative is None:
-        text = f"is on {case.where(work)}, which cannot do it{eligible}."
+        text = f"is on {case.where(work)}, which cannot do it{_eligible(case, work.operation)}."
         yield broken(ViolationCode.INELIGIBLE_MACHINE, work, 0, text)
 
 
@@ -112,24 +111,23 @@ def _earlier_load(case: Case, work: Work) -> Iterator[Violation]:
 
 
 def _openings(case: Case, work: Work, opened: OpenTime) -> Iterator[Violation]:
-    where, start, end = case.where(work), work.start, work.end
-    alone = len(work.machines) == 1
+    start, end, alone = work.start, work.end, len(work.machines) == 1
     if not opened.is_open(start):
         closed = opened.closed_from(start, end)
         state = "is closed" if alone else "are not all open"
-        text = f"starts on {where} at {case.moment(start)}, which {state} for {amount(closed)} more; "
+        text = f"starts on {case.where(work)} at {case.moment(start)}, which {state} for {amount(closed)} more; "
         yield broken(ViolationCode.STARTS_WHILE_CLOSED, work, closed, text + "it must start in open time.")
     if not opened.is_open(end - 1):
         closed = opened.closed_before(start, end)
         state = "has been closed" if alone else "have not all been open"
-        text = f"ends on {where} at {case.moment(end)}, which {state} for {amount(closed)}; "
+        text = f"ends on {case.where(work)} at {case.moment(end)}, which {state} for {amount(closed)}; "
         yield broken(ViolationCode.ENDS_WHILE_CLOSED, work, closed, text + "its last second must be open.")
     worked = opened.between(start, end)
     yield from _working_time(case, work, worked)
     paused = end - start - worked
     if work.alternative is not None and work.operation is not None and not work.operation.interruptible and paused:
         state = "is closed" if alone else "are not all open"
-        text = f"pauses for {amount(paused)} while {where} {state}; "
+        text = f"pauses for {amount(paused)} while {case.where(work)} {state}; "
         text += "it must not pause, so it must fit inside one opening."
         yield broken(ViolationCode.INTERRUPTED, work, paused, text)
 
@@ -138,6 +136,8 @@ def _working_time(case: Case, work: Work, worked: int) -> Iterator[Violation]:
     if work.alternative is None:
         return
     duration = work.setup_seconds + work.alternative.processing_seconds
+    if worked == duration:
+        return
     takes = "setup and processing take"
     if work.setup_seconds != work.alternative.setup_seconds:
         takes = f"processing and {amount(work.setup_seconds)} of changeover take"
@@ -148,6 +148,6 @@ def _working_time(case: Case, work: Work, worked: int) -> Iterator[Violation]:
     if worked < duration:
         text = f"{held}{amount(duration - worked)} less than {must}."
         yield broken(ViolationCode.WORKING_TIME_SHORT, work, duration - worked, text)
-    elif worked > duration:
+    else:
         text = f"{held}{amount(worked - duration)} more than {must}."
         yield broken(ViolationCode.WORKING_TIME_LONG, work, worked - duration, text)

@@ -135,7 +135,7 @@ class Alternative:
             raise ValueError(f"processing_seconds must be >= 1, was {self.processing_seconds}")
         if self.setup_seconds < 0:
             raise ValueError(f"setup_seconds must be >= 0, was {self.setup_seconds}")
-        if len({self.machine, *self.also_holds}) != 1 + len(self.also_holds):
+        if self.also_holds and len({self.machine, *self.also_holds}) != 1 + len(self.also_holds):
             raise ValueError(f"also_holds must name other machines than {self.machine}, once, was {self.also_holds}")
 
     @property

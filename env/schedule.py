@@ -135,7 +135,10 @@ def working_seconds_by_machine(problem: Problem, schedule: Schedule) -> Mapping[
 
 def alternative_on(operation: Operation, machine: int | None) -> Alternative | None:
     """How the operation is done on the machine with that index, None where it cannot be."""
-    return next((each for each in operation.alternatives if each.machine == machine), None)
+    for each in operation.alternatives:
+        if each.machine == machine:
+            return each
+    return None
 
 
 def setups_taken(problem: Problem, assignments: Sequence[Assignment]) -> tuple[int, ...]:
@@ -146,10 +149,18 @@ def setups_taken(problem: Problem, assignments: Sequence[Assignment]) -> tuple[i
     """
     operations = {operation.id: operation for operation in problem.operations}
     index_of = {machine.id: index for index, machine in enumerate(problem.machines)}
-    works = [_work(operations.get(each.operation_id), index_of.get(each.machine_id), each) for each in assignments]
+    known = [(operations.get(each.operation_id), index_of.get(each.machine_id), each) for each in assignments]
+    if not problem.changeovers:
+        return tuple(_own_setup(operation, machine) for operation, machine, _ in known)
+    works = [_work(*each) for each in known]
     listed = {(change.before, change.after): change.setup_seconds for change in problem.changeovers}
-    ended = _ended(works) if listed else {}
+    ended = _ended(works)
     return tuple(_setup(work, ended, listed) for work in works)
+
+
+def _own_setup(operation: Operation | None, machine: int | None) -> int:
+    chosen = None if operation is None else alternative_on(operation, machine)
+    return 0 if chosen is None else chosen.setup_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +208,7 @@ def _setup(
     if work.chosen is None or work.operation is None:
         return 0
     own, group = work.chosen.setup_seconds, work.group
-    if not listed or group is None or work.operation.pin is not None:
+    if group is None or work.operation.pin is not None:
         return own
     longest = 0
     for machine in work.machines:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 SECONDS_PER_HOUR = 3600
@@ -12,6 +13,7 @@ _WHOLE = Decimal(1)
 _SECOND = timedelta(seconds=1)
 
 
+@lru_cache(maxsize=4096)
 def seconds_of(hours: float) -> int:
     """Whole seconds, half rounded up. The decimal that was written counts, so 0.3 h is exactly 1080 s."""
     return int((Decimal(repr(hours)) * SECONDS_PER_HOUR).quantize(_WHOLE, rounding=ROUND_HALF_UP))

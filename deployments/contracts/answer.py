@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from pydantic import Field
 
@@ -125,6 +125,7 @@ def scheduled_jobs_of(request: ScheduleRequest, question: Question, schedule: Sc
     names = {machine.id: machine.name for machine in problem.machines}
     together = machines_held(problem)
     rows = (placed[job.job_id] for job in request.jobs if job.job_id in placed)
+    origin = question.start.astimezone(UTC)
     return [
         ScheduledJob(
             job_id=row.operation_id,
@@ -133,8 +134,8 @@ def scheduled_jobs_of(request: ScheduleRequest, question: Question, schedule: Sc
             machine_ids=together.get(row.operation_id),
             start_time=hours_of(row.start_seconds),
             end_time=hours_of(row.end_seconds),
-            start_datetime=instant(question.start, row.start_seconds, question.zone),
-            end_datetime=instant(question.start, row.end_seconds, question.zone),
+            start_datetime=instant(origin, row.start_seconds, question.zone),
+            end_datetime=instant(origin, row.end_seconds, question.zone),
             setup_time_included=hours_of(setups[row.operation_id]),
         )
         for row in rows

@@ -58,8 +58,8 @@ def _too_much_work(problem: Problem, path_of: Paths) -> Iterator[Reason]:
     seconds: dict[tuple[int, ...], int] = defaultdict(int)
     example: dict[tuple[int, ...], str] = {}
     for operation in problem.operations:
-        machines = tuple(alternative.machine for alternative in operation.alternatives)
-        seconds[machines] += min(alternative.processing_seconds for alternative in operation.alternatives)
+        machines = tuple([alternative.machine for alternative in operation.alternatives])
+        seconds[machines] += min([alternative.processing_seconds for alternative in operation.alternatives])
         example.setdefault(machines, path_of[operation.id])
     for machines, total in seconds.items():
         years = total / len(machines) / _SECONDS_PER_YEAR

@@ -78,13 +78,14 @@ def translate(
     start = start_of(request, zone=zone, now=now)
     eligibility = Eligibility(request.machines or ())
     frozen = frozen_assignments(request, earlier, start, zone)
+    families = _families(request.jobs)
     _refuse(
         [
             *incomplete(request),
             *freeze_reasons(request, earlier),
             *_repeated_ids("jobs", "job_id", [job.job_id for job in request.jobs]),
             *_repeated_ids("machines", "machine_id", [machine.machine_id for machine in request.machines or ()]),
-            *_repeated_sequences(_families(request.jobs).values()),
+            *_repeated_sequences(families.values()),
             *_machine_reasons(request, eligibility),
             *calendar_reasons(request, start, zone),
             *setup_reasons(request),
@@ -92,7 +93,7 @@ def translate(
         ]
     )
     shop = _Shop(eligibility=eligibility, frozen=frozen, start=start, zone=zone)
-    asked = _problem(request, shop)
+    asked = _problem(request, families, shop)
     plant = PlantHours(asked, start=start, zone=zone)
     problem = with_earlier_places(with_running_work(asked, plant), request, earlier, start)
     _refuse(precheck(problem, plant, *_paths(request)))
@@ -198,11 +199,11 @@ def _paths(request: ScheduleRequest) -> tuple[dict[str, str], dict[str, str]]:
     return places, places | pins
 
 
-def _problem(request: ScheduleRequest, shop: _Shop) -> Problem:
+def _problem(request: ScheduleRequest, families: Mapping[str, list[NumberedJob]], shop: _Shop) -> Problem:
     return Problem(
         jobs=tuple(
             Job(id=name, operations=tuple(shop.operation(job) for _, job in family))
-            for name, family in _families(request.jobs).items()
+            for name, family in families.items()
         ),
         machines=tuple(machine_of(machine, request, shop.start, shop.zone) for machine in shop.eligibility.working),
         hours=hours_of_plant(request, shop.start, shop.zone),
