@@ -7,7 +7,7 @@ Imports go down only (deployments -> models -> env). Only the deployments themse
 | settings | where the service runs: environment variables and `.env`, checked before anything starts |
 | errors | every error of the service, as one drawn tree |
 | logs | JSON log lines that carry the request id and no secret |
-| access | API keys, scopes and clients |
+| access | API keys, scopes, clients and their plants |
 | contracts | the words of the wire and their translation to and from the domain |
 | scheduling | the use case: assign an arm, propose, judge, fall back, record |
 | ports | what the use case needs from elsewhere |
@@ -33,6 +33,8 @@ Imports go down only (deployments -> models -> env). Only the deployments themse
 | freight, replica, memory, warming | what replicas send each other, do first, give back and compile |
 | app, arguments | the composition root that `serve_config.yaml` names, and its arguments |
 | serving, cluster, processes, serve_config | one Ray Serve instance on this machine, from nothing to nothing |
+| listeners | which ports processes listen on, and for whom |
+| ops | what runs beside the service: firewall rules |
 | gantt_svg | a schedule as a chart that every browser shows |
 | cli, commands | the `gantry` command |
 """

@@ -142,12 +142,17 @@ class StoredDecisions:
             self._corruption.report(CorruptionEvent(found_by=FoundBy.READ, detail=str(mismatch)))
             raise
 
-    async def page(self, client: str, *, before: str | None, limit: int) -> DecisionPage:
-        """At most `limit` decisions, newest first, without payload. Raises `InvalidCursor` or `DatabaseError`."""
+    async def page(
+        self, client: str, *, before: str | None, limit: int, plants: frozenset[str] | None = None
+    ) -> DecisionPage:
+        """At most `limit` decisions of `plants` (None: of all), newest first, without payload.
+
+        Raises `InvalidCursor` or `DatabaseError`.
+        """
 
         def read() -> DecisionPage:
             with unit_of_work(self._engine) as decisions:
-                return decisions.page(client, before=before, limit=limit)
+                return decisions.page(client, before=before, limit=limit, plants=plants)
 
         return await asyncio.to_thread(read)
 

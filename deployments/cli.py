@@ -7,11 +7,13 @@ import sys
 import typer
 
 from deployments.commands import (
+    auditing,
     benchmarking,
     database,
     demonstration,
     importing,
     judging,
+    keys,
     learning,
     rollout,
     serving,
@@ -20,7 +22,20 @@ from deployments.commands import (
 )
 from env.errors import GantryError
 
-ROOMS = (demonstration, serving, solving, judging, learning, benchmarking, database, importing, spooling, rollout)
+ROOMS = (
+    demonstration,
+    serving,
+    solving,
+    judging,
+    learning,
+    benchmarking,
+    database,
+    importing,
+    spooling,
+    rollout,
+    keys,
+    auditing,
+)
 
 app = typer.Typer(
     name="gantry",

@@ -85,9 +85,11 @@ def ray_variables() -> dict[str, str]:
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
         "RAY_USAGE_STATS_ENABLED": "0",
-        # Some ports of Ray listen on every interface: nobody without the token of this run is heard there.
+        # The replicas' own ports listen on every interface: nobody without the token of this run is heard there.
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        # The switch for "this node is alone": its address is then the loopback one, and so is what Ray binds.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_DEDUP_LOGS": "0",
         "RAY_COLOR_PREFIX": "0",
         "OMP_NUM_THREADS": "1",
@@ -156,7 +158,7 @@ class LocalCluster:
             log_to_driver=not self._quiet,
             logging_level=logging.ERROR if self._quiet else logging.WARNING,
             runtime_env={"worker_process_setup_hook": "deployments.memory.leave_out_pandas"},
-            _node_ip_address=LOOPBACK if self._listener.host == LOOPBACK else None,
+            _node_ip_address=LOOPBACK,
         )
 
     def _deploy(self) -> None:

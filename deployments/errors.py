@@ -15,6 +15,7 @@ GantryError (env.errors)
         ├── Overloaded            a bounded queue is full
         ├── JournalUnavailable    the decision could not be made durable
         ├── JudgeUnavailable      no verdict, therefore no schedule
+        ├── KeysUnavailable       stored keys cannot be checked: no database and no fresh copy of them
         ├── PlantDataUnavailable  the request left machines or jobs to a database that does not answer
         └── TimedOut              the request took longer than its limit
 
@@ -131,6 +132,10 @@ class JournalUnavailable(TemporarilyUnavailable):
 
 class JudgeUnavailable(TemporarilyUnavailable):
     """The judge gave no verdict, and without one no schedule is served."""
+
+
+class KeysUnavailable(TemporarilyUnavailable):
+    """Nobody can tell whether the key is valid: the database is away, and what was known of it is too old."""
 
 
 class PlantDataUnavailable(TemporarilyUnavailable):

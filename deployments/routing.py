@@ -12,7 +12,8 @@ from typing import Self
 import numpy as np
 from sqlalchemy import Engine
 
-from deployments.access import KeyRing
+from deployments.access.key_keeper import KeyKeeper
+from deployments.access.key_ring import key_of_settings
 from deployments.adapters import (
     PlannersRule,
     RemoteJudge,
@@ -35,11 +36,12 @@ from deployments.persistence.database import create_engine, is_reachable
 from deployments.persistence.disk import LocalDisk
 from deployments.persistence.drain import SpoolDrain
 from deployments.persistence.errors import DatabaseUnavailable
+from deployments.persistence.key_repository import DatabaseKeys
 from deployments.persistence.spool import Spool, SpoolConfig
 from deployments.plants import StoredPlants
 from deployments.questioning import Questions
 from deployments.scheduling import Scheduling
-from deployments.settings import Settings
+from deployments.settings import Environment, Settings
 from deployments.standing import FixedRollout, fixed_standing
 from deployments.warming import warm_rules
 
@@ -90,7 +92,7 @@ class Routing:
                 decisions=decisions,
                 journal=journal,
                 health=monitor,
-                access=KeyRing.of_single_key(settings.api_key.get_secret_value()),
+                access=await _open_keys(settings, engine, stack),
                 clock=_utc_now,
             )
             return cls(services, stack.pop_all())
@@ -133,6 +135,20 @@ def _watch_integrity(
     )
     watch.start()
     stack.push_async_callback(watch.stop)
+
+
+async def _open_keys(settings: Settings, engine: Engine, stack: AsyncExitStack) -> KeyKeeper:
+    own = None if settings.own_key is None else key_of_settings(settings.own_key)
+    keeper = KeyKeeper(
+        DatabaseKeys(engine),
+        settings.key_snapshot_path,
+        own=own,
+        own_always=settings.environment is Environment.DEVELOPMENT,
+        clock=_utc_now,
+    )
+    stack.push_async_callback(keeper.stop)
+    await keeper.start()
+    return keeper
 
 
 def _scheduling(

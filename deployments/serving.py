@@ -10,15 +10,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deployments.cluster import LOOPBACK, Listener, LocalCluster, ray_variables
+from deployments.listeners import listening_sockets
 from deployments.persistence.database import create_engine, require_current_schema, upgrade
 from deployments.persistence.errors import SpoolError, SpoolFailed
 from deployments.persistence.segment_folder import require_writable
+from deployments.processes import descendants
 from deployments.serve_config import read_serve_config
 from deployments.settings import Environment, Settings
 from deployments.warming import compile_core
 from models.artefact import read_manifest
 
 DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "serve_config.yaml"
+FIREWALL = Path(__file__).resolve().parent / "ops" / "nftables" / "gantry.nft"
 START_SECONDS = 90.0
 # The promise is 30 s from the signal to the last process.
 STOP_SECONDS = 25.0
@@ -83,16 +86,20 @@ def serve(settings: Settings, config_path: Path, port: int, *, say: Say) -> None
     with suppress(KeyboardInterrupt), running(settings, config_path, port, say=say) as listener:
         # Ray has replaced the handler by one that would end the process before requests are finished.
         _interrupt_on_signals()
-        say(f"Ports of Ray and its proxy {_side_ports()} listen on every interface: keep them behind a firewall.")
+        _warn_of_side_doors(listener.port, say)
         say(f"Gantry is ready on {listener.url} (documentation: {listener.url}/docs). Stop it with Ctrl-C.")
         threading.Event().wait()
     say("stopped")
 
 
-def _side_ports() -> str:
-    """The fixed ones: Ray Serve offers no way to bind them to the loopback interface."""
-    kinds = {"statistics": "RAY_SERVE_HAPROXY_STATS_PORT", "metrics": "RAY_SERVE_HAPROXY_METRICS_PORT"}
-    return f"({', '.join(f'{kind} {os.environ[name]}' for kind, name in kinds.items())} and others)"
+def _warn_of_side_doors(service_port: int, say: Say) -> None:
+    """Ray offers no way to bind these to the loopback interface, so whoever runs the service must know them."""
+    pids = (os.getpid(), *(process.pid for process in descendants(os.getpid())))
+    exposed = {each.port for each in listening_sockets(pids) if not each.is_local} - {service_port}
+    if exposed:
+        ports = ", ".join(map(str, sorted(exposed)))
+        say(f"Ports {ports} of Ray and its proxy listen on every interface: keep them behind a firewall")
+        say(f"(rules to load: {FIREWALL}).")
 
 
 def _interrupt_on_signals() -> None:

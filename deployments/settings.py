@@ -75,7 +75,10 @@ class Settings(BaseSettings):
     )
 
     environment: Environment = Field(Environment.DEVELOPMENT, description="development or production")
-    api_key: SecretStr = Field(SecretStr(DEVELOPMENT_API_KEY), description="the key that clients send as X-API-Key")
+    api_key: SecretStr = Field(
+        SecretStr(DEVELOPMENT_API_KEY),
+        description="the key that clients send as X-API-Key; in production only until the first admin key is stored",
+    )
     data_folder: Path = Field(Path("data"), description="where the embedded default keeps its files")
     database_url: SecretStr = Field(
         default_factory=_embedded_database, description="SQLAlchemy URL; default: SQLite in the data folder"
@@ -157,6 +160,17 @@ class Settings(BaseSettings):
         return ZoneInfo(self.plant_timezone)
 
     @property
+    def own_key(self) -> str | None:
+        """`GANTRY_API_KEY`, None when it is off: then only stored keys open anything."""
+        key = self.api_key.get_secret_value()
+        return None if key == OFF else key
+
+    @property
+    def key_snapshot_path(self) -> Path:
+        """Where a router keeps the digests of the stored keys for a start without the database."""
+        return self.data_folder / "api_keys.json"
+
+    @property
     def anomaly_limits(self) -> AnomalyLimits:
         """The thresholds of the judge."""
         return AnomalyLimits(
@@ -173,7 +187,8 @@ class Settings(BaseSettings):
         """What must never appear in a log line."""
         url = self.database_url.get_secret_value()
         password = urlsplit(url).password
-        return (self.api_key.get_secret_value(), url, *([unquote(password)] if password else []))
+        key = (self.own_key,) if self.own_key is not None else ()
+        return (*key, url, *([unquote(password)] if password else []))
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -187,7 +202,9 @@ def load_settings(**overrides: Any) -> Settings:
 
 def _production_faults(settings: Settings) -> Iterator[tuple[str, str]]:
     key = settings.api_key.get_secret_value()
-    if key == DEVELOPMENT_API_KEY:
+    if settings.own_key is None:
+        pass
+    elif key == DEVELOPMENT_API_KEY:
         yield _name("api_key"), "must not be the development key in production"
     elif len(key) < LEAST_KEY_CHARACTERS:
         yield _name("api_key"), f"must have at least {LEAST_KEY_CHARACTERS} characters in production, had {len(key)}"

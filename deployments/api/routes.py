@@ -16,6 +16,7 @@ from deployments.api.bodies import read_body
 from deployments.api.services import HealthReport, Services
 from deployments.contracts.health import HealthAnswer, ProbeAnswer, SpoolAnswer, Status
 from deployments.contracts.reading import read_schedule_request, read_validate_request
+from deployments.contracts.request import ScheduleRequest
 from deployments.contracts.stored import StoredDecisionPage, stored_decision, stored_decision_detail
 from deployments.contracts.wire import AnswerModel
 from deployments.errors import InvalidRequest, NotFound, TemporarilyUnavailable
@@ -37,7 +38,7 @@ def services_of(request: Request) -> Services:
 async def decision_of(services: Services, client: Client, schedule_id: str) -> DecisionRecord:
     """One decision of the client with what was kept of it. Raises `NotFound` or `DatabaseError`."""
     record = await services.decisions.get(schedule_id, client.name)
-    if record is None:
+    if record is None or not client.may_see(record.plant_id):
         raise NotFound(f"there is no schedule {schedule_id[:100]!r}")
     return record
 
@@ -61,7 +62,7 @@ async def schedule(request: Request, services: Bound, client: Caller) -> Respons
     body = await off_loop(len(raw), lambda: read_schedule_request(raw, services.limits))
     if body.experiment_unit is not None or body.arm is not None:
         client.require(Scope.OPERATE)
-    await _require_parent(services, client, body.parent_schedule_id)
+    await _require_own(services, client, body)
     ignored = IDEMPOTENCY_HEADER in request.headers
     warnings = (f"header {IDEMPOTENCY_HEADER} is not supported yet and was ignored",) if ignored else ()
     answered = await services.scheduling.schedule(body, client=client.name, raw_body=raw, warnings=warnings)
@@ -73,6 +74,7 @@ async def validate(request: Request, services: Bound, client: Caller) -> Respons
     client.require(Scope.SCHEDULE)
     raw = await read_body(request, services.settings.max_body_bytes)
     body = await off_loop(len(raw), lambda: read_validate_request(raw, services.limits))
+    await _require_own(services, client, body.request)
     answer = await services.scheduling.validate(body, client=client.name, body_bytes=len(raw))
     return _json(await off_loop(len(raw), lambda: _bytes(answer)))
 
@@ -85,7 +87,7 @@ async def list_schedules(
 ) -> Response:
     """The client's decisions, newest first."""
     client.require(Scope.SCHEDULE, Scope.READ)
-    page = await services.decisions.page(client.name, before=cursor, limit=limit)
+    page = await services.decisions.page(client.name, before=cursor, limit=limit, plants=client.plants)
     schedules = [stored_decision(record) for record in page.records]
     return _json(_bytes(StoredDecisionPage(schedules=schedules, next_cursor=page.next_cursor)))
 
@@ -113,6 +115,7 @@ async def health(services: Bound) -> Response:
             records=report.spool_records, bytes=report.spool_bytes, oldest_seconds=report.spool_oldest_seconds
         ),
         rollout_stage=services.scheduling.stage,
+        keys_age=services.access.age_seconds,
         reasons=list(report.shortcomings),
     )
     return _json(_bytes(answer), status=503 if answer.status == "unhealthy" else 200)
@@ -131,10 +134,20 @@ async def readyz(services: Bound) -> Response:
     return _json(_bytes(ProbeAnswer(status="ready")))
 
 
-async def _require_parent(services: Services, client: Client, parent_id: str | None) -> None:
-    """A what-if copy names what it is a copy of. Raises `InvalidRequest` when the client has no such decision."""
-    if parent_id is not None and await services.decisions.get(parent_id, client.name) is None:
-        raise InvalidRequest((("parent_schedule_id", f"must be one of your schedules, was {parent_id!r}"),))
+async def _require_own(services: Services, client: Client, body: ScheduleRequest) -> None:
+    """What a request names must be the client's. Raises `Forbidden` for a plant, `InvalidRequest` for a schedule."""
+    client.require_plant(body.plant_id or services.settings.plant_id)
+    await _require_schedule(services, client, "parent_schedule_id", body.parent_schedule_id)
+    if client.plants is not None:
+        await _require_schedule(services, client, "previous_schedule_id", body.previous_schedule_id)
+
+
+async def _require_schedule(services: Services, client: Client, field: str, schedule_id: str | None) -> None:
+    if schedule_id is None:
+        return
+    record = await services.decisions.get(schedule_id, client.name)
+    if record is None or not client.may_see(record.plant_id):
+        raise InvalidRequest(((field, f"must be one of your schedules, was {schedule_id!r}"),))
 
 
 def _status(report: HealthReport) -> Status:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from deployments.access import KeyRing
+from deployments.access import Client
 from deployments.contracts.reading import RequestLimits
 from deployments.persistence.records import DecisionRecord
 from deployments.persistence.repository import DecisionPage
@@ -70,8 +70,26 @@ class Decisions(Protocol):
         """One decision with its payload, None when `client` has none of that id. Raises `DatabaseError`."""
         ...
 
-    async def page(self, client: str, *, before: str | None, limit: int) -> DecisionPage:
-        """At most `limit` decisions, newest first, without payload. Raises `InvalidCursor` or `DatabaseError`."""
+    async def page(
+        self, client: str, *, before: str | None, limit: int, plants: frozenset[str] | None = None
+    ) -> DecisionPage:
+        """At most `limit` decisions of `plants` (None: of all), newest first, without payload.
+
+        Raises `InvalidCursor` or `DatabaseError`.
+        """
+        ...
+
+
+class Access(Protocol):
+    """Knows the keys."""
+
+    @property
+    def age_seconds(self) -> float | None:
+        """How old the knowledge is; None when it has no age, or when there is none."""
+        ...
+
+    def authenticate(self, key: str | None) -> Client:
+        """The holder of `key`. Raises `Unauthenticated` or `KeysUnavailable`."""
         ...
 
 
@@ -84,7 +102,7 @@ class Services:
     decisions: Decisions
     journal: Journal
     health: HealthProbe
-    access: KeyRing
+    access: Access
     clock: Callable[[], datetime]
 
     @property

@@ -32,6 +32,9 @@ class HealthAnswer(AnswerModel):
     environment: str
     spool: SpoolAnswer
     rollout_stage: str
+    keys_age: float | None = Field(
+        description="seconds since the stored API keys were last read from the database; null when they never were"
+    )
     reasons: list[str] = Field(description="what is missing, empty when healthy")
 
 

@@ -5,6 +5,7 @@ PersistenceError
 │   ├── SpoolFull           no room; nothing was written; try again after the database has caught up
 │   ├── SpoolFailed         a write, fsync or read failed; the payload was not promised
 │   └── SpoolClosed         used before `start` or after `close`
+├── KeyRefused              no such API key, or one more than a client may have
 ├── InvalidCursor           a page cursor that this service did not make
 ├── PayloadMismatch         a payload is not the one that was promised under this decision id
 └── DatabaseError           the database did not do what was asked; messages are one line, without secrets
@@ -41,6 +42,10 @@ class SpoolFailed(SpoolError):
 
 class SpoolClosed(SpoolError):
     """The spool was used before it was started or after it was closed."""
+
+
+class KeyRefused(PersistenceError):
+    """What was asked of the stored API keys cannot be; the message says why and what to do."""
 
 
 class InvalidCursor(PersistenceError):

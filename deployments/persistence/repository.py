@@ -106,16 +106,20 @@ class DecisionRepository:
         limit: int = 50,
         plant_id: str | None = None,
         request_id: str | None = None,
+        plants: frozenset[str] | None = None,
         with_payload: bool = False,
     ) -> DecisionPage:
         """The newest decisions of `client`, at most `limit` (1 to `LONGEST_PAGE`), before the cursor `before`.
 
-        Raises `InvalidCursor`; `PayloadMismatch` when payloads are asked for and one is damaged.
+        `plants` leaves out the decisions of all others. Raises `InvalidCursor`; `PayloadMismatch` when
+        payloads are asked for and one is damaged.
         """
         if not 1 <= limit <= LONGEST_PAGE:
             raise ValueError(f"limit must be in 1..{LONGEST_PAGE}, was {limit}")
         # One row more than asked for tells whether there is a next page.
         query = _newest(client, plant_id, request_id, with_payload=with_payload).limit(limit + 1)
+        if plants is not None:
+            query = query.where(DECISION.c.plant_id.in_(sorted(plants)))
         if before is not None:
             query = _older_than(query, before)
         rows = self._connection.execute(query).mappings().all()

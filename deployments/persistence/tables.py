@@ -26,6 +26,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
     false,
     text,
 )
@@ -70,6 +71,7 @@ METADATA = MetaData(
 
 _ID = CHAR(36).with_variant(mysql.CHAR(36, charset="ascii", collation="ascii_bin"), "mariadb")
 _SHA256 = CHAR(64).with_variant(mysql.CHAR(64, charset="ascii", collation="ascii_bin"), "mariadb")
+_KEY_ID = CHAR(12).with_variant(mysql.CHAR(12, charset="ascii", collation="ascii_bin"), "mariadb")
 _FLOAT = Float().with_variant(mysql.DOUBLE(), "mariadb")
 _BLOB = LargeBinary().with_variant(mysql.LONGBLOB(), "mariadb")
 _BIG = BigInteger()
@@ -295,3 +297,43 @@ INCIDENT = Table(
     Column("evidence", _JSON, nullable=False),
     **_OPTIONS,
 )
+# Never deleted, so that an old audit row still finds its key. A key that is neither revoked nor expired holds
+# one of its client's two slots; the others hold none, and null is equal to nothing.
+API_KEY = Table(
+    "api_key",
+    METADATA,
+    Column("key_id", _KEY_ID, primary_key=True),
+    Column("client", _NAME, nullable=False),
+    Column("key_name", _NAME, nullable=False),
+    Column("digest", _SHA256, nullable=False),
+    Column("scopes", _JSON, nullable=False),
+    Column("plants", _JSON),
+    Column("slot", Integer),
+    Column("created_at", UtcInstant, nullable=False),
+    Column("created_by", _NAME, nullable=False),
+    Column("expires_at", UtcInstant),
+    Column("revoked_at", UtcInstant),
+    Column("last_used_at", UtcInstant),
+    UniqueConstraint("digest"),
+    UniqueConstraint("client", "slot"),
+    **_OPTIONS,
+)
+
+# Who did what beyond scheduling: rows are inserted and read, never changed.
+AUDIT_EVENT = Table(
+    "audit_event",
+    METADATA,
+    Column("event_id", _ID, primary_key=True),
+    Column("occurred_at", UtcInstant, nullable=False),
+    Column("actor", _NAME, nullable=False),
+    Column("client", _NAME),
+    Column("key_id", _KEY_ID),
+    Column("action", _NAME, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("status", Integer),
+    Column("request_id", _NAME),
+    Column("detail", Text),
+    **_OPTIONS,
+)
+
+NEWEST_AUDIT = Index(None, AUDIT_EVENT.c.occurred_at, AUDIT_EVENT.c.event_id)

@@ -166,10 +166,13 @@ class JournalDecisions:
         mine = [record for record in self._journal.records if record.client == client]
         return next((record for record in mine if record.decision_id == decision_id), None)
 
-    async def page(self, client: str, *, before: str | None, limit: int) -> DecisionPage:
+    async def page(
+        self, client: str, *, before: str | None, limit: int, plants: frozenset[str] | None = None
+    ) -> DecisionPage:
         if before is not None and not before.isdigit():
             raise InvalidCursor(f"cursor must be one that an earlier page gave, was {before!r}")
-        newest_first = [record for record in reversed(self._journal.records) if record.client == client]
+        mine = [record for record in reversed(self._journal.records) if record.client == client]
+        newest_first = [record for record in mine if plants is None or record.plant_id in plants]
         start = int(before or 0)
         shown = tuple(newest_first[start : start + limit])
         more = start + limit < len(newest_first)
@@ -182,7 +185,9 @@ class UnreachableDecisions:
     async def get(self, decision_id: str, client: str) -> DecisionRecord | None:
         raise DatabaseUnavailable("10.0.0.7: connection refused")
 
-    async def page(self, client: str, *, before: str | None, limit: int) -> DecisionPage:
+    async def page(
+        self, client: str, *, before: str | None, limit: int, plants: frozenset[str] | None = None
+    ) -> DecisionPage:
         raise DatabaseUnavailable("10.0.0.7: connection refused")
 
 

@@ -122,6 +122,16 @@ def test_production_wants_a_long_key(monkeypatch: pytest.MonkeyPatch, key: str, 
             load_settings()
 
 
+def test_production_may_do_without_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GANTRY_API_KEY=off is safe: only stored keys open anything then."""
+    monkeypatch.setenv("GANTRY_ENVIRONMENT", "production")
+    monkeypatch.setenv("GANTRY_API_KEY", "off")
+    monkeypatch.setenv("GANTRY_DATABASE_URL", "mariadb+pymysql://gantry:secret@db/gantry")
+    settings = load_settings()
+    assert settings.own_key is None
+    assert "off" not in settings.secrets
+
+
 def test_settings_errors_never_quote_values(monkeypatch: pytest.MonkeyPatch) -> None:
     """A refused setting is named without its value, which may be a secret in the wrong place."""
     monkeypatch.setenv("GANTRY_MAX_JOBS", "hunter2")

@@ -144,6 +144,33 @@ async def test_decision_of_another_client_does_not_exist() -> None:
     assert (await call("GET", "/v1/schedules", services=services, headers=theirs)).json()["schedules"] == []
 
 
+async def test_key_names_and_sees_only_its_plants() -> None:
+    """Naming another plant answers 403; a decision of another plant does not exist for the key, in no route."""
+    everywhere = Client(name="erp", scopes=frozenset({Scope.SCHEDULE}))
+    bound = Client(name="erp", scopes=frozenset({Scope.SCHEDULE}), plants=frozenset({"kulim"}))
+    stored = (("all", everywhere), ("kulim", bound))
+    services = services_over(access=KeyRing(StoredKey(digest=key_digest(key), client=holder) for key, holder in stored))
+    free, tied = {"X-API-Key": "all"}, {"X-API-Key": "kulim"}
+    foreign = (await call("POST", "/schedule", services=services, headers=free, json=body(plant_id="penang"))).json()
+    own = (await call("POST", "/schedule", services=services, headers=tied, json=body(plant_id="kulim"))).json()
+    for asked in ({"plant_id": "penang"}, {"plant_id": "nowhere"}, {}):
+        refused = await call("POST", "/schedule", services=services, headers=tied, json=body(**asked))
+        assert (refused.status_code, refused.json()["error"]) == (403, "forbidden")
+        question = {"request": body(**asked), "scheduled_jobs": []}
+        refused = await call("POST", "/v1/validate", services=services, headers=tied, json=question)
+        assert refused.status_code == 403
+    for field in ("parent_schedule_id", "previous_schedule_id"):
+        named = body(plant_id="kulim", **{field: foreign["schedule_id"]})
+        refused = await call("POST", "/schedule", services=services, headers=tied, json=named)
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, field)
+    path = f"/v1/schedules/{foreign['schedule_id']}"
+    for suffix in ("", "/explanation", f"/compare/{own['schedule_id']}"):
+        assert (await call("GET", path + suffix, services=services, headers=tied)).status_code == 404
+        assert (await call("GET", path + suffix, services=services, headers=free)).status_code == 200
+    page = (await call("GET", "/v1/schedules", services=services, headers=tied)).json()
+    assert [each["schedule_id"] for each in page["schedules"]] == [own["schedule_id"]]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "sent"),
     [
@@ -187,6 +214,7 @@ async def test_health_tells_everything_without_a_key() -> None:
         "environment": "development",
         "spool": {"records": 0, "bytes": 0, "oldest_seconds": 0.0},
         "rollout_stage": "full",
+        "keys_age": None,
         "reasons": [],
     }
 

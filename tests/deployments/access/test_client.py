@@ -14,6 +14,7 @@ def test_single_key_belongs_to_the_default_client() -> None:
     """The one key of the settings may do everything, as the client "default"."""
     client = KeyRing.of_single_key("secret").authenticate("secret")
     assert client == Client(name="default", scopes=ALL_SCOPES)
+    assert client.actor == "default"
 
 
 @pytest.mark.parametrize("key", [None, "", "Secret", "secret ", "sécret", "\udcff"])
@@ -41,3 +42,24 @@ def test_client_needs_one_of_the_scopes() -> None:
     READER.require(Scope.SCHEDULE, Scope.READ)
     with pytest.raises(Forbidden, match="must have the scope operate or admin, had read"):
         READER.require(Scope.OPERATE, Scope.ADMIN)
+
+
+def test_client_sees_and_names_only_its_plants() -> None:
+    """A plant that is not the key's gets one answer, whether it exists or not; without a list there is no bound."""
+    bound = Client(name="erp", scopes=frozenset({Scope.READ}), plants=frozenset({"penang"}))
+    bound.require_plant("penang")
+    with pytest.raises(Forbidden, match="the key is not for plant 'kulim'"):
+        bound.require_plant("kulim")
+    assert (bound.may_see("penang"), bound.may_see("kulim"), bound.may_see(None)) == (True, False, False)
+    assert READER.may_see("kulim")
+    assert READER.may_see(None)
+
+
+def test_client_without_plants_sees_none() -> None:
+    """An empty list of plants is not a missing one."""
+    assert not Client(name="erp", scopes=ALL_SCOPES, plants=frozenset()).may_see("penang")
+
+
+def test_actor_is_the_key_that_was_used() -> None:
+    """An audit trail names the key by its name."""
+    assert Client(name="erp", scopes=ALL_SCOPES, key_id="0" * 12, key_name="erp night run").actor == "erp night run"

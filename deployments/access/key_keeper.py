@@ -1,0 +1,179 @@
+"""Keeps the key ring of one router in step with the database, and in being without it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from deployments.access.client import Client
+from deployments.access.key_ring import KeyRing, StoredKey
+from deployments.access.key_snapshot import KnownKeys, UnusableSnapshot, load_snapshot, save_snapshot
+from deployments.errors import KeysUnavailable
+from env.errors import GantryError
+
+OLDEST = timedelta(hours=24)
+_CLOCK_SKEW = timedelta(minutes=5)
+_SAVED_EVERY = timedelta(seconds=60)
+_NOTED_EVERY = timedelta(seconds=60)
+_RETRY_AFTER_SECONDS = 5
+
+_log = logging.getLogger(__name__)
+
+
+class KeyStore(Protocol):
+    """Where keys are stored. Both methods block, and raise `GantryError` when the store does not answer."""
+
+    def known_keys(self) -> KnownKeys:
+        """The keys that are valid now."""
+        ...
+
+    def note_uses(self, used_at: Mapping[str, datetime]) -> None:
+        """When each key, by its id, was last used."""
+        ...
+
+
+class KeyKeeper:
+    """Asks the store every `period_seconds`, so that a revoked key is refused soon after.
+
+    While the store is away the keys last seen stay valid for a day, across a restart by the snapshot, and
+    then no stored key is accepted at all. `own` is the key of the settings: always valid with `own_always`,
+    else until the first key that may administer keys is stored.
+    """
+
+    def __init__(
+        self,
+        store: KeyStore,
+        snapshot: Path,
+        *,
+        own: StoredKey | None,
+        own_always: bool,
+        clock: Callable[[], datetime],
+        period_seconds: float = 2.0,
+        first_answer_seconds: float = 10.0,
+    ) -> None:
+        self._store = store
+        self._snapshot = snapshot
+        self._own = own
+        self._own_always = own_always
+        self._clock = clock
+        self._period_seconds = period_seconds
+        self._first_answer_seconds = first_answer_seconds
+        # One thread: a store that hangs is asked again only after it has answered.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="keys")
+        self._read_at: datetime | None = None
+        self._saved: KnownKeys | None = None
+        self._used_at: dict[str, datetime] = {}
+        self._noted_at: dict[str, datetime] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._ring = self._ring_of(None)
+
+    @property
+    def age_seconds(self) -> float | None:
+        """How long ago the store was last heard, None: not within memory."""
+        return None if self._read_at is None else max(0.0, (self._clock() - self._read_at).total_seconds())
+
+    def authenticate(self, key: str | None) -> Client:
+        """The holder of `key`. Raises `Unauthenticated`, and `KeysUnavailable` when nobody can tell."""
+        if key and not self._is_current() and not (self._own_always and self._ring.find(key)):
+            raise KeysUnavailable("keys cannot be checked until the database answers", _RETRY_AFTER_SECONDS)
+        client = self._ring.authenticate(key)
+        if client.key_id is not None:
+            self._used_at[client.key_id] = self._clock()
+        return client
+
+    async def start(self) -> None:
+        """Returns with the keys of the store, else of the snapshot, else with none; then goes on asking."""
+        self._task = asyncio.create_task(self._keep_asking(), name="keys")
+        asked = asyncio.ensure_future(self._in_thread(self._read))
+        done, _ = await asyncio.wait({asked}, timeout=self._first_answer_seconds)
+        if not done or self._read_at is None:
+            self._restore()
+
+    async def stop(self) -> None:
+        """Ask no more. What the store has not heard about the last uses is lost."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _keep_asking(self) -> None:
+        while True:
+            await asyncio.sleep(self._period_seconds)
+            await self._in_thread(self._read)
+
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _read(self) -> None:
+        try:
+            known = self._store.known_keys()
+        except GantryError as error:
+            _log.warning("keys cannot be read: %s", error)
+            return
+        except Exception:  # the edge of a background task: it must go on, or revoked keys would stay valid
+            _log.exception("keys cannot be read")
+            return
+        self._learn(known)
+        self._save(known)
+        self._note_uses()
+
+    def _note_uses(self) -> None:
+        """Tells the store, of each key at most once a minute."""
+        # A copy, because the event loop adds to it meanwhile.
+        used_at = dict(self._used_at)
+        fresh = {key_id: at for key_id, at in used_at.items() if self._is_worth_noting(key_id, at)}
+        try:
+            if fresh:
+                self._store.note_uses(fresh)
+        except GantryError as error:
+            _log.warning("last uses of keys cannot be stored: %s", error)
+            return
+        self._noted_at |= fresh
+
+    def _is_worth_noting(self, key_id: str, used_at: datetime) -> bool:
+        noted_at = self._noted_at.get(key_id)
+        return noted_at is None or used_at - noted_at >= _NOTED_EVERY
+
+    def _learn(self, known: KnownKeys) -> None:
+        self._ring, self._read_at = self._ring_of(known), known.read_at
+
+    def _ring_of(self, known: KnownKeys | None) -> KeyRing:
+        opens = self._own_always or (known is not None and not known.had_admin)
+        own = (self._own,) if self._own is not None and opens else ()
+        return KeyRing((*(known.keys if known is not None else ()), *own), clock=self._clock)
+
+    def _save(self, known: KnownKeys) -> None:
+        last = self._saved
+        if last is not None and not _is_news(last, known):
+            return
+        try:
+            save_snapshot(self._snapshot, known)
+        except OSError as error:
+            _log.warning("snapshot of the keys cannot be written: %s", error)
+            return
+        self._saved = known
+
+    def _restore(self) -> None:
+        try:
+            known = load_snapshot(self._snapshot)
+        except UnusableSnapshot as error:
+            _log.warning("no keys until the database answers: %s", error)
+            return
+        if known.read_at > self._clock() + _CLOCK_SKEW:
+            _log.warning("no keys until the database answers: snapshot %s is from the future", self._snapshot)
+            return
+        self._learn(known)
+        _log.warning("the database does not answer; keys are those of %s", known.read_at.isoformat())
+
+    def _is_current(self) -> bool:
+        return self._read_at is not None and self._clock() - self._read_at <= OLDEST
+
+
+def _is_news(last: KnownKeys, known: KnownKeys) -> bool:
+    has_changed = (known.keys, known.had_admin) != (last.keys, last.had_admin)
+    return has_changed or known.read_at - last.read_at >= _SAVED_EVERY

@@ -1,0 +1,71 @@
+"""The keys that are valid now: a key -> its client."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from deployments.access.client import ALL_SCOPES, DEFAULT_CLIENT, Client
+from deployments.access.key_text import key_digest, require_well_typed
+from deployments.errors import Unauthenticated
+
+Clock = Callable[[], datetime]
+_NOBODYS_DIGEST = bytes(32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredKey:
+    """A key as it may be kept: `digest` is the SHA-256 of its UTF-8 text. Without `expires_at` it never ends."""
+
+    digest: bytes
+    client: Client
+    expires_at: datetime | None = None
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class KeyRing:
+    """A set of keys, as they were at one moment."""
+
+    def __init__(self, keys: Iterable[StoredKey], *, clock: Clock = _utc_now) -> None:
+        self._keys = {stored.digest: stored for stored in keys}
+        self._clock = clock
+
+    @classmethod
+    def of_single_key(cls, key: str) -> KeyRing:
+        """One key with every scope, held by the client "default"."""
+        return cls([key_of_settings(key)])
+
+    @property
+    def age_seconds(self) -> float | None:
+        """How old the knowledge is; None when it never gets old."""
+        return None
+
+    def authenticate(self, key: str | None) -> Client:
+        """The holder of `key`. Raises `Unauthenticated` when it is missing, mistyped, expired or nobody's."""
+        if not key:
+            raise Unauthenticated("the header X-API-Key must carry a key, was absent")
+        require_well_typed(key)
+        stored = self.find(key)
+        if stored is None:
+            raise Unauthenticated("the header X-API-Key must carry a valid key, was not recognised")
+        if stored.expires_at is not None and stored.expires_at <= self._clock():
+            raise Unauthenticated(f"the header X-API-Key must carry a valid key, was expired at {stored.expires_at}")
+        return stored.client
+
+    def find(self, key: str) -> StoredKey | None:
+        """The key as it is stored, valid or not, None when nobody holds it."""
+        # Found by digest: what a guess learns from the time of this look-up is about SHA-256 and not the key.
+        digest = key_digest(key)
+        stored = self._keys.get(digest)
+        is_equal = hmac.compare_digest(_NOBODYS_DIGEST if stored is None else stored.digest, digest)
+        return stored if is_equal else None
+
+
+def key_of_settings(key: str) -> StoredKey:
+    """`GANTRY_API_KEY`: every scope in every plant, held by the client "default"."""
+    return StoredKey(digest=key_digest(key), client=Client(name=DEFAULT_CLIENT, scopes=ALL_SCOPES))

@@ -1,0 +1,45 @@
+"""`gantry audit`: who did what beyond scheduling."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from deployments.persistence.audit_repository import AuditEvent
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(audit)
+
+
+def audit(
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many of the newest rows.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Show who operated the service or changed its keys, newest first: one line for each act.
+
+    Example: gantry audit --limit 20
+    """
+    from deployments.persistence.audit_repository import audit_work
+    from deployments.persistence.database import create_engine
+    from deployments.settings import load_settings
+
+    engine = create_engine(load_settings().database_url.get_secret_value())
+    try:
+        with audit_work(engine) as trail:
+            events = trail.page(limit=limit)
+    finally:
+        engine.dispose()
+    for event in events:
+        print(json.dumps(asdict(event) | {"occurred_at": event.occurred_at.isoformat()}) if as_json else _line(event))
+
+
+def _line(event: AuditEvent) -> str:
+    when = event.occurred_at.isoformat(timespec="seconds")
+    status = "" if event.status is None else f" -> {event.status}"
+    return f"{when} {event.actor}: {event.action} {event.target}{status} {event.detail or ''}".rstrip()

@@ -1,0 +1,1 @@
+"""What runs beside the service, each checked by its own tool."""

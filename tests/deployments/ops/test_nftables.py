@@ -1,0 +1,40 @@
+"""The firewall rules: understood by nft, and in step with what Ray opens."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from deployments.serving import FIREWALL
+
+
+def _covered() -> list[range]:
+    (line,) = re.findall(r"define side_doors = \{(.*)\}", FIREWALL.read_text(encoding="utf-8"))
+    bounds = [part.strip().split("-") for part in line.split(",")]
+    return [range(int(first), int(rest[0] if rest else first) + 1) for first, *rest in bounds]
+
+
+def test_rules_are_understood_by_nft() -> None:
+    """The tool itself accepts the file."""
+    nft = shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin")
+    if nft is None:
+        pytest.skip("not run: nft is not installed")
+    done = subprocess.run([nft, "--check", "--file", str(FIREWALL)], capture_output=True, text=True, check=False)
+    if "Operation not permitted" in done.stderr:
+        pytest.skip("not run: nft may not ask the kernel here")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("port", [6379, 8265, 8404, 9101, 10001, 30000, 31000, 32768, 40500, 60999])
+def test_rules_cover_every_side_door(port: int) -> None:
+    """Ray's fixed ports, direct ingress, and the range from which the kernel takes the rest."""
+    assert any(port in covered for covered in _covered())
+
+
+def test_rules_leave_the_service_open() -> None:
+    """The port of the API is accepted before anything is dropped."""
+    text = FIREWALL.read_text(encoding="utf-8")
+    assert text.index("tcp dport $service_port accept") < text.index("$side_doors counter drop")
