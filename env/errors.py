@@ -4,7 +4,9 @@ GantryError
 ├── InvalidProblem        the plant's question contradicts itself; carries every reason
 ├── BenchmarkFormatError  a .fjs or .jsp file cannot be read; names file and line
 ├── HorizonExceeded       the work does not end within the calendar horizon
-└── ArtefactError         a policy on disk is missing, damaged or made for another observation
+├── ArtefactError         a policy on disk is missing, damaged or made for another observation
+├── SolverMissing         OR-Tools is not installed, and a comparison with it was asked for
+└── UnsupportedProblem    the model for OR-Tools cannot say what the problem asks
 """
 
 from __future__ import annotations
@@ -40,3 +42,11 @@ class HorizonExceeded(GantryError):
 
 class ArtefactError(GantryError):
     """A policy folder that must not be used, and why."""
+
+
+class SolverMissing(GantryError):
+    """The solver that Gantry is compared with is not installed."""
+
+
+class UnsupportedProblem(GantryError):
+    """A problem with something that the solver's model does not know; names what."""

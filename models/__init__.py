@@ -13,6 +13,9 @@ policy imports numpy and numba alone.
 | publishing | gates and the copy into full_production (torch) |
 | predictor | artefact -> schedule: the only inference path |
 | search | what a time budget buys: sampled passes after the greedy one |
+| exact, exact_model, open_axis | a problem for OR-Tools CP-SAT: the competitor, and proven optima for tests |
+| contest, contestants, benchmark_plants | who competes on which instances, cell by cell, kept on disk |
+| standings, quality, quality_page | how they stand, as one document, as Markdown and as a picture |
 | evaluation | policies x instances -> table and report |
 | full_production/ | the published policy |
 """

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from deployments.commands import benchmark_sets
+
 
 def data_folder() -> Path:
     """The folder of benchmarks and workloads; the calling test is skipped, or fails, without one."""
-    beside = Path(__file__).resolve().parent.parent.parent / "shared"
-    folder = Path(os.environ.get("GANTRY_BENCHMARKS") or beside)
-    if (folder / "benchmarks").is_dir() and (folder / "workloads").is_dir():
-        return folder
-    reason = f"not run: {folder} must hold benchmarks/ and workloads/, but does not"
+    try:
+        return benchmark_sets.data_folder()
+    except benchmark_sets.BenchmarksMissing as error:
+        reason = f"not run: {error}"
     if "benchmarks" in os.environ.get("GANTRY_REQUIRE", ""):
         pytest.fail(reason)
     pytest.skip(reason)

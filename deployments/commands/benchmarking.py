@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deployments.commands.quality import quality
+
 if TYPE_CHECKING:
     from env.problem import Problem
 
@@ -39,6 +41,7 @@ def register(app: typer.Typer) -> None:
     """Add the command group to `app`."""
     group = typer.Typer(no_args_is_help=True, help="Benchmarks; shared machines are noisy, trust ratios within a run.")
     group.command()(speed)
+    group.command()(quality)
     group.callback()(_group)
     app.add_typer(group, name="bench")
 

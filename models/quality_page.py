@@ -1,0 +1,130 @@
+"""The quality of a set as Markdown tables and as a picture of quality over time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from models.contestants import POLICY, samples_name, search_name, solver_name
+from models.quality import Quality
+from models.standings import Standing
+
+Column = tuple[str, Callable[[Standing], str]]
+
+_LINES = ("search", "CP-SAT", "CP-SAT hinted")
+
+
+def quality_markdown(found: Quality) -> str:
+    """Standings, duels and shares of one set."""
+    conditions = found.conditions
+    heading = (
+        f"{len(found.instances)} of {found.instances_in_set} instances, objective {conditions.objective}, "
+        f"policy {conditions.model}, seed {conditions.seed}, {conditions.cores} cores"
+        + (f", {conditions.solver}" if conditions.solver else "")
+    )
+    return "\n".join([heading, "", *_standings_table(found), "", *_duels_table(found), "", *_shares(found)]) + "\n"
+
+
+def columns(found: Quality) -> list[Column]:
+    """Columns that mean something for the set: heading and text of each cell."""
+    chosen: list[Column] = [("competitor", lambda row: row.competitor)]
+    chosen.append(("solved", lambda row: f"{row.solved} of {row.instances}"))
+    if any(row.mean_gap_percent is not None for row in found.standings):
+        chosen.append(("gap to best known, %", lambda row: number(row.mean_gap_percent, 2)))
+    if found.conditions.in_hours:
+        chosen.append(("makespan, h", lambda row: number(row.mean_makespan_hours, 2)))
+    if found.conditions.objective != "makespan":
+        chosen += [
+            ("objective, h", lambda row: number(row.mean_objective_hours, 2)),
+            ("families on time, %", lambda row: number(row.on_time_percent, 1)),
+            ("important on time, %", lambda row: number(row.important_on_time_percent, 1)),
+            ("utilisation, %", lambda row: number(row.utilisation_percent, 1)),
+        ]
+    chosen.append(("mean s", lambda row: number(row.mean_seconds, 3)))
+    chosen.append(("nobody better", lambda row: str(row.best)))
+    if any(row.invalid for row in found.standings):
+        chosen.append(("invalid", lambda row: str(row.invalid)))
+    return chosen
+
+
+def number(value: float | None, digits: int) -> str:
+    """A figure with that many digits behind the point, a dash where there is none."""
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table; all columns but the first hold figures."""
+    marks = ["---", *("---:" for _ in headings[1:])]
+    return [f"| {' | '.join(cells)} |" for cells in (headings, marks, *rows)]
+
+
+def write_plot(path: Path, found: Quality) -> None:
+    """Quality over time, as SVG. Needs matplotlib. Leaves out whoever had not solved every instance by a budget."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    label, value = _measure(found)
+    with matplotlib.rc_context({"svg.hashsalt": "gantry", "svg.fonttype": "none"}):
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes = figure.subplots()
+        for name in _LINES:
+            points = [(budget, value(row)) for budget, row in _line(found, name)]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker="o", label=name)
+        for competitor in (POLICY, samples_name(found.conditions.samples), "rule composite", "rule mwkr"):
+            row = found.standing(competitor)
+            if row is not None and row.solved == row.instances:
+                axes.plot([row.mean_seconds], [value(row)], marker="D", linestyle="none", label=competitor)
+        axes.set_xscale("log")
+        axes.set_xlabel("seconds for one instance")
+        axes.set_ylabel(label)
+        axes.set_title(f"{found.conditions.set_name}: mean of {len(found.instances)} instances, lower is better")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+        figure.savefig(path, metadata={"Date": None})
+
+
+def _line(found: Quality, name: str) -> list[tuple[float, Standing]]:
+    points = []
+    for budget in found.conditions.budgets_seconds:
+        competitor = search_name(budget) if name == "search" else solver_name(budget, hinted=name.endswith("hinted"))
+        row = found.standing(competitor)
+        if row is not None and row.solved == row.instances:
+            points.append((budget, row))
+    return points
+
+
+def _measure(found: Quality) -> tuple[str, Callable[[Standing], float]]:
+    """What the picture shows: the gap if it is the objective and known everywhere, else the objective itself."""
+    gaps = all(row.mean_gap_percent is not None for row in found.standings if row.solved)
+    if found.conditions.objective == "makespan" and gaps:
+        return "gap to the best known makespan, %", lambda row: row.mean_gap_percent or 0.0
+    return f"objective ({found.conditions.objective}), h", lambda row: row.mean_objective_hours or 0.0
+
+
+def _standings_table(found: Quality) -> list[str]:
+    chosen = columns(found)
+    return table([name for name, _ in chosen], [[text(row) for _, text in chosen] for row in found.standings])
+
+
+def _duels_table(found: Quality) -> list[str]:
+    """Rows: everyone; columns: the product's competitors. Each cell: their wins, ties and losses against the row."""
+    ours = [name for name in found.conditions.ours if found.standing(name) is not None]
+    fights = {(duel.competitor, duel.opponent): duel for duel in found.duels}
+    rows = []
+    for standing in found.standings:
+        row = [standing.competitor]
+        for name in ours:
+            duel = fights.get((name, standing.competitor))
+            row.append("" if duel is None else f"{duel.wins} - {duel.ties} - {duel.losses}")
+        rows.append(row)
+    return table(["wins - ties - losses against", *ours], rows)
+
+
+def _shares(found: Quality) -> list[str]:
+    rules = number(found.policy_better_than_every_rule_percent, 0)
+    lines = [f"The policy pass is better than every rule on {rules} % of instances."]
+    for budget, percent in found.search_better_than_hinted_solver_percent.items():
+        share = number(percent, 0)
+        lines.append(f"With {budget} s each, the search is better than hinted CP-SAT on {share} % of instances.")
+    return lines
