@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_BUDGETS = "0.1,0.5,2,10"
 DEFAULT_OUTPUT = Path("runs/quality")
+PAGE_WIDTH = 160
 
 
 class UnusableBudgets(ServiceError):
@@ -57,12 +58,15 @@ def quality(
     chosen = known_sets() if "all" in set_names else set_names
     sets = [load_set(name, limit) for name in chosen]
     lineup = _Lineup(model, _seconds(budgets), samples, seed, with_solver=not without_solver)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PAGE_WIDTH)
     for each in sets:
         found = _hold(each, lineup, output)
         _write(output, found)
-        Console().print(_table(found))
+        console.print(_table(found))
         if any(row.invalid for row in found.standings):
-            raise InvalidSchedules(f"{output / each.name}.jsonl: the judge refused a schedule: see column 'invalid'")
+            raise InvalidSchedules(f"{output / each.name}.md: the judge refused a schedule: see column 'invalid'")
     print(f"wrote {output}")
 
 
