@@ -1,12 +1,12 @@
-"""`gantry bench speed`: what a policy pass and a judgement cost, and how that grows."""
+"""`gantry bench speed`: what a policy pass and a judgement cost, and how that grows. Assembles the group `bench`."""
 
 from __future__ import annotations
 
 import json
-import statistics
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+import subprocess
+import sys
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,26 +15,23 @@ import typer
 from deployments.commands.quality import quality
 
 if TYPE_CHECKING:
-    from env.problem import Problem
+    from rich.table import Table
 
-SIZES = (170, 500, 1_000, 2_000, 5_000)
-MACHINES = 150
-SMALLEST_PLANT_MACHINES = 22
-FAMILY_LENGTH = 4
-_ENOUGH_SECONDS = 1.0
-_MOST_REPEATS = 30
+    from models.speed import Speed
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
-    """Median milliseconds of each step for one plant."""
-
-    operations: int
-    machines: int
-    calendar: bool
-    policy_ms: float
-    rule_ms: float
-    judge_ms: float
+LARGEST_PLANT = 20_000
+# A new process as a replica begins it: load the policy, fetch the compiled core, schedule once.
+_BECOME_WARM = """
+import sys
+from pathlib import Path
+from deployments.warming import warm_policy, warm_rules
+from models.artefact import load_predictor
+warm_rules()
+warm_policy(load_predictor(Path(sys.argv[1])))
+"""
+DECODER_SPEED = "models.decoder_speed"
+"""Room with `decodes_per_second(problem, seconds)`: complete schedules of a plan that the search evaluates."""
+_DECODING_SECONDS = 2.0
 
 
 def register(app: typer.Typer) -> None:
@@ -52,91 +49,80 @@ def _group() -> None:
 
 def speed(
     model: Annotated[Path | None, typer.Option(help="Policy folder; default: the published one.")] = None,
-    largest: Annotated[int, typer.Option(min=170, help="Largest plant, operations.")] = SIZES[-1],
+    largest: Annotated[int, typer.Option(min=170, help="Largest plant, operations.")] = LARGEST_PLANT,
     output: Annotated[Path | None, typer.Option(help="Also write the figures as JSON.")] = None,
 ) -> None:
-    """Time the policy pass, the planner's rule and the judge on plants of growing size.
+    """Time the policy pass, the planner's rule and the judge on plants of growing size, and a process getting warm.
 
-    Example: gantry bench speed --largest 2000
+    Example: gantry bench speed --largest 2000 --output runs/speed.json
     """
     from rich.console import Console
     from rich.progress import track
+
+    from models.artefact import PUBLISHED, load_predictor
+    from models.speed import Speed, plants, time_plant
+
+    folder = model or PUBLISHED
+    predictor = load_predictor(folder)
+    sizes = plants(largest)
+    console = Console(stderr=True)
+    timings = [time_plant(size, hours, predictor) for size, hours in track(sizes, "timing", console=console)]
+    with console.status("timing how a process gets warm ..."):
+        warm_process_ms = _warm_process_ms(folder)
+    found = Speed(
+        model=predictor.model_id,
+        timings=tuple(timings),
+        warm_process_ms=warm_process_ms,
+        decodes_per_second=_decodes_per_second(),
+    )
+    Console().print(_table(found))
+    for line in _lines(found):
+        print(line)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(found.as_json(), indent=1) + "\n", encoding="utf-8")
+
+
+def _lines(found: Speed) -> list[str]:
+    exponent, decodes = found.growth_exponent, found.decodes_per_second
+    lines = [f"a process that schedules at once: {found.warm_process_ms:,.0f} ms"]
+    if exponent is not None:
+        lines.insert(0, f"policy pass grows as operations ^ {exponent:.2f} (continuous operation)")
+    if decodes is not None:
+        lines.append(f"the search evaluates {decodes:,.0f} schedules of 170 operations a second on one core")
+    return lines
+
+
+def _table(found: Speed) -> Table:
     from rich.table import Table
 
-    plants = [(size, hours) for size in SIZES if size <= largest for hours in (False, True)]
-    console = Console(stderr=True)
-    timings = [time_plant(size, hours, model) for size, hours in track(plants, "timing", console=console)]
-    table = Table(title="median milliseconds after warm-up, one core")
+    table = Table(title=f"median milliseconds after warm-up, one core, {found.model}")
     for column in ("operations", "machines", "calendar", "policy pass", "planner's rule", "judge"):
         table.add_column(column, justify="right")
-    for timing in timings:
+    for timing in found.timings:
         times = (f"{value:,.1f}" for value in (timing.policy_ms, timing.rule_ms, timing.judge_ms))
         table.add_row(f"{timing.operations:,}", str(timing.machines), "yes" if timing.calendar else "no", *times)
-    Console().print(table)
-    print(f"policy pass grows as operations ^ {growth_exponent(timings):.2f} (continuous operation)")
-    if output is not None:
-        output.write_text(json.dumps([asdict(timing) for timing in timings], indent=2) + "\n", encoding="utf-8")
+    return table
 
 
-def time_plant(operations: int, calendar: bool, model: Path | None = None) -> Timing:
-    """Timings on one generated plant of that many operations."""
-    from env.dispatching_rules import Rule, dispatch
-    from env.feasibility import judge
-    from models.artefact import PUBLISHED, load_predictor
+def _warm_process_ms(folder: Path) -> float:
+    """Median milliseconds from starting an interpreter to a schedule; the core is in the cache by then."""
+    from models.speed import median_ms
 
-    problem = plant_of(operations, calendar)
-    predictor = load_predictor(model or PUBLISHED)
-    schedule = predictor.schedule(problem)
-    return Timing(
-        operations=len(problem.operations),
-        machines=len(problem.machines),
-        calendar=calendar,
-        policy_ms=_median_ms(lambda: predictor.schedule(problem)),
-        rule_ms=_median_ms(lambda: dispatch(problem, Rule.PLANNER)),
-        judge_ms=_median_ms(lambda: judge(problem, schedule)),
-    )
+    command = [sys.executable, "-c", _BECOME_WARM, str(folder.resolve())]
+
+    def become_warm() -> None:
+        subprocess.run(command, check=True, capture_output=True)  # noqa: S603  # our own interpreter
+
+    become_warm()
+    return median_ms(become_warm)
 
 
-def plant_of(operations: int, calendar: bool) -> Problem:
-    """A plant by machine types, of exactly that many operations; always the same one."""
-    import numpy as np
+def _decodes_per_second() -> float | None:
+    """Complete schedules a second for 170 operations without a calendar, None where there is no such decoder."""
+    from models.speed import SIZES, plant_of
 
-    from env.generator import ORIGIN, Plant, random_problem
-    from env.problem import WorkingHours
-
-    machines = SMALLEST_PLANT_MACHINES if operations <= SIZES[0] else MACHINES
-    plant = Plant(
-        operations=(2 * operations, 2 * operations),
-        operations_per_job=(FAMILY_LENGTH, FAMILY_LENGTH),
-        machines=(machines, machines),
-        type_share=1.0,
-        calendar_share=0.0,
-        changeover_share=0.0,
-    )
-    problem = random_problem(np.random.default_rng(operations), plant)
-    jobs, left = [], operations
-    for job in problem.jobs:
-        if left > 0:
-            jobs.append(replace(job, operations=job.operations[:left]))
-            left -= len(jobs[-1].operations)
-    return replace(problem, jobs=tuple(jobs), hours=WorkingHours(origin=ORIGIN) if calendar else None)
-
-
-def growth_exponent(timings: list[Timing]) -> float:
-    """Slope of log(policy pass) over log(operations), continuous operation."""
-    import numpy as np
-
-    steady = [timing for timing in timings if not timing.calendar]
-    if len(steady) < 2:
-        return float("nan")
-    sizes = np.log([timing.operations for timing in steady])
-    return float(np.polyfit(sizes, np.log([timing.policy_ms for timing in steady]), 1)[0])
-
-
-def _median_ms(run: Callable[[], object]) -> float:
-    times: list[float] = []
-    while sum(times) < _ENOUGH_SECONDS and len(times) < _MOST_REPEATS:
-        begun = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - begun)
-    return 1000.0 * statistics.median(times)
+    if find_spec(DECODER_SPEED) is None:
+        return None
+    decodes_per_second = import_module(DECODER_SPEED).decodes_per_second
+    return float(decodes_per_second(plant_of(SIZES[0], calendar=False), _DECODING_SECONDS))
