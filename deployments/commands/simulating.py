@@ -205,7 +205,7 @@ def _promotions(result: Result | None) -> tuple[str, str]:
     if result is None:
         return ("median days to limited, expanded, full (reached by)", "right")
     told = (
-        f"{statistics.median(days):.0f} ({100 * len(days) / result.rollouts:.0f} %)" if days else "-"
+        f"{statistics.median(days):.0f} ({100 * len(days) / result.rollouts:.3g} %)" if days else "-"
         for days in result.days_to.values()
     )
     return (", ".join(told), "right")

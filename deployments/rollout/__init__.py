@@ -15,6 +15,10 @@
 | comparison | paired differences of one ramp with their intervals, and the evidence for the gate |
 | stages | the state and every transition, as data |
 | latch | a rollback that one router decides alone; who knows the newest state after a restart |
+| goals | the user's targets and how they stand |
+| realised | actual completions and ratings, for the arm that served |
+| report | all figures of a rollout, from stored rows to plain data |
+| report_charts, report_page | the report as one self-contained HTML page |
 | guardrail_scan | the guardrails over a whole stream at once, for simulations; proven equal |
 | scenarios, simulation | whole rollouts on simulated traffic, and what is promised for them |
 | errors | what can be wrong with an order |
@@ -36,5 +40,8 @@ How the service uses this
   configuration, comparison.evidence(...), is_paused=...)`), `pause`, `resume`, `rollback`; the `Transition` that
   comes back is written under a unique version, and only then `succeed` makes it the state. Losing that race is
   `StaleVersion`, like an outdated `expected_version`.
+- The report: fill `report.Records` from stored rows (of the current ramp at least), call `report_of`, answer with
+  `Report.as_json()` or show `report_page.page_of(report)`; `since` makes it weekly. `AssignedUnit` rows come from
+  decisions that were not forced; `gate.judge` gets `sample_ratio.audit(...).findings` as `integrity`.
 - A starting controller uses `latch.recovered`, and `stages.begin` when nobody knows a state.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -148,7 +149,8 @@ def _doubts(evidence: Evidence) -> tuple[Reason, ...]:
         reasons.append(Reason(text="makespan is not shown to be shorter than the champion's", is_forcible=True))
     for baseline, interval in evidence.makespans.items():
         if interval.lower > 0.0:
-            text = f"makespan is longer than the {baseline.value}'s"
+            least, most = (100.0 * math.expm1(bound) for bound in (interval.lower, interval.upper))
+            text = f"makespan is {least:.1f} to {most:.1f} % longer than the {baseline.value}'s, n {interval.n:,}"
             reasons.append(Reason(text=text, is_forcible=False))
     for name, interval, is_more_better in evidence.other_kpis:
         if interval.upper < 0.0 if is_more_better else interval.lower > 0.0:
@@ -158,4 +160,5 @@ def _doubts(evidence: Evidence) -> tuple[Reason, ...]:
 
 
 def _better(baseline: Baseline, interval: Interval) -> str:
-    return f"makespan is shorter than the {baseline.value}'s: log ratio {interval.lower:.4f} to {interval.upper:.4f}"
+    least, most = (100.0 * -math.expm1(bound) for bound in (interval.upper, interval.lower))
+    return f"makespan is {least:.1f} to {most:.1f} % shorter than the {baseline.value}'s, n {interval.n:,}"

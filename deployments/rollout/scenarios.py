@@ -100,7 +100,6 @@ WORST_HEALTHY = World(completion=0.98, crash_rate=0.005)
 MOST_FALSE_ALARMS = 0.05
 HEALTHY_REQUESTS = 1000
 DETECTION_REQUESTS = 3000
-PROMOTION_DAYS = 200
 
 
 def scenarios() -> tuple[Scenario, ...]:
@@ -187,9 +186,9 @@ def _promotions() -> tuple[Scenario, ...]:
             purpose=Purpose.PROMOTION,
             world=replace(HEALTHY, makespan_increase=increase),
             missing_pairs=0.02,
-            requests=requests_per_day * PROMOTION_DAYS,
+            requests=requests_per_day * days,
             requests_per_day=requests_per_day,
         )
-        for requests_per_day in (50, 5)
+        for requests_per_day, days in ((50, 60), (5, 200))
         for increase in (-0.02, -0.05, -0.10)
     )
