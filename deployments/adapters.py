@@ -16,6 +16,8 @@ from deployments.corruption import CorruptionEvent, CorruptionLog, FoundBy
 from deployments.errors import JournalUnavailable, JudgeUnavailable, Overloaded, ProposalFailed
 from deployments.freight import pack, unpack
 from deployments.off_loop import off_loop
+from deployments.persistence.audit_event import AuditEvent
+from deployments.persistence.audit_repository import audit_work
 from deployments.persistence.errors import PayloadMismatch, SpoolError
 from deployments.persistence.records import DecisionRecord, Record
 from deployments.persistence.repository import DecisionPage, unit_of_work
@@ -153,6 +155,22 @@ class StoredDecisions:
         def read() -> DecisionPage:
             with unit_of_work(self._engine) as decisions:
                 return decisions.page(client, before=before, limit=limit, plants=plants)
+
+        return await asyncio.to_thread(read)
+
+
+class StoredAudit:
+    """The audit trail in the database, read in threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def page(self, *, before: str | None, limit: int) -> list[AuditEvent]:
+        """The newest events, older than that of the id `before`. Raises `InvalidCursor` or `DatabaseError`."""
+
+        def read() -> list[AuditEvent]:
+            with audit_work(self._engine) as trail:
+                return trail.page(before=before, limit=limit)
 
         return await asyncio.to_thread(read)
 

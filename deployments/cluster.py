@@ -78,6 +78,8 @@ def ray_variables() -> dict[str, str]:
     variables = {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        # Longer than any answer may take; a client that is silent for as long holds no connection any more.
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "180",
         # Behind this proxy nobody else balances, so there is no one to tell half a minute in advance.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),

@@ -6,6 +6,7 @@ GantryError (env.errors)
     ├── InvalidRequest        the body does not follow the schema; carries every reason
     ├── MalformedBody         the body is not JSON
     ├── BodyTooLarge          the body exceeds its limit
+    ├── BodyTooSlow           the body did not arrive in time
     ├── Unauthenticated       no key, or one that nobody holds
     ├── Forbidden             the key lacks a scope
     ├── NotFound              nothing there that this client may see
@@ -13,6 +14,7 @@ GantryError (env.errors)
     ├── NoSafeSchedule        every arm failed or was rejected; carries the rejections
     └── TemporarilyUnavailable    ask again later; carries the seconds to wait
         ├── Overloaded            a bounded queue is full
+        ├── RateLimited           the key has used up what it may ask in a while
         ├── JournalUnavailable    the decision could not be made durable
         ├── JudgeUnavailable      no verdict, therefore no schedule
         ├── KeysUnavailable       stored keys cannot be checked: no database and no fresh copy of them
@@ -74,6 +76,17 @@ class BodyTooLarge(ServiceError):
         return f"the body must have at most {self.limit_bytes:,} bytes"
 
 
+class BodyTooSlow(ServiceError):
+    """The body was not there in full after `limit_seconds`."""
+
+    def __init__(self, limit_seconds: float) -> None:
+        super().__init__(limit_seconds)
+        self.limit_seconds = limit_seconds
+
+    def __str__(self) -> str:
+        return f"the body must arrive within {self.limit_seconds:g} s"
+
+
 class Unauthenticated(ServiceError):
     """The caller did not say who it is, or said it with a key that nobody holds."""
 
@@ -124,6 +137,10 @@ class TemporarilyUnavailable(ServiceError):
 
 class Overloaded(TemporarilyUnavailable):
     """A bounded queue is full."""
+
+
+class RateLimited(TemporarilyUnavailable):
+    """The key has made as many requests as it may in a while."""
 
 
 class JournalUnavailable(TemporarilyUnavailable):

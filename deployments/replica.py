@@ -11,3 +11,14 @@ def settle_in() -> Settings:
     settings = load_settings()
     configure_logging(settings.log_level.upper(), settings.secrets)
     return settings
+
+
+def router_count() -> int:
+    """How many replicas share the work of the one that asks, as Serve knows it; one outside of Serve."""
+    from ray import serve
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        return serve.get_replica_context().world_size or 1
+    except RayServeException:
+        return 1

@@ -13,7 +13,7 @@ from deployments.api.identity import REQUEST_ID_HEADER
 from deployments.arguments import AppArgs
 from deployments.memory import release_start_up_memory
 from deployments.persistence.disk import LocalDisk
-from deployments.replica import settle_in
+from deployments.replica import router_count, settle_in
 from deployments.routing import Neighbours, Routing
 
 
@@ -35,7 +35,7 @@ class RequestRouter:
             is_sitting=validator.is_sitting,
             write=writer.write,
         )
-        self._routing = await Routing.open(neighbours, args, self._settings, disk=self.disk)
+        self._routing = await Routing.open(neighbours, args, self._settings, router_count=router_count, disk=self.disk)
         release_start_up_memory()
 
     def __serve_build_asgi_app__(self) -> FastAPI:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -14,12 +15,14 @@ from sqlalchemy import Engine
 
 from deployments.access.key_keeper import KeyKeeper
 from deployments.access.key_ring import key_of_settings
+from deployments.access.rate_limit import RateLimiter
 from deployments.adapters import (
     PlannersRule,
     RemoteJudge,
     RemoteMethod,
     RemoteProposer,
     SpoolJournal,
+    StoredAudit,
     StoredDecisions,
     ask,
     remote_write,
@@ -69,7 +72,13 @@ class Routing:
 
     @classmethod
     async def open(
-        cls, neighbours: Neighbours, args: AppArgs, settings: Settings, *, disk: LocalDisk | None = None
+        cls,
+        neighbours: Neighbours,
+        args: AppArgs,
+        settings: Settings,
+        *,
+        router_count: Callable[[], int] = lambda: 1,
+        disk: LocalDisk | None = None,
     ) -> Self:
         """Adopts what dead routers left in the spool, and begins to drain and to watch. Raises `SpoolError`."""
         async with AsyncExitStack() as stack:
@@ -93,6 +102,8 @@ class Routing:
                 journal=journal,
                 health=monitor,
                 access=await _open_keys(settings, engine, stack),
+                audit=StoredAudit(engine),
+                rates=RateLimiter(settings.rate_limit, router_count=router_count),
                 clock=_utc_now,
             )
             return cls(services, stack.pop_all())

@@ -17,10 +17,12 @@ from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dotenv import dotenv_values
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from limits import RateLimitItem
+from pydantic import BeforeValidator, Field, InstanceOf, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from deployments.access.rate_limit import rate_of
 from deployments.errors import InvalidSettings
 from env.anomalies import AnomalyLimits
 
@@ -30,6 +32,7 @@ DEVELOPMENT_API_KEY = "dev-api-key-change-in-production"
 LEAST_KEY_CHARACTERS = 32
 MEBIBYTE = 2**20
 OFF = "off"
+PRODUCTION_RATE = "1200/minute"
 PUBLISHED_MODEL = Path(__file__).resolve().parent.parent / "models" / "full_production"
 # Names that belong to the tests and their machines, not to the service.
 FOREIGN_NAMES = frozenset({"GANTRY_REQUIRE", "GANTRY_BENCHMARKS", "GANTRY_MAIN"})
@@ -47,11 +50,20 @@ def _none_when_off(value: object) -> object:
     return None if value == OFF else value
 
 
+def _as_rate(value: object) -> object:
+    return rate_of(value) if isinstance(value, str) else value
+
+
+Rate = Annotated[InstanceOf[RateLimitItem] | None, BeforeValidator(_as_rate), BeforeValidator(_none_when_off)]
 Threshold = Annotated[float | None, Field(ge=0, allow_inf_nan=False), BeforeValidator(_none_when_off)]
 
 
 def _embedded_database(earlier: dict[str, Any]) -> SecretStr:
     return SecretStr(f"sqlite:///{earlier['data_folder'].resolve() / 'gantry.sqlite3'}")
+
+
+def _rate_of_environment(earlier: dict[str, Any]) -> RateLimitItem | None:
+    return rate_of(PRODUCTION_RATE) if earlier["environment"] is Environment.PRODUCTION else None
 
 
 def _embedded_spool(earlier: dict[str, Any]) -> Path:
@@ -99,6 +111,11 @@ class Settings(BaseSettings):
     max_spool_bytes: int = Field(1024 * MEBIBYTE, ge=MEBIBYTE, description="bytes that may wait for the database")
     integrity_interval_seconds: float = Field(
         60.0, gt=0, le=86_400, description="pause between background samples of stored decisions"
+    )
+    body_timeout_seconds: float = Field(60.0, gt=0, le=3600, description="limit for one body to arrive in full")
+    rate_limit: Rate = Field(
+        default_factory=_rate_of_environment,
+        description="requests of one key, such as 1200/minute, or off; default: off in development",
     )
     request_timeout_seconds: float = Field(120.0, gt=0, le=3600, description="limit for one whole request")
     proposal_timeout_seconds: float = Field(

@@ -9,6 +9,7 @@ is ever written to a log.
 | key_text | a key as its holder has it: made, and told from a typing error |
 | key_ring | the keys that are valid now: a key -> its client |
 | key_snapshot | the key ring on local disk, for a start while the database is away |
+| rate_limit | how often a key may ask |
 | key_keeper | keeps the ring of one router in step with the database |
 """
 

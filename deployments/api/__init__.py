@@ -9,6 +9,9 @@
 | feedback | the route by which planners and the shop floor answer back |
 | bodies | bounded reading of a body |
 | problems | every error -> problem details |
+| auditing | who did what beyond scheduling: written, and read |
+| body_bounds | no body is larger or slower than allowed |
+| security_headers | what a browser must not do with an answer |
 | identity | request ids, one log line for each request, the last line of defence |
 | documentation | the OpenAPI document and the page that shows it |
 """

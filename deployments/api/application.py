@@ -8,12 +8,16 @@ from datetime import UTC, datetime
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from deployments.api import feedback, planners, routes
+from deployments.api import auditing, feedback, planners, routes
+from deployments.api.auditing import Auditing
+from deployments.api.body_bounds import BodyBounds
 from deployments.api.documentation import body_of, install_documentation, problems
 from deployments.api.identity import REQUEST_ID_HEADER, RequestIdentity
 from deployments.api.problems import Clock, install_problems
+from deployments.api.security_headers import SecurityHeaders
 from deployments.api.services import Services
 from deployments.contracts.answer import ScheduleAnswer
+from deployments.contracts.audit import AuditPage
 from deployments.contracts.comparison import ComparisonAnswer
 from deployments.contracts.explanation import ExplanationAnswer
 from deployments.contracts.feedback import FeedbackAnswer, FeedbackRequest
@@ -51,9 +55,14 @@ def create_api(
     _add_answers_for_planners(app)
     _add_feedback(app)
     _add_probes(app)
+    _add_audit(app)
     install_documentation(app)
     install_problems(app, clock)
+    # The last one added is the outermost.
+    app.add_middleware(Auditing, services=services)
+    app.add_middleware(BodyBounds, services=services)
     _add_cors(app, cors_origins)
+    app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestIdentity, clock=clock)
     return app
 
@@ -127,6 +136,17 @@ def _add_feedback(app: FastAPI) -> None:
         tags=["decisions"],
         responses={200: {"model": FeedbackAnswer}, **problems(400, 401, 403, 404, 413, 422, 503)},
         openapi_extra=body_of(FeedbackRequest),
+    )
+
+
+def _add_audit(app: FastAPI) -> None:
+    app.add_api_route(
+        "/v1/audit",
+        auditing.list_audit,
+        methods=["GET"],
+        operation_id="list_audit",
+        tags=["operations"],
+        responses={200: {"model": AuditPage}, **problems(401, 403, 422, 503)},
     )
 
 

@@ -47,8 +47,10 @@ _PROBLEMS = {
     401: "No key, or one that nobody holds",
     403: "The key lacks the scope",
     404: "No such decision of this client",
+    408: "The body did not arrive in time",
     413: "The body is too large",
     422: "The request is invalid or cannot be scheduled; `errors` says why",
+    429: "The key has asked too often; ask again after `Retry-After` seconds",
     500: "No arm produced a safe schedule; `rejections` says why",
     503: "Ask again after `Retry-After` seconds",
 }
@@ -88,7 +90,18 @@ def _document(app: FastAPI) -> dict[str, Any]:
     # FastAPI describes its own error body for parameters; ours are problem details everywhere.
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
+    _add_answers_of_all_routes(document)
     return document
+
+
+def _add_answers_of_all_routes(document: dict[str, Any]) -> None:
+    """What the layers around the routes answer: any key may ask too often, any body may be slow or large."""
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            common = [429] if "security" in operation else []
+            common += [408, 413] if "requestBody" in operation else []
+            for status, answer in problems(*common).items():
+                operation["responses"].setdefault(str(status), answer)
 
 
 def _cached(build: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:

@@ -19,6 +19,7 @@ from deployments.contracts.problem_details import MEDIA_TYPE, FieldError, Proble
 from deployments.contracts.reading import MOST_REASONS, dotted
 from deployments.errors import (
     BodyTooLarge,
+    BodyTooSlow,
     Forbidden,
     InvalidRequest,
     JournalUnavailable,
@@ -29,6 +30,7 @@ from deployments.errors import (
     NotFound,
     Overloaded,
     PlantDataUnavailable,
+    RateLimited,
     Rejection,
     TemporarilyUnavailable,
     TimedOut,
@@ -60,12 +62,14 @@ _KINDS: dict[type[GantryError], _Kind] = {
     Unauthenticated: _Kind(status=401, error="unauthenticated", title="A valid API key is required"),
     Forbidden: _Kind(status=403, error="forbidden", title="The API key does not allow this"),
     NotFound: _Kind(status=404, error="not_found", title="There is no such thing"),
+    BodyTooSlow: _Kind(status=408, error="too_slow", title="The body took too long to arrive"),
     BodyTooLarge: _Kind(status=413, error="too_large", title="The body is too large"),
     InvalidRequest: _INVALID,
     InvalidCursor: _INVALID,
     InvalidProblem: _Kind(status=422, error="infeasible", title="The request cannot be scheduled by anyone"),
     NoSafeSchedule: _Kind(status=500, error="no_safe_schedule", title="No arm produced a safe schedule"),
     PayloadMismatch: _Kind(status=500, error="damaged_decision", title="The stored decision is damaged"),
+    RateLimited: _Kind(status=429, error="rate_limited", title="The API key has asked too often"),
     Overloaded: _Kind(status=503, error="overloaded", title="The service has no room for another request"),
     JournalUnavailable: _Kind(status=503, error="journal_unavailable", title="The decision cannot be made durable"),
     JudgeUnavailable: _Kind(status=503, error="judge_unavailable", title="No verdict, therefore no schedule"),
@@ -84,6 +88,9 @@ def install_problems(app: FastAPI, clock: Clock) -> None:
         return _answer(request.scope, error, clock) if isinstance(error, GantryError) else _never(error)
 
     async def on_http_error(request: Request, error: Exception) -> Response:
+        if isinstance(error.__cause__, GantryError):
+            # What went wrong while FastAPI was reading a body, which it would call a bad request.
+            return _answer(request.scope, error.__cause__, clock)
         return _http_problem(request.scope, error, clock) if isinstance(error, HTTPException) else _never(error)
 
     async def on_parameter_error(request: Request, error: Exception) -> Response:
@@ -180,7 +187,7 @@ def _headers(error: GantryError) -> Mapping[str, str]:
     if isinstance(error, Unauthenticated):
         return {"WWW-Authenticate": 'ApiKey realm="gantry"'}
     # The rest of an oversized body is not read, so the connection cannot be used again.
-    return {"Connection": "close"} if isinstance(error, BodyTooLarge) else {}
+    return {"Connection": "close"} if isinstance(error, BodyTooLarge | BodyTooSlow) else {}
 
 
 def _response(problem: ProblemDetails, headers: Mapping[str, str] | None = None) -> Response:

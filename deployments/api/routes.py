@@ -26,10 +26,12 @@ from deployments.persistence.repository import LONGEST_PAGE
 
 API_KEY_HEADER = "X-API-Key"
 IDEMPOTENCY_HEADER = "Idempotency-Key"
+# Whoever pulls the emergency brake is never told to come back later.
+NEVER_LIMITED = frozenset({"/v1/rollout/rollback"})
 VERSION = version("gantry")
 
 
-def services_of(request: Request) -> Services:
+async def services_of(request: Request) -> Services:
     """What the app was created over; asked for each request, because it may be bound late."""
     bound: Callable[[], Services] = request.app.state.services
     return bound()
@@ -43,12 +45,18 @@ async def decision_of(services: Services, client: Client, schedule_id: str) -> D
     return record
 
 
-def client_of(
+async def client_of(
     request: Request,
     key: Annotated[str | None, Security(APIKeyHeader(name=API_KEY_HEADER, auto_error=False))],
 ) -> Client:
-    """Who calls. Raises `Unauthenticated`."""
-    return services_of(request).access.authenticate(key)
+    """Who calls, and not too often. Raises `Unauthenticated`, `KeysUnavailable` or `RateLimited`."""
+    services: Services = request.app.state.services()
+    client = services.access.authenticate(key)
+    # Known to the layers around the routes: the audit trail names it.
+    request.state.client = client
+    if request.scope["path"] not in NEVER_LIMITED:
+        services.rates.count(client)
+    return client
 
 
 Bound = Annotated[Services, Depends(services_of)]
@@ -62,6 +70,7 @@ async def schedule(request: Request, services: Bound, client: Caller) -> Respons
     body = await off_loop(len(raw), lambda: read_schedule_request(raw, services.limits))
     if body.experiment_unit is not None or body.arm is not None:
         client.require(Scope.OPERATE)
+        request.state.operation = f"arm {body.arm!r}, experiment_unit {body.experiment_unit!r}"
     await _require_own(services, client, body)
     ignored = IDEMPOTENCY_HEADER in request.headers
     warnings = (f"header {IDEMPOTENCY_HEADER} is not supported yet and was ignored",) if ignored else ()

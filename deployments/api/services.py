@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from deployments.access import Client
+from deployments.access.rate_limit import RateLimiter
 from deployments.contracts.reading import RequestLimits
+from deployments.persistence.audit_event import AuditEvent
 from deployments.persistence.records import DecisionRecord
 from deployments.persistence.repository import DecisionPage
 from deployments.scheduling import Journal, Scheduling
@@ -80,6 +82,14 @@ class Decisions(Protocol):
         ...
 
 
+class AuditTrail(Protocol):
+    """Reads who did what."""
+
+    async def page(self, *, before: str | None, limit: int) -> list[AuditEvent]:
+        """The newest events, older than that of the id `before`. Raises `InvalidCursor` or `DatabaseError`."""
+        ...
+
+
 class Access(Protocol):
     """Knows the keys."""
 
@@ -103,7 +113,9 @@ class Services:
     journal: Journal
     health: HealthProbe
     access: Access
+    audit: AuditTrail
     clock: Callable[[], datetime]
+    rates: RateLimiter = field(default_factory=lambda: RateLimiter(None))
 
     @property
     def limits(self) -> RequestLimits:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from deployments.persistence.audit_repository import AuditEvent
+    from deployments.persistence.audit_event import AuditEvent
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +35,7 @@ def audit(
     finally:
         engine.dispose()
     for event in events:
-        print(json.dumps(asdict(event) | {"occurred_at": event.occurred_at.isoformat()}) if as_json else _line(event))
+        print(json.dumps(event.to_fields()) if as_json else _line(event))
 
 
 def _line(event: AuditEvent) -> str:

@@ -166,7 +166,8 @@ def _audited(action: str, target: str) -> Iterator[KeyRepository]:
     """The stored keys in one transaction with the row that says who changed them."""
     from uuid6 import uuid7
 
-    from deployments.persistence.audit_repository import AuditEvent, AuditRepository
+    from deployments.persistence.audit_event import AuditEvent
+    from deployments.persistence.audit_repository import AuditRepository
     from deployments.persistence.key_repository import key_work
 
     with _engine() as engine, key_work(engine) as stored:

@@ -16,7 +16,7 @@
 | repository | every query, and the unit of work that commits |
 | latest_plan | the latest plan of each plant as rows |
 | key_repository | API keys by their digests |
-| audit_repository | who did what beyond scheduling |
+| audit_event, audit_repository | who did what beyond scheduling |
 | plant_repository | machines, pending jobs and calendars of each plant |
 | database, failures | engines and revisions; what a database error means |
 | migrations | Alembic revisions |

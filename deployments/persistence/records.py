@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from deployments.persistence.audit_event import AuditEvent
 from deployments.persistence.evaluations import EvaluationRecord, FeedbackRecord
 
 
@@ -85,7 +86,7 @@ class DecisionRecord:
         return cls(**fields)
 
 
-Record = DecisionRecord | EvaluationRecord | FeedbackRecord
+Record = DecisionRecord | EvaluationRecord | FeedbackRecord | AuditEvent
 """Whatever travels through the spool."""
 
 
@@ -93,7 +94,7 @@ def record_of(payload: bytes) -> Record:
     """The record of one spool payload of any kind. Raises `ValueError` or `TypeError` if it is none."""
     fields = json.loads(payload)
     kind = fields.get("kind")
-    for others in (EvaluationRecord, FeedbackRecord):
+    for others in (EvaluationRecord, FeedbackRecord, AuditEvent):
         if kind == others.kind:
             return others.from_fields(fields)
     return DecisionRecord.from_fields(fields)

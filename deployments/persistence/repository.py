@@ -15,6 +15,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Insert, RowMapping, Select, and_, func, or_, select, text
 from sqlalchemy.dialects import mysql, sqlite
 
+from deployments.persistence.audit_event import AuditEvent
+from deployments.persistence.audit_repository import insert_audit
 from deployments.persistence.database import address_of
 from deployments.persistence.errors import DataRejected, InvalidCursor, Mismatch, PayloadMismatch
 from deployments.persistence.evaluation_rows import evaluations_of, insert_evaluations, insert_feedback
@@ -78,6 +80,7 @@ class DecisionRepository:
             self._insert_decisions(decisions)
         insert_evaluations(self._connection, evaluations)
         insert_feedback(self._connection, [record for record in records if isinstance(record, FeedbackRecord)])
+        insert_audit(self._connection, [record for record in records if isinstance(record, AuditEvent)])
 
     def _insert_decisions(self, records: Sequence[DecisionRecord]) -> None:
         rows = [_row_of(record) for record in records]

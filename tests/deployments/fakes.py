@@ -19,6 +19,7 @@ from deployments.contracts.plant_data import PlantData
 from deployments.contracts.reading import RequestLimits, read_schedule_request
 from deployments.contracts.request import ScheduleRequest
 from deployments.errors import JournalUnavailable, PlantDataUnavailable
+from deployments.persistence.audit_event import AuditEvent
 from deployments.persistence.errors import DatabaseUnavailable, InvalidCursor
 from deployments.persistence.evaluations import EvaluationRecord, FeedbackRecord
 from deployments.persistence.records import DecisionRecord, Record
@@ -140,7 +141,7 @@ class MemoryJournal:
 
     def __init__(self) -> None:
         self.records: list[DecisionRecord] = []
-        self.others: list[EvaluationRecord | FeedbackRecord] = []
+        self.others: list[EvaluationRecord | FeedbackRecord | AuditEvent] = []
 
     async def append(self, record: Record) -> None:
         if isinstance(record, DecisionRecord):
@@ -189,6 +190,21 @@ class UnreachableDecisions:
         self, client: str, *, before: str | None, limit: int, plants: frozenset[str] | None = None
     ) -> DecisionPage:
         raise DatabaseUnavailable("10.0.0.7: connection refused")
+
+
+class JournalAudit:
+    """Reads the audit trail straight from a `MemoryJournal`."""
+
+    def __init__(self, journal: MemoryJournal) -> None:
+        self._journal = journal
+
+    async def page(self, *, before: str | None, limit: int) -> list[AuditEvent]:
+        newest_first = [each for each in reversed(self._journal.others) if isinstance(each, AuditEvent)]
+        ids = [event.event_id for event in newest_first]
+        if before is not None and before not in ids:
+            raise InvalidCursor(f"cursor must be one that an earlier page gave, was {before!r}")
+        start = 0 if before is None else ids.index(before) + 1
+        return newest_first[start : start + limit]
 
 
 class KnownPlants:
@@ -283,6 +299,7 @@ def services_over(**changes: Any) -> Services:
         "decisions": JournalDecisions(journal),
         "journal": journal,
         "health": KnownHealth(health_report()),
+        "audit": JournalAudit(journal),
         "access": KeyRing.of_single_key(DEVELOPMENT_API_KEY),
         "clock": lambda: NOW,
     }

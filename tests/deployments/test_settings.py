@@ -149,6 +149,22 @@ def test_settings_hide_their_secrets() -> None:
     assert set(settings.secrets) == {SAFE_KEY, "mariadb+pymysql://gantry:hunter2@db/gantry", "hunter2"}
 
 
+def test_rate_limit_is_off_in_development_and_on_in_production() -> None:
+    """A developer is not slowed down; production limits each key unless it is told otherwise."""
+    safe = {"environment": "production", "api_key": SAFE_KEY, "database_url": "mariadb+pymysql://u:p@db/gantry"}
+    assert load_settings().rate_limit is None
+    assert str(load_settings(**safe).rate_limit) == "1200 per 1 minute"
+    assert load_settings(**safe, rate_limit="off").rate_limit is None
+    assert str(load_settings(rate_limit="10 per 2 seconds").rate_limit) == "10 per 2 second"
+
+
+@pytest.mark.parametrize("rate", ["often", "0/minute", "1000000/minute"])
+def test_rate_limit_must_mean_something(rate: str) -> None:
+    """A rate that cannot be understood refuses the start."""
+    with pytest.raises(InvalidSettings, match="GANTRY_RATE_LIMIT"):
+        load_settings(rate_limit=rate)
+
+
 def test_timezone_must_exist() -> None:
     """A zone that nobody knows refuses the start."""
     with pytest.raises(InvalidSettings, match="must be an IANA time zone, was 'Mars/Olympus'"):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 
 from deployments.api import Services, create_api
 from deployments.settings import DEVELOPMENT_API_KEY
@@ -19,12 +20,13 @@ async def call(
     path: str,
     *,
     services: Services | None = None,
+    app: FastAPI | None = None,
     headers: Mapping[str, str] | None = None,
     cors_origins: Sequence[str] = (),
     **sent: Any,
 ) -> httpx.Response:
-    """One answer of the API over `services`; with the development key unless other headers are given."""
+    """One answer of `app`, else of the API over `services`; with the development key unless given other headers."""
     bound = services or services_over()
-    app = create_api(lambda: bound, cors_origins=cors_origins, clock=lambda: NOW)
+    app = app or create_api(lambda: bound, cors_origins=cors_origins, clock=lambda: NOW)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gantry") as client:
         return await client.request(method, path, headers=KEY if headers is None else dict(headers), **sent)

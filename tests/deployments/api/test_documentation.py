@@ -53,6 +53,7 @@ def test_document_describes_every_route() -> None:
         ("/v1/schedules/{schedule_id}/compare/{other_id}", "get"),
         ("/v1/schedules/{schedule_id}/feedback", "post"),
         ("/v1/validate", "post"),
+        ("/v1/audit", "get"),
         ("/health", "get"),
         ("/livez", "get"),
         ("/readyz", "get"),
