@@ -5,6 +5,7 @@ GantryError
 ├── BenchmarkFormatError  a .fjs or .jsp file cannot be read; names file and line
 ├── HorizonExceeded       the work does not end within the calendar horizon
 ├── ArtefactError         a policy on disk is missing, damaged or made for another observation
+│   └── GateMissed        a policy must not be published; carries every gate that it misses
 ├── SolverMissing         OR-Tools is not installed, and a comparison with it was asked for
 └── UnsupportedProblem    the model for OR-Tools cannot say what the problem asks
 """
@@ -42,6 +43,14 @@ class HorizonExceeded(GantryError):
 
 class ArtefactError(GantryError):
     """A policy folder that must not be used, and why."""
+
+
+class GateMissed(ArtefactError):
+    """A policy that does not hold what publishing asks; `messages` has one for each gate that it misses."""
+
+    def __init__(self, messages: Iterable[str]) -> None:
+        self.messages = tuple(messages)
+        super().__init__("; ".join(self.messages))
 
 
 class SolverMissing(GantryError):

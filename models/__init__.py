@@ -10,7 +10,7 @@ policy imports numpy and numba alone.
 | training, group_training | TrainingConfig -> trained MaskablePPO (torch) |
 | slots, sampling, validation | episodes for each stage, and the fixed set that checkpoints are compared on |
 | artefact | a policy on disk: SB3 zip, weights and a manifest with hashes |
-| publishing | gates and the copy into full_production (torch) |
+| publishing, gates | what a policy must hold, and the copy into full_production (torch) |
 | predictor | artefact -> schedule: the only inference path |
 | search | what a time budget buys: sampled passes after the greedy one |
 | exact, exact_model, open_axis | a problem for OR-Tools CP-SAT: the competitor, and proven optima for tests |

@@ -117,19 +117,29 @@ def publish(
     run: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder that gantry train wrote.")],
     target: Annotated[Path | None, typer.Option(help="Where to publish; default: models/full_production.")] = None,
 ) -> None:
-    """Publish a trained policy once it passes the gates; the version goes up by one.
+    """Publish a trained policy once it passes every gate of models/gates.py; the version goes up by one.
+
+    It must not be worse than the published policy, paired on the validation set. The error names each gate
+    that is missed.
 
     Example: gantry publish runs/mine
     """
     _require_training_extra()
+    from rich.console import Console
+
     from models.artefact import PUBLISHED
     from models.config import TrainingConfig
     from models.publishing import publish as run_gates
-    from models.validation import Validation
 
     config = TrainingConfig()
-    validation = Validation(config.plant, config.validation_problems)
-    manifest = run_gates(run, target or PUBLISHED, validation)
+    with Console(stderr=True).status("gates ...") as status:
+        manifest = run_gates(
+            run,
+            target or PUBLISHED,
+            config.plant,
+            config.validation_problems,
+            lambda stage: status.update(f"{stage} ..."),
+        )
     print(f"published {manifest.model_id} in {target or PUBLISHED}")
     print(json.dumps(manifest.results, indent=2))
 

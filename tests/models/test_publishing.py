@@ -10,17 +10,19 @@ pytest.importorskip("sb3_contrib", reason="publishing needs the extra 'train'")
 
 from sb3_contrib import MaskablePPO
 
-from env.errors import ArtefactError
+from env.errors import ArtefactError, GateMissed
 from env.generator import Plant, random_problem, toy_problem
 from env.gym_env import FlexibleJobShopEnv
 from models.artefact import MODEL_FILE, PUBLISHED, load_predictor, read_manifest
 from models.config import TrainingConfig
+from models.gates import GATES, missed
 from models.predictor import Predictor
-from models.publishing import agreement, load_model, publish, save_run
+from models.publishing import agreement, load_model, measure, publish, save_run
 from models.training import scorer_of, train
 from models.validation import Validation, weights_of
 
 SMALL = Plant(operations=(6, 14))
+MIXED = Plant(operations=(40, 120))
 UNTRAINED = TrainingConfig(plant=SMALL, decisions=0, group_updates=0, slots=2, validation_problems=2, threads=1)
 
 
@@ -63,24 +65,43 @@ def test_final_model_opens_with_maskable_ppo() -> None:
     assert shop.schedule.makespan_seconds == 5
 
 
-def test_publishing_raises_the_version(run: Path, tmp_path: Path) -> None:
-    """An equal policy may be published again, one version up; what was trained stays in the manifest."""
-    validation = Validation(SMALL, 4)
-    assert publish(run, tmp_path, validation).model_id == f"{tmp_path.name}@1"
-    assert publish(run, tmp_path, validation).version == 2
-    assert read_manifest(tmp_path).training == UNTRAINED.as_json() | {
-        "plant": read_manifest(tmp_path).training["plant"]
-    }
+def test_publishing_raises_the_version(tmp_path: Path) -> None:
+    """An equal policy may be published again, one version up; what was trained and measured stays in the manifest."""
+    published = read_manifest(PUBLISHED)
+    assert publish(PUBLISHED, tmp_path, MIXED, 12).model_id == f"{tmp_path.name}@1"
+    again = publish(PUBLISHED, tmp_path, MIXED, 12)
+    assert (again.version, again.training) == (2, published.training)
+    found = read_manifest(tmp_path).results
+    assert set(found["gates"]) == {gate.name for gate in GATES}
+    assert found["compared_with_published"]["published"] == f"{tmp_path.name}@1"
+    assert (found["compared_with_published"]["wins"], found["compared_with_published"]["losses"]) == (0, 0)
     assert load_predictor(tmp_path).model_id == f"{tmp_path.name}@2"
 
 
 def test_worse_policy_is_not_published(run: Path, tmp_path: Path) -> None:
-    """An untrained policy does not replace the published one; the error names the gate and both figures."""
+    """An untrained policy does not replace the published one; the error names every gate that it misses."""
     target = tmp_path / "full_production"
     shutil.copytree(PUBLISHED, target)
-    with pytest.raises(ArtefactError, match=r"gate 'not worse': the mean gain .* must be >= "):
-        publish(run, target, Validation(Plant(operations=(20, 60)), 8))
+    with pytest.raises(GateMissed) as refusal:
+        publish(run, target, Plant(operations=(20, 60)), 16)
+    rule, worse = refusal.value.messages
+    assert rule.startswith(
+        "gate 'rule': mean gain over the composite rule in per cent of its makespan must be >= 0, was -"
+    )
+    assert worse.startswith("gate 'not worse': the mean gain over full_production@")
+    assert worse.endswith(": worse")
     assert read_manifest(target) == read_manifest(PUBLISHED)
+
+
+def test_weights_that_choose_differently_are_not_published(tmp_path: Path) -> None:
+    """The figures of the gates come from the policy itself: with one sign turned, it disagrees with its own zip."""
+    weights = load_predictor(PUBLISHED).weights
+    turned = Predictor(weights._replace(score=-weights.score))
+    found = measure(PUBLISHED, load_model(PUBLISHED), turned, Validation(SMALL, 4))
+    names = [message.split("'")[1] for message in missed(found)]
+    assert names[0] == "agreement"
+    assert found["valid"] == 0
+    assert 1.0 < found["size"] < 8.0
 
 
 def test_damaged_model_is_named(run: Path, tmp_path: Path) -> None:

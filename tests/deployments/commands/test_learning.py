@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from deployments.cli import app
 from deployments.commands.learning import NothingToEvaluate
-from models.artefact import load_predictor
+from models.artefact import PUBLISHED, load_predictor
 
 TINY = "2 2\n2 1 0 3 1 1 2\n2 1 1 3 1 0 2\n"
 
@@ -38,12 +38,19 @@ def test_evaluation_of_nothing_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.learning
-def test_training_writes_a_policy_that_can_be_published(tmp_path: Path) -> None:
-    """Two updates, then publish: the published folder loads, verified, as version 1."""
+def test_training_writes_a_policy(tmp_path: Path) -> None:
+    """Two updates give a policy that loads, verified, as an unpublished version."""
     pytest.importorskip("sb3_contrib", reason="training needs the extra 'train'")
     output = run("train", "--output", str(tmp_path / "run"), "--decisions", "0", "--updates", "2", "--threads", "1")
     assert "better than the composite rule" in output
-    run("publish", str(tmp_path / "run"), "--target", str(tmp_path / "mine"))
+    assert load_predictor(tmp_path / "run").model_id == "run@0"
+
+
+@pytest.mark.learning
+def test_published_policy_passes_the_gates(tmp_path: Path) -> None:
+    """The policy that ships passes every gate again, in a folder of its own as version 1."""
+    pytest.importorskip("sb3_contrib", reason="publishing needs the extra 'train'")
+    assert "published mine@1" in run("publish", str(PUBLISHED), "--target", str(tmp_path / "mine"))
     assert load_predictor(tmp_path / "mine").model_id == "mine@1"
 
 
