@@ -28,7 +28,10 @@ Imports go down only (deployments -> models -> env). Only the deployments themse
 | adapters | the ports of the use case over Serve handles, spool and database |
 | plants | the plant data that such requests ask for |
 | plant_data, plant_calendar | plant data from CSV and JSON files, checked line by line |
-| router, policy, validator, writer | the Ray Serve deployments: thin shells |
+| steering | the rollout at work: what a router knows and tells, and the controller |
+| rollout_settings | its settings |
+| registry, predictors | policies registered while running, and those that a replica holds |
+| router, policy, validator, writer, counterfactual, controller | the Ray Serve deployments: thin shells |
 | routing, monitor | what one router holds, and what it knows about its neighbours |
 | freight, replica, memory, warming | what replicas send each other, do first, give back and compile |
 | app, arguments | the composition root that `serve_config.yaml` names, and its arguments |

@@ -24,6 +24,7 @@ from deployments.persistence.repository import DecisionPage, unit_of_work
 from deployments.persistence.spool import Spool
 from deployments.persistence.writing import WriteReport
 from deployments.proposal import Proposal
+from deployments.registry import Artefact
 from env.dispatching_rules import Rule, dispatch
 from env.errors import GantryError
 from env.problem import Problem
@@ -34,6 +35,7 @@ from env.verdict import Verdict
 _BYTES_PER_OPERATION = 200
 _FIRST_PAUSE_SECONDS = 0.05
 _RETRY_AFTER_SECONDS = 2
+UNKNOWN_REPLICA = "no replica"
 _log = logging.getLogger(__name__)
 
 
@@ -46,23 +48,32 @@ class RemoteMethod(Protocol):
 
 
 class RemoteFailed(Exception):
-    """A call into another deployment came back without a result; the message says why."""
+    """A call into another deployment came back without a result; the message says why.
+
+    `source` names the replica whose loss it was, None when none was lost.
+    """
+
+    def __init__(self, message: str, source: str | None = None) -> None:
+        super().__init__(message)
+        self.source = source
 
 
 class RemoteProposer:
     """The arm behind PPOPolicy. Proposing is pure, so a call whose replica died is made again."""
 
-    def __init__(self, propose: RemoteMethod, *, attempts: int) -> None:
+    def __init__(self, propose: RemoteMethod, *, attempts: int, artefact: Artefact | None = None) -> None:
         self._propose = propose
         self._attempts = attempts
+        # Which policy travels with each request; the published one needs no name.
+        self._named = () if artefact is None else (artefact,)
 
     async def propose(self, problem: Problem, budget_ms: int) -> Proposal:
         """What the policy proposes. Raises `ProposalFailed`, `Overloaded`, or the domain's own error."""
         freight = await _packed(problem, problem)
         try:
-            answer = await ask(self._propose, freight, budget_ms, attempts=self._attempts)
+            answer = await ask(self._propose, freight, budget_ms, *self._named, attempts=self._attempts)
         except RemoteFailed as failure:
-            raise ProposalFailed(str(failure)) from failure
+            raise ProposalFailed(str(failure), failure.source) from failure
         proposal: Proposal = await off_loop(len(answer), lambda: unpack(answer))
         return proposal
 
@@ -187,12 +198,14 @@ def remote_write(write: RemoteMethod) -> Callable[[list[bytes]], Awaitable[Write
 
 async def ask(method: RemoteMethod, *arguments: Any, attempts: int) -> Any:
     """The answer of a pure remote method. Raises `RemoteFailed`, `Overloaded`, or the `GantryError` of the far side."""
+    source = None
     for attempt in range(1, attempts + 1):
         try:
             return await method.remote(*arguments)
         except BackPressureError as error:
             raise Overloaded("all replicas are busy and their queue is full", _RETRY_AFTER_SECONDS) from error
         except (RayActorError, DeploymentUnavailableError) as error:
+            source = str(getattr(error, "actor_id", None) or UNKNOWN_REPLICA)
             _log.warning("attempt %d of %d: replica lost: %s", attempt, attempts, type(error).__name__)
             await asyncio.sleep(_FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
         except Exception as error:  # the edge of this process: whatever was raised at the far side arrives here
@@ -201,7 +214,7 @@ async def ask(method: RemoteMethod, *arguments: Any, attempts: int) -> Any:
             if isinstance(cause, GantryError):
                 raise cause from None
             raise RemoteFailed(f"{type(cause).__name__}: {cause}") from error
-    raise RemoteFailed(f"replica lost in each of {attempts} attempts")
+    raise RemoteFailed(f"replica lost in each of {attempts} attempts", source)
 
 
 async def _packed(problem: Problem, value: object) -> bytes:

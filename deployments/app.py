@@ -11,6 +11,8 @@ from ray import serve
 from ray.serve import Application, Deployment
 
 from deployments.arguments import AppArgs
+from deployments.controller import RolloutController
+from deployments.counterfactual import Counterfactual
 from deployments.policy import PPOPolicy
 from deployments.router import RequestRouter
 from deployments.validator import SafetyValidator
@@ -22,13 +24,21 @@ def build_app(args: AppArgs) -> Application:
     return compose(PPOPolicy, args)
 
 
-def compose(policy: type, args: AppArgs) -> Application:
-    """The application around any class with the methods of `PPOPolicy`."""
+def compose(
+    policy: type,
+    args: AppArgs,
+    *,
+    counterfactual: type = Counterfactual,
+    controller: type = RolloutController,
+) -> Application:
+    """The application around any class with the methods of `PPOPolicy`, and likewise for the others."""
     ingress = _deployment(serve.ingress()(RequestRouter), "RequestRouter")
     return ingress.bind(
         _deployment(policy, "PPOPolicy").bind(),
         _deployment(SafetyValidator, "SafetyValidator").bind(),
         _deployment(DBWriter, "DBWriter").bind(),
+        _deployment(counterfactual, "Counterfactual").bind(),
+        _deployment(controller, "RolloutController").bind(),
         args,
     )
 

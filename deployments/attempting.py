@@ -154,7 +154,7 @@ class Arms:
             status=EvaluationStatus.VALID if verdict.valid else EvaluationStatus.REJECTED,
             proposal=proposal,
             verdict=verdict,
-            reason=None if verdict.valid else _objection(verdict),
+            reason=None if verdict.valid else objection(verdict),
             baseline=baseline,
             proposal_seconds=proposed,
             judge_seconds=self._stopwatch() - started,
@@ -166,15 +166,17 @@ def shortened(reason: str) -> str:
     return reason if len(reason) <= LONGEST_REASON else reason[: LONGEST_REASON - 1] + "…"
 
 
-def _failed(contender: Contender, failure: Exception) -> Attempt:
-    reason = shortened(f"no proposal: {failure}")
-    return Attempt(contender=contender, status=EvaluationStatus.FAILED, reason=reason)
-
-
-def _objection(verdict: Verdict) -> str:
+def objection(verdict: Verdict) -> str:
+    """What the judge says against a schedule that must not be served, in one sentence."""
     critical = [violation for violation in verdict.violations if violation.is_critical]
     count = f"{len(critical):,} critical violation{'s' if len(critical) > 1 else ''}"
     return shortened(f"rejected by the judge: {count}, first {critical[0].code.value}: {critical[0].message}")
+
+
+def _failed(contender: Contender, failure: Exception) -> Attempt:
+    reason = shortened(f"no proposal: {failure}")
+    source = failure.source if isinstance(failure, ProposalFailed) else None
+    return Attempt(contender=contender, status=EvaluationStatus.FAILED, reason=reason, source=source)
 
 
 def _rejection(attempt: Attempt) -> Rejection:

@@ -18,6 +18,7 @@ GantryError (env.errors)
         ├── JournalUnavailable    the decision could not be made durable
         ├── JudgeUnavailable      no verdict, therefore no schedule
         ├── KeysUnavailable       stored keys cannot be checked: no database and no fresh copy of them
+        ├── RolloutUnavailable    the rollout's controller does not answer, or does not know the stage
         ├── PlantDataUnavailable  the request left machines or jobs to a database that does not answer
         └── TimedOut              the request took longer than its limit
 
@@ -100,7 +101,15 @@ class NotFound(ServiceError):
 
 
 class ProposalFailed(ServiceError):
-    """An arm has no schedule to offer, for the reason in the message."""
+    """An arm has no schedule to offer, for the reason in the message; `source` names the replica that was lost."""
+
+    def __init__(self, message: str, source: str | None = None) -> None:
+        super().__init__(message, source)
+        self.message = message
+        self.source = source
+
+    def __str__(self) -> str:
+        return self.message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +162,10 @@ class JudgeUnavailable(TemporarilyUnavailable):
 
 class KeysUnavailable(TemporarilyUnavailable):
     """Nobody can tell whether the key is valid: the database is away, and what was known of it is too old."""
+
+
+class RolloutUnavailable(TemporarilyUnavailable):
+    """The rollout's controller does not answer, or does not know the stage itself."""
 
 
 class PlantDataUnavailable(TemporarilyUnavailable):

@@ -14,6 +14,8 @@ from deployments.persistence.drain import DrainState
 from deployments.persistence.spool import SpoolDepth
 
 _log = logging.getLogger(__name__)
+# A router that has just started waits this long for the stage; then it serves manual without it.
+STAGE_PATIENCE_SECONDS = 15.0
 Ask = Callable[[], Awaitable[object]]
 Clock = Callable[[], float]
 
@@ -84,12 +86,14 @@ class Monitor:
         depth: Callable[[], SpoolDepth],
         drain: Callable[[], DrainState] = DrainState,
         corruption: CorruptionLog | None = None,
+        knows_stage: Callable[[], bool] = lambda: True,
         clock: Clock = time.monotonic,
     ) -> None:
         self._model, self._judge, self._database = model, judge, database
         self._depth = depth
         self._drain = drain
         self._corruption = corruption or CorruptionLog()
+        self._knows_stage = knows_stage
         self._clock = clock
         self._started_at = clock()
         self._tasks: tuple[asyncio.Task[None], ...] = ()
@@ -118,10 +122,13 @@ class Monitor:
             spool_oldest_seconds=depth.oldest_age_seconds or 0.0,
             uptime_seconds=self._clock() - self._started_at,
             spool_works=depth.failure is None,
+            stage_awaited=not self._knows_stage() and self._clock() - self._started_at < STAGE_PATIENCE_SECONDS,
             alarms=tuple(self._alarms(depth)),
         )
 
     def _alarms(self, depth: SpoolDepth) -> Iterator[str]:
+        if not self._knows_stage():
+            yield "the rollout's controller does not tell the stage, so manual serves"
         drain = self._drain()
         if drain.is_failing:
             yield f"the database takes no decisions, they wait in the spool: {drain.advice}"

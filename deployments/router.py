@@ -15,6 +15,7 @@ from deployments.memory import release_start_up_memory
 from deployments.persistence.disk import LocalDisk
 from deployments.replica import router_count, settle_in
 from deployments.routing import Neighbours, Routing
+from deployments.steering.on_router import RolloutMethods
 
 
 class RequestRouter:
@@ -25,7 +26,9 @@ class RequestRouter:
 
     disk = LocalDisk()
 
-    async def __init__(self, policy: Any, validator: Any, writer: Any, args: AppArgs) -> None:  # type: ignore[misc]
+    async def __init__(  # type: ignore[misc]
+        self, policy: Any, validator: Any, writer: Any, counterfactual: Any, controller: Any, args: AppArgs
+    ) -> None:
         """Takes handles of the other deployments; Ray awaits this. Raises `InvalidSettings` or `SpoolError`."""
         self._settings = settle_in()
         neighbours = Neighbours(
@@ -34,6 +37,12 @@ class RequestRouter:
             judge=validator.judge,
             is_sitting=validator.is_sitting,
             write=writer.write,
+            rollout=RolloutMethods(
+                exchange=controller.exchange,
+                command=controller.command,
+                overview=controller.overview,
+                compute=counterfactual.compute,
+            ),
         )
         self._routing = await Routing.open(neighbours, args, self._settings, router_count=router_count, disk=self.disk)
         release_start_up_memory()

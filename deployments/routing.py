@@ -30,7 +30,6 @@ from deployments.adapters import (
 from deployments.api.services import Services
 from deployments.arguments import AppArgs
 from deployments.attempting import Arms
-from deployments.comparing import NoCounterfactuals
 from deployments.contracts.reading import RequestLimits
 from deployments.corruption import CorruptionEvent, CorruptionLog, FoundBy
 from deployments.integrity import IntegrityWatch
@@ -42,10 +41,13 @@ from deployments.persistence.errors import DatabaseUnavailable
 from deployments.persistence.key_repository import DatabaseKeys
 from deployments.persistence.spool import Spool, SpoolConfig
 from deployments.plants import StoredPlants
+from deployments.ports import Proposer
 from deployments.questioning import Questions
 from deployments.scheduling import Scheduling
 from deployments.settings import Environment, Settings
-from deployments.standing import FixedRollout, fixed_standing
+from deployments.standing import Contender
+from deployments.steering.on_router import OnRouter, RolloutMethods, open_on_router
+from deployments.steering.position import Position
 from deployments.warming import warm_rules
 
 _LARGEST_SEGMENT_BYTES = 16 * 2**20
@@ -61,6 +63,7 @@ class Neighbours:
     judge: RemoteMethod
     is_sitting: RemoteMethod
     write: RemoteMethod
+    rollout: RolloutMethods
 
 
 class Routing:
@@ -90,14 +93,17 @@ class Routing:
             spool = await _open_spool(settings, disk, stack)
             drain = _start_drain(spool, neighbours.write, args.drain_seconds, corruption, stack)
             _watch_integrity(settings, engine, spool, corruption, stack)
-            monitor = _monitor(neighbours, spool, drain, corruption, engine)
+            journal = SpoolJournal(spool)
+            rollout = await open_on_router(
+                settings, neighbours.rollout, journal, corruption, lambda: _has_spare_room(spool), stack
+            )
+            monitor = _monitor(neighbours, spool, drain, corruption, engine, rollout.position)
             monitor.start()
             stack.push_async_callback(monitor.stop)
             decisions, plants = StoredDecisions(engine, corruption), _stored_plants(settings, engine, stack)
-            journal = SpoolJournal(spool)
             services = Services(
                 settings=settings,
-                scheduling=_scheduling(neighbours, args, settings, journal, threads, decisions, plants),
+                scheduling=_scheduling(neighbours, args, settings, journal, threads, decisions, plants, rollout),
                 decisions=decisions,
                 journal=journal,
                 health=monitor,
@@ -170,21 +176,24 @@ def _scheduling(
     threads: ThreadPoolExecutor,
     decisions: StoredDecisions,
     plants: StoredPlants,
+    rollout: OnRouter,
 ) -> Scheduling:
     judge = RemoteJudge(neighbours.judge, attempts=args.attempts, timeout_seconds=args.judge_timeout_seconds)
-    rule, policy = PlannersRule(threads), RemoteProposer(neighbours.propose, attempts=args.attempts)
+    rule = PlannersRule(threads)
+
+    def proposer_of(contender: Contender) -> Proposer:
+        if contender.is_rule:
+            return rule
+        return RemoteProposer(neighbours.propose, attempts=args.attempts, artefact=contender.artefact)
+
     return Scheduling(
-        arms=Arms(
-            lambda contender: rule if contender.is_rule else policy,
-            judge,
-            proposal_seconds=settings.proposal_timeout_seconds,
-        ),
+        arms=Arms(proposer_of, judge, proposal_seconds=settings.proposal_timeout_seconds),
         judge=judge,
         journal=journal,
         questions=Questions(archive=decisions, plants=plants, zone=settings.zone, plant_id=settings.plant_id),
-        rollout=FixedRollout(fixed_standing(settings.ppo_share, settings.assignment_seed)),
-        counterfactuals=NoCounterfactuals(),
-        find_model=lambda _: None,
+        rollout=rollout.position,
+        counterfactuals=rollout.counterfactuals,
+        find_model=rollout.registry.find,
         request_seconds=settings.request_timeout_seconds,
         clock=_utc_now,
     )
@@ -197,8 +206,19 @@ def _stored_plants(settings: Settings, engine: Engine, stack: AsyncExitStack) ->
     return StoredPlants(engine, threads, RequestLimits(jobs=settings.max_jobs, machines=settings.max_machines))
 
 
+def _has_spare_room(spool: Spool) -> bool:
+    """Whether decisions leave room for what nobody waits for."""
+    depth = spool.depth
+    return 2 * depth.disk_bytes < depth.capacity_bytes
+
+
 def _monitor(
-    neighbours: Neighbours, spool: Spool, drain: SpoolDrain, corruption: CorruptionLog, engine: Engine
+    neighbours: Neighbours,
+    spool: Spool,
+    drain: SpoolDrain,
+    corruption: CorruptionLog,
+    engine: Engine,
+    position: Position,
 ) -> Monitor:
     async def database_answers() -> None:
         if not await asyncio.to_thread(is_reachable, engine):
@@ -211,6 +231,7 @@ def _monitor(
         depth=lambda: spool.depth,
         drain=lambda: drain.state,
         corruption=corruption,
+        knows_stage=lambda: position.is_current,
     )
 
 

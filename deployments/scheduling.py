@@ -30,8 +30,9 @@ from deployments.off_loop import off_loop
 from deployments.persistence.records import DecisionRecord
 from deployments.ports import Archive, Journal, Judge, Proposer
 from deployments.questioning import Questions
+from deployments.registry import Artefact
 from deployments.rollout.assignment import Arm
-from deployments.standing import RULE, Artefact, Assigned, Contender, Rollout
+from deployments.standing import RULE, Assigned, Contender, Rollout
 from env.errors import InvalidProblem
 
 __all__ = ["Answered", "Archive", "Journal", "Judge", "Proposer", "Scheduling"]

@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from deployments.access.rate_limit import rate_of
 from deployments.errors import InvalidSettings
+from deployments.rollout_settings import RolloutSettings
 from env.anomalies import AnomalyLimits
 
 PREFIX = "GANTRY_"
@@ -66,12 +67,22 @@ def _rate_of_environment(earlier: dict[str, Any]) -> RateLimitItem | None:
     return rate_of(PRODUCTION_RATE) if earlier["environment"] is Environment.PRODUCTION else None
 
 
+def _embedded_rollout(earlier: dict[str, Any]) -> Path:
+    folder: Path = earlier["data_folder"]
+    return folder / "rollout"
+
+
+def _embedded_models(earlier: dict[str, Any]) -> Path:
+    folder: Path = earlier["data_folder"]
+    return folder / "models"
+
+
 def _embedded_spool(earlier: dict[str, Any]) -> Path:
     folder: Path = earlier["data_folder"]
     return folder / "spool"
 
 
-class Settings(BaseSettings):
+class Settings(RolloutSettings, BaseSettings):
     """Every setting; the name of its environment variable is `GANTRY_` and the field in capitals.
 
     Raises `pydantic.ValidationError` or `InvalidSettings`; `load_settings` raises only the latter.
@@ -97,6 +108,12 @@ class Settings(BaseSettings):
     )
     spool_folder: Path = Field(
         default_factory=_embedded_spool, description="decisions on their way to the database; default: in data folder"
+    )
+    rollout_folder: Path = Field(
+        default_factory=_embedded_rollout, description="the rollout controller's journal; default: in data folder"
+    )
+    models_folder: Path = Field(
+        default_factory=_embedded_models, description="policies registered while running; default: in data folder"
     )
     model_path: Path = Field(PUBLISHED_MODEL, description="folder of the published policy")
     plant_timezone: str = Field("UTC", description="IANA zone of naive datetimes, of calendars and of answers")
@@ -129,8 +146,6 @@ class Settings(BaseSettings):
     anomaly_lowest_utilisation_percent: Threshold = Field(50.0, description="utilisation that is not suspicious")
     anomaly_lowest_completion_percent: Threshold = Field(100.0, description="completion that is not suspicious")
     anomaly_load_over_mean: Threshold = Field(2.0, description="work of one machine over the mean of all")
-    ppo_share: float = Field(1.0, ge=0, le=1, description="share of planning windows that PPO serves")
-    assignment_seed: str = Field("gantry", min_length=1, max_length=64, description="seed of the split by hash")
 
     @classmethod
     def settings_customise_sources(
@@ -172,6 +187,12 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def initial_stage(self) -> str:
+        """Where the rollout of a new database begins: a newcomer sees PPO at once, a plant sees it in shadow."""
+        by_environment = "full" if self.environment is Environment.DEVELOPMENT else "shadow"
+        return self.rollout_initial_stage or by_environment
+
+    @property
     def zone(self) -> ZoneInfo:
         """The plant's time zone."""
         return ZoneInfo(self.plant_timezone)
@@ -205,7 +226,8 @@ class Settings(BaseSettings):
         url = self.database_url.get_secret_value()
         password = urlsplit(url).password
         key = (self.own_key,) if self.own_key is not None else ()
-        return (*key, url, *([unquote(password)] if password else []))
+        webhook = () if self.webhook_secret is None else (self.webhook_secret.get_secret_value(),)
+        return (*key, url, *webhook, *([unquote(password)] if password else []))
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -213,7 +235,8 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        reasons = tuple((_name(str(fault["loc"][0])), fault["msg"]) for fault in error.errors(include_url=False))
+        faults = [fault for fault in error.errors(include_url=False) if fault["type"] != "default_factory_not_called"]
+        reasons = tuple((_name(str(fault["loc"][0])), fault["msg"]) for fault in faults)
         raise InvalidSettings(reasons) from None
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
+from deployments.registry import Artefact
 from deployments.rollout.assignment import Arm, Assignment, PlanningWindow, assign
 from deployments.rollout.configuration import Stage
 from deployments.rollout.guardrails import Event
@@ -15,14 +16,6 @@ from deployments.rollout.stages import MANUAL, RolloutState
 PUBLISHED = "published"
 """The challenger that is whatever policy the service was started with."""
 UNKNOWN_STAGE = "unknown"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Artefact:
-    """A registered policy: its id, such as "full_production@3", and the SHA-256 of its manifest."""
-
-    model_id: str
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

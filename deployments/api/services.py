@@ -33,6 +33,7 @@ class HealthReport:
     spool_oldest_seconds: float
     uptime_seconds: float
     spool_works: bool = True
+    stage_awaited: bool = False
     alarms: tuple[str, ...] = ()
 
     @property
@@ -48,7 +49,9 @@ class HealthReport:
     @property
     def obstacles(self) -> tuple[str, ...]:
         """Why the replica is not ready for traffic: the blockers, and a policy that cannot serve yet."""
-        return (*self.blockers, *(() if self.model_loaded else ("the model is not loaded",)))
+        model = () if self.model_loaded else ("the model is not loaded",)
+        stage = ("the rollout's stage has not been heard of yet",) if self.stage_awaited else ()
+        return (*self.blockers, *model, *stage)
 
     @property
     def shortcomings(self) -> tuple[str, ...]:

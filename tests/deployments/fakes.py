@@ -27,10 +27,11 @@ from deployments.persistence.repository import DecisionPage
 from deployments.ports import Archive, Journal, Judge, Proposer
 from deployments.proposal import Proposal
 from deployments.questioning import Questions
+from deployments.registry import Artefact
 from deployments.rollout.assignment import Arm
 from deployments.scheduling import Scheduling
 from deployments.settings import DEVELOPMENT_API_KEY, Environment, Settings
-from deployments.standing import Artefact, FixedRollout, Rollout, fixed_standing
+from deployments.standing import FixedRollout, Rollout, fixed_standing
 from env.feasibility import judge
 from env.problem import Problem
 from env.schedule import Assignment, Schedule

@@ -27,7 +27,7 @@ def test_application_is_what_the_configuration_configures() -> None:
     built = compose(AnyPolicy, AppArgs())
     assert isinstance(built, serve.Application)
     router = built._bound_deployment
-    below = [argument._bound_deployment.name for argument in router.init_args[:3]]
+    below = [argument._bound_deployment.name for argument in router.init_args[:5]]
     assert router.name == "RequestRouter"
     assert {router.name, *below} == {entry["name"] for entry in application["deployments"]}
 

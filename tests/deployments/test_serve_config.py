@@ -10,7 +10,7 @@ import yaml
 from deployments.serve_config import InvalidServeConfig, read_serve_config
 from deployments.serving import DEFAULT_CONFIG
 
-DEPLOYMENTS = {"RequestRouter", "PPOPolicy", "SafetyValidator", "DBWriter"}
+DEPLOYMENTS = {"RequestRouter", "PPOPolicy", "SafetyValidator", "DBWriter", "Counterfactual", "RolloutController"}
 
 
 def written(tmp_path: Path, text: str) -> Path:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deployments.errors import InvalidSettings
+from deployments.rollout.configuration import RampConfiguration
 from deployments.settings import DEVELOPMENT_API_KEY, Environment, Settings, load_settings
 from env.anomalies import AnomalyLimits
 
@@ -32,8 +34,42 @@ def test_settings_default_to_the_embedded_development_service(tmp_path: Path) ->
     assert settings.database_url.get_secret_value() == f"sqlite:///{tmp_path}/data/gantry.sqlite3"
     assert settings.spool_folder == Path("data/spool")
     assert (settings.max_jobs, settings.max_machines, settings.max_body_bytes) == (20_000, 5_000, 33_554_432)
-    assert settings.ppo_share == 1.0
+    assert settings.initial_stage == "full"
     assert settings.zone.key == "UTC"
+
+
+def test_settings_describe_a_ramp() -> None:
+    """Percentages and hours become shares and seconds; the shipped ones are the ramp's own defaults."""
+    ramp = load_settings().ramp_configuration
+    assert ramp == RampConfiguration()
+    quick = load_settings(rollout_limited_percent=20, rollout_limited_minimum_hours=0.5).ramp_configuration
+    assert (quick.limited.share, quick.limited.minimum_seconds) == (0.2, 1800.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"rollout_limited_percent": 60}, ("GANTRY_ROLLOUT_EXPANDED_PERCENT", "at least rollout_limited_percent 60")),
+        ({"rollout_limited_percent": 0}, ("GANTRY_ROLLOUT_LIMITED_PERCENT", "greater than 0")),
+        ({"rollout_initial_stage": "half"}, ("GANTRY_ROLLOUT_INITIAL_STAGE", "'shadow', 'limited'")),
+        ({"webhook_url": "http://x", "webhook_secret": "short"}, ("GANTRY_WEBHOOK_SECRET", "at least 16 characters")),
+        ({"webhook_url": "file:///x"}, ("GANTRY_WEBHOOK_URL", "match pattern")),
+    ],
+)
+def test_settings_refuse_a_ramp_that_is_none(changes: dict[str, Any], reason: tuple[str, str]) -> None:
+    """Shares that fall, stages that nobody knows, and notices that nobody could trust are named."""
+    with pytest.raises(InvalidSettings) as refused:
+        load_settings(**changes)
+    name, message = refused.value.reasons[0]
+    assert name == reason[0]
+    assert reason[1] in message
+
+
+def test_settings_begin_in_shadow_in_production() -> None:
+    """A plant sees nothing of PPO until somebody promotes it."""
+    safe = {"api_key": "k" * 40, "database_url": "mariadb+pymysql://u:p@h/d"}
+    assert load_settings(environment="production", **safe).initial_stage == "shadow"
+    assert load_settings(rollout_initial_stage="limited").initial_stage == "limited"
 
 
 def test_settings_follow_the_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:

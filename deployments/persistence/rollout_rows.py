@@ -1,0 +1,101 @@
+"""The rollout's audit trail and incidents as rows, and what the report reads of evaluations and feedback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, desc, select
+from sqlalchemy.dialects import mysql, sqlite
+
+from deployments.persistence.database import address_of
+from deployments.persistence.evaluation_rows import evaluation_of
+from deployments.persistence.evaluations import EvaluationRecord
+from deployments.persistence.failures import database_errors
+from deployments.persistence.tables import DECISION, EVALUATION, FEEDBACK, INCIDENT, ROLLOUT_TRANSITION
+
+MOST_EVENTS = 200
+MOST_EVALUATIONS = 100_000
+
+
+class RolloutRows:
+    """Each method is a transaction of its own, and blocking. Raises `DatabaseError`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def save(self, transitions: Sequence[Mapping[str, Any]], incidents: Sequence[Mapping[str, Any]]) -> None:
+        """Makes sure that each is there; what is already stays untouched. Columns come as plain JSON values."""
+        with database_errors(address_of(self._engine)), self._engine.begin() as connection:
+            _insert_once(connection, ROLLOUT_TRANSITION, transitions)
+            _insert_once(connection, INCIDENT, incidents)
+
+    def newest_state(self) -> dict[str, Any] | None:
+        """The state of the newest transition as JSON, None when there is none. Raises `ValueError` for damaged JSON."""
+        query = select(ROLLOUT_TRANSITION.c.state).order_by(desc(ROLLOUT_TRANSITION.c.version)).limit(1)
+        with database_errors(address_of(self._engine)), self._engine.connect() as connection:
+            text = connection.execute(query).scalar_one_or_none()
+        state: dict[str, Any] | None = None if text is None else json.loads(text)
+        return state
+
+    def transitions(self, limit: int = MOST_EVENTS) -> list[dict[str, Any]]:
+        """The newest transitions, newest first."""
+        return self._newest(ROLLOUT_TRANSITION, limit, ROLLOUT_TRANSITION.c.version)
+
+    def incidents(self, limit: int = MOST_EVENTS) -> list[dict[str, Any]]:
+        """The newest incidents, newest first."""
+        return self._newest(INCIDENT, limit, INCIDENT.c.created_at)
+
+    def evaluations(self, since: datetime, limit: int = MOST_EVALUATIONS) -> list[EvaluationRecord]:
+        """Evaluations from `since` on, oldest first; the newest `limit` of them."""
+        newest = EVALUATION.c.created_at.desc(), EVALUATION.c.decision_id.desc()
+        query = select(EVALUATION).where(EVALUATION.c.created_at >= since).order_by(*newest).limit(limit)
+        with database_errors(address_of(self._engine)), self._engine.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [evaluation_of(row) for row in reversed(rows)]
+
+    def assignments(self, since: datetime, limit: int = MOST_EVALUATIONS) -> list[dict[str, Any]]:
+        """What each decision from `since` on says about its assignment, oldest first; forced ones left out."""
+        names = ("decision_id", "created_at", "plant_id", "unit", "bucket", "seed", "hash_version", "stage", "share")
+        columns = [DECISION.c[name] for name in (*names, "arm", "algorithm_used", "rollout_version")]
+        query = (
+            select(*columns)
+            .where(DECISION.c.created_at >= since, DECISION.c.is_forced.is_(False))
+            .order_by(DECISION.c.created_at.desc())
+            .limit(limit)
+        )
+        with database_errors(address_of(self._engine)), self._engine.connect() as connection:
+            return [dict(row) for row in reversed(connection.execute(query).mappings().all())]
+
+    def feedback(self, since: datetime, limit: int = MOST_EVALUATIONS) -> list[dict[str, Any]]:
+        """Feedback from `since` on with the assignment of its decision, oldest first."""
+        of_decision = [DECISION.c[name] for name in ("stage", "arm", "algorithm_used", "unit", "is_forced")]
+        query = (
+            select(FEEDBACK, *of_decision)
+            .join(DECISION, DECISION.c.decision_id == FEEDBACK.c.decision_id)
+            .where(FEEDBACK.c.created_at >= since)
+            .order_by(FEEDBACK.c.created_at.desc())
+            .limit(limit)
+        )
+        with database_errors(address_of(self._engine)), self._engine.connect() as connection:
+            return [dict(row) for row in reversed(connection.execute(query).mappings().all())]
+
+    def _newest(self, table: Table, limit: int, order: Any) -> list[dict[str, Any]]:
+        query = select(table).order_by(desc(order)).limit(limit)
+        with database_errors(address_of(self._engine)), self._engine.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [
+            dict(row) | {name: json.loads(row[name]) for name in ("evidence", "state") if name in row} for row in rows
+        ]
+
+
+def _insert_once(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
+        connection.execute(sqlite.insert(table).on_conflict_do_nothing(), list(rows))
+        return
+    key = next(iter(table.primary_key))
+    connection.execute(mysql.insert(table).on_duplicate_key_update({key.name: key}), list(rows))

@@ -1,0 +1,76 @@
+"""The settings of the rollout: where it begins, what each stage demands, and whom it tells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validator
+
+if TYPE_CHECKING:
+    from deployments.rollout.configuration import RampConfiguration, Step
+
+SECONDS_PER_HOUR = 3600.0
+LEAST_SECRET_CHARACTERS = 16
+
+
+class RolloutSettings(BaseModel):
+    """Part of `Settings`. Percentages run from 0 to 100."""
+
+    assignment_seed: str = Field("gantry", min_length=1, max_length=64, description="seed of the split by hash")
+    rollout_initial_stage: Literal["shadow", "limited", "expanded", "full"] | None = Field(
+        None, description="first stage of a new database; default: full in development, shadow in production"
+    )
+    rollout_limited_percent: float = Field(10.0, gt=0, lt=100, description="share of PPO in the stage limited")
+    rollout_expanded_percent: float = Field(50.0, gt=0, lt=100, description="share of PPO in the stage expanded")
+    rollout_shadow_minimum_hours: float = Field(168.0, ge=0, le=87_600, description="before limited")
+    rollout_limited_minimum_hours: float = Field(168.0, ge=0, le=87_600, description="before expanded")
+    rollout_expanded_minimum_hours: float = Field(336.0, ge=0, le=87_600, description="before full")
+    rollout_shadow_minimum_pairs: int = Field(100, ge=0, description="paired requests before limited")
+    rollout_limited_minimum_pairs: int = Field(100, ge=0, description="paired requests before expanded")
+    rollout_expanded_minimum_pairs: int = Field(100, ge=0, description="paired requests before full")
+    rollout_most_missing_percent: float = Field(5.0, ge=0, le=100, description="missing pairs that promotion bears")
+    rollout_dry_run: bool = Field(False, description="guardrails that fire open an incident and roll nothing back")
+    counterfactual_percent: float = Field(100.0, ge=0, le=100, description="requests on which both arms are computed")
+    counterfactual_queue: int = Field(64, ge=1, le=10_000, description="requests that may wait for their other arm")
+    webhook_url: str | None = Field(None, pattern="^https?://", description="is told of transitions and incidents")
+    webhook_secret: SecretStr | None = Field(None, validate_default=True, description="signs what the webhook is told")
+
+    @field_validator("rollout_expanded_percent")
+    @classmethod
+    def _is_a_ramp(cls, value: float, info: ValidationInfo) -> float:
+        limited = info.data.get("rollout_limited_percent", 0.0)
+        if value < limited:
+            raise ValueError(f"must be at least rollout_limited_percent {limited:g}, was {value:g}")
+        return value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _signs_what_it_tells(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        length = 0 if value is None else len(value.get_secret_value())
+        if info.data.get("webhook_url") is not None and length < LEAST_SECRET_CHARACTERS:
+            needed = f"must have at least {LEAST_SECRET_CHARACTERS} characters when there is a webhook_url"
+            raise ValueError(f"{needed}, had {length}")
+        return value
+
+    @property
+    def ramp_configuration(self) -> RampConfiguration:
+        """What each stage of the ramp demands."""
+        # Only the controller asks; the statistics behind it are 40 MB that no other replica needs.
+        from deployments.rollout.configuration import RampConfiguration
+
+        return RampConfiguration(
+            shadow=_step(0.0, self.rollout_shadow_minimum_hours, self.rollout_shadow_minimum_pairs),
+            limited=_step(
+                self.rollout_limited_percent, self.rollout_limited_minimum_hours, self.rollout_limited_minimum_pairs
+            ),
+            expanded=_step(
+                self.rollout_expanded_percent, self.rollout_expanded_minimum_hours, self.rollout_expanded_minimum_pairs
+            ),
+            most_missing_pairs=self.rollout_most_missing_percent / 100.0,
+        )
+
+
+def _step(percent: float, hours: float, pairs: int) -> Step:
+    from deployments.rollout.configuration import Step
+
+    return Step(share=percent / 100.0, minimum_seconds=hours * SECONDS_PER_HOUR, minimum_pairs=pairs)

@@ -1,0 +1,18 @@
+"""The rollout at work: what a router knows and tells, and what the controller makes of it. Plain asyncio, no Ray.
+
+| room | what it holds |
+|---|---|
+| messages | what a router and the controller say to each other every 200 ms |
+| latch_file | a rollback on local disk, fsynced |
+| position | what one router knows, how fresh it is, and what it has not told yet |
+| exchange | the router's background task that tells and fetches |
+| recomputing | what the Counterfactual deployment does with one request |
+| counterfactuals | the bounded queue of arms that did not serve, and the task that has them computed |
+| control_journal | the controller's own memory on disk: transitions, incidents, statistics |
+| statistics | guardrails and comparison of one ramp, fed once with every event |
+| ledger | what was decided, in order, kept before it is in force |
+| recovery | what a starting controller takes for the truth |
+| control | THE CONTROLLER: owns the stage, evaluates guardrails, rolls back, takes orders |
+| filing | the controller's background task that brings transitions and incidents to the database |
+| webhook | tells somebody, signed, with bounded retries |
+"""

@@ -1,0 +1,148 @@
+"""The controller's own memory on disk: what was decided, fsynced before anybody hears of it.
+
+journal.jsonl     transitions and incidents, one a line, only ever appended
+statistics.json   guardrails and comparison, replaced as a whole
+lock              held by the controller that lives
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deployments.errors import ServiceError
+from deployments.rollout.errors import UnreadableState
+from deployments.rollout.stages import Transition
+from deployments.steering.messages import Incident
+
+JOURNAL, STATISTICS, LOCK = "journal.jsonl", "statistics.json", "lock"
+_LOCK_SECONDS = 20.0
+_POLL_SECONDS = 0.1
+
+
+class ControllerTaken(ServiceError):
+    """Another controller lives on this folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remembered:
+    """What a controller left, in the order in which it happened."""
+
+    transitions: tuple[Transition, ...] = ()
+    incidents: tuple[Incident, ...] = ()
+    statistics: dict[str, Any] | None = None
+
+
+class ControlJournal:
+    """Blocking: call it in a thread. Raises `OSError` as the disk does."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / JOURNAL
+        self._lock = -1
+
+    def open(self, patience_seconds: float = _LOCK_SECONDS) -> None:
+        """Waits for an earlier controller to end. Raises `ControllerTaken` when it does not."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + patience_seconds
+        while not _locked(self._lock):
+            if time.monotonic() > deadline:
+                raise ControllerTaken(f"{self._folder} must belong to one rollout controller, another one lives")
+            time.sleep(_POLL_SECONDS)
+
+    def close(self) -> None:
+        """Lets the next controller in."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def read(self) -> Remembered:
+        """All that is there; a last line that was torn by a death was never promised. Raises `UnreadableState`."""
+        try:
+            data = self._path.read_bytes()
+        except FileNotFoundError:
+            data = b""
+        *lines, torn = data.split(b"\n")
+        if torn:
+            os.truncate(self._path, len(data) - len(torn))
+        transitions, incidents = [], []
+        for number, line in enumerate(lines, start=1):
+            try:
+                document = json.loads(line)
+                if document["kind"] == "transition":
+                    transitions.append(Transition.from_json(document["transition"]))
+                else:
+                    incidents.append(Incident.from_json(document["incident"]))
+            except (ValueError, KeyError, TypeError, UnreadableState) as error:
+                raise UnreadableState(f"line {number} of {self._path} cannot be read: {error!r}") from error
+        return Remembered(
+            transitions=tuple(transitions), incidents=tuple(incidents), statistics=self._read_statistics()
+        )
+
+    def set_aside(self) -> None:
+        """A journal that cannot be read is kept for a person, and a new one begun."""
+        if self._path.exists():
+            self._path.rename(self._path.with_suffix(f".damaged-{time.time_ns()}"))
+        (self._folder / STATISTICS).unlink(missing_ok=True)
+
+    def append(self, entry: Transition | Incident) -> None:
+        """On the medium when this returns."""
+        kind = "transition" if isinstance(entry, Transition) else "incident"
+        line = json.dumps({"kind": kind, kind: entry.as_json()}, separators=(",", ":")).encode() + b"\n"
+        is_new = not self._path.exists()
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            end = os.lseek(descriptor, 0, os.SEEK_END)
+            try:
+                if os.write(descriptor, line) != len(line):
+                    raise OSError("the journal took only a part of a line")
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, end)
+                raise
+        finally:
+            os.close(descriptor)
+        if is_new:
+            self._sync_folder()
+
+    def save_statistics(self, document: dict[str, Any]) -> None:
+        """Replaces the statistics as a whole, on the medium."""
+        draft = self._folder / f"{STATISTICS}.draft"
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump(document, file, separators=(",", ":"))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self._folder / STATISTICS)
+        self._sync_folder()
+
+    def _read_statistics(self) -> dict[str, Any] | None:
+        try:
+            document = json.loads((self._folder / STATISTICS).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise UnreadableState(f"{self._folder / STATISTICS} cannot be read: {error}") from error
+        if not isinstance(document, dict):
+            raise UnreadableState(f"{self._folder / STATISTICS} must hold an object")
+        return document
+
+    def _sync_folder(self) -> None:
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,72 @@
+"""The router's background task: tells the controller what happened, and fetches the state, in one call."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from deployments.steering.messages import Reply, Report
+from deployments.steering.position import Position
+
+INTERVAL_SECONDS = 0.2
+LONGEST_CALL_SECONDS = 2.0
+_log = logging.getLogger(__name__)
+
+
+class Exchange:
+    """One call at a time, every `interval_seconds`, or at once when there is urgent news; for ever until stopped."""
+
+    def __init__(
+        self,
+        position: Position,
+        tell: Callable[[Report], Awaitable[Reply]],
+        *,
+        steady: Callable[[], float],
+        interval_seconds: float = INTERVAL_SECONDS,
+        longest_call_seconds: float = LONGEST_CALL_SECONDS,
+    ) -> None:
+        self._position = position
+        self._tell = tell
+        self._steady = steady
+        self._interval_seconds = interval_seconds
+        self._longest_call_seconds = longest_call_seconds
+        self._task: asyncio.Task[None] | None = None
+        self._failures = 0
+
+    def start(self) -> None:
+        """Begins, on the running event loop."""
+        self._task = asyncio.create_task(self._run(), name="rollout exchange")
+
+    async def stop(self) -> None:
+        """Ends after one last attempt to tell what is left."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._task = None
+        await self.once()
+
+    async def once(self) -> bool:
+        """One exchange; whether it succeeded. Never raises but when cancelled."""
+        asked_at = self._steady()
+        self._position.news.clear()
+        try:
+            async with asyncio.timeout(self._longest_call_seconds):
+                reply = await self._tell(self._position.report())
+        except Exception as error:  # the edge of a background task: whatever it is, the controller is not there
+            self._failures += 1
+            if self._failures == 1:
+                _log.warning("the rollout controller does not answer: %s: %s", type(error).__name__, error)
+            return False
+        self._failures = 0
+        self._position.accept(reply, asked_at)
+        return True
+
+    async def _run(self) -> None:
+        while True:
+            await self.once()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._interval_seconds):
+                    await self._position.news.wait()

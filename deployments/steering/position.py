@@ -1,0 +1,179 @@
+"""What one router knows of the rollout, how fresh it is, and what it has not told the controller yet."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Any
+
+from deployments.registry import Artefact
+from deployments.rollout.guardrails import Event, one_event_trigger
+from deployments.rollout.latch import Latch, in_force, is_fresh, latched, newer
+from deployments.rollout.stages import RolloutState
+from deployments.standing import Standing, standing_of
+from deployments.steering.latch_file import LatchFile, of_ramp, unknown_latch
+from deployments.steering.messages import Reply, Report
+
+MOST_EVENTS = 20_000
+MOST_EVENTS_OF_ONE_REPORT = 2_000
+_log = logging.getLogger(__name__)
+
+
+class Position:
+    """The rollout as the use case meets it. Lives on one event loop; only the latch file is touched in threads.
+
+    `steady` is a clock that only runs forward, in seconds; `find_model` knows registered policies by id.
+    """
+
+    def __init__(
+        self,
+        *,
+        router: str,
+        latches: LatchFile,
+        seed: str,
+        find_model: Callable[[str], Artefact | None],
+        clock: Callable[[], datetime],
+        steady: Callable[[], float],
+        is_dry_run: bool = False,
+        most_events: int = MOST_EVENTS,
+    ) -> None:
+        self._router = router
+        self._latches = latches
+        self._seed = seed
+        self._find_model = find_model
+        self._clock = clock
+        self._steady = steady
+        self._is_dry_run = is_dry_run
+        self._most_events = most_events
+        self._state: RolloutState | None = None
+        self._heard_at = float("-inf")
+        self._latch: Latch | None = None
+        self._events: deque[Event] = deque()
+        self._oldest = 0
+        self._next = 0
+        self._dropped = 0
+        self._writes: set[asyncio.Task[None]] = set()
+        self.news = asyncio.Event()
+        """Set when the controller should hear of something at once."""
+
+    async def open(self) -> None:
+        """Finds the latch that an earlier router left. A disk that cannot be read is a latch."""
+        self._latch = await asyncio.to_thread(self._latches.read, self._clock(), self._router)
+
+    async def close(self) -> None:
+        """Waits for latches that are being written."""
+        await asyncio.gather(*self._writes, return_exceptions=True)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the controller has told a state, not too long ago."""
+        return self._state is not None and is_fresh(self._steady() - self._heard_at)
+
+    @property
+    def latch(self) -> Latch | None:
+        """The rollback that this router acts on by itself."""
+        return self._latch
+
+    @property
+    def state(self) -> RolloutState | None:
+        """The newest state that was heard of, however long ago."""
+        return self._state
+
+    def standing(self) -> Standing:
+        """What is in force now: nothing when the state is stale, rolled back while a latch holds."""
+        fresh = self._state if self.is_current else None
+        return standing_of(in_force(fresh, self._latch), self._seed, self._find_model)
+
+    def observe(self, event: Event) -> None:
+        """Keeps the event for the controller; one that is a trigger by itself latches this router at once."""
+        trigger = one_event_trigger(event)
+        if trigger is not None and self._state is not None and trigger_counts(event, self._state):
+            latch = latched(self._state, trigger, self._router)
+            if latch is not None and self._latch is None and not self._is_dry_run:
+                _log.error("rolled back at once: %s", latch.reason)
+                self._set(latch)
+        if len(self._events) >= self._most_events:
+            self._events.popleft()
+            self._oldest += 1
+            self._next = max(self._next, self._oldest)
+            self._dropped += 1
+        self._events.append(event)
+        if trigger is not None:
+            self.news.set()
+
+    async def roll_back(self, actor: str, reason: str) -> Latch:
+        """A person's rollback on this router: in force at once, on disk when this returns. Raises `OSError`."""
+        state, now = self._state, self._clock()
+        if state is None:
+            latch = unknown_latch(now=now, router=self._router, actor=actor, reason=reason)
+        else:
+            latch = Latch(
+                ramp=state.ramp, version=state.version, at=now, router=self._router, actor=actor, reason=reason
+            )
+        self._latch = latch
+        self.news.set()
+        await asyncio.to_thread(self._latches.write, latch)
+        return latch
+
+    def report(self) -> Report:
+        """What the controller has not heard yet."""
+        start = self._next - self._oldest
+        events = tuple(
+            self._events[index] for index in range(start, min(len(self._events), start + MOST_EVENTS_OF_ONE_REPORT))
+        )
+        return Report(
+            router=self._router,
+            first=self._next,
+            oldest=self._oldest,
+            events=events,
+            latch=self._latch,
+            dropped=self._dropped,
+        )
+
+    def accept(self, reply: Reply, asked_at: float) -> None:
+        """What the controller answered to a report that left at `asked_at`, by the steady clock."""
+        self._next = max(self._oldest, reply.received)
+        while self._events and self._oldest < reply.kept:
+            self._events.popleft()
+            self._oldest += 1
+        self._next = max(self._next, self._oldest)
+        if reply.state is not None:
+            self.learn(reply.state, asked_at)
+
+    def learn(self, state: RolloutState, heard_at: float) -> None:
+        """A state that the controller told; a lower version than the known one is no news, but no silence either."""
+        self._state = newer(self._state, state)
+        self._heard_at = max(self._heard_at, heard_at)
+        if self._latch is None:
+            return
+        known = of_ramp(self._latch, self._state.ramp, self._state.version)
+        if known is not self._latch:
+            self._set(known)
+        if not known.holds(self._state):
+            _log.warning("ramp %d was started by a person: the latch of ramp %d is cleared", state.ramp, known.ramp)
+            self._latch = None
+            self._in_background(asyncio.to_thread(self._latches.clear, self._state.ramp))
+
+    def _set(self, latch: Latch) -> None:
+        self._latch = latch
+        self._in_background(asyncio.to_thread(self._latches.write, latch))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._logged(work), name="latch")
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+
+    async def _logged(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except OSError as error:
+            # In force in memory all the same, and on its way to the controller.
+            _log.error("the latch file could not be changed: %s", error)
+
+
+def trigger_counts(event: Event, state: RolloutState) -> bool:
+    """Whether news of an event still concern the ramp that is going on."""
+    return event.ramp == state.ramp

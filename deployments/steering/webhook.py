@@ -1,0 +1,139 @@
+"""Tells somebody outside, signed: transitions, incidents and point breaches. Never waits, gives up in the end.
+
+The receiver checks `X-Gantry-Signature`: "sha256=" and the HMAC-SHA256 of the timestamp in `X-Gantry-Timestamp`,
+a full stop and the body, under the shared secret. An old timestamp is a replay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import httpx
+
+from deployments.rollout.stages import Transition
+from deployments.rollout.triggers import Reading
+from deployments.steering.ledger import Entry
+from deployments.steering.messages import Incident
+
+TIMESTAMP_HEADER = "X-Gantry-Timestamp"
+SIGNATURE_HEADER = "X-Gantry-Signature"
+MOST_WAITING = 100
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """Where to, with which secret, and how patiently; pauses double from `first_pause_seconds`."""
+
+    url: str
+    secret: str
+    attempts: int = 6
+    first_pause_seconds: float = 1.0
+    timeout_seconds: float = 5.0
+
+
+class Webhook:
+    """Listens to the ledger. With `MOST_WAITING` notices waiting the oldest is dropped, and logged."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        *,
+        begun_at: datetime,
+        clock: Callable[[], datetime],
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._destination = destination
+        self._begun_at = begun_at
+        self._clock = clock
+        self._transport = transport
+        self._sleep = sleep
+        self._waiting: deque[dict[str, Any]] = deque()
+        self._arrived = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def hear(self, entry: Entry) -> None:
+        """What happened before this controller was started is not told twice."""
+        if isinstance(entry, Transition | Incident) and entry.at < self._begun_at:
+            return
+        if len(self._waiting) >= MOST_WAITING:
+            _log.error("a notice was dropped, %d wait for the webhook: %s", MOST_WAITING, self._waiting.popleft())
+        self._waiting.append(notice_of(entry))
+        self._arrived.set()
+
+    def start(self) -> None:
+        """Begins, on the running event loop."""
+        self._task = asyncio.create_task(self._run(), name="webhook")
+
+    async def stop(self) -> None:
+        """Ends at once; the log and the database have it all."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        timeout = self._destination.timeout_seconds
+        async with httpx.AsyncClient(transport=self._transport, timeout=timeout, trust_env=False) as client:
+            while True:
+                await self._arrived.wait()
+                while self._waiting:
+                    await self._deliver(client, json.dumps(self._waiting.popleft()).encode())
+                self._arrived.clear()
+
+    async def _deliver(self, client: httpx.AsyncClient, body: bytes) -> None:
+        pause_seconds = self._destination.first_pause_seconds
+        for attempt in range(1, self._destination.attempts + 1):
+            complaint = await self._attempt(client, body)
+            if complaint is None:
+                return
+            _log.warning("attempt %d of %d: the webhook %s", attempt, self._destination.attempts, complaint)
+            if attempt < self._destination.attempts:
+                await self._sleep(pause_seconds)
+                pause_seconds *= 2
+        _log.error("the webhook was given up: %s", body.decode())
+
+    async def _attempt(self, client: httpx.AsyncClient, body: bytes) -> str | None:
+        """What went wrong, None when it was taken. Each attempt has a timestamp of its own."""
+        timestamp = str(int(self._clock().timestamp()))
+        headers = {
+            "Content-Type": "application/json",
+            TIMESTAMP_HEADER: timestamp,
+            SIGNATURE_HEADER: signature(self._destination.secret, timestamp, body),
+        }
+        try:
+            response = await client.post(self._destination.url, content=body, headers=headers)
+        except httpx.HTTPError as error:
+            return f"did not answer: {type(error).__name__}"
+        return None if response.is_success else f"answered {response.status_code}"
+
+
+def signature(secret: str, timestamp: str, body: bytes) -> str:
+    """What `X-Gantry-Signature` must be."""
+    digest = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256)
+    return f"sha256={digest.hexdigest()}"
+
+
+def notice_of(entry: Entry) -> dict[str, Any]:
+    """The body of a notice; evidence stays in the database, where it may be long."""
+    if isinstance(entry, Reading):
+        return {"kind": "breach", "breach": entry.as_json()}
+    if isinstance(entry, Incident):
+        document = {name: value for name, value in entry.as_json().items() if name != "evidence"}
+        return {"kind": "incident", "incident": document | {"reason": _reason(entry)}}
+    document = {name: value for name, value in entry.as_json().items() if name != "evidence"}
+    return {"kind": "transition", "transition": document}
+
+
+def _reason(incident: Incident) -> str:
+    trigger = incident.evidence.get("trigger")
+    return str(trigger.get("detail") or trigger.get("rule")) if isinstance(trigger, dict) else incident.trigger

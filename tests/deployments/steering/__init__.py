@@ -1,0 +1,1 @@
+"""The rollout at work, over fakes: no Ray, no sleeping."""

@@ -1,0 +1,208 @@
+"""What one router acts on: the newest fresh state, its own latch above it, and nothing when it knows nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.rollout.configuration import Stage
+from deployments.rollout.latch import Latch
+from deployments.rollout.outcomes import Alarm, Corruption, Outcome
+from deployments.steering.exchange import Exchange
+from deployments.steering.latch_file import LatchFile
+from deployments.steering.messages import Reply, Report
+from deployments.steering.position import Position
+from tests.deployments.steering.events import NOW, Clock, evaluation, state
+
+
+def position(tmp_path: Path, clock: Clock | None = None, **changes: Any) -> Position:
+    """A router's position over a folder."""
+    times = clock or Clock()
+    return Position(
+        router="r1",
+        latches=LatchFile(tmp_path),
+        seed="gantry",
+        find_model=lambda _: None,
+        clock=times.now,
+        steady=times.steady,
+        **changes,
+    )
+
+
+async def test_router_without_a_state_knows_nothing(tmp_path: Path) -> None:
+    """Before the first exchange the rule serves."""
+    standing = position(tmp_path).standing()
+    assert (standing.stage, standing.assign("unit").contender.is_rule) == ("unknown", True)
+
+
+async def test_state_goes_stale_after_five_seconds(tmp_path: Path) -> None:
+    """State older than that is no state; the next exchange makes it one again."""
+    clock = Clock()
+    router = position(tmp_path, clock)
+    router.learn(state(), clock.seconds)
+    clock.seconds = 4.9
+    assert (router.standing().stage, router.is_current) == ("expanded", True)
+    clock.seconds = 5.1
+    assert (router.standing().stage, router.is_current) == ("unknown", False)
+    router.learn(state(), clock.seconds)
+    assert router.standing().stage == "expanded"
+
+
+async def test_lower_version_is_never_accepted(tmp_path: Path) -> None:
+    """A controller that lost its memory cannot undo a rollback."""
+    router = position(tmp_path)
+    router.learn(state(version=9, stage=Stage.ROLLED_BACK, share=0.0), 0.0)
+    router.learn(state(version=8), 0.0)
+    assert router.standing().stage == "rolled_back"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        evaluation(1, Outcome.CRITICAL),
+        Alarm(decision_id="d", at=NOW, ramp=1, stage="expanded", corruption=Corruption.TWO_PAYLOADS),
+        Alarm(decision_id="d", at=NOW, ramp=1, stage="expanded", corruption=None),
+    ],
+)
+async def test_one_event_latches_at_once_and_for_good(tmp_path: Path, event: Any) -> None:
+    """In force before anything else happens, on disk soon after, in force again after a restart."""
+    router = position(tmp_path)
+    router.learn(state(), 0.0)
+    router.observe(event)
+    assert router.standing().stage == "rolled_back"
+    assert router.news.is_set()
+    await router.close()
+    again = position(tmp_path)
+    await again.open()
+    again.learn(state(version=50), 0.0)
+    assert again.standing().stage == "rolled_back"
+    assert again.report().latch is not None
+
+
+@pytest.mark.parametrize(
+    ("event", "found"),
+    [
+        (evaluation(1, Outcome.CRITICAL, is_forced=True), state()),
+        (evaluation(1, Outcome.CRITICAL, ramp=9), state()),
+        (evaluation(1, Outcome.CRITICAL, stage="shadow"), state(stage=Stage.SHADOW, share=0.0)),
+        (evaluation(1, Outcome.INCOMPLETE), state()),
+        (evaluation(1, Outcome.CRASH), state()),
+    ],
+)
+async def test_other_events_do_not_latch(tmp_path: Path, event: Any, found: Any) -> None:
+    """Forced requests, another ramp, a stage that serves nothing, and what takes more than one event."""
+    router = position(tmp_path)
+    router.learn(found, 0.0)
+    router.observe(event)
+    assert router.standing().stage == found.stage.value
+    assert router.latch is None
+
+
+async def test_dry_run_does_not_latch(tmp_path: Path) -> None:
+    """Guardrails on trial roll nothing back."""
+    router = position(tmp_path, is_dry_run=True)
+    router.learn(state(), 0.0)
+    router.observe(evaluation(1, Outcome.CRITICAL))
+    assert router.standing().stage == "expanded"
+
+
+async def test_next_ramp_clears_the_latch(tmp_path: Path) -> None:
+    """Only a person's new start does, and then from the disk as well."""
+    router = position(tmp_path)
+    router.learn(state(), 0.0)
+    await router.roll_back("night shift", "late trucks")
+    router.learn(state(version=60, stage=Stage.PAUSED, held_stage=Stage.EXPANDED), 0.0)
+    assert router.standing().stage == "rolled_back"
+    router.learn(state(version=61, ramp=2, stage=Stage.SHADOW, share=0.0), 0.0)
+    assert router.standing().stage == "shadow"
+    await router.close()
+    assert LatchFile(tmp_path).read(NOW, "r2") is None
+
+
+async def test_rollback_of_a_router_that_knows_nothing_holds_later(tmp_path: Path) -> None:
+    """Whatever ramp it hears of first is rolled back, and the disk learns which it was."""
+    router = position(tmp_path)
+    latch = await router.roll_back("night shift", "late trucks")
+    assert latch.ramp == 0
+    router.learn(state(), 0.0)
+    assert router.standing().stage == "rolled_back"
+    await router.close()
+    found = LatchFile(tmp_path).read(NOW, "r2")
+    assert found is not None
+    assert (found.ramp, found.actor) == (1, "night shift")
+
+
+async def test_events_are_kept_until_the_controller_has_kept_them(tmp_path: Path) -> None:
+    """What was received but not kept is told again to a controller that has lost it; what was kept is forgotten."""
+    router = position(tmp_path)
+    for number in range(4):
+        router.observe(evaluation(number))
+    assert (router.report().first, len(router.report().events)) == (0, 4)
+    router.accept(Reply(state=state(), received=4, kept=2), 0.0)
+    assert (router.report().oldest, router.report().first, router.report().events) == (2, 4, ())
+    router.accept(Reply(state=state(), received=2, kept=2), 0.0)
+    assert [event.decision_id for event in router.report().events] == ["decision-2", "decision-3"]  # type: ignore[union-attr]
+
+
+async def test_memory_of_events_is_bounded(tmp_path: Path) -> None:
+    """Without a controller the oldest events go, and their number is told."""
+    router = position(tmp_path, most_events=3)
+    for number in range(5):
+        router.observe(evaluation(number))
+    told = router.report()
+    assert (told.first, told.oldest, told.dropped, len(told.events)) == (2, 2, 2, 3)
+
+
+async def test_models_that_nobody_knows_serve_nothing(tmp_path: Path) -> None:
+    """A state that names an artefact this node does not have is as good as none: the rule serves."""
+    router = position(tmp_path)
+    router.learn(state(challenger="full_production@9"), 0.0)
+    assert router.standing().assign("unit").contender.is_rule
+
+
+class Controller:
+    """Answers with a state, fails as often as it is told to, and remembers what it heard."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.failures = failures
+        self.heard: list[Report] = []
+
+    async def tell(self, report: Report) -> Reply:
+        self.heard.append(report)
+        if self.failures:
+            self.failures -= 1
+            raise RuntimeError("gone")
+        return Reply(state=state(), received=report.first + len(report.events), kept=0)
+
+
+async def test_exchange_survives_a_lost_controller(tmp_path: Path) -> None:
+    """A failed exchange loses nothing: the next one tells the same, and the state is fresh from when it was asked."""
+    clock, controller = Clock(), Controller(failures=1)
+    router = position(tmp_path, clock)
+    router.observe(evaluation(1))
+    exchange = Exchange(router, controller.tell, steady=clock.steady)
+    assert not await exchange.once()
+    assert not router.is_current
+    assert await exchange.once()
+    assert router.is_current
+    assert [len(report.events) for report in controller.heard] == [1, 1]
+
+
+async def test_exchange_does_not_wait_for_urgent_news(tmp_path: Path) -> None:
+    """A latch travels with the next exchange, which comes at once."""
+    controller = Controller()
+    router = position(tmp_path)
+    exchange = Exchange(router, controller.tell, steady=Clock().steady, interval_seconds=3600.0)
+    exchange.start()
+    while not router.is_current:
+        await asyncio.sleep(0)
+    router.observe(evaluation(1, Outcome.CRITICAL))
+    while not any(report.latch for report in controller.heard):
+        await asyncio.sleep(0)
+    await exchange.stop()
+    latch = controller.heard[-1].latch
+    assert isinstance(latch, Latch)
+    assert latch.router == "r1"
