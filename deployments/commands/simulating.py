@@ -141,6 +141,7 @@ def _figures(result: Result) -> dict[str, Any]:
         "scenario": scenario.name,
         "purpose": scenario.purpose.value,
         "alarm_share": result.alarm_share,
+        "alarms_by_rule": result.alarms_by_rule,
         "alarms_before_the_change": result.early_alarms,
         "clock": scenario.clock.value,
         "wait_median": _finite(result.wait_quantile(0.5)),

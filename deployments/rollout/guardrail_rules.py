@@ -172,12 +172,16 @@ class Makespan:
     def feed(self, event: PairedObservation) -> Trigger | None:
         self._take(event)
         limits, limit = self._limits, self._limits.log_makespan_limit
-        window = self._window_bound()
-        if window is not None and window > limit:
-            return self._fire(Rule.WINDOW, event, window, len(self._recent))
-        bound = self._all.lower_bound(limits.alpha_of_one_baseline)
-        if bound is not None and bound > limit:
-            return self._fire(Rule.BOUND, event, bound, self._all.n)
+        # A bound lies below its mean, and the mean is cheap.
+        recent_mean = self._window_mean()
+        if recent_mean is not None and recent_mean > limit:
+            window = self._window_bound()
+            if window is not None and window > limit:
+                return self._fire(Rule.WINDOW, event, window, len(self._recent))
+        if self._all.mean > limit:
+            bound = self._all.lower_bound(limits.alpha_of_one_baseline)
+            if bound is not None and bound > limit:
+                return self._fire(Rule.BOUND, event, bound, self._all.n)
         return None
 
     def _take(self, event: PairedObservation) -> None:

@@ -81,15 +81,14 @@ class Scan:
     def breaches(self, requests: int) -> tuple[Reading, ...]:
         """Point breaches after the first `requests`."""
         limits, window = self._limits, self._limits.window
-        planned = self._planned[: np.searchsorted(self._planned, requests)][-window:]
-        counted, pairs = self._outcomes[:requests][-window:], self.pairs(requests)
-        incomplete = int((self._outcomes[planned] == CODE[Outcome.INCOMPLETE]).sum())
-        crashes = int((counted == CODE[Outcome.CRASH]).sum())
-        mean = float(self._ratios[max(0, pairs - window) : pairs].mean()) if pairs else 0.0
+        planned, pairs = int(np.searchsorted(self._planned, requests)), self.pairs(requests)
+        incomplete, crashes, ratios = (
+            _last(sums, n, window) for sums, n in zip(self._totals, (planned, requests, pairs), strict=True)
+        )
         found = (
-            (Guardrail.CRASH, crashes / window, limits.crash_rate, len(counted), 1.0),
-            (Guardrail.COMPLETION, 1.0 - incomplete / window, limits.completion, len(planned), -1.0),
-            (Guardrail.MAKESPAN, math.expm1(mean), limits.makespan_increase, min(pairs, window), 1.0),
+            (Guardrail.CRASH, crashes / window, limits.crash_rate, min(requests, window), 1.0),
+            (Guardrail.COMPLETION, 1.0 - incomplete / window, limits.completion, min(planned, window), -1.0),
+            (Guardrail.MAKESPAN, math.expm1(ratios / window), limits.makespan_increase, min(pairs, window), 1.0),
         )
         return tuple(
             Reading(
@@ -108,6 +107,16 @@ class Scan:
     @cached_property
     def _sums(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return np.cumsum(self._ratios), np.cumsum(self._ratios * self._ratios)
+
+    @cached_property
+    def _totals(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Running sums, from 0, of incomplete plans among planned ones, of crashes, and of log ratios of pairs."""
+        incomplete = self._outcomes[self._planned] == CODE[Outcome.INCOMPLETE]
+        crashes = self._outcomes == CODE[Outcome.CRASH]
+        first, second, third = (
+            np.concatenate([[0.0], np.cumsum(values)]) for values in (incomplete, crashes, self._ratios)
+        )
+        return first, second, third
 
     def _crash_bound(self) -> int | None:
         limits = self._limits
@@ -159,6 +168,11 @@ def _first_above(is_event: NDArray[np.bool_], limit: float, alpha: float, prior:
     fires = (events > limit * trials) & (beta_binomial_log_e(events, trials, limit, prior) >= -math.log(alpha))
     place = _first(fires)
     return None if place is None else int(places[place])
+
+
+def _last(sums: NDArray[np.float64], n: int, window: int) -> float:
+    """Sum over the last `window` of the first `n`."""
+    return float(sums[n] - sums[max(0, n - window)])
 
 
 def _first(condition: NDArray[np.bool_]) -> int | None:

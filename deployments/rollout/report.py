@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from deployments.rollout.assignment import Arm
 from deployments.rollout.comparison import COMPARED, DISPLAY_ALPHA, MAKESPAN, Comparison
 from deployments.rollout.confidence import Interval, RateSequence
-from deployments.rollout.configuration import RampConfiguration, Stage
+from deployments.rollout.configuration import RAMP, RampConfiguration, Stage
 from deployments.rollout.gate import Gate, judge
 from deployments.rollout.goals import GOALS, Goal, GoalReading, Measured, measures_of, read_goals
 from deployments.rollout.guardrails import Event, Guardrails
@@ -91,9 +91,11 @@ class ArmFigures:
 class Difference:
     """One KPI in pairs against one kind of baseline; without an interval there is not enough data.
 
-    For makespan the interval is of the relative change (-0.05: five per cent shorter), else in the KPI's unit.
+    `stage` is None for the sequence that runs through the whole ramp. For makespan the interval is of the relative
+    change (-0.05: five per cent shorter), else in the KPI's unit.
     """
 
+    stage: str | None
     name: str
     baseline: Baseline
     n: int
@@ -142,6 +144,7 @@ class Report:
     arms_by_stage: tuple[ArmFigures, ...]
     arms_by_week: tuple[ArmFigures, ...]
     differences: tuple[Difference, ...]
+    differences_by_stage: tuple[Difference, ...]
     makespan_trend: dict[Baseline, tuple[TrendPoint, ...]]
     completion_trend: tuple[TrendPoint, ...]
     guardrails: tuple[Reading, ...]
@@ -181,6 +184,7 @@ def report_of(records: Records) -> Report:
         arms_by_stage=_figures(in_period, lambda evaluation: evaluation.stage),
         arms_by_week=_figures(records.evaluations, lambda evaluation: _week(evaluation.at)),
         differences=_differences(replay.comparison),
+        differences_by_stage=_differences_by_stage(ramp, pairs),
         makespan_trend={baseline: thinned(points) for baseline, points in replay.makespans.items()},
         completion_trend=replay.completions(),
         guardrails=replay.guardrails.readings(),
@@ -329,7 +333,19 @@ def _quantile(ordered: Sequence[float], quantile: float) -> float:
     return ordered[min(len(ordered) - 1, math.ceil(quantile * len(ordered)) - 1)]
 
 
-def _differences(comparison: Comparison) -> tuple[Difference, ...]:
+def _differences_by_stage(ramp: int, pairs: Sequence[PairedObservation]) -> tuple[Difference, ...]:
+    """Each stage by itself, in the order of the ramp; kinds of baseline without any pair are left out."""
+    found: list[Difference] = []
+    for stage in RAMP:
+        comparison = Comparison(ramp=ramp)
+        for pair in pairs:
+            if pair.stage == stage.value:
+                comparison.observe(pair)
+        found += [difference for difference in _differences(comparison, stage.value) if difference.n]
+    return tuple(found)
+
+
+def _differences(comparison: Comparison, stage: str | None = None) -> tuple[Difference, ...]:
     found = []
     for baseline in Baseline:
         n = comparison.count(baseline)
@@ -337,7 +353,7 @@ def _differences(comparison: Comparison) -> tuple[Difference, ...]:
             interval = comparison.interval(baseline, name)
             if name == MAKESPAN and interval is not None:
                 interval = _as_change(interval)
-            found.append(Difference(name=name, baseline=baseline, n=n, interval=interval))
+            found.append(Difference(stage=stage, name=name, baseline=baseline, n=n, interval=interval))
     return tuple(found)
 
 

@@ -143,7 +143,18 @@ def _differences(report: Report) -> str:
         )
         for difference in shown
     ]
-    return forest(rows, "challenger less champion, 95 % intervals that hold at every moment")
+    chart = forest(rows, "challenger less champion, 95 % intervals that hold at every moment")
+    by_stage = (
+        (
+            (difference.stage or "").replace("_", " "),
+            difference.baseline.value,
+            _words(difference.name),
+            _difference_text(difference),
+        )
+        for difference in report.differences_by_stage
+        if difference.interval is not None or difference.name == MAKESPAN
+    )
+    return chart + _table(("stage", "against", "measure", "95 % interval, this stage alone"), by_stage)
 
 
 def _difference_text(difference: Difference) -> str:

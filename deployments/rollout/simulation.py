@@ -7,6 +7,7 @@ The stages, the gate and its evidence are the real ones; the guardrails are `gua
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -48,6 +49,7 @@ class Result:
     rollouts: int
     alarms: int
     early_alarms: int
+    alarms_by_rule: dict[str, int]
     waits: tuple[int, ...]
     days_to: dict[Stage, tuple[float, ...]]
 
@@ -135,10 +137,9 @@ def _walk(scenario: Scenario, scan: Scan, configuration: RampConfiguration) -> W
     state, entered = _climb(scenario, scan, configuration, end)
     if alarm is not None:
         at = START + timedelta(days=alarm.index / scenario.requests_per_day)
-        reason = f"{alarm.guardrail.value}: {alarm.rule.value}"
         # In shadow nothing is served: there the trigger blocks promotion and the walk ends as well.
         if state.stage is not Stage.SHADOW:
-            transition = rollback(state, Order(actor=GUARDRAIL, reason=reason, at=at))
+            transition = rollback(state, Order(actor=GUARDRAIL, reason=_name(alarm), at=at))
             assert transition is not None
             state = transition.state
     waited = None if alarm is None else _waited(scenario, scan, alarm)
@@ -182,6 +183,10 @@ def _evidence(scan: Scan, requests: int, entered_at: int) -> Evidence:
     )
 
 
+def _name(alarm: Firing) -> str:
+    return f"{alarm.guardrail.value}: {alarm.rule.value}"
+
+
 def _waited(scenario: Scenario, scan: Scan, alarm: Firing) -> int:
     """Requests or pairs from the change to the alarm; negative when the alarm came before the change."""
     if alarm.index < scenario.change_at:
@@ -199,6 +204,7 @@ def _summary(scenario: Scenario, walks: Sequence[Walk]) -> Result:
         rollouts=len(walks),
         alarms=len(alarms),
         early_alarms=sum(walk.waited == -1 for walk in alarms),
+        alarms_by_rule=dict(Counter(_name(walk.alarm) for walk in alarms if walk.alarm is not None)),
         waits=tuple(walk.waited for walk in alarms if walk.waited is not None and walk.waited > 0),
         days_to={stage: tuple(walk.entered[stage] for walk in walks if stage in walk.entered) for stage in stages},
     )

@@ -85,6 +85,15 @@ def test_differences_are_those_of_the_pairs() -> None:
     assert utilisation.estimate == pytest.approx(sum(pair.differences[1] for pair in pairs) / len(pairs))
 
 
+def test_differences_are_told_for_each_stage_too() -> None:
+    """The pairs of the stages add up to those of the ramp; what has fewer than a hundred has no interval."""
+    by_stage = [d for d in REPORT.differences_by_stage if (d.name, d.baseline) == (MAKESPAN, Baseline.RULE)]
+    whole = next(d for d in REPORT.differences if (d.name, d.baseline) == (MAKESPAN, Baseline.RULE))
+    assert [d.stage for d in by_stage] == ["shadow", "limited", "expanded"]
+    assert sum(d.n for d in by_stage) == whole.n
+    assert all((d.interval is None) == (d.n < 100) for d in REPORT.differences_by_stage)
+
+
 def test_verdict_is_that_of_the_gate() -> None:
     """Better in pairs, healthy, long enough: PROMOTE; a trigger changes it to ROLLBACK."""
     assert REPORT.gate.verdict is Verdict.PROMOTE

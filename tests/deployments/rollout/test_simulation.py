@@ -78,6 +78,7 @@ def test_trigger_ends_the_climb() -> None:
     )
     found = run(scenario, 20, configuration)
     assert found.alarms == len(found.days_to[Stage.LIMITED]) == 20
+    assert found.alarms_by_rule == {"completion_rate: cumulative sum": 20}
     assert max(found.waits) <= 8
     assert found.days_to[Stage.FULL] == ()
 
@@ -107,7 +108,9 @@ def test_traffic_has_the_rates_that_are_true() -> None:
 def test_alarms_before_the_change_are_not_detections() -> None:
     """A rollout that was stopped for nothing does not count as seen in time."""
     scenario = BY_NAME["completion 85%, after 1,000 healthy"]
-    result = Result(scenario=scenario, rollouts=4, alarms=3, early_alarms=1, waits=(5, 9), days_to={})
+    result = Result(
+        scenario=scenario, rollouts=4, alarms=3, early_alarms=1, alarms_by_rule={}, waits=(5, 9), days_to={}
+    )
     assert result.wait_quantile(0.5) == 9
     assert result.wait_quantile(1.0) == float("inf")
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from typing import ClassVar
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from deployments.rollout.assignment import Arm
 from deployments.rollout.configuration import RAMP, RampConfiguration, Stage, Step
@@ -50,6 +51,8 @@ def started(stage: Stage = Stage.SHADOW) -> RolloutState:
 class Rollout(RuleBasedStateMachine):
     """Two operators and the guardrails give orders in any order, on what they saw last, by a clock that jumps."""
 
+    visited: ClassVar[set[tuple[int, Stage]]] = set()
+
     @initialize()
     def start(self) -> None:
         self.state = started()
@@ -64,6 +67,7 @@ class Rollout(RuleBasedStateMachine):
         self.state = succeed(self.state, transition)
         assert before.version < self.state.version
         self.trail.append(transition)
+        self.visited.add((min(self.state.ramp, 2), self.state.stage))
         self.path = [self.state.stage] if self.state.stage is Stage.SHADOW else [*self.path, self.state.stage]
 
     def give(self, operator: str, make: object) -> None:
@@ -89,6 +93,13 @@ class Rollout(RuleBasedStateMachine):
         self.give(operator, lambda seen: promote(seen, CONFIGURATION, order(minute), gate, force=force))
         if self.state != before and before.stage is not Stage.ROLLED_BACK:
             assert gate is OPEN or (gate is SHORT and force)
+
+    @rule(steps=st.integers(1, 3), minute=MINUTES)
+    def climb(self, steps: int, minute: int) -> None:
+        """One operator who looks each time, so that the top is reached often enough to be tested."""
+        for _ in range(steps):
+            self.look("one")
+            self.give("one", lambda seen: promote(seen, CONFIGURATION, order(minute), OPEN))
 
     @rule(operator=OPERATORS, minute=MINUTES)
     def pause(self, operator: str, minute: int) -> None:
@@ -147,8 +158,12 @@ class Rollout(RuleBasedStateMachine):
         assert ramps == sorted(ramps)
 
 
-TestRollout = Rollout.TestCase
-TestRollout.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+def test_stages_obey_their_laws() -> None:
+    """No sequence of orders breaks a law, and those that were tried reached every stage and a second ramp."""
+    Rollout.visited.clear()
+    run_state_machine_as_test(Rollout, settings=settings(max_examples=60, stateful_step_count=30, deadline=None))
+    assert {stage for _, stage in Rollout.visited} == set(Stage)
+    assert (2, Stage.LIMITED) in Rollout.visited
 
 
 def test_ramp_goes_up_step_by_step() -> None:
