@@ -154,7 +154,12 @@ def _differences(report: Report) -> str:
         for difference in report.differences_by_stage
         if difference.interval is not None or difference.name == MAKESPAN
     )
-    return chart + _table(("stage", "against", "measure", "95 % interval, this stage alone"), by_stage)
+    scale = (
+        "Each line has its own scale: the edges are 15 % of makespan, 8 h of tardiness, 10 points, 5 of jobs placed."
+    )
+    return f"{chart}<p>{scale}</p>" + _table(
+        ("stage", "against", "measure", "95 % interval, this stage alone"), by_stage
+    )
 
 
 def _difference_text(difference: Difference) -> str:

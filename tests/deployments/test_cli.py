@@ -27,6 +27,7 @@ def test_cli_has_the_commands_of_the_service(name: str) -> None:
         ("db", "import"),
         ("db", "spool", "status"),
         ("db", "spool", "replay"),
+        ("rollout", "simulate"),
     ],
 )
 def test_every_command_shows_an_example(words: tuple[str, ...]) -> None:
