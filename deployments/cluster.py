@@ -92,6 +92,8 @@ def ray_variables() -> dict[str, str]:
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         # The switch for "this node is alone": its address is then the loopback one, and so is what Ray binds.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        # Ray would have its workers step back behind every other process of the machine: they are the service.
+        "RAY_worker_niceness": "0",
         "RAY_DEDUP_LOGS": "0",
         "RAY_COLOR_PREFIX": "0",
         "OMP_NUM_THREADS": "1",
