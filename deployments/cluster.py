@@ -27,6 +27,8 @@ LOOPBACK = "127.0.0.1"
 _LOGGER = logging.getLogger(__name__)
 _MEBIBYTE = 2**20
 _POLL_SECONDS = 0.1
+# Asking costs the controller more than waiting costs us: it is busy starting what we wait for.
+_STATUS_SECONDS = 0.4
 _LEAST_GRACE_SECONDS = 1.0
 _HTTP_OK = 200
 # Replicas ask for fractions of a CPU; a box of two cores must still have room for all of them.
@@ -94,6 +96,9 @@ def ray_variables() -> dict[str, str]:
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         # Ray would have its workers step back behind every other process of the machine: they are the service.
         "RAY_worker_niceness": "0",
+        # What each worker does first. Said as a runtime environment, it would cost every worker two processes more,
+        # and all of them would wait for the agent that prepares such environments.
+        "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "deployments.memory.leave_out_pandas",
         "RAY_DEDUP_LOGS": "0",
         "RAY_COLOR_PREFIX": "0",
         "OMP_NUM_THREADS": "1",
@@ -161,7 +166,6 @@ class LocalCluster:
             include_dashboard=False,
             log_to_driver=not self._quiet,
             logging_level=logging.ERROR if self._quiet else logging.WARNING,
-            runtime_env={"worker_process_setup_hook": "deployments.memory.leave_out_pandas"},
             _node_ip_address=LOOPBACK,
         )
 
@@ -193,7 +197,7 @@ class LocalCluster:
             waiting = [name for name in names if name not in found or found[name].status != ApplicationStatus.RUNNING]
             if not waiting:
                 return
-            _pause(deadline, f"applications must be running, were not: {', '.join(waiting)}")
+            _pause(deadline, f"applications must be running, were not: {', '.join(waiting)}", _STATUS_SECONDS)
 
     def _await_ready(self, deadline: float) -> None:
         with httpx.Client(base_url=self._listener.url, timeout=2.0, trust_env=False) as client:
@@ -221,7 +225,7 @@ def _probe(client: httpx.Client) -> str:
         return type(error).__name__
 
 
-def _pause(deadline: float, waiting_for: str) -> None:
+def _pause(deadline: float, waiting_for: str, seconds: float = _POLL_SECONDS) -> None:
     if time.monotonic() > deadline:
         raise NotReady(waiting_for)
-    time.sleep(_POLL_SECONDS)
+    time.sleep(seconds)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import date
 from functools import lru_cache
 
-import holidays
-
 YEARS_AHEAD = 10
 
 
@@ -21,6 +19,9 @@ def public_holidays(country: str, first_year: int) -> frozenset[date]:
     `country` is an ISO 3166 code of two letters. Days that are observed instead of a holiday on a
     weekend count too, days of single regions do not. Raises `UnknownCountry`.
     """
+    # Few requests name a country, and every router would have to wait for the holidays of all of them.
+    import holidays
+
     try:
         return frozenset(holidays.country_holidays(country, years=range(first_year - 1, first_year + YEARS_AHEAD + 1)))
     except NotImplementedError:

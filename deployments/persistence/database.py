@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util.exc import CommandError
 from sqlalchemy import URL, Engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from deployments.persistence.errors import DatabaseError, DatabaseUnavailable, InvalidDatabaseUrl, SchemaMismatch
 from deployments.persistence.failures import database_errors
+
+# Alembic is imported where a schema is looked at or changed: replicas do neither, and start sooner without it.
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _SQLITE_DRIVERS = {"sqlite", "sqlite+pysqlite"}
@@ -84,6 +84,8 @@ def upgrade(url: str, revision: str = "head") -> None:
 
     Raises `SchemaMismatch` for a schema that is newer than this program, else a `DatabaseError`.
     """
+    from alembic import command
+
     parsed = _parsed(url)
     if parsed.drivername in _SQLITE_DRIVERS:
         _make_folder(parsed)
@@ -93,6 +95,8 @@ def upgrade(url: str, revision: str = "head") -> None:
 
 def downgrade(url: str, revision: str) -> None:
     """Takes the schema back to `revision` ("base": nothing is left). Raises as `upgrade` does."""
+    from alembic import command
+
     with _migrating(url) as config:
         command.downgrade(config, revision)
 
@@ -108,7 +112,7 @@ def current_revision(url: str) -> str | None:
 
 def head_revision() -> str:
     """The revision that this program was written for."""
-    head = ScriptDirectory(str(_MIGRATIONS)).get_current_head()
+    head = _revisions().get_current_head()
     assert head is not None, "there is at least one migration"
     return head
 
@@ -118,7 +122,7 @@ def require_current_schema(engine: Engine) -> None:
     found, wanted = _revision_of(engine), head_revision()
     if found == wanted:
         return
-    if found is None or any(found == script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()):
+    if found is None or any(found == script.revision for script in _revisions().walk_revisions()):
         advice = "run `gantry db upgrade`"
     else:
         advice = "it is newer than this program, which must be updated"
@@ -156,13 +160,24 @@ def _make_folder(parsed: URL) -> None:
         raise DatabaseUnavailable(f"folder of the database {folder} must be writable: {error.strerror}") from error
 
 
+def _revisions() -> ScriptDirectory:
+    from alembic.script import ScriptDirectory
+
+    return ScriptDirectory(str(_MIGRATIONS))
+
+
 def _revision_of(engine: Engine) -> str | None:
+    from alembic.migration import MigrationContext
+
     with database_errors(address_of(engine)), engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
 
 @contextmanager
 def _migrating(url: str) -> Iterator[Config]:
+    from alembic.config import Config
+    from alembic.util.exc import CommandError
+
     engine = create_engine(url)
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))

@@ -4,6 +4,8 @@ Means: the asymptotic confidence sequence of Waudby-Smith, Arbour, Sinha, Kenned
 central limit theory and asymptotic confidence sequences" (arXiv 2103.06476), two-sided and one-sided. Rates:
 the beta-binomial mixture (Robbins 1970; Howard, Ramdas, McAuliffe and Sekhon, arXiv 1810.08240), exact from
 the first observation. Functions take scalars and arrays alike.
+
+SciPy is imported where it is used: it has 300 modules, which no router that starts should wait for.
 """
 
 from __future__ import annotations
@@ -16,8 +18,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
-from scipy.special import betaln, lambertw, xlog1py, xlogy
 
 LEAST_OBSERVATIONS = 100
 """Before this many, an asymptotic interval has no meaning and is not given."""
@@ -44,6 +44,8 @@ class Interval:
 @cache
 def mixture_variance(alpha: float, tightest_at: int = TIGHTEST_AT) -> float:
     """rho squared of the normal mixture whose two-sided boundary is narrowest after `tightest_at` observations."""
+    from scipy.special import lambertw
+
     _require_probability("alpha", alpha)
     return float((-lambertw(-(alpha**2) / math.e, k=-1).real - 1.0) / tightest_at)
 
@@ -67,6 +69,8 @@ def one_sided_radius(n: ArrayLike, alpha: float, tightest_at: int = TIGHTEST_AT)
 
 def beta_binomial_log_e(successes: ArrayLike, trials: ArrayLike, null: ArrayLike, prior: tuple[float, float]) -> Floats:
     """Log of the e-value against "the rate is `null`" after `successes` of `trials`, mixing over Beta(`prior`)."""
+    from scipy.special import betaln, xlog1py, xlogy
+
     hits, count = np.asarray(successes, dtype=float), np.asarray(trials, dtype=float)
     rate = np.asarray(null, dtype=float)
     marginal = betaln(prior[0] + hits, prior[1] + count - hits) - betaln(*prior)
@@ -192,6 +196,8 @@ class RateSequence:
 
 def _crossing(excess: Any, edge: float, estimate: float) -> float:
     """Where `excess` turns from positive (near the edge, which is refuted) to negative (near the estimate)."""
+    from scipy.optimize import brentq
+
     nudge = 1e-15
     outermost = edge + nudge if edge < estimate else edge - nudge
     inner = estimate if 0.0 < estimate < 1.0 else min(max(estimate, nudge), 1.0 - nudge)

@@ -14,8 +14,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from scipy.special import logsumexp
-
 from deployments.rollout.assignment import (
     BLOCK_WINDOWS,
     HASH_VERSION,
@@ -167,6 +165,8 @@ class BlockedSampleRatio:
     @property
     def log_e(self) -> float:
         """Log of the e-value against a fair deal."""
+        from scipy.special import logsumexp
+
         return float(logsumexp(self._log_ratios) - math.log(len(ODDS_RATIOS)))
 
     def reading(self) -> SplitReading:
