@@ -20,6 +20,7 @@ from deployments.rollout.confidence import (
     one_sided_radius,
     two_sided_radius,
 )
+from tests.deployments.rollout.coverage import MEANS, of_means, of_rates
 
 COUNTS = np.arange(LEAST_OBSERVATIONS, 2001)
 
@@ -86,6 +87,17 @@ def test_e_values_equal_ville() -> None:
     oracle = ville.BernoulliTest(0.05, prior=(3.0, 15.0)).fit(events).log_e_values_
     found = beta_binomial_log_e(np.cumsum(events), np.arange(1, 201), 0.05, (3.0, 15.0))
     np.testing.assert_allclose(found, oracle, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", MEANS)
+def test_coverage_is_that_of_ville(kind: str) -> None:
+    """On the same streams both implementations miss the truth equally often, and seldom enough."""
+    found = of_means(kind, 150, 1000, np.random.default_rng(3))
+    assert found.missed == found.missed_by_ville <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 150)
+    assert found.farthest < 1e-6
+    rates = of_rates(0.05, (3.0, 15.0), 150, 1000, np.random.default_rng(3))
+    assert rates.missed == rates.missed_by_ville <= 0.01 + 3 * np.sqrt(0.01 * 0.99 / 150)
+    assert rates.farthest < 1e-8
 
 
 @pytest.mark.parametrize(("distribution", "most"), [("normal", 0.05), ("skewed", 0.065)])
