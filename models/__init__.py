@@ -16,6 +16,8 @@ policy imports numpy and numba alone.
 | exact, exact_model, open_axis | a problem for OR-Tools CP-SAT: the competitor, and proven optima for tests |
 | contest, contestants, benchmark_plants | who competes on which instances, cell by cell, kept on disk |
 | standings, quality, quality_page | how they stand, as one document, as Markdown and as a picture |
+| runs, performance_report, model_card, pictures | the figures that are kept, and the documents made from them |
+| published_results | what others published and what was asked for |
 | speed | what a pass and a judgement cost, and how that grows |
 | evaluation | policies x instances -> table and report |
 | full_production/ | the published policy |

@@ -74,7 +74,7 @@ class Cell:
         """How far the makespan is above the best known one."""
         if self.makespan_seconds is None or self.best_known_seconds is None:
             return None
-        return 100.0 * (self.makespan_seconds / self.best_known_seconds - 1.0)
+        return 100.0 * (self.makespan_seconds - self.best_known_seconds) / self.best_known_seconds
 
 
 class Journal:

@@ -56,7 +56,8 @@ class Quality:
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values; `quality_of_json` reads them back."""
-        return asdict(self) | {"conditions": self.conditions.as_json()}
+        duels = [[each.competitor, each.opponent, each.wins, each.ties, each.losses] for each in self.duels]
+        return asdict(self) | {"conditions": self.conditions.as_json(), "duels": duels}
 
 
 def quality(conditions: Conditions, cells: Sequence[Cell], instances_in_set: int) -> Quality:
@@ -88,6 +89,11 @@ def quality_of_json(document: Mapping[str, Any]) -> Quality:
             "conditions": Conditions(**conditions),
             "instances": tuple(document["instances"]),
             "standings": tuple(Standing(**each) for each in document["standings"]),
-            "duels": tuple(Duel(**each) for each in document["duels"]),
+            "duels": tuple(map(_duel_of_json, document["duels"])),
         }
     )
+
+
+def _duel_of_json(row: Sequence[Any]) -> Duel:
+    competitor, opponent, wins, ties, losses = row
+    return Duel(competitor=competitor, opponent=opponent, wins=wins, ties=ties, losses=losses)

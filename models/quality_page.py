@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from models.contestants import POLICY, samples_name, search_name, solver_name
 from models.quality import Quality
 from models.standings import Standing
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 Column = tuple[str, Callable[[Standing], str]]
 
 _LINES = ("search", "CP-SAT", "CP-SAT hinted")
+_MAY_BE_OFF = ("CP-SAT", "rule mwkr")  # so bad at times that nothing else could be told apart
+_SHOWN_RULES = ("rule composite", "rule mwkr")
+_STYLES = {"search": "o-", "CP-SAT": "o-", "CP-SAT hinted": "o-", POLICY: "D", "rule composite": "v", "rule mwkr": "^"}
+_COLOURS = {"search": "tab:blue", "CP-SAT": "tab:orange", "CP-SAT hinted": "tab:red", POLICY: "tab:green"}
 
 
 def quality_markdown(found: Quality) -> str:
@@ -59,29 +67,43 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def write_plot(path: Path, found: Quality) -> None:
-    """Quality over time, as SVG. Needs matplotlib. Leaves out whoever had not solved every instance by a budget."""
+    """Quality over time, as SVG. Needs matplotlib."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    label, value = _measure(found)
     with matplotlib.rc_context({"svg.hashsalt": "gantry", "svg.fonttype": "none"}):
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.subplots()
-        for name in _LINES:
-            points = [(budget, value(row)) for budget, row in _line(found, name)]
-            if points:
-                axes.plot(*zip(*points, strict=True), marker="o", label=name)
-        for competitor in (POLICY, samples_name(found.conditions.samples), "rule composite", "rule mwkr"):
-            row = found.standing(competitor)
-            if row is not None and row.solved == row.instances:
-                axes.plot([row.mean_seconds], [value(row)], marker="D", linestyle="none", label=competitor)
-        axes.set_xscale("log")
-        axes.set_xlabel("seconds for one instance")
-        axes.set_ylabel(label)
-        axes.set_title(f"{found.conditions.set_name}: mean of {len(found.instances)} instances, lower is better")
-        axes.grid(alpha=0.3)
+        draw_quality(axes, found)
         axes.legend(fontsize="small")
         figure.savefig(path, metadata={"Date": None})
+
+
+def draw_quality(axes: Axes, found: Quality) -> None:
+    """Quality over time. Leaves out whoever had not solved every instance by a budget."""
+    label, value = _measure(found)
+    highest = 0.0
+    for name, points in _drawn(found).items():
+        seconds, heights = [each for each, _ in points], [value(row) for _, row in points]
+        axes.plot(seconds, heights, _STYLES.get(name, "s"), color=_COLOURS.get(name, "grey"), label=name)
+        highest = max(highest, *heights) if name not in _MAY_BE_OFF else highest
+    if highest > 0.0:
+        axes.set_ylim(bottom=0.0, top=1.1 * highest)
+    axes.set_xscale("log")
+    axes.set_xlabel("seconds for one instance")
+    axes.set_ylabel(label)
+    axes.set_title(f"{found.conditions.set_name}: mean of {len(found.instances)}, lower is better", fontsize="medium")
+    axes.grid(alpha=0.3)
+
+
+def _drawn(found: Quality) -> dict[str, list[tuple[float, Standing]]]:
+    """Points of each line, by budget, and those who take the time that they take, as they are named in the legend."""
+    lines = {name: _line(found, name) for name in _LINES}
+    for competitor in (POLICY, samples_name(found.conditions.samples), *_SHOWN_RULES):
+        row = found.standing(competitor)
+        if row is not None and row.solved == row.instances:
+            lines[competitor] = [(row.mean_seconds, row)]
+    return {name: points for name, points in lines.items() if points}
 
 
 def _line(found: Quality, name: str) -> list[tuple[float, Standing]]:
@@ -98,7 +120,7 @@ def _measure(found: Quality) -> tuple[str, Callable[[Standing], float]]:
     """What the picture shows: the gap if it is the objective and known everywhere, else the objective itself."""
     gaps = all(row.mean_gap_percent is not None for row in found.standings if row.solved)
     if found.conditions.objective == "makespan" and gaps:
-        return "gap to the best known makespan, %", lambda row: row.mean_gap_percent or 0.0
+        return "gap to best known, %", lambda row: row.mean_gap_percent or 0.0
     return f"objective ({found.conditions.objective}), h", lambda row: row.mean_objective_hours or 0.0
 
 

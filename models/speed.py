@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -68,18 +66,17 @@ def plants(largest: int = SIZES[-1]) -> list[tuple[int, bool]]:
 
 
 def time_plant(operations: int, calendar: bool, predictor: Predictor) -> Timing:
-    """Timings on one generated plant of that many operations, on one core."""
+    """Timings on one generated plant of that many operations, on one thread if that is all that BLAS may take."""
     problem = plant_of(operations, calendar)
-    with _one_core():
-        schedule = predictor.schedule(problem)
-        return Timing(
-            operations=len(problem.operations),
-            machines=len(problem.machines),
-            calendar=calendar,
-            policy_ms=median_ms(lambda: predictor.schedule(problem)),
-            rule_ms=median_ms(lambda: dispatch(problem, Rule.PLANNER)),
-            judge_ms=median_ms(lambda: judge(problem, schedule)),
-        )
+    schedule = predictor.schedule(problem)
+    return Timing(
+        operations=len(problem.operations),
+        machines=len(problem.machines),
+        calendar=calendar,
+        policy_ms=median_ms(lambda: predictor.schedule(problem)),
+        rule_ms=median_ms(lambda: dispatch(problem, Rule.PLANNER)),
+        judge_ms=median_ms(lambda: judge(problem, schedule)),
+    )
 
 
 def plant_of(operations: int, calendar: bool) -> Problem:
@@ -119,14 +116,3 @@ def median_ms(run: Callable[[], object]) -> float:
         run()
         times.append(time.perf_counter() - begun)
     return 1000.0 * statistics.median(times)
-
-
-@contextmanager
-def _one_core() -> Iterator[None]:
-    """Keep the calling thread on one core, so that a figure means the same on every machine."""
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(allowed)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, allowed)

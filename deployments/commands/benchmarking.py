@@ -1,8 +1,12 @@
-"""`gantry bench speed`: what a policy pass and a judgement cost, and how that grows. Assembles the group `bench`."""
+"""`gantry bench speed`: what a policy pass and a judgement cost, and how that grows.
+
+Also assembles the group `bench`.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -13,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.commands.quality import quality
+from deployments.commands.reporting import report
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,6 +44,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Benchmarks; shared machines are noisy, trust ratios within a run.")
     group.command()(speed)
     group.command()(quality)
+    group.command()(report)
     group.callback()(_group)
     app.add_typer(group, name="bench")
 
@@ -56,10 +62,13 @@ def speed(
 
     Example: gantry bench speed --largest 2000 --output runs/speed.json
     """
+    # Before numpy is imported: Ray gives a replica one thread too, and "one core" shall mean it.
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     from rich.console import Console
     from rich.progress import track
 
     from models.artefact import PUBLISHED, load_predictor
+    from models.performance_report import speed_lines
     from models.speed import Speed, plants, time_plant
 
     folder = model or PUBLISHED
@@ -76,21 +85,11 @@ def speed(
         decodes_per_second=_decodes_per_second(),
     )
     Console().print(_table(found))
-    for line in _lines(found):
+    for line in speed_lines(found):
         print(line)
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(found.as_json(), indent=1) + "\n", encoding="utf-8")
-
-
-def _lines(found: Speed) -> list[str]:
-    exponent, decodes = found.growth_exponent, found.decodes_per_second
-    lines = [f"a process that schedules at once: {found.warm_process_ms:,.0f} ms"]
-    if exponent is not None:
-        lines.insert(0, f"policy pass grows as operations ^ {exponent:.2f} (continuous operation)")
-    if decodes is not None:
-        lines.append(f"the search evaluates {decodes:,.0f} schedules of 170 operations a second on one core")
-    return lines
 
 
 def _table(found: Speed) -> Table:

@@ -142,6 +142,7 @@ def publish(
         )
     print(f"published {manifest.model_id} in {target or PUBLISHED}")
     print(json.dumps(manifest.results, indent=2))
+    print("its card and the report: gantry bench quality --set all, gantry bench speed, gantry bench report")
 
 
 def warm() -> None:

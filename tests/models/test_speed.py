@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
 
-from models.artefact import load_predictor
-from models.speed import Speed, Timing, growth_exponent, plant_of, plants, speed_of_json, time_plant
+from models.speed import Speed, Timing, growth_exponent, plant_of, plants, speed_of_json
 
 
 def _timing(operations: int, policy_ms: float, *, calendar: bool = False) -> Timing:
@@ -32,13 +30,6 @@ def test_sizes_grow_to_the_largest_request() -> None:
     assert plants()[0] == (170, False)
     assert plants()[-1] == (20_000, True)
     assert plants(600) == [(170, False), (170, True), (500, False), (500, True)]
-
-
-def test_timing_gives_the_cores_back() -> None:
-    """Figures are those of one core; afterwards the process may use all of them again."""
-    allowed = os.sched_getaffinity(0)
-    assert time_plant(170, False, load_predictor()).operations == 170
-    assert os.sched_getaffinity(0) == allowed
 
 
 def test_document_survives_json() -> None:

@@ -21,4 +21,4 @@ def test_speed_prints_a_table_and_writes_figures(tmp_path: Path) -> None:
     assert found.warm_process_ms is not None
     assert found.warm_process_ms > 0
     assert "policy pass" in result.stdout
-    assert "a process that schedules at once" in result.stdout
+    assert "A new process has its first schedule after" in result.stdout
