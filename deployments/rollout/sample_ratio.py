@@ -183,9 +183,14 @@ class BlockedSampleRatio:
 def audit(rows: Iterable[AssignedUnit]) -> Integrity:
     """Recompute every row, look for units with both arms, and weigh the split; each unit counts once a stage."""
     by_unit: dict[tuple[tuple[int, str, float], str], list[AssignedUnit]] = defaultdict(list)
-    for row in rows:
-        by_unit[(row.exposure, row.unit)].append(row)
-    firsts = sorted((group[0] for group in by_unit.values()), key=lambda row: (row.at, row.unit))
+    known: set[tuple[object, ...]] = set()
+    for row in sorted(rows, key=lambda row: (row.at, row.unit)):
+        # A window has many decisions that say the same; each is recomputed once.
+        claim = (row.exposure, row.unit, row.bucket, row.seed, row.hash_version, row.arm)
+        if claim not in known:
+            known.add(claim)
+            by_unit[(row.exposure, row.unit)].append(row)
+    firsts = [group[0] for group in by_unit.values()]
     explicit, windows = SampleRatio(), BlockedSampleRatio()
     for row in firsts:
         window = _dealt_window(row)
