@@ -179,7 +179,19 @@ class Control:
             case _:
                 return rollback(state, order)
 
+    async def _insist(self) -> None:
+        """Carries out a trigger whose rollback failed on the disk, or died with an earlier controller.
+
+        A guardrail fires once a ramp and its event is not told again, so nothing else would.
+        """
+        state, triggers = self.ledger.state, self._statistics.triggers
+        if state is None or not triggers or self._settings.is_dry_run:
+            return
+        if state.serving_stage not in (Stage.SHADOW, Stage.ROLLED_BACK):
+            await self._react(triggers[0])
+
     async def _take(self, report: Report) -> None:
+        await self._insist()
         for trigger in self._statistics.take(report):
             await self._react(trigger)
         self._is_dirty = self._is_dirty or bool(report.events)
@@ -224,6 +236,7 @@ class Control:
         async with self._lock:
             self._statistics = await self._recovery.recover()
             self._kept = dict(self._statistics.all_received)
+            await self._insist()
 
     async def _beat(self) -> None:
         """Once a second: statistics to disk, breaches to whoever listens, the database asked while nobody knows."""

@@ -285,6 +285,22 @@ async def test_statistics_that_were_lost_are_told_again(tmp_path: Path) -> None:
     await control.close()
 
 
+async def test_rollback_that_died_with_its_controller_is_carried_out(tmp_path: Path) -> None:
+    """The statistics knew of the third crash, the journal not yet of the rollback: the next controller rolls back."""
+    plant = Plant(tmp_path)
+    control = await plant.start()
+    before = (tmp_path / JOURNAL).read_bytes()
+    await control.exchange(report(*(evaluation(number, Outcome.CRASH) for number in range(3))))
+    await control.close()
+    (tmp_path / JOURNAL).write_bytes(before)
+    control = await plant.start()
+    assert stage_of(control) == "rolled_back"
+    assert control.ledger.transitions[-1].actor == "guardrail"
+    await control.exchange(report(first=3, oldest=3))
+    assert [each.to_stage.value for each in control.ledger.transitions] == ["expanded", "rolled_back"]
+    await control.close()
+
+
 async def test_next_ramp_starts_from_nothing(tmp_path: Path) -> None:
     """What the last ramp did does not count against the next one."""
     control = await Plant(tmp_path).start()
