@@ -20,6 +20,7 @@ Imports go down only (deployments -> models -> env). Only the deployments themse
 | decision | one decision: who was asked, who served, what the judge said; as answer and as record |
 | history | how long the latest schedules of each plant are |
 | completing | requests that leave machines or jobs to the database |
+| idempotency, stored_claims | requests with an Idempotency-Key are decided once; their claims in the database |
 | corruption, integrity | payloads that are not what was promised: who is told, and the background sample |
 | off_loop | keeps work that grows with the request away from the event loop |
 | rollout | which arm a request gets, when it gets more of one, and every reason to stop |

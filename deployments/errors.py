@@ -10,11 +10,14 @@ GantryError (env.errors)
     ├── Unauthenticated       no key, or one that nobody holds
     ├── Forbidden             the key lacks a scope
     ├── NotFound              nothing there that this client may see
+    ├── KeyConflict           an idempotency key is used for another request
     ├── ProposalFailed        one arm has no schedule to offer; the next arm is asked
     ├── NoSafeSchedule        every arm failed or was rejected; carries the rejections
     └── TemporarilyUnavailable    ask again later; carries the seconds to wait
         ├── Overloaded            a bounded queue is full
         ├── RateLimited           the key has used up what it may ask in a while
+        ├── KeyInUse              the request with this idempotency key is still running
+        ├── ClaimUnavailable      an idempotency key cannot be claimed now, or was lost on the way
         ├── JournalUnavailable    the decision could not be made durable
         ├── JudgeUnavailable      no verdict, therefore no schedule
         ├── KeysUnavailable       stored keys cannot be checked: no database and no fresh copy of them
@@ -100,6 +103,10 @@ class NotFound(ServiceError):
     """There is no such thing, or it belongs to somebody else; the answer does not tell which."""
 
 
+class KeyConflict(ServiceError):
+    """An idempotency key stands for one request only."""
+
+
 class ProposalFailed(ServiceError):
     """An arm has no schedule to offer, for the reason in the message; `source` names the replica that was lost."""
 
@@ -150,6 +157,14 @@ class Overloaded(TemporarilyUnavailable):
 
 class RateLimited(TemporarilyUnavailable):
     """The key has made as many requests as it may in a while."""
+
+
+class KeyInUse(TemporarilyUnavailable):
+    """Somebody is at the request with this idempotency key; its answer can be had once there is one."""
+
+
+class ClaimUnavailable(TemporarilyUnavailable):
+    """Only requests with an idempotency key wait for the database, and it does not answer."""
 
 
 class JournalUnavailable(TemporarilyUnavailable):

@@ -32,6 +32,7 @@ from deployments.arguments import AppArgs
 from deployments.attempting import Arms
 from deployments.contracts.reading import RequestLimits
 from deployments.corruption import CorruptionEvent, CorruptionLog, FoundBy
+from deployments.idempotency import Idempotency
 from deployments.integrity import IntegrityWatch
 from deployments.monitor import Monitor, Watch
 from deployments.persistence.database import create_engine, is_reachable
@@ -48,10 +49,12 @@ from deployments.settings import Environment, Settings
 from deployments.standing import Contender
 from deployments.steering.on_router import OnRouter, RolloutMethods, open_on_router
 from deployments.steering.position import Position
+from deployments.stored_claims import DrainReports, StoredClaims
 from deployments.warming import warm_rules
 
 _LARGEST_SEGMENT_BYTES = 16 * 2**20
 _PLANT_THREADS = 2
+_CLAIM_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +109,7 @@ class Routing:
                 scheduling=_scheduling(neighbours, args, settings, journal, threads, decisions, plants, rollout),
                 decisions=decisions,
                 journal=journal,
+                idempotency=_idempotency(engine, spool, stack),
                 health=monitor,
                 access=await _open_keys(settings, engine, stack),
                 audit=StoredAudit(engine),
@@ -197,6 +201,18 @@ def _scheduling(
         request_seconds=settings.request_timeout_seconds,
         clock=_utc_now,
     )
+
+
+def _idempotency(engine: Engine, spool: Spool, stack: AsyncExitStack) -> Idempotency:
+    threads = ThreadPoolExecutor(_CLAIM_THREADS, thread_name_prefix="claims")
+    stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+    claims = StoredClaims(engine, threads)
+    reports = DrainReports(spool, claims)
+    reports.start()
+    stack.push_async_callback(reports.stop)
+    idempotency = Idempotency(claims, owner_id=spool.owner_id)
+    stack.push_async_callback(idempotency.close)
+    return idempotency
 
 
 def _stored_plants(settings: Settings, engine: Engine, stack: AsyncExitStack) -> StoredPlants:

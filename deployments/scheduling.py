@@ -26,6 +26,7 @@ from deployments.decision import Decision, asked_of
 from deployments.errors import TimedOut
 from deployments.evaluating import Asked, evaluation_events, pair_events
 from deployments.history import History
+from deployments.idempotency import Lease, under_claim
 from deployments.off_loop import off_loop
 from deployments.persistence.records import DecisionRecord
 from deployments.ports import Archive, Journal, Judge, Proposer
@@ -92,9 +93,15 @@ class Scheduling:
         return self._last_decided_at
 
     async def schedule(
-        self, request: ScheduleRequest, *, client: str, raw_body: bytes, warnings: tuple[str, ...] = ()
+        self,
+        request: ScheduleRequest,
+        *,
+        client: str,
+        raw_body: bytes,
+        warnings: tuple[str, ...] = (),
+        lease: Lease | None = None,
     ) -> Answered:
-        """A schedule that is complete, judged safe and on disk.
+        """A schedule that is complete, judged safe and on disk; under `lease` when an idempotency key was claimed.
 
         Raises `InvalidProblem` when nobody could schedule the request, `NoSafeSchedule` when no arm
         did, and a `TemporarilyUnavailable`, or a `DatabaseError` where an earlier schedule is needed, when
@@ -103,7 +110,7 @@ class Scheduling:
         limit = self._request_seconds
         try:
             async with asyncio.timeout(limit):
-                return await self._decide(request, client, raw_body, warnings)
+                return await self._decide(request, client, raw_body, warnings, lease)
         except TimeoutError:
             raise TimedOut(f"the request must be answered within {limit:g} s, took longer", 5) from None
 
@@ -125,7 +132,12 @@ class Scheduling:
         return await self._questions.question(request, client, now, body_bytes)
 
     async def _decide(
-        self, request: ScheduleRequest, client: str, raw_body: bytes, warnings: tuple[str, ...]
+        self,
+        request: ScheduleRequest,
+        client: str,
+        raw_body: bytes,
+        warnings: tuple[str, ...],
+        lease: Lease | None,
     ) -> Answered:
         created_at, started = self._clock(), self._stopwatch()
         request, raw_body = await self._questions.completed(request, raw_body)
@@ -134,7 +146,7 @@ class Scheduling:
         plant_id = self._questions.plant_of(request)
         recent = self._history.recent_makespans_seconds(plant_id)
         attempts = await self._arms.first_safe(question, assigned.order, request.time_budget_ms, recent)
-        decision_id = str(self._new_id())
+        decision_id = str(self._new_id()) if lease is None else lease.decision_id
         asked = await off_loop(len(raw_body), lambda: asked_of(request, decision_id, created_at, plant_id, assigned))
 
         async def settled() -> tuple[Answered, DecisionRecord]:
@@ -154,6 +166,9 @@ class Scheduling:
         if not self._rollout.standing().permits(assigned, attempts.served.contender):
             attempts = await self._arms.replaced(question, attempts, WITHDRAWN, recent)
             answered, record = await settled()
+        if lease is not None:
+            record = under_claim(record, lease, answered.body)
+            lease.begin_append()
         await self._journal.append(record)
         self._history.remember(plant_id, record.makespan_seconds)
         self._last_decided_at = created_at

@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from deployments.api import auditing, feedback, planners, routes
 from deployments.api.auditing import Auditing
 from deployments.api.body_bounds import BodyBounds
-from deployments.api.documentation import body_of, install_documentation, problems
+from deployments.api.documentation import KEY_PARAMETER, body_of, install_documentation, problems
 from deployments.api.identity import REQUEST_ID_HEADER, RequestIdentity
 from deployments.api.problems import Clock, install_problems
 from deployments.api.security_headers import SecurityHeaders
@@ -75,8 +75,8 @@ def _add_scheduling(app: FastAPI) -> None:
             methods=["POST"],
             operation_id=name,
             tags=["scheduling"],
-            responses={200: {"model": ScheduleAnswer}, **problems(400, 401, 403, 413, 422, 500, 503)},
-            openapi_extra=body_of(ScheduleRequest),
+            responses={200: {"model": ScheduleAnswer}, **problems(400, 401, 403, 409, 413, 422, 500, 503)},
+            openapi_extra=body_of(ScheduleRequest) | {"parameters": [KEY_PARAMETER]},
         )
     app.add_api_route(
         "/v1/validate",
@@ -178,5 +178,5 @@ def _add_cors(app: FastAPI, origins: Sequence[str]) -> None:
         allow_origins=list(origins),
         allow_methods=["GET", "POST"],
         allow_headers=[routes.API_KEY_HEADER, "Content-Type", routes.IDEMPOTENCY_HEADER, REQUEST_ID_HEADER],
-        expose_headers=[REQUEST_ID_HEADER, "Retry-After"],
+        expose_headers=[REQUEST_ID_HEADER, routes.REPLAYED_HEADER, "Retry-After"],
     )

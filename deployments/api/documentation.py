@@ -48,11 +48,20 @@ _PROBLEMS = {
     403: "The key lacks the scope",
     404: "No such decision of this client",
     408: "The body did not arrive in time",
+    409: "The request with this `Idempotency-Key` is still running; ask again after `Retry-After` seconds",
     413: "The body is too large",
     422: "The request is invalid or cannot be scheduled; `errors` says why",
     429: "The key has asked too often; ask again after `Retry-After` seconds",
     500: "No arm produced a safe schedule; `rejections` says why",
     503: "Ask again after `Retry-After` seconds",
+}
+
+KEY_PARAMETER: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Same key and body within 24 h: the first answer again, with `Idempotency-Replayed: true`",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
 
 

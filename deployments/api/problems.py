@@ -20,10 +20,13 @@ from deployments.contracts.reading import MOST_REASONS, dotted
 from deployments.errors import (
     BodyTooLarge,
     BodyTooSlow,
+    ClaimUnavailable,
     Forbidden,
     InvalidRequest,
     JournalUnavailable,
     JudgeUnavailable,
+    KeyConflict,
+    KeyInUse,
     KeysUnavailable,
     MalformedBody,
     NoSafeSchedule,
@@ -70,6 +73,9 @@ _KINDS: dict[type[GantryError], _Kind] = {
     NoSafeSchedule: _Kind(status=500, error="no_safe_schedule", title="No arm produced a safe schedule"),
     PayloadMismatch: _Kind(status=500, error="damaged_decision", title="The stored decision is damaged"),
     RateLimited: _Kind(status=429, error="rate_limited", title="The API key has asked too often"),
+    KeyConflict: _Kind(status=422, error="key_conflict", title="The Idempotency-Key stands for another request"),
+    KeyInUse: _Kind(status=409, error="key_in_use", title="The request with this Idempotency-Key is still running"),
+    ClaimUnavailable: _Kind(status=503, error="claim_unavailable", title="Idempotency keys cannot be claimed now"),
     Overloaded: _Kind(status=503, error="overloaded", title="The service has no room for another request"),
     JournalUnavailable: _Kind(status=503, error="journal_unavailable", title="The decision cannot be made durable"),
     JudgeUnavailable: _Kind(status=503, error="judge_unavailable", title="No verdict, therefore no schedule"),
@@ -85,19 +91,19 @@ def install_problems(app: FastAPI, clock: Clock) -> None:
     """Make `app` answer every expected error with problem details."""
 
     async def on_our_error(request: Request, error: Exception) -> Response:
-        return _answer(request.scope, error, clock) if isinstance(error, GantryError) else _never(error)
+        return answer_to(request.scope, error, clock) if isinstance(error, GantryError) else _never(error)
 
     async def on_http_error(request: Request, error: Exception) -> Response:
         if isinstance(error.__cause__, GantryError):
             # What went wrong while FastAPI was reading a body, which it would call a bad request.
-            return _answer(request.scope, error.__cause__, clock)
+            return answer_to(request.scope, error.__cause__, clock)
         return _http_problem(request.scope, error, clock) if isinstance(error, HTTPException) else _never(error)
 
     async def on_parameter_error(request: Request, error: Exception) -> Response:
         faults = error.errors() if isinstance(error, RequestValidationError) else ()
         # The first part of a location only says that it is a query parameter.
         reasons = tuple((dotted(tuple(fault["loc"][1:])), str(fault["msg"])) for fault in faults)
-        return _answer(request.scope, InvalidRequest(reasons), clock)
+        return answer_to(request.scope, InvalidRequest(reasons), clock)
 
     app.add_exception_handler(GantryError, on_our_error)
     app.add_exception_handler(HTTPException, on_http_error)
@@ -110,7 +116,8 @@ def unexpected_problem(scope: Scope, clock: Clock) -> Response:
     return _response(_problem(scope, _UNEXPECTED, detail, clock))
 
 
-def _answer(scope: Scope, error: GantryError, clock: Clock) -> Response:
+def answer_to(scope: Scope, error: GantryError, clock: Clock) -> Response:
+    """Problem details for any error of ours; one that nobody expected tells nothing but its request id."""
     kind = next((_KINDS[parent] for parent in type(error).__mro__ if parent in _KINDS), None)
     if kind is None:
         _log.error("request failed: %s", error, exc_info=error)

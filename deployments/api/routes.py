@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
 from importlib.metadata import version
 from typing import Annotated
 
@@ -13,21 +14,30 @@ from starlette.responses import Response
 
 from deployments.access import Client, Scope
 from deployments.api.bodies import read_body
+from deployments.api.problems import answer_to
 from deployments.api.services import HealthReport, Services
 from deployments.contracts.health import HealthAnswer, ProbeAnswer, SpoolAnswer, Status
+from deployments.contracts.problem_details import MEDIA_TYPE
 from deployments.contracts.reading import read_schedule_request, read_validate_request
 from deployments.contracts.request import ScheduleRequest
 from deployments.contracts.stored import StoredDecisionPage, stored_decision, stored_decision_detail
 from deployments.contracts.wire import AnswerModel
 from deployments.errors import InvalidRequest, NotFound, TemporarilyUnavailable
+from deployments.idempotency import Act, Lease, Replayable, is_kept, require_key
 from deployments.off_loop import off_loop
+from deployments.persistence.claim_words import ClaimKey, Finished
 from deployments.persistence.records import DecisionRecord
 from deployments.persistence.repository import LONGEST_PAGE
+from deployments.scheduling import Answered
+from env.errors import GantryError
 
 API_KEY_HEADER = "X-API-Key"
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 # Whoever pulls the emergency brake is never told to come back later.
 NEVER_LIMITED = frozenset({"/v1/rollout/rollback"})
+REPLAYED_HEADER = "Idempotency-Replayed"
+SCHEDULE_ROUTE = "schedule"
+"""Both paths are one route: a client may move from one to the other and keep its keys."""
 VERSION = version("gantry")
 
 
@@ -67,15 +77,53 @@ async def schedule(request: Request, services: Bound, client: Caller) -> Respons
     """Schedule a plant's list of jobs. A 200 means that the schedule is complete, judged and durable."""
     client.require(Scope.SCHEDULE)
     raw = await read_body(request, services.settings.max_body_bytes)
-    body = await off_loop(len(raw), lambda: read_schedule_request(raw, services.limits))
+    header = request.headers.get(IDEMPOTENCY_HEADER)
+    if header is None:
+        return _json((await _scheduled(request, services, client, await _read(services, raw), raw)).body)
+    claim = ClaimKey(client=client.name, route=SCHEDULE_ROUTE, key=require_key(header))
+    replayable = await services.idempotency.once(claim, sha256(raw).hexdigest(), _once(request, services, client, raw))
+    if replayable.is_replayed and client.plants is not None and replayable.finished.status == 200:
+        # Another key of the same client may have asked first, for a plant that this one may not see.
+        await _require_own(services, client, await _read(services, raw))
+    return _replay(replayable)
+
+
+def _once(request: Request, services: Services, client: Client, raw: bytes) -> Act:
+    """What is done under an idempotency key; answers that the same body gets for ever are kept, refusals too."""
+
+    async def act(lease: Lease) -> Finished:
+        body: ScheduleRequest | None = None
+        try:
+            body = await _read(services, raw)
+            return Finished(status=200, body=(await _scheduled(request, services, client, body, raw, lease)).body)
+        except GantryError as error:
+            if not is_kept(error, body):
+                raise
+            refusal = answer_to(request.scope, error, services.clock)
+            return Finished(status=refusal.status_code, body=bytes(refusal.body))
+
+    return act
+
+
+def _replay(replayable: Replayable) -> Response:
+    finished = replayable.finished
+    headers = {REPLAYED_HEADER: "true"} if replayable.is_replayed else {}
+    media_type = "application/json" if finished.status == 200 else MEDIA_TYPE
+    return Response(finished.body, status_code=finished.status, headers=headers, media_type=media_type)
+
+
+async def _read(services: Services, raw: bytes) -> ScheduleRequest:
+    return await off_loop(len(raw), lambda: read_schedule_request(raw, services.limits))
+
+
+async def _scheduled(
+    request: Request, services: Services, client: Client, body: ScheduleRequest, raw: bytes, lease: Lease | None = None
+) -> Answered:
     if body.experiment_unit is not None or body.arm is not None:
         client.require(Scope.OPERATE)
         request.state.operation = f"arm {body.arm!r}, experiment_unit {body.experiment_unit!r}"
     await _require_own(services, client, body)
-    ignored = IDEMPOTENCY_HEADER in request.headers
-    warnings = (f"header {IDEMPOTENCY_HEADER} is not supported yet and was ignored",) if ignored else ()
-    answered = await services.scheduling.schedule(body, client=client.name, raw_body=raw, warnings=warnings)
-    return _json(answered.body)
+    return await services.scheduling.schedule(body, client=client.name, raw_body=raw, lease=lease)
 
 
 async def validate(request: Request, services: Bound, client: Caller) -> Response:

@@ -10,6 +10,7 @@ from typing import Protocol
 from deployments.access import Client
 from deployments.access.rate_limit import RateLimiter
 from deployments.contracts.reading import RequestLimits
+from deployments.idempotency import Idempotency
 from deployments.persistence.audit_event import AuditEvent
 from deployments.persistence.records import DecisionRecord
 from deployments.persistence.repository import DecisionPage
@@ -115,6 +116,7 @@ class Services:
     decisions: Decisions
     journal: Journal
     health: HealthProbe
+    idempotency: Idempotency
     access: Access
     audit: AuditTrail
     clock: Callable[[], datetime]

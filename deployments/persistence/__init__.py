@@ -17,6 +17,7 @@
 | latest_plan | the latest plan of each plant as rows |
 | key_repository | API keys by their digests |
 | audit_event, audit_repository | who did what beyond scheduling |
+| claim_words, claims | who may act on an idempotency key, until when, and what came of it |
 | plant_repository | machines, pending jobs and calendars of each plant |
 | database, failures | engines and revisions; what a database error means |
 | migrations | Alembic revisions |

@@ -15,13 +15,23 @@ from deployments.persistence.evaluations import EvaluationRecord, FeedbackRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimMark:
+    """Under which idempotency key a decision was made; `answer` when the decision itself does not keep it."""
+
+    route: str
+    key: str
+    answer: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionRecord:
     """A decision that was, or is about to be, answered with 200.
 
     `request` and `answer` are the JSON bodies as UTF-8 bytes, None when the client asked not to keep
     them. `payload_sha256` covers both and is checked whenever they are read back. `unit` to `share`
     are what the arm was assigned by, so that the assignment can be recomputed from the row. `evaluations`
-    are what became of the arms that were asked on the way; they are rows of their own.
+    are what became of the arms that were asked on the way; they are rows of their own. `claim` is the
+    idempotency key that the decision was made under, if any; it is finished when the decision is stored.
     """
 
     decision_id: str
@@ -60,6 +70,7 @@ class DecisionRecord:
     is_forced: bool = False
     job_list_sha256: str | None = None
     evaluations: tuple[EvaluationRecord, ...] = ()
+    claim: ClaimMark | None = None
 
     def to_bytes(self) -> bytes:
         """The record as one spool payload; `from_bytes` gives it back unchanged."""
@@ -68,6 +79,8 @@ class DecisionRecord:
         fields["created_at"] = self.created_at.isoformat()
         for name in ("request", "answer"):
             fields[name] = _packed(fields[name])
+        if self.claim is not None:
+            fields["claim"]["answer"] = _packed(self.claim.answer)
         return json.dumps(fields, separators=(",", ":")).encode()
 
     @classmethod
@@ -83,6 +96,8 @@ class DecisionRecord:
         fields["evaluations"] = tuple(EvaluationRecord.from_fields(json.loads(text)) for text in earlier)
         for name in ("request", "answer"):
             fields[name] = _unpacked(fields[name])
+        if (mark := fields.get("claim")) is not None:
+            fields["claim"] = ClaimMark(**mark | {"answer": _unpacked(mark["answer"])})
         return cls(**fields)
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.dialects import mysql, sqlite
 
 from deployments.persistence.audit_event import AuditEvent
 from deployments.persistence.audit_repository import insert_audit
+from deployments.persistence.claims import finish_claims
 from deployments.persistence.database import address_of
 from deployments.persistence.errors import DataRejected, InvalidCursor, Mismatch, PayloadMismatch
 from deployments.persistence.evaluation_rows import evaluations_of, insert_evaluations, insert_feedback
@@ -27,7 +28,7 @@ from deployments.persistence.records import DecisionRecord, Record, payload_dige
 from deployments.persistence.tables import DECISION
 
 LONGEST_PAGE = 100
-_FIELDS = tuple(field.name for field in fields(DecisionRecord) if field.name != "evaluations")
+_FIELDS = tuple(field.name for field in fields(DecisionRecord) if field.name not in {"evaluations", "claim"})
 _PAYLOAD = ("request", "answer")
 _ESCAPED_BYTES = tuple(bytes([byte]) for byte in b"\0\n\r\x1a\"'\\")
 _STATEMENT_OVERHEAD_BYTES = 64 * 1024
@@ -70,7 +71,7 @@ class DecisionRepository:
 
         Raises `PayloadMismatch` when another payload is stored under a decision id (roll back then),
         `DataRejected` for a record that is too large for one statement. The latest plans of their
-        plants and lines follow.
+        plants and lines, and the claims of their idempotency keys, follow.
         """
         decisions = [record for record in records if isinstance(record, DecisionRecord)]
         evaluations = [record for record in records if isinstance(record, EvaluationRecord)]
@@ -88,6 +89,7 @@ class DecisionRepository:
         self._connection.execute(self._insert_once(), rows)
         self._require_digests(records)
         keep_latest_plans(self._connection, records)
+        finish_claims(self._connection, records)
 
     def get(self, decision_id: str, client: str) -> DecisionRecord | None:
         """The decision with its payload, None when `client` has none of that id. Raises `PayloadMismatch`."""

@@ -39,6 +39,13 @@ class FolderState:
     failure: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A position in a spool: where each segment ended."""
+
+    ends: dict[str, int]
+
+
 class SegmentFolder:
     """Blocking, and for one thread. Methods raise `SpoolFull` or `SpoolFailed` where the disk fails.
 
@@ -138,6 +145,15 @@ class SegmentFolder:
             dead_letter_files=self._dead_letter_files,
             failure=self._failure,
         )
+
+    def mark(self) -> Mark:
+        """How far its segments reach now."""
+        return Mark(ends={name: segment.size_bytes for name, segment in self._segments.items()})
+
+    def is_acknowledged(self, mark: Mark) -> bool:
+        """Whether everything up to `mark` is acknowledged."""
+        segments = ((self._segments.get(name), end) for name, end in mark.ends.items())
+        return all(segment is None or segment.acknowledged_bytes >= end for segment, end in segments)
 
     def departed(self) -> list[str]:
         """Owners that are dead and left no segment behind, so that all they promised is acknowledged."""

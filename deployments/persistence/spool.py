@@ -27,6 +27,7 @@ from deployments.persistence.segment_folder import FolderState, SegmentFolder
 __all__ = ["Batch", "Spool", "SpoolConfig", "SpoolDepth"]
 
 _MEBIBYTE = 1024 * 1024
+_POLL_SECONDS = 0.1
 _NOT_OPEN = "the spool must be open, was closed or not yet started"
 _Result = TypeVar("_Result")
 _logger = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ class SpoolDepth:
         return self.disk_bytes < self.capacity_bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Waiting:
     payload: bytes
     done: asyncio.Future[None]
@@ -108,6 +109,7 @@ class Spool:
         self._thread: ThreadPoolExecutor | None = None
         self._queue: deque[_Waiting] = deque()
         self._queued_bytes = 0
+        self._unsettled: set[_Waiting] = set()
         self._flushing: asyncio.Task[None] | None = None
         self._adopting: asyncio.Task[None] | None = None
         self._arrived = asyncio.Event()
@@ -142,6 +144,7 @@ class Spool:
         self._admit(frame_bytes)
         waiting = _Waiting(payload=payload, done=asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
+        self._unsettled.add(waiting)
         self._queued_bytes += frame_bytes
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush(), name="spool flush")
@@ -166,6 +169,28 @@ class Spool:
         while await self._run(self._segments.adopt_orphan):
             adopted += 1
         return adopted
+
+    @property
+    def owner_id(self) -> str:
+        """Who appends here: a new id with each spool."""
+        return self._segments.owner_id
+
+    async def wait_until_drained(self) -> None:
+        """Returns when everything whose append began before this call is stored elsewhere, or was refused."""
+        begun = set(self._unsettled)
+        while not begun.isdisjoint(self._unsettled):
+            await asyncio.sleep(_POLL_SECONDS)
+        mark = await self._run(self._segments.mark)
+        while not await self._run(self._segments.is_acknowledged, mark):
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def departed_owners(self) -> list[str]:
+        """Owners of this folder that are dead, and whose every record is stored. Raises `SpoolError`."""
+        return await self._run(self._segments.departed)
+
+    async def forget_owner(self, owner_id: str) -> None:
+        """A departed owner needs no more attention."""
+        await self._run(self._segments.forget, owner_id)
 
     async def wait_for_records(self) -> None:
         """Returns when something waits to be read."""
@@ -219,6 +244,7 @@ class Spool:
     def _settle(self, group: Sequence[_Waiting], failure: SpoolError | None) -> None:
         for waiting in group:
             self._queued_bytes -= HEADER.size + len(waiting.payload)
+            self._unsettled.discard(waiting)
             if waiting.done.done():
                 continue
             if failure is None:

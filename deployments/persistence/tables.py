@@ -337,3 +337,29 @@ AUDIT_EVENT = Table(
 )
 
 NEWEST_AUDIT = Index(None, AUDIT_EVENT.c.occurred_at, AUDIT_EVENT.c.event_id)
+
+# A status that is null: somebody is at it. The owner is whose spool its decision goes to.
+IDEMPOTENCY_CLAIM = Table(
+    "idempotency_claim",
+    METADATA,
+    Column("client", _NAME, primary_key=True),
+    Column("route", String(64), primary_key=True),
+    Column("idempotency_key", _NAME, primary_key=True),
+    Column("request_sha256", _SHA256, nullable=False),
+    Column("decision_id", _ID, nullable=False),
+    Column("owner_id", _ID, nullable=False),
+    Column("leased_until", UtcInstant, nullable=False),
+    Column("expires_at", UtcInstant, nullable=False),
+    Column("status", Integer),
+    Column("answer", _BLOB),
+    **_OPTIONS,
+)
+EXPIRED_CLAIMS = Index(None, IDEMPOTENCY_CLAIM.c.expires_at)
+
+SPOOL_OWNER = Table(
+    "spool_owner",
+    METADATA,
+    Column("owner_id", _ID, primary_key=True),
+    Column("drained_until", UtcInstant, nullable=False),
+    **_OPTIONS,
+)

@@ -19,7 +19,9 @@ from deployments.contracts.plant_data import PlantData
 from deployments.contracts.reading import RequestLimits, read_schedule_request
 from deployments.contracts.request import ScheduleRequest
 from deployments.errors import JournalUnavailable, PlantDataUnavailable
+from deployments.idempotency import Idempotency
 from deployments.persistence.audit_event import AuditEvent
+from deployments.persistence.claim_words import ClaimKey, Finished, Granted, OtherBody, Outcome, Running, Wanted
 from deployments.persistence.errors import DatabaseUnavailable, InvalidCursor
 from deployments.persistence.evaluations import EvaluationRecord, FeedbackRecord
 from deployments.persistence.records import DecisionRecord, Record
@@ -156,6 +158,39 @@ class FullJournal:
 
     async def append(self, record: Record) -> None:
         raise JournalUnavailable("the spool must have room, had none", 7)
+
+
+class MemoryClaims:
+    """Claims in memory, whose leases never end. `error` is raised instead while it is set."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.rows: dict[ClaimKey, tuple[Wanted, Finished | None]] = {}
+
+    async def claim(self, wanted: Wanted) -> Outcome:
+        self._raise()
+        held, finished = self.rows.setdefault(wanted.claim, (wanted, None))
+        if held is wanted:
+            return Granted()
+        if held.request_sha256 != wanted.request_sha256:
+            return OtherBody()
+        return finished or Running()
+
+    async def renew(self, claim: ClaimKey, decision_id: str, lease_seconds: float) -> bool:
+        self._raise()
+        return claim in self.rows
+
+    async def finish(self, claim: ClaimKey, decision_id: str, finished: Finished) -> None:
+        self._raise()
+        self.rows[claim] = (self.rows[claim][0], finished)
+
+    async def release(self, claim: ClaimKey, decision_id: str) -> None:
+        self._raise()
+        del self.rows[claim]
+
+    def _raise(self) -> None:
+        if self.error is not None:
+            raise self.error
 
 
 class JournalDecisions:
@@ -299,6 +334,7 @@ def services_over(**changes: Any) -> Services:
         "scheduling": scheduling_over(journal=journal),
         "decisions": JournalDecisions(journal),
         "journal": journal,
+        "idempotency": Idempotency(MemoryClaims(), owner_id="0" * 32),
         "health": KnownHealth(health_report()),
         "audit": JournalAudit(journal),
         "access": KeyRing.of_single_key(DEVELOPMENT_API_KEY),

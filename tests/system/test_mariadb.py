@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, event, make_url, text
 
+from deployments.persistence.claim_words import ClaimKey, Finished, Granted, OtherBody, Outcome, Running, Wanted
+from deployments.persistence.claims import claim_work
 from deployments.persistence.database import (
     create_engine,
     current_revision,
@@ -22,7 +25,7 @@ from deployments.persistence.database import (
 )
 from deployments.persistence.dead_letters import DeadLetterKind
 from deployments.persistence.errors import DatabaseAccessDenied, DatabaseUnavailable, InvalidDatabaseUrl
-from deployments.persistence.records import DecisionRecord
+from deployments.persistence.records import ClaimMark, DecisionRecord
 from deployments.persistence.repository import unit_of_work
 from deployments.persistence.tables import METADATA
 from deployments.persistence.writing import DecisionWriter, WriteReport
@@ -249,3 +252,44 @@ class _DropFirstTransaction:
             self.count += 1
             connection_id = connection.execute(text("SELECT connection_id()")).scalar_one()
             self._server.execute(f"KILL CONNECTION {connection_id}")
+
+
+def test_concurrent_claims_of_one_key_have_one_winner(engine: Engine) -> None:
+    """Eight routers at once, each with its own connection: one acts, seven are told that it is running."""
+    with ThreadPoolExecutor(8) as threads:
+        outcomes = list(threads.map(lambda number: _claimed(engine, number), range(1, 9)))
+    assert (outcomes.count(Granted()), outcomes.count(Running())) == (1, 7)
+
+
+def test_claim_left_behind_is_taken_over_or_replayed(engine: Engine) -> None:
+    """Another body is a conflict; with the owner drained the key is free, or has the answer that was spooled."""
+    _claimed(engine, 1, lease_seconds=0.0)
+    assert _claimed(engine, 2, request_sha256="b" * 64) == OtherBody()
+    assert _claimed(engine, 2) == Running()
+    with claim_work(engine) as claims:
+        claims.report_drained("a" * 32, claims.now())
+    assert _claimed(engine, 2, lease_seconds=0.0) == Granted()
+    _written(engine, decision(2, claim=ClaimMark(route="schedule", key="k 1")))
+    assert _claimed(engine, 3) == Finished(status=200, body=decision(2).answer or b"")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE idempotency_claim SET expires_at = UTC_TIMESTAMP(6)"))
+    with claim_work(engine) as claims:
+        assert claims.forget_expired() == 1
+
+
+def _claimed(engine: Engine, number: int, **changes: object) -> Outcome:
+    """What `StoredClaims` does, without its threads."""
+    values: dict[str, object] = {
+        "claim": ClaimKey(client="planner", route="schedule", key="k 1"),
+        "request_sha256": "a" * 64,
+        "decision_id": decision_id(number),
+        "owner_id": "a" * 32,
+        "lease_seconds": 30.0,
+        "kept_seconds": 86_400.0,
+    }
+    while True:
+        try:
+            with claim_work(engine) as claims:
+                return claims.claim(Wanted(**values | changes))  # type: ignore[arg-type]
+        except DatabaseUnavailable:
+            continue

@@ -8,7 +8,7 @@ import pytest
 
 from deployments.access import Client, KeyRing, Scope, StoredKey, key_digest
 from deployments.api import create_api
-from tests.deployments.api.calls import KEY, call
+from tests.deployments.api.calls import call
 from tests.deployments.fakes import (
     KnownHealth,
     MemoryJournal,
@@ -73,11 +73,10 @@ async def test_large_body_is_scheduled_too() -> None:
     assert response.json()["metrics"]["scheduled_jobs"] == 1000
 
 
-async def test_unknown_fields_and_idempotency_key_are_warned_of() -> None:
+async def test_unknown_fields_are_warned_of() -> None:
     """What is ignored is said in the answer."""
-    response = await call("POST", "/schedule", json=body(colour="red"), headers=KEY | {"Idempotency-Key": "1"})
+    response = await call("POST", "/schedule", json=body(colour="red"))
     assert response.json()["warnings"] == [
-        "header Idempotency-Key is not supported yet and was ignored",
         "unknown field colour was ignored",
     ]
 
