@@ -16,7 +16,7 @@ from starlette.types import Scope
 
 from deployments.contracts.answer import violations_of
 from deployments.contracts.problem_details import MEDIA_TYPE, FieldError, ProblemDetails, RejectionAnswer
-from deployments.contracts.reading import MOST_REASONS, dotted
+from deployments.contracts.reading import MOST_REASONS, dotted, fault_message
 from deployments.errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -102,7 +102,7 @@ def install_problems(app: FastAPI, clock: Clock) -> None:
     async def on_parameter_error(request: Request, error: Exception) -> Response:
         faults = error.errors() if isinstance(error, RequestValidationError) else ()
         # The first part of a location only says that it is a query parameter.
-        reasons = tuple((dotted(tuple(fault["loc"][1:])), str(fault["msg"])) for fault in faults)
+        reasons = tuple((dotted(tuple(fault["loc"][1:])), fault_message(fault)) for fault in faults)
         return answer_to(request.scope, InvalidRequest(reasons), clock)
 
     app.add_exception_handler(GantryError, on_our_error)

@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 def validate(request: JsonFile, answer: JsonFile) -> None:
-    """Judge a schedule without the service: exit 0 when it is valid, 1 when it is not.
+    """Judge a schedule without the service: exit 0 when it is valid, suspicious or not, and 1 when it is not.
 
     REQUEST is a body of POST /schedule, ANSWER is what came back, or any object with scheduled_jobs.
 
@@ -40,6 +40,8 @@ def validate(request: JsonFile, answer: JsonFile) -> None:
         print(f"{violation.code}: {violation.message}")
     if len(found.violations) > _SHOWN_VIOLATIONS:
         print(f"... and {len(found.violations) - _SHOWN_VIOLATIONS} more")
+    for anomaly in found.anomalies:
+        print(f"valid but suspicious, {anomaly.code}: {anomaly.message}")
     placed = f"{found.metrics.scheduled_jobs} of {found.metrics.total_jobs} jobs"
     verdict = "valid" if found.valid else f"NOT valid, {len(found.violations)} violations"
     print(f"{verdict}: {placed}, makespan {found.metrics.makespan:.2f} h, safety score {found.safety_score:.0f}")
@@ -61,7 +63,7 @@ def judge_files(request: Path, answer: Path, settings: Settings) -> ValidateAnsw
     now = _second_zero(claim.scheduled_jobs, settings.zone)
     earlier = earlier_rows_beside(request, claim.request)
     question = translate(claim.request, zone=settings.zone, now=now, earlier=earlier)
-    verdict = judge(question.problem, claimed_schedule(claim.scheduled_jobs))
+    verdict = judge(question.problem, claimed_schedule(claim.scheduled_jobs), settings.anomaly_limits)
     return validate_answer(claim.scheduled_jobs, question, verdict, warnings=question.warnings)
 
 

@@ -8,12 +8,20 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from deployments.contracts.wire import FreeText, Identity, Instant, WireModel
+from deployments.contracts.wire import FreeText, Identity, Instant, WireModel, written_as
 from env.problem import EVERY_DAY, WeeklyBreak
 
 _CLOCK = r"([01]\d|2[0-3]):[0-5]\d"
-ClockTime = Annotated[str, StringConstraints(strict=True, pattern=f"^{_CLOCK}$")]
-ClosingTime = Annotated[str, StringConstraints(strict=True, pattern=f"^({_CLOCK}|24:00)$")]
+_CLOSING = f"({_CLOCK}|24:00)"
+_COUNTRY = "[A-Z]{2}"
+_A_TIME = "a time of day such as 09:45"
+ClockTime = Annotated[str, StringConstraints(strict=True, pattern=f"^{_CLOCK}$"), written_as(_CLOCK, _A_TIME)]
+ClosingTime = Annotated[str, StringConstraints(strict=True, pattern=f"^{_CLOSING}$"), written_as(_CLOSING, _A_TIME)]
+Country = Annotated[
+    str,
+    StringConstraints(strict=True, pattern=f"^{_COUNTRY}$"),
+    written_as(_COUNTRY, "an ISO 3166 code of two capital letters"),
+]
 
 
 class Day(StrEnum):
@@ -72,7 +80,7 @@ class CalendarRequest(WireModel):
         None, max_length=1000, description="replaces the default weekly calendar, nights and weekends included"
     )
     holidays: list[date] = Field(default_factory=list, max_length=10_000)
-    country: Annotated[str, StringConstraints(strict=True, pattern="^[A-Z]{2}$")] | None = Field(
+    country: Country | None = Field(
         None, description="its public holidays close the plant too; ISO 3166 code of two letters"
     )
     machines: list[MachineCalendarRequest] = Field(default_factory=list, max_length=5_000)

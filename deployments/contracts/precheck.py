@@ -87,7 +87,8 @@ def _misfit(problem: Problem, operation: Operation, plant: PlantHours, ends: Ear
     longest = plant.of(best.machines).longest
     if longest is None:
         field = "requires_all_machines" if best.also_holds else "machine_types"
-        return f"{path}.{field}", f"must name machines that open after schedule_start, {where} never does"
+        never = "never do at the same time" if best.also_holds else "never does"
+        return f"{path}.{field}", f"must name machines that open after schedule_start, {where} {never}"
     message = "must be true, or the job must fit into the longest opening of its machines: "
     message += f"{plant.moment(longest[0])} to {plant.moment(longest[1])} on {where} is "
     message += f"{amount(longest[1] - longest[0])}, the job takes {amount(ends.shortest(operation, best))}"

@@ -52,6 +52,17 @@ def _printable(value: str) -> str:
     return value
 
 
+def written_as(pattern: str, meaning: str) -> BeforeValidator:
+    """Refuses text that does not match `pattern` by saying what was meant: planners do not read patterns."""
+
+    def matching(value: object) -> object:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value, re.ASCII):
+            raise PydanticCustomError("worded_text", "must be {meaning}", {"meaning": meaning})
+        return value
+
+    return BeforeValidator(matching)
+
+
 Integer = Annotated[StrictInt, BeforeValidator(_integral)]
 Identity = Annotated[Integer, Field(ge=0, le=LARGEST_ID)]
 Number = Annotated[float, Field(strict=True)]

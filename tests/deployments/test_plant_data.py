@@ -148,7 +148,7 @@ def test_bad_calendar_lines_are_listed(tmp_path: Path) -> None:
     reasons = _calendar_reasons(_file(tmp_path, "\n".join(lines), "calendar.csv"))
     assert [place for place, _ in reasons] == [f"line {number}" for number in range(2, 8)]
     messages = [message for _, message in reasons]
-    assert messages[0].startswith("end must match pattern")
+    assert messages[0].startswith("end must be a time of day such as 09:45")
     assert messages[1] == "kind must be one of break, holiday, country, unavailable, was 'brake'"
     assert messages[2].startswith("date must be a valid date")
     assert messages[3].startswith("country must be a country whose public holidays are known")

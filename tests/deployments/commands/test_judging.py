@@ -80,6 +80,14 @@ def test_validate_takes_the_start_from_the_rows_when_the_request_has_none(tmp_pa
     assert validate(tmp_path, early, request)[0] == 1
 
 
+def test_validate_warns_of_what_is_suspicious(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A valid schedule beyond a threshold of the settings is still valid, and what is odd about it is said."""
+    monkeypatch.setenv("GANTRY_ANOMALY_MAKESPAN_HOURS", "4")
+    code, output = validate(tmp_path, ROWS)
+    assert code == 0
+    assert "makespan_above_limit: The makespan is 4.6 h; it should be at most 4 h." in output
+
+
 def test_validate_needs_both_files(tmp_path: Path) -> None:
     """A file that is not there is a usage error, not a traceback."""
     result = CliRunner().invoke(app, ["validate", str(tmp_path / "no.json"), str(tmp_path / "no.json")])

@@ -134,6 +134,16 @@ def test_machine_that_never_opens_is_refused_where_work_depends_on_it() -> None:
     translate(request_of(machines=machines, calendar=calendar), zone=KUALA_LUMPUR, now=NOW)
 
 
+def test_machines_that_never_open_together_are_refused() -> None:
+    """Work that holds several machines needs an opening of all of them, and that is what is said."""
+    forever = [{"from": "2025-01-01", "to": "9999-12-31"}]
+    jobs = [job(requires_all_machines=[42, 43])]
+    calendar = {"machines": [{"machine_id": 42, "unavailable": forever}]}
+    ((field, message),) = _reasons(jobs=jobs, machines=[machine(42), machine(43)], calendar=calendar)
+    assert field == "jobs[0].requires_all_machines"
+    assert message.endswith("machine 42 (CM42) and machine 43 (CM43) never do at the same time")
+
+
 def test_all_proofs_are_listed_at_once() -> None:
     """An unreachable deadline, work that must not pause and far material come in one answer."""
     jobs = [

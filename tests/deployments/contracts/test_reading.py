@@ -158,3 +158,21 @@ def test_any_json_is_read_or_refused_by_a_typed_error(document: object) -> None:
     raw = json.dumps({"jobs": document, "machines": document, "calendar": document}).encode()
     with suppress(InvalidRequest, MalformedBody):
         read_schedule_request(raw, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("calendar", "field", "message"),
+    [
+        (
+            {"breaks": [{"start": "25:00", "end": "12:00"}]},
+            "breaks[0].start",
+            'a time of day such as 09:45, was "25:00"',
+        ),
+        ({"breaks": [{"start": "8:00", "end": "12:00"}]}, "breaks[0].start", 'a time of day such as 09:45, was "8:00"'),
+        ({"breaks": [{"start": "22:00", "end": "24:01"}]}, "breaks[0].end", 'a time of day such as 09:45, was "24:01"'),
+        ({"country": "my"}, "country", 'an ISO 3166 code of two capital letters, was "my"'),
+    ],
+)
+def test_wrongly_written_calendar_is_refused_in_words(calendar: dict[str, Any], field: str, message: str) -> None:
+    """What must follow a pattern is described: planners do not read patterns."""
+    assert _reasons(body(calendar=calendar)) == [(f"calendar.{field}", f"must be {message}")]
