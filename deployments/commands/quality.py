@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import sys
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,6 +63,9 @@ def quality(
     console = Console()
     if not console.is_terminal:
         console = Console(width=PAGE_WIDTH)
+    count = sum(len(each.instances) for each in sets)
+    minutes = lineup.seconds_for_one * count / 60
+    print(f"{count} instances: about {minutes:,.0f} min, less for what was measured before", file=sys.stderr)
     for each in sets:
         found = _hold(each, lineup, output)
         _write(output, found)
@@ -90,6 +95,11 @@ class _Lineup:
         self.contestants = contestants(predictor, budgets, samples, seed, with_solver)
         self.warming = contestants(predictor, budgets[:1], min(1, samples), seed, with_solver)
 
+    @property
+    def seconds_for_one(self) -> float:
+        """What everyone together takes for one instance, about."""
+        return sum(contestant.expected_seconds for contestant in self.contestants)
+
     def conditions(self, held: BenchmarkSet) -> Conditions:
         from env.compilation import source_digest
         from models.quality import Conditions
@@ -100,13 +110,20 @@ class _Lineup:
             in_hours=held.in_hours,
             model=self.model,
             model_sha256=self.weights[:12],
-            core=source_digest(),
+            core=f"{source_digest()}-{_search_digest()}",
             budgets_seconds=self.budgets,
             samples=self.samples,
             seed=self.seed,
             solver=f"CP-SAT {version('ortools')}" if self.with_solver else None,
             cores=len(os.sched_getaffinity(0)),
         )
+
+
+def _search_digest() -> str:
+    """What decides how the search spends its time, beside the compiled core."""
+    from models import search
+
+    return hashlib.sha256(Path(search.__file__).read_bytes()).hexdigest()[:8]
 
 
 def _hold(held: BenchmarkSet, lineup: _Lineup, output: Path) -> Quality:
@@ -135,7 +152,7 @@ def _hold(held: BenchmarkSet, lineup: _Lineup, output: Path) -> Quality:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
         total = sum(contestant.expected_seconds for _, contestant in ahead)
-        task = bar.add_task(f"{held.name}: about {total / 60:.0f} min", total=total)
+        task = bar.add_task(held.name, total=total)
         for instance, contestant in ahead:
             bar.update(task, description=f"{held.name} {instance.name}: {contestant.competitors[0]}")
             journal.append(meet(instance, contestant))

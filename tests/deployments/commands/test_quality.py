@@ -20,7 +20,7 @@ def _run(*arguments: str) -> Result:
 def test_quality_compares_everyone_and_goes_on(shelf: Path) -> None:
     """Two instances, then the third: only what is missing is measured, and the table has all of them."""
     output = shelf / "quality"
-    options = ("--set", "brandimarte", "--budgets", "0.05,5", "--samples", "2", "--output", str(output))
+    options = ("--set", "brandimarte", "--budgets", "0.02,0.3", "--samples", "2", "--output", str(output))
     assert _run(*options, "--limit", "2").exit_code == 0
     journal = (output / "brandimarte.jsonl").read_text(encoding="utf-8")
     result = _run(*options)
@@ -28,10 +28,12 @@ def test_quality_compares_everyone_and_goes_on(shelf: Path) -> None:
     assert (output / "brandimarte.jsonl").read_text(encoding="utf-8").startswith(journal)
     document = json.loads((output / "brandimarte.json").read_text(encoding="utf-8"))
     rows = {row["competitor"]: row for row in document["standings"]}
-    assert {"rule mwkr", "policy pass", "best of 2", "search 5 s", "CP-SAT 5 s", "CP-SAT hinted 0.05 s"} <= set(rows)
+    assert {"rule mwkr", "policy pass", "best of 2", "search 0.3 s", "CP-SAT 0.3 s", "CP-SAT hinted 0.02 s"} <= set(
+        rows
+    )
     assert all(row["instances"] == 3 and row["invalid"] == 0 for row in rows.values())
-    assert rows["CP-SAT 5 s"]["mean_gap_percent"] == pytest.approx(0.0)
-    assert rows["CP-SAT hinted 0.05 s"]["solved"] == 3
+    assert rows["CP-SAT hinted 0.3 s"]["mean_gap_percent"] == pytest.approx(0.0)
+    assert rows["CP-SAT hinted 0.02 s"]["solved"] == 3
     assert "| policy pass | 3 of 3 |" in (output / "brandimarte.md").read_text(encoding="utf-8")
     assert "policy pass" in result.stdout
 
