@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help install demo serve test test-fast mutation check format load train openapi clean
+.PHONY: help install demo serve test test-fast mutation fuzz check format load train openapi clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,11 +36,15 @@ test-fast: $(READY) ## tests without processes, servers and training
 mutation: $(READY) ## spoil valid schedules in every way; show what the judge caught, fail if anything slipped past
 	$(BIN)/python -m tests.env.mutations
 
-check: $(READY) ## style, types and the floors' import contracts
+fuzz: $(READY) ## 5,000 spoiled real requests; fail on a 5xx, an undocumented answer or a silent omission
+	$(BIN)/python -m tests.fuzzing --requests 5000
+
+check: $(READY) ## style, code scan (ruff's S rules), types, the floors' import contracts, known holes in packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.dependency_scan
 
 format: $(READY) ## sort out style
 	$(BIN)/ruff check --fix .

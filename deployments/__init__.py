@@ -5,6 +5,7 @@ Imports go down only (deployments -> models -> env). Only the deployments themse
 | room | what it holds |
 |---|---|
 | settings | where the service runs: environment variables and `.env`, checked before anything starts |
+| database_tls | how the way to MariaDB is protected |
 | errors | every error of the service, as one drawn tree |
 | logs | JSON log lines that carry the request id and no secret |
 | access | API keys, scopes, clients and their plants |

@@ -11,6 +11,7 @@ from deployments.commands import (
     benchmarking,
     database,
     demonstration,
+    granting,
     importing,
     judging,
     keys,
@@ -35,6 +36,7 @@ ROOMS = (
     rollout,
     keys,
     auditing,
+    granting,
 )
 
 app = typer.Typer(

@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from typing import Self
 
 import numpy as np
+from limits import RateLimitItem
 from sqlalchemy import Engine
 
 from deployments.access.key_keeper import KeyKeeper
 from deployments.access.key_ring import key_of_settings
-from deployments.access.rate_limit import RateLimiter
+from deployments.access.rate_limit import RateLimiter, rate_of
 from deployments.adapters import (
     PlannersRule,
     RemoteJudge,
@@ -113,7 +114,7 @@ class Routing:
                 health=monitor,
                 access=await _open_keys(settings, engine, stack),
                 audit=StoredAudit(engine),
-                rates=RateLimiter(settings.rate_limit, router_count=router_count),
+                rates=RateLimiter(_rate(settings), router_count=router_count),
                 clock=_utc_now,
             )
             return cls(services, stack.pop_all())
@@ -156,6 +157,10 @@ def _watch_integrity(
     )
     watch.start()
     stack.push_async_callback(watch.stop)
+
+
+def _rate(settings: Settings) -> RateLimitItem | None:
+    return None if settings.rate_limit is None else rate_of(settings.rate_limit)
 
 
 async def _open_keys(settings: Settings, engine: Engine, stack: AsyncExitStack) -> KeyKeeper:

@@ -17,12 +17,21 @@ from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dotenv import dotenv_values
-from limits import RateLimitItem
-from pydantic import BeforeValidator, Field, InstanceOf, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from deployments.access.rate_limit import rate_of
+from deployments.database_tls import DatabaseTls, is_local, tls_query, with_tls
 from deployments.errors import InvalidSettings
 from deployments.rollout_settings import RolloutSettings
 from env.anomalies import AnomalyLimits
@@ -51,11 +60,16 @@ def _none_when_off(value: object) -> object:
     return None if value == OFF else value
 
 
-def _as_rate(value: object) -> object:
-    return rate_of(value) if isinstance(value, str) else value
+def _understood_rate(value: str | None) -> str | None:
+    if value is not None:
+        # Imported here, because most processes need no rate and its library is not small.
+        from deployments.access.rate_limit import rate_of
+
+        rate_of(value)
+    return value
 
 
-Rate = Annotated[InstanceOf[RateLimitItem] | None, BeforeValidator(_as_rate), BeforeValidator(_none_when_off)]
+Rate = Annotated[str | None, BeforeValidator(_none_when_off), AfterValidator(_understood_rate)]
 Threshold = Annotated[float | None, Field(ge=0, allow_inf_nan=False), BeforeValidator(_none_when_off)]
 
 
@@ -63,8 +77,8 @@ def _embedded_database(earlier: dict[str, Any]) -> SecretStr:
     return SecretStr(f"sqlite:///{earlier['data_folder'].resolve() / 'gantry.sqlite3'}")
 
 
-def _rate_of_environment(earlier: dict[str, Any]) -> RateLimitItem | None:
-    return rate_of(PRODUCTION_RATE) if earlier["environment"] is Environment.PRODUCTION else None
+def _rate_of_environment(earlier: dict[str, Any]) -> str | None:
+    return PRODUCTION_RATE if earlier["environment"] is Environment.PRODUCTION else None
 
 
 def _embedded_rollout(earlier: dict[str, Any]) -> Path:
@@ -103,6 +117,13 @@ class Settings(RolloutSettings, BaseSettings):
         description="the key that clients send as X-API-Key; in production only until the first admin key is stored",
     )
     data_folder: Path = Field(Path("data"), description="where the embedded default keeps its files")
+    database_tls: DatabaseTls = Field(
+        DatabaseTls.PREFERRED,
+        description="off, preferred (encrypted if offered), required, or verified (and the server is known)",
+    )
+    database_tls_ca: FilePath | None = Field(None, description="certificates of who signed that of the server, PEM")
+    database_tls_certificate: FilePath | None = Field(None, description="our own certificate for the server, PEM")
+    database_tls_key: FilePath | None = Field(None, description="private key of our own certificate, PEM")
     database_url: SecretStr = Field(
         default_factory=_embedded_database, description="SQLAlchemy URL; default: SQLite in the data folder"
     )
@@ -169,6 +190,15 @@ class Settings(RolloutSettings, BaseSettings):
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _with_tls(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        """The URL says all that there is to know about the way to the database, so nobody can forget half of it."""
+        names = ("ca", "certificate", "key")
+        files = {name: path for name in names if (path := info.data.get(f"database_tls_{name}")) is not None}
+        query = tls_query(info.data.get("database_tls", DatabaseTls.PREFERRED), files)
+        return SecretStr(with_tls(value.get_secret_value(), query)) if query else value
 
     @field_validator("plant_timezone")
     @classmethod
@@ -252,6 +282,8 @@ def _production_faults(settings: Settings) -> Iterator[tuple[str, str]]:
         yield _name("cors_origins"), "must name each origin in production, had a wildcard"
     if settings.database_url.get_secret_value().startswith("sqlite"):
         yield _name("database_url"), "must be a MariaDB URL in production, was SQLite"
+    elif settings.database_tls is DatabaseTls.OFF and not is_local(settings.database_url.get_secret_value()):
+        yield _name("database_tls"), "must not be off in production for a database on another machine"
 
 
 class _Environment(PydanticBaseSettingsSource):

@@ -20,5 +20,6 @@
 | claim_words, claims | who may act on an idempotency key, until when, and what came of it |
 | plant_repository | machines, pending jobs and calendars of each plant |
 | database, failures | engines and revisions; what a database error means |
+| grants | the least rights that the service's database user needs |
 | migrations | Alembic revisions |
 """

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Insert, RowMapping, Select, and_, or_, select
-from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy import Connection, Engine, RowMapping, Select, and_, insert, or_, select
 
 from deployments.persistence.audit_event import AuditEvent
 from deployments.persistence.database import address_of
@@ -59,16 +58,16 @@ class AuditRepository:
 
 
 def insert_audit(connection: Connection, events: Sequence[AuditEvent]) -> None:
-    """Makes sure, within a transaction of somebody else, that each event is there, exactly once."""
-    if not events:
-        return
-    statement: Insert
-    if connection.dialect.name == "sqlite":
-        statement = sqlite.insert(AUDIT_EVENT).on_conflict_do_nothing(index_elements=[AUDIT_EVENT.c.event_id])
-    else:
-        # Not INSERT IGNORE, which would also swallow values that do not fit.
-        statement = mysql.insert(AUDIT_EVENT).on_duplicate_key_update(event_id=AUDIT_EVENT.c.event_id)
-    connection.execute(statement, [asdict(event) for event in events])
+    """Makes sure, within a transaction of somebody else, that each event is there, exactly once.
+
+    Not by an upsert: for one MariaDB wants the right to update every column, and nobody has that for this table.
+    """
+    ids = [event.event_id for event in events]
+    present = select(AUDIT_EVENT.c.event_id).where(AUDIT_EVENT.c.event_id.in_(ids))
+    known = set(connection.execute(present).scalars()) if events else set()
+    rows = [asdict(event) for event in events if event.event_id not in known]
+    if rows:
+        connection.execute(insert(AUDIT_EVENT), rows)
 
 
 def _event(row: RowMapping) -> AuditEvent:

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -66,7 +66,8 @@ class MariaDbServer:
 class PrivateMariaDb(MariaDbServer):
     """A server of our own, which may be killed and started again on the same data and port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: Sequence[str] = ()) -> None:
+        self._server_options = tuple(options)
         port = _free_port()
         super().__init__(URL.create("mariadb+pymysql", username="root", host="127.0.0.1", port=port))
         self._folder = folder
@@ -87,6 +88,7 @@ class PrivateMariaDb(MariaDbServer):
                     f"--socket={self._folder / 'server.sock'}",
                     f"--pid-file={self._folder / 'server.pid'}",
                     "--innodb-buffer-pool-size=64M",
+                    *self._server_options,
                 ],
                 stdout=log,
                 stderr=log,
@@ -131,13 +133,13 @@ def mariadb_server() -> Iterator[MariaDbServer]:
 
 
 @contextmanager
-def private_mariadb() -> Iterator[PrivateMariaDb]:
-    """A private server with its own data, started, and stopped and removed at the end."""
+def private_mariadb(options: Sequence[str] = ()) -> Iterator[PrivateMariaDb]:
+    """A private server with its own data and `options`, started, and stopped and removed at the end."""
     if not (_binary("mariadbd") and _binary("mariadb-install-db")):
         _not_run("neither GANTRY_TEST_MARIADB_URL is set nor is mariadbd installed")
     folder = Path(tempfile.mkdtemp(prefix="gantry-mariadb-"))
     try:
-        server = PrivateMariaDb(folder)
+        server = PrivateMariaDb(folder, options)
         server.start()
         try:
             yield server

@@ -1,0 +1,65 @@
+"""The way to MariaDB: how it is protected, in the words of a database URL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import urlsplit
+
+# Where no wire lies between us and the database that somebody could listen to.
+_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", ""})
+_WORDS = {"ca": "ssl_ca", "certificate": "ssl_cert", "key": "ssl_key"}
+
+
+class DatabaseTls(StrEnum):
+    """Never encrypted; encrypted if the server offers it; or always; or always and only to the server we know."""
+
+    OFF = "off"
+    PREFERRED = "preferred"
+    REQUIRED = "required"
+    VERIFIED = "verified"
+
+
+_CHECKS_HOST = {DatabaseTls.REQUIRED: "false", DatabaseTls.VERIFIED: "true"}
+
+
+def tls_query(mode: DatabaseTls, files: Mapping[str, Path]) -> dict[str, str]:
+    """What `with_tls` adds to a URL; `files` may name "ca", "certificate" and "key". Raises `ValueError`."""
+    if ("certificate" in files) != ("key" in files):
+        raise ValueError("needs GANTRY_DATABASE_TLS_CERTIFICATE and GANTRY_DATABASE_TLS_KEY together, had one of them")
+    if (mode is DatabaseTls.VERIFIED) != ("ca" in files):
+        raise ValueError("needs GANTRY_DATABASE_TLS=verified and GANTRY_DATABASE_TLS_CA together, had one of them")
+    if "certificate" in files and mode not in _CHECKS_HOST:
+        raise ValueError(f"needs GANTRY_DATABASE_TLS required or verified for a certificate, was {mode}")
+    if mode is DatabaseTls.OFF:
+        return {"ssl_disabled": "true"}
+    if mode is DatabaseTls.PREFERRED:
+        return {}
+    # For the driver this word is also what makes encryption a must.
+    return {_WORDS[name]: str(path.resolve()) for name, path in files.items()} | {
+        "ssl_check_hostname": _CHECKS_HOST[mode]
+    }
+
+
+def with_tls(url: str, query: Mapping[str, str]) -> str:
+    """The URL with `query`; one that nobody understands stays as it is. Raises `ValueError`."""
+    # Imported here, because most processes neither ask for TLS nor for the database.
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # Whoever opens it will say what a URL must look like.
+        return url
+    if parsed.drivername.startswith("sqlite"):
+        raise ValueError("must be a MariaDB URL for GANTRY_DATABASE_TLS, was SQLite")
+    if twice := sorted(name for name in parsed.query if name.startswith("ssl")):
+        raise ValueError(f"must leave TLS to GANTRY_DATABASE_TLS, had {', '.join(twice)} as well")
+    return parsed.update_query_dict(dict(query)).render_as_string(hide_password=False)
+
+
+def is_local(url: str) -> bool:
+    """Whether the database is on this machine."""
+    return (urlsplit(url).hostname or "") in _LOCAL_HOSTS

@@ -1,0 +1,96 @@
+"""The service's database user on a real MariaDB: it can do its work and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import Engine, make_url, text
+
+from deployments.access.key_text import new_key
+from deployments.persistence.audit_repository import audit_work
+from deployments.persistence.database import create_engine, require_current_schema, upgrade
+from deployments.persistence.errors import DatabaseAccessDenied
+from deployments.persistence.failures import database_errors
+from deployments.persistence.grants import service_grants
+from deployments.persistence.key_repository import DatabaseKeys, key_work
+from deployments.persistence.plant_repository import plant_work
+from deployments.persistence.repository import unit_of_work
+from deployments.persistence.writing import DecisionWriter
+from tests.deployments.persistence.decisions import decision, decision_id
+from tests.deployments.persistence.test_audit_repository import event
+from tests.deployments.persistence.test_key_repository import entry_of
+from tests.system.mariadb import MariaDbServer
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def service_url(mariadb: MariaDbServer, mariadb_url: str) -> Iterator[str]:
+    """The URL of the service's own user on a migrated schema."""
+    upgrade(mariadb_url)
+    url = make_url(mariadb_url)
+    user = f"service_{(url.database or '')[-8:]}"
+    mariadb.execute(f"CREATE USER '{user}'@'%' IDENTIFIED BY 'hunter2'")
+    try:
+        for statement in service_grants(url.database or "", user, "%"):
+            mariadb.execute(statement)
+        yield url.set(username=user, password="hunter2").render_as_string(hide_password=False)
+    finally:
+        mariadb.execute(f"DROP USER '{user}'@'%'")
+
+
+@pytest.fixture
+def service(service_url: str) -> Iterator[Engine]:
+    """An engine of the service's own user."""
+    engine = create_engine(service_url)
+    yield engine
+    engine.dispose()
+
+
+def test_service_can_do_its_work(service: Engine, mariadb_url: str) -> None:
+    """Write decisions and audit rows, twice for good measure, read them back, know keys, read plants."""
+    owner, key = create_engine(mariadb_url), new_key()
+    with key_work(owner) as keys:
+        keys.insert(entry_of(key), key.digest)
+    owner.dispose()
+    require_current_schema(service)
+    for _ in range(2):
+        report = DecisionWriter(service).write([decision(1).to_bytes(), event(1).to_bytes()])
+        assert (report.accepted, report.poisoned) == (2, ())
+    with unit_of_work(service) as decisions:
+        assert decisions.get(decision_id(1), "planner") is not None
+    with audit_work(service) as trail:
+        assert trail.page() == [event(1)]
+    (known,) = DatabaseKeys(service).known_keys().keys
+    DatabaseKeys(service).note_uses({key.key_id: datetime(2025, 7, 22, tzinfo=UTC)})
+    assert known.digest == key.digest
+    with plant_work(service) as plants:
+        assert plants.jobs("penang", 10) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP TABLE decision",
+        "DROP VIEW latest_plan",
+        "TRUNCATE TABLE decision",
+        "ALTER TABLE decision ADD COLUMN x INT",
+        "CREATE TABLE mine (x INT)",
+        "CREATE INDEX mine ON decision (arm)",
+        "DELETE FROM decision",
+        "DELETE FROM audit_event",
+        "UPDATE audit_event SET actor = 'somebody else'",
+        "INSERT INTO api_key (key_id) VALUES ('0123456789ab')",
+        "UPDATE api_key SET revoked_at = NULL",
+        "UPDATE api_key SET scopes = '[\"admin\"]'",
+        "DELETE FROM plant_job",
+        "UPDATE alembic_version SET version_num = '9999'",
+        "GRANT SELECT ON decision TO 'somebody'@'%'",
+    ],
+)
+def test_service_can_do_nothing_else(service: Engine, statement: str) -> None:
+    """Whoever has the service's password can neither destroy nor forge what was decided, nor let himself in."""
+    with pytest.raises(DatabaseAccessDenied), database_errors("mariadb"), service.begin() as connection:
+        connection.execute(text(statement))
