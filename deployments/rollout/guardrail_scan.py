@@ -17,6 +17,8 @@ COUNTED = tuple(outcome for outcome in Outcome if outcome.is_counted)
 CODE = {outcome: code for code, outcome in enumerate(COUNTED)}
 """How a stream writes outcomes: their place among those that are counted."""
 
+_ROUNDING = 1e-6
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Firing:
@@ -129,10 +131,16 @@ class Scan:
         return None if place is None else int(self._planned[place])
 
     def _completion_cusum(self) -> int | None:
-        limits, total = self._limits, 0.0
+        limits = self._limits
         up, down, limit = limits.cusum_incomplete, limits.cusum_complete, limits.cusum_limit
+        incomplete = self._outcomes[self._planned] == CODE[Outcome.INCOMPLETE]
+        walk = np.cumsum(np.where(incomplete, up, down))
+        highest = walk - np.minimum(np.minimum.accumulate(walk), 0.0)
+        if not (highest >= limit - _ROUNDING).any():
+            return None
         # Added one by one, so that a sum that meets the limit exactly is rounded like the accumulator's.
-        for place, is_incomplete in enumerate((self._outcomes[self._planned] == CODE[Outcome.INCOMPLETE]).tolist()):
+        total = 0.0
+        for place, is_incomplete in enumerate(incomplete.tolist()):
             total = max(0.0, total + (up if is_incomplete else down))
             if is_incomplete and total >= limit:
                 return int(self._planned[place])
@@ -140,25 +148,28 @@ class Scan:
 
     def _makespan_window(self) -> int | None:
         window, limits = self._limits.window, self._limits
-        if len(self._ratios) < window:
+        totals = self._totals[2]
+        # A bound lies below its mean: only windows with a mean above the limit need a deviation.
+        means = (totals[window:] - totals[:-window]) / window
+        starts = np.flatnonzero(means > limits.log_makespan_limit - _ROUNDING)
+        if not len(starts):
             return None
-        recent = np.lib.stride_tricks.sliding_window_view(self._ratios, window)
+        recent = np.lib.stride_tricks.sliding_window_view(self._ratios, window)[starts]
         deviations = np.maximum(recent.std(axis=1, ddof=1), limits.deviation_floor)
         bounds = recent.mean(axis=1) - limits.window_errors * deviations / math.sqrt(window)
         place = _first(bounds > limits.log_makespan_limit)
-        return None if place is None else int(self._paired[place + window - 1])
+        return None if place is None else int(self._paired[starts[place] + window - 1])
 
     def _makespan_bound(self) -> int | None:
-        if len(self._ratios) < LEAST_OBSERVATIONS:
-            return None
-        totals, squares = self._sums
-        n = np.arange(1, len(totals) + 1)
-        mean = totals / n
-        variance = np.maximum(squares - n * mean**2, 0.0) / np.maximum(n - 1, 1)
-        deviation = np.maximum(np.sqrt(variance), self._limits.deviation_floor)
-        bound = mean - deviation * one_sided_radius(n, self._limits.alpha_of_one_baseline)
-        place = _first((bound > self._limits.log_makespan_limit) & (n >= LEAST_OBSERVATIONS))
-        return None if place is None else int(self._paired[place])
+        limits, (totals, squares) = self._limits, self._sums
+        places = np.flatnonzero(totals > limits.log_makespan_limit * np.arange(1, len(totals) + 1))
+        places = places[places >= LEAST_OBSERVATIONS - 1]
+        n = places + 1
+        mean = totals[places] / n
+        variance = np.maximum(squares[places] - n * mean**2, 0.0) / (n - 1)
+        deviation = np.maximum(np.sqrt(variance), limits.deviation_floor)
+        place = _first(mean - deviation * one_sided_radius(n, limits.alpha_of_one_baseline) > limits.log_makespan_limit)
+        return None if place is None else int(self._paired[places[place]])
 
 
 def _first_above(is_event: NDArray[np.bool_], limit: float, alpha: float, prior: tuple[float, float]) -> int | None:
