@@ -32,6 +32,7 @@ Imports go down only (deployments -> models -> env). Only the deployments themse
 | plant_data, plant_calendar | plant data from CSV and JSON files, checked line by line |
 | steering | the rollout at work: what a router knows and tells, and the controller |
 | rollout_settings | its settings |
+| reporting | the rollout's trail and report, from the database |
 | registry, predictors | policies registered while running, and those that a replica holds |
 | router, policy, validator, writer, counterfactual, controller | the Ray Serve deployments: thin shells |
 | routing, monitor | what one router holds, and what it knows about its neighbours |

@@ -41,10 +41,12 @@ from deployments.persistence.disk import LocalDisk
 from deployments.persistence.drain import SpoolDrain
 from deployments.persistence.errors import DatabaseUnavailable
 from deployments.persistence.key_repository import DatabaseKeys
+from deployments.persistence.rollout_rows import RolloutRows
 from deployments.persistence.spool import Spool, SpoolConfig
 from deployments.plants import StoredPlants
 from deployments.ports import Proposer
 from deployments.questioning import Questions
+from deployments.reporting import RolloutTrail
 from deployments.scheduling import Scheduling
 from deployments.settings import Environment, Settings
 from deployments.standing import Contender
@@ -114,6 +116,9 @@ class Routing:
                 health=monitor,
                 access=await _open_keys(settings, engine, stack),
                 audit=StoredAudit(engine),
+                desk=rollout.desk,
+                trail=RolloutTrail(RolloutRows(engine), lambda: settings.ramp_configuration, settings.zone, _utc_now),
+                registry=rollout.registry,
                 rates=RateLimiter(_rate(settings), router_count=router_count),
                 clock=_utc_now,
             )

@@ -38,7 +38,7 @@ from env.errors import InvalidProblem
 
 __all__ = ["Answered", "Archive", "Journal", "Judge", "Proposer", "Scheduling"]
 
-WITHDRAWN = "rolled back while the request was under way"
+WITHDRAWN = "withdrawn by the rollout while the request was under way"
 Clock = Callable[[], datetime]
 
 

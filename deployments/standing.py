@@ -101,7 +101,7 @@ class Standing:
         """Whether `served` may still serve what was `assigned` a moment ago. A forced arm was asked for by name."""
         if served.is_rule or assigned.is_forced:
             return True
-        if self.state is None or self.state.stage is Stage.ROLLED_BACK or self.state.ramp != assigned.ramp:
+        if self.state is None or self.state.stage is Stage.ROLLED_BACK:
             return False
         return served.role is Arm.MANUAL or assigned.assignment.bucket < self.state.share
 

@@ -7,6 +7,8 @@
 | routes | one function for each route |
 | planners | the routes that answer a planner's questions about decisions |
 | feedback | the route by which planners and the shop floor answer back |
+| operating | which routes operate the rollout and its models |
+| rollout, models | those routes |
 | bodies | bounded reading of a body |
 | problems | every error -> problem details |
 | auditing | who did what beyond scheduling: written, and read |

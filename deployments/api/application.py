@@ -13,6 +13,7 @@ from deployments.api.auditing import Auditing
 from deployments.api.body_bounds import BodyBounds
 from deployments.api.documentation import KEY_PARAMETER, body_of, install_documentation, problems
 from deployments.api.identity import REQUEST_ID_HEADER, RequestIdentity
+from deployments.api.operating import add_operating
 from deployments.api.problems import Clock, install_problems
 from deployments.api.security_headers import SecurityHeaders
 from deployments.api.services import Services
@@ -54,6 +55,7 @@ def create_api(
     _add_decisions(app)
     _add_answers_for_planners(app)
     _add_feedback(app)
+    add_operating(app)
     _add_probes(app)
     _add_audit(app)
     install_documentation(app)

@@ -16,10 +16,26 @@ from starlette.staticfiles import StaticFiles
 from deployments.contracts.feedback import FeedbackRequest
 from deployments.contracts.problem_details import MEDIA_TYPE, ProblemDetails
 from deployments.contracts.request import ScheduleRequest
+from deployments.contracts.rollout import (
+    ActivationRequest,
+    OrderRequest,
+    PromotionRequest,
+    RegistrationRequest,
+    RollbackRequest,
+)
 from deployments.contracts.validation import ValidateRequest
 from deployments.contracts.wire import WireModel
 
-BODIES: tuple[type[WireModel], ...] = (ScheduleRequest, ValidateRequest, FeedbackRequest)
+BODIES: tuple[type[WireModel], ...] = (
+    ScheduleRequest,
+    ValidateRequest,
+    FeedbackRequest,
+    OrderRequest,
+    PromotionRequest,
+    RollbackRequest,
+    RegistrationRequest,
+    ActivationRequest,
+)
 """Bodies that the routes read themselves."""
 STATIC_FOLDER = Path(__file__).resolve().parent.parent / "static"
 _COMPONENTS = "#/components/schemas/{model}"
@@ -48,7 +64,7 @@ _PROBLEMS = {
     403: "The key lacks the scope",
     404: "No such decision of this client",
     408: "The body did not arrive in time",
-    409: "The request with this `Idempotency-Key` is still running; ask again after `Retry-After` seconds",
+    409: "Not now: a request with this `Idempotency-Key` is running, or the rollout refuses the order",
     413: "The body is too large",
     422: "The request is invalid or cannot be scheduled; `errors` says why",
     429: "The key has asked too often; ask again after `Retry-After` seconds",

@@ -35,12 +35,14 @@ from deployments.errors import (
     PlantDataUnavailable,
     RateLimited,
     Rejection,
+    RolloutUnavailable,
     TemporarilyUnavailable,
     TimedOut,
     Unauthenticated,
 )
 from deployments.logs import REQUEST_ID
 from deployments.persistence.errors import DatabaseError, InvalidCursor, PayloadMismatch
+from deployments.rollout.errors import StaleVersion, TransitionRefused
 from env.errors import GantryError, InvalidProblem
 
 MOST_VIOLATIONS = 100
@@ -66,6 +68,9 @@ _KINDS: dict[type[GantryError], _Kind] = {
     Forbidden: _Kind(status=403, error="forbidden", title="The API key does not allow this"),
     NotFound: _Kind(status=404, error="not_found", title="There is no such thing"),
     BodyTooSlow: _Kind(status=408, error="too_slow", title="The body took too long to arrive"),
+    StaleVersion: _Kind(status=409, error="stale_version", title="Somebody changed the rollout first"),
+    TransitionRefused: _Kind(status=409, error="transition_refused", title="The rollout does not take this order now"),
+    RolloutUnavailable: _Kind(status=503, error="rollout_unavailable", title="The rollout cannot be asked now"),
     BodyTooLarge: _Kind(status=413, error="too_large", title="The body is too large"),
     InvalidRequest: _INVALID,
     InvalidCursor: _INVALID,
@@ -168,6 +173,10 @@ def _members(error: GantryError) -> dict[str, object]:
         return {"errors": _field_errors(error.reasons[:MOST_REASONS]), "errors_omitted": omitted or None}
     if isinstance(error, InvalidCursor):
         return {"errors": _field_errors([("cursor", str(error))])}
+    if isinstance(error, TransitionRefused):
+        return {"reasons": list(error.reasons)}
+    if isinstance(error, StaleVersion):
+        return {"reasons": [f"the rollout is at version {error.actual}"]}
     if isinstance(error, NoSafeSchedule):
         return {"rejections": [_rejection(rejection) for rejection in error.rejections]}
     return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from deployments.access import Client
 from deployments.access.rate_limit import RateLimiter
@@ -14,8 +14,13 @@ from deployments.idempotency import Idempotency
 from deployments.persistence.audit_event import AuditEvent
 from deployments.persistence.records import DecisionRecord
 from deployments.persistence.repository import DecisionPage
+from deployments.registry import Registry
+from deployments.rollout.latch import Latch
+from deployments.rollout.report import Report
+from deployments.rollout.stages import RolloutState
 from deployments.scheduling import Journal, Scheduling
 from deployments.settings import Settings
+from deployments.steering.control import Command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +91,38 @@ class Decisions(Protocol):
         ...
 
 
+class RolloutDesk(Protocol):
+    """Takes orders to the rollout."""
+
+    async def overview(self) -> dict[str, Any]:
+        """Everything that an operator looks at. Raises `RolloutUnavailable`."""
+        ...
+
+    async def command(self, command: Command) -> RolloutState:
+        """The state that an order leads to. Raises `RolloutError` or `RolloutUnavailable`."""
+        ...
+
+    async def roll_back(self, actor: str, reason: str) -> RolloutState | Latch:
+        """In force here at once: the controller's state, or a latch without it. Raises `JournalUnavailable`."""
+        ...
+
+
+class Trail(Protocol):
+    """Reads what the rollout was. Raises `DatabaseError`."""
+
+    async def events(self, limit: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Transitions and incidents as plain JSON values, newest first."""
+        ...
+
+    async def integrity(self) -> tuple[str, ...]:
+        """What makes the experiment of the present ramp doubtful; empty when nothing does."""
+        ...
+
+    async def report(self, since: datetime | None) -> Report:
+        """The report; `since` begins the period of the figures by arm. Raises `RolloutUnavailable`."""
+        ...
+
+
 class AuditTrail(Protocol):
     """Reads who did what."""
 
@@ -119,6 +156,9 @@ class Services:
     idempotency: Idempotency
     access: Access
     audit: AuditTrail
+    desk: RolloutDesk
+    trail: Trail
+    registry: Registry
     clock: Callable[[], datetime]
     rates: RateLimiter = field(default_factory=lambda: RateLimiter(None))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from deployments.commands.operating import pause, promote, report, resume, rollback, status
 from deployments.commands.simulating import simulate
 
 rollout = typer.Typer(no_args_is_help=True, help="From shadow to full production.")
@@ -19,4 +20,5 @@ def group() -> None:
     """From shadow to full production."""
 
 
-rollout.command()(simulate)
+for command in (status, promote, pause, resume, rollback, report, simulate):
+    rollout.command()(command)

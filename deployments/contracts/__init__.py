@@ -25,6 +25,7 @@ wire are whole seconds from `schedule_start` inside.
 | stored | stored decisions as they are read back |
 | revisiting | a stored decision -> the question and the schedule that it was |
 | explanation | why each late job is late |
+| rollout | the bodies and answers of the rollout's routes |
 | feedback | what planners say of a schedule, and when its jobs were really done |
 | comparison | what another schedule would change |
 | health | the answers of the probes |

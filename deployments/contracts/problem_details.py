@@ -42,4 +42,5 @@ class ProblemDetails(AnswerModel):
     timestamp: datetime
     errors: list[FieldError] | None = Field(default=None, description="for 422: each thing that is wrong")
     errors_omitted: int | None = Field(default=None, description="how many more things are wrong")
+    reasons: list[str] | None = Field(default=None, description="for 409: everything that stands in the way")
     rejections: list[RejectionAnswer] | None = Field(default=None, description="when no schedule was safe: why, by arm")

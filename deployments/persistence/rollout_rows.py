@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, desc, select
+from sqlalchemy import Connection, Engine, Select, Table, and_, desc, select
 from sqlalchemy.dialects import mysql, sqlite
 
 from deployments.persistence.database import address_of
@@ -18,6 +18,7 @@ from deployments.persistence.tables import DECISION, EVALUATION, FEEDBACK, INCID
 
 MOST_EVENTS = 200
 MOST_EVALUATIONS = 100_000
+MOST_FEEDBACK = 2_000
 
 
 class RolloutRows:
@@ -58,27 +59,33 @@ class RolloutRows:
 
     def assignments(self, since: datetime, limit: int = MOST_EVALUATIONS) -> list[dict[str, Any]]:
         """What each decision from `since` on says about its assignment, oldest first; forced ones left out."""
-        names = ("decision_id", "created_at", "plant_id", "unit", "bucket", "seed", "hash_version", "stage", "share")
-        columns = [DECISION.c[name] for name in (*names, "arm", "algorithm_used", "rollout_version")]
+        names = ("created_at", "unit", "bucket", "seed", "hash_version", "stage", "share", "arm")
         query = (
-            select(*columns)
-            .where(DECISION.c.created_at >= since, DECISION.c.is_forced.is_(False))
+            select(*(DECISION.c[name] for name in names), EVALUATION.c.ramp)
+            .join(EVALUATION, and_(EVALUATION.c.decision_id == DECISION.c.decision_id, EVALUATION.c.is_served))
+            .where(DECISION.c.created_at >= since, DECISION.c.is_forced.is_(False), EVALUATION.c.ramp > 0)
             .order_by(DECISION.c.created_at.desc())
             .limit(limit)
         )
-        with database_errors(address_of(self._engine)), self._engine.connect() as connection:
-            return [dict(row) for row in reversed(connection.execute(query).mappings().all())]
+        return self._oldest_first(query)
 
-    def feedback(self, since: datetime, limit: int = MOST_EVALUATIONS) -> list[dict[str, Any]]:
-        """Feedback from `since` on with the assignment of its decision, oldest first."""
-        of_decision = [DECISION.c[name] for name in ("stage", "arm", "algorithm_used", "unit", "is_forced")]
+    def feedback(self, since: datetime, limit: int = MOST_FEEDBACK) -> list[dict[str, Any]]:
+        """Feedback from `since` on with what is known of its decision, oldest first; forced ones left out.
+
+        `answer` is the compressed body, None when it was not kept; `role` is that of the arm that served.
+        """
+        names = ("unit", "bucket", "seed", "stage", "share", "plant_id", "line_id", "answer", "request")
         query = (
-            select(FEEDBACK, *of_decision)
+            select(FEEDBACK, *(DECISION.c[name] for name in names), EVALUATION.c.role)
             .join(DECISION, DECISION.c.decision_id == FEEDBACK.c.decision_id)
-            .where(FEEDBACK.c.created_at >= since)
+            .join(EVALUATION, and_(EVALUATION.c.decision_id == DECISION.c.decision_id, EVALUATION.c.is_served))
+            .where(FEEDBACK.c.created_at >= since, DECISION.c.is_forced.is_(False))
             .order_by(FEEDBACK.c.created_at.desc())
             .limit(limit)
         )
+        return self._oldest_first(query)
+
+    def _oldest_first(self, query: Select[Any]) -> list[dict[str, Any]]:
         with database_errors(address_of(self._engine)), self._engine.connect() as connection:
             return [dict(row) for row in reversed(connection.execute(query).mappings().all())]
 

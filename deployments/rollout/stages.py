@@ -309,14 +309,30 @@ def configure(state: RolloutState, configuration: RampConfiguration, order: Orde
     return _transition(state, Action.CONFIGURE, order, {}, changes)
 
 
-def activate(state: RolloutState, order: Order, *, challenger: str, champion: str | None = None) -> Transition | None:
-    """Other arms from now on; None when they are these already. Raises `StaleVersion`."""
+def activate(
+    state: RolloutState,
+    configuration: RampConfiguration,
+    order: Order,
+    *,
+    challenger: str,
+    champion: str | None = None,
+    keep_stage: bool = False,
+) -> Transition | None:
+    """Other arms from now on; None when they are these already. Raises `StaleVersion`.
+
+    Another pair of arms is another experiment, so it begins the next ramp in shadow, or in the present stage with
+    `keep_stage`. Without a `champion` the present one stays; from `full` it is the challenger so far, so that a
+    plant that trusts its policy does not go back to the rule for the sake of the next one.
+    """
     _compare(state, order)
-    arms = {"challenger": challenger, "champion": state.champion if champion is None else champion}
-    if (state.challenger, state.champion) == tuple(arms.values()):
+    kept = state.challenger if state.stage is Stage.FULL and not keep_stage else state.champion
+    if challenger == state.challenger and champion in (None, state.champion):
         return None
+    arms = {"challenger": challenger, "champion": kept if champion is None else champion}
+    shadow = {"stage": Stage.SHADOW, "share": configuration.shadow.share, "configuration_hash": configuration.hash}
+    changes = arms | {"ramp": state.ramp + 1} | ({} if keep_stage else shadow)
     evidence = {"before": {"challenger": state.challenger, "champion": state.champion}}
-    return _transition(state, Action.ACTIVATE, order, evidence, arms)
+    return _transition(state, Action.ACTIVATE, order, evidence, changes, is_forced=keep_stage)
 
 
 def succeed(current: RolloutState | None, transition: Transition) -> RolloutState:

@@ -48,7 +48,8 @@ _log = logging.getLogger(__name__)
 class Command:
     """What a person wants: an action with its order. `integrity` is what makes the experiment doubtful.
 
-    `force` promotes although data are missing; `challenger` and `champion` are the arms of an activation.
+    `force` promotes although data are missing, and keeps the stage when other arms are activated; `challenger` and
+    `champion` are those arms.
     """
 
     action: Action
@@ -175,7 +176,14 @@ class Control:
             case Action.RESUME:
                 return resume(state, order)
             case Action.ACTIVATE:
-                return activate(state, order, challenger=command.challenger, champion=command.champion)
+                return activate(
+                    state,
+                    self._settings.configuration,
+                    order,
+                    challenger=command.challenger,
+                    champion=command.champion,
+                    keep_stage=command.force,
+                )
             case _:
                 return rollback(state, order)
 

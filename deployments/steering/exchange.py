@@ -50,6 +50,7 @@ class Exchange:
 
     async def once(self) -> bool:
         """One exchange; whether it succeeded. Never raises but when cancelled."""
+        await self._position.look()
         asked_at = self._steady()
         self._position.news.clear()
         try:

@@ -86,7 +86,9 @@ def _transition_row(transition: Transition) -> dict[str, Any]:
         "to_stage": transition.to_stage.value,
         "actor": transition.actor,
         "reason": transition.reason,
-        "evidence": json.dumps(dict(transition.evidence) | {"action": transition.action.value}),
+        "evidence": json.dumps(
+            dict(transition.evidence) | {"action": transition.action.value, "is_forced": transition.is_forced}
+        ),
         "configuration_sha256": hashlib.sha256(transition.configuration_hash.encode()).hexdigest(),
         "state": json.dumps(transition.state.as_json()),
     }

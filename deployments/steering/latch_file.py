@@ -26,6 +26,13 @@ class LatchFile:
     def __init__(self, folder: Path) -> None:
         self._path = folder / NAME
 
+    def stamp(self) -> int:
+        """Changes whenever the latch does; 0 without one."""
+        try:
+            return self._path.stat().st_mtime_ns
+        except OSError:
+            return 0
+
     def read(self, now: datetime, router: str) -> Latch | None:
         """The latch that is set, None when none is. One that cannot be read is one all the same, of any ramp."""
         try:

@@ -51,6 +51,7 @@ class Position:
         self._state: RolloutState | None = None
         self._heard_at = float("-inf")
         self._latch: Latch | None = None
+        self._stamp = 0
         self._events: deque[Event] = deque()
         self._oldest = 0
         self._next = 0
@@ -61,7 +62,20 @@ class Position:
 
     async def open(self) -> None:
         """Finds the latch that an earlier router left. A disk that cannot be read is a latch."""
+        self._stamp = self._latches.stamp()
         self._latch = await asyncio.to_thread(self._latches.read, self._clock(), self._router)
+
+    async def look(self) -> None:
+        """Takes over the latch of another router on this node: that needs no controller."""
+        stamp = self._latches.stamp()
+        if stamp in (0, self._stamp):
+            return
+        self._stamp = stamp
+        found = await asyncio.to_thread(self._latches.read, self._clock(), self._router)
+        if found is not None and self._latch is None and (self._state is None or found.holds(self._state)):
+            _log.error("rolled back with router %s: %s", found.router, found.reason)
+            self._latch = found
+            self.news.set()
 
     async def close(self) -> None:
         """Waits for latches that are being written."""

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from itertools import count
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -29,11 +30,16 @@ from deployments.persistence.repository import DecisionPage
 from deployments.ports import Archive, Journal, Judge, Proposer
 from deployments.proposal import Proposal
 from deployments.questioning import Questions
-from deployments.registry import Artefact
+from deployments.registry import Artefact, Registry
 from deployments.rollout.assignment import Arm
+from deployments.rollout.configuration import RampConfiguration, Stage
+from deployments.rollout.latch import Latch
+from deployments.rollout.report import Records, Report, report_of
+from deployments.rollout.stages import MANUAL, RolloutState
 from deployments.scheduling import Scheduling
-from deployments.settings import DEVELOPMENT_API_KEY, Environment, Settings
-from deployments.standing import FixedRollout, Rollout, fixed_standing
+from deployments.settings import DEVELOPMENT_API_KEY, PUBLISHED_MODEL, Environment, Settings
+from deployments.standing import PUBLISHED, FixedRollout, Rollout, fixed_standing
+from deployments.steering.control import Command
 from env.feasibility import judge
 from env.problem import Problem
 from env.schedule import Assignment, Schedule
@@ -260,6 +266,66 @@ class UnreachablePlants:
         raise PlantDataUnavailable("the database does not answer", 5)
 
 
+def rollout_state(**changes: Any) -> RolloutState:
+    """Half of the windows to PPO, in the first ramp."""
+    values: dict[str, Any] = {
+        "version": 3,
+        "ramp": 1,
+        "stage": Stage.EXPANDED,
+        "share": 0.5,
+        "seed": "gantry",
+        "challenger": PUBLISHED,
+        "champion": MANUAL,
+        "configuration_hash": RampConfiguration().hash,
+        "changed_at": NOW,
+        "stage_since": NOW,
+    }
+    return RolloutState(**values | changes)
+
+
+class ObedientDesk:
+    """Takes every order, and remembers it."""
+
+    def __init__(self, state: RolloutState | None = None) -> None:
+        self.state = state or rollout_state()
+        self.commands: list[Command] = []
+        self.rollbacks: list[tuple[str, str]] = []
+
+    async def overview(self) -> dict[str, Any]:
+        return self.state.as_json() | {
+            "serving_stage": self.state.serving_stage.value,
+            "actual_share": 0.48,
+            "seconds_in_stage": 60.0,
+            "is_dry_run": False,
+            "configuration": RampConfiguration().as_json(),
+            "gate": {"verdict": "HOLD", "reasons": ["not enough data"], "can_be_forced": True},
+            "guardrails": [],
+            "triggers": [],
+            "routers": [],
+        }
+
+    async def command(self, command: Command) -> RolloutState:
+        self.commands.append(command)
+        return self.state
+
+    async def roll_back(self, actor: str, reason: str) -> RolloutState | Latch:
+        self.rollbacks.append((actor, reason))
+        return rollout_state(version=4, stage=Stage.ROLLED_BACK, share=0.0)
+
+
+class EmptyTrail:
+    """A rollout that has begun, and nothing more."""
+
+    async def events(self, limit: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        return [], []
+
+    async def integrity(self) -> tuple[str, ...]:
+        return ()
+
+    async def report(self, since: datetime | None) -> Report:
+        return report_of(Records(at=NOW, state=rollout_state(), configuration=RampConfiguration(), since=since))
+
+
 class KnownHealth:
     """Reports what it was told."""
 
@@ -337,6 +403,9 @@ def services_over(**changes: Any) -> Services:
         "idempotency": Idempotency(MemoryClaims(), owner_id="0" * 32),
         "health": KnownHealth(health_report()),
         "audit": JournalAudit(journal),
+        "desk": ObedientDesk(),
+        "trail": EmptyTrail(),
+        "registry": Registry(Path("no such folder"), PUBLISHED_MODEL),
         "access": KeyRing.of_single_key(DEVELOPMENT_API_KEY),
         "clock": lambda: NOW,
     }

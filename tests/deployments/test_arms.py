@@ -173,7 +173,7 @@ async def test_rollback_reaches_requests_that_are_under_way() -> None:
     kept = Kept()
     answer = (await _answered(kept.scheduling(rollout=_Deaf(Withdrawing())))).answer
     assert (answer.decision.arm, answer.algorithm_used) == ("ppo", "manual")
-    assert answer.decision.fallback_reason == "rolled back while the request was under way"
+    assert answer.decision.fallback_reason == "withdrawn by the rollout while the request was under way"
     assert [(row.arm, row.is_served) for row in kept.record.evaluations] == [("ppo", False), ("manual", True)]
     assert kept.reruns == []
 

@@ -15,26 +15,28 @@ from deployments.policy import PPOPolicy
 from deployments.registry import Artefact
 from deployments.settings import Settings
 from env.problem import Problem
+from env.schedule import Schedule
 
-CRASH, DIE, INCOMPLETE = "crash", "die", "incomplete"
+CRASH, DIE, INCOMPLETE, TOO_EARLY, LATE = "crash", "die", "incomplete", "early", "late"
+LATE_SECONDS = 7200
 
 
 class FaultyPolicy(PPOPolicy):
-    """The published policy, but for requests that name a fault."""
+    """The published policy, but for requests whose name begins with a fault."""
 
     def propose(self, freight: bytes, budget_ms: int, artefact: Artefact | None = None) -> bytes:
-        """As the policy does it; or an exception, the end of this process, or a schedule that lacks one job."""
+        """As the policy does it; or an exception, the end of this process, or a schedule that is wrong or late."""
         problem: Problem = unpack(freight)
-        if problem.name == CRASH:
+        fault = problem.name.split("-")[0]
+        if fault == CRASH:
             raise RuntimeError("crashed as asked")
-        if problem.name == DIE:
+        if fault == DIE:
             os._exit(1)
         proposed = super().propose(freight, budget_ms, artefact)
-        if problem.name != INCOMPLETE:
+        if fault not in (INCOMPLETE, TOO_EARLY, LATE):
             return proposed
         proposal = unpack(proposed)
-        schedule = dataclasses.replace(proposal.schedule, assignments=proposal.schedule.assignments[:-1])
-        return pack(dataclasses.replace(proposal, schedule=schedule))
+        return pack(dataclasses.replace(proposal, schedule=_spoilt(proposal.schedule, fault)))
 
 
 class PatientController(RolloutController):
@@ -47,5 +49,26 @@ class PatientController(RolloutController):
 
 
 def build_app(args: AppArgs) -> Application:
-    """The application around the faulty policy."""
+    """The application around the faulty policy, beside the shipped one."""
     return compose(FaultyPolicy, args, controller=PatientController)
+
+
+def build_alone(args: AppArgs) -> Application:
+    """The application around the faulty policy, with a controller that rolls back."""
+    return compose(FaultyPolicy, args)
+
+
+def _spoilt(schedule: Schedule, fault: str) -> Schedule:
+    rows = schedule.assignments
+    if fault == INCOMPLETE:
+        rows = rows[:-1]
+    elif fault == TOO_EARLY:
+        rows = tuple(dataclasses.replace(row, start_seconds=-row.end_seconds) for row in rows)
+    else:
+        rows = tuple(
+            dataclasses.replace(
+                row, start_seconds=row.start_seconds + LATE_SECONDS, end_seconds=row.end_seconds + LATE_SECONDS
+            )
+            for row in rows
+        )
+    return Schedule(assignments=rows)

@@ -57,6 +57,14 @@ def _about(method: str, template: str, scopes: frozenset[Scope], json: Any = Non
     return Row(method=method, template=template, scopes=scopes, foreign=404, other_plant=404, json=json)
 
 
+def _everywhere(method: str, template: str, status: int, json: Any) -> Row:
+    """A route for operators about something that nobody has."""
+    return Row(
+        method=method, template=template, scopes=OPERATORS, ok=status, foreign=status, other_plant=status, json=json
+    )
+
+
+_ORDER = {"reason": "because"}
 _QUESTION = {"request": body(plant_id="penang"), "scheduled_jobs": []}
 ROWS = (
     Row(method="POST", template="/schedule", scopes=SCHEDULERS, other_plant=403, json=body(plant_id="penang")),
@@ -67,6 +75,16 @@ ROWS = (
     _about("GET", "/v1/schedules/{schedule_id}/explanation", READERS),
     _about("GET", "/v1/schedules/{schedule_id}/compare/{other_id}", READERS),
     _about("POST", "/v1/schedules/{schedule_id}/feedback", SCHEDULERS, {"rating": 5}),
+    Row(method="GET", template="/v1/rollout", scopes=OPERATORS),
+    Row(method="POST", template="/v1/rollout/promote", scopes=OPERATORS, json=_ORDER),
+    Row(method="POST", template="/v1/rollout/pause", scopes=OPERATORS, json=_ORDER),
+    Row(method="POST", template="/v1/rollout/resume", scopes=OPERATORS, json=_ORDER),
+    Row(method="POST", template="/v1/rollout/rollback", scopes=BRAKES, json=_ORDER),
+    Row(method="GET", template="/v1/rollout/events", scopes=OPERATORS),
+    Row(method="GET", template="/v1/rollout/report", scopes=OPERATORS),
+    Row(method="GET", template="/v1/models", scopes=OPERATORS),
+    _everywhere("POST", "/v1/models", 422, {"folder": "nothing"}),
+    _everywhere("POST", "/v1/models/{model_id}/activate", 404, _ORDER),
     Row(method="GET", template="/v1/audit", scopes=ADMINISTRATORS),
     Row(method="GET", template="/health", scopes=None),
     Row(method="GET", template="/livez", scopes=None),

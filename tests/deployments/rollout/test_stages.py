@@ -259,15 +259,26 @@ def test_configuration_change_is_a_transition() -> None:
     assert (paused.state.share, paused.state.stage) == (0.2, Stage.PAUSED)
 
 
-def test_activation_changes_the_arms_and_nothing_else() -> None:
-    """Two published models are compared by the same machinery as a model and the rule."""
+def test_activation_keeps_the_stage_when_asked_to() -> None:
+    """Other arms are another experiment, so the ramp is the next one; the stage may stay."""
     state = started(Stage.LIMITED)
-    row = activate(state, order(), challenger="full_production@4", champion="full_production@3")
+    arms = {"challenger": "full_production@4", "champion": "full_production@3"}
+    row = activate(state, CONFIGURATION, order(), **arms, keep_stage=True)
     assert row is not None
     assert (row.state.challenger, row.state.champion) == ("full_production@4", "full_production@3")
     assert (row.state.stage, row.state.share, row.state.stage_since) == (state.stage, state.share, state.stage_since)
+    assert (row.state.ramp, row.is_forced) == (state.ramp + 1, True)
     assert row.evidence["before"] == {"challenger": "full_production@3", "champion": "manual"}
-    assert activate(row.state, order(), challenger="full_production@4") is None
+    assert activate(row.state, CONFIGURATION, order(), challenger="full_production@4") is None
+
+
+@pytest.mark.parametrize(("stage", "champion"), [(Stage.LIMITED, "manual"), (Stage.FULL, "full_production@3")])
+def test_activation_begins_in_shadow(stage: Stage, champion: str) -> None:
+    """Nothing of the new challenger is served at first; from full the one so far serves on, as the champion."""
+    row = activate(started(stage), CONFIGURATION, order(), challenger="full_production@4")
+    assert row is not None
+    assert (row.state.stage, row.state.share, row.state.ramp) == (Stage.SHADOW, 0.0, 2)
+    assert (row.state.challenger, row.state.champion) == ("full_production@4", champion)
 
 
 def test_assignment_of_a_state_recomputes() -> None:

@@ -56,7 +56,7 @@ async def test_entries_are_filed_once_whoever_tells_them_again(engine: Engine) -
             filing.hear(entry)
         await _filed(filing, rows, 2)
     assert [row["version"] for row in rows.transitions()] == [2, 1]
-    assert rows.transitions()[0]["evidence"] == {"pairs": 3, "action": "pause"}
+    assert rows.transitions()[0]["evidence"] == {"pairs": 3, "action": "pause", "is_forced": False}
     assert [row["trigger"] for row in rows.incidents()] == ["crash_rate"]
     assert await Filing(rows).newest_state() == state(version=2)
 

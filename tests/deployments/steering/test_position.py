@@ -122,6 +122,18 @@ async def test_next_ramp_clears_the_latch(tmp_path: Path) -> None:
     assert LatchFile(tmp_path).read(NOW, "r2") is None
 
 
+async def test_latch_reaches_the_other_routers_of_a_node_without_a_controller(tmp_path: Path) -> None:
+    """The file beside the spool is enough; one of an earlier ramp is not."""
+    one, other, later = position(tmp_path), position(tmp_path), position(tmp_path)
+    for router, found in ((one, state()), (other, state()), (later, state(version=9, ramp=2))):
+        await router.open()
+        router.learn(found, 0.0)
+    await one.roll_back("night shift", "late trucks")
+    for router in (other, later):
+        await router.look()
+    assert (other.standing().stage, later.standing().stage) == ("rolled_back", "expanded")
+
+
 async def test_rollback_of_a_router_that_knows_nothing_holds_later(tmp_path: Path) -> None:
     """Whatever ramp it hears of first is rolled back, and the disk learns which it was."""
     router = position(tmp_path)

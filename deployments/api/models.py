@@ -1,0 +1,85 @@
+"""The routes of the registered policies."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from deployments.access import Scope
+from deployments.api.rollout import body_as, order_of, state_answer, written
+from deployments.api.routes import Bound, Caller
+from deployments.api.services import Services
+from deployments.contracts.rollout import ActivationRequest, ModelAnswer, ModelsAnswer, RegistrationRequest
+from deployments.errors import InvalidRequest, NotFound, RolloutUnavailable
+from deployments.registry import Registered
+from deployments.rollout.stages import MANUAL, Action
+from deployments.standing import PUBLISHED
+from deployments.steering.control import Command
+from env.errors import ArtefactError
+
+CREATED = 201
+
+
+async def list_models(services: Bound, client: Caller) -> Response:
+    """The published policy and the registered ones."""
+    client.require(Scope.OPERATE)
+    entries = await asyncio.to_thread(services.registry.all)
+    roles = await _roles(services)
+    return written(ModelsAnswer(models=[_answer(entry, roles) for entry in entries]))
+
+
+async def register_model(request: Request, services: Bound, client: Caller) -> Response:
+    """Take up a policy from a folder of GANTRY_MODELS_FOLDER, verified and under its hash. Nothing serves it yet."""
+    client.require(Scope.OPERATE)
+    body = await body_as(request, services, RegistrationRequest)
+    source = services.settings.models_folder / body.folder
+    try:
+        entry = await asyncio.to_thread(services.registry.register, source)
+    except ArtefactError as error:
+        raise InvalidRequest((("folder", str(error)),)) from error
+    return written(_answer(entry, await _roles(services)), status=CREATED)
+
+
+async def activate_model(request: Request, services: Bound, client: Caller, model_id: str) -> Response:
+    """Make a policy the challenger: in shadow at first, or in the present stage with `force`. No restart."""
+    client.require(Scope.OPERATE)
+    body = await body_as(request, services, ActivationRequest)
+    known = {entry.artefact.model_id: entry for entry in await asyncio.to_thread(services.registry.all)}
+    if model_id not in known:
+        raise NotFound(f"there is no model {model_id[:100]!r}; register it first")
+    if body.champion not in (None, MANUAL) and body.champion not in known:
+        raise InvalidRequest((("champion", f"must be manual or a registered model, was {body.champion!r}"),))
+    command = Command(
+        action=Action.ACTIVATE,
+        order=order_of(services, client, body),
+        force=body.force,
+        challenger=_wire_name(known[model_id]),
+        champion=_wire_name(known[body.champion]) if body.champion in known else body.champion,
+    )
+    return written(state_answer(await services.desk.command(command)))
+
+
+def _wire_name(entry: Registered) -> str:
+    """How the rollout's state calls it: the published policy is wherever the service was started with it."""
+    return PUBLISHED if entry.is_published else entry.artefact.model_id
+
+
+async def _roles(services: Services) -> dict[str, str]:
+    try:
+        overview = await services.desk.overview()
+    except RolloutUnavailable:
+        return {}
+    return {overview["champion"]: "champion", overview["challenger"]: "challenger"}
+
+
+def _answer(entry: Registered, roles: dict[str, str]) -> ModelAnswer:
+    return ModelAnswer(
+        model_id=entry.artefact.model_id,
+        sha256=entry.artefact.sha256,
+        created_at=entry.manifest.created_at,
+        role=roles.get(_wire_name(entry), "idle"),
+        is_published=entry.is_published,
+        results=entry.manifest.results,
+    )

@@ -1,0 +1,143 @@
+"""`python -m loadtests.isolation`: what a served request notices of the arm that is computed beside it.
+
+One client posts 170 jobs at a fixed rate to a service of its own, four times: with counterfactuals off, on, hanging
+and dying. The served p99 of each may differ from that with them off by 10 % or 5 ms, whichever is more; the exit
+code says whether it did. `--seconds` is the length of each run; the first tenth of it is not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import httpx
+import yaml
+
+from deployments.cluster import free_port
+from deployments.commands.demonstration import use_throwaway_settings
+from deployments.serving import DEFAULT_CONFIG, running
+from deployments.settings import DEVELOPMENT_API_KEY, load_settings
+from env.errors import GantryError
+
+ROOT = Path(__file__).resolve().parent.parent
+LONGEST_RUN_SECONDS = 3600
+ALLOWED_SHARE = 0.10
+ALLOWED_MS = 5.0
+MODES = {
+    "off": ("deployments.app:build_app", "0"),
+    "on": ("deployments.app:build_app", "100"),
+    "hung": ("loadtests.faulty:build_hanging", "100"),
+    "crashing": ("loadtests.faulty:build_crashing", "100"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latencies:
+    """The served path in one mode."""
+
+    mode: str
+    requests: int
+    failures: int
+    p50_ms: float
+    p99_ms: float
+
+
+def missed(found: list[Latencies]) -> Iterator[str]:
+    """One line for each mode that the served path noticed, with what was required and what was found."""
+    base = next(each for each in found if each.mode == "off")
+    limit = base.p99_ms + max(ALLOWED_MS, ALLOWED_SHARE * base.p99_ms)
+    for each in found:
+        if each.failures:
+            yield f"{each.mode}: no request must fail, {each.failures} of {each.requests} did"
+        if each.p99_ms > limit:
+            yield f"{each.mode}: p99 must be <= {limit:.1f} ms, was {each.p99_ms:.1f} ms"
+
+
+def quantile(values: list[float], part: float) -> float:
+    """The value that `part` of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+
+def main(options: list[str]) -> int:
+    """All modes one after the other, each in a process of its own."""
+    parser = argparse.ArgumentParser(prog="python -m loadtests.isolation", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0, help="length of each run")
+    parser.add_argument("--rate", type=float, default=4.0, help="requests a second; keep the CPU below 30 %%")
+    parser.add_argument("--mode", choices=sorted(MODES), help="run this one alone and print its figures as JSON")
+    arguments = parser.parse_args(options)
+    if arguments.mode is not None:
+        print(json.dumps(asdict(_measured(arguments.mode, arguments.rate, arguments.seconds))))
+        return 0
+    found = []
+    for mode in MODES:
+        found.append(_in_a_process(mode, arguments.rate, arguments.seconds))
+        each = found[-1]
+        print(f"{mode:9} {each.requests:5} requests, p50 {each.p50_ms:6.1f} ms, p99 {each.p99_ms:6.1f} ms", flush=True)
+    lines = list(missed(found))
+    for line in lines:
+        print(f"GOAL MISSED: {line}")
+    return 1 if lines else 0
+
+
+def _in_a_process(mode: str, rate: float, seconds: float) -> Latencies:
+    command = [sys.executable, "-m", "loadtests.isolation", "--mode", mode]
+    command += ["--rate", str(rate), "--seconds", str(seconds)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(  # noqa: S603
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=LONGEST_RUN_SECONDS
+    )
+    return Latencies(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def _measured(mode: str, rate: float, seconds: float) -> Latencies:
+    from loadtests.users import plant_request
+
+    import_path, percent = MODES[mode]
+    with tempfile.TemporaryDirectory(prefix="gantry-isolation-", ignore_cleanup_errors=True) as folder:
+        use_throwaway_settings(Path(folder))
+        os.environ["GANTRY_COUNTERFACTUAL_PERCENT"] = percent
+        config = yaml.safe_load(DEFAULT_CONFIG.read_text(encoding="utf-8"))
+        config["applications"][0]["import_path"] = import_path
+        path = Path(folder) / "serve_config.yaml"
+        path.write_text(yaml.safe_dump(config), encoding="utf-8")
+        bodies = [json.dumps(plant_request(random.Random(seed))).encode() for seed in range(20)]
+        with running(load_settings(), path, free_port(), say=_quiet, quiet=True) as listener:
+            return _driven(mode, listener.url, bodies, rate, seconds)
+
+
+def _driven(mode: str, url: str, bodies: list[bytes], rate: float, seconds: float) -> Latencies:
+    """Requests leave at fixed moments; one that must wait for the last counts from when it should have left."""
+    headers = {"X-API-Key": DEVELOPMENT_API_KEY, "Content-Type": "application/json"}
+    taken, failures, warm_up = [], 0, seconds / 10
+    with httpx.Client(base_url=url, headers=headers, timeout=60.0, trust_env=False) as client:
+        begun = time.perf_counter()
+        for number in range(int(rate * seconds)):
+            due = begun + number / rate
+            time.sleep(max(0.0, due - time.perf_counter()))
+            is_served = client.post("/schedule", content=bodies[number % len(bodies)]).is_success
+            if due - begun >= warm_up:
+                failures += not is_served
+                taken.append(1000 * (time.perf_counter() - due))
+    p50, p99 = quantile(taken, 0.5), quantile(taken, 0.99)
+    return Latencies(mode=mode, requests=len(taken), failures=failures, p50_ms=p50, p99_ms=p99)
+
+
+def _quiet(_: str) -> None:
+    """The parent reads nothing but the figures."""
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (GantryError, subprocess.CalledProcessError) as error:
+        sys.exit(f"loadtests.isolation: {error}")

@@ -1,0 +1,28 @@
+"""The isolation goal: what the served path may notice, and what it may not."""
+
+from __future__ import annotations
+
+import pytest
+
+from loadtests.isolation import Latencies, missed, quantile
+
+
+def _latencies(mode: str, p99_ms: float, failures: int = 0) -> Latencies:
+    return Latencies(mode=mode, requests=100, failures=failures, p50_ms=10.0, p99_ms=p99_ms)
+
+
+@pytest.mark.parametrize(("off", "on", "is_missed"), [(20.0, 24.9, False), (20.0, 25.1, True), (200.0, 219.0, False)])
+def test_served_p99_may_differ_by_ten_per_cent_or_five_milliseconds(off: float, on: float, is_missed: bool) -> None:
+    """Whichever is more."""
+    assert bool(list(missed([_latencies("off", off), _latencies("on", on)]))) is is_missed
+
+
+def test_failed_request_misses_the_goal() -> None:
+    """However fast the others were."""
+    (line,) = missed([_latencies("off", 20.0), _latencies("hung", 20.0, failures=2)])
+    assert line == "hung: no request must fail, 2 of 100 did"
+
+
+def test_quantile_is_a_value_that_was_measured() -> None:
+    """Known answers."""
+    assert (quantile([3.0, 1.0, 2.0], 0.5), quantile([1.0], 0.99)) == (2.0, 1.0)
