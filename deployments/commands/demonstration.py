@@ -72,7 +72,7 @@ def use_throwaway_settings(data_folder: Path) -> None:
         "GANTRY_DATABASE_URL": f"sqlite:///{data_folder / 'gantry.sqlite3'}",
         "GANTRY_MODEL_PATH": str(PUBLISHED_MODEL),
         "GANTRY_PLANT_TIMEZONE": "UTC",
-        "GANTRY_PPO_SHARE": "1",
+        "GANTRY_ROLLOUT_INITIAL_STAGE": "full",
         "GANTRY_LOG_LEVEL": "warning",
     }
 
