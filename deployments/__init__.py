@@ -10,6 +10,7 @@ Imports go down only (deployments -> models -> env). Only the deployments themse
 | logs | JSON log lines that carry the request id and no secret |
 | access | API keys, scopes, clients and their plants |
 | contracts | the words of the wire and their translation to and from the domain |
+| budgeting | how much of its time budget a request gets under load |
 | scheduling | the use case: assign an arm, propose, judge, fall back, record |
 | ports | what the use case needs from elsewhere |
 | questioning | from a request to the question that it asks |

@@ -76,6 +76,8 @@ class Decision:
                 method=list(proposal.method),
                 fallback_reason=self.attempts.fallback_reason,
                 policy_makespan=None if policy_makespan is None else hours_of(policy_makespan),
+                time_budget_ms=asked.budget_ms,
+                gains={stage: hours_of(seconds) for stage, seconds in proposal.gains.items()},
             ),
             safety=safety_of(verdict),
         )
@@ -104,7 +106,7 @@ class Decision:
             model=self.proposal.model,
             fallback_reason=self.attempts.fallback_reason,
             objective=self.request.optimization_objective.value,
-            time_budget_ms=self.request.time_budget_ms,
+            time_budget_ms=asked.budget_ms,
             job_count=measures.operations,
             machine_count=len(self.question.problem.machines),
             makespan_seconds=measures.makespan_seconds,
@@ -127,15 +129,23 @@ class Decision:
 
 
 def asked_of(
-    request: ScheduleRequest, decision_id: str, created_at: datetime, plant_id: str, assigned: Assigned
+    request: ScheduleRequest,
+    decision_id: str,
+    created_at: datetime,
+    plant_id: str,
+    assigned: Assigned,
+    budget_ms: int,
 ) -> Asked:
-    """What the evaluations of a request repeat of it; `created_at` is when it arrived."""
+    """What the evaluations of a request repeat of it.
+
+    `created_at` is when it arrived, `budget_ms` what it was given.
+    """
     return Asked(
         decision_id=decision_id,
         created_at=created_at,
         plant_id=plant_id,
         assigned=assigned,
-        budget_ms=request.time_budget_ms,
+        budget_ms=budget_ms,
         job_count=len(request.jobs),
         job_list_sha256=hashlib.sha256(_JOB_LIST.dump_json(request.jobs)).hexdigest(),
     )

@@ -38,6 +38,7 @@ class PPOPolicy:
                 method=found.method,
                 model=predictor.model_id,
                 policy_makespan_seconds=found.policy_makespan_seconds,
+                gains=found.gains,
             )
         )
 

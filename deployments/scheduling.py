@@ -16,6 +16,7 @@ from datetime import datetime
 from uuid6 import uuid7
 
 from deployments.attempting import Arms, Attempts
+from deployments.budgeting import Budgets
 from deployments.comparing import Counterfactuals, Rerun
 from deployments.contracts.answer import ScheduleAnswer
 from deployments.contracts.notices import unknown_field_warnings
@@ -80,6 +81,7 @@ class Scheduling:
         self._stopwatch = stopwatch
         self._new_id = new_id
         self._history = History()
+        self._budgets = Budgets()
         self._last_decided_at: datetime | None = None
 
     @property
@@ -109,8 +111,9 @@ class Scheduling:
         """
         limit = self._request_seconds
         try:
-            async with asyncio.timeout(limit):
-                return await self._decide(request, client, raw_body, warnings, lease)
+            with self._budgets.request():
+                async with asyncio.timeout(limit):
+                    return await self._decide(request, client, raw_body, warnings, lease)
         except TimeoutError:
             raise TimedOut(f"the request must be answered within {limit:g} s, took longer", 5) from None
 
@@ -145,9 +148,12 @@ class Scheduling:
         assigned = self._assigned(request, question)
         plant_id = self._questions.plant_of(request)
         recent = self._history.recent_makespans_seconds(plant_id)
-        attempts = await self._arms.first_safe(question, assigned.order, request.time_budget_ms, recent)
+        budget_ms = self._budgets.afforded_ms(request.time_budget_ms)
+        attempts = await self._arms.first_safe(question, assigned.order, budget_ms, recent)
         decision_id = str(self._new_id()) if lease is None else lease.decision_id
-        asked = await off_loop(len(raw_body), lambda: asked_of(request, decision_id, created_at, plant_id, assigned))
+        asked = await off_loop(
+            len(raw_body), lambda: asked_of(request, decision_id, created_at, plant_id, assigned, budget_ms)
+        )
 
         async def settled() -> tuple[Answered, DecisionRecord]:
             decision = Decision(

@@ -14,7 +14,7 @@ from models.predictor import Predictor, Weights
 from models.search import search
 
 _ANY_WIDTH = 8
-_A_FEW_SAMPLES_MS = 1
+_A_FEW_MOVES = 100
 
 
 def warm_rules() -> None:
@@ -23,12 +23,13 @@ def warm_rules() -> None:
 
 
 def warm_policy(predictor: Predictor) -> None:
-    """The whole search, samples and repair included; one problem of any size compiles it for all sizes.
+    """Everything that any search runs; two small problems compile it for all kinds and sizes.
 
     Whatever were left out would be compiled by a replica in the middle of a request, and the compiler
     would stay in its memory.
     """
-    search(predictor, _continued_toy(), _A_FEW_SAMPLES_MS)
+    for problem in (toy_problem(), _continued_toy()):
+        search(predictor, problem, 0, iterations=_A_FEW_MOVES)
 
 
 def compile_core() -> None:

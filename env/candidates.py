@@ -1,9 +1,11 @@
 """Which dispatches may be chosen: the same choices in training and in serving.
 
-The choices at each decision are the *conflict set*. The clock stands at the earliest instant at which
-any (next operation of a job, machine) pair can begin, and every pair that begins then is a candidate:
-no machine waits while it could work. Work that pinned work waits for goes before any other. Best
-composite rank first, at most `limit` of them.
+The choices at each decision are the *conflict set* of Giffler and Thompson (1960), which leads to active
+schedules, and one of those is optimal for the makespan: every (next operation of a job, machine) pair
+that can begin before the first of them would be complete. A machine may thus wait for work that comes
+soon, and work may wait for a machine that is busy, but only for one that completes it earlier than all
+at which it could begin sooner. Work that pinned work waits for goes before any other. Best composite
+rank first, at most `limit` of them.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import numpy as np
 
 from env.compilation import compiled
 from env.problem_arrays import Floats, Integers, ProblemArrays
-from env.simulation import State, next_instant
+from env.simulation import CLOSED, State, next_instant
 
 CANDIDATE_LIMIT = 128
 """Most candidates offered at a decision, in training and in serving."""
@@ -43,25 +45,54 @@ def new_candidates(limit: int = CANDIDATE_LIMIT) -> Candidates:
 def find_candidates(arrays: ProblemArrays, state: State, found: Candidates) -> None:
     """Fill `found` with the conflict set, best rank first; ties go to the lower pair."""
     clock, urgent_only = next_instant(arrays, state)
+    job_start, job_next = state.job_start, state.job_next
+    horizon = first_completion(arrays, state, urgent_only)
     count = 0
-    for index in range(state.job_count[0]):
-        operation = state.job_next[state.open_jobs[index]]
-        if urgent_only and not arrays.operation_urgent[operation]:
-            continue
-        for pair in range(arrays.pair_first[operation], arrays.pair_first[operation + 1]):
-            if state.pair_start[pair] == clock:
-                pair_rank = rank(
-                    state.pair_end[pair],
-                    state.pair_work[pair] - arrays.operation_shortest[operation],
-                    arrays.operation_remaining[operation],
-                    arrays.objective[1] > 0.0 and arrays.operation_has_due[operation],
-                    arrays.operation_due[operation],
-                    arrays.operation_weight[operation],
-                )
-                count = keep(found.pair, found.rank, count, pair, pair_rank)
+    for job in range(len(job_start)):
+        if job_start[job] <= clock or job_start[job] < horizon:
+            operation = job_next[job]
+            if not urgent_only or arrays.operation_urgent[operation]:
+                count = keep_pairs(arrays, state, found, count, job, operation, max(horizon, clock + 1))
     sort_down(found.pair, found.rank, count)
     found.clock[0] = clock
     found.filled[0] = count
+
+
+@compiled
+def first_completion(arrays: ProblemArrays, state: State, urgent_only: bool) -> int:
+    """The earliest instant at which anything that may be dispatched now would be complete."""
+    job_end = state.job_end
+    horizon = CLOSED
+    for job in range(len(job_end)):
+        if job_end[job] < horizon and (not urgent_only or arrays.operation_urgent[state.job_next[job]]):
+            horizon = job_end[job]
+    return horizon
+
+
+@compiled
+def keep_pairs(
+    arrays: ProblemArrays, state: State, found: Candidates, count: int, job: int, operation: int, horizon: int
+) -> int:
+    """Add the pairs of one operation that begin before `horizon` and do not wait in vain; gives the new count."""
+    first, last = arrays.pair_first[operation], arrays.pair_first[operation + 1]
+    start, end_at_once = state.job_start[job], CLOSED
+    for pair in range(first, last):
+        if state.pair_start[pair] == start:
+            end_at_once = min(end_at_once, state.pair_end[pair])
+    counts_due = arrays.objective[1] > 0.0 and arrays.operation_has_due[operation]
+    for pair in range(first, last):
+        begins = state.pair_start[pair]
+        if begins == start or (begins < horizon and state.pair_end[pair] < end_at_once):
+            pair_rank = rank(
+                state.pair_end[pair],
+                state.pair_work[pair] - arrays.operation_shortest[operation],
+                arrays.operation_remaining[operation],
+                counts_due,
+                arrays.operation_due[operation],
+                arrays.operation_weight[operation],
+            )
+            count = keep(found.pair, found.rank, count, pair, pair_rank)
+    return count
 
 
 @compiled

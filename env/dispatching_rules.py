@@ -81,8 +81,9 @@ def best_pair(arrays: ProblemArrays, state: State, rule: int, means: Floats) -> 
     clock, urgent_only = next_instant(arrays, state)
     best, best_operation = -1, -1
     best_key = (np.inf, np.inf, np.inf, 0)
-    for index in range(state.job_count[0]):
-        job = state.open_jobs[index]
+    for job in range(len(state.job_start)):
+        if state.job_start[job] != clock:
+            continue
         operation = state.job_next[job]
         if urgent_only and not arrays.operation_urgent[operation]:
             continue

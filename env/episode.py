@@ -24,7 +24,7 @@ class Episode(NamedTuple):
     arrays: ProblemArrays
     state: State
     found: Candidates
-    rivals: Integers  # [machine] room for the encoder
+    rivals: Integers  # [2 * machine] room for the encoder
     norm: float  # seconds that one unit of reward stands for
 
 
@@ -34,7 +34,7 @@ def begin(problem: Problem, limit: int = CANDIDATE_LIMIT) -> Episode:
     state = new_state(arrays)
     found = new_candidates(limit)
     find_candidates(arrays, state, found)
-    rivals = np.zeros(len(arrays.machine_busy), dtype=np.int64)
+    rivals = np.zeros(2 * len(arrays.machine_busy), dtype=np.int64)
     return Episode(arrays=arrays, state=state, found=found, rivals=rivals, norm=reward_norm(arrays, state))
 
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from env.calendar_tables import NEVER
 from env.candidates import Candidates
-from env.compilation import compiled, compiled_inline
+from env.compilation import compiled
 from env.problem_arrays import Integers, ProblemArrays
 from env.simulation import DISPATCHED, MAKESPAN_BOUND, State
 
-OBSERVATION_VERSION = 1
+OBSERVATION_VERSION = 2
 """Raised whenever the meaning of a row changes; weights of another version are refused."""
 
 FEATURE_NAMES = (
@@ -42,8 +42,8 @@ FEATURE_NAMES = (
     "wait before the next operation",
     "load of the next machines",
     "has due date",
-    "slack to the due date",
-    "tardiness",
+    "slack to the due dates ahead, logarithm",
+    "lateness ahead, logarithm",
     "weight",
     "important",
     "setup share",
@@ -59,6 +59,11 @@ FEATURE_NAMES = (
     "remaining work by machine pressure",
     "highest pressure ahead",
     "work before the highest pressure",
+    "duration, logarithm",
+    "setup",
+    "begins at the clock",
+    "slack beyond the candidates' least",
+    "earlier starters of the machine",
 )
 FEATURE_COUNT = len(FEATURE_NAMES)
 FEATURE_LIMIT = 10.0
@@ -70,31 +75,30 @@ Rows = NDArray[np.float32]
 def encode(arrays: ProblemArrays, state: State, found: Candidates, rivals: Integers, rows: Rows) -> None:
     """Fill rows[:found.filled] with features, shape [limit, FEATURE_COUNT]; rows beyond stay as they are.
 
-    `rivals`, shape [machine], is room to count in.
+    `rivals`, shape [2 * machine], is room to count in.
     """
     count = found.filled[0]
     clock = found.clock[0]
-    scale = arrays.operation_shortest.mean()
+    scale = arrays.time_scale[0]
     bound = state.totals[MAKESPAN_BOUND]
     time_left = max(float(bound - clock), scale)
     machines = len(state.machine_ready)
-    mean_load = state.machine_load.sum() / machines
-    open_jobs = state.job_count[0]
-    ideal_finish = mean_finish(state, clock)
-    rivals[:] = 0
-    for index in range(count):
-        rivals[arrays.pair_machine[found.pair[index]]] += 1
-    most_remaining, first_end = extremes(arrays, state, found)
+    mean_load = state.machine_load.sum() / machines + 1e-9
+    density = np.log1p(state.job_count[0] / machines)
+    relative_bound = time_left / max(mean_finish(state, clock), scale)
+    count_rivals(arrays, state, found, rivals)
+    most_remaining, first_end, least_slack = extremes(arrays, state, found)
     progress = state.totals[DISPATCHED] / len(state.start)
+    log_count = np.log(count)
     for index in range(count):
         row = rows[index]
         pair = found.pair[index]
-        machine = arrays.pair_machine[pair]
-        operation = np.searchsorted(arrays.pair_first, pair, side="right") - 1
+        machine, operation = arrays.pair_machine[pair], arrays.pair_operation[pair]
         job = arrays.operation_job[operation]
         first, last = arrays.pair_first[operation], arrays.pair_first[operation + 1]
         start, end = state.pair_start[pair], state.pair_end[pair]
         duration = state.pair_work[pair]
+        setup = duration - arrays.pair_processing[pair]
         remaining = arrays.operation_remaining[operation] - arrays.operation_shortest[operation]
         finish = max(0, state.machine_ready[machine] - clock) + state.machine_load[machine]
         row[0] = duration / scale
@@ -107,45 +111,68 @@ def encode(arrays: ProblemArrays, state: State, found: Candidates, rivals: Integ
         row[7] = (arrays.job_first[job + 1] - operation - 1) / 10.0
         row[8] = (end + remaining - bound) / time_left
         row[9] = duration / arrays.operation_shortest[operation] - 1.0
-        row[10] = (end - state.pair_end[first:last].min()) / scale
+        row[10] = (end - state.job_end[job]) / scale
         row[11] = (last - first) / machines
         row[12] = 1.0 if last - first == 1 else 0.0
-        row[13] = state.machine_load[machine] / (mean_load + 1e-9)
+        row[13] = state.machine_load[machine] / mean_load
         row[14] = finish / time_left
         row[15] = rivals[machine] / count
         row[16] = (found.rank[index] - found.rank[0]) / scale
         encode_next(arrays, state, operation, job, end, scale, mean_load, row)
         encode_due(arrays, operation, end, scale, row)
-        row[24] = 1.0 - arrays.pair_processing[pair] / duration
+        row[24] = setup / duration
         row[25] = (end - start - duration) / scale
         row[26] = min(1.0, arrays.objective[0])
         row[27] = 1.0 if arrays.objective[1] > 0.0 else 0.0
         row[28] = progress
-        row[29] = np.log(count)
-        row[30] = np.log1p(open_jobs / machines)
-        row[31] = time_left / max(ideal_finish, scale)
+        row[29] = log_count
+        row[30] = density
+        row[31] = relative_bound
         row[32] = (arrays.operation_remaining[operation] - most_remaining) / time_left
         row[33] = (end - first_end) / scale
         row[34] = arrays.operation_pressed[operation] / time_left
         row[35] = arrays.operation_peak[operation]
         row[36] = arrays.operation_until_peak[operation] / time_left
-        for feature in range(row.shape[0]):
+        row[37] = np.log(duration / scale)
+        row[38] = setup / scale
+        row[39] = 1.0 if start == clock else 0.0
+        row[40] = 0.0
+        if arrays.operation_is_urged[operation]:
+            row[40] = (arrays.operation_latest[operation] - end - least_slack) / time_left
+        row[41] = 1.0 if rivals[machines + machine] < start else 0.0
+        for feature in range(FEATURE_COUNT):
             row[feature] = min(max(row[feature], -FEATURE_LIMIT), FEATURE_LIMIT)
 
 
 @compiled
-def extremes(arrays: ProblemArrays, state: State, found: Candidates) -> tuple[int, int]:
-    """Most remaining work, and earliest completion, among the candidates."""
-    most_remaining, first_end = 0, NEVER
+def count_rivals(arrays: ProblemArrays, state: State, found: Candidates, rivals: Integers) -> None:
+    """How many candidates each machine has, then when the first of them would begin; shape [2 * machine]."""
+    machines = len(state.machine_ready)
+    rivals[:machines] = 0
     for index in range(found.filled[0]):
         pair = found.pair[index]
-        operation = np.searchsorted(arrays.pair_first, pair, side="right") - 1
+        machine = arrays.pair_machine[pair]
+        start = state.pair_start[pair]
+        first = start if rivals[machine] == 0 else min(rivals[machines + machine], start)
+        rivals[machine] += 1
+        rivals[machines + machine] = first
+
+
+@compiled
+def extremes(arrays: ProblemArrays, state: State, found: Candidates) -> tuple[int, int, int]:
+    """Most remaining work, earliest completion and least slack among the candidates."""
+    most_remaining, first_end, least_slack = 0, NEVER, NEVER
+    for index in range(found.filled[0]):
+        pair = found.pair[index]
+        operation = arrays.pair_operation[pair]
         most_remaining = max(most_remaining, arrays.operation_remaining[operation])
         first_end = min(first_end, state.pair_end[pair])
-    return most_remaining, first_end
+        if arrays.operation_is_urged[operation]:
+            least_slack = min(least_slack, arrays.operation_latest[operation] - state.pair_end[pair])
+    return most_remaining, first_end, least_slack
 
 
-@compiled_inline
+@compiled
 def encode_next(
     arrays: ProblemArrays, state: State, operation: int, job: int, end: int, scale: float, mean_load: float, row: Rows
 ) -> None:
@@ -162,20 +189,20 @@ def encode_next(
         wait = min(wait, float(state.machine_ready[machine] - end))
         load = min(load, state.machine_load[machine])
     row[17] = wait / scale
-    row[18] = load / (mean_load + 1e-9)
+    row[18] = load / mean_load
 
 
-@compiled_inline
+@compiled
 def encode_due(arrays: ProblemArrays, operation: int, end: int, scale: float, row: Rows) -> None:
-    """Due date and weight."""
+    """Due dates from here to the end of the job, and weight."""
     row[19] = 0.0
     row[20] = 0.0
     row[21] = 0.0
-    if arrays.operation_has_due[operation]:
-        slack = (arrays.operation_due[operation] - end) / scale
+    if arrays.operation_is_urged[operation]:
+        slack = (arrays.operation_latest[operation] - end) / scale
         row[19] = 1.0
-        row[20] = max(0.0, slack) / 3.0
-        row[21] = max(0.0, -slack)
+        row[20] = np.log1p(max(0.0, slack))
+        row[21] = np.log1p(max(0.0, -slack))
     row[22] = np.log(arrays.operation_weight[operation])
     row[23] = 1.0 if arrays.operation_important[operation] else 0.0
 

@@ -126,8 +126,13 @@ def setup_at(
         for index in range(arrays.pinned_first[machine], arrays.pinned_first[machine + 1]):
             if last_end < arrays.pinned_end[index] <= instant:
                 last_end, last_group = arrays.pinned_end[index], arrays.pinned_group[index]
-        setup = own
-        if last_group != NO_GROUP and arrays.changeover[last_group, group] != OWN_SETUP:
-            setup = arrays.changeover[last_group, group]
-        longest = max(longest, setup)
+        longest = max(longest, setup_between(arrays.changeover, last_group, group, own))
     return longest
+
+
+@compiled
+def setup_between(changeover: Integers, before: int, after: int, own: int) -> int:
+    """Setup on one machine for work of group `after` behind work of group `before`, `own` where none is listed."""
+    if min(before, after) == NO_GROUP or changeover[before, after] == OWN_SETUP:
+        return own
+    return changeover[before, after]  # type: ignore[no-any-return]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from env.calendar_tables import calendar_tables
+from env.calendar_tables import NEVER, calendar_tables
 from env.objective import OBJECTIVE_WEIGHTS
 from env.problem import Operation, Problem
 from env.schedule import Assignment, Schedule
@@ -49,6 +49,8 @@ class ProblemArrays(NamedTuple):
     pinned_group: Integers  # [pinned]
     changeover: Integers  # [group, group] setup from one group to another, -1 for an operation's own
     has_special_work: Booleans  # [1] whether setups, pins or several machines count at all
+    operation_latest: Integers  # [operation] latest end that lets all due dates from here to the end of its job be met
+    operation_is_urged: Booleans  # [operation] whether there is such a due date
     operation_shortest: Integers  # [operation] shortest duration among its pairs
     operation_remaining: Integers  # [operation] sum of `shortest` from here to the end of its job
     operation_pressure: Floats  # [operation] load of its machines per mean load, before anything is dispatched
@@ -56,18 +58,21 @@ class ProblemArrays(NamedTuple):
     operation_peak: Floats  # [operation] highest pressure after it in its job, 0 at the end
     operation_until_peak: Integers  # [operation] shortest work between it and that peak
     pair_first: Integers  # [operation + 1] first pair of each operation
+    pair_operation: Integers  # [pair]
     pair_machine: Integers  # [pair]
     pair_setup: Integers  # [pair] its own setup
     pair_processing: Integers  # [pair]
     pair_calendar: Integers  # [pair] when all of its machines are open
     held_first: Integers  # [pair + 1] first held machine of each pair
     held_machine: Integers  # [held] all machines of each pair, pair_machine first
+    held_pair: Integers  # [held]
     machine_busy: Integers  # [machine] open seconds before it takes new work
     machine_calendar: Integers  # [machine]
     calendar_first: Integers  # [calendar + 1] first opening of each calendar
     opening_start: Integers  # [opening]
     opening_end: Integers  # [opening]
     opening_before: Integers  # [opening] open seconds of its calendar before it
+    time_scale: Floats  # [1] mean shortest duration
     objective: Floats  # [2] weight of the makespan, weight of the weighted tardiness sum
 
 
@@ -91,6 +96,7 @@ def compile_problem(problem: Problem) -> ProblemArrays:
     held = [pair.machines for pair in pairs]
     pressure = _pressure(pair_machine, own_setup + processing, pair_first, len(problem.machines))
     peak, until_peak = _peaks(pressure, shortest, job_first)
+    latest = _latest_ends(operations, shortest, job_first)
     makespan_weight, tardiness_weight = OBJECTIVE_WEIGHTS[problem.objective]
     total_weight = sum(operation.weight for operation in operations)
     special = bool(problem.changeovers) or bool(pins.operation_pinned.any()) or any(pair.also_holds for pair in pairs)
@@ -101,6 +107,8 @@ def compile_problem(problem: Problem) -> ProblemArrays:
         **setup._asdict(),
         **pins._asdict(),
         **calendars._asdict(),
+        operation_latest=latest,
+        operation_is_urged=latest < NEVER,
         operation_shortest=shortest,
         operation_remaining=_remaining(shortest, job_first),
         operation_pressure=pressure,
@@ -108,13 +116,16 @@ def compile_problem(problem: Problem) -> ProblemArrays:
         operation_peak=peak,
         operation_until_peak=until_peak,
         pair_first=pair_first,
+        pair_operation=pair_operation,
         pair_machine=pair_machine,
         pair_setup=own_setup,
         pair_processing=processing,
         held_first=_offsets(_integers(map(len, held))),
         held_machine=_integers(machine for machines in held for machine in machines),
+        held_pair=np.repeat(np.arange(len(held), dtype=np.int64), _integers(map(len, held))),
         machine_busy=_integers(machine.busy_seconds for machine in problem.machines),
         has_special_work=np.array([special]),
+        time_scale=np.array([shortest.mean()]),
         objective=np.array([makespan_weight, tardiness_weight / total_weight]),
     )
 
@@ -178,6 +189,19 @@ def _peaks(pressure: Floats, shortest: Integers, job_first: Integers) -> tuple[F
         else:
             peak[operation], until_peak[operation] = peak[following], until_peak[following] + shortest[following]
     return peak, until_peak
+
+
+def _latest_ends(operations: tuple[Operation, ...], shortest: Integers, job_first: Integers) -> Integers:
+    """For each operation when it must end so that nothing from here to the end of its job is late, else NEVER."""
+    latest = np.full(len(operations), NEVER, dtype=np.int64)
+    lasts = set((job_first[1:] - 1).tolist())
+    for operation in range(len(operations) - 1, -1, -1):
+        due = operations[operation].due_seconds
+        if due is not None:
+            latest[operation] = due
+        if operation not in lasts and latest[operation + 1] < NEVER:
+            latest[operation] = min(latest[operation], latest[operation + 1] - shortest[operation + 1])
+    return latest
 
 
 def _offsets(lengths: Integers) -> Integers:

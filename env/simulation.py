@@ -13,12 +13,15 @@ from typing import NamedTuple
 import numpy as np
 
 from env.calendar_tables import NEVER
-from env.compilation import compiled, compiled_inline
+from env.compilation import compiled
 from env.placing import calendar_span, special_span
 from env.problem_arrays import Floats, Integers, ProblemArrays
 from env.special_work import NO_GROUP
 
 DISPATCHED, MAKESPAN_BOUND = 0, 1  # entries of State.totals
+NOBODY = -1
+CLOSED = 2 * NEVER
+"""Later than anything that can begin, even than work that fits into no opening."""
 
 
 class State(NamedTuple):
@@ -27,14 +30,17 @@ class State(NamedTuple):
     machine_ready: Integers  # [machine] end of its last work
     machine_load: Floats  # [machine] expected seconds of undispatched work: each operation spread over its pairs
     job_next: Integers  # [job] its next operation, or that of the following job when it is complete
+    job_start: Integers  # [job] earliest begin of its next operation over its pairs, CLOSED when it is complete
+    job_end: Integers  # [job] earliest end of its next operation over its pairs, CLOSED when it is complete
     job_ready: Integers  # [job] end of its last work
     job_bound: Integers  # [job] earliest possible completion
     job_tardiness_bound: Floats  # [job] least possible weighted tardiness
     open_jobs: Integers  # [job] jobs with work left come first
     machine_group: Integers  # [machine] setup group of its last work, -1 if none
-    machine_version: Integers  # [machine] how much work was dispatched to it
-    pair_version: Integers  # [pair] the machine's version that the next three were computed for, -1 if none
-    pair_start: Integers  # [pair]
+    machine_waiting: Integers  # [machine] first in the list of those next operations that may run on it
+    waiting_before: Integers  # [held] the place before in such a list, which has one for each machine of a pair
+    waiting_after: Integers  # [held]
+    pair_start: Integers  # [pair] up to date while its operation is the next one of its job
     pair_end: Integers  # [pair]
     pair_work: Integers  # [pair] setup and processing
     chosen_pair: Integers  # [operation] -1 until dispatched
@@ -53,13 +59,16 @@ def new_state(arrays: ProblemArrays) -> State:
         machine_ready=np.zeros(machines, dtype=np.int64),
         machine_load=np.zeros(machines),
         job_next=np.zeros(jobs, dtype=np.int64),
+        job_start=np.zeros(jobs, dtype=np.int64),
+        job_end=np.zeros(jobs, dtype=np.int64),
         job_ready=np.zeros(jobs, dtype=np.int64),
         job_bound=np.zeros(jobs, dtype=np.int64),
         job_tardiness_bound=np.zeros(jobs),
         open_jobs=np.zeros(jobs, dtype=np.int64),
         machine_group=np.zeros(machines, dtype=np.int64),
-        machine_version=np.zeros(machines, dtype=np.int64),
-        pair_version=np.zeros(pairs, dtype=np.int64),
+        machine_waiting=np.zeros(machines, dtype=np.int64),
+        waiting_before=np.zeros(len(arrays.held_machine), dtype=np.int64),
+        waiting_after=np.zeros(len(arrays.held_machine), dtype=np.int64),
         pair_start=np.zeros(pairs, dtype=np.int64),
         pair_end=np.zeros(pairs, dtype=np.int64),
         pair_work=np.zeros(pairs, dtype=np.int64),
@@ -78,8 +87,7 @@ def new_state(arrays: ProblemArrays) -> State:
 def reset(arrays: ProblemArrays, state: State) -> None:
     """Bring `state` back to before the first dispatch."""
     state.machine_group[:] = NO_GROUP
-    state.machine_version[:] = 0
-    state.pair_version[:] = -1
+    state.machine_waiting[:] = NOBODY
     state.pair_work[:] = arrays.pair_setup + arrays.pair_processing
     state.chosen_pair[:] = -1
     state.start[:] = 0
@@ -103,37 +111,78 @@ def reset(arrays: ProblemArrays, state: State) -> None:
     for job in range(jobs):
         finish_pinned(arrays, state, job)
         update_bounds(arrays, state, job)
+        start_waiting(arrays, state, job)
 
 
-@compiled_inline
-def place_next(arrays: ProblemArrays, state: State, job: int) -> None:
-    """Bring pair_start, pair_end and pair_work of all pairs of the job's next operation up to date."""
-    operation = state.job_next[job]
-    for pair in range(arrays.pair_first[operation], arrays.pair_first[operation + 1]):
-        version = state.machine_version[arrays.pair_machine[pair]]
-        if state.pair_version[pair] != version or arrays.held_first[pair + 1] - arrays.held_first[pair] > 1:
-            state.pair_version[pair] = version
-            place_pair(arrays, state, operation, pair, state.job_ready[job])
-
-
-@compiled_inline
+@compiled
 def next_instant(arrays: ProblemArrays, state: State) -> tuple[int, bool]:
     """The earliest instant at which any job can go on, and whether work that a pin waits for can begin then."""
-    clock = NEVER
-    for index in range(state.job_count[0]):
-        job = state.open_jobs[index]
-        place_next(arrays, state, job)
-        operation = state.job_next[job]
-        for pair in range(arrays.pair_first[operation], arrays.pair_first[operation + 1]):
-            clock = min(clock, state.pair_start[pair])
+    job_start = state.job_start
+    clock = CLOSED
+    for job in range(len(job_start)):
+        clock = min(clock, job_start[job])
     urgent = False
     if arrays.has_special_work[0]:
         for index in range(state.job_count[0]):
-            operation = state.job_next[state.open_jobs[index]]
-            if arrays.operation_urgent[operation]:
-                for pair in range(arrays.pair_first[operation], arrays.pair_first[operation + 1]):
-                    urgent = urgent or state.pair_start[pair] == clock
+            job = state.open_jobs[index]
+            urgent = urgent or (arrays.operation_urgent[state.job_next[job]] and job_start[job] == clock)
     return clock, urgent
+
+
+@compiled
+def start_waiting(arrays: ProblemArrays, state: State, job: int) -> None:
+    """Place the job's next operation on all of its pairs, and list it with their machines; nothing if there is none."""
+    operation = state.job_next[job]
+    if operation >= arrays.job_first[job + 1]:
+        state.job_start[job] = state.job_end[job] = CLOSED
+        return
+    for pair in range(arrays.pair_first[operation], arrays.pair_first[operation + 1]):
+        place_pair(arrays, state, operation, pair, state.job_ready[job])
+        for place in range(arrays.held_first[pair], arrays.held_first[pair + 1]):
+            machine = arrays.held_machine[place]
+            following = state.machine_waiting[machine]
+            state.waiting_before[place], state.waiting_after[place] = NOBODY, following
+            state.machine_waiting[machine] = place
+            if following != NOBODY:
+                state.waiting_before[following] = place
+    earliest(arrays, state, job)
+
+
+@compiled
+def stop_waiting(arrays: ProblemArrays, state: State, operation: int) -> None:
+    """Take an operation off the lists of its machines."""
+    first, last = arrays.pair_first[operation], arrays.pair_first[operation + 1]
+    for place in range(arrays.held_first[first], arrays.held_first[last]):
+        previous, following = state.waiting_before[place], state.waiting_after[place]
+        if previous == NOBODY:
+            state.machine_waiting[arrays.held_machine[place]] = following
+        else:
+            state.waiting_after[previous] = following
+        if following != NOBODY:
+            state.waiting_before[following] = previous
+
+
+@compiled
+def place_waiting(arrays: ProblemArrays, state: State, machine: int) -> None:
+    """Place anew whatever waits for a machine that has got work."""
+    place = state.machine_waiting[machine]
+    while place != NOBODY:
+        pair = arrays.held_pair[place]
+        operation = arrays.pair_operation[pair]
+        job = arrays.operation_job[operation]
+        place_pair(arrays, state, operation, pair, state.job_ready[job])
+        earliest(arrays, state, job)
+        place = state.waiting_after[place]
+
+
+@compiled
+def earliest(arrays: ProblemArrays, state: State, job: int) -> None:
+    """Earliest begin and end of a job's next operation over its pairs."""
+    operation = state.job_next[job]
+    start, end = CLOSED, CLOSED
+    for pair in range(arrays.pair_first[operation], arrays.pair_first[operation + 1]):
+        start, end = min(start, state.pair_start[pair]), min(end, state.pair_end[pair])
+    state.job_start[job], state.job_end[job] = start, end
 
 
 @compiled
@@ -160,16 +209,18 @@ def place_pair(arrays: ProblemArrays, state: State, operation: int, pair: int, j
 def dispatch(arrays: ProblemArrays, state: State, pair: int, operation: int) -> None:
     """Append `operation`, the next one of its job, to the machines of `pair`."""
     job = arrays.operation_job[operation]
-    place_pair(arrays, state, operation, pair, state.job_ready[job])
     end = state.pair_end[pair]
+    stop_waiting(arrays, state, operation)
     for held in range(arrays.held_first[pair], arrays.held_first[pair + 1]):
         machine = arrays.held_machine[held]
         state.machine_ready[machine] = end
         state.machine_group[machine] = arrays.operation_group[operation]
-        state.machine_version[machine] += 1
     finish(arrays, state, job, pair, state.pair_start[pair], end)
     finish_pinned(arrays, state, job)
     update_bounds(arrays, state, job)
+    start_waiting(arrays, state, job)
+    for held in range(arrays.held_first[pair], arrays.held_first[pair + 1]):
+        place_waiting(arrays, state, arrays.held_machine[held])
 
 
 @compiled
@@ -252,4 +303,4 @@ def is_complete(state: State) -> bool:
 @compiled
 def operation_of(arrays: ProblemArrays, pair: int) -> int:
     """The operation that a pair belongs to."""
-    return np.searchsorted(arrays.pair_first, pair, side="right") - 1  # type: ignore[return-value]
+    return arrays.pair_operation[pair]  # type: ignore[no-any-return]

@@ -94,6 +94,17 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
+def latest_version(folder: Path) -> int:
+    """The version that was last published in `folder`, 0 for none; whether it could still be used does not matter."""
+    path = folder / MANIFEST_FILE
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["version"])
+    except FileNotFoundError:
+        return 0
+    except (ValueError, TypeError, KeyError) as error:
+        raise ArtefactError(f"{path} must be a policy manifest, but is not: {error}") from error
+
+
 def load_predictor(folder: Path = PUBLISHED) -> Predictor:
     """The verified policy in `folder`, ready to schedule. Raises `ArtefactError`."""
     manifest = read_manifest(folder)

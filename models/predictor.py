@@ -43,7 +43,7 @@ class Workspace(NamedTuple):
     mean: Matrix  # [1, hidden]
     shift: Matrix  # [1, hidden]
     logits: Matrix  # [limit]
-    rivals: Integers  # [machine]
+    rivals: Integers  # [2 * machine]
 
 
 class Predictor:
@@ -78,7 +78,7 @@ def new_workspace(weights: Weights, machines: int, limit: int = CANDIDATE_LIMIT)
         mean=np.zeros((1, hidden), dtype=np.float32),
         shift=np.zeros((1, hidden), dtype=np.float32),
         logits=np.zeros(limit, dtype=np.float32),
-        rivals=np.zeros(machines, dtype=np.int64),
+        rivals=np.zeros(2 * machines, dtype=np.int64),
     )
 
 

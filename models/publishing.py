@@ -22,10 +22,10 @@ from env.gym_env import FlexibleJobShopEnv
 from env.observation import FEATURE_COUNT
 from env.problem import Problem
 from models.artefact import (
-    MANIFEST_FILE,
     MODEL_FILE,
     WEIGHTS_FILE,
     Manifest,
+    latest_version,
     load_predictor,
     read_manifest,
     write_artefact,
@@ -101,7 +101,7 @@ def publish(
     if messages:
         raise GateMissed(messages)
     target.mkdir(parents=True, exist_ok=True)
-    version = read_manifest(target).version + 1 if (target / MANIFEST_FILE).exists() else 1
+    version = latest_version(target) + 1
     model.save(target / MODEL_FILE)
     return write_artefact(
         target,

@@ -1,12 +1,17 @@
-"""A policy and a time budget -> the best schedule found: the greedy pass, then sampled passes.
+"""A policy and a budget -> the best schedule that it buys: policy pass, sampled passes, local search.
 
-How many passes a budget buys is computed, not timed, so that the same request gives the same schedule
-on every replica, however busy it is.
+Each stage goes on from the best schedule so far, so no budget makes anything worse. A time budget ends
+by the clock; a number of `iterations` in its place makes the result depend on the seed alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 from env.calendar_tables import NEVER
 from env.dispatching_rules import finished_schedule
@@ -16,68 +21,182 @@ from env.problem_arrays import ProblemArrays, compile_problem
 from env.reward import objective_bound
 from env.schedule import Schedule
 from env.simulation import State, new_state, reset
+from models.local_search import LocalSearch, local_search
 from models.predictor import Predictor
 from models.repair import has_earlier_plan, repaired
 
-MICROSECONDS_PER_DISPATCH = 25.0
-"""What one dispatch of a sampled pass is taken to cost."""
 TEMPERATURE = 1.0
 """Of sampled passes; chosen on generated plants, where cooler samples differ too little from the greedy pass."""
-MOST_SAMPLES = 64
+MOST_SAMPLES = 4
+SHARE_FOR_SAMPLES = 0.15
+"""Of the budget: samples are good starting points, but local search makes more of the time."""
+FIRST_MOVES = 8
+CHUNKS = 100
+LONGEST_CHUNK_SECONDS = 0.02
+ITERATION_CHUNKS = 50
+SHORTEST_SEARCH_SECONDS = 0.002
+
+_second_core = threading.Semaphore(max(0, len(os.sched_getaffinity(0)) - 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The best schedule, the stages that ran in order, and the makespan of the greedy policy pass."""
+    """The best schedule, the stages that ran in order, and what they brought.
+
+    `gains` are by how much each stage after the first lowered the objective, in seconds of it;
+    `policy_makespan_seconds` is the makespan of the greedy policy pass.
+    """
 
     schedule: Schedule
     method: tuple[str, ...]
     policy_makespan_seconds: int
+    gains: dict[str, float] = field(default_factory=dict)
 
 
-def search(predictor: Predictor, problem: Problem, budget_ms: int, seed: int = 0) -> Found:
-    """The best of the greedy pass and of as many sampled passes as the budget buys; never worse than the former.
+def search(
+    predictor: Predictor,
+    problem: Problem,
+    budget_ms: int,
+    seed: int = 0,
+    *,
+    iterations: int | None = None,
+    threads: int = 2,
+) -> Found:
+    """The best schedule within `budget_ms`, or within so many `iterations` of local search; 0: the policy pass.
 
-    Where an earlier plan counts, repairing it competes as well. Raises `HorizonExceeded` when the
-    calendar cannot hold the work.
+    The pass itself is made whatever it costs. A second thread helps while no other search of this process
+    has one; with `iterations` there is only one, so that the result depends on the seed alone. Where an
+    earlier plan counts, repairing it competes as well. Raises `HorizonExceeded` when the calendar cannot
+    hold the work.
     """
+    begun = time.perf_counter()
     arrays = compile_problem(problem)
     state = new_state(arrays)
     predictor.play(arrays, state)
     greedy = finished_schedule(problem, state)
-    best, method = _Best(problem, greedy), ["policy"]
-    samples = sample_count(len(problem.operations), budget_ms)
-    for sample in range(samples):
-        reset(arrays, state)
-        predictor.play(arrays, state, seed * MOST_SAMPLES + sample, TEMPERATURE)
-        best.offer(arrays, state)
-    if samples:
-        method.append("samples")
+    best = _Best(problem, arrays, greedy, state)
     if has_earlier_plan(problem):
-        method.append("repair")
         shifted = repaired(predictor, problem, arrays)
-        if shifted is not None:
-            best.offer(arrays, shifted)
-    return Found(schedule=best.schedule, method=tuple(method), policy_makespan_seconds=greedy.makespan_seconds)
+        best.offer("repair", shifted)
+    if iterations is not None or budget_ms > 0:
+        budget = _Budget(begun, budget_ms / 1000.0, time.perf_counter() - begun, iterations)
+        _sample(predictor, best, seed, budget)
+        _improve(best, seed, budget, threads)
+    return Found(
+        schedule=best.schedule,
+        method=("policy", *best.gains),
+        policy_makespan_seconds=greedy.makespan_seconds,
+        gains=best.gains,
+    )
 
 
-def sample_count(operations: int, budget_ms: int) -> int:
-    """Sampled passes that a budget buys for a problem of that size, at most `MOST_SAMPLES`."""
-    return min(MOST_SAMPLES, int(1000.0 * budget_ms / (MICROSECONDS_PER_DISPATCH * operations)))
+@dataclass(frozen=True, slots=True, kw_only=False)
+class _Budget:
+    """When to stop: `seconds` after `begun`, or after `iterations` whatever time that takes."""
+
+    begun: float
+    seconds: float
+    pass_seconds: float
+    iterations: int | None
+
+    @property
+    def left_seconds(self) -> float:
+        return self.begun + self.seconds - time.perf_counter()
+
+    @property
+    def samples(self) -> int:
+        """How many sampled passes are worth their time."""
+        if self.iterations is not None:
+            return MOST_SAMPLES
+        return min(MOST_SAMPLES, int(SHARE_FOR_SAMPLES * self.seconds / max(self.pass_seconds, 1e-6)))
 
 
 class _Best:
-    """The best schedule so far by the objective."""
+    """The best schedule so far by the objective, with the state that it came from."""
 
-    def __init__(self, problem: Problem, schedule: Schedule) -> None:
+    def __init__(self, problem: Problem, arrays: ProblemArrays, schedule: Schedule, state: State) -> None:
         self.problem = problem
+        self.arrays = arrays
         self.schedule = schedule
+        self.state = state
         self.value = objective_value(problem, schedule)
+        self.gains: dict[str, float] = {}
 
-    def offer(self, arrays: ProblemArrays, state: State) -> None:
-        """Keep a complete state's schedule if it is better. The bound, cheap to tell, sorts out most that are not."""
-        if objective_bound(arrays, state) < self.value and state.end.max() < NEVER:
-            schedule = finished_schedule(self.problem, state)
-            value = objective_value(self.problem, schedule)
-            if value < self.value:
-                self.schedule, self.value = schedule, value
+    def offer(self, stage: str, state: State | None) -> bool:
+        """Keep a complete state if its schedule is better; says whether it was.
+
+        The bound, cheap to tell, sorts out most that are not.
+        """
+        self.gains.setdefault(stage, 0.0)
+        if state is None or objective_bound(self.arrays, state) >= self.value or state.end.max() >= NEVER:
+            return False
+        schedule = finished_schedule(self.problem, state)
+        value = objective_value(self.problem, schedule)
+        if value >= self.value:
+            return False
+        self.gains[stage] += self.value - value
+        self.schedule, self.state, self.value = schedule, state, value
+        return True
+
+
+def _sample(predictor: Predictor, best: _Best, seed: int, budget: _Budget) -> None:
+    state = new_state(best.arrays)
+    for sample in range(budget.samples):
+        reset(best.arrays, state)
+        predictor.play(best.arrays, state, seed * MOST_SAMPLES + sample, TEMPERATURE)
+        if best.offer("samples", state):
+            state = new_state(best.arrays)
+
+
+def _improve(best: _Best, seed: int, budget: _Budget, threads: int) -> None:
+    """Local search with what is left of the budget; a second one beside it while a core is free."""
+    if budget.iterations is None and budget.left_seconds < SHORTEST_SEARCH_SECONDS:
+        return
+    first = local_search(best.problem, best.arrays, best.state, seed)
+    if first is None:
+        return
+    if budget.iterations is not None:
+        _run_iterations(first, budget.iterations)
+        searches = [first]
+    elif threads > 1 and _second_core.acquire(blocking=False):
+        try:
+            searches = _run_both(first, best, seed, budget)
+        finally:
+            _second_core.release()
+    else:
+        _run_until(first, budget)
+        searches = [first]
+    for found in searches:
+        state = new_state(best.arrays)
+        found.realise(state)
+        best.offer(found.name, state)
+
+
+def _run_both(first: LocalSearch, best: _Best, seed: int, budget: _Budget) -> list[LocalSearch]:
+    second = local_search(best.problem, best.arrays, best.state, seed + 1_000_003)
+    assert second is not None
+    with ThreadPoolExecutor(1) as threads:
+        beside = threads.submit(_run_until, second, budget)
+        _run_until(first, budget)
+        beside.result()
+    return [first, second]
+
+
+def _run_iterations(search: LocalSearch, iterations: int) -> None:
+    for chunk in range(ITERATION_CHUNKS):
+        if search.is_done:
+            return
+        moves = iterations * (chunk + 1) // ITERATION_CHUNKS - iterations * chunk // ITERATION_CHUNKS
+        search.run(moves, chunk / ITERATION_CHUNKS)
+
+
+def _run_until(search: LocalSearch, budget: _Budget, clock: Callable[[], float] = time.perf_counter) -> None:
+    """Run in chunks short enough to stop in time; what a move costs is learned on the way."""
+    whole = budget.left_seconds
+    chunk_seconds = min(LONGEST_CHUNK_SECONDS, whole / CHUNKS)
+    moves = FIRST_MOVES
+    while (left := budget.left_seconds) > chunk_seconds and not search.is_done:
+        before = clock()
+        search.run(moves, 1.0 - left / whole)
+        took = max(clock() - before, 1e-7)
+        moves = max(1, min(4 * moves, int(moves * chunk_seconds / took)))

@@ -1,8 +1,8 @@
 """TrainingConfig -> trained MaskablePPO: seeded, with progress and TensorBoard.
 
-MaskablePPO with its critic comes first, then the group stage of `group_training`. Now and then the
-policy plays a fixed set of problems greedily, through the same inference path that serves; the best
-checkpoint is kept.
+Four stages, each of which may be left out: MaskablePPO with its critic, imitation of searched schedules,
+look-ahead, and the clipped surrogate of PPO with group advantages. Now and then the policy plays a fixed
+set of problems greedily, through the same inference path that serves; the best checkpoint is kept.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from env.generator import random_problem
 from env.vector_env import VectorEpisodes
 from models.config import TrainingConfig
 from models.group_training import train_in_groups
+from models.imitation import imitate, prepare
+from models.lookahead_training import train_by_lookahead
 from models.network import CandidatePolicy, CandidateScorer
 from models.slots import Slots
 from models.validation import BestCheckpoint, Validation
@@ -31,7 +33,7 @@ from models.validation import BestCheckpoint, Validation
 class Progress:
     """Where a run stands: steps done of all steps, and the mean gain over the composite rule at the last validation.
 
-    A step is one decision of the first stage, or one update of the second. Gains are shares of the
+    A step is a decision, a demonstration, an epoch or an update, as the stage has it. Gains are shares of the
     rule's makespan: 0.05 is five per cent better.
     """
 
@@ -59,22 +61,28 @@ def train(
     """Train from scratch. Equal configs give equal weights on equal machines."""
     torch.set_num_threads(config.threads)
     set_random_seed(config.seed)
-    first_seed, second_seed = np.random.SeedSequence(config.seed).spawn(2)
+    seeds = np.random.SeedSequence(config.seed).spawn(5)
     slots = Slots(
-        VectorEpisodes(
-            lambda rng: random_problem(rng, config.plant), config.slots, int(first_seed.generate_state(1)[0])
-        )
+        VectorEpisodes(lambda rng: random_problem(rng, config.plant), config.slots, int(seeds[0].generate_state(1)[0]))
     )
     model = _new_model(slots, config)
     logger = configure(None if log_folder is None else str(log_folder), [] if log_folder is None else ["tensorboard"])
     model.set_logger(logger)
-    watch = _Watch(config, BestCheckpoint(Validation(config.plant, config.validation_problems)), logger, on_progress)
+    checkpoint = None if log_folder is None else log_folder / "best.pt"
+    best = BestCheckpoint(Validation(config.plant, config.validation_problems), checkpoint)
+    watch = _Watch(best, logger, on_progress)
     scorer = scorer_of(model)
     watch.validate(scorer)
     if config.decisions:
-        model.learn(config.decisions, callback=_EachRollout(watch))
+        model.learn(config.decisions, callback=_EachRollout(watch, config.decisions))
         watch.validate(scorer)
-    train_in_groups(scorer, config, np.random.default_rng(second_seed), watch.after_update)
+    if config.imitation_epochs:
+        lessons = prepare(config, seeds[1], watch.steps("demonstrations", config.demonstrations))
+        imitate(scorer, lessons, config, np.random.default_rng(seeds[2]), watch.stage("imitation", config, 1))
+    every = config.validate_every
+    train_by_lookahead(scorer, config, np.random.default_rng(seeds[3]), watch.stage("lookahead", config, every))
+    scorer.load_state_dict(watch.best.state)
+    train_in_groups(scorer, config, np.random.default_rng(seeds[4]), watch.stage("groups", config, every))
     scorer.load_state_dict(watch.best.state)
     return Trained(model=model, gain=watch.best.gain)
 
@@ -105,27 +113,33 @@ def scorer_of(model: MaskablePPO) -> CandidateScorer:
 class _Watch:
     """Validates, logs and reports; knows nothing of how a stage learns."""
 
-    def __init__(
-        self, config: TrainingConfig, best: BestCheckpoint, logger: Logger, on_progress: Callable[[Progress], None]
-    ) -> None:
-        self.config = config
+    def __init__(self, best: BestCheckpoint, logger: Logger, on_progress: Callable[[Progress], None]) -> None:
         self.best = best
         self.logger = logger
         self.on_progress = on_progress
         self.gain = -np.inf
+        self.validations = 0
 
     def validate(self, scorer: CandidateScorer) -> None:
         self.gain = self.best.offer(scorer)
+        self.validations += 1
+        self.logger.record("validation/gain", self.gain)
+        self.logger.dump(self.validations)
 
-    def after_decisions(self, decisions: int) -> None:
-        self._report("ppo", min(decisions, self.config.decisions), self.config.decisions)
+    def steps(self, stage: str, total: int) -> Callable[[int], None]:
+        """Hears the steps of a stage that leaves the weights alone."""
+        return lambda done: self._report(stage, done, total)
 
-    def after_update(self, scorer: CandidateScorer, update: int) -> None:
-        if update % self.config.group_validate_every == 0 or update == self.config.group_updates:
-            self.validate(scorer)
-            self.logger.record("validation/gain", self.gain)
-            self.logger.dump(self.config.decisions + update)
-        self._report("groups", update, self.config.group_updates)
+    def stage(self, stage: str, config: TrainingConfig, every: int) -> Callable[[CandidateScorer, int], None]:
+        """Hears the weights after each step of a stage; validates every so many steps and at the end."""
+        total = config.steps_of(stage)
+
+        def hear(scorer: CandidateScorer, done: int) -> None:
+            if done % every == 0 or done == total:
+                self.validate(scorer)
+            self._report(stage, done, total)
+
+        return hear
 
     def _report(self, stage: str, done: int, total: int) -> None:
         self.on_progress(Progress(stage=stage, done=done, total=total, gain=self.gain, best_gain=self.best.gain))
@@ -134,12 +148,13 @@ class _Watch:
 class _EachRollout(BaseCallback):
     """Tells the watch how far Stable-Baselines3 is."""
 
-    def __init__(self, watch: _Watch) -> None:
+    def __init__(self, watch: _Watch, decisions: int) -> None:
         super().__init__()
-        self.watch = watch
+        self.hear = watch.steps("ppo", decisions)
+        self.decisions = decisions
 
     def _on_step(self) -> bool:
         return True
 
     def _on_rollout_end(self) -> None:
-        self.watch.after_decisions(self.num_timesteps)
+        self.hear(min(self.num_timesteps, self.decisions))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,8 +44,10 @@ class Validation:
 class BestCheckpoint:
     """Remembers the weights that validated best."""
 
-    def __init__(self, validation: Validation) -> None:
+    def __init__(self, validation: Validation, file: Path | None = None) -> None:
+        """Each best is written to `file` as well, so that a run that is cut short leaves what it had."""
         self.validation = validation
+        self.file = file
         self.gain = -np.inf
         self.state: dict[str, Any] = {}
 
@@ -54,6 +57,8 @@ class BestCheckpoint:
         if gain > self.gain:
             self.gain = gain
             self.state = {name: value.detach().clone() for name, value in scorer.state_dict().items()}
+            if self.file is not None:
+                torch.save(self.state, self.file)
         return gain
 
 

@@ -6,7 +6,7 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as ProgressBar
 
     from env.problem import Problem
+    from models.config import TrainingConfig
     from models.evaluation import Summary
     from models.training import Progress
 
@@ -44,24 +45,29 @@ def train(
     ),
     seed: Annotated[int, typer.Option(min=0)] = 0,
     decisions: Annotated[int | None, typer.Option(min=0, help="Decisions of the MaskablePPO stage.")] = None,
-    updates: Annotated[int | None, typer.Option(min=0, help="Updates of the group stage.")] = None,
+    demonstrations: Annotated[int | None, typer.Option(min=1, help="Searched schedules to imitate.")] = None,
+    updates: Annotated[int | None, typer.Option(min=0, help="Updates of the look-ahead stage.")] = None,
+    groups: Annotated[int | None, typer.Option(min=0, help="Updates of the group stage.")] = None,
     threads: Annotated[int, typer.Option(min=1)] = 2,
+    reproduce: Annotated[bool, typer.Option("--reproduce", help="With seed and config of the published one.")] = False,
 ) -> None:
-    """Train a policy from scratch; about half an hour on two cores with the defaults.
+    """Train a policy from scratch; within two hours on two cores with the defaults.
 
     Example: gantry train --output runs/mine --seed 1 --updates 200
     """
     _require_training_extra()
-    from models.config import TrainingConfig
     from models.publishing import save_run
     from models.training import train as run
 
-    config = TrainingConfig(seed=seed, threads=threads)
-    config = replace(
-        config,
-        decisions=config.decisions if decisions is None else decisions,
-        group_updates=config.group_updates if updates is None else updates,
-    )
+    config = _config_of_published() if reproduce else _config(seed, threads)
+    wanted = {
+        "decisions": decisions,
+        "demonstrations": demonstrations,
+        "lookahead_updates": updates,
+        "group_updates": groups,
+    }
+    chosen: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+    config = replace(config, **chosen)
     begun = time.monotonic()
     with _progress_bar() as bar:
         trained = run(config, log_folder=output / "tensorboard", on_progress=_Reporter(bar).hear)
@@ -74,6 +80,19 @@ def train(
     )
     print(f"trained in {seconds:,.0f} s: {100 * trained.gain:.2f} % better than the composite rule on validation")
     print(f"saved {output} ({', '.join(manifest.files)}); publish it with: gantry publish {output}")
+
+
+def _config(seed: int, threads: int) -> TrainingConfig:
+    from models.config import TrainingConfig
+
+    return TrainingConfig(seed=seed, threads=threads)
+
+
+def _config_of_published() -> TrainingConfig:
+    from models.artefact import PUBLISHED, read_manifest
+    from models.config import TrainingConfig
+
+    return TrainingConfig.from_json(read_manifest(PUBLISHED).training["config"])
 
 
 def evaluate(

@@ -95,15 +95,18 @@ def solve(
     ],
     algorithm: Annotated[str, typer.Option(help="ppo, manual, fifo, edd, spt, mwkr, atcs or composite.")] = POLICY,
     model: Annotated[Path | None, typer.Option(help="Policy folder; default: the configured one.")] = None,
-    budget: Annotated[float, typer.Option(min=0, help="Seconds for sampled passes; 0: policy pass only.")] = 0.025,
-    seed: Annotated[int, typer.Option(min=0, help="Of the sampled passes.")] = 0,
+    budget: Annotated[float, typer.Option(min=0, help="Seconds in all; 0: policy pass only.")] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="Of the search.")] = 0,
+    iterations: Annotated[
+        int | None, typer.Option(min=0, help="Moves of the search instead of a budget: reproducible for a seed.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Schedule a file without the service.
 
     Example: gantry solve plant.json --algorithm ppo --budget 0.5
     """
-    solution = solve_file(file, algorithm, model, budget_ms=round(1000 * budget), seed=seed)
+    solution = solve_file(file, algorithm, model, budget_ms=round(1000 * budget), seed=seed, iterations=iterations)
     if as_json:
         print(json.dumps(solution.as_json()))
     else:
@@ -112,13 +115,21 @@ def solve(
         raise SolvedInvalid(f"the judge refused the schedule: {solution.verdict.violations[0].message}")
 
 
-def solve_file(file: Path, algorithm: str, model: Path | None = None, *, budget_ms: int = 0, seed: int = 0) -> Solution:
+def solve_file(
+    file: Path,
+    algorithm: str,
+    model: Path | None = None,
+    *,
+    budget_ms: int = 0,
+    seed: int = 0,
+    iterations: int | None = None,
+) -> Solution:
     """Solve the problem in `file`. Raises `GantryError` for an unusable file, policy or algorithm."""
     from env.feasibility import judge
 
     problem, unit_seconds = read_problem(file)
-    schedule_with, model_id = scheduler(algorithm, model, budget_ms, seed)
-    _warm_up(schedule_with)
+    schedule_with, model_id = scheduler(algorithm, model, budget_ms, seed, iterations)
+    _warm_up(algorithm, model)
     begun = time.perf_counter()
     schedule = schedule_with(problem)
     seconds = time.perf_counter() - begun
@@ -153,7 +164,7 @@ def read_problem(file: Path) -> tuple[Problem, int]:
 
 
 def scheduler(
-    algorithm: str, model: Path | None, budget_ms: int, seed: int
+    algorithm: str, model: Path | None, budget_ms: int, seed: int, iterations: int | None = None
 ) -> tuple[Callable[[Problem], Schedule], str | None]:
     """The algorithm by its name, and the policy's id if it is one. Raises `UnknownAlgorithm`."""
     from deployments.settings import load_settings
@@ -163,17 +174,25 @@ def scheduler(
 
     if algorithm == POLICY:
         predictor = load_predictor(model or load_settings().model_path)
-        return lambda problem: search(predictor, problem, budget_ms, seed).schedule, predictor.model_id
+        return (
+            lambda problem: search(predictor, problem, budget_ms, seed, iterations=iterations).schedule,
+            predictor.model_id,
+        )
     rules = {rule.name.lower(): rule for rule in Rule} | {MANUAL: Rule.PLANNER}
     if algorithm not in rules:
         raise UnknownAlgorithm(f"algorithm must be one of {', '.join([POLICY, *sorted(rules)])}, was {algorithm!r}")
     return lambda problem: dispatch(problem, rules[algorithm]), None
 
 
-def _warm_up(schedule: Callable[[Problem], Schedule]) -> None:
-    from env.generator import toy_problem
+def _warm_up(algorithm: str, model: Path | None) -> None:
+    from deployments.settings import load_settings
+    from deployments.warming import warm_policy, warm_rules
+    from models.artefact import load_predictor
 
-    schedule(toy_problem())
+    if algorithm == POLICY:
+        warm_policy(load_predictor(model or load_settings().model_path))
+    else:
+        warm_rules()
 
 
 def _show(solution: Solution) -> None:

@@ -59,7 +59,9 @@ class DecisionAnswer(AnswerModel):
     model: str | None
     method: list[str]
     fallback_reason: str | None
-    policy_makespan: float | None
+    policy_makespan: float | None = Field(description="of the policy's first pass alone")
+    gains: dict[str, float] = Field(description="hours by which each later stage lowered the objective")
+    time_budget_ms: int = Field(description="what the request was given; less than it asked for under load")
 
 
 class ViolationAnswer(AnswerModel):

@@ -24,7 +24,7 @@ from env.problem import Objective
 
 DEFAULT_SETUP_HOURS = 0.3
 LONGEST_BUDGET_MS = 60_000
-DEFAULT_BUDGET_MS = 25
+DEFAULT_BUDGET_MS = 100
 DEFAULT_STABILITY_HOURS = 0.1
 MOST_MACHINES_HELD = 100
 MOST_MANUAL_ROWS = 40_000
@@ -128,7 +128,10 @@ class ScheduleRequest(WireModel):
     request_id: Text | None = Field(None, description="the client's own number, returned with the answer")
     save_to_database: Boolean = Field(True, description="false: the decision is kept, its payload is not")
     time_budget_ms: Integer = Field(
-        DEFAULT_BUDGET_MS, ge=0, le=LONGEST_BUDGET_MS, description="buys sampled passes; 0: policy pass only"
+        DEFAULT_BUDGET_MS,
+        ge=0,
+        le=LONGEST_BUDGET_MS,
+        description="buys a better plan; 0: policy pass only",
     )
     calendar: CalendarRequest | None = None
     plant_id: Text | None = None

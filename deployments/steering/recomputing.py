@@ -89,12 +89,13 @@ class Recomputer:
         if work.contender.is_rule:
             return Proposal(schedule=dispatch(work.problem, Rule.PLANNER), method=(Rule.PLANNER.name.lower(),))
         predictor = self._predictor_of(work.contender)
-        found = search(predictor, work.problem, work.budget_ms)
+        found = search(predictor, work.problem, work.budget_ms, threads=1)
         return Proposal(
             schedule=found.schedule,
             method=found.method,
             model=predictor.model_id,
             policy_makespan_seconds=found.policy_makespan_seconds,
+            gains=found.gains,
         )
 
     def _judged(

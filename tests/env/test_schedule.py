@@ -54,6 +54,6 @@ def test_setup_is_looked_up_by_machine() -> None:
 
 
 def test_objectives_follow_their_formula() -> None:
-    """Makespan 20 s, weighted tardiness 5 s over a total weight of 4: 20, 0.01 x 20 + 1.25, 20 + 5 x 1.25."""
+    """Makespan 20 s, weighted tardiness 5 s over a total weight of 4: 20, 0.01 x 20 + 1.25, 20 + 40 x 1.25."""
     values = [objective_value(replace(_plant(), objective=objective), BOTH) for objective in Objective]
-    assert values == [20.0, 1.45, 26.25]
+    assert values == [20.0, 1.45, 70.0]

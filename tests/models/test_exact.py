@@ -97,10 +97,10 @@ def test_lean_model_gives_valid_schedules_and_claims_no_proof(hinted: bool) -> N
 
 
 def test_weights_keep_the_proportions_of_the_objective() -> None:
-    """Balanced: an hour of makespan against five of mean tardiness; halves are counted in thousandths."""
+    """Balanced: an hour of mean tardiness weighs as forty of makespan; halves are counted in thousandths."""
     problem = one_machine(operation("A", weight=1.5), operation("B", weight=0.5))
     makespan, tardiness = objective_weights(replace(problem, objective=Objective.BALANCED))
-    assert makespan * 5 * 1.5 / 2.0 == pytest.approx(tardiness[0])
+    assert makespan * 40 * 1.5 / 2.0 == pytest.approx(tardiness[0])
     assert tardiness[0] == 3 * tardiness[1]
     assert objective_weights(problem) == (1, [0, 0])
 

@@ -23,7 +23,16 @@ from models.validation import Validation, weights_of
 
 SMALL = Plant(operations=(6, 14))
 MIXED = Plant(operations=(40, 120))
-UNTRAINED = TrainingConfig(plant=SMALL, decisions=0, group_updates=0, slots=2, validation_problems=2, threads=1)
+UNTRAINED = TrainingConfig(
+    plant=SMALL,
+    decisions=0,
+    imitation_epochs=0,
+    lookahead_updates=0,
+    group_updates=0,
+    slots=2,
+    validation_problems=2,
+    threads=1,
+)
 
 
 @pytest.fixture(scope="module")

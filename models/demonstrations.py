@@ -1,0 +1,149 @@
+"""Problems with a good schedule each -> decisions with what a good dispatcher would choose.
+
+The teacher is the local search of `models.local_search`, from the best of some rules. Its schedule is
+dispatched again operation by operation; at each decision every candidate that leads on to that same
+schedule counts as right, because the order in which independent work is dispatched does not matter.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+
+from env.calendar_tables import NEVER
+from env.candidates import CANDIDATE_LIMIT, Candidates, find_candidates, new_candidates
+from env.compilation import compiled
+from env.dispatching_rules import Rule, follow_rule, mean_times
+from env.generator import Plant, random_problem
+from env.observation import FEATURE_COUNT, Rows, encode
+from env.problem import Problem
+from env.problem_arrays import Booleans, Integers, ProblemArrays, compile_problem
+from env.reward import objective_bound
+from env.simulation import State, dispatch, is_complete, new_state, reset
+from models.local_search import local_search
+
+TEACHER_RULES = (Rule.COMPOSITE, Rule.MWKR, Rule.ATCS)
+NOBODY = -1
+
+
+class Demonstration(NamedTuple):
+    """The decisions of one problem that had a choice; the axis `row` holds the candidates of all of them."""
+
+    rows: Rows  # [row, feature]
+    counts: Integers  # [decision]
+    is_right: Booleans  # [row]
+
+
+def demonstration(rng: Generator, plant: Plant, moves: int) -> Demonstration:
+    """One problem of the given kind, solved with so many moves of local search per operation."""
+    problem = random_problem(rng, plant)
+    arrays = compile_problem(problem)
+    expert = good_state(problem, arrays, moves, int(rng.integers(2**31)))
+    return decisions_towards(arrays, expert, int(rng.integers(2**31)))
+
+
+def good_state(problem: Problem, arrays: ProblemArrays, moves: int, seed: int) -> State:
+    """A complete state that the teacher found: the best of its rules, improved."""
+    best, state = new_state(arrays), new_state(arrays)
+    means, least = mean_times(arrays), np.inf
+    for rule in TEACHER_RULES:
+        reset(arrays, state)
+        follow_rule(arrays, state, int(rule), means)
+        if objective_bound(arrays, state) < least:
+            least = objective_bound(arrays, state)
+            best, state = state, best
+    search = local_search(problem, arrays, best, seed)
+    if search is None or best.end.max() >= NEVER:
+        return best
+    steps = 50
+    for step in range(steps):
+        search.run(max(1, moves * len(best.start) // steps), step / steps)
+    search.realise(state)
+    return state if objective_bound(arrays, state) < least else best
+
+
+def decisions_towards(arrays: ProblemArrays, expert: State, seed: int) -> Demonstration:
+    """The decisions that lead to the schedule of `expert`, a complete state."""
+    operations = len(expert.start)
+    rows = np.empty((operations * CANDIDATE_LIMIT, FEATURE_COUNT), dtype=np.float32)
+    counts = np.empty(operations, dtype=np.int64)
+    is_right = np.empty(operations * CANDIDATE_LIMIT, dtype=np.bool_)
+    turn, order = _turns(arrays, expert)
+    row_count, decision_count = follow(
+        arrays, new_state(arrays), new_candidates(), expert.chosen_pair, turn, order, rows, counts, is_right, seed
+    )
+    return Demonstration(rows[:row_count].copy(), counts[:decision_count].copy(), is_right[:row_count].copy())
+
+
+def _turns(arrays: ProblemArrays, expert: State) -> tuple[Integers, Integers]:
+    """Place of each operation in the sequence of each machine that it holds, shape [held], and operations by start."""
+    turn = np.full(len(arrays.held_machine), NOBODY, dtype=np.int64)
+    order = np.lexsort((np.arange(len(expert.start)), expert.end, expert.start))
+    taken = np.zeros(len(arrays.machine_busy), dtype=np.int64)
+    for operation in order[~arrays.operation_pinned[order]]:
+        pair = expert.chosen_pair[operation]
+        for place in range(arrays.held_first[pair], arrays.held_first[pair + 1]):
+            machine = arrays.held_machine[place]
+            turn[place] = taken[machine]
+            taken[machine] += 1
+    return turn, order
+
+
+@compiled
+def follow(
+    arrays: ProblemArrays,
+    state: State,
+    found: Candidates,
+    chosen: Integers,
+    turn: Integers,
+    order: Integers,
+    rows: Rows,
+    counts: Integers,
+    is_right: Booleans,
+    seed: int,
+) -> tuple[int, int]:
+    """Dispatch towards the schedule of `chosen` and `turn`, recording every decision that has wrong choices.
+
+    Which of several right candidates is dispatched is drawn, so that the decisions are as varied as
+    those of a policy. Gives the number of rows and of decisions.
+    """
+    np.random.seed(seed)
+    machine_turn = np.zeros(len(state.machine_ready), dtype=np.int64)
+    rivals = np.zeros(2 * len(state.machine_ready), dtype=np.int64)
+    row, decision, next_in_order = 0, 0, 0
+    while not is_complete(state):
+        find_candidates(arrays, state, found)
+        count = found.filled[0]
+        right, taken = 0, NOBODY
+        for index in range(count):
+            pair = found.pair[index]
+            good = chosen[arrays.pair_operation[pair]] == pair and is_its_turn(arrays, turn, machine_turn, pair)
+            is_right[row + index] = good
+            if good:
+                right += 1
+                if np.random.random() * right < 1.0:
+                    taken = pair
+        if right == 0:
+            while state.chosen_pair[order[next_in_order]] != NOBODY or arrays.operation_pinned[order[next_in_order]]:
+                next_in_order += 1
+            taken = chosen[order[next_in_order]]
+        elif right < count:
+            encode(arrays, state, found, rivals, rows[row : row + count])
+            counts[decision] = count
+            decision += 1
+            row += count
+        for place in range(arrays.held_first[taken], arrays.held_first[taken + 1]):
+            machine_turn[arrays.held_machine[place]] += 1
+        dispatch(arrays, state, taken, arrays.pair_operation[taken])
+    return row, decision
+
+
+@compiled
+def is_its_turn(arrays: ProblemArrays, turn: Integers, machine_turn: Integers, pair: int) -> bool:
+    """Whether a pair is what comes next on all machines that it holds."""
+    for place in range(arrays.held_first[pair], arrays.held_first[pair + 1]):
+        if turn[place] != machine_turn[arrays.held_machine[place]]:
+            return False
+    return True

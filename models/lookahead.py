@@ -1,0 +1,166 @@
+"""Decisions of a policy with what each of some choices would lead to if the policy went on greedily from there.
+
+One step of policy iteration by rollouts (Tesauro and Galperin 1996; Ross and Bagnell 2014): the values
+of rival choices differ by nothing but the choice, so a single decision already tells which is better,
+where the outcome of whole episodes drowns it in the noise of all other decisions.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from env.candidates import CANDIDATE_LIMIT, Candidates, find_candidates, new_candidates
+from env.compilation import compiled
+from env.observation import FEATURE_COUNT, Rows, encode
+from env.problem_arrays import Floats, Integers, ProblemArrays
+from env.reward import objective_bound, reward_norm
+from env.simulation import State, dispatch, is_complete, new_state, operation_of
+from models.predictor import Weights, Workspace, draw, new_workspace, score
+
+
+class Choices(NamedTuple):
+    """Some decisions of one problem; the axis `row` holds all candidates of all of them."""
+
+    rows: Rows  # [row, feature]
+    counts: Integers  # [decision]
+    value: NDArray[np.float32]  # [row] objective per norm that the candidate leads to, NaN where it was not tried
+
+
+def look_ahead(
+    arrays: ProblemArrays, weights: Weights, decisions: int, tries: int, wander: float, seed: int
+) -> Choices:
+    """About so many decisions of one episode, with up to `tries` of the candidates of each followed to the end.
+
+    The episode takes the best candidate, but with the chance `wander` one drawn by its probability, so
+    that states beside the greedy path are seen as well.
+    """
+    state, ahead = new_state(arrays), new_state(arrays)
+    operations = len(state.start)
+    most = min(operations, 4 * decisions)
+    rows = np.empty((most * CANDIDATE_LIMIT, FEATURE_COUNT), dtype=np.float32)
+    counts = np.empty(most, dtype=np.int64)
+    value = np.full(most * CANDIDATE_LIMIT, np.nan, dtype=np.float32)
+    used = np.zeros(2, dtype=np.int64)
+    chances = np.array([decisions / operations, wander])
+    machines = len(arrays.machine_busy)
+    play_and_branch(
+        arrays,
+        state,
+        ahead,
+        new_candidates(),
+        new_candidates(),
+        weights,
+        new_workspace(weights, machines),
+        new_workspace(weights, machines),
+        rows,
+        counts,
+        value,
+        used,
+        chances,
+        tries,
+        seed,
+    )
+    row_count, decision_count = used[1], used[0]
+    norm = np.float32(reward_norm(arrays, new_state(arrays)))
+    return Choices(rows[:row_count].copy(), counts[:decision_count].copy(), value[:row_count] / norm)
+
+
+@compiled
+def play_and_branch(
+    arrays: ProblemArrays,
+    state: State,
+    ahead: State,
+    found: Candidates,
+    found_ahead: Candidates,
+    weights: Weights,
+    workspace: Workspace,
+    workspace_ahead: Workspace,
+    rows: Rows,
+    counts: Integers,
+    value: NDArray[np.float32],
+    used: Integers,
+    chances: Floats,
+    tries: int,
+    seed: int,
+) -> None:
+    """Play one episode; at some decisions follow some of the candidates to the end in `ahead`."""
+    np.random.seed(seed)
+    while not is_complete(state):
+        find_candidates(arrays, state, found)
+        count = found.filled[0]
+        taken = 0
+        if count > 1:
+            encode(arrays, state, found, workspace.rivals, workspace.rows)
+            taken = score(weights, workspace, count)
+            if used[0] < len(counts) and np.random.random() < chances[0]:
+                first = used[1]
+                rows[first : first + count] = workspace.rows[:count]
+                counts[used[0]] = count
+                used[0] += 1
+                used[1] += count
+                for _ in range(min(tries, count)):
+                    index = next_to_try(workspace, value[first : first + count], count)
+                    copy_state(state, ahead)
+                    dispatch(arrays, ahead, found.pair[index], operation_of(arrays, found.pair[index]))
+                    finish_greedily(arrays, ahead, found_ahead, weights, workspace_ahead)
+                    value[first + index] = objective_bound(arrays, ahead)
+            if np.random.random() < chances[1]:
+                taken = draw(workspace.logits, count, 1.0)
+        dispatch(arrays, state, found.pair[taken], operation_of(arrays, found.pair[taken]))
+
+
+@compiled
+def next_to_try(workspace: Workspace, value: NDArray[np.float32], count: int) -> int:
+    """A candidate that has not been tried, drawn by its probability."""
+    best, best_value = 0, -np.inf
+    for index in range(count):
+        if np.isnan(value[index]):
+            noisy = workspace.logits[index] - np.log(-np.log(np.random.random() + 1e-12) + 1e-12)
+            if noisy > best_value:
+                best, best_value = index, noisy
+    return best
+
+
+@compiled
+def finish_greedily(
+    arrays: ProblemArrays, state: State, found: Candidates, weights: Weights, workspace: Workspace
+) -> None:
+    """Dispatch the best scored candidate until nothing is left."""
+    while not is_complete(state):
+        find_candidates(arrays, state, found)
+        count = found.filled[0]
+        chosen = 0
+        if count > 1:
+            encode(arrays, state, found, workspace.rivals, workspace.rows)
+            chosen = score(weights, workspace, count)
+        dispatch(arrays, state, found.pair[chosen], operation_of(arrays, found.pair[chosen]))
+
+
+@compiled
+def copy_state(source: State, target: State) -> None:
+    """Make `target` equal to `source`."""
+    target.machine_ready[:] = source.machine_ready
+    target.machine_load[:] = source.machine_load
+    target.job_next[:] = source.job_next
+    target.job_start[:] = source.job_start
+    target.job_end[:] = source.job_end
+    target.job_ready[:] = source.job_ready
+    target.job_bound[:] = source.job_bound
+    target.job_tardiness_bound[:] = source.job_tardiness_bound
+    target.open_jobs[:] = source.open_jobs
+    target.machine_group[:] = source.machine_group
+    target.machine_waiting[:] = source.machine_waiting
+    target.waiting_before[:] = source.waiting_before
+    target.waiting_after[:] = source.waiting_after
+    target.pair_start[:] = source.pair_start
+    target.pair_end[:] = source.pair_end
+    target.pair_work[:] = source.pair_work
+    target.chosen_pair[:] = source.chosen_pair
+    target.start[:] = source.start
+    target.end[:] = source.end
+    target.totals[:] = source.totals
+    target.tardiness_bound[:] = source.tardiness_bound
+    target.job_count[:] = source.job_count
