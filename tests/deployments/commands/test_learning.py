@@ -39,9 +39,10 @@ def test_evaluation_of_nothing_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.learning
 def test_training_writes_a_policy(tmp_path: Path) -> None:
-    """Two updates give a policy that loads, verified, as an unpublished version."""
+    """A few steps of each stage give a policy that loads, verified, as an unpublished version."""
     pytest.importorskip("sb3_contrib", reason="training needs the extra 'train'")
-    output = run("train", "--output", str(tmp_path / "run"), "--decisions", "0", "--updates", "2", "--threads", "1")
+    short = ("--decisions", "0", "--demonstrations", "4", "--updates", "2", "--groups", "2", "--threads", "1")
+    output = run("train", "--output", str(tmp_path / "run"), *short)
     assert "better than the composite rule" in output
     assert load_predictor(tmp_path / "run").model_id == "run@0"
 
