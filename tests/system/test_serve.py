@@ -68,7 +68,7 @@ def test_service_stores_what_it_answered(service: Service) -> None:
 
 
 def test_service_answers_the_same_request_alike(service: Service) -> None:
-    """Without a time budget, which ends by the clock, the same question twice gives the same schedule, to the second."""
+    """Without a time budget, which ends by the clock, the same question twice gives the same schedule."""
     request = example(time_budget_ms=0)
     with service.client() as client:
         first, second = (client.post("/schedule", json=request).raise_for_status().json() for _ in range(2))
