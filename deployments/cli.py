@@ -7,6 +7,7 @@ import sys
 import typer
 
 from deployments.commands import (
+    archiving,
     auditing,
     benchmarking,
     database,
@@ -33,6 +34,7 @@ ROOMS = (
     database,
     importing,
     spooling,
+    archiving,
     rollout,
     keys,
     auditing,

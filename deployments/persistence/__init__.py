@@ -20,6 +20,8 @@
 | claim_words, claims | who may act on an idempotency key, until when, and what came of it |
 | plant_repository | machines, pending jobs and calendars of each plant |
 | database, failures | engines and revisions; what a database error means |
+| archive, backup | all tables in one file, restored into an empty database, and the proof that both are equal |
+| checking, plans | what may lose data or time in a database, and how it answers each query |
 | grants | the least rights that the service's database user needs |
 | migrations | Alembic revisions |
 """

@@ -7,6 +7,7 @@ PersistenceError
 │   └── SpoolClosed         used before `start` or after `close`
 ├── KeyRefused              no such API key, or one more than a client may have
 ├── InvalidCursor           a page cursor that this service did not make
+├── InvalidBackup           a file is no whole backup, or could not be written
 ├── PayloadMismatch         a payload is not the one that was promised under this decision id
 └── DatabaseError           the database did not do what was asked; messages are one line, without secrets
     ├── DatabaseUnavailable     it may work in a moment: unreachable, busy, deadlock, connection lost
@@ -50,6 +51,10 @@ class KeyRefused(PersistenceError):
 
 class InvalidCursor(PersistenceError):
     """The cursor of a page was not made by `DecisionRepository.page`."""
+
+
+class InvalidBackup(PersistenceError):
+    """The file is not a whole backup, or cannot become one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

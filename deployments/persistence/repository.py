@@ -122,11 +122,12 @@ class DecisionRepository:
         if not 1 <= limit <= LONGEST_PAGE:
             raise ValueError(f"limit must be in 1..{LONGEST_PAGE}, was {limit}")
         # One row more than asked for tells whether there is a next page.
-        query = _newest(client, plant_id, request_id, with_payload=with_payload).limit(limit + 1)
+        older_than = None if before is None else _cursor_parts(before)
+        query = newest_query(
+            client, plant_id=plant_id, request_id=request_id, before=older_than, with_payload=with_payload
+        ).limit(limit + 1)
         if plants is not None:
             query = query.where(DECISION.c.plant_id.in_(sorted(plants)))
-        if before is not None:
-            query = _older_than(query, before)
         rows = self._connection.execute(query).mappings().all()
         records = tuple(_record_of(row) for row in rows[:limit])
         return DecisionPage(records=records, next_cursor=_cursor(records[-1]) if len(rows) > limit else None)
@@ -182,18 +183,27 @@ class DecisionRepository:
                 raise DataRejected(f"{decision} must fit in max_allowed_packet ({limit} bytes), was {size} bytes")
 
 
-def _newest(client: str, plant_id: str | None, request_id: str | None, *, with_payload: bool) -> Select[Any]:
+def newest_query(
+    client: str,
+    *,
+    plant_id: str | None = None,
+    request_id: str | None = None,
+    before: tuple[datetime, str] | None = None,
+    with_payload: bool = False,
+) -> Select[Any]:
+    """Decisions of a client, newest first, older than the instant and id of `before`."""
     columns = [column for column in DECISION.c if with_payload or column.name not in _PAYLOAD]
     query = select(*columns).where(DECISION.c.client == client)
     if plant_id is not None:
         query = query.where(DECISION.c.plant_id == plant_id)
     if request_id is not None:
         query = query.where(DECISION.c.request_id == request_id)
+    if before is not None:
+        query = _older_than(query, *before)
     return query.order_by(DECISION.c.created_at.desc(), DECISION.c.decision_id.desc())
 
 
-def _older_than(query: Select[Any], cursor: str) -> Select[Any]:
-    created_at, decision_id = _cursor_parts(cursor)
+def _older_than(query: Select[Any], created_at: datetime, decision_id: str) -> Select[Any]:
     # Spelled out: MariaDB finds no range for the row comparison (created_at, decision_id) < (…).
     return query.where(
         DECISION.c.created_at <= created_at,

@@ -1,0 +1,90 @@
+"""`gantry db check` on SQLite: what it finds, and that it says what to do."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from deployments.persistence.checking import Finding, Level, check
+from deployments.persistence.database import create_engine, upgrade
+from deployments.persistence.plans import API_QUERIES, plan_of
+from deployments.persistence.writing import DecisionWriter
+from tests.deployments.persistence.decisions import decision
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file."""
+    path = tmp_path_factory.mktemp("checked") / "gantry.sqlite3"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
+def _found(path: Path, subject: str) -> Finding:
+    (finding,) = [finding for finding in check(f"sqlite:///{path}") if finding.subject == subject]
+    return finding
+
+
+def test_sound_database_has_no_errors(path: Path) -> None:
+    """Nothing to mend on a fresh file, and nothing is left of looking."""
+    assert [finding for finding in check(f"sqlite:///{path}") if finding.level is not Level.OK] == []
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'gantry_check'").fetchone() == (0,)
+
+
+def test_file_in_wal_mode_is_an_error(path: Path) -> None:
+    """Several connections of an old SQLite may corrupt it."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    if sqlite3.sqlite_version_info < (3, 51, 3):
+        assert _found(path, "journal").level is Level.ERROR
+    assert _found(path, "journal").level is Level.OK
+
+
+@pytest.mark.parametrize(("revision", "advice"), [("0001", "gantry db upgrade"), ("9999", "update this program")])
+def test_schema_of_another_program_is_an_error(path: Path, tmp_path: Path, revision: str, advice: str) -> None:
+    """Older or newer, with the way out."""
+    copy = tmp_path / "copy.sqlite3"
+    copy.write_bytes(path.read_bytes())
+    with closing(sqlite3.connect(copy)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+        connection.commit()
+    finding = _found(copy, "schema")
+    assert finding.level is Level.ERROR
+    assert advice in finding.message
+
+
+def test_missing_index_is_an_error(path: Path, tmp_path: Path) -> None:
+    """Named, so that it can be made again."""
+    copy = tmp_path / "copy.sqlite3"
+    copy.write_bytes(path.read_bytes())
+    with closing(sqlite3.connect(copy)) as connection:
+        connection.execute("DROP INDEX ix_decision_client_created_at_decision_id")
+    assert "ix_decision_client_created_at_decision_id" in _found(copy, "indexes").message
+
+
+def test_clock_that_differs_is_a_warning(path: Path) -> None:
+    """By more than two seconds."""
+    findings = check(f"sqlite:///{path}", lambda: datetime.now(UTC) + timedelta(hours=1))
+    (finding,) = [finding for finding in findings if finding.subject == "clock"]
+    assert finding.level is Level.WARNING
+    assert "should agree with this machine within 2 s, was -3600" in finding.message
+
+
+def test_every_query_of_the_api_follows_an_index(path: Path, tmp_path: Path) -> None:
+    """On some thousand decisions, without sorting."""
+    copy = tmp_path / "copy.sqlite3"
+    copy.write_bytes(path.read_bytes())
+    engine = create_engine(f"sqlite:///{copy}")
+    DecisionWriter(engine).write([decision(number, plant_id=None).to_bytes() for number in range(1, 2_001)])
+    with engine.begin() as connection:
+        connection.execute(text("ANALYZE"))
+        for query in API_QUERIES:
+            plan = plan_of(connection, query, "planner")
+            assert (plan.uses_index, plan.sorts) == (True, False), f"{query.name}: {plan.words}"
+    engine.dispose()
