@@ -83,7 +83,7 @@ METRIC_FIELDS = {
     "jobs_on_time",
     "total_tardiness",
 }
-DECISION_FIELDS = {"arm", "stage", "model", "method", "fallback_reason", "policy_makespan"}
+DECISION_FIELDS = {"arm", "stage", "model", "method", "fallback_reason", "policy_makespan", "gains", "time_budget_ms"}
 SAFETY_FIELDS = {"valid", "violations", "anomalies", "safety_score"}
 PROBLEM_FIELDS = {"type", "title", "status", "detail", "instance", "error", "message", "request_id", "timestamp"}
 
