@@ -27,9 +27,7 @@ def _exposed(service: Service) -> tuple[ListeningSocket, ...]:
 
 def _is_replica(service: Service, pid: int) -> bool:
     return any(
-        pid in service.replicas(name, application)
-        for application in ("gantry", "faulty")
-        for name in DEPLOYMENTS
+        pid in service.replicas(name, application) for application in ("gantry", "faulty") for name in DEPLOYMENTS
     )
 
 
