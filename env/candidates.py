@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from env.compilation import compiled
-from env.problem_arrays import Floats, Integers, ProblemArrays
+from env.problem_arrays import Booleans, Floats, Integers, ProblemArrays
 from env.simulation import CLOSED, State, next_instant
 
 CANDIDATE_LIMIT = 128
@@ -45,54 +45,52 @@ def new_candidates(limit: int = CANDIDATE_LIMIT) -> Candidates:
 def find_candidates(arrays: ProblemArrays, state: State, found: Candidates) -> None:
     """Fill `found` with the conflict set, best rank first; ties go to the lower pair."""
     clock, urgent_only = next_instant(arrays, state)
-    job_start, job_next = state.job_start, state.job_next
-    horizon = first_completion(arrays, state, urgent_only)
+    job_start, job_end, job_next = state.job_start, state.job_end, state.job_next
+    urgent = arrays.operation_urgent
+    horizon = first_completion(job_end, job_next, urgent, urgent_only)
+    counts_due = arrays.objective[1] > 0.0
+    pairs, ranks = found.pair, found.rank
+    pair_first, pair_start, pair_end = arrays.pair_first, state.pair_start, state.pair_end
+    pair_work, shortest = state.pair_work, arrays.operation_shortest
+    remaining, weight = arrays.operation_remaining, arrays.operation_weight
+    has_due, due = arrays.operation_has_due, arrays.operation_due
     count = 0
     for job in range(len(job_start)):
-        if job_start[job] <= clock or job_start[job] < horizon:
-            operation = job_next[job]
-            if not urgent_only or arrays.operation_urgent[operation]:
-                count = keep_pairs(arrays, state, found, count, job, operation, max(horizon, clock + 1))
-    sort_down(found.pair, found.rank, count)
+        start = job_start[job]
+        operation = job_next[job]
+        if (start >= horizon and start > clock) or (urgent_only and not urgent[operation]):
+            continue
+        first, last = pair_first[operation], pair_first[operation + 1]
+        latest = max(horizon, clock + 1)
+        end_at_once = CLOSED
+        for pair in range(first, last):
+            if pair_start[pair] == start:
+                end_at_once = min(end_at_once, pair_end[pair])
+        for pair in range(first, last):
+            begins, ends = pair_start[pair], pair_end[pair]
+            if begins == start or (begins < latest and ends < end_at_once):
+                pair_rank = rank(
+                    ends,
+                    pair_work[pair] - shortest[operation],
+                    remaining[operation],
+                    counts_due and has_due[operation],
+                    due[operation],
+                    weight[operation],
+                )
+                count = keep(pairs, ranks, count, pair, pair_rank)
+    sort_down(pairs, ranks, count)
     found.clock[0] = clock
     found.filled[0] = count
 
 
 @compiled
-def first_completion(arrays: ProblemArrays, state: State, urgent_only: bool) -> int:
+def first_completion(job_end: Integers, job_next: Integers, urgent: Booleans, urgent_only: bool) -> int:
     """The earliest instant at which anything that may be dispatched now would be complete."""
-    job_end = state.job_end
     horizon = CLOSED
     for job in range(len(job_end)):
-        if job_end[job] < horizon and (not urgent_only or arrays.operation_urgent[state.job_next[job]]):
+        if job_end[job] < horizon and (not urgent_only or urgent[job_next[job]]):
             horizon = job_end[job]
     return horizon
-
-
-@compiled
-def keep_pairs(
-    arrays: ProblemArrays, state: State, found: Candidates, count: int, job: int, operation: int, horizon: int
-) -> int:
-    """Add the pairs of one operation that begin before `horizon` and do not wait in vain; gives the new count."""
-    first, last = arrays.pair_first[operation], arrays.pair_first[operation + 1]
-    start, end_at_once = state.job_start[job], CLOSED
-    for pair in range(first, last):
-        if state.pair_start[pair] == start:
-            end_at_once = min(end_at_once, state.pair_end[pair])
-    counts_due = arrays.objective[1] > 0.0 and arrays.operation_has_due[operation]
-    for pair in range(first, last):
-        begins = state.pair_start[pair]
-        if begins == start or (begins < horizon and state.pair_end[pair] < end_at_once):
-            pair_rank = rank(
-                state.pair_end[pair],
-                state.pair_work[pair] - arrays.operation_shortest[operation],
-                arrays.operation_remaining[operation],
-                counts_due,
-                arrays.operation_due[operation],
-                arrays.operation_weight[operation],
-            )
-            count = keep(found.pair, found.rank, count, pair, pair_rank)
-    return count
 
 
 @compiled

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from env.calendar_tables import NEVER
 from env.candidates import Candidates
 from env.compilation import compiled
-from env.problem_arrays import Integers, ProblemArrays
+from env.problem_arrays import Floats, Integers, ProblemArrays
 from env.simulation import DISPATCHED, MAKESPAN_BOUND, State
 
 OBSERVATION_VERSION = 2
@@ -77,140 +77,172 @@ def encode(arrays: ProblemArrays, state: State, found: Candidates, rivals: Integ
 
     `rivals`, shape [2 * machine], is room to count in.
     """
-    count = found.filled[0]
-    clock = found.clock[0]
+    encode_pairs(arrays, state, found, rivals, rows)
+    encode_work_ahead(arrays, state, found, rows)
+    encode_due_dates(arrays, state, found, rows)
+    clip(rows[: found.filled[0]])
+
+
+@compiled
+def clip(rows: Rows) -> None:
+    """Bring every number into [-FEATURE_LIMIT, FEATURE_LIMIT], in place."""
+    limit = np.float32(FEATURE_LIMIT)
+    for row in range(rows.shape[0]):
+        for feature in range(rows.shape[1]):
+            rows[row, feature] = min(max(rows[row, feature], -limit), limit)
+
+
+@compiled
+def encode_pairs(arrays: ProblemArrays, state: State, found: Candidates, rivals: Integers, rows: Rows) -> None:
+    """When each pair would begin and end, what else its machine has, and the plant as a whole."""
+    pairs, ranks, count, clock = found.pair, found.rank, found.filled[0], found.clock[0]
+    pair_machine, pair_operation, pair_first = arrays.pair_machine, arrays.pair_operation, arrays.pair_first
+    pair_start, pair_end, pair_work, processing = (
+        state.pair_start,
+        state.pair_end,
+        state.pair_work,
+        arrays.pair_processing,
+    )
+    operation_job, shortest = arrays.operation_job, arrays.operation_shortest
+    machine_ready, machine_load = state.machine_ready, state.machine_load
+    job_ready, job_end = state.job_ready, state.job_end
+    scale = arrays.time_scale[0]
+    time_left = max(float(state.totals[MAKESPAN_BOUND] - clock), scale)
+    machines = len(machine_ready)
+    mean_load = machine_load.sum() / machines + 1e-9
+    density = np.log1p(state.job_count[0] / machines)
+    relative_bound = time_left / max(mean_finish(machine_ready, machine_load, clock), scale)
+    count_rivals(pairs, count, pair_machine, pair_start, rivals[:machines], rivals[machines:])
+    progress = state.totals[DISPATCHED] / len(operation_job)
+    log_count = np.log(count)
+    counts_makespan, counts_tardiness = min(1.0, arrays.objective[0]), 1.0 if arrays.objective[1] > 0.0 else 0.0
+    first_end = NEVER
+    for index in range(count):
+        first_end = min(first_end, pair_end[pairs[index]])
+    for index in range(count):
+        pair = pairs[index]
+        machine, operation = pair_machine[pair], pair_operation[pair]
+        job = operation_job[operation]
+        choices = pair_first[operation + 1] - pair_first[operation]
+        start, end, duration = pair_start[pair], pair_end[pair], pair_work[pair]
+        setup = duration - processing[pair]
+        finish = max(0, machine_ready[machine] - clock) + machine_load[machine]
+        rows[index, 0] = duration / scale
+        rows[index, 1] = (start - clock) / scale
+        rows[index, 2] = (end - clock) / scale
+        rows[index, 3] = (start - machine_ready[machine]) / scale
+        rows[index, 4] = (start - job_ready[job]) / scale
+        rows[index, 9] = duration / shortest[operation] - 1.0
+        rows[index, 10] = (end - job_end[job]) / scale
+        rows[index, 11] = choices / machines
+        rows[index, 12] = 1.0 if choices == 1 else 0.0
+        rows[index, 13] = machine_load[machine] / mean_load
+        rows[index, 14] = finish / time_left
+        rows[index, 15] = rivals[machine] / count
+        rows[index, 16] = (ranks[index] - ranks[0]) / scale
+        rows[index, 24] = setup / duration
+        rows[index, 25] = (end - start - duration) / scale
+        rows[index, 26] = counts_makespan
+        rows[index, 27] = counts_tardiness
+        rows[index, 28] = progress
+        rows[index, 29] = log_count
+        rows[index, 30] = density
+        rows[index, 31] = relative_bound
+        rows[index, 33] = (end - first_end) / scale
+        rows[index, 37] = np.log(duration / scale)
+        rows[index, 38] = setup / scale
+        rows[index, 39] = 1.0 if start == clock else 0.0
+        rows[index, 41] = 1.0 if rivals[machines + machine] < start else 0.0
+
+
+@compiled
+def count_rivals(
+    pairs: Integers, count: int, pair_machine: Integers, pair_start: Integers, rivals: Integers, earliest: Integers
+) -> None:
+    """How many candidates each machine has, and when the first of them would begin; shapes [machine]."""
+    rivals[:] = 0
+    for index in range(count):
+        machine, start = pair_machine[pairs[index]], pair_start[pairs[index]]
+        earliest[machine] = start if rivals[machine] == 0 else min(earliest[machine], start)
+        rivals[machine] += 1
+
+
+@compiled
+def encode_work_ahead(arrays: ProblemArrays, state: State, found: Candidates, rows: Rows) -> None:
+    """What the job of each pair has before it afterwards."""
+    pairs, count = found.pair, found.filled[0]
+    pair_operation, pair_machine, pair_first = arrays.pair_operation, arrays.pair_machine, arrays.pair_first
+    operation_job, job_first = arrays.operation_job, arrays.job_first
+    work_left, shortest = arrays.operation_remaining, arrays.operation_shortest
+    pressed, peak, until_peak = arrays.operation_pressed, arrays.operation_peak, arrays.operation_until_peak
+    pair_end, machine_ready, machine_load = state.pair_end, state.machine_ready, state.machine_load
     scale = arrays.time_scale[0]
     bound = state.totals[MAKESPAN_BOUND]
-    time_left = max(float(bound - clock), scale)
-    machines = len(state.machine_ready)
-    mean_load = state.machine_load.sum() / machines + 1e-9
-    density = np.log1p(state.job_count[0] / machines)
-    relative_bound = time_left / max(mean_finish(state, clock), scale)
-    count_rivals(arrays, state, found, rivals)
-    most_remaining, first_end, least_slack = extremes(arrays, state, found)
-    progress = state.totals[DISPATCHED] / len(state.start)
-    log_count = np.log(count)
+    time_left = max(float(bound - found.clock[0]), scale)
+    mean_load = machine_load.sum() / len(machine_ready) + 1e-9
+    most_left = 0
     for index in range(count):
-        row = rows[index]
-        pair = found.pair[index]
-        machine, operation = arrays.pair_machine[pair], arrays.pair_operation[pair]
-        job = arrays.operation_job[operation]
-        first, last = arrays.pair_first[operation], arrays.pair_first[operation + 1]
-        start, end = state.pair_start[pair], state.pair_end[pair]
-        duration = state.pair_work[pair]
-        setup = duration - arrays.pair_processing[pair]
-        remaining = arrays.operation_remaining[operation] - arrays.operation_shortest[operation]
-        finish = max(0, state.machine_ready[machine] - clock) + state.machine_load[machine]
-        row[0] = duration / scale
-        row[1] = (start - clock) / scale
-        row[2] = (end - clock) / scale
-        row[3] = (start - state.machine_ready[machine]) / scale
-        row[4] = (start - state.job_ready[job]) / scale
-        row[5] = np.log1p(remaining / scale)
-        row[6] = remaining / time_left
-        row[7] = (arrays.job_first[job + 1] - operation - 1) / 10.0
-        row[8] = (end + remaining - bound) / time_left
-        row[9] = duration / arrays.operation_shortest[operation] - 1.0
-        row[10] = (end - state.job_end[job]) / scale
-        row[11] = (last - first) / machines
-        row[12] = 1.0 if last - first == 1 else 0.0
-        row[13] = state.machine_load[machine] / mean_load
-        row[14] = finish / time_left
-        row[15] = rivals[machine] / count
-        row[16] = (found.rank[index] - found.rank[0]) / scale
-        encode_next(arrays, state, operation, job, end, scale, mean_load, row)
-        encode_due(arrays, operation, end, scale, row)
-        row[24] = setup / duration
-        row[25] = (end - start - duration) / scale
-        row[26] = min(1.0, arrays.objective[0])
-        row[27] = 1.0 if arrays.objective[1] > 0.0 else 0.0
-        row[28] = progress
-        row[29] = log_count
-        row[30] = density
-        row[31] = relative_bound
-        row[32] = (arrays.operation_remaining[operation] - most_remaining) / time_left
-        row[33] = (end - first_end) / scale
-        row[34] = arrays.operation_pressed[operation] / time_left
-        row[35] = arrays.operation_peak[operation]
-        row[36] = arrays.operation_until_peak[operation] / time_left
-        row[37] = np.log(duration / scale)
-        row[38] = setup / scale
-        row[39] = 1.0 if start == clock else 0.0
-        row[40] = 0.0
-        if arrays.operation_is_urged[operation]:
-            row[40] = (arrays.operation_latest[operation] - end - least_slack) / time_left
-        row[41] = 1.0 if rivals[machines + machine] < start else 0.0
-        for feature in range(FEATURE_COUNT):
-            row[feature] = min(max(row[feature], -FEATURE_LIMIT), FEATURE_LIMIT)
+        most_left = max(most_left, work_left[pair_operation[pairs[index]]])
+    for index in range(count):
+        pair = pairs[index]
+        operation = pair_operation[pair]
+        end = pair_end[pair]
+        remaining = work_left[operation] - shortest[operation]
+        following, after_last = operation + 1, job_first[operation_job[operation] + 1]
+        rows[index, 5] = np.log1p(remaining / scale)
+        rows[index, 6] = remaining / time_left
+        rows[index, 7] = (after_last - following) / 10.0
+        rows[index, 8] = (end + remaining - bound) / time_left
+        rows[index, 17] = 0.0
+        rows[index, 18] = 0.0
+        rows[index, 32] = (work_left[operation] - most_left) / time_left
+        rows[index, 34] = pressed[operation] / time_left
+        rows[index, 35] = peak[operation]
+        rows[index, 36] = until_peak[operation] / time_left
+        if following < after_last:
+            wait, load = np.inf, np.inf
+            for other in range(pair_first[following], pair_first[following + 1]):
+                machine = pair_machine[other]
+                wait = min(wait, float(machine_ready[machine] - end))
+                load = min(load, machine_load[machine])
+            rows[index, 17] = wait / scale
+            rows[index, 18] = load / mean_load
 
 
 @compiled
-def count_rivals(arrays: ProblemArrays, state: State, found: Candidates, rivals: Integers) -> None:
-    """How many candidates each machine has, then when the first of them would begin; shape [2 * machine]."""
-    machines = len(state.machine_ready)
-    rivals[:machines] = 0
-    for index in range(found.filled[0]):
-        pair = found.pair[index]
-        machine = arrays.pair_machine[pair]
-        start = state.pair_start[pair]
-        first = start if rivals[machine] == 0 else min(rivals[machines + machine], start)
-        rivals[machine] += 1
-        rivals[machines + machine] = first
+def encode_due_dates(arrays: ProblemArrays, state: State, found: Candidates, rows: Rows) -> None:
+    """Due dates from each pair to the end of its job, and weight."""
+    pairs, count = found.pair, found.filled[0]
+    pair_operation, pair_end = arrays.pair_operation, state.pair_end
+    is_urged, latest = arrays.operation_is_urged, arrays.operation_latest
+    weight, important = arrays.operation_weight, arrays.operation_important
+    scale = arrays.time_scale[0]
+    time_left = max(float(state.totals[MAKESPAN_BOUND] - found.clock[0]), scale)
+    least_slack = NEVER
+    for index in range(count):
+        operation = pair_operation[pairs[index]]
+        if is_urged[operation]:
+            least_slack = min(least_slack, latest[operation] - pair_end[pairs[index]])
+    for index in range(count):
+        operation = pair_operation[pairs[index]]
+        rows[index, 19] = 0.0
+        rows[index, 20] = 0.0
+        rows[index, 21] = 0.0
+        rows[index, 40] = 0.0
+        rows[index, 22] = np.log(weight[operation])
+        rows[index, 23] = 1.0 if important[operation] else 0.0
+        if is_urged[operation]:
+            slack = latest[operation] - pair_end[pairs[index]]
+            rows[index, 19] = 1.0
+            rows[index, 20] = np.log1p(max(0.0, slack / scale))
+            rows[index, 21] = np.log1p(max(0.0, -slack / scale))
+            rows[index, 40] = (slack - least_slack) / time_left
 
 
 @compiled
-def extremes(arrays: ProblemArrays, state: State, found: Candidates) -> tuple[int, int, int]:
-    """Most remaining work, earliest completion and least slack among the candidates."""
-    most_remaining, first_end, least_slack = 0, NEVER, NEVER
-    for index in range(found.filled[0]):
-        pair = found.pair[index]
-        operation = arrays.pair_operation[pair]
-        most_remaining = max(most_remaining, arrays.operation_remaining[operation])
-        first_end = min(first_end, state.pair_end[pair])
-        if arrays.operation_is_urged[operation]:
-            least_slack = min(least_slack, arrays.operation_latest[operation] - state.pair_end[pair])
-    return most_remaining, first_end, least_slack
-
-
-@compiled
-def encode_next(
-    arrays: ProblemArrays, state: State, operation: int, job: int, end: int, scale: float, mean_load: float, row: Rows
-) -> None:
-    """What the job would meet after this operation."""
-    row[17] = 0.0
-    row[18] = 0.0
-    following = operation + 1
-    if following >= arrays.job_first[job + 1]:
-        return
-    wait = np.inf
-    load = np.inf
-    for pair in range(arrays.pair_first[following], arrays.pair_first[following + 1]):
-        machine = arrays.pair_machine[pair]
-        wait = min(wait, float(state.machine_ready[machine] - end))
-        load = min(load, state.machine_load[machine])
-    row[17] = wait / scale
-    row[18] = load / mean_load
-
-
-@compiled
-def encode_due(arrays: ProblemArrays, operation: int, end: int, scale: float, row: Rows) -> None:
-    """Due dates from here to the end of the job, and weight."""
-    row[19] = 0.0
-    row[20] = 0.0
-    row[21] = 0.0
-    if arrays.operation_is_urged[operation]:
-        slack = (arrays.operation_latest[operation] - end) / scale
-        row[19] = 1.0
-        row[20] = np.log1p(max(0.0, slack))
-        row[21] = np.log1p(max(0.0, -slack))
-    row[22] = np.log(arrays.operation_weight[operation])
-    row[23] = 1.0 if arrays.operation_important[operation] else 0.0
-
-
-@compiled
-def mean_finish(state: State, clock: int) -> float:
+def mean_finish(machine_ready: Integers, machine_load: Floats, clock: int) -> float:
     """Mean over machines of when they would finish their expected work, from the clock on."""
     total = 0.0
-    for machine in range(len(state.machine_ready)):
-        total += max(0, state.machine_ready[machine] - clock) + state.machine_load[machine]
-    return total / len(state.machine_ready)
+    for machine in range(len(machine_ready)):
+        total += max(0, machine_ready[machine] - clock) + machine_load[machine]
+    return total / len(machine_ready)

@@ -4,6 +4,9 @@ This is the only dispatch semantics; rules, training, search and serving all run
 appends: the operation begins at the earliest open second at which its job and its machines are all
 free (`placing`). Pinned work is never chosen; it is booked as soon as its job comes to it. What may be
 dispatched next is in `candidates`.
+
+Loops that run for every waiting pair take single arrays and not the tuples of all arrays: whoever
+is called with such a tuple counts references on each of its arrays, which costs more than the loop.
 """
 
 from __future__ import annotations
@@ -13,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 
 from env.calendar_tables import NEVER
-from env.compilation import compiled
-from env.placing import calendar_span, special_span
-from env.problem_arrays import Floats, Integers, ProblemArrays
+from env.compilation import compiled, compiled_inline
+from env.placing import calendar_span, span, special_span
+from env.problem_arrays import Booleans, Floats, Integers, ProblemArrays
 from env.special_work import NO_GROUP
 
 DISPATCHED, MAKESPAN_BOUND = 0, 1  # entries of State.totals
@@ -114,7 +117,7 @@ def reset(arrays: ProblemArrays, state: State) -> None:
         start_waiting(arrays, state, job)
 
 
-@compiled
+@compiled_inline
 def next_instant(arrays: ProblemArrays, state: State) -> tuple[int, bool]:
     """The earliest instant at which any job can go on, and whether work that a pin waits for can begin then."""
     job_start = state.job_start
@@ -136,19 +139,47 @@ def start_waiting(arrays: ProblemArrays, state: State, job: int) -> None:
     if operation >= arrays.job_first[job + 1]:
         state.job_start[job] = state.job_end[job] = CLOSED
         return
-    for pair in range(arrays.pair_first[operation], arrays.pair_first[operation + 1]):
-        place_pair(arrays, state, operation, pair, state.job_ready[job])
-        for place in range(arrays.held_first[pair], arrays.held_first[pair + 1]):
-            machine = arrays.held_machine[place]
-            following = state.machine_waiting[machine]
-            state.waiting_before[place], state.waiting_after[place] = NOBODY, following
-            state.machine_waiting[machine] = place
-            if following != NOBODY:
-                state.waiting_before[following] = place
+    held_first, held_machine = arrays.held_first, arrays.held_machine
+    before, after, waiting = state.waiting_before, state.waiting_after, state.machine_waiting
+    first, last = arrays.pair_first[operation], arrays.pair_first[operation + 1]
+    for place in range(held_first[first], held_first[last]):
+        machine = held_machine[place]
+        following = waiting[machine]
+        before[place], after[place] = NOBODY, following
+        waiting[machine] = place
+        if following != NOBODY:
+            before[following] = place
+    if arrays.has_special_work[0]:
+        for pair in range(first, last):
+            place_pair(arrays, state, operation, pair, state.job_ready[job])
+    else:
+        place_plain_pairs(arrays, state, operation, state.job_ready[job])
     earliest(arrays, state, job)
 
 
-@compiled
+@compiled_inline
+def place_plain_pairs(arrays: ProblemArrays, state: State, operation: int, job_ready: int) -> None:
+    """Place an operation on all of its pairs where no work is special."""
+    pair_start, pair_end, pair_work = state.pair_start, state.pair_end, state.pair_work
+    pair_machine, pair_calendar, machine_ready = arrays.pair_machine, arrays.pair_calendar, state.machine_ready
+    calendar_first = arrays.calendar_first
+    starts, ends, before = arrays.opening_start, arrays.opening_end, arrays.opening_before
+    interruptible = arrays.operation_interruptible[operation]
+    for pair in range(arrays.pair_first[operation], arrays.pair_first[operation + 1]):
+        calendar = pair_calendar[pair]
+        pair_start[pair], pair_end[pair] = span(
+            starts,
+            ends,
+            before,
+            calendar_first[calendar],
+            calendar_first[calendar + 1],
+            max(job_ready, machine_ready[pair_machine[pair]]),
+            pair_work[pair],
+            interruptible,
+        )
+
+
+@compiled_inline
 def stop_waiting(arrays: ProblemArrays, state: State, operation: int) -> None:
     """Take an operation off the lists of its machines."""
     first, last = arrays.pair_first[operation], arrays.pair_first[operation + 1]
@@ -162,10 +193,86 @@ def stop_waiting(arrays: ProblemArrays, state: State, operation: int) -> None:
             state.waiting_before[following] = previous
 
 
-@compiled
+@compiled_inline
 def place_waiting(arrays: ProblemArrays, state: State, machine: int) -> None:
     """Place anew whatever waits for a machine that has got work."""
-    place = state.machine_waiting[machine]
+    first_place = state.machine_waiting[machine]
+    if first_place == NOBODY:
+        return
+    if arrays.has_special_work[0]:
+        place_special(arrays, state, first_place)
+    else:
+        place_plain(
+            first_place,
+            state.machine_ready[machine],
+            state.waiting_after,
+            state.job_ready,
+            state.job_start,
+            state.job_end,
+            state.pair_start,
+            state.pair_end,
+            state.pair_work,
+            arrays.held_pair,
+            arrays.pair_operation,
+            arrays.pair_first,
+            arrays.pair_calendar,
+            arrays.operation_job,
+            arrays.operation_interruptible,
+            arrays.calendar_first,
+            arrays.opening_start,
+            arrays.opening_end,
+            arrays.opening_before,
+        )
+
+
+@compiled
+def place_plain(
+    place: int,
+    machine_ready: int,
+    waiting_after: Integers,
+    job_ready: Integers,
+    job_start: Integers,
+    job_end: Integers,
+    pair_start: Integers,
+    pair_end: Integers,
+    pair_work: Integers,
+    held_pair: Integers,
+    pair_operation: Integers,
+    pair_first: Integers,
+    pair_calendar: Integers,
+    operation_job: Integers,
+    operation_interruptible: Booleans,
+    calendar_first: Integers,
+    opening_start: Integers,
+    opening_end: Integers,
+    opening_before: Integers,
+) -> None:
+    """Place anew the list of waiting work that begins at `place`, where no work is special."""
+    while place != NOBODY:
+        pair = held_pair[place]
+        operation = pair_operation[pair]
+        job = operation_job[operation]
+        calendar = pair_calendar[pair]
+        pair_start[pair], pair_end[pair] = span(
+            opening_start,
+            opening_end,
+            opening_before,
+            calendar_first[calendar],
+            calendar_first[calendar + 1],
+            max(job_ready[job], machine_ready),
+            pair_work[pair],
+            operation_interruptible[operation],
+        )
+        start, end = CLOSED, CLOSED
+        for other in range(pair_first[operation], pair_first[operation + 1]):
+            start, end = min(start, pair_start[other]), min(end, pair_end[other])
+        job_start[job], job_end[job] = start, end
+        place = waiting_after[place]
+
+
+@compiled
+def place_special(arrays: ProblemArrays, state: State, place: int) -> None:
+    """Place anew the list of waiting work that begins at `place`, special or not."""
     while place != NOBODY:
         pair = arrays.held_pair[place]
         operation = arrays.pair_operation[pair]
@@ -175,13 +282,14 @@ def place_waiting(arrays: ProblemArrays, state: State, machine: int) -> None:
         place = state.waiting_after[place]
 
 
-@compiled
+@compiled_inline
 def earliest(arrays: ProblemArrays, state: State, job: int) -> None:
     """Earliest begin and end of a job's next operation over its pairs."""
     operation = state.job_next[job]
+    pair_start, pair_end = state.pair_start, state.pair_end
     start, end = CLOSED, CLOSED
     for pair in range(arrays.pair_first[operation], arrays.pair_first[operation + 1]):
-        start, end = min(start, state.pair_start[pair]), min(end, state.pair_end[pair])
+        start, end = min(start, pair_start[pair]), min(end, pair_end[pair])
     state.job_start[job], state.job_end[job] = start, end
 
 
@@ -216,14 +324,15 @@ def dispatch(arrays: ProblemArrays, state: State, pair: int, operation: int) -> 
         state.machine_ready[machine] = end
         state.machine_group[machine] = arrays.operation_group[operation]
     finish(arrays, state, job, pair, state.pair_start[pair], end)
-    finish_pinned(arrays, state, job)
+    if arrays.has_special_work[0]:
+        finish_pinned(arrays, state, job)
     update_bounds(arrays, state, job)
     start_waiting(arrays, state, job)
     for held in range(arrays.held_first[pair], arrays.held_first[pair + 1]):
         place_waiting(arrays, state, arrays.held_machine[held])
 
 
-@compiled
+@compiled_inline
 def finish(arrays: ProblemArrays, state: State, job: int, pair: int, start: int, end: int) -> None:
     """Book the job's next operation and move the job on."""
     operation = state.job_next[job]
@@ -249,7 +358,7 @@ def finish_pinned(arrays: ProblemArrays, state: State, job: int) -> None:
         finish(arrays, state, job, pair, arrays.pin_start[operation], arrays.pin_end[operation])
 
 
-@compiled
+@compiled_inline
 def close_job(state: State, job: int) -> None:
     """Take a completed job out of the open ones, keeping the order of the others."""
     count = state.job_count[0]
@@ -261,7 +370,7 @@ def close_job(state: State, job: int) -> None:
     state.job_count[0] = count - 1
 
 
-@compiled
+@compiled_inline
 def share_load(arrays: ProblemArrays, state: State, operation: int, sign: float) -> None:
     """Add (or take away) an operation's expected work on its machines."""
     first, last = arrays.pair_first[operation], arrays.pair_first[operation + 1]
@@ -274,20 +383,22 @@ def share_load(arrays: ProblemArrays, state: State, operation: int, sign: float)
 @compiled
 def update_bounds(arrays: ProblemArrays, state: State, job: int) -> None:
     """Lower bounds of a job that goes on as fast as its machines ever could, from where it stands."""
-    clock = state.job_ready[job]
+    clock, begun = state.job_ready[job], state.job_next[job]
+    ended, release, shortest = state.end, arrays.operation_release, arrays.operation_shortest
+    pinned, pin_end = arrays.operation_pinned, arrays.pin_end
+    has_due, due, weight = arrays.operation_has_due, arrays.operation_due, arrays.operation_weight
     tardiness = 0.0
     for operation in range(arrays.job_first[job], arrays.job_first[job + 1]):
-        if operation < state.job_next[job]:
-            completion = state.end[operation]
-        elif arrays.operation_pinned[operation]:
-            clock = max(clock, arrays.pin_end[operation])
+        if operation < begun:
+            completion = ended[operation]
+        elif pinned[operation]:
+            clock = max(clock, pin_end[operation])
             completion = clock
         else:
-            clock = max(clock, arrays.operation_release[operation]) + arrays.operation_shortest[operation]
+            clock = max(clock, release[operation]) + shortest[operation]
             completion = clock
-        if arrays.operation_has_due[operation]:
-            late = completion - arrays.operation_due[operation]
-            tardiness += arrays.operation_weight[operation] * max(0, late)
+        if has_due[operation]:
+            tardiness += weight[operation] * max(0, completion - due[operation])
     state.job_bound[job] = clock
     state.totals[MAKESPAN_BOUND] = max(state.totals[MAKESPAN_BOUND], clock)
     state.tardiness_bound[0] += tardiness - state.job_tardiness_bound[job]
@@ -300,7 +411,7 @@ def is_complete(state: State) -> bool:
     return state.job_count[0] == 0  # type: ignore[no-any-return]
 
 
-@compiled
+@compiled_inline
 def operation_of(arrays: ProblemArrays, pair: int) -> int:
     """The operation that a pair belongs to."""
     return arrays.pair_operation[pair]  # type: ignore[no-any-return]

@@ -40,8 +40,8 @@ class Workspace(NamedTuple):
     rows: Matrix  # [limit, feature]
     hidden: Matrix  # [limit, hidden]
     mixed: Matrix  # [limit, hidden]
-    mean: Matrix  # [1, hidden]
-    shift: Matrix  # [1, hidden]
+    mean: Matrix  # [hidden]
+    shift: Matrix  # [hidden]
     logits: Matrix  # [limit]
     rivals: Integers  # [2 * machine]
 
@@ -75,8 +75,8 @@ def new_workspace(weights: Weights, machines: int, limit: int = CANDIDATE_LIMIT)
         rows=np.zeros((limit, FEATURE_COUNT), dtype=np.float32),
         hidden=np.zeros((limit, hidden), dtype=np.float32),
         mixed=np.zeros((limit, hidden), dtype=np.float32),
-        mean=np.zeros((1, hidden), dtype=np.float32),
-        shift=np.zeros((1, hidden), dtype=np.float32),
+        mean=np.zeros(hidden, dtype=np.float32),
+        shift=np.zeros(hidden, dtype=np.float32),
         logits=np.zeros(limit, dtype=np.float32),
         rivals=np.zeros(2 * machines, dtype=np.int64),
     )
@@ -122,26 +122,44 @@ def draw(logits: NDArray[np.float32], count: int, temperature: float) -> int:
 @compiled
 def score(weights: Weights, workspace: Workspace, count: int) -> int:
     """Fill workspace.logits[:count] from workspace.rows[:count]; gives the place of the first largest."""
-    hidden, mixed = workspace.hidden[:count], workspace.mixed[:count]
-    width = hidden.shape[1]
+    hidden, mixed, logits = workspace.hidden[:count], workspace.mixed[:count], workspace.logits[:count]
     np.dot(workspace.rows[:count], weights.first, hidden)
-    workspace.mean[:] = 0.0
-    for row in range(count):
-        for unit in range(width):
-            value = max(hidden[row, unit] + weights.first_bias[unit], np.float32(0.0))
-            hidden[row, unit] = value
-            workspace.mean[0, unit] += value
-    for unit in range(width):
-        workspace.mean[0, unit] /= np.float32(count)
-    np.dot(workspace.mean, weights.context, workspace.shift)
+    rectify(hidden, weights.first_bias)
+    mean_over_rows(hidden, workspace.mean)
+    shift_by_context(workspace.mean, weights.context, weights.second_bias, workspace.shift)
     np.dot(hidden, weights.second, mixed)
+    rectify(mixed, workspace.shift)
+    np.dot(mixed, weights.score, logits)
     best = 0
     for row in range(count):
-        logit = np.float32(0.0)
-        for unit in range(width):
-            value = mixed[row, unit] + workspace.shift[0, unit] + weights.second_bias[unit]
-            logit += max(value, np.float32(0.0)) * weights.score[unit]
-        workspace.logits[row] = logit
-        if logit > workspace.logits[best]:
+        if logits[row] > logits[best]:
             best = row
     return best
+
+
+@compiled
+def rectify(rows: Matrix, shift: Matrix) -> None:
+    """max(rows + shift, 0) in place; shapes [row, unit] and [unit]."""
+    for row in range(rows.shape[0]):
+        for unit in range(rows.shape[1]):
+            rows[row, unit] = max(rows[row, unit] + shift[unit], np.float32(0.0))
+
+
+@compiled
+def mean_over_rows(rows: Matrix, mean: Matrix) -> None:
+    """Mean of each unit over all rows; shapes [row, unit] and [unit]."""
+    mean[:] = np.float32(0.0)
+    for row in range(rows.shape[0]):
+        for unit in range(rows.shape[1]):
+            mean[unit] += rows[row, unit]
+    for unit in range(len(mean)):
+        mean[unit] /= np.float32(rows.shape[0])
+
+
+@compiled
+def shift_by_context(mean: Matrix, context: Matrix, bias: Matrix, shift: Matrix) -> None:
+    """bias + mean @ context; too small a product for the call of a library to pay."""
+    shift[:] = bias
+    for row in range(len(mean)):
+        for unit in range(len(shift)):
+            shift[unit] += mean[row] * context[row, unit]
