@@ -6,6 +6,7 @@ time is arithmetic. Whatever is wrong with the plan is left in it, for the judge
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -28,6 +29,26 @@ def planned_schedule(
     for second, row in sorted(placed, key=lambda each: (each[0], each[1].job_id)):
         plan.place(row.job_id, row.machine_id, second)
     return Schedule(assignments=tuple(plan.assignments))
+
+
+def plan_warnings(rows: Sequence[ManualRow] | None, problem: Problem) -> tuple[str, ...]:
+    """One sentence for each kind of row that makes the plan useless, whoever serves: PPO does not look at it."""
+    if rows is None:
+        return ()
+    named = Counter(row.job_id for row in rows)
+    jobs = {operation.id: None for operation in problem.operations}
+    machines = {machine.id for machine in problem.machines}
+    faults = (
+        ("names jobs that the request does not have", [job for job in named if job not in jobs]),
+        ("puts jobs on machines that are not at work", [row.job_id for row in rows if row.machine_id not in machines]),
+        ("names jobs twice", [job for job, count in named.items() if count > 1]),
+        ("leaves jobs out", [job for job in jobs if job not in named]),
+    )
+    return tuple(
+        f"manual_schedule {fault}, {len(found):,} of them, first is {found[0]}: the planner's rule takes its place"
+        for fault, found in faults
+        if found
+    )
 
 
 class _Plan:

@@ -24,7 +24,7 @@ from deployments.contracts.freezing import (
     loose_warnings,
     with_earlier_places,
 )
-from deployments.contracts.manual_plan import planned_schedule
+from deployments.contracts.manual_plan import plan_warnings, planned_schedule
 from deployments.contracts.notices import lateness_warnings, release_warnings, unknown_field_warnings
 from deployments.contracts.open_hours import LONGEST_SECONDS, PlantHours
 from deployments.contracts.pins import with_running_work
@@ -106,6 +106,7 @@ def translate(
             *lateness_warnings(problem),
             *release_warnings(request, start, zone),
             *setup_warnings(request),
+            *plan_warnings(request.manual_schedule, problem),
             *gone_warnings(request, earlier),
             *loose_warnings([job.job_id for job in request.jobs if shop.is_loose(job)]),
         ),

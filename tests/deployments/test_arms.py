@@ -139,7 +139,7 @@ async def test_planners_plan_that_is_rejected_is_replaced_and_named() -> None:
     kept = Kept(share=0.0)
     answer = (await _answered(kept.scheduling(), manual_schedule=BROKEN)).answer
     assert answer.decision.method == ["planned"]
-    assert answer.warnings[0].startswith("manual_schedule was not used: rejected by the judge: 1 critical violation")
+    assert answer.warnings[-1].startswith("manual_schedule was not used: rejected by the judge: 1 critical violation")
     assert kept.record.evaluations[0].baseline == Baseline.RULE
 
 

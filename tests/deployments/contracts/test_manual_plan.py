@@ -74,3 +74,27 @@ def test_faults_of_a_plan_are_the_judges(rows: list[dict[str, Any]], code: str |
     asked, planned = _planned(*rows)
     found = {violation.code.value for violation in judge(asked.problem, planned).violations}
     assert code in found if code else not found
+
+
+@pytest.mark.parametrize(
+    ("rows", "fault"),
+    [
+        (
+            [_row(), _row("other"), _row("third")],
+            "names jobs that the request does not have, 2 of them, first is other",
+        ),
+        ([_row(machine_id=9)], "puts jobs on machines that are not at work, 1 of them, first is JOAW001"),
+        ([_row(), _row()], "names jobs twice, 1 of them, first is JOAW001"),
+        ([], "leaves jobs out, 1 of them, first is JOAW001"),
+    ],
+)
+def test_plan_that_cannot_be_used_is_a_warning(rows: list[dict[str, Any]], fault: str) -> None:
+    """The sender hears of it whoever serves: where PPO does, nobody else would say that the plan was in vain."""
+    asked, _ = _planned(*rows)
+    assert asked.warnings == (f"manual_schedule {fault}: the planner's rule takes its place",)
+
+
+def test_plan_that_can_be_used_is_no_warning() -> None:
+    """Nor is the absence of a plan."""
+    assert _planned(_row())[0].warnings == ()
+    assert question_of().warnings == ()
