@@ -5,7 +5,7 @@
 | messages | what a router and the controller say to each other every 200 ms |
 | latch_file | a rollback on local disk, fsynced |
 | position | what one router knows, how fresh it is, and what it has not told yet |
-| exchange | the router's background task that tells and fetches |
+| exchange | the router's background tasks that tell and fetch, and look for a neighbour's latch |
 | recomputing | what the Counterfactual deployment does with one request |
 | counterfactuals | the bounded queue of arms that did not serve, and the task that has them computed |
 | control_journal | the controller's own memory on disk: transitions, incidents, statistics |

@@ -1,4 +1,7 @@
-"""The router's background task: tells the controller what happened, and fetches the state, in one call."""
+"""The router's background tasks: one tells the controller what happened and fetches the state, one looks around.
+
+They are two, because a call to a controller that is gone may take seconds, and a neighbour's latch may not.
+"""
 
 from __future__ import annotations
 
@@ -32,25 +35,26 @@ class Exchange:
         self._steady = steady
         self._interval_seconds = interval_seconds
         self._longest_call_seconds = longest_call_seconds
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._failures = 0
 
     def start(self) -> None:
         """Begins, on the running event loop."""
-        self._task = asyncio.create_task(self._run(), name="rollout exchange")
+        works = {"rollout exchange": self._run(), "rollout watch": self._watch()}
+        self._tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
 
     async def stop(self) -> None:
         """Ends after one last attempt to tell what is left."""
-        if self._task is None:
+        if not self._tasks:
             return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        self._task = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
         await self.once()
 
     async def once(self) -> bool:
         """One exchange; whether it succeeded. Never raises but when cancelled."""
-        await self._position.look()
         asked_at = self._steady()
         self._position.news.clear()
         try:
@@ -64,6 +68,15 @@ class Exchange:
         self._failures = 0
         self._position.accept(reply, asked_at)
         return True
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval_seconds)
+            # The edge of a background task: the next look must come whatever this one meets.
+            try:
+                await self._position.look()
+            except Exception:
+                _log.exception("the router could not look for the latch of another one")
 
     async def _run(self) -> None:
         while True:

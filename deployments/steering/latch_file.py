@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import uuid
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -47,7 +48,8 @@ class LatchFile:
     def write(self, latch: Latch) -> None:
         """The latch is on the medium when this returns; an older one is replaced as a whole."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_suffix(f".{os.getpid()}")
+        # A name of its own: two threads of one router may write at the same moment.
+        draft = self._path.with_suffix(f".{uuid.uuid4().hex}")
         with draft.open("w", encoding="utf-8") as file:
             file.write(json.dumps(latch.as_json()))
             file.flush()

@@ -72,6 +72,7 @@ async def open_on_router(
         find_model=registry.find,
         clock=_utc_now,
         steady=time.monotonic,
+        limits=settings.ramp_configuration.limits,
         is_dry_run=settings.rollout_dry_run,
     )
     await position.open()

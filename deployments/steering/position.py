@@ -5,27 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import Any
 
 from deployments.registry import Artefact
-from deployments.rollout.guardrails import Event, one_event_trigger
+from deployments.rollout.guardrails import Event, Guardrails, one_event_trigger
 from deployments.rollout.latch import Latch, in_force, is_fresh, latched, newer
 from deployments.rollout.stages import RolloutState
+from deployments.rollout.triggers import Limits, Trigger
 from deployments.standing import Standing, standing_of
 from deployments.steering.latch_file import LatchFile, of_ramp, unknown_latch
 from deployments.steering.messages import Reply, Report
 
 MOST_EVENTS = 20_000
 MOST_EVENTS_OF_ONE_REPORT = 2_000
+SILENT_SECONDS = 0.6
+"""Three exchanges without an answer: nobody else looks at the guardrails."""
 _log = logging.getLogger(__name__)
 
 
 class Position:
     """The rollout as the use case meets it. Lives on one event loop; only the latch file is touched in threads.
 
-    `steady` is a clock that only runs forward, in seconds; `find_model` knows registered policies by id.
+    `steady` is a clock that only runs forward, in seconds; `find_model` knows registered policies by id; `limits`
+    are those of the guardrails, which the router asks itself while the controller is silent.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class Position:
         find_model: Callable[[str], Artefact | None],
         clock: Callable[[], datetime],
         steady: Callable[[], float],
+        limits: Limits | None = None,
         is_dry_run: bool = False,
         most_events: int = MOST_EVENTS,
     ) -> None:
@@ -46,6 +51,7 @@ class Position:
         self._find_model = find_model
         self._clock = clock
         self._steady = steady
+        self._limits = Limits() if limits is None else limits
         self._is_dry_run = is_dry_run
         self._most_events = most_events
         self._state: RolloutState | None = None
@@ -66,7 +72,11 @@ class Position:
         self._latch = await asyncio.to_thread(self._latches.read, self._clock(), self._router)
 
     async def look(self) -> None:
-        """Takes over the latch of another router on this node: that needs no controller."""
+        """Takes over the latch of another router on this node, and stands guard while the controller is silent."""
+        await self._take_over()
+        await self._stand_guard()
+
+    async def _take_over(self) -> None:
         stamp = self._latches.stamp()
         if stamp in (0, self._stamp):
             return
@@ -75,6 +85,24 @@ class Position:
         if found is not None and self._latch is None and (self._state is None or found.holds(self._state)):
             _log.error("rolled back with router %s: %s", found.router, found.reason)
             self._latch = found
+            self.news.set()
+
+    async def _stand_guard(self) -> None:
+        """Rolls back for what nobody else can see: what happened here since the controller took note last.
+
+        Older evidence died with the controller or comes back with it; until then a failure must be plain to count.
+        """
+        state, silent_seconds = self._state, self._steady() - self._heard_at
+        if state is None or self._latch is not None or self._is_dry_run or not self._events:
+            return
+        if silent_seconds < SILENT_SECONDS or not self.is_current:
+            return
+        # In a thread, because it may be the first to need the statistics' library.
+        trigger = await asyncio.to_thread(_first_trigger, tuple(self._events), state.ramp, self._limits)
+        latch = None if trigger is None or self._state is not state else latched(state, trigger, self._router)
+        if latch is not None and self._latch is None:
+            _log.error("rolled back without the controller: %s", latch.reason)
+            self._set(latch)
             self.news.set()
 
     async def close(self) -> None:
@@ -186,6 +214,11 @@ class Position:
         except OSError as error:
             # In force in memory all the same, and on its way to the controller.
             _log.error("the latch file could not be changed: %s", error)
+
+
+def _first_trigger(events: Sequence[Event], ramp: int, limits: Limits) -> Trigger | None:
+    guardrails = Guardrails(ramp=ramp, limits=limits)
+    return next((trigger for event in events if (trigger := guardrails.observe(event)) is not None), None)
 
 
 def trigger_counts(event: Event, state: RolloutState) -> bool:

@@ -203,6 +203,81 @@ async def test_exchange_survives_a_lost_controller(tmp_path: Path) -> None:
     assert [len(report.events) for report in controller.heard] == [1, 1]
 
 
+class SilentController:
+    """Takes every report and never answers."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def tell(self, _: Report) -> Reply:
+        self.asked += 1
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+
+async def test_latch_of_a_neighbour_acts_while_the_controller_hangs(tmp_path: Path) -> None:
+    """A call that nobody answers holds up nothing else."""
+    clock = Clock()
+    router, neighbour = position(tmp_path, clock), position(tmp_path, clock)
+    for each in (router, neighbour):
+        each.learn(state(), clock.seconds)
+    controller = SilentController()
+    exchange = Exchange(router, controller.tell, steady=clock.steady, interval_seconds=0.01, longest_call_seconds=0.5)
+    exchange.start()
+    await neighbour.roll_back("anna", "late trucks")
+    while router.latch is None:
+        await asyncio.sleep(0.01)
+    assert (router.standing().stage, controller.asked) == ("rolled_back", 1)
+    await exchange.stop()
+
+
+@pytest.mark.parametrize("outcome", [Outcome.CRASH, Outcome.INCOMPLETE])
+async def test_router_guards_itself_while_the_controller_is_silent(tmp_path: Path, outcome: Outcome) -> None:
+    """Six failures in a row, and nobody else to look at them: three missed exchanges later the router latches."""
+    clock = Clock()
+    router = position(tmp_path, clock)
+    router.learn(state(), clock.seconds)
+    for number in range(6):
+        router.observe(evaluation(number, outcome))
+    clock.seconds = 0.5
+    await router.look()
+    assert router.latch is None, "the controller has answered a moment ago: it is the controller's to say"
+    clock.seconds = 0.7
+    await router.look()
+    assert router.latch is not None
+    assert router.latch.trigger is not None
+    assert router.standing().stage == "rolled_back"
+    await router.close()
+    assert LatchFile(tmp_path).read(NOW, "r2") == router.latch
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_dry_run"), [({"stage": Stage.SHADOW, "share": 0.0}, False), ({"ramp": 2}, False), ({}, True)]
+)
+async def test_router_guards_only_what_it_serves(tmp_path: Path, changes: dict[str, Any], is_dry_run: bool) -> None:
+    """In shadow, for events of an earlier ramp and in a dry run nothing is latched."""
+    clock = Clock()
+    router = position(tmp_path, clock, is_dry_run=is_dry_run)
+    router.learn(state(**changes), clock.seconds)
+    for number in range(6):
+        router.observe(evaluation(number, Outcome.CRASH))
+    clock.seconds = 0.7
+    await router.look()
+    assert router.latch is None
+
+
+async def test_healthy_router_is_left_alone_without_a_controller(tmp_path: Path) -> None:
+    """One crash among forty plans is no reason to stop, however silent the controller is."""
+    clock = Clock()
+    router = position(tmp_path, clock)
+    router.learn(state(), clock.seconds)
+    for number in range(40):
+        router.observe(evaluation(number, Outcome.CRASH if number == 20 else Outcome.OK))
+    clock.seconds = 0.7
+    await router.look()
+    assert router.latch is None
+
+
 async def test_exchange_does_not_wait_for_urgent_news(tmp_path: Path) -> None:
     """A latch travels with the next exchange, which comes at once."""
     controller = Controller()
