@@ -32,7 +32,7 @@ Imports go down only (deployments -> models -> env). Only the deployments themse
 | plants | the plant data that such requests ask for |
 | plant_data, plant_calendar | plant data from CSV and JSON files, checked line by line |
 | steering | the rollout at work: what a router knows and tells, and the controller |
-| rollout_settings | its settings |
+| rollout_settings, goal_settings, setting_types | its settings, those of its goals, and what settings share |
 | reporting | the rollout's trail and report, from the database |
 | registry, predictors | policies registered while running, and those that a replica holds |
 | router, policy, validator, writer, counterfactual, controller | the Ray Serve deployments: thin shells |

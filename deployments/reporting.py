@@ -18,6 +18,7 @@ from deployments.persistence.evaluations import EvaluationRecord, EvaluationStat
 from deployments.persistence.rollout_rows import RolloutRows
 from deployments.rollout.assignment import Arm, PlanningWindow, assign, planning_window
 from deployments.rollout.configuration import RampConfiguration
+from deployments.rollout.goals import Goal
 from deployments.rollout.outcomes import Baseline, Evaluation, Kpis, MissingPair, Outcome
 from deployments.rollout.realised import Rating, RealisedJob
 from deployments.rollout.report import Records, Report, report_of
@@ -36,11 +37,13 @@ class RolloutTrail:
         self,
         rows: RolloutRows,
         configuration: Callable[[], RampConfiguration],
+        goals: tuple[Goal, ...],
         zone: ZoneInfo,
         clock: Callable[[], datetime],
     ) -> None:
         self._rows = rows
         self._configuration = configuration
+        self._goals = goals
         self._zone = zone
         self._clock = clock
 
@@ -91,6 +94,7 @@ class RolloutTrail:
                 assignments=[_assigned(row, state) for row in self._rows.assignments(start)],
                 jobs=list(self._jobs(feedback)),
                 ratings=list(_ratings(feedback)),
+                goals=self._goals,
             )
         )
 

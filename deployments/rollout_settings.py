@@ -29,6 +29,11 @@ class RolloutSettings(BaseModel):
     rollout_limited_minimum_pairs: int = Field(100, ge=0, description="paired requests before expanded")
     rollout_expanded_minimum_pairs: int = Field(100, ge=0, description="paired requests before full")
     rollout_most_missing_percent: float = Field(5.0, ge=0, le=100, description="missing pairs that promotion bears")
+    rollout_least_completion_percent: float = Field(95.0, ge=70, lt=100, description="complete plans; fewer: rollback")
+    rollout_most_crash_percent: float = Field(1.0, gt=0, le=50, description="crashes of the policy; more: rollback")
+    rollout_most_makespan_increase_percent: float = Field(
+        10.0, gt=0, le=1000, description="makespan above the champion's; more: rollback"
+    )
     rollout_dry_run: bool = Field(False, description="guardrails that fire open an incident and roll nothing back")
     counterfactual_percent: float = Field(100.0, ge=0, le=100, description="requests on which both arms are computed")
     counterfactual_queue: int = Field(64, ge=1, le=10_000, description="requests that may wait for their other arm")
@@ -57,6 +62,7 @@ class RolloutSettings(BaseModel):
         """What each stage of the ramp demands."""
         # Only the controller asks; the statistics behind it are 40 MB that no other replica needs.
         from deployments.rollout.configuration import RampConfiguration
+        from deployments.rollout.triggers import limits_at
 
         return RampConfiguration(
             shadow=_step(0.0, self.rollout_shadow_minimum_hours, self.rollout_shadow_minimum_pairs),
@@ -67,6 +73,11 @@ class RolloutSettings(BaseModel):
                 self.rollout_expanded_percent, self.rollout_expanded_minimum_hours, self.rollout_expanded_minimum_pairs
             ),
             most_missing_pairs=self.rollout_most_missing_percent / 100.0,
+            limits=limits_at(
+                completion=self.rollout_least_completion_percent / 100.0,
+                crash_rate=self.rollout_most_crash_percent / 100.0,
+                makespan_increase=self.rollout_most_makespan_increase_percent / 100.0,
+            ),
         )
 
 

@@ -117,7 +117,7 @@ class Routing:
                 access=await _open_keys(settings, engine, stack),
                 audit=StoredAudit(engine),
                 desk=rollout.desk,
-                trail=RolloutTrail(RolloutRows(engine), lambda: settings.ramp_configuration, settings.zone, _utc_now),
+                trail=_trail(settings, engine),
                 registry=rollout.registry,
                 rates=RateLimiter(_rate(settings), router_count=router_count),
                 clock=_utc_now,
@@ -162,6 +162,11 @@ def _watch_integrity(
     )
     watch.start()
     stack.push_async_callback(watch.stop)
+
+
+def _trail(settings: Settings, engine: Engine) -> RolloutTrail:
+    rows = RolloutRows(engine)
+    return RolloutTrail(rows, lambda: settings.ramp_configuration, settings.goals, settings.zone, _utc_now)
 
 
 def _rate(settings: Settings) -> RateLimitItem | None:

@@ -33,7 +33,9 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from deployments.database_tls import DatabaseTls, is_local, tls_query, with_tls
 from deployments.errors import InvalidSettings
+from deployments.goal_settings import GoalSettings
 from deployments.rollout_settings import RolloutSettings
+from deployments.setting_types import OFF, Threshold, none_when_off
 from env.anomalies import AnomalyLimits
 
 PREFIX = "GANTRY_"
@@ -41,7 +43,6 @@ ENVIRONMENT_ALIAS = "ENVIRONMENT"
 DEVELOPMENT_API_KEY = "dev-api-key-change-in-production"
 LEAST_KEY_CHARACTERS = 32
 MEBIBYTE = 2**20
-OFF = "off"
 PRODUCTION_RATE = "1200/minute"
 PUBLISHED_MODEL = Path(__file__).resolve().parent.parent / "models" / "full_production"
 # Names that belong to the tests and their machines, not to the service.
@@ -56,10 +57,6 @@ class Environment(StrEnum):
     PRODUCTION = "production"
 
 
-def _none_when_off(value: object) -> object:
-    return None if value == OFF else value
-
-
 def _understood_rate(value: str | None) -> str | None:
     if value is not None:
         # Imported here, because most processes need no rate and its library is not small.
@@ -69,8 +66,7 @@ def _understood_rate(value: str | None) -> str | None:
     return value
 
 
-Rate = Annotated[str | None, BeforeValidator(_none_when_off), AfterValidator(_understood_rate)]
-Threshold = Annotated[float | None, Field(ge=0, allow_inf_nan=False), BeforeValidator(_none_when_off)]
+Rate = Annotated[str | None, BeforeValidator(none_when_off), AfterValidator(_understood_rate)]
 
 
 def _embedded_database(earlier: dict[str, Any]) -> SecretStr:
@@ -96,7 +92,7 @@ def _embedded_spool(earlier: dict[str, Any]) -> Path:
     return folder / "spool"
 
 
-class Settings(RolloutSettings, BaseSettings):
+class Settings(RolloutSettings, GoalSettings, BaseSettings):
     """Every setting; the name of its environment variable is `GANTRY_` and the field in capitals.
 
     Raises `pydantic.ValidationError` or `InvalidSettings`; `load_settings` raises only the latter.

@@ -90,6 +90,25 @@ class Limits:
         return self.makespan_alpha / len(Baseline)
 
 
+def limits_at(*, completion: float, crash_rate: float, makespan_increase: float) -> Limits:
+    """The rules at these limits, fractions all. Raises `ValueError`.
+
+    The CUSUM follows the completion's: what it looks for is three times the incomplete plans that are allowed.
+    """
+    allowed = 1.0 - completion
+    if not 0.0 < 3.0 * allowed < 1.0:
+        raise ValueError(f"completion must lie strictly between 2/3 and 1, was {completion}")
+    complete = math.log((1.0 - 3.0 * allowed) / completion)
+    return Limits(
+        completion=completion,
+        # Three digits, as the numbers that were simulated have.
+        cusum_incomplete=float(f"{math.log(3.0):.3g}"),
+        cusum_complete=float(f"{complete:.3g}"),
+        crash_rate=crash_rate,
+        makespan_increase=makespan_increase,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
     """A guardrail fired: which rule, on which decision, what it saw and where the limit is."""

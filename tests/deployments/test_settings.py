@@ -11,6 +11,7 @@ import pytest
 
 from deployments.errors import InvalidSettings
 from deployments.rollout.configuration import RampConfiguration
+from deployments.rollout.goals import GOALS
 from deployments.settings import DEVELOPMENT_API_KEY, Environment, Settings, load_settings
 from env.anomalies import AnomalyLimits
 
@@ -46,9 +47,36 @@ def test_settings_describe_a_ramp() -> None:
     assert (quick.limited.share, quick.limited.minimum_seconds) == (0.2, 1800.0)
 
 
+def test_settings_say_what_rolls_back() -> None:
+    """Limits become fractions; the cumulative sum follows the completion: three times the incomplete plans allowed."""
+    strict = load_settings(
+        rollout_least_completion_percent=98, rollout_most_crash_percent=0.5, rollout_most_makespan_increase_percent=5
+    )
+    limits = strict.ramp_configuration.limits
+    assert (limits.completion, limits.crash_rate, limits.makespan_increase) == (0.98, 0.005, 0.05)
+    # Logarithms of 6 % over 2 % and of 94 % over 98 %.
+    assert (limits.cusum_incomplete, limits.cusum_complete) == (1.1, -0.0417)
+    assert strict.ramp_configuration.hash != load_settings().ramp_configuration.hash
+
+
+def test_settings_name_each_goal() -> None:
+    """Every goal that may differ from plant to plant has its setting, by default the user's number; off: no goal."""
+    settings = load_settings(goal_makespan_hours=36, goal_uptime_percent="off")
+    targets = {goal.name: goal.target for goal in settings.goals}
+    assert load_settings().goals == GOALS
+    assert targets["makespan_hours"] == 36
+    assert "uptime_percent" not in targets
+    named = {f"goal_{goal.name}" for goal in GOALS} & set(Settings.model_fields)
+    assert named == {name for name in Settings.model_fields if name.startswith("goal_")}
+    assert len(named) == len(GOALS) - 1, "all but the critical violations"
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
+        ({"rollout_least_completion_percent": 100}, ("GANTRY_ROLLOUT_LEAST_COMPLETION_PERCENT", "less than 100")),
+        ({"rollout_least_completion_percent": 60}, ("GANTRY_ROLLOUT_LEAST_COMPLETION_PERCENT", "equal to 70")),
+        ({"goal_on_time_percent": 101}, ("GANTRY_GOAL_ON_TIME_PERCENT", "less than or equal to 100")),
         ({"rollout_limited_percent": 60}, ("GANTRY_ROLLOUT_EXPANDED_PERCENT", "at least rollout_limited_percent 60")),
         ({"rollout_limited_percent": 0}, ("GANTRY_ROLLOUT_LIMITED_PERCENT", "greater than 0")),
         ({"rollout_initial_stage": "half"}, ("GANTRY_ROLLOUT_INITIAL_STAGE", "'shadow', 'limited'")),
