@@ -14,6 +14,7 @@ from deployments.steering.messages import Reply, Report
 from deployments.steering.position import Position
 
 INTERVAL_SECONDS = 0.2
+WATCH_SECONDS = 0.1
 LONGEST_CALL_SECONDS = 2.0
 _log = logging.getLogger(__name__)
 
@@ -28,12 +29,14 @@ class Exchange:
         *,
         steady: Callable[[], float],
         interval_seconds: float = INTERVAL_SECONDS,
+        watch_seconds: float = WATCH_SECONDS,
         longest_call_seconds: float = LONGEST_CALL_SECONDS,
     ) -> None:
         self._position = position
         self._tell = tell
         self._steady = steady
         self._interval_seconds = interval_seconds
+        self._watch_seconds = watch_seconds
         self._longest_call_seconds = longest_call_seconds
         self._tasks: list[asyncio.Task[None]] = []
         self._failures = 0
@@ -71,7 +74,7 @@ class Exchange:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(self._interval_seconds)
+            await asyncio.sleep(self._watch_seconds)
             # The edge of a background task: the next look must come whatever this one meets.
             try:
                 await self._position.look()

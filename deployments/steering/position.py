@@ -20,8 +20,8 @@ from deployments.steering.messages import Reply, Report
 
 MOST_EVENTS = 20_000
 MOST_EVENTS_OF_ONE_REPORT = 2_000
-SILENT_SECONDS = 0.6
-"""Three exchanges without an answer: nobody else looks at the guardrails."""
+SILENT_SECONDS = 0.45
+"""Two exchanges without an answer: nobody else looks at the guardrails."""
 _log = logging.getLogger(__name__)
 
 

@@ -222,7 +222,7 @@ async def test_latch_of_a_neighbour_acts_while_the_controller_hangs(tmp_path: Pa
     for each in (router, neighbour):
         each.learn(state(), clock.seconds)
     controller = SilentController()
-    exchange = Exchange(router, controller.tell, steady=clock.steady, interval_seconds=0.01, longest_call_seconds=0.5)
+    exchange = Exchange(router, controller.tell, steady=clock.steady, watch_seconds=0.01, longest_call_seconds=0.5)
     exchange.start()
     await neighbour.roll_back("anna", "late trucks")
     while router.latch is None:
@@ -233,16 +233,16 @@ async def test_latch_of_a_neighbour_acts_while_the_controller_hangs(tmp_path: Pa
 
 @pytest.mark.parametrize("outcome", [Outcome.CRASH, Outcome.INCOMPLETE])
 async def test_router_guards_itself_while_the_controller_is_silent(tmp_path: Path, outcome: Outcome) -> None:
-    """Six failures in a row, and nobody else to look at them: three missed exchanges later the router latches."""
+    """Six failures in a row, and nobody else to look at them: two missed exchanges later the router latches."""
     clock = Clock()
     router = position(tmp_path, clock)
     router.learn(state(), clock.seconds)
     for number in range(6):
         router.observe(evaluation(number, outcome))
-    clock.seconds = 0.5
+    clock.seconds = 0.4
     await router.look()
     assert router.latch is None, "the controller has answered a moment ago: it is the controller's to say"
-    clock.seconds = 0.7
+    clock.seconds = 0.5
     await router.look()
     assert router.latch is not None
     assert router.latch.trigger is not None
