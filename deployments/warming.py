@@ -9,7 +9,7 @@ import numpy as np
 from env.dispatching_rules import Rule, dispatch
 from env.generator import toy_problem
 from env.observation import FEATURE_COUNT
-from env.problem import Job, Operation, Place, Problem
+from env.problem import Alternative, Job, Machine, Operation, Place, Problem
 from models.predictor import Predictor, Weights
 from models.search import search
 
@@ -23,12 +23,13 @@ def warm_rules() -> None:
 
 
 def warm_policy(predictor: Predictor) -> None:
-    """Everything that any search runs; two small problems compile it for all kinds and sizes.
+    """Everything that any search runs; three small problems compile it for all kinds and sizes.
 
     Whatever were left out would be compiled by a replica in the middle of a request, and the compiler
-    would stay in its memory.
+    would stay in its memory. The policy already solves the toy problem, so it takes another one to
+    have the local search make moves.
     """
-    for problem in (toy_problem(), _continued_toy()):
+    for problem in (toy_problem(), _continued_toy(), _small_plant()):
         search(predictor, problem, 0, iterations=_A_FEW_MOVES)
 
 
@@ -47,6 +48,27 @@ def _continued_toy() -> Problem:
 
     jobs = tuple(Job(id=job.id, operations=tuple(map(placed, job.operations))) for job in toy.jobs)
     return replace(toy, jobs=jobs, stability_seconds=1.0)
+
+
+def _small_plant() -> Problem:
+    """A job shop whose shortest schedule is longer than its longest job and its busiest machine."""
+    routes = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (0, 1, 2), (2, 0, 1))
+    return Problem(
+        machines=tuple(Machine(id=index) for index in range(3)),
+        jobs=tuple(
+            Job(
+                id=f"J{job}",
+                operations=tuple(
+                    Operation(
+                        id=f"J{job}-{step}",
+                        alternatives=(Alternative(machine=machine, processing_seconds=3 + (5 * job + 3 * step) % 7),),
+                    )
+                    for step, machine in enumerate(route)
+                ),
+            )
+            for job, route in enumerate(routes)
+        ),
+    )
 
 
 def _untrained() -> Predictor:

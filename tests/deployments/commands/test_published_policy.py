@@ -5,11 +5,12 @@ from __future__ import annotations
 from statistics import mean
 
 from deployments.commands.solving import solve_file
-from deployments.contracts.request import DEFAULT_BUDGET_MS
 from tests.benchmark_data import benchmark_files, reference_files
 
 LARGEST_BRANDIMARTE_GAP_PERCENT = 12.0
 LONGEST_REFERENCE_MAKESPAN_HOURS = 46.5
+MOVES_OF_DEFAULT_BUDGET = 2_000
+"""Fewer than the default budget of 100 ms pays for on an idle core, and the same on a busy one."""
 
 
 def test_policy_pass_is_close_to_the_best_known_on_brandimarte() -> None:
@@ -23,11 +24,11 @@ def test_policy_pass_is_close_to_the_best_known_on_brandimarte() -> None:
     assert mean(gaps) <= LARGEST_BRANDIMARTE_GAP_PERCENT
 
 
-def test_default_budget_shortens_the_reference_plants() -> None:
-    """What the service's default budget buys for the ten plants of 170 jobs: valid, at most 46.5 h on average."""
+def test_a_short_search_shortens_the_reference_plants() -> None:
+    """What little the default budget buys for the ten plants of 170 jobs: valid, at most 46.5 h on average."""
     makespans = []
     for path in reference_files():
-        solution = solve_file(path, "ppo", budget_ms=DEFAULT_BUDGET_MS)
+        solution = solve_file(path, "ppo", iterations=MOVES_OF_DEFAULT_BUDGET)
         assert solution.verdict.valid
         assert solution.verdict.measures.completion_percent == 100.0
         makespans.append(solution.schedule.makespan_seconds / 3600.0)
