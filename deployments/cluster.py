@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from deployments.errors import ServiceError
-from deployments.memory import leave_out_pandas
+from deployments.memory import leave_out_unused
 from deployments.processes import descendants, end
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def ray_variables() -> dict[str, str]:
         "RAY_worker_niceness": "0",
         # What each worker does first. Said as a runtime environment, it would cost every worker two processes more,
         # and all of them would wait for the agent that prepares such environments.
-        "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "deployments.memory.leave_out_pandas",
+        "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "deployments.memory.leave_out_unused",
         "RAY_DEDUP_LOGS": "0",
         "RAY_COLOR_PREFIX": "0",
         "OMP_NUM_THREADS": "1",
@@ -155,7 +155,7 @@ class LocalCluster:
             time.sleep(_POLL_SECONDS)
 
     def _start_ray(self) -> None:
-        leave_out_pandas()
+        leave_out_unused()
         import ray
 
         logging.getLogger("ray.serve").setLevel(logging.WARNING)

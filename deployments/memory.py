@@ -12,6 +12,7 @@ from pathlib import Path
 _SMAPS = Path("/proc/self/smaps")
 _BEGIN_OF_MAPPING = re.compile(r"^(?=[0-9a-f]+-[0-9a-f]+ )", re.MULTILINE)
 _DONT_NEED = 4
+_UNUSED = ("pandas", "gymnasium")
 _LEAVE_NOTHING_FREE = 0
 
 
@@ -33,9 +34,14 @@ def release_start_up_memory() -> None:
         library.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), _DONT_NEED)
 
 
-def leave_out_pandas() -> None:
-    """Ray Serve imports pandas wherever it finds it, 30 MB and half a second a process, for nothing that we use."""
-    sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]
+def leave_out_unused() -> None:
+    """Make a serving process do without packages that others would import into it for nothing.
+
+    Ray Serve imports pandas wherever it finds it, 30 MB and half a second a process; `env` imports
+    gymnasium to register with it, a quarter of a second.
+    """
+    for package in _UNUSED:
+        sys.modules.setdefault(package, None)  # type: ignore[arg-type]
 
 
 def _clean_mappings(smaps: str) -> Iterator[tuple[int, int]]:

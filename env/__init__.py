@@ -33,7 +33,10 @@ Knows no learning and no serving; imports go down only (deployments -> models ->
 | registration | what makes gymnasium find the environment |
 """
 
-from env.registration import register_environments
+from contextlib import suppress
 
-# gymnasium finds environments only if importing their package registers them.
-register_environments()
+# gymnasium finds environments only if importing their package registers them; serving leaves gymnasium out.
+with suppress(ImportError):
+    from env.registration import register_environments
+
+    register_environments()

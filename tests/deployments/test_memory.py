@@ -43,10 +43,22 @@ def test_release_drops_the_code_of_the_compiler() -> None:
 def test_serve_does_without_pandas() -> None:
     """Ray Serve is whole when pandas is left out, and its import did not bring it in."""
     program = (
-        "from deployments.memory import leave_out_pandas; leave_out_pandas(); import sys; from ray import serve;"
+        "from deployments.memory import leave_out_unused; leave_out_unused(); import sys; from ray import serve;"
         "print(sys.modules['pandas'], hasattr(serve, 'run'))"
     )
     assert run(program) == "None True"
+
+
+def test_env_does_without_gymnasium() -> None:
+    """A process that leaves gymnasium out can schedule all the same; any other finds the environment registered."""
+    program = (
+        "from deployments.memory import leave_out_unused; leave_out_unused(); from env.dispatching_rules import Rule,"
+        " dispatch; from env.generator import toy_problem; print(dispatch(toy_problem(), Rule.SPT).makespan_seconds)"
+    )
+    assert run(program) == "5"
+    assert run("import env, gymnasium; print(gymnasium.spec('gantry/FlexibleJobShop-v0').id)") == (
+        "gantry/FlexibleJobShop-v0"
+    )
 
 
 def test_policy_does_without_the_words_of_the_wire() -> None:
