@@ -8,7 +8,7 @@ import hmac
 import json
 import logging
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -130,3 +130,73 @@ def test_notice_of_a_transition_says_who_and_why() -> None:
     """Enough to act on."""
     notice = notice_of(TRANSITION)
     assert (notice["transition"]["actor"], notice["transition"]["reason"]) == ("guardrail", "crash")
+
+
+class Listener:
+    """A receiver on a socket of this machine: it keeps silent for as many calls as it is told, then answers 204."""
+
+    def __init__(self, *, silent_calls: int) -> None:
+        self._silent_calls = silent_calls
+        self._server: asyncio.Server | None = None
+        self.received: list[tuple[dict[str, str], bytes]] = []
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._take, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+
+    @property
+    def url(self) -> str:
+        assert self._server is not None
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/hook"
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[1:-2]
+        headers = dict(line.lower().split(": ", 1) for line in head)
+        self.received.append((headers, await reader.readexactly(int(headers["content-length"]))))
+        if len(self.received) <= self._silent_calls:
+            # Until the other side hangs up.
+            await reader.read()
+        else:
+            writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+            await writer.drain()
+        writer.close()
+
+
+async def _tell(listener: Listener, heard: int, **changes: Any) -> None:
+    """The incident and the transition, until the listener has heard of `heard` attempts."""
+    destination = Destination(url=listener.url, secret=SECRET, first_pause_seconds=0.01, **changes)
+    webhook = Webhook(destination, begun_at=NOW, clock=lambda: NOW)
+    webhook.hear(INCIDENT)
+    webhook.hear(TRANSITION)
+    webhook.start()
+    async with asyncio.timeout(60):
+        while len(listener.received) < heard:
+            await asyncio.sleep(0.01)
+    await webhook.stop()
+
+
+async def test_notice_survives_a_receiver_that_is_silent_at_first() -> None:
+    """Over a real socket: two calls that nobody answers, the third is taken, and each is signed anew."""
+    async with Listener(silent_calls=2) as listener:
+        await _tell(listener, 4, timeout_seconds=0.1)
+    kinds = [json.loads(body)["kind"] for _, body in listener.received]
+    assert kinds == ["incident", "incident", "incident", "transition"]
+    for headers, body in listener.received:
+        signed = f"{headers['x-gantry-timestamp']}.".encode() + body
+        assert (
+            headers["x-gantry-signature"] == "sha256=" + hmac.new(SECRET.encode(), signed, hashlib.sha256).hexdigest()
+        )
+
+
+async def test_receiver_that_never_answers_holds_up_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """Over a real socket: every attempt at both notices runs into its limit, and the log has them."""
+    async with Listener(silent_calls=1000) as listener:
+        with caplog.at_level(logging.WARNING):
+            await _tell(listener, 4, timeout_seconds=0.05, attempts=2)
+    assert [json.loads(body)["kind"] for _, body in listener.received] == ["incident"] * 2 + ["transition"] * 2
+    assert "attempt 2 of 2: the webhook did not answer: ReadTimeout" in caplog.text
+    assert "the webhook was given up" in caplog.text
