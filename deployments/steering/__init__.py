@@ -14,5 +14,5 @@
 | recovery | what a starting controller takes for the truth |
 | control | THE CONTROLLER: owns the stage, evaluates guardrails, rolls back, takes orders |
 | filing | the controller's background task that brings transitions and incidents to the database |
-| webhook | tells somebody, signed, with bounded retries |
+| webhook, told | tells somebody, signed, with bounded retries, and what was told survives the controller |
 """

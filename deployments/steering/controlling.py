@@ -16,6 +16,7 @@ from deployments.steering.control_journal import ControlJournal
 from deployments.steering.filing import Filing
 from deployments.steering.ledger import Listener
 from deployments.steering.recovery import ControlSettings
+from deployments.steering.told import Told
 from deployments.steering.webhook import Destination, Webhook
 
 
@@ -61,7 +62,7 @@ def _webhooks(settings: Settings, stack: AsyncExitStack) -> tuple[Listener, ...]
     if settings.webhook_url is None or settings.webhook_secret is None:
         return ()
     destination = Destination(url=settings.webhook_url, secret=settings.webhook_secret.get_secret_value())
-    webhook = Webhook(destination, begun_at=_utc_now(), clock=_utc_now)
+    webhook = Webhook(destination, told=Told(settings.rollout_folder, begun_at=_utc_now()), clock=_utc_now)
     webhook.start()
     stack.push_async_callback(webhook.stop)
     return (webhook,)

@@ -23,6 +23,7 @@ from deployments.rollout.stages import Transition
 from deployments.rollout.triggers import Reading
 from deployments.steering.ledger import Entry
 from deployments.steering.messages import Incident
+from deployments.steering.told import Told
 
 TIMESTAMP_HEADER = "X-Gantry-Timestamp"
 SIGNATURE_HEADER = "X-Gantry-Signature"
@@ -42,33 +43,37 @@ class Destination:
 
 
 class Webhook:
-    """Listens to the ledger. With `MOST_WAITING` notices waiting the oldest is dropped, and logged."""
+    """Listens to the ledger. With `MOST_WAITING` notices waiting the oldest is dropped, and logged.
+
+    `told` remembers what an earlier controller has told: the ledger tells everything again when it starts.
+    """
 
     def __init__(
         self,
         destination: Destination,
         *,
-        begun_at: datetime,
+        told: Told,
         clock: Callable[[], datetime],
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._destination = destination
-        self._begun_at = begun_at
+        self._told = told
         self._clock = clock
         self._transport = transport
         self._sleep = sleep
-        self._waiting: deque[dict[str, Any]] = deque()
+        self._waiting: deque[Entry] = deque()
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def hear(self, entry: Entry) -> None:
-        """What happened before this controller was started is not told twice."""
-        if isinstance(entry, Transition | Incident) and entry.at < self._begun_at:
+        """What was told before is not told twice."""
+        if not isinstance(entry, Reading) and self._told.knows(_key_of(entry), entry.at):
             return
         if len(self._waiting) >= MOST_WAITING:
-            _log.error("a notice was dropped, %d wait for the webhook: %s", MOST_WAITING, self._waiting.popleft())
-        self._waiting.append(notice_of(entry))
+            dropped = notice_of(self._waiting.popleft())
+            _log.error("a notice was dropped, %d wait for the webhook: %s", MOST_WAITING, dropped)
+        self._waiting.append(entry)
         self._arrived.set()
 
     def start(self) -> None:
@@ -76,7 +81,7 @@ class Webhook:
         self._task = asyncio.create_task(self._run(), name="webhook")
 
     async def stop(self) -> None:
-        """Ends at once; the log and the database have it all."""
+        """Ends at once; what was not told is told by the next controller."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -87,7 +92,10 @@ class Webhook:
             while True:
                 await self._arrived.wait()
                 while self._waiting:
-                    await self._deliver(client, json.dumps(self._waiting.popleft()).encode())
+                    entry = self._waiting.popleft()
+                    await self._deliver(client, json.dumps(notice_of(entry)).encode())
+                    if not isinstance(entry, Reading):
+                        await asyncio.to_thread(self._told.add, _key_of(entry), entry.at)
                 self._arrived.clear()
 
     async def _deliver(self, client: httpx.AsyncClient, body: bytes) -> None:
@@ -111,8 +119,10 @@ class Webhook:
             SIGNATURE_HEADER: signature(self._destination.secret, timestamp, body),
         }
         try:
-            response = await client.post(self._destination.url, content=body, headers=headers)
-        except httpx.HTTPError as error:
+            # The client limits each read; a receiver that trickles is cut off all the same.
+            async with asyncio.timeout(2 * self._destination.timeout_seconds):
+                response = await client.post(self._destination.url, content=body, headers=headers)
+        except (httpx.HTTPError, TimeoutError) as error:
             return f"did not answer: {type(error).__name__}"
         return None if response.is_success else f"answered {response.status_code}"
 
@@ -132,6 +142,10 @@ def notice_of(entry: Entry) -> dict[str, Any]:
         return {"kind": "incident", "incident": document | {"reason": _reason(entry)}}
     document = {name: value for name, value in entry.as_json().items() if name != "evidence"}
     return {"kind": "transition", "transition": document}
+
+
+def _key_of(entry: Transition | Incident) -> str:
+    return f"incident {entry.incident_id}" if isinstance(entry, Incident) else f"transition {entry.version}"
 
 
 def _reason(incident: Incident) -> str:

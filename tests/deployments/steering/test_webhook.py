@@ -8,6 +8,7 @@ import hmac
 import json
 import logging
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Self
 
 import httpx
@@ -15,6 +16,7 @@ import pytest
 
 from deployments.rollout.stages import Action, Transition
 from deployments.steering.messages import Incident
+from deployments.steering.told import MOST_KEYS, Told
 from deployments.steering.webhook import MOST_WAITING, Destination, Webhook, notice_of
 from tests.deployments.steering.events import NOW, state
 
@@ -36,7 +38,8 @@ TRANSITION = Transition(
 class Receiver:
     """Answers with the given statuses, then with 204; remembers what it got."""
 
-    def __init__(self, *statuses: int | Exception) -> None:
+    def __init__(self, folder: Path, *statuses: int | Exception) -> None:
+        self.folder = folder
         self.statuses = list(statuses)
         self.requests: list[httpx.Request] = []
         self.pauses: list[float] = []
@@ -54,7 +57,8 @@ class Receiver:
     def webhook(self, **changes: Any) -> Webhook:
         destination = Destination(url="http://plant.example/hook", secret=SECRET, **changes)
         transport = httpx.MockTransport(self.answer)
-        return Webhook(destination, begun_at=NOW, clock=lambda: NOW, transport=transport, sleep=self.sleep)
+        told = Told(self.folder, begun_at=NOW)
+        return Webhook(destination, told=told, clock=lambda: NOW, transport=transport, sleep=self.sleep)
 
 
 async def _until(webhook: Webhook, receiver: Receiver, requests: int) -> None:
@@ -67,9 +71,9 @@ async def _until(webhook: Webhook, receiver: Receiver, requests: int) -> None:
     await webhook.stop()
 
 
-async def test_notice_is_signed_over_timestamp_and_body() -> None:
+async def test_notice_is_signed_over_timestamp_and_body(tmp_path: Path) -> None:
     """Whoever has the secret can check who sent it, what, and when; evidence stays at home."""
-    receiver = Receiver()
+    receiver = Receiver(tmp_path)
     webhook = receiver.webhook()
     webhook.hear(INCIDENT)
     await _until(webhook, receiver, 1)
@@ -83,18 +87,18 @@ async def test_notice_is_signed_over_timestamp_and_body() -> None:
     assert "evidence" not in notice["incident"]
 
 
-async def test_notice_is_tried_again_with_growing_pauses() -> None:
+async def test_notice_is_tried_again_with_growing_pauses(tmp_path: Path) -> None:
     """A receiver that is down, or says so, gets it later."""
-    receiver = Receiver(500, httpx.ConnectError("refused"), 429)
+    receiver = Receiver(tmp_path, 500, httpx.ConnectError("refused"), 429)
     webhook = receiver.webhook()
     webhook.hear(TRANSITION)
     await _until(webhook, receiver, 4)
     assert receiver.pauses == [1.0, 2.0, 4.0]
 
 
-async def test_receiver_that_never_answers_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
+async def test_receiver_that_never_answers_is_given_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """After its attempts the notice is in the log alone, and the next one has its turn."""
-    receiver = Receiver(*[httpx.ReadTimeout("silent")] * 3)
+    receiver = Receiver(tmp_path, *[httpx.ReadTimeout("silent")] * 3)
     webhook = receiver.webhook(attempts=3)
     webhook.hear(INCIDENT)
     webhook.hear(TRANSITION)
@@ -104,9 +108,9 @@ async def test_receiver_that_never_answers_is_given_up(caplog: pytest.LogCapture
     assert json.loads(receiver.requests[-1].content)["kind"] == "transition"
 
 
-async def test_news_of_an_earlier_controller_are_not_told_twice() -> None:
-    """What its predecessor heard is of the past."""
-    receiver = Receiver()
+async def test_news_from_before_the_first_webhook_are_not_told(tmp_path: Path) -> None:
+    """Whoever sets a webhook up is not told the history of the plant."""
+    receiver = Receiver(tmp_path)
     webhook = receiver.webhook()
     webhook.hear(Incident(**{**INCIDENT.as_json(), "at": NOW - timedelta(seconds=1)}))
     webhook.hear(INCIDENT)
@@ -114,9 +118,36 @@ async def test_news_of_an_earlier_controller_are_not_told_twice() -> None:
     assert len(receiver.requests) == 1
 
 
-async def test_waiting_notices_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
+async def test_notice_outlives_its_controller(tmp_path: Path) -> None:
+    """What was told is not told again by the next controller; what was not, is, however long ago it happened."""
+    receiver = Receiver(tmp_path)
+    first = receiver.webhook()
+    first.hear(INCIDENT)
+    await _until(first, receiver, 1)
+    first.hear(TRANSITION)
+    second = receiver.webhook()
+    for entry in (INCIDENT, TRANSITION):
+        second.hear(entry)
+    await _until(second, receiver, 2)
+    assert [json.loads(request.content)["kind"] for request in receiver.requests] == ["incident", "transition"]
+
+
+def test_memory_of_what_was_told_is_bounded(tmp_path: Path) -> None:
+    """What is older than all that it remembers counts as told, and so does everything when it cannot be read."""
+    told = Told(tmp_path, begun_at=NOW)
+    for number in range(MOST_KEYS + 1):
+        told.add(f"transition {number}", NOW + timedelta(seconds=number))
+    again = Told(tmp_path, begun_at=NOW + timedelta(days=1))
+    assert again.knows("transition 1", NOW + timedelta(seconds=1))
+    assert again.knows("transition 0", NOW - timedelta(seconds=1))
+    assert not again.knows("transition 9999", NOW + timedelta(hours=1))
+    (tmp_path / "told.json").write_text("{", encoding="utf-8")
+    assert Told(tmp_path, begun_at=NOW).knows("transition 9999", NOW - timedelta(hours=1))
+
+
+async def test_waiting_notices_are_bounded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The oldest one goes, and the log has it."""
-    receiver = Receiver()
+    receiver = Receiver(tmp_path)
     webhook = receiver.webhook()
     with caplog.at_level(logging.ERROR):
         for _ in range(MOST_WAITING + 1):
@@ -166,10 +197,10 @@ class Listener:
         writer.close()
 
 
-async def _tell(listener: Listener, heard: int, **changes: Any) -> None:
+async def _tell(listener: Listener, folder: Path, heard: int, **changes: Any) -> None:
     """The incident and the transition, until the listener has heard of `heard` attempts."""
     destination = Destination(url=listener.url, secret=SECRET, first_pause_seconds=0.01, **changes)
-    webhook = Webhook(destination, begun_at=NOW, clock=lambda: NOW)
+    webhook = Webhook(destination, told=Told(folder, begun_at=NOW), clock=lambda: NOW)
     webhook.hear(INCIDENT)
     webhook.hear(TRANSITION)
     webhook.start()
@@ -179,10 +210,10 @@ async def _tell(listener: Listener, heard: int, **changes: Any) -> None:
     await webhook.stop()
 
 
-async def test_notice_survives_a_receiver_that_is_silent_at_first() -> None:
+async def test_notice_survives_a_receiver_that_is_silent_at_first(tmp_path: Path) -> None:
     """Over a real socket: two calls that nobody answers, the third is taken, and each is signed anew."""
     async with Listener(silent_calls=2) as listener:
-        await _tell(listener, 4, timeout_seconds=0.1)
+        await _tell(listener, tmp_path, 4, timeout_seconds=0.1)
     kinds = [json.loads(body)["kind"] for _, body in listener.received]
     assert kinds == ["incident", "incident", "incident", "transition"]
     for headers, body in listener.received:
@@ -192,11 +223,11 @@ async def test_notice_survives_a_receiver_that_is_silent_at_first() -> None:
         )
 
 
-async def test_receiver_that_never_answers_holds_up_nobody(caplog: pytest.LogCaptureFixture) -> None:
+async def test_receiver_that_never_answers_holds_up_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Over a real socket: every attempt at both notices runs into its limit, and the log has them."""
     async with Listener(silent_calls=1000) as listener:
         with caplog.at_level(logging.WARNING):
-            await _tell(listener, 4, timeout_seconds=0.05, attempts=2)
+            await _tell(listener, tmp_path, 4, timeout_seconds=0.05, attempts=2)
     assert [json.loads(body)["kind"] for _, body in listener.received] == ["incident"] * 2 + ["transition"] * 2
     assert "attempt 2 of 2: the webhook did not answer: ReadTimeout" in caplog.text
     assert "the webhook was given up" in caplog.text
