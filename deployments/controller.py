@@ -6,7 +6,7 @@ from typing import Any
 
 from deployments.memory import release_start_up_memory
 from deployments.replica import settle_in
-from deployments.rollout.stages import RolloutState
+from deployments.rollout.state import RolloutState
 from deployments.settings import Settings
 from deployments.steering.control import Command
 from deployments.steering.controlling import Controlling

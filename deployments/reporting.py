@@ -23,7 +23,7 @@ from deployments.rollout.outcomes import Baseline, Evaluation, Kpis, MissingPair
 from deployments.rollout.realised import Rating, RealisedJob
 from deployments.rollout.report import Records, Report, report_of
 from deployments.rollout.sample_ratio import AssignedUnit, audit
-from deployments.rollout.stages import RolloutState, Transition
+from deployments.rollout.state import RolloutState, Transition
 
 MOST_EVENTS = 200
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)

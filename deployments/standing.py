@@ -11,7 +11,7 @@ from deployments.registry import Artefact
 from deployments.rollout.assignment import Arm, Assignment, PlanningWindow, assign
 from deployments.rollout.configuration import Stage
 from deployments.rollout.guardrails import Event
-from deployments.rollout.stages import MANUAL, RolloutState
+from deployments.rollout.state import MANUAL, RolloutState
 
 PUBLISHED = "published"
 """The challenger that is whatever policy the service was started with."""

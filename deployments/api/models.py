@@ -14,7 +14,7 @@ from deployments.api.services import Services
 from deployments.contracts.rollout import ActivationRequest, ModelAnswer, ModelsAnswer, RegistrationRequest
 from deployments.errors import InvalidRequest, NotFound, RolloutUnavailable
 from deployments.registry import Registered
-from deployments.rollout.stages import MANUAL, Action
+from deployments.rollout.state import MANUAL, Action
 from deployments.standing import PUBLISHED
 from deployments.steering.control import Command
 from env.errors import ArtefactError

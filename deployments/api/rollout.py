@@ -28,7 +28,7 @@ from deployments.contracts.wire import AnswerModel
 from deployments.errors import InvalidRequest
 from deployments.rollout.latch import Latch
 from deployments.rollout.report_page import page_of
-from deployments.rollout.stages import GUARDRAIL, Action, Order, RolloutState
+from deployments.rollout.state import GUARDRAIL, Action, Order, RolloutState
 from deployments.steering.control import Command
 
 MOST_EVENTS = 200

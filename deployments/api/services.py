@@ -17,7 +17,7 @@ from deployments.persistence.repository import DecisionPage
 from deployments.registry import Registry
 from deployments.rollout.latch import Latch
 from deployments.rollout.report import Report
-from deployments.rollout.stages import RolloutState
+from deployments.rollout.state import RolloutState
 from deployments.scheduling import Journal, Scheduling
 from deployments.settings import Settings
 from deployments.steering.control import Command

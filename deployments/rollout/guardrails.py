@@ -13,8 +13,9 @@ from typing import Any
 
 from deployments.rollout.assignment import Arm
 from deployments.rollout.errors import UnreadableState
-from deployments.rollout.guardrail_rules import Completion, Crashes, Makespan
+from deployments.rollout.makespan_rules import Makespan
 from deployments.rollout.outcomes import Alarm, Baseline, Evaluation, MissingPair, Outcome, PairedObservation
+from deployments.rollout.rate_rules import Completion, Crashes
 from deployments.rollout.triggers import Condition, Guardrail, Limits, Reading, Rule, Trigger
 
 Event = Evaluation | PairedObservation | MissingPair | Alarm

@@ -13,7 +13,8 @@ from typing import Any
 
 from deployments.rollout.configuration import Stage
 from deployments.rollout.errors import UnreadableState
-from deployments.rollout.stages import GUARDRAIL, Order, RolloutState, Transition, rollback
+from deployments.rollout.stages import rollback
+from deployments.rollout.state import GUARDRAIL, Order, RolloutState, Transition
 from deployments.rollout.triggers import Trigger
 
 STALE_SECONDS = 5.0

@@ -6,29 +6,28 @@ Sequences run through the whole ramp; figures by arm, health and feedback are th
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any
 
+from deployments.rollout.arm_figures import ArmFigures, figures_of, week_of
 from deployments.rollout.assignment import Arm
-from deployments.rollout.comparison import COMPARED, DISPLAY_ALPHA, MAKESPAN, Comparison
-from deployments.rollout.confidence import Interval, RateSequence
+from deployments.rollout.comparison import COMPARED, MAKESPAN, Comparison
+from deployments.rollout.confidence import Interval
 from deployments.rollout.configuration import RAMP, RampConfiguration, Stage
 from deployments.rollout.gate import Gate, judge
 from deployments.rollout.goals import GOALS, Goal, GoalReading, Measured, measures_of, read_goals
-from deployments.rollout.guardrails import Event, Guardrails
+from deployments.rollout.guardrails import Event
 from deployments.rollout.outcomes import (
-    KPI_NAMES,
     Alarm,
     Baseline,
     Evaluation,
     MissingPair,
     Outcome,
     PairedObservation,
-    paired,
 )
 from deployments.rollout.realised import (
     Rating,
@@ -40,14 +39,10 @@ from deployments.rollout.realised import (
     realised_effects,
     satisfaction,
 )
+from deployments.rollout.report_replay import Replay, TrendPoint, as_change, pairs_of, thinned
 from deployments.rollout.sample_ratio import AssignedUnit, Integrity, audit
-from deployments.rollout.stages import RolloutState, Transition
+from deployments.rollout.state import RolloutState, Transition
 from deployments.rollout.triggers import Reading, Trigger
-
-MOST_TREND_POINTS = 120
-WEEK = timedelta(days=7)
-
-Point = TypeVar("Point")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,19 +70,6 @@ class Records:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArmFigures:
-    """Planned KPIs of one arm in one stage or week: means over valid schedules, and how its evaluations ended."""
-
-    group: str
-    arm: Arm
-    evaluations: int
-    served: int
-    outcomes: dict[str, int]
-    kpis: dict[str, float] | None
-    latency_ms: dict[str, float] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
     """One KPI in pairs against one kind of baseline; without an interval there is not enough data.
 
@@ -100,15 +82,6 @@ class Difference:
     baseline: Baseline
     n: int
     interval: Interval | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrendPoint:
-    """A confidence sequence at one moment."""
-
-    at: datetime
-    stage: str
-    interval: Interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +143,7 @@ def report_of(records: Records) -> Report:
     """The report on the ramp that `records.state` is in."""
     ramp = records.state.ramp
     pairs = pairs_of(records.evaluations)
-    replay = _Replay(records, pairs)
+    replay = _replayed(records, pairs)
     integrity = audit(row for row in records.assignments if row.ramp == ramp)
     evidence = replay.comparison.evidence(records.state.serving_stage, replay.guardrails, integrity.findings)
     in_period = [e for e in records.evaluations if records.since is None or e.at >= records.since]
@@ -181,8 +154,8 @@ def report_of(records: Records) -> Report:
         gate=_gate(records, evidence),
         goals=_goals(records, in_period, replay.comparison),
         stages=_spans(records),
-        arms_by_stage=_figures(in_period, lambda evaluation: evaluation.stage),
-        arms_by_week=_figures(records.evaluations, lambda evaluation: _week(evaluation.at)),
+        arms_by_stage=figures_of(in_period, lambda evaluation: evaluation.stage),
+        arms_by_week=figures_of(records.evaluations, lambda evaluation: week_of(evaluation.at)),
         differences=_differences(replay.comparison),
         differences_by_stage=_differences_by_stage(ramp, pairs),
         makespan_trend={baseline: thinned(points) for baseline, points in replay.makespans.items()},
@@ -198,71 +171,11 @@ def report_of(records: Records) -> Report:
     )
 
 
-def pairs_of(evaluations: Iterable[Evaluation]) -> tuple[PairedObservation, ...]:
-    """The pairs among these evaluations, by the time of the challenger's."""
-    by_decision: dict[str, dict[Arm, Evaluation]] = defaultdict(dict)
-    for evaluation in evaluations:
-        by_decision[evaluation.decision_id][evaluation.arm] = evaluation
-    found = (paired(arms[Arm.PPO], arms[Arm.MANUAL]) for arms in by_decision.values() if len(arms) == len(Arm))
-    return tuple(sorted((pair for pair in found if pair is not None), key=lambda pair: pair.at))
-
-
-def thinned(points: Sequence[Point]) -> tuple[Point, ...]:
-    """At most `MOST_TREND_POINTS` of them, the last one always among them."""
-    if len(points) <= MOST_TREND_POINTS:
-        return tuple(points)
-    step = (len(points) - 1) / (MOST_TREND_POINTS - 1)
-    return tuple(points[round(place * step)] for place in range(MOST_TREND_POINTS))
-
-
-class _Replay:
-    """The ramp once more, event by event: what guardrails and comparison know now, and how the intervals came there."""
-
-    def __init__(self, records: Records, pairs: Sequence[PairedObservation]) -> None:
-        ramp = records.state.ramp
-        self.guardrails = Guardrails(ramp=ramp, limits=records.configuration.limits)
-        self.comparison = Comparison(ramp=ramp)
-        self.makespans: dict[Baseline, list[TrendPoint]] = {baseline: [] for baseline in Baseline}
-        self._counts: list[tuple[Evaluation, int, int]] = []
-        self._incomplete = RateSequence(prior=records.configuration.limits.incomplete_prior)
-        events: list[Event] = [e for e in records.evaluations if e.arm is Arm.PPO]
-        events += [*pairs, *records.missing, *records.alarms]
-        for event in sorted((event for event in events if event.ramp == ramp), key=lambda event: event.at):
-            self._take(event)
-
-    def _take(self, event: Event) -> None:
-        self.guardrails.observe(event)
-        self.comparison.observe(event)
-        if isinstance(event, PairedObservation):
-            found = self.comparison.interval(event.baseline, MAKESPAN)
-            if found is not None:
-                point = TrendPoint(at=event.at, stage=event.stage, interval=_as_change(found))
-                self.makespans[event.baseline].append(point)
-        elif isinstance(event, Evaluation) and not event.is_forced:
-            self._take_completion(event)
-
-    def _take_completion(self, event: Evaluation) -> None:
-        if event.outcome not in (Outcome.OK, Outcome.INCOMPLETE):
-            return
-        self._incomplete.add(event.outcome is Outcome.INCOMPLETE)
-        self._counts.append((event, self._incomplete.trials, self._incomplete.events))
-
-    def completions(self) -> tuple[TrendPoint, ...]:
-        """The completion rate over time. Its bounds are searched for, so only at the points that are shown."""
-        return tuple(
-            TrendPoint(at=event.at, stage=event.stage, interval=self._completion(trials, incomplete))
-            for event, trials, incomplete in thinned(self._counts)
-        )
-
-    def _completion(self, trials: int, incomplete: int) -> Interval:
-        found = RateSequence(prior=self._incomplete.prior, trials=trials, events=incomplete).interval(DISPLAY_ALPHA)
-        assert found is not None
-        return Interval(estimate=1 - found.estimate, lower=1 - found.upper, upper=1 - found.lower, n=found.n)
-
-
-def _as_change(log_ratio: Interval) -> Interval:
-    estimate, lower, upper = map(math.expm1, (log_ratio.estimate, log_ratio.lower, log_ratio.upper))
-    return Interval(estimate=estimate, lower=lower, upper=upper, n=log_ratio.n)
+def _replayed(records: Records, pairs: Sequence[PairedObservation]) -> Replay:
+    """What the controller was told of, once more."""
+    events: list[Event] = [evaluation for evaluation in records.evaluations if evaluation.arm is Arm.PPO]
+    events += [*pairs, *records.missing, *records.alarms]
+    return Replay(events, ramp=records.state.ramp, limits=records.configuration.limits)
 
 
 def _gate(records: Records, evidence: Any) -> Gate:
@@ -300,39 +213,6 @@ def _spans(records: Records) -> tuple[StageSpan, ...]:
     )
 
 
-def _week(at: datetime) -> str:
-    year, week, _ = at.isocalendar()
-    return f"{year}-W{week:02}"
-
-
-def _figures(evaluations: Iterable[Evaluation], group_of: Any) -> tuple[ArmFigures, ...]:
-    groups: dict[tuple[str, Arm], list[Evaluation]] = defaultdict(list)
-    for evaluation in evaluations:
-        if not evaluation.is_forced:
-            groups[(group_of(evaluation), evaluation.arm)].append(evaluation)
-    order = {stage.value: place for place, stage in enumerate(Stage)}
-    ordered = sorted(groups.items(), key=lambda item: (order.get(item[0][0], 0), item[0]))
-    return tuple(_arm_figures(group, arm, members) for (group, arm), members in ordered)
-
-
-def _arm_figures(group: str, arm: Arm, members: Sequence[Evaluation]) -> ArmFigures:
-    kpis = [member.kpis for member in members if member.outcome is Outcome.OK and member.kpis is not None]
-    latencies = sorted(member.latency_ms for member in members if member.latency_ms is not None)
-    return ArmFigures(
-        group=group,
-        arm=arm,
-        evaluations=len(members),
-        served=sum(member.is_served for member in members),
-        outcomes=dict(Counter(member.outcome.value for member in members)),
-        kpis={name: sum(getattr(kpi, name) for kpi in kpis) / len(kpis) for name in KPI_NAMES} if kpis else None,
-        latency_ms={"p50": _quantile(latencies, 0.5), "p95": _quantile(latencies, 0.95)} if latencies else None,
-    )
-
-
-def _quantile(ordered: Sequence[float], quantile: float) -> float:
-    return ordered[min(len(ordered) - 1, math.ceil(quantile * len(ordered)) - 1)]
-
-
 def _differences_by_stage(ramp: int, pairs: Sequence[PairedObservation]) -> tuple[Difference, ...]:
     """Each stage by itself, in the order of the ramp; kinds of baseline without any pair are left out."""
     found: list[Difference] = []
@@ -352,7 +232,7 @@ def _differences(comparison: Comparison, stage: str | None = None) -> tuple[Diff
         for name in COMPARED:
             interval = comparison.interval(baseline, name)
             if name == MAKESPAN and interval is not None:
-                interval = _as_change(interval)
+                interval = as_change(interval)
             found.append(Difference(stage=stage, name=name, baseline=baseline, n=n, interval=interval))
     return tuple(found)
 

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from html import escape
 
 from deployments.rollout.confidence import Interval
-from deployments.rollout.report import StageSpan, TrendPoint
+from deployments.rollout.report import StageSpan
+from deployments.rollout.report_replay import TrendPoint
 
 WIDTH, HEIGHT = 760, 260
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 26, 30
@@ -96,7 +97,9 @@ def forest(rows: Sequence[ForestRow], title: str) -> str:
     height = TOP + ROW_HEIGHT * len(rows) + 8
     across = _Axis(-1.0, 1.0, LABEL_WIDTH, WIDTH - VALUE_WIDTH)
     parts = [
-        f'<line class="reference" x1="{across.at(0):.1f}" x2="{across.at(0):.1f}" y1="{TOP - 6}" y2="{height - 8}"/>'
+        f'<line class="reference" x1="{across.at(0):.1f}" x2="{across.at(0):.1f}" y1="{TOP - 6}" y2="{height - 8}"/>',
+        f'<text x="{across.at(0) - 10:.1f}" y="{TOP - 10}" text-anchor="end">challenger has less</text>',
+        f'<text x="{across.at(0) + 10:.1f}" y="{TOP - 10}">challenger has more</text>',
     ]
     for number, row in enumerate(rows):
         middle = TOP + ROW_HEIGHT * number + ROW_HEIGHT / 2
@@ -177,7 +180,7 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _step(span: float) -> float:
-    """A round number that divides `span` into about four."""
-    raw = span / 4.0
+    """A round number that divides `span` into about five."""
+    raw = span / 5.0
     power = 10.0 ** math.floor(math.log10(raw))
     return next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= raw)

@@ -21,7 +21,8 @@ from deployments.rollout.gate import Evidence, Verdict, judge
 from deployments.rollout.guardrail_scan import CODE, Firing, Scan
 from deployments.rollout.outcomes import Baseline, Outcome
 from deployments.rollout.scenarios import Clock, Purpose, Scenario, World
-from deployments.rollout.stages import GUARDRAIL, Order, RolloutState, begin, promote, rollback
+from deployments.rollout.stages import begin, promote, rollback
+from deployments.rollout.state import GUARDRAIL, Order, RolloutState
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 OPERATOR = "operator"

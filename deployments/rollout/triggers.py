@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from deployments.rollout.confidence import Interval
-from deployments.rollout.outcomes import Baseline
+from deployments.rollout.outcomes import Baseline, Evaluation, PairedObservation
 
 
 class Guardrail(StrEnum):
@@ -165,3 +165,32 @@ class Reading:
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def trigger_at(
+    guardrail: Guardrail,
+    rule: Rule,
+    event: Evaluation | PairedObservation,
+    value: float,
+    limit: float,
+    n: int,
+    baseline: Baseline | None = None,
+) -> Trigger:
+    """The trigger that a rule fires on one event."""
+    return Trigger(
+        guardrail=guardrail,
+        rule=rule,
+        at=event.at,
+        decision_id=event.decision_id,
+        value=value,
+        limit=limit,
+        n=n,
+        baseline=baseline,
+    )
+
+
+def condition_of(*, has_data: bool, has_fired: bool) -> Condition:
+    """How a rule stands that rolls back."""
+    if has_fired:
+        return Condition.TRIGGERED
+    return Condition.HEALTHY if has_data else Condition.NOT_ENOUGH_DATA

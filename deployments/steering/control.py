@@ -18,18 +18,8 @@ from deployments.rollout.configuration import Stage
 from deployments.rollout.gate import Gate, Reason, Verdict
 from deployments.rollout.gate import judge as judge_gate
 from deployments.rollout.latch import roll_back_for
-from deployments.rollout.stages import (
-    GUARDRAIL,
-    Action,
-    Order,
-    RolloutState,
-    Transition,
-    activate,
-    pause,
-    promote,
-    resume,
-    rollback,
-)
+from deployments.rollout.stages import activate, pause, promote, resume, rollback
+from deployments.rollout.state import GUARDRAIL, Action, Order, RolloutState, Transition
 from deployments.rollout.triggers import Trigger
 from deployments.steering.control_journal import ControlJournal
 from deployments.steering.ledger import Ledger, Listener

@@ -17,7 +17,7 @@ from typing import Any
 
 from deployments.errors import ServiceError
 from deployments.rollout.errors import UnreadableState
-from deployments.rollout.stages import Transition
+from deployments.rollout.state import Transition
 from deployments.steering.messages import Incident
 
 JOURNAL, STATISTICS, LOCK = "journal.jsonl", "statistics.json", "lock"

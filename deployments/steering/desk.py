@@ -10,7 +10,7 @@ from typing import Any
 
 from deployments.errors import JournalUnavailable, Overloaded, RolloutUnavailable
 from deployments.rollout.latch import Latch
-from deployments.rollout.stages import Action, Order, RolloutState
+from deployments.rollout.state import Action, Order, RolloutState
 from deployments.steering.control import Command
 from deployments.steering.position import Position
 

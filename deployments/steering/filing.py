@@ -12,7 +12,7 @@ from typing import Any
 from deployments.persistence.errors import DatabaseError
 from deployments.persistence.rollout_rows import RolloutRows
 from deployments.rollout.errors import UnreadableState
-from deployments.rollout.stages import RolloutState, Transition
+from deployments.rollout.state import RolloutState, Transition
 from deployments.steering.ledger import Entry
 from deployments.steering.messages import Incident
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from deployments.rollout.errors import UnreadableState
 from deployments.rollout.latch import Latch
-from deployments.rollout.stages import GUARDRAIL
+from deployments.rollout.state import GUARDRAIL
 
 NAME = "rollout.latch"
 _log = logging.getLogger(__name__)

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from uuid6 import uuid7
 
 from deployments.rollout.configuration import Stage
-from deployments.rollout.stages import RolloutState, Transition, succeed
+from deployments.rollout.stages import succeed
+from deployments.rollout.state import RolloutState, Transition
 from deployments.rollout.triggers import Reading
 from deployments.steering.control_journal import ControlJournal, Remembered
 from deployments.steering.messages import Incident

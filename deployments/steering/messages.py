@@ -8,7 +8,7 @@ from typing import Any
 
 from deployments.rollout.guardrails import Event
 from deployments.rollout.latch import Latch
-from deployments.rollout.stages import RolloutState
+from deployments.rollout.state import RolloutState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from deployments.persistence.evaluations import EvaluationStatus
 from deployments.ports import Journal
 from deployments.registry import Registry
 from deployments.rollout.outcomes import Alarm, Corruption
-from deployments.rollout.stages import RolloutState
+from deployments.rollout.state import RolloutState
 from deployments.settings import Settings
 from deployments.steering.control import Command
 from deployments.steering.counterfactuals import CounterfactualQueue, QueueBounds

@@ -12,7 +12,7 @@ from typing import Any
 from deployments.registry import Artefact
 from deployments.rollout.guardrails import Event, Guardrails, one_event_trigger
 from deployments.rollout.latch import Latch, in_force, is_fresh, latched, newer
-from deployments.rollout.stages import RolloutState
+from deployments.rollout.state import RolloutState
 from deployments.rollout.triggers import Limits, Trigger
 from deployments.standing import Standing, standing_of
 from deployments.steering.latch_file import LatchFile, of_ramp, unknown_latch

@@ -13,7 +13,8 @@ from deployments.persistence.errors import DatabaseError
 from deployments.rollout.configuration import RampConfiguration, Stage
 from deployments.rollout.errors import UnreadableState
 from deployments.rollout.latch import recovered
-from deployments.rollout.stages import Order, RolloutState, begin, configure, rollback
+from deployments.rollout.stages import begin, configure, rollback
+from deployments.rollout.state import Order, RolloutState
 from deployments.steering.ledger import Ledger
 from deployments.steering.statistics import RampStatistics
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from deployments.rollout.stages import Transition
+from deployments.rollout.state import Transition
 from deployments.rollout.triggers import Reading
 from deployments.steering.ledger import Entry
 from deployments.steering.messages import Incident

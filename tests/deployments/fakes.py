@@ -35,7 +35,7 @@ from deployments.rollout.assignment import Arm
 from deployments.rollout.configuration import RampConfiguration, Stage
 from deployments.rollout.latch import Latch
 from deployments.rollout.report import Records, Report, report_of
-from deployments.rollout.stages import MANUAL, RolloutState
+from deployments.rollout.state import MANUAL, RolloutState
 from deployments.scheduling import Scheduling
 from deployments.settings import DEVELOPMENT_API_KEY, PUBLISHED_MODEL, Environment, Settings
 from deployments.standing import PUBLISHED, FixedRollout, Rollout, fixed_standing

@@ -14,7 +14,7 @@ from deployments.errors import RolloutUnavailable
 from deployments.registry import Registry
 from deployments.rollout.errors import StaleVersion, TransitionRefused
 from deployments.rollout.latch import Latch
-from deployments.rollout.stages import RolloutState
+from deployments.rollout.state import RolloutState
 from deployments.settings import PUBLISHED_MODEL
 from deployments.standing import PUBLISHED
 from deployments.steering.control import Command

@@ -15,7 +15,8 @@ from deployments.rollout.outcomes import Alarm, Baseline, Evaluation, Kpis, Miss
 from deployments.rollout.realised import Rating, RealisedJob
 from deployments.rollout.report import Records
 from deployments.rollout.sample_ratio import AssignedUnit
-from deployments.rollout.stages import Order, Transition, begin, promote
+from deployments.rollout.stages import begin, promote
+from deployments.rollout.state import Order, Transition
 
 START = datetime.combine(datetime.fromordinal(739_000).date(), datetime.min.time(), tzinfo=UTC)
 QUICK = RampConfiguration(

@@ -21,7 +21,8 @@ from deployments.rollout.latch import (
     roll_back_for,
 )
 from deployments.rollout.outcomes import Outcome
-from deployments.rollout.stages import Order, RolloutState, begin, pause, promote, rollback
+from deployments.rollout.stages import begin, pause, promote, rollback
+from deployments.rollout.state import Order, RolloutState
 from tests.deployments.rollout.events import at, evaluation
 
 CONFIGURATION = RampConfiguration()

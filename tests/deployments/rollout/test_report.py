@@ -17,9 +17,11 @@ from deployments.rollout.configuration import Stage
 from deployments.rollout.gate import Verdict
 from deployments.rollout.goals import GoalState
 from deployments.rollout.outcomes import Baseline, Corruption, Outcome
-from deployments.rollout.report import MOST_TREND_POINTS, Records, Report, pairs_of, report_of, thinned
+from deployments.rollout.report import Records, Report, report_of
 from deployments.rollout.report_page import page_of
-from deployments.rollout.stages import Order, rollback
+from deployments.rollout.report_replay import MOST_TREND_POINTS, pairs_of, thinned
+from deployments.rollout.stages import rollback
+from deployments.rollout.state import Order
 from tests.deployments.rollout.events import alarm
 from tests.deployments.rollout.ledger import QUICK, START, Ledger
 
@@ -215,7 +217,7 @@ def test_page_needs_nothing_else() -> None:
 def test_page_shows_what_the_report_says() -> None:
     """Verdict, stage, intervals and history are there in words."""
     text = read(page_of(REPORT)).text
-    for expected in ("PROMOTE", "expanded, 50 % to full_production@3", "rollback", "every stored bucket recomputes"):
+    for expected in ("PROMOTE", "expanded, 50 % to full_production@3", "rollback", "Every stored bucket recomputes"):
         assert expected in text
     assert "the pairs are better" in text
     assert re.search(r"not enough data \(\d+ of 100 windows\)", text)

@@ -15,20 +15,8 @@ from deployments.rollout.assignment import Arm
 from deployments.rollout.configuration import RAMP, RampConfiguration, Stage, Step
 from deployments.rollout.errors import StaleVersion, TransitionRefused, UnreadableState
 from deployments.rollout.gate import Gate, Reason, Verdict
-from deployments.rollout.stages import (
-    GUARDRAIL,
-    Order,
-    RolloutState,
-    Transition,
-    activate,
-    begin,
-    configure,
-    pause,
-    promote,
-    resume,
-    rollback,
-    succeed,
-)
+from deployments.rollout.stages import activate, begin, configure, pause, promote, resume, rollback, succeed
+from deployments.rollout.state import GUARDRAIL, Order, RolloutState, Transition
 from tests.deployments.rollout.events import START, at
 
 CONFIGURATION = RampConfiguration()

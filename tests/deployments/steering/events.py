@@ -8,7 +8,7 @@ from typing import Any
 from deployments.rollout.assignment import Arm
 from deployments.rollout.configuration import RampConfiguration, Stage, Step
 from deployments.rollout.outcomes import Evaluation, Kpis, Outcome
-from deployments.rollout.stages import MANUAL, RolloutState
+from deployments.rollout.state import MANUAL, RolloutState
 from deployments.standing import PUBLISHED
 from deployments.steering.messages import Report
 

@@ -15,7 +15,7 @@ from deployments.rollout.configuration import Stage
 from deployments.rollout.errors import StaleVersion, TransitionRefused, UnreadableState
 from deployments.rollout.latch import Latch
 from deployments.rollout.outcomes import Alarm, Corruption, Outcome, PairedObservation
-from deployments.rollout.stages import Action, Order, RolloutState, Transition
+from deployments.rollout.state import Action, Order, RolloutState, Transition
 from deployments.rollout.triggers import Limits
 from deployments.standing import PUBLISHED
 from deployments.steering.control import Command, Control

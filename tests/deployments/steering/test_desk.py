@@ -13,7 +13,7 @@ from deployments.errors import JournalUnavailable, RolloutUnavailable
 from deployments.rollout.configuration import Stage
 from deployments.rollout.errors import TransitionRefused
 from deployments.rollout.latch import Latch
-from deployments.rollout.stages import Action, Order, RolloutState
+from deployments.rollout.state import Action, Order, RolloutState
 from deployments.steering import desk as room
 from deployments.steering.control import Command
 from deployments.steering.desk import Desk

@@ -14,7 +14,7 @@ from deployments.persistence.errors import DatabaseUnavailable
 from deployments.persistence.rollout_rows import RolloutRows
 from deployments.persistence.tables import METADATA, ROLLOUT_TRANSITION
 from deployments.rollout.errors import UnreadableState
-from deployments.rollout.stages import Action, Transition
+from deployments.rollout.state import Action, Transition
 from deployments.steering.filing import Filing
 from tests.deployments.steering.events import state
 from tests.deployments.steering.test_webhook import INCIDENT

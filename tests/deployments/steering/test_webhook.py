@@ -14,7 +14,7 @@ from typing import Any, Self
 import httpx
 import pytest
 
-from deployments.rollout.stages import Action, Transition
+from deployments.rollout.state import Action, Transition
 from deployments.steering.messages import Incident
 from deployments.steering.told import MOST_KEYS, Told
 from deployments.steering.webhook import MOST_WAITING, Destination, Webhook, notice_of
