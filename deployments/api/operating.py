@@ -29,20 +29,21 @@ from deployments.contracts.wire import WireModel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Route:
-    """One route; the tag decides that changes are audited."""
+    """One route; the tag decides that changes are audited. An answer is a model, or OpenAPI where there is none."""
 
     method: str
     path: str
     handler: Callable[..., Awaitable[Response]]
     tag: str
     body: type[WireModel] | None = None
-    answers: tuple[tuple[int, type[BaseModel] | None], ...]
+    answers: tuple[tuple[int, type[BaseModel] | dict[str, Any]], ...]
     faults: tuple[int, ...]
 
 
 _READ = (401, 403, 422, 503)
 _ORDER = (400, 401, 403, 409, 413, 422, 503)
 _STATE = ((200, StateAnswer),)
+_REPORT = {"content": {"application/json": {"schema": {}}, "text/html": {"schema": {"type": "string"}}}}
 
 
 def _order(name: str, handler: Any, body: type[WireModel], answers: Any = _STATE) -> _Route:
@@ -50,7 +51,7 @@ def _order(name: str, handler: Any, body: type[WireModel], answers: Any = _STATE
     return _Route(method="POST", path=path, handler=handler, tag="rollout", body=body, answers=answers, faults=_ORDER)
 
 
-def _read(path: str, handler: Any, answer: type[BaseModel] | None, tag: str = "rollout") -> _Route:
+def _read(path: str, handler: Any, answer: type[BaseModel] | dict[str, Any], tag: str = "rollout") -> _Route:
     return _Route(method="GET", path=path, handler=handler, tag=tag, answers=((200, answer),), faults=_READ)
 
 
@@ -61,7 +62,7 @@ _ROUTES = (
     _order("resume", rollout.resume, OrderRequest),
     _order("rollback", rollout.rollback, RollbackRequest, (*_STATE, (202, StateAnswer))),
     _read("/v1/rollout/events", rollout.events, EventsAnswer),
-    _read("/v1/rollout/report", rollout.report, None),
+    _read("/v1/rollout/report", rollout.report, _REPORT),
     _read("/v1/models", models.list_models, ModelsAnswer, "models"),
     _Route(
         method="POST",
@@ -88,7 +89,7 @@ def add_operating(app: FastAPI) -> None:
     """All of them."""
     for route in _ROUTES:
         answers: dict[int | str, dict[str, Any]] = {
-            status: {} if model is None else {"model": model} for status, model in route.answers
+            status: answer if isinstance(answer, dict) else {"model": answer} for status, answer in route.answers
         }
         app.add_api_route(
             route.path,

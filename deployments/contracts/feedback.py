@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Self
+from typing import Annotated, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, StrictInt, model_validator
+from pydantic_core import PydanticCustomError
 
 from deployments.contracts.amounts import in_zone
 from deployments.contracts.freezing import earlier_rows
-from deployments.contracts.wire import AnswerModel, FreeText, Instant, Integer, Text, WireModel
+from deployments.contracts.wire import INTEGRAL, AnswerModel, FreeText, Instant, Text, WireModel
 from deployments.errors import InvalidRequest
 from deployments.persistence.evaluations import FeedbackRecord
 from deployments.persistence.records import DecisionRecord
 
 MOST_COMPLETIONS = 20_000
 FIRST_YEAR, LAST_YEAR = 1970, 2200
+Rating = Annotated[StrictInt, Field(ge=1, le=5), INTEGRAL]
 
 
 class ActualCompletion(WireModel):
@@ -32,7 +34,7 @@ class FeedbackRequest(WireModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    rating: Integer | None = Field(None, ge=1, le=5, description="1 useless to 5 as I would have done it")
+    rating: Rating | None = Field(None, description="1 useless to 5 as I would have done it")
     comment: FreeText | None = None
     actual_completions: list[ActualCompletion] = Field(
         default_factory=list, max_length=MOST_COMPLETIONS, description="naive instants are by the plant's clock"
@@ -41,7 +43,7 @@ class FeedbackRequest(WireModel):
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if self.rating is None and not self.comment and not self.actual_completions:
-            raise ValueError("rating, comment or actual_completions must be given")
+            raise PydanticCustomError("empty", "must have a rating, a comment or actual_completions")
         return self
 
 

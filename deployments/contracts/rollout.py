@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StrictInt
 
-from deployments.contracts.wire import AnswerModel, Boolean, Integer, Text, WireModel
+from deployments.contracts.wire import INTEGRAL, AnswerModel, Boolean, Text, WireModel
+
+Version = Annotated[StrictInt, Field(ge=0), INTEGRAL]
 
 
 class OrderRequest(WireModel):
@@ -16,8 +18,8 @@ class OrderRequest(WireModel):
     model_config = ConfigDict(extra="forbid")
 
     reason: Text
-    expected_version: Integer | None = Field(
-        None, ge=0, description="the version that was looked at; another one is refused with 409. Absent: any"
+    expected_version: Version | None = Field(
+        None, description="the version that was looked at; another one is refused with 409. Absent: any"
     )
 
 

@@ -63,8 +63,10 @@ def written_as(pattern: str, meaning: str) -> BeforeValidator:
     return BeforeValidator(matching)
 
 
-Integer = Annotated[StrictInt, BeforeValidator(_integral)]
-Identity = Annotated[Integer, Field(ge=0, le=LARGEST_ID)]
+# Bounds stand before the validator: pydantic does not find its way from behind it into the JSON schema.
+INTEGRAL = BeforeValidator(_integral)
+Integer = Annotated[StrictInt, INTEGRAL]
+Identity = Annotated[StrictInt, Field(ge=0, le=LARGEST_ID), INTEGRAL]
 Number = Annotated[float, Field(strict=True)]
 Boolean = Annotated[bool, Field(strict=True)]
 Hours = Annotated[Number, Field(ge=0, le=LONGEST_HOURS)]
