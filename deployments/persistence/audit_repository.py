@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, Select, and_, insert, or_, select
@@ -40,21 +41,30 @@ class AuditRepository:
 
     def page(self, *, before: str | None = None, limit: int = LONGEST_AUDIT_PAGE) -> list[AuditEvent]:
         """The newest events, at most `limit`, older than that of the id `before`. Raises `InvalidCursor`."""
-        query = select(*_COLUMNS).order_by(AUDIT_EVENT.c.occurred_at.desc(), AUDIT_EVENT.c.event_id.desc())
-        if before is not None:
-            query = self._older_than(query, before)
+        last = None if before is None else self._event(before)
+        query = newest_audit_query(None if last is None else (last.occurred_at, last.event_id))
         return [_event(row) for row in self._connection.execute(query.limit(limit)).mappings()]
 
-    def _older_than(self, query: Select[Any], event_id: str) -> Select[Any]:
+    def _event(self, event_id: str) -> AuditEvent:
         found = self._connection.execute(select(*_COLUMNS).where(AUDIT_EVENT.c.event_id == event_id)).mappings().first()
         if found is None:
             raise InvalidCursor(f"cursor must be one that an earlier page gave, was {event_id[:100]!r}")
-        last = _event(found)
-        same_instant = and_(AUDIT_EVENT.c.occurred_at == last.occurred_at, AUDIT_EVENT.c.event_id < last.event_id)
-        return query.where(
-            AUDIT_EVENT.c.occurred_at <= last.occurred_at,
-            or_(AUDIT_EVENT.c.occurred_at < last.occurred_at, same_instant),
-        )
+        return _event(found)
+
+
+def newest_audit_query(before: tuple[datetime, str] | None = None) -> Select[Any]:
+    """The audit trail, newest first, older than the instant and id of `before`."""
+    query = select(*_COLUMNS).order_by(AUDIT_EVENT.c.occurred_at.desc(), AUDIT_EVENT.c.event_id.desc())
+    if before is None:
+        return query
+    occurred_at, event_id = before
+    return query.where(
+        AUDIT_EVENT.c.occurred_at <= occurred_at,
+        or_(
+            AUDIT_EVENT.c.occurred_at < occurred_at,
+            and_(AUDIT_EVENT.c.occurred_at == occurred_at, AUDIT_EVENT.c.event_id < event_id),
+        ),
+    )
 
 
 def insert_audit(connection: Connection, events: Sequence[AuditEvent]) -> None:

@@ -11,9 +11,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, bindparam, inspect, text
+from sqlalchemy.exc import DBAPIError
 
 from deployments.persistence.claims import ClaimRepository
-from deployments.persistence.database import create_engine, current_revision, head_revision
+from deployments.persistence.database import create_engine, current_revision, head_revision, is_known_revision
 from deployments.persistence.failures import database_errors
 from deployments.persistence.plans import API_QUERIES, plan_of
 from deployments.persistence.tables import METADATA
@@ -67,7 +68,8 @@ def _revision(found: str | None) -> Finding:
     wanted = head_revision()
     if found == wanted:
         return _ok("schema", f"at {found}, nothing pending")
-    advice = "run `gantry db upgrade`" if found is None or found < wanted else "update this program"
+    is_older = found is None or is_known_revision(found)
+    advice = "run `gantry db upgrade`" if is_older else "it is newer: update this program"
     return _error("schema", f"must be at {wanted}, was at {found or 'nothing'}: {advice}")
 
 
@@ -97,15 +99,16 @@ def _sqlite(connection: Connection) -> Iterator[Finding]:
     yield _ok("integrity", "sound") if found == "ok" else _error("integrity", f"{found}: restore a backup")
     path = Path(connection.engine.url.database or "")
     try:
-        # Begins a transaction that writes, and takes it back.
-        connection.exec_driver_sql("SAVEPOINT looking")
-        connection.exec_driver_sql("CREATE TABLE gantry_check (x INTEGER)")
-        connection.exec_driver_sql("ROLLBACK TO looking")
-        connection.exec_driver_sql("RELEASE looking")
-    except Exception as error:  # whatever the driver says, the file takes no writes
-        yield _error("writing", f"{path.name} must take writes: {getattr(error, 'orig', error)}")
+        # Takes the lock of a writer, and lets go of it: at the end of reading nothing may be left locked.
+        with connection.begin_nested() as looking:
+            connection.exec_driver_sql("CREATE TABLE gantry_check (x INTEGER)")
+            looking.rollback()
+    except DBAPIError as error:
+        yield _error("writing", f"{path.name} must take writes: {error.orig}")
     else:
         yield _ok("writing", "the file takes writes")
+    finally:
+        connection.rollback()
 
 
 def _mariadb(connection: Connection) -> Iterator[Finding]:
@@ -222,7 +225,7 @@ def _plans(connection: Connection) -> Iterator[Finding]:
         return
     for query in API_QUERIES:
         plan = plan_of(connection, query)
-        if plan.uses_index and not plan.sorts:
+        if plan.follows_index and not plan.sorts:
             yield _ok(f"query: {query.name}", plan.words)
         else:
             yield _warning(f"query: {query.name}", f"should follow an index, does {plan.words}: ANALYZE TABLE may help")

@@ -117,12 +117,17 @@ def head_revision() -> str:
     return head
 
 
+def is_known_revision(revision: str) -> bool:
+    """Whether this program can migrate from there; else the schema is newer. Ids need not be in order."""
+    return any(revision == script.revision for script in _revisions().walk_revisions())
+
+
 def require_current_schema(engine: Engine) -> None:
     """Raises `SchemaMismatch` unless the schema is the one of this program; other `DatabaseError`s as they come."""
     found, wanted = _revision_of(engine), head_revision()
     if found == wanted:
         return
-    if found is None or any(found == script.revision for script in _revisions().walk_revisions()):
+    if found is None or is_known_revision(found):
         advice = "run `gantry db upgrade`"
     else:
         advice = "it is newer than this program, which must be updated"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from typing import Any
 
-from sqlalchemy import Connection, Insert, RowMapping, Table, select
+from sqlalchemy import Connection, Insert, RowMapping, Select, Table, select
 from sqlalchemy.dialects import mysql, sqlite
 
 from deployments.persistence.evaluations import EvaluationRecord, FeedbackRecord
@@ -24,8 +24,12 @@ def insert_feedback(connection: Connection, records: list[FeedbackRecord]) -> No
 
 def evaluations_of(connection: Connection, decision_id: str) -> tuple[EvaluationRecord, ...]:
     """What the arms made of one decision's request, as far as it is stored."""
-    query = select(EVALUATION).where(EVALUATION.c.decision_id == decision_id).order_by(EVALUATION.c.arm)
-    return tuple(evaluation_of(row) for row in connection.execute(query).mappings())
+    return tuple(evaluation_of(row) for row in connection.execute(evaluations_of_query(decision_id)).mappings())
+
+
+def evaluations_of_query(decision_id: str) -> Select[Any]:
+    """All evaluations of one decision."""
+    return select(EVALUATION).where(EVALUATION.c.decision_id == decision_id).order_by(EVALUATION.c.arm)
 
 
 def evaluation_of(row: RowMapping) -> EvaluationRecord:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, Table, and_, desc, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, and_, desc, select
 from sqlalchemy.dialects import mysql, sqlite
 
 from deployments.persistence.database import address_of
@@ -51,51 +51,77 @@ class RolloutRows:
 
     def evaluations(self, since: datetime, limit: int = MOST_EVALUATIONS) -> list[EvaluationRecord]:
         """Evaluations from `since` on, oldest first; the newest `limit` of them."""
-        newest = EVALUATION.c.created_at.desc(), EVALUATION.c.decision_id.desc()
-        query = select(EVALUATION).where(EVALUATION.c.created_at >= since).order_by(*newest).limit(limit)
+        query = evaluations_query(since, limit)
         with database_errors(address_of(self._engine)), self._engine.connect() as connection:
             rows = connection.execute(query).mappings().all()
         return [evaluation_of(row) for row in reversed(rows)]
 
     def assignments(self, since: datetime, limit: int = MOST_EVALUATIONS) -> list[dict[str, Any]]:
         """What each decision from `since` on says about its assignment, oldest first; forced ones left out."""
-        names = ("created_at", "unit", "bucket", "seed", "hash_version", "stage", "share", "arm")
-        query = (
-            select(*(DECISION.c[name] for name in names), EVALUATION.c.ramp)
-            .join(EVALUATION, and_(EVALUATION.c.decision_id == DECISION.c.decision_id, EVALUATION.c.is_served))
-            .where(DECISION.c.created_at >= since, DECISION.c.is_forced.is_(False), EVALUATION.c.ramp > 0)
-            .order_by(DECISION.c.created_at.desc())
-            .limit(limit)
-        )
-        return self._oldest_first(query)
+        return self._oldest_first(assignments_query(since, limit))
 
     def feedback(self, since: datetime, limit: int = MOST_FEEDBACK) -> list[dict[str, Any]]:
         """Feedback from `since` on with what is known of its decision, oldest first; forced ones left out.
 
         `answer` is the compressed body, None when it was not kept; `role` is that of the arm that served.
         """
-        names = ("unit", "bucket", "seed", "stage", "share", "plant_id", "line_id", "answer", "request")
-        query = (
-            select(FEEDBACK, *(DECISION.c[name] for name in names), EVALUATION.c.role)
-            .join(DECISION, DECISION.c.decision_id == FEEDBACK.c.decision_id)
-            .join(EVALUATION, and_(EVALUATION.c.decision_id == DECISION.c.decision_id, EVALUATION.c.is_served))
-            .where(FEEDBACK.c.created_at >= since, DECISION.c.is_forced.is_(False))
-            .order_by(FEEDBACK.c.created_at.desc())
-            .limit(limit)
-        )
-        return self._oldest_first(query)
+        return self._oldest_first(feedback_query(since, limit))
 
     def _oldest_first(self, query: Select[Any]) -> list[dict[str, Any]]:
         with database_errors(address_of(self._engine)), self._engine.connect() as connection:
             return [dict(row) for row in reversed(connection.execute(query).mappings().all())]
 
     def _newest(self, table: Table, limit: int, order: Any) -> list[dict[str, Any]]:
-        query = select(table).order_by(desc(order)).limit(limit)
+        query = newest_query(table, order, limit)
         with database_errors(address_of(self._engine)), self._engine.connect() as connection:
             rows = connection.execute(query).mappings().all()
         return [
             dict(row) | {name: json.loads(row[name]) for name in ("evidence", "state") if name in row} for row in rows
         ]
+
+
+def evaluations_query(since: datetime, limit: int) -> Select[Any]:
+    """Evaluations from `since` on, newest first."""
+    newest = EVALUATION.c.created_at.desc(), EVALUATION.c.decision_id.desc()
+    return select(EVALUATION).where(EVALUATION.c.created_at >= since).order_by(*newest).limit(limit)
+
+
+def assignments_query(since: datetime, limit: int) -> Select[Any]:
+    """Assignments from `since` on, newest first.
+
+    Asked by the instant of the evaluation, which is that of its decision: only there is an index of instants alone.
+    """
+    names = ("created_at", "unit", "bucket", "seed", "hash_version", "stage", "share", "arm")
+    return (
+        select(*(DECISION.c[name] for name in names), EVALUATION.c.ramp)
+        .join_from(EVALUATION, DECISION, DECISION.c.decision_id == EVALUATION.c.decision_id)
+        .where(
+            EVALUATION.c.created_at >= since,
+            EVALUATION.c.is_served,
+            EVALUATION.c.ramp > 0,
+            DECISION.c.is_forced.is_(False),
+        )
+        .order_by(EVALUATION.c.created_at.desc(), EVALUATION.c.decision_id.desc())
+        .limit(limit)
+    )
+
+
+def feedback_query(since: datetime, limit: int) -> Select[Any]:
+    """Feedback from `since` on with its decision and the arm that served, newest first."""
+    names = ("unit", "bucket", "seed", "stage", "share", "plant_id", "line_id", "answer", "request")
+    return (
+        select(FEEDBACK, *(DECISION.c[name] for name in names), EVALUATION.c.role)
+        .join(DECISION, DECISION.c.decision_id == FEEDBACK.c.decision_id)
+        .join(EVALUATION, and_(EVALUATION.c.decision_id == DECISION.c.decision_id, EVALUATION.c.is_served))
+        .where(FEEDBACK.c.created_at >= since, DECISION.c.is_forced.is_(False))
+        .order_by(FEEDBACK.c.created_at.desc(), FEEDBACK.c.feedback_id.desc())
+        .limit(limit)
+    )
+
+
+def newest_query(table: Table, order: ColumnElement[Any], limit: int) -> Select[Any]:
+    """Rows of a table of the rollout's own, newest first."""
+    return select(table).order_by(order.desc()).limit(limit)
 
 
 def _insert_once(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -269,6 +269,7 @@ FEEDBACK = Table(
     **_OPTIONS,
 )
 FEEDBACK_OF_DECISION = Index(None, FEEDBACK.c.decision_id)
+NEWEST_FEEDBACK = Index(None, FEEDBACK.c.created_at, FEEDBACK.c.feedback_id)
 
 ROLLOUT_TRANSITION = Table(
     "rollout_transition",
