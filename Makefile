@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help install demo serve test test-fast mutation fuzz check format load train openapi clean
+.PHONY: help install demo serve test test-fast mutation fuzz check format load audit train openapi clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ check: $(READY) ## style, code scan (ruff's S rules), types, the floors' import 
 format: $(READY) ## sort out style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+audit: $(READY) ## write decisions while everything dies again and again; fail unless the books balance
+	$(BIN)/python -m tests.system.auditing
 
 load: $(READY) ## a bounded locust run against a service that it starts itself; exit code says pass or fail
 	$(BIN)/python -m loadtests

@@ -28,11 +28,12 @@ def compose(
     policy: type,
     args: AppArgs,
     *,
+    router: type = RequestRouter,
     counterfactual: type = Counterfactual,
     controller: type = RolloutController,
 ) -> Application:
     """The application around any class with the methods of `PPOPolicy`, and likewise for the others."""
-    ingress = _deployment(serve.ingress()(RequestRouter), "RequestRouter")
+    ingress = _deployment(serve.ingress()(router), "RequestRouter")
     return ingress.bind(
         _deployment(policy, "PPOPolicy").bind(),
         _deployment(SafetyValidator, "SafetyValidator").bind(),

@@ -64,6 +64,10 @@ class Service:
         """Process ids of the replicas of a deployment."""
         return [process.pid for process in self.processes() if _title(process.pid) == f"{application}:{deployment}"]
 
+    def serve_controllers(self) -> list[int]:
+        """Process ids of the controller of Ray Serve."""
+        return [process.pid for process in self.processes() if _title(process.pid).startswith("ray::ServeController")]
+
 
 @contextmanager
 def running_service(
