@@ -18,27 +18,23 @@ from models.disjunctive_graph import Links
 from models.plan import (
     AFTER,
     BEFORE,
-    KEY_STEP,
-    KEY_UNIT,
     MAKESPAN_WEIGHT,
     NOBODY,
     TARDINESS_WEIGHT,
     VALUE,
     Plan,
     Rules,
-    link_sequence,
-    makespan_of,
-    ready_in_job,
-    renumber,
+    link_order,
     slot_on,
-    try_move,
+    sort_order,
 )
 from models.random_numbers import first_random_state, random_below, random_share
+from models.timing import makespan_of, ready_in_job, time_all, try_move
 
 HOTTEST, COLDEST = 0.1, 0.001
 """Temperatures at the begin and the end, in units of what a worsening move costs in the mean."""
 LIST_EVERY = 128
-RENUMBER_EVERY = 4_096
+SORT_EVERY = 4_096
 MOST_LATE = 256
 RANDOM, MOVES, LATE_COUNT, ACCEPTED = range(4)
 BEST, MEAN_LOSS = range(2)
@@ -55,20 +51,21 @@ class Annealing(NamedTuple):
     figures: Floats  # [2] best value, mean loss of a worsening move
     late: Links  # [listed] late operations
     best_chosen: Links  # [operation]
-    best_key: Integers  # [operation]
+    best_order: Links  # [place]
 
 
 def new_annealing(plan: Plan, rules: Rules, seed: int, trials: int = 64) -> Annealing:
     """A search that begins at `plan`; some trials tell what a worsening move costs."""
     counts = np.zeros(4, dtype=np.int64)
     counts[RANDOM] = first_random_state(seed)
+    time_all(plan, rules)
     search = Annealing(
         plan=plan,
         counts=counts,
         figures=np.array([plan.figures[VALUE], 0.0]),
         late=np.zeros(MOST_LATE, dtype=np.int32),
         best_chosen=plan.tasks["chosen"].copy(),
-        best_key=plan.tasks["key"].copy(),
+        best_order=plan.order.copy(),
     )
     measure_losses(search, rules, trials)
     return search
@@ -82,10 +79,10 @@ def measure_losses(search: Annealing, rules: Rules, trials: int) -> None:
     list_late(search)
     total, count = 0.0, 0
     for _ in range(trials):
-        operation, pair, key = draw_move(search)
+        operation, pair, place = draw_move(search)
         if operation != NOBODY:
             before = plan.figures[VALUE]
-            if try_move(plan, rules, operation, pair, key, 2.0 * first) and plan.figures[VALUE] > before:
+            if try_move(plan, rules, operation, pair, place, 2.0 * first) and plan.figures[VALUE] > before:
                 total += plan.figures[VALUE] - before
                 count += 1
     figures[MEAN_LOSS] = total / max(count, 1)
@@ -97,7 +94,8 @@ def go_back(search: Annealing, rules: Rules) -> None:
     """Go on from the best plan."""
     for operation in range(len(search.plan.tasks)):
         search.plan.tasks[operation].chosen = search.best_chosen[operation]
-    link_sequence(search.plan, rules, np.argsort(search.best_key))
+    link_order(search.plan, search.best_order)
+    time_all(search.plan, rules)
 
 
 @compiled
@@ -108,14 +106,14 @@ def anneal(search: Annealing, rules: Rules, moves: int, warmth: float) -> None:
     for _ in range(moves):
         if counts[MOVES] % LIST_EVERY == 0:
             list_late(search)
-        if counts[MOVES] % RENUMBER_EVERY == 0:
-            renumber(plan)
+        if counts[MOVES] % SORT_EVERY == 0:
+            sort_order(plan)
         counts[MOVES] += 1
-        operation, pair, key = draw_move(search)
+        operation, pair, place = draw_move(search)
         if operation == NOBODY:
             continue
         limit = plan.figures[VALUE] - heat * np.log(random_share(counts, RANDOM) + 1e-12)
-        if try_move(plan, rules, operation, pair, key, limit):
+        if try_move(plan, rules, operation, pair, place, limit):
             counts[ACCEPTED] += 1
             if plan.figures[VALUE] < figures[BEST]:
                 figures[BEST] = plan.figures[VALUE]
@@ -125,10 +123,10 @@ def anneal(search: Annealing, rules: Rules, moves: int, warmth: float) -> None:
 @compiled
 def remember(search: Annealing) -> None:
     """Keep the plan as the best one."""
-    tasks = search.plan.tasks
+    tasks, order = search.plan.tasks, search.plan.order
     for operation in range(len(tasks)):
         search.best_chosen[operation] = tasks[operation].chosen
-        search.best_key[operation] = tasks[operation].key
+        search.best_order[operation] = order[operation]
 
 
 @compiled
@@ -148,7 +146,7 @@ def list_late(search: Annealing) -> None:
 
 @compiled
 def draw_move(search: Annealing) -> tuple[int, int, int]:
-    """An operation with its new pair and key; NOBODY where the draw leads nowhere."""
+    """An operation with its new pair and place; NOBODY where the draw leads nowhere."""
     counts = search.counts
     operation = draw_cause(search.plan, counts, search.late)
     task = search.plan.tasks[operation]
@@ -234,9 +232,9 @@ def draw_elsewhere(plan: Plan, counts: Integers, operation: int, pair: int) -> t
     ready = tasks[operation].start
     if random_below(counts, RANDOM, 2) == 0:
         ready = ready_in_job(tasks, operation)
-    low = np.int64(-KEY_STEP) if tasks[operation].is_first else tasks[operation - 1].key
+    low = -1 if tasks[operation].is_first else tasks[operation - 1].place
     previous, target = NOBODY, plan.engines[machine].first
-    while target != NOBODY and (tasks[target].end <= ready or tasks[target].key <= low):
+    while target != NOBODY and (tasks[target].end <= ready or tasks[target].place <= low):
         previous, target = target, links[target, slot_on(plan, target, machine), AFTER]
     while target != NOBODY and random_share(counts, RANDOM) < FURTHER:
         previous, target = target, links[target, slot_on(plan, target, machine), AFTER]
@@ -245,18 +243,21 @@ def draw_elsewhere(plan: Plan, counts: Integers, operation: int, pair: int) -> t
 
 @compiled
 def between(plan: Plan, operation: int, pair: int, previous: int, target: int) -> tuple[int, int, int]:
-    """The move of an operation to between two others and its neighbours in the job; NOBODY where there is no key."""
+    """The move of an operation to between two others and its neighbours in the job; NOBODY where there is no room."""
     tasks = plan.tasks
-    low, high = np.int64(-KEY_STEP), np.int64((len(tasks) + 1) * KEY_STEP)
+    low, high = np.int64(-1), np.int64(len(tasks))
     if not tasks[operation].is_first:
-        low = tasks[operation - 1].key
+        low = np.int64(tasks[operation - 1].place)
     if not tasks[operation].is_last:
-        high = tasks[operation + 1].key
+        high = np.int64(tasks[operation + 1].place)
     if previous != NOBODY:
-        low = max(low, tasks[previous].key)
+        low = max(low, np.int64(tasks[previous].place))
     if target != NOBODY:
-        high = min(high, tasks[target].key)
-    key = (low + (high - low) // 2) // KEY_UNIT * KEY_UNIT + operation
-    if key <= low or key >= high:
+        high = min(high, np.int64(tasks[target].place))
+    current = np.int64(tasks[operation].place)
+    lowest = low + 1 if low < current else low  # taking the operation out moves those behind it one place down
+    highest = high if high < current else high - 1
+    if low >= high or lowest > highest:
         return NOBODY, 0, 0
-    return operation, np.int64(pair), key  # type: ignore[return-value]
+    place = min(max(current, lowest), highest)
+    return operation, np.int64(pair), place  # type: ignore[return-value]

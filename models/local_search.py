@@ -76,9 +76,7 @@ class TabuSearch:
     def realise(self, state: State) -> None:
         """See `LocalSearch`."""
         order = self.search.best_order
-        key = np.empty(len(order), dtype=np.int64)
-        key[order] = np.arange(len(order))
-        realise(self.search.best_chosen, key, self.arrays, state)
+        realise(self.search.best_chosen, order, self.arrays, state)
 
 
 class AnnealingSearch:
@@ -89,7 +87,7 @@ class AnnealingSearch:
     def __init__(self, problem: Problem, arrays: ProblemArrays, state: State, seed: int) -> None:
         self.arrays = arrays
         self.rules = new_rules(arrays)
-        self.search: Annealing = new_annealing(new_plan(problem, self.rules, state), self.rules, seed)
+        self.search: Annealing = new_annealing(new_plan(problem, arrays, state), self.rules, seed)
 
     def run(self, moves: int, progress: float) -> None:
         """See `LocalSearch`; the temperature falls with the progress."""
@@ -102,7 +100,7 @@ class AnnealingSearch:
 
     def realise(self, state: State) -> None:
         """See `LocalSearch`."""
-        realise(self.search.best_chosen, self.search.best_key, self.arrays, state)
+        realise(self.search.best_chosen, self.search.best_order, self.arrays, state)
 
 
 def _makespan_bound(arrays: ProblemArrays, release: np.ndarray[tuple[int], np.dtype[np.int64]]) -> int:

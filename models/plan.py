@@ -1,9 +1,8 @@
-"""A complete plan that can be changed a little and timed anew at the cost of what the change touches.
+"""A complete plan that can be changed a little: what runs where, in which order, behind whom.
 
-Every constraint is honoured, because each operation is placed by the simulator's own arithmetic
-(`env.placing`), behind whatever precedes it in its job and on its machines. A key for each operation,
-rising along every job and every machine, says in which order times follow from each other; so one
-pass over what changed is enough, and a change that is not wanted is taken back from a journal.
+`order` is an order of dispatch, in which everybody stands behind those before it in its job and on its
+machines; links say who these are. A change moves one operation to another place of the order and, in
+it, to another place on the same or on other machines. Times are the business of `models.timing`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy as np
 
 from env.calendar_tables import NEVER
 from env.compilation import compiled
-from env.placing import calendar_span, setup_between, span, special_span
+from env.placing import calendar_span
 from env.problem import Problem
 from env.problem_arrays import Floats, Integers, ProblemArrays
 from env.simulation import State, dispatch, reset
@@ -22,23 +21,20 @@ from env.special_work import NO_GROUP
 from models.disjunctive_graph import Links, Records
 
 NOBODY = -1
-KEY_STEP = 1 << 40
-KEY_UNIT = 1 << 16
-"""A key is a multiple of this plus the operation's number, so that no two are ever equal."""
 BEFORE, AFTER = range(2)
 MAKESPAN_WEIGHT, TARDINESS_WEIGHT, STABILITY, TARDINESS, CHANGES, VALUE = range(6)
-QUEUED, WRITTEN, PINNED_END = range(3)
+MARKED, FIRST_MARKED, MARK, WRITTEN, PINNED_END = range(5)
 
 TASK = np.dtype(
     [
         ("start", np.int64),
         ("end", np.int64),
-        ("key", np.int64),
         ("release", np.int64),
         ("due", np.int64),
         ("weight", np.float64),
         ("earlier_start", np.int64),  # in an earlier plan
         ("latest_end", np.int64),  # where pinned work of its job comes next, NEVER elsewhere
+        ("place", np.int32),  # in the order
         ("chosen", np.int32),  # pair
         ("first_pair", np.int32),
         ("last_pair", np.int32),  # exclusive
@@ -49,7 +45,6 @@ TASK = np.dtype(
         ("is_last", np.bool_),
         ("is_interruptible", np.bool_),
         ("is_pinned", np.bool_),
-        ("is_queued", np.bool_),
     ],
     align=True,
 )
@@ -79,9 +74,10 @@ class Plan(NamedTuple):
     engines: Records  # [machine] of ENGINE
     held: Integers  # [held] machines of each pair
     links: Links  # [operation, held, 2] who precedes and follows it on each machine that it holds
+    order: Links  # [place] operation
+    marks: Integers  # [place] the current mark where times must be found anew
     figures: Floats  # [6] weights of makespan, tardiness and changes; weighted tardiness, changes, value
-    counts: Integers  # [3] queued operations, journal entries, end of the last pinned work
-    queue: Links  # [operation] heap by key
+    counts: Integers  # [5] places marked, the first of them, the mark; journal entries; end of the last pinned work
     journal: Integers  # [entry, 3] operation with its former start and end
 
 
@@ -114,9 +110,8 @@ def new_rules(arrays: ProblemArrays) -> Rules:
     )
 
 
-def new_plan(problem: Problem, rules: Rules, state: State) -> Plan:
-    """The plan that a complete state stands for."""
-    arrays = rules.arrays
+def new_plan(problem: Problem, arrays: ProblemArrays, state: State) -> Plan:
+    """The plan that a complete state stands for, with the state's times; its value is still unknown."""
     operations = len(arrays.operation_job)
     pinned_ends = arrays.pin_end[arrays.operation_pinned]
     plan = Plan(
@@ -125,14 +120,14 @@ def new_plan(problem: Problem, rules: Rules, state: State) -> Plan:
         engines=_engines(arrays),
         held=arrays.held_machine,
         links=np.full((operations, int(np.diff(arrays.held_first).max()), 2), NOBODY, dtype=np.int32),
+        order=np.zeros(operations, dtype=np.int32),
+        marks=np.zeros(operations, dtype=np.int64),
         figures=np.array([*arrays.objective, problem.stability_seconds, 0.0, 0.0, 0.0]),
-        counts=np.array([0, 0, pinned_ends.max(initial=0)]),
-        queue=np.zeros(operations, dtype=np.int32),
+        counts=np.array([0, operations, 1, 0, pinned_ends.max(initial=0)]),
         journal=np.zeros((operations, 3), dtype=np.int64),
     )
     # By start, then by place in the job: dispatched in this order, the state comes about again.
-    order = np.lexsort((np.arange(operations), state.end, state.start))
-    link_sequence(plan, rules, order)
+    link_order(plan, np.lexsort((np.arange(operations), state.end, state.start)).astype(np.int32))
     return plan
 
 
@@ -165,55 +160,37 @@ def _options(arrays: ProblemArrays) -> Records:
 def _engines(arrays: ProblemArrays) -> Records:
     engines = np.zeros(len(arrays.machine_busy), dtype=ENGINE)
     engines["has_pinned_work"] = np.diff(arrays.pinned_first) > 0
+    for machine in np.flatnonzero(arrays.machine_busy > 0).tolist():
+        calendar, busy = int(arrays.machine_calendar[machine]), int(arrays.machine_busy[machine])
+        engines["ready"][machine] = calendar_span(arrays, calendar, 0, busy, True)[1]
     return engines
 
 
-def realise(chosen: Links, key: Integers, arrays: ProblemArrays, state: State) -> None:
-    """Dispatch a plan by the simulator, in the order of its keys; fills `state`."""
+def realise(chosen: Links, order: Links, arrays: ProblemArrays, state: State) -> None:
+    """Dispatch a plan by the simulator, in its order; fills `state`."""
     reset(arrays, state)
-    _dispatch_all(arrays, state, chosen, np.argsort(key, kind="stable"))
+    _dispatch_all(arrays, state, chosen, order)
 
 
 @compiled
-def _dispatch_all(arrays: ProblemArrays, state: State, chosen: Links, order: Integers) -> None:
-    for operation in order:
+def _dispatch_all(arrays: ProblemArrays, state: State, chosen: Links, order: Links) -> None:
+    for place in range(len(order)):
+        operation = np.int64(order[place])
         if not arrays.operation_pinned[operation]:
             dispatch(arrays, state, np.int64(chosen[operation]), operation)  # type: ignore[arg-type]
 
 
 @compiled
-def link_sequence(plan: Plan, rules: Rules, order: Integers) -> None:
-    """Give keys and links by a dispatch order, and time everything; shape [operation]."""
-    arrays, engines, tasks = rules.arrays, plan.engines, plan.tasks
-    plan.figures[TARDINESS] = plan.figures[CHANGES] = 0.0
-    for machine in range(len(engines)):
-        engines[machine].first = engines[machine].last = NOBODY
-        if arrays.machine_busy[machine] > 0:
-            calendar, busy = arrays.machine_calendar[machine], arrays.machine_busy[machine]
-            engines[machine].ready = calendar_span(arrays, calendar, 0, busy, True)[1]
+def link_order(plan: Plan, order: Links) -> None:
+    """Take over an order of dispatch, shape [place], and link everybody by it."""
+    for machine in range(len(plan.engines)):
+        plan.engines[machine].first = plan.engines[machine].last = NOBODY
     for place in range(len(order)):
         operation = order[place]
-        task = tasks[operation]
-        task.key = place * KEY_STEP + operation
-        if not task.is_pinned:
+        plan.order[place] = operation
+        plan.tasks[operation].place = place
+        if not plan.tasks[operation].is_pinned:
             append(plan, operation)
-            push(tasks, plan.queue, plan.counts, operation)
-        plan.figures[TARDINESS] += weighted_tardiness(tasks, operation)
-        plan.figures[CHANGES] += changed(plan, operation)
-    propagate(plan, rules, np.inf)
-    plan.counts[WRITTEN] = 0
-
-
-@compiled
-def renumber(plan: Plan) -> None:
-    """Spread the keys evenly again, in the same order: between neighbours there is room for some 20 halvings only."""
-    tasks = plan.tasks
-    keys = np.empty(len(tasks), dtype=np.int64)
-    for operation in range(len(tasks)):
-        keys[operation] = tasks[operation].key
-    order = np.argsort(keys)
-    for place in range(len(order)):
-        tasks[order[place]].key = place * KEY_STEP + order[place]
 
 
 @compiled
@@ -243,113 +220,46 @@ def slot_on(plan: Plan, operation: int, machine: int) -> int:
 
 
 @compiled
-def span_of(
-    tasks: Records,
-    options: Records,
-    engines: Records,
-    links: Links,
-    opening_start: Integers,
-    opening_end: Integers,
-    opening_before: Integers,
-    calendar_first: Integers,
-    changeover: Integers,
-    operation: int,
-) -> tuple[int, int]:
-    """Start and end of an operation behind its predecessors as they stand; (0, -1) if it is entangled.
-
-    Takes arrays one by one, because this is the innermost work of all.
-    """
-    task = tasks[operation]
-    option = options[task.chosen]
-    engine = engines[option.machine]
-    if option.held_count > 1 or engine.has_pinned_work:
-        return 0, -1
-    previous = links[operation, 0, BEFORE]
-    ready, group = engine.ready, NO_GROUP
-    if previous != NOBODY:
-        ready, group = tasks[previous].end, tasks[previous].group
-    ready = max(ready, ready_in_job(tasks, operation))
-    if ready >= NEVER:
-        return NEVER, NEVER
-    return span(
-        opening_start,
-        opening_end,
-        opening_before,
-        calendar_first[option.calendar],
-        calendar_first[option.calendar + 1],
-        ready,
-        option.processing + setup_between(changeover, group, task.group, option.setup),
-        task.is_interruptible,
-    )
+def sort_order(plan: Plan) -> None:
+    """Order everybody by start: the same plan, in which those who may change places are likelier to stand close."""
+    tasks, order = plan.tasks, plan.order
+    starts = np.empty(len(order), dtype=np.int64)
+    for place in range(len(order)):
+        starts[place] = tasks[order[place]].start
+    sorted_order = order[np.argsort(starts, kind="mergesort")]
+    for place in range(len(order)):
+        order[place] = sorted_order[place]
+        tasks[order[place]].place = place
 
 
 @compiled
-def entangled_span(plan: Plan, rules: Rules, operation: int) -> tuple[int, int]:
-    """`span_of` an operation that holds several machines or shares its machine with pinned work."""
-    tasks = plan.tasks
-    option = plan.options[tasks[operation].chosen]
-    ready = ready_in_job(tasks, operation)
-    for held in range(option.held_count):
-        machine = plan.held[option.held_first + held]
-        previous = plan.links[operation, held, BEFORE]
-        rules.ready[machine] = plan.engines[machine].ready if previous == NOBODY else tasks[previous].end
-        rules.group[machine] = NO_GROUP if previous == NOBODY else tasks[previous].group
-        ready = max(ready, rules.ready[machine])
-    if ready >= NEVER:
-        return NEVER, NEVER
-    pair = np.int64(tasks[operation].chosen)
-    start, end, _ = special_span(rules.arrays, rules.ready, rules.group, operation, pair, ready)  # type: ignore[arg-type]
-    return start, end
+def move(plan: Plan, operation: int, pair: int, place: int) -> None:
+    """Move an operation to `place` in the order and to `pair`, and mark all whose predecessors are others now."""
+    shift(plan.tasks, plan.order, operation, place)
+    unlink(plan, operation)
+    plan.tasks[operation].chosen = pair
+    link(plan, operation)
+    mark(plan.marks, plan.counts, place)
 
 
 @compiled
-def ready_in_job(tasks: Records, operation: int) -> int:
-    """When release and job let an operation begin."""
-    task = tasks[operation]
-    return task.release if task.is_first else max(task.release, tasks[operation - 1].end)  # type: ignore[no-any-return]
-
-
-@compiled
-def weighted_tardiness(tasks: Records, operation: int) -> float:
-    """Weight times how late an operation is."""
-    task = tasks[operation]
-    return task.weight * max(0, task.end - task.due) if task.has_due else 0.0
-
-
-@compiled
-def changed(plan: Plan, operation: int) -> float:
-    """1 where an operation is not where an earlier plan had it."""
-    task = plan.tasks[operation]
-    if task.earlier_machine == NOBODY:
-        return 0.0
-    is_there = plan.options[task.chosen].machine == task.earlier_machine and task.start == task.earlier_start
-    return 0.0 if is_there else 1.0
-
-
-@compiled
-def makespan_of(plan: Plan) -> int:
-    """End of the last operation."""
-    latest = plan.counts[PINNED_END]
-    for machine in range(len(plan.engines)):
-        last = plan.engines[machine].last
-        if last != NOBODY:
-            latest = max(latest, plan.tasks[last].end)
-    return latest  # type: ignore[no-any-return]
-
-
-@compiled
-def value_of(plan: Plan) -> float:
-    """The objective of `env.objective`, in seconds."""
-    figures = plan.figures
-    value = figures[MAKESPAN_WEIGHT] * makespan_of(plan) + figures[TARDINESS_WEIGHT] * figures[TARDINESS]
-    return value + figures[STABILITY] * figures[CHANGES]  # type: ignore[no-any-return]
+def shift(tasks: Records, order: Links, operation: int, place: int) -> None:
+    """Move an operation within the order; those between go one place up or down."""
+    current = tasks[operation].place
+    step = 1 if place > current else -1
+    while current != place:
+        other = order[current + step]
+        order[current] = other
+        tasks[other].place = current
+        current += step
+    order[place] = operation
+    tasks[operation].place = place
 
 
 @compiled
 def unlink(plan: Plan, operation: int) -> None:
-    """Take an operation off its machines; whoever followed is queued to be timed anew."""
+    """Take an operation off its machines; marks whoever follows it."""
     option = plan.options[plan.tasks[operation].chosen]
-    plan.figures[CHANGES] -= changed(plan, operation)
     for held in range(option.held_count):
         machine = plan.held[option.held_first + held]
         previous, following = plan.links[operation, held, BEFORE], plan.links[operation, held, AFTER]
@@ -361,19 +271,18 @@ def unlink(plan: Plan, operation: int) -> None:
             plan.engines[machine].last = previous
         else:
             plan.links[following, slot_on(plan, following, machine), BEFORE] = previous
-            push(plan.tasks, plan.queue, plan.counts, following)
+            mark(plan.marks, plan.counts, plan.tasks[following].place)
 
 
 @compiled
-def link(plan: Plan, operation: int, pair: int, key: int) -> None:
-    """Put an operation on the machines of `pair` at its place by `key`; it and whoever follow are queued."""
+def link(plan: Plan, operation: int) -> None:
+    """Put an operation on the machines of its pair, by its place in the order; marks whoever follows it."""
     tasks = plan.tasks
-    option = plan.options[pair]
-    tasks[operation].chosen, tasks[operation].key = pair, key
+    option = plan.options[tasks[operation].chosen]
     for held in range(option.held_count):
         machine = plan.held[option.held_first + held]
         previous, following = NOBODY, plan.engines[machine].first
-        while following != NOBODY and tasks[following].key < key:
+        while following != NOBODY and tasks[following].place < tasks[operation].place:
             previous = following
             following = plan.links[following, slot_on(plan, following, machine), AFTER]
         plan.links[operation, held, BEFORE] = previous
@@ -386,128 +295,13 @@ def link(plan: Plan, operation: int, pair: int, key: int) -> None:
             plan.engines[machine].last = operation
         else:
             plan.links[following, slot_on(plan, following, machine), BEFORE] = operation
-            push(tasks, plan.queue, plan.counts, following)
-    plan.figures[CHANGES] += changed(plan, operation)
-    push(tasks, plan.queue, plan.counts, operation)
+            mark(plan.marks, plan.counts, tasks[following].place)
 
 
 @compiled
-def propagate(plan: Plan, rules: Rules, limit: float) -> bool:
-    """Time everything that is queued and all that follows from it; the journal can take it back.
-
-    False as soon as the plan breaks a constraint, or its makespan alone is worth more than `limit`.
-    """
-    tasks, options, engines, links = plan.tasks, plan.options, plan.engines, plan.links
-    queue, counts = plan.queue, plan.counts
-    starts, ends, before = rules.opening_start, rules.opening_end, rules.opening_before
-    calendar_first, changeover = rules.calendar_first, rules.changeover
-    latest = limit / max(plan.figures[MAKESPAN_WEIGHT], 1e-9)
-    while counts[QUEUED] > 0:
-        operation = pop(tasks, queue, counts)
-        start, end = span_of(
-            tasks, options, engines, links, starts, ends, before, calendar_first, changeover, operation
-        )
-        if end < start:
-            start, end = entangled_span(plan, rules, operation)
-        task = tasks[operation]
-        if start == task.start and end == task.end:
-            continue
-        retime(plan, operation, start, end)
-        if end > task.latest_end or end > latest:
-            return False
-        if not task.is_last and not tasks[operation + 1].is_pinned:
-            push(tasks, queue, counts, operation + 1)
-        for held in range(options[task.chosen].held_count):
-            following = links[operation, held, AFTER]
-            if following != NOBODY:
-                push(tasks, queue, counts, following)
-    plan.figures[VALUE] = value_of(plan)
-    return True
-
-
-@compiled
-def retime(plan: Plan, operation: int, start: int, end: int) -> None:
-    """Write new times of an operation and keep the old ones."""
-    task, figures = plan.tasks[operation], plan.figures
-    entry = plan.counts[WRITTEN]
-    plan.journal[entry, 0] = operation
-    plan.journal[entry, 1] = task.start
-    plan.journal[entry, 2] = task.end
-    plan.counts[WRITTEN] = entry + 1
-    figures[TARDINESS] -= weighted_tardiness(plan.tasks, operation)
-    figures[CHANGES] -= changed(plan, operation)
-    task.start, task.end = start, end
-    figures[TARDINESS] += weighted_tardiness(plan.tasks, operation)
-    figures[CHANGES] += changed(plan, operation)
-
-
-@compiled
-def try_move(plan: Plan, rules: Rules, operation: int, pair: int, key: int, limit: float) -> bool:
-    """Make a move and keep it, unless it breaks a constraint or the plan would be worth more than `limit`."""
-    figures = plan.figures
-    old_pair, old_key = plan.tasks[operation].chosen, plan.tasks[operation].key
-    tardiness, changes, value = figures[TARDINESS], figures[CHANGES], figures[VALUE]
-    unlink(plan, operation)
-    link(plan, operation, pair, key)
-    is_kept = propagate(plan, rules, limit)
-    if is_kept and figures[VALUE] <= limit:
-        plan.counts[WRITTEN] = 0
-    else:
-        is_kept = False
-        take_back(plan, operation, old_pair, old_key)
-        figures[TARDINESS], figures[CHANGES], figures[VALUE] = tardiness, changes, value
-    return is_kept
-
-
-@compiled
-def take_back(plan: Plan, operation: int, pair: int, key: int) -> None:
-    """Undo a change: `operation` goes back to `pair` and `key`, and all times to what they were."""
-    tasks, counts = plan.tasks, plan.counts
-    unlink(plan, operation)
-    link(plan, operation, pair, key)
-    for place in range(counts[QUEUED]):
-        tasks[plan.queue[place]].is_queued = False
-    for entry in range(counts[WRITTEN] - 1, -1, -1):
-        task = tasks[plan.journal[entry, 0]]
-        task.start, task.end = plan.journal[entry, 1], plan.journal[entry, 2]
-    counts[QUEUED] = counts[WRITTEN] = 0
-
-
-@compiled
-def push(tasks: Records, queue: Links, counts: Integers, operation: int) -> None:
-    """Queue an operation, once."""
-    if tasks[operation].is_queued:
-        return
-    tasks[operation].is_queued = True
-    place = counts[QUEUED]
-    counts[QUEUED] = place + 1
-    key = tasks[operation].key
-    while place > 0:
-        parent = (place - 1) // 2
-        if tasks[queue[parent]].key <= key:
-            break
-        queue[place] = queue[parent]
-        place = parent
-    queue[place] = operation
-
-
-@compiled
-def pop(tasks: Records, queue: Links, counts: Integers) -> int:
-    """The queued operation with the lowest key."""
-    first = queue[0]
-    tasks[first].is_queued = False
-    count = counts[QUEUED] - 1
-    counts[QUEUED] = count
-    moved = queue[count]
-    key = tasks[moved].key
-    place = 0
-    while 2 * place + 1 < count:
-        child = 2 * place + 1
-        if child + 1 < count and tasks[queue[child + 1]].key < tasks[queue[child]].key:
-            child += 1
-        if key <= tasks[queue[child]].key:
-            break
-        queue[place] = queue[child]
-        place = child
-    queue[place] = moved
-    return np.int64(first)  # type: ignore[return-value]
+def mark(marks: Integers, counts: Integers, place: int) -> None:
+    """Mark a place, once."""
+    if marks[place] != counts[MARK]:
+        marks[place] = counts[MARK]
+        counts[MARKED] += 1
+        counts[FIRST_MARKED] = min(counts[FIRST_MARKED], place)

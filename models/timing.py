@@ -1,0 +1,251 @@
+"""When everything in a plan happens, found anew at the cost of what a change touches.
+
+Every constraint is honoured, because each operation is placed by the simulator's own arithmetic
+(`env.placing`), behind whatever precedes it in its job and on its machines. Marks in the plan's order
+say whose predecessors changed; one pass along the order is enough, since nobody depends on a later
+place. A change that is not wanted is taken back from a journal.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from env.calendar_tables import NEVER
+from env.compilation import compiled
+from env.placing import setup_between, span, special_span
+from env.problem_arrays import Integers
+from env.special_work import NO_GROUP
+from models.disjunctive_graph import Links, Records
+from models.plan import (
+    AFTER,
+    BEFORE,
+    CHANGES,
+    FIRST_MARKED,
+    MAKESPAN_WEIGHT,
+    MARK,
+    MARKED,
+    NOBODY,
+    PINNED_END,
+    STABILITY,
+    TARDINESS,
+    TARDINESS_WEIGHT,
+    VALUE,
+    WRITTEN,
+    Plan,
+    Rules,
+    mark,
+    move,
+)
+
+
+@compiled
+def time_all(plan: Plan, rules: Rules) -> None:
+    """Find all times and the value of a plan."""
+    figures, tasks = plan.figures, plan.tasks
+    figures[TARDINESS] = figures[CHANGES] = 0.0
+    for place in range(len(plan.order)):
+        operation = plan.order[place]
+        figures[TARDINESS] += weighted_tardiness(tasks, operation)
+        figures[CHANGES] += changed(plan, operation)
+        if not tasks[operation].is_pinned:
+            mark(plan.marks, plan.counts, place)
+    propagate(plan, rules, np.inf)
+    settle(plan.counts, len(plan.order))
+
+
+@compiled
+def settle(counts: Integers, places: int) -> None:
+    """Forget marks and journal."""
+    counts[MARK] += 1
+    counts[MARKED] = counts[WRITTEN] = 0
+    counts[FIRST_MARKED] = places
+
+
+@compiled
+def try_move(plan: Plan, rules: Rules, operation: int, pair: int, place: int, limit: float) -> bool:
+    """Make a move and keep it, unless it breaks a constraint or the plan would be worth more than `limit`."""
+    figures = plan.figures
+    old_pair, old_place = plan.tasks[operation].chosen, plan.tasks[operation].place
+    tardiness, changes, value = figures[TARDINESS], figures[CHANGES], figures[VALUE]
+    figures[CHANGES] -= changed(plan, operation)
+    move(plan, operation, pair, place)
+    figures[CHANGES] += changed(plan, operation)
+    is_kept = propagate(plan, rules, limit) and figures[VALUE] <= limit
+    if not is_kept:
+        move(plan, operation, old_pair, old_place)
+        restore_times(plan)
+        figures[TARDINESS], figures[CHANGES], figures[VALUE] = tardiness, changes, value
+    settle(plan.counts, len(plan.order))
+    return is_kept
+
+
+@compiled
+def restore_times(plan: Plan) -> None:
+    """Undo what the journal says, latest entry first."""
+    for entry in range(plan.counts[WRITTEN] - 1, -1, -1):
+        task = plan.tasks[plan.journal[entry, 0]]
+        task.start, task.end = plan.journal[entry, 1], plan.journal[entry, 2]
+
+
+@compiled
+def propagate(plan: Plan, rules: Rules, limit: float) -> bool:
+    """Time everything that is marked and all that follows from it; the journal can take it back.
+
+    False as soon as the plan breaks a constraint, or its makespan alone is worth more than `limit`.
+    """
+    tasks, options, engines, links = plan.tasks, plan.options, plan.engines, plan.links
+    order, marks, counts = plan.order, plan.marks, plan.counts
+    starts, ends, before = rules.opening_start, rules.opening_end, rules.opening_before
+    calendar_first, changeover = rules.calendar_first, rules.changeover
+    latest = limit / max(plan.figures[MAKESPAN_WEIGHT], 1e-9)
+    place, current = counts[FIRST_MARKED], counts[MARK]
+    waiting = counts[MARKED]
+    while waiting > 0:
+        if marks[place] != current:
+            place += 1
+            continue
+        operation = order[place]
+        place += 1
+        waiting -= 1
+        start, end = span_of(
+            tasks, options, engines, links, starts, ends, before, calendar_first, changeover, operation
+        )
+        if end < start:
+            start, end = entangled_span(plan, rules, operation)
+        task = tasks[operation]
+        if start == task.start and end == task.end:
+            continue
+        retime(plan, operation, start, end)
+        if end > task.latest_end or end > latest:
+            return False
+        if not task.is_last and not tasks[operation + 1].is_pinned:
+            following_place = tasks[operation + 1].place
+            if marks[following_place] != current:
+                marks[following_place] = current
+                waiting += 1
+        for held in range(options[task.chosen].held_count):
+            following = links[operation, held, AFTER]
+            if following != NOBODY and marks[tasks[following].place] != current:
+                marks[tasks[following].place] = current
+                waiting += 1
+    plan.figures[VALUE] = value_of(plan)
+    return True
+
+
+@compiled
+def span_of(
+    tasks: Records,
+    options: Records,
+    engines: Records,
+    links: Links,
+    opening_start: Integers,
+    opening_end: Integers,
+    opening_before: Integers,
+    calendar_first: Integers,
+    changeover: Integers,
+    operation: int,
+) -> tuple[int, int]:
+    """Start and end of an operation behind its predecessors as they stand; (0, -1) if it is entangled.
+
+    Takes arrays one by one, because this is the innermost work of all.
+    """
+    task = tasks[operation]
+    option = options[task.chosen]
+    engine = engines[option.machine]
+    if option.held_count > 1 or engine.has_pinned_work:
+        return 0, -1
+    previous = links[operation, 0, BEFORE]
+    ready, group = engine.ready, NO_GROUP
+    if previous != NOBODY:
+        ready, group = tasks[previous].end, tasks[previous].group
+    ready = max(ready, ready_in_job(tasks, operation))
+    if ready >= NEVER:
+        return NEVER, NEVER
+    return span(
+        opening_start,
+        opening_end,
+        opening_before,
+        calendar_first[option.calendar],
+        calendar_first[option.calendar + 1],
+        ready,
+        option.processing + setup_between(changeover, group, task.group, option.setup),
+        task.is_interruptible,
+    )
+
+
+@compiled
+def entangled_span(plan: Plan, rules: Rules, operation: int) -> tuple[int, int]:
+    """`span_of` an operation that holds several machines or shares its machine with pinned work."""
+    tasks = plan.tasks
+    option = plan.options[tasks[operation].chosen]
+    ready = ready_in_job(tasks, operation)
+    for held in range(option.held_count):
+        machine = plan.held[option.held_first + held]
+        previous = plan.links[operation, held, BEFORE]
+        rules.ready[machine] = plan.engines[machine].ready if previous == NOBODY else tasks[previous].end
+        rules.group[machine] = NO_GROUP if previous == NOBODY else tasks[previous].group
+        ready = max(ready, rules.ready[machine])
+    if ready >= NEVER:
+        return NEVER, NEVER
+    pair = np.int64(tasks[operation].chosen)
+    start, end, _ = special_span(rules.arrays, rules.ready, rules.group, operation, pair, ready)  # type: ignore[arg-type]
+    return start, end
+
+
+@compiled
+def ready_in_job(tasks: Records, operation: int) -> int:
+    """When release and job let an operation begin."""
+    task = tasks[operation]
+    return task.release if task.is_first else max(task.release, tasks[operation - 1].end)  # type: ignore[no-any-return]
+
+
+@compiled
+def retime(plan: Plan, operation: int, start: int, end: int) -> None:
+    """Write new times of an operation and keep the old ones."""
+    task, figures = plan.tasks[operation], plan.figures
+    entry = plan.counts[WRITTEN]
+    plan.journal[entry, 0] = operation
+    plan.journal[entry, 1] = task.start
+    plan.journal[entry, 2] = task.end
+    plan.counts[WRITTEN] = entry + 1
+    figures[TARDINESS] -= weighted_tardiness(plan.tasks, operation)
+    figures[CHANGES] -= changed(plan, operation)
+    task.start, task.end = start, end
+    figures[TARDINESS] += weighted_tardiness(plan.tasks, operation)
+    figures[CHANGES] += changed(plan, operation)
+
+
+@compiled
+def weighted_tardiness(tasks: Records, operation: int) -> float:
+    """Weight times how late an operation is."""
+    task = tasks[operation]
+    return task.weight * max(0, task.end - task.due) if task.has_due else 0.0
+
+
+@compiled
+def changed(plan: Plan, operation: int) -> float:
+    """1 where an operation is not where an earlier plan had it."""
+    task = plan.tasks[operation]
+    if task.earlier_machine == NOBODY:
+        return 0.0
+    is_there = plan.options[task.chosen].machine == task.earlier_machine and task.start == task.earlier_start
+    return 0.0 if is_there else 1.0
+
+
+@compiled
+def makespan_of(plan: Plan) -> int:
+    """End of the last operation."""
+    latest = plan.counts[PINNED_END]
+    for machine in range(len(plan.engines)):
+        last = plan.engines[machine].last
+        if last != NOBODY:
+            latest = max(latest, plan.tasks[last].end)
+    return latest  # type: ignore[no-any-return]
+
+
+@compiled
+def value_of(plan: Plan) -> float:
+    """The objective of `env.objective`, in seconds."""
+    figures = plan.figures
+    value = figures[MAKESPAN_WEIGHT] * makespan_of(plan) + figures[TARDINESS_WEIGHT] * figures[TARDINESS]
+    return value + figures[STABILITY] * figures[CHANGES]  # type: ignore[no-any-return]
