@@ -51,6 +51,16 @@ def compiled(function: Function) -> Function:
     return cast("Function", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
+def compiled_lean(function: Function) -> Function:
+    """Like `compiled`, but without counting references: for what hot loops call with tuples of arrays.
+
+    Such a function may use the arrays that it is given and return numbers; it must neither make arrays,
+    which the compiler refuses, nor return any, since nobody would count the new owner.
+    """
+    without_runtime: dict[str, Any] = {"_nrt": False}  # numba's own name; its types do not list it
+    return cast("Function", numba.njit(cache=True, nogil=True, error_model="numpy", **without_runtime)(function))
+
+
 def compiled_inline(function: Function) -> Function:
     """Like `compiled`, but written into every caller: for leaves of hot loops that take whole tuples of arrays.
 

@@ -7,12 +7,12 @@ sequence, work is pinned or an operation holds several machines, because their a
 from __future__ import annotations
 
 from env.calendar_tables import NEVER
-from env.compilation import compiled
+from env.compilation import compiled_lean
 from env.problem_arrays import Integers, ProblemArrays
 from env.special_work import NO_GROUP, OWN_SETUP
 
 
-@compiled
+@compiled_lean
 def span(
     starts: Integers,
     ends: Integers,
@@ -46,7 +46,7 @@ def span(
     return start, starts[opening] + done - before[opening]
 
 
-@compiled
+@compiled_lean
 def first_ending_after(ends: Integers, low: int, high: int, instant: int) -> int:
     """Index in [low, high] of the first opening that ends after `instant`."""
     while low < high:
@@ -58,7 +58,7 @@ def first_ending_after(ends: Integers, low: int, high: int, instant: int) -> int
     return low
 
 
-@compiled
+@compiled_lean
 def calendar_span(arrays: ProblemArrays, calendar: int, ready: int, work: int, interruptible: bool) -> tuple[int, int]:
     """`span` on one of the problem's calendars."""
     return span(
@@ -73,7 +73,7 @@ def calendar_span(arrays: ProblemArrays, calendar: int, ready: int, work: int, i
     )
 
 
-@compiled
+@compiled_lean
 def special_span(
     arrays: ProblemArrays,
     machine_ready: Integers,
@@ -97,7 +97,7 @@ def special_span(
         ready = blocked_until
 
 
-@compiled
+@compiled_lean
 def end_of_pinned_work(arrays: ProblemArrays, pair: int, ready: int, end: int) -> int:
     """End of the first pinned work on the pair's machines that ends after `ready` and begins before `end`, else -1."""
     found = -1
@@ -110,7 +110,7 @@ def end_of_pinned_work(arrays: ProblemArrays, pair: int, ready: int, end: int) -
     return found
 
 
-@compiled
+@compiled_lean
 def setup_at(
     arrays: ProblemArrays, machine_ready: Integers, machine_group: Integers, operation: int, pair: int, instant: int
 ) -> int:
@@ -130,7 +130,7 @@ def setup_at(
     return longest
 
 
-@compiled
+@compiled_lean
 def setup_between(changeover: Integers, before: int, after: int, own: int) -> int:
     """Setup on one machine for work of group `after` behind work of group `before`, `own` where none is listed."""
     if min(before, after) == NO_GROUP or changeover[before, after] == OWN_SETUP:

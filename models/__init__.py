@@ -18,7 +18,7 @@ policy imports numpy and numba alone.
 | search | what a time budget buys: policy pass, sampled passes, local search |
 | local_search | the two searches that improve a schedule, behind one interface |
 | disjunctive_graph, tabu_search | makespans: a schedule as a graph, and moves on its critical paths |
-| plan, annealing | every constraint and objective: a plan that is timed anew where it changes, and moves on it |
+| plan, timing, annealing | every constraint and objective: a plan, its times anew where it changes, moves on it |
 | repair | an earlier plan, kept where it can be |
 | random_numbers | for the compiled searches |
 | exact, exact_model, open_axis | a problem for OR-Tools CP-SAT: the competitor, and proven optima for tests |

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from env.compilation import compiled
+from env.compilation import compiled, compiled_lean
 from env.problem_arrays import Floats, Integers
 from models.disjunctive_graph import Links
 from models.plan import (
@@ -120,7 +120,7 @@ def anneal(search: Annealing, rules: Rules, moves: int, warmth: float) -> None:
                 remember(search)
 
 
-@compiled
+@compiled_lean
 def remember(search: Annealing) -> None:
     """Keep the plan as the best one."""
     tasks, order = search.plan.tasks, search.plan.order
@@ -129,7 +129,7 @@ def remember(search: Annealing) -> None:
         search.best_order[operation] = order[operation]
 
 
-@compiled
+@compiled_lean
 def list_late(search: Annealing) -> None:
     """List late operations, at most MOST_LATE of them, from a random one on."""
     tasks, counts = search.plan.tasks, search.counts
@@ -144,7 +144,7 @@ def list_late(search: Annealing) -> None:
     counts[LATE_COUNT] = found
 
 
-@compiled
+@compiled_lean
 def draw_move(search: Annealing) -> tuple[int, int, int]:
     """An operation with its new pair and place; NOBODY where the draw leads nowhere."""
     counts = search.counts
@@ -158,7 +158,7 @@ def draw_move(search: Annealing) -> tuple[int, int, int]:
     return draw_elsewhere(search.plan, counts, operation, pair)
 
 
-@compiled
+@compiled_lean
 def draw_cause(plan: Plan, counts: Integers, late: Links) -> int:
     """An operation on the chain of causes of the last, or of a late operation; now and then any operation."""
     choice = random_share(counts, RANDOM)
@@ -177,7 +177,7 @@ def draw_cause(plan: Plan, counts: Integers, late: Links) -> int:
     return random_below(counts, RANDOM, len(plan.tasks))
 
 
-@compiled
+@compiled_lean
 def last_operation(plan: Plan, counts: Integers) -> int:
     """One of those that end last, NOBODY where that is pinned work."""
     makespan = makespan_of(plan)
@@ -191,7 +191,7 @@ def last_operation(plan: Plan, counts: Integers) -> int:
     return found
 
 
-@compiled
+@compiled_lean
 def binding_predecessor(plan: Plan, operation: int) -> int:
     """Who keeps an operation from beginning earlier: the later of those before it in its job and on its machines."""
     tasks = plan.tasks
@@ -208,7 +208,7 @@ def binding_predecessor(plan: Plan, operation: int) -> int:
     return found
 
 
-@compiled
+@compiled_lean
 def draw_forward(plan: Plan, counts: Integers, operation: int) -> tuple[int, int, int]:
     """Before one of those that precede it on its machine, mostly the nearest."""
     tasks, links = plan.tasks, plan.links
@@ -224,7 +224,7 @@ def draw_forward(plan: Plan, counts: Integers, operation: int) -> tuple[int, int
     return between(plan, operation, pair, previous, target)
 
 
-@compiled
+@compiled_lean
 def draw_elsewhere(plan: Plan, counts: Integers, operation: int, pair: int) -> tuple[int, int, int]:
     """On another machine, before the first work that it may precede, or a little later."""
     tasks, links = plan.tasks, plan.links
@@ -241,7 +241,7 @@ def draw_elsewhere(plan: Plan, counts: Integers, operation: int, pair: int) -> t
     return between(plan, operation, pair, previous, target)
 
 
-@compiled
+@compiled_lean
 def between(plan: Plan, operation: int, pair: int, previous: int, target: int) -> tuple[int, int, int]:
     """The move of an operation to between two others and its neighbours in the job; NOBODY where there is no room."""
     tasks = plan.tasks

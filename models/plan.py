@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from env.calendar_tables import NEVER
-from env.compilation import compiled
+from env.compilation import compiled, compiled_lean
 from env.placing import calendar_span
 from env.problem import Problem
 from env.problem_arrays import Floats, Integers, ProblemArrays
@@ -209,7 +209,7 @@ def append(plan: Plan, operation: int) -> None:
         plan.engines[machine].last = operation
 
 
-@compiled
+@compiled_lean
 def slot_on(plan: Plan, operation: int, machine: int) -> int:
     """Which of the machines that an operation holds is `machine`."""
     option = plan.options[plan.tasks[operation].chosen]
@@ -232,7 +232,7 @@ def sort_order(plan: Plan) -> None:
         tasks[order[place]].place = place
 
 
-@compiled
+@compiled_lean
 def move(plan: Plan, operation: int, pair: int, place: int) -> None:
     """Move an operation to `place` in the order and to `pair`, and mark all whose predecessors are others now."""
     shift(plan.tasks, plan.order, operation, place)
@@ -242,7 +242,7 @@ def move(plan: Plan, operation: int, pair: int, place: int) -> None:
     mark(plan.marks, plan.counts, place)
 
 
-@compiled
+@compiled_lean
 def shift(tasks: Records, order: Links, operation: int, place: int) -> None:
     """Move an operation within the order; those between go one place up or down."""
     current = tasks[operation].place
@@ -256,7 +256,7 @@ def shift(tasks: Records, order: Links, operation: int, place: int) -> None:
     tasks[operation].place = place
 
 
-@compiled
+@compiled_lean
 def unlink(plan: Plan, operation: int) -> None:
     """Take an operation off its machines; marks whoever follows it."""
     option = plan.options[plan.tasks[operation].chosen]
@@ -274,7 +274,7 @@ def unlink(plan: Plan, operation: int) -> None:
             mark(plan.marks, plan.counts, plan.tasks[following].place)
 
 
-@compiled
+@compiled_lean
 def link(plan: Plan, operation: int) -> None:
     """Put an operation on the machines of its pair, by its place in the order; marks whoever follows it."""
     tasks = plan.tasks
@@ -298,7 +298,7 @@ def link(plan: Plan, operation: int) -> None:
             mark(plan.marks, plan.counts, tasks[following].place)
 
 
-@compiled
+@compiled_lean
 def mark(marks: Integers, counts: Integers, place: int) -> None:
     """Mark a place, once."""
     if marks[place] != counts[MARK]:

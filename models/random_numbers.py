@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from env.compilation import compiled
+from env.compilation import compiled_lean
 from env.problem_arrays import Integers
 
 GOLDEN = 0x2545F4914F6CDD1D
@@ -16,7 +16,7 @@ def first_random_state(seed: int) -> int:
     return mixed | 1
 
 
-@compiled
+@compiled_lean
 def random_below(numbers: Integers, place: int, limit: int) -> int:
     """A whole number in [0, limit) by xorshift (Marsaglia 2003), whose state is numbers[place]."""
     state = np.uint64(numbers[place])
@@ -27,7 +27,7 @@ def random_below(numbers: Integers, place: int, limit: int) -> int:
     return np.int64((state >> np.uint64(11)) % np.uint64(limit))  # type: ignore[return-value]
 
 
-@compiled
+@compiled_lean
 def random_share(numbers: Integers, place: int) -> float:
     """A number in [0, 1)."""
     return random_below(numbers, place, 1 << 53) / (1 << 53)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from env.calendar_tables import NEVER
-from env.compilation import compiled
+from env.compilation import compiled, compiled_lean
 from env.placing import setup_between, span, special_span
 from env.problem_arrays import Integers
 from env.special_work import NO_GROUP
@@ -46,14 +46,14 @@ def time_all(plan: Plan, rules: Rules) -> None:
     for place in range(len(plan.order)):
         operation = plan.order[place]
         figures[TARDINESS] += weighted_tardiness(tasks, operation)
-        figures[CHANGES] += changed(plan, operation)
+        figures[CHANGES] += changed(plan.tasks, plan.options, operation)
         if not tasks[operation].is_pinned:
             mark(plan.marks, plan.counts, place)
     propagate(plan, rules, np.inf)
     settle(plan.counts, len(plan.order))
 
 
-@compiled
+@compiled_lean
 def settle(counts: Integers, places: int) -> None:
     """Forget marks and journal."""
     counts[MARK] += 1
@@ -61,15 +61,15 @@ def settle(counts: Integers, places: int) -> None:
     counts[FIRST_MARKED] = places
 
 
-@compiled
+@compiled_lean
 def try_move(plan: Plan, rules: Rules, operation: int, pair: int, place: int, limit: float) -> bool:
     """Make a move and keep it, unless it breaks a constraint or the plan would be worth more than `limit`."""
     figures = plan.figures
     old_pair, old_place = plan.tasks[operation].chosen, plan.tasks[operation].place
     tardiness, changes, value = figures[TARDINESS], figures[CHANGES], figures[VALUE]
-    figures[CHANGES] -= changed(plan, operation)
+    figures[CHANGES] -= changed(plan.tasks, plan.options, operation)
     move(plan, operation, pair, place)
-    figures[CHANGES] += changed(plan, operation)
+    figures[CHANGES] += changed(plan.tasks, plan.options, operation)
     is_kept = propagate(plan, rules, limit) and figures[VALUE] <= limit
     if not is_kept:
         move(plan, operation, old_pair, old_place)
@@ -79,7 +79,7 @@ def try_move(plan: Plan, rules: Rules, operation: int, pair: int, place: int, li
     return is_kept
 
 
-@compiled
+@compiled_lean
 def restore_times(plan: Plan) -> None:
     """Undo what the journal says, latest entry first."""
     for entry in range(plan.counts[WRITTEN] - 1, -1, -1):
@@ -87,20 +87,22 @@ def restore_times(plan: Plan) -> None:
         task.start, task.end = plan.journal[entry, 1], plan.journal[entry, 2]
 
 
-@compiled
+@compiled_lean
 def propagate(plan: Plan, rules: Rules, limit: float) -> bool:
     """Time everything that is marked and all that follows from it; the journal can take it back.
 
     False as soon as the plan breaks a constraint, or its makespan alone is worth more than `limit`.
     """
     tasks, options, engines, links = plan.tasks, plan.options, plan.engines, plan.links
-    order, marks, counts = plan.order, plan.marks, plan.counts
+    order, marks, counts, journal = plan.order, plan.marks, plan.counts, plan.journal
     starts, ends, before = rules.opening_start, rules.opening_end, rules.opening_before
     calendar_first, changeover = rules.calendar_first, rules.changeover
     latest = limit / max(plan.figures[MAKESPAN_WEIGHT], 1e-9)
-    place, current = counts[FIRST_MARKED], counts[MARK]
-    waiting = counts[MARKED]
-    while waiting > 0:
+    place, waiting, current = counts[FIRST_MARKED], counts[MARKED], counts[MARK]
+    tardiness, changes = 0.0, 0.0
+    written = 0
+    is_sound = True
+    while waiting > 0 and is_sound:
         if marks[place] != current:
             place += 1
             continue
@@ -115,24 +117,40 @@ def propagate(plan: Plan, rules: Rules, limit: float) -> bool:
         task = tasks[operation]
         if start == task.start and end == task.end:
             continue
-        retime(plan, operation, start, end)
-        if end > task.latest_end or end > latest:
-            return False
+        journal[written, 0] = operation
+        journal[written, 1] = task.start
+        journal[written, 2] = task.end
+        written += 1
+        tardiness -= weighted_tardiness(tasks, operation)
+        changes -= changed(tasks, options, operation)
+        task.start, task.end = start, end
+        tardiness += weighted_tardiness(tasks, operation)
+        changes += changed(tasks, options, operation)
+        is_sound = end <= task.latest_end and end <= latest
         if not task.is_last and not tasks[operation + 1].is_pinned:
-            following_place = tasks[operation + 1].place
-            if marks[following_place] != current:
-                marks[following_place] = current
-                waiting += 1
+            waiting += mark_again(marks, tasks[operation + 1].place, current)
         for held in range(options[task.chosen].held_count):
             following = links[operation, held, AFTER]
-            if following != NOBODY and marks[tasks[following].place] != current:
-                marks[tasks[following].place] = current
-                waiting += 1
-    plan.figures[VALUE] = value_of(plan)
-    return True
+            if following != NOBODY:
+                waiting += mark_again(marks, tasks[following].place, current)
+    counts[WRITTEN] = written
+    if is_sound:
+        plan.figures[TARDINESS] += tardiness
+        plan.figures[CHANGES] += changes
+        plan.figures[VALUE] = value_of(plan)
+    return is_sound
 
 
-@compiled
+@compiled_lean
+def mark_again(marks: Integers, place: int, current: int) -> int:
+    """Mark a place; gives 1 where it was not marked."""
+    if marks[place] == current:
+        return 0
+    marks[place] = current
+    return 1
+
+
+@compiled_lean
 def span_of(
     tasks: Records,
     options: Records,
@@ -173,7 +191,7 @@ def span_of(
     )
 
 
-@compiled
+@compiled_lean
 def entangled_span(plan: Plan, rules: Rules, operation: int) -> tuple[int, int]:
     """`span_of` an operation that holds several machines or shares its machine with pinned work."""
     tasks = plan.tasks
@@ -192,47 +210,31 @@ def entangled_span(plan: Plan, rules: Rules, operation: int) -> tuple[int, int]:
     return start, end
 
 
-@compiled
+@compiled_lean
 def ready_in_job(tasks: Records, operation: int) -> int:
     """When release and job let an operation begin."""
     task = tasks[operation]
     return task.release if task.is_first else max(task.release, tasks[operation - 1].end)  # type: ignore[no-any-return]
 
 
-@compiled
-def retime(plan: Plan, operation: int, start: int, end: int) -> None:
-    """Write new times of an operation and keep the old ones."""
-    task, figures = plan.tasks[operation], plan.figures
-    entry = plan.counts[WRITTEN]
-    plan.journal[entry, 0] = operation
-    plan.journal[entry, 1] = task.start
-    plan.journal[entry, 2] = task.end
-    plan.counts[WRITTEN] = entry + 1
-    figures[TARDINESS] -= weighted_tardiness(plan.tasks, operation)
-    figures[CHANGES] -= changed(plan, operation)
-    task.start, task.end = start, end
-    figures[TARDINESS] += weighted_tardiness(plan.tasks, operation)
-    figures[CHANGES] += changed(plan, operation)
-
-
-@compiled
+@compiled_lean
 def weighted_tardiness(tasks: Records, operation: int) -> float:
     """Weight times how late an operation is."""
     task = tasks[operation]
     return task.weight * max(0, task.end - task.due) if task.has_due else 0.0
 
 
-@compiled
-def changed(plan: Plan, operation: int) -> float:
+@compiled_lean
+def changed(tasks: Records, options: Records, operation: int) -> float:
     """1 where an operation is not where an earlier plan had it."""
-    task = plan.tasks[operation]
+    task = tasks[operation]
     if task.earlier_machine == NOBODY:
         return 0.0
-    is_there = plan.options[task.chosen].machine == task.earlier_machine and task.start == task.earlier_start
+    is_there = options[task.chosen].machine == task.earlier_machine and task.start == task.earlier_start
     return 0.0 if is_there else 1.0
 
 
-@compiled
+@compiled_lean
 def makespan_of(plan: Plan) -> int:
     """End of the last operation."""
     latest = plan.counts[PINNED_END]
@@ -243,7 +245,7 @@ def makespan_of(plan: Plan) -> int:
     return latest  # type: ignore[no-any-return]
 
 
-@compiled
+@compiled_lean
 def value_of(plan: Plan) -> float:
     """The objective of `env.objective`, in seconds."""
     figures = plan.figures
