@@ -39,16 +39,24 @@ def calendar_tables(problem: Problem, alternatives: list[Alternative], work_seco
     """Tables that hold `work_seconds` of work in a row. Raises `HorizonExceeded` when no calendar could."""
     horizon = _horizon(problem, work_seconds)
     of_machine = [machine.closures for machine in problem.machines]
-    of_pair = [_together(of_machine, alternative.machines) for alternative in alternatives]
-    kinds = {closures: index for index, closures in enumerate(dict.fromkeys([*of_machine, *of_pair]))}
+    of_several = {
+        pair: _together(of_machine, alternative.machines)
+        for pair, alternative in enumerate(alternatives)
+        if alternative.also_holds
+    }
+    kinds = {closures: index for index, closures in enumerate(dict.fromkeys([*of_machine, *of_several.values()]))}
     tables = [openings(problem.hours, closures, horizon) for closures in kinds]
     if problem.hours is None:
         tables = [_open_for_ever(table) for table in tables]
     before = [np.concatenate([[0], np.cumsum(table[:, 1] - table[:, 0])[:-1]]) for table in tables if len(table)]
     table = np.concatenate(tables)
+    machine_calendar = np.array([kinds[closures] for closures in of_machine], dtype=np.int64)
+    pair_calendar = machine_calendar[[alternative.machine for alternative in alternatives]]
+    for pair, closures in of_several.items():
+        pair_calendar[pair] = kinds[closures]
     return CalendarTables(
-        machine_calendar=np.array([kinds[closures] for closures in of_machine], dtype=np.int64),
-        pair_calendar=np.array([kinds[closures] for closures in of_pair], dtype=np.int64),
+        machine_calendar=machine_calendar,
+        pair_calendar=pair_calendar,
         calendar_first=np.cumsum([0, *map(len, tables)]).astype(np.int64),
         opening_start=np.ascontiguousarray(table[:, 0]),
         opening_end=np.ascontiguousarray(table[:, 1]),
@@ -68,8 +76,6 @@ def open_seconds(problem: Problem, until_seconds: int) -> int:
 
 def _together(of_machine: list[Closures], machines: tuple[int, ...]) -> Closures:
     """Closures of machines that work only together."""
-    if len(machines) == 1:
-        return of_machine[machines[0]]
     return tuple(dict.fromkeys(closure for machine in machines for closure in of_machine[machine]))
 
 

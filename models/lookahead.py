@@ -18,7 +18,10 @@ from env.observation import FEATURE_COUNT, Rows, encode
 from env.problem_arrays import Floats, Integers, ProblemArrays
 from env.reward import objective_bound, reward_norm
 from env.simulation import State, dispatch, is_complete, new_state, operation_of
-from models.predictor import Weights, Workspace, draw, new_workspace, score
+from models.predictor import Weights, Workspace, draw, new_workspace, play_on, score
+
+GREEDILY = 0.0
+"""A temperature at which nothing is drawn."""
 
 
 class Choices(NamedTuple):
@@ -105,7 +108,7 @@ def play_and_branch(
                     index = next_to_try(workspace, value[first : first + count], count)
                     copy_state(state, ahead)
                     dispatch(arrays, ahead, found.pair[index], operation_of(arrays, found.pair[index]))
-                    finish_greedily(arrays, ahead, found_ahead, weights, workspace_ahead)
+                    play_on(arrays, ahead, found_ahead, weights, workspace_ahead, GREEDILY)
                     value[first + index] = objective_bound(arrays, ahead)
             if np.random.random() < chances[1]:
                 taken = draw(workspace.logits, count, 1.0)
@@ -122,21 +125,6 @@ def next_to_try(workspace: Workspace, value: NDArray[np.float32], count: int) ->
             if noisy > best_value:
                 best, best_value = index, noisy
     return best
-
-
-@compiled
-def finish_greedily(
-    arrays: ProblemArrays, state: State, found: Candidates, weights: Weights, workspace: Workspace
-) -> None:
-    """Dispatch the best scored candidate until nothing is left."""
-    while not is_complete(state):
-        find_candidates(arrays, state, found)
-        count = found.filled[0]
-        chosen = 0
-        if count > 1:
-            encode(arrays, state, found, workspace.rivals, workspace.rows)
-            chosen = score(weights, workspace, count)
-        dispatch(arrays, state, found.pair[chosen], operation_of(arrays, found.pair[chosen]))
 
 
 @compiled

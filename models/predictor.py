@@ -92,8 +92,16 @@ def play_policy(
     seed: int,
     temperature: float,
 ) -> None:
-    """Dispatch until the episode is complete: the best scored candidate, or with a temperature a drawn one."""
+    """`play_on` with draws of its own."""
     np.random.seed(seed)
+    play_on(arrays, state, found, weights, workspace, temperature)
+
+
+@compiled
+def play_on(
+    arrays: ProblemArrays, state: State, found: Candidates, weights: Weights, workspace: Workspace, temperature: float
+) -> None:
+    """Dispatch until the episode is complete: the best scored candidate, or with a temperature a drawn one."""
     while not is_complete(state):
         find_candidates(arrays, state, found)
         count = found.filled[0]
