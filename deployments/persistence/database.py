@@ -124,14 +124,16 @@ def is_known_revision(revision: str) -> bool:
 
 def require_current_schema(engine: Engine) -> None:
     """Raises `SchemaMismatch` unless the schema is the one of this program; other `DatabaseError`s as they come."""
-    found, wanted = _revision_of(engine), head_revision()
-    if found == wanted:
-        return
-    if found is None or is_known_revision(found):
-        advice = "run `gantry db upgrade`"
-    else:
-        advice = "it is newer than this program, which must be updated"
-    raise SchemaMismatch(f"schema of {address_of(engine)} must be at {wanted}, was at {found or 'nothing'}: {advice}")
+    found = _revision_of(engine)
+    if found != head_revision():
+        raise _mismatch(engine, found)
+
+
+def _mismatch(engine: Engine, found: str | None) -> SchemaMismatch:
+    is_older = found is None or is_known_revision(found)
+    advice = "run `gantry db upgrade`" if is_older else "it is newer than this program, which must be updated"
+    wanted = f"must be at {head_revision()}, was at {found or 'nothing'}"
+    return SchemaMismatch(f"schema of {address_of(engine)} {wanted}: {advice}")
 
 
 def _parsed(url: str) -> URL:
@@ -191,6 +193,8 @@ def _migrating(url: str) -> Iterator[Config]:
             config.attributes["connection"] = connection
             yield config
     except CommandError as error:
+        if (found := _revision_of(engine)) is not None and not is_known_revision(found):
+            raise _mismatch(engine, found) from error
         raise SchemaMismatch(f"schema of {address_of(engine)} cannot be migrated: {error}") from error
     finally:
         engine.dispose()
