@@ -7,8 +7,8 @@ import pytest
 from loadtests.isolation import Latencies, missed, quantile
 
 
-def _latencies(mode: str, p99_ms: float, failures: int = 0) -> Latencies:
-    return Latencies(mode=mode, requests=100, failures=failures, p50_ms=10.0, p99_ms=p99_ms)
+def _latencies(mode: str, p99_ms: float, failures: int = 0, cpu_percent: float = 20.0) -> Latencies:
+    return Latencies(mode=mode, requests=100, failures=failures, p50_ms=10.0, p99_ms=p99_ms, cpu_percent=cpu_percent)
 
 
 @pytest.mark.parametrize(("off", "on", "is_missed"), [(20.0, 24.9, False), (20.0, 25.1, True), (200.0, 219.0, False)])
@@ -21,6 +21,12 @@ def test_failed_request_misses_the_goal() -> None:
     """However fast the others were."""
     (line,) = missed([_latencies("off", 20.0), _latencies("hung", 20.0, failures=2)])
     assert line == "hung: no request must fail, 2 of 100 did"
+
+
+def test_busy_machine_misses_the_goal() -> None:
+    """What was measured beside too much other work says nothing."""
+    (line,) = missed([_latencies("off", 20.0, cpu_percent=40.0)])
+    assert line == "off: the service must use <= 30 % of the machine, was 40 %: lower --rate"
 
 
 def test_quantile_is_a_value_that_was_measured() -> None:

@@ -135,8 +135,8 @@ def mariadb_server() -> Iterator[MariaDbServer]:
 @contextmanager
 def private_mariadb(options: Sequence[str] = ()) -> Iterator[PrivateMariaDb]:
     """A private server with its own data and `options`, started, and stopped and removed at the end."""
-    if not (_binary("mariadbd") and _binary("mariadb-install-db")):
-        _not_run("neither GANTRY_TEST_MARIADB_URL is set nor is mariadbd installed")
+    if not is_installed():
+        not_run("neither GANTRY_TEST_MARIADB_URL is set nor is mariadbd installed")
     folder = Path(tempfile.mkdtemp(prefix="gantry-mariadb-"))
     try:
         server = PrivateMariaDb(folder, options)
@@ -149,10 +149,21 @@ def private_mariadb(options: Sequence[str] = ()) -> Iterator[PrivateMariaDb]:
         shutil.rmtree(folder)
 
 
-def _not_run(reason: str) -> None:
-    if "mariadb" in os.environ.get("GANTRY_REQUIRE", "").replace(",", " ").split():
+def is_installed() -> bool:
+    """Whether a private server can be had."""
+    return bool(_binary("mariadbd") and _binary("mariadb-install-db"))
+
+
+def not_run(reason: str) -> None:
+    """The calling test cannot run here; it fails where it must."""
+    if is_required():
         pytest.fail(f"required, but cannot run: {reason}")
     pytest.skip(f"not run: {reason}")
+
+
+def is_required() -> bool:
+    """Whether a test that cannot have a server must fail."""
+    return "mariadb" in os.environ.get("GANTRY_REQUIRE", "").replace(",", " ").split()
 
 
 def _binary(name: str) -> str:
