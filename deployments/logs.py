@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
+import traceback
 from collections.abc import Iterable
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from typing import Any
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("gantry_request_id", default=None)
 REDACTED = "***"
@@ -43,13 +46,18 @@ class JsonFormatter(logging.Formatter):
             line = line.replace(secret, REDACTED)
         return line
 
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        """The traceback as Python writes it; the inherited way prints, and Ray Serve replaces `print` in a replica."""
+        return "".join(traceback.format_exception(*ei)).rstrip()
+
 
 def configure_logging(level: str, secrets: Iterable[str] = ()) -> logging.Handler:
     """Send the loggers of Gantry to stderr as JSON lines; calling it again replaces the handler.
 
     Only our own loggers are touched: Ray and its proxies configure theirs by themselves.
     """
-    handler = logging.StreamHandler()
+    # Ray Serve replaces `sys.stderr` in a replica by a logger of its own, which drops what is below a warning there.
+    handler = logging.StreamHandler(sys.__stderr__)
     handler.setFormatter(JsonFormatter(secrets))
     for floor in ("env", "models", "deployments"):
         logger = logging.getLogger(floor)

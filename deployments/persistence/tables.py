@@ -72,7 +72,8 @@ METADATA = MetaData(
 _ID = CHAR(36).with_variant(mysql.CHAR(36, charset="ascii", collation="ascii_bin"), "mariadb")
 _SHA256 = CHAR(64).with_variant(mysql.CHAR(64, charset="ascii", collation="ascii_bin"), "mariadb")
 _KEY_ID = CHAR(12).with_variant(mysql.CHAR(12, charset="ascii", collation="ascii_bin"), "mariadb")
-_FLOAT = Float().with_variant(mysql.DOUBLE(), "mariadb")
+# Floats also from MariaDB, whose DOUBLE SQLAlchemy would hand out as a decimal of ten digits.
+_FLOAT = Float().with_variant(mysql.DOUBLE(asdecimal=False), "mariadb")
 _BLOB = LargeBinary().with_variant(mysql.LONGBLOB(), "mariadb")
 _BIG = BigInteger()
 _NAME = String(NAME_LENGTH)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 
 import pytest
 
@@ -44,11 +45,23 @@ def test_line_holds_no_secret() -> None:
 
 
 @pytest.mark.usefixtures("_restored_loggers")
-def test_configuring_twice_logs_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_configuring_twice_logs_once(capfd: pytest.CaptureFixture[str]) -> None:
     """A second configuration replaces the first, and the level holds."""
     configure_logging("WARNING")
     configure_logging("INFO")
     logging.getLogger("deployments.somewhere").info("hello")
     logging.getLogger("deployments.somewhere").debug("not this")
-    lines = capsys.readouterr().err.splitlines()
+    lines = capfd.readouterr().err.splitlines()
     assert [json.loads(line)["message"] for line in lines] == ["hello"]
+
+
+def test_traceback_is_written_without_print(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray Serve replaces `print` in a replica by one that spoils what is printed to a file."""
+    monkeypatch.setattr("builtins.print", lambda *_, **__: None)
+    try:
+        raise ValueError("the cause")
+    except ValueError:
+        record = logging.LogRecord("deployments", logging.ERROR, "", 0, "failed", None, sys.exc_info())
+    told = json.loads(JsonFormatter().format(record))["exception"]
+    assert told.startswith("Traceback (most recent call last):\n")
+    assert told.endswith("ValueError: the cause")

@@ -76,7 +76,7 @@ def walk(operator: Operator, workloads: list[dict[str, Any]]) -> None:
 
 def _promote(operator: Operator, stage: str) -> None:
     refused = operator.order("promote")
-    assert (refused.status_code, refused.json()["error"]) == (409, "transition_refused")
+    assert (refused.status_code, refused.json()["error"]) == (409, "transition_refused"), refused.text
     version = operator.rollout()["version"]
     assert operator.order("promote", force=True, expected_version=version - 1).status_code == 409
     moved = operator.order("promote", force=True, expected_version=version)

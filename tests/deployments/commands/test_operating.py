@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 
 from deployments.cli import app
 from deployments.commands.operating import OrderRefused
+from deployments.rollout.report import report_of
+from tests.deployments.rollout.ledger import Ledger
 
 STATE = {"stage": "limited", "version": 2, "share": 0.1, "detail": "in force"}
 LATCHED = {"stage": "rolled_back", "version": None, "share": 0.0, "detail": "this router serves manual from now on"}
@@ -137,3 +139,11 @@ def test_report_is_written_as_a_page(service: Service, tmp_path: Path) -> None:
     assert done.exit_code == 0
     assert (tmp_path / "report.html").read_text() == "<!doctype html>"
     assert service.asked == [("GET", "/v1/rollout/report?days=7&format=html", None)]
+
+
+def test_report_is_summed_up_on_the_terminal(service: Service) -> None:
+    """Verdict, goals with their states, figures by arm, and "not enough data" where that is the truth."""
+    service.answer = json.dumps(report_of(Ledger(days=12, requests_per_day=4).records()).as_json())
+    shown = _run(service, "report").output
+    for words in ("verdict HOLD", "makespan", "< 45 h", "not enough data", "shadow", "limited"):
+        assert words in shown
