@@ -198,7 +198,7 @@ def drill_without_database(operator: Operator) -> float:
         operator.server.start()
     version = operator.rollout()["version"]
     assert eventually(lambda: operator.events()["transitions"][0]["version"] == version)
-    assert eventually(lambda: operator.events()["incidents"][0]["version"] == version)
+    assert eventually(lambda: operator.events()["incidents"][0]["rollout_version"] == version)
     operator.say(f"critical_violation, database killed: last PPO answer {seconds:.2f} s after the trigger")
     return seconds
 
