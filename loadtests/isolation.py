@@ -176,5 +176,5 @@ def _quiet(_: str) -> None:
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except (GantryError, subprocess.CalledProcessError) as error:
+    except (GantryError, subprocess.SubprocessError) as error:
         sys.exit(f"loadtests.isolation: {error}")
