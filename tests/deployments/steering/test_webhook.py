@@ -123,7 +123,11 @@ async def test_notice_outlives_its_controller(tmp_path: Path) -> None:
     receiver = Receiver(tmp_path)
     first = receiver.webhook()
     first.hear(INCIDENT)
-    await _until(first, receiver, 1)
+    first.start()
+    async with asyncio.timeout(60):
+        while not Told(tmp_path, begun_at=NOW).knows("incident i1", NOW):
+            await asyncio.sleep(0.01)
+    await first.stop()
     first.hear(TRANSITION)
     second = receiver.webhook()
     for entry in (INCIDENT, TRANSITION):
