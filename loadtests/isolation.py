@@ -31,6 +31,7 @@ from deployments.processes import descendants
 from deployments.serving import DEFAULT_CONFIG, running
 from deployments.settings import DEVELOPMENT_API_KEY, load_settings
 from env.errors import GantryError
+from loadtests.plants import plant_request
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST_START_SECONDS = 300
@@ -117,8 +118,6 @@ def _in_a_process(mode: str, arguments: argparse.Namespace) -> Latencies:
 
 
 def _measured(arguments: argparse.Namespace) -> Latencies:
-    from loadtests.users import plant_request
-
     import_path, percent = MODES[arguments.mode]
     with tempfile.TemporaryDirectory(prefix="gantry-isolation-", ignore_cleanup_errors=True) as folder:
         use_throwaway_settings(Path(folder))
