@@ -40,14 +40,15 @@ def compile_core() -> None:
 
 
 def _continued_toy() -> Problem:
-    """The toy problem with an earlier plan that had everything begin at 0."""
+    """The toy problem on machines that are still busy, with an earlier plan that had everything begin at 0."""
     toy = toy_problem()
 
     def placed(step: Operation) -> Operation:
         return replace(step, earlier_place=Place(machine=step.alternatives[0].machine, start_seconds=0))
 
     jobs = tuple(Job(id=job.id, operations=tuple(map(placed, job.operations))) for job in toy.jobs)
-    return replace(toy, jobs=jobs, stability_seconds=1.0)
+    machines = tuple(replace(machine, busy_seconds=1) for machine in toy.machines)
+    return replace(toy, machines=machines, jobs=jobs, stability_seconds=1.0)
 
 
 def _small_plant() -> Problem:

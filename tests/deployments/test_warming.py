@@ -22,7 +22,8 @@ from models.search import search
 
 def compiled():
     found = (item for item in gc.get_objects() if isinstance(item, CPUDispatcher))
-    return {(item.py_func.__module__, item.py_func.__name__): len(item.overloads) for item in found}
+    names = ((item.py_func.__module__, item.py_func.__name__, len(item.overloads)) for item in found)
+    return {(room, name): count for room, name, count in names if room.startswith(("env.", "models."))}
 
 predictor = load_predictor(PUBLISHED)
 warm_rules()
