@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from env.dispatching_rules import Rule, dispatch
-from env.generator import toy_problem
+from env.generator import Plant, random_problem, toy_problem
 from env.observation import FEATURE_COUNT
-from env.problem import Alternative, Job, Machine, Operation, Place, Problem
+from env.problem import Job, Operation, Place, Problem
 from models.predictor import Predictor, Weights
 from models.search import search
 
@@ -40,36 +40,20 @@ def compile_core() -> None:
 
 
 def _continued_toy() -> Problem:
-    """The toy problem on machines that are still busy, with an earlier plan that had everything begin at 0."""
+    """The toy problem with an earlier plan that had everything begin at 0."""
     toy = toy_problem()
 
     def placed(step: Operation) -> Operation:
         return replace(step, earlier_place=Place(machine=step.alternatives[0].machine, start_seconds=0))
 
     jobs = tuple(Job(id=job.id, operations=tuple(map(placed, job.operations))) for job in toy.jobs)
-    machines = tuple(replace(machine, busy_seconds=1) for machine in toy.machines)
-    return replace(toy, machines=machines, jobs=jobs, stability_seconds=1.0)
+    return replace(toy, jobs=jobs, stability_seconds=1.0)
 
 
 def _small_plant() -> Problem:
-    """A job shop whose shortest schedule is longer than its longest job and its busiest machine."""
-    routes = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (0, 1, 2), (2, 0, 1))
-    return Problem(
-        machines=tuple(Machine(id=index) for index in range(3)),
-        jobs=tuple(
-            Job(
-                id=f"J{job}",
-                operations=tuple(
-                    Operation(
-                        id=f"J{job}-{step}",
-                        alternatives=(Alternative(machine=machine, processing_seconds=3 + (5 * job + 3 * step) % 7),),
-                    )
-                    for step, machine in enumerate(route)
-                ),
-            )
-            for job, route in enumerate(routes)
-        ),
-    )
+    """One that leaves something to search for: the policy does not meet its lower bound."""
+    shop = Plant(operations=(24, 24), operations_per_job=(4, 4), machines=(4, 4), calendar_share=0, changeover_share=0)
+    return random_problem(np.random.default_rng(0), shop)
 
 
 def _untrained() -> Predictor:

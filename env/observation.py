@@ -77,9 +77,11 @@ def encode(arrays: ProblemArrays, state: State, found: Candidates, rivals: Integ
 
     `rivals`, shape [2 * machine], is room to count in.
     """
-    encode_pairs(arrays, state, found, rivals, rows)
-    encode_work_ahead(arrays, state, found, rows)
-    encode_due_dates(arrays, state, found, rows)
+    time_left = max(float(state.totals[MAKESPAN_BOUND] - found.clock[0]), arrays.time_scale[0])
+    mean_load = state.machine_load.sum() / len(state.machine_ready) + 1e-9
+    encode_pairs(arrays, state, found, rivals, time_left, mean_load, rows)
+    encode_work_ahead(arrays, state, found, time_left, mean_load, rows)
+    encode_due_dates(arrays, state, found, time_left, rows)
     clip(rows[: found.filled[0]])
 
 
@@ -93,23 +95,25 @@ def clip(rows: Rows) -> None:
 
 
 @compiled
-def encode_pairs(arrays: ProblemArrays, state: State, found: Candidates, rivals: Integers, rows: Rows) -> None:
+def encode_pairs(
+    arrays: ProblemArrays,
+    state: State,
+    found: Candidates,
+    rivals: Integers,
+    time_left: float,
+    mean_load: float,
+    rows: Rows,
+) -> None:
     """When each pair would begin and end, what else its machine has, and the plant as a whole."""
     pairs, ranks, count, clock = found.pair, found.rank, found.filled[0], found.clock[0]
     pair_machine, pair_operation, pair_first = arrays.pair_machine, arrays.pair_operation, arrays.pair_first
-    pair_start, pair_end, pair_work, processing = (
-        state.pair_start,
-        state.pair_end,
-        state.pair_work,
-        arrays.pair_processing,
-    )
+    pair_start, pair_end = state.pair_start, state.pair_end
+    pair_work, processing = state.pair_work, arrays.pair_processing
     operation_job, shortest = arrays.operation_job, arrays.operation_shortest
     machine_ready, machine_load = state.machine_ready, state.machine_load
     job_ready, job_end = state.job_ready, state.job_end
     scale = arrays.time_scale[0]
-    time_left = max(float(state.totals[MAKESPAN_BOUND] - clock), scale)
     machines = len(machine_ready)
-    mean_load = machine_load.sum() / machines + 1e-9
     density = np.log1p(state.job_count[0] / machines)
     relative_bound = time_left / max(mean_finish(machine_ready, machine_load, clock), scale)
     count_rivals(pairs, count, pair_machine, pair_start, rivals[:machines], rivals[machines:])
@@ -168,7 +172,9 @@ def count_rivals(
 
 
 @compiled
-def encode_work_ahead(arrays: ProblemArrays, state: State, found: Candidates, rows: Rows) -> None:
+def encode_work_ahead(
+    arrays: ProblemArrays, state: State, found: Candidates, time_left: float, mean_load: float, rows: Rows
+) -> None:
     """What the job of each pair has before it afterwards."""
     pairs, count = found.pair, found.filled[0]
     pair_operation, pair_machine, pair_first = arrays.pair_operation, arrays.pair_machine, arrays.pair_first
@@ -178,8 +184,6 @@ def encode_work_ahead(arrays: ProblemArrays, state: State, found: Candidates, ro
     pair_end, machine_ready, machine_load = state.pair_end, state.machine_ready, state.machine_load
     scale = arrays.time_scale[0]
     bound = state.totals[MAKESPAN_BOUND]
-    time_left = max(float(bound - found.clock[0]), scale)
-    mean_load = machine_load.sum() / len(machine_ready) + 1e-9
     most_left = 0
     for index in range(count):
         most_left = max(most_left, work_left[pair_operation[pairs[index]]])
@@ -210,14 +214,13 @@ def encode_work_ahead(arrays: ProblemArrays, state: State, found: Candidates, ro
 
 
 @compiled
-def encode_due_dates(arrays: ProblemArrays, state: State, found: Candidates, rows: Rows) -> None:
+def encode_due_dates(arrays: ProblemArrays, state: State, found: Candidates, time_left: float, rows: Rows) -> None:
     """Due dates from each pair to the end of its job, and weight."""
     pairs, count = found.pair, found.filled[0]
     pair_operation, pair_end = arrays.pair_operation, state.pair_end
     is_urged, latest = arrays.operation_is_urged, arrays.operation_latest
     weight, important = arrays.operation_weight, arrays.operation_important
     scale = arrays.time_scale[0]
-    time_left = max(float(state.totals[MAKESPAN_BOUND] - found.clock[0]), scale)
     least_slack = NEVER
     for index in range(count):
         operation = pair_operation[pairs[index]]

@@ -4,9 +4,6 @@ This is the only dispatch semantics; rules, training, search and serving all run
 appends: the operation begins at the earliest open second at which its job and its machines are all
 free (`placing`). Pinned work is never chosen; it is booked as soon as its job comes to it. What may be
 dispatched next is in `candidates`.
-
-Loops that run for every waiting pair take single arrays and not the tuples of all arrays: whoever
-is called with such a tuple counts references on each of its arrays, which costs more than the loop.
 """
 
 from __future__ import annotations
@@ -16,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from env.calendar_tables import NEVER
-from env.compilation import compiled, compiled_inline
-from env.placing import calendar_span, span, special_span
-from env.problem_arrays import Booleans, Floats, Integers, ProblemArrays
+from env.compilation import compiled, compiled_lean
+from env.placing import calendar_span, special_span
+from env.problem_arrays import Floats, Integers, ProblemArrays
 from env.special_work import NO_GROUP
 
 DISPATCHED, MAKESPAN_BOUND = 0, 1  # entries of State.totals
@@ -98,11 +95,7 @@ def reset(arrays: ProblemArrays, state: State) -> None:
     state.totals[:] = 0
     state.tardiness_bound[0] = 0.0
     state.machine_load[:] = 0.0
-    for machine in range(len(state.machine_ready)):
-        state.machine_ready[machine] = 0
-        if arrays.machine_busy[machine] > 0:
-            calendar, busy = arrays.machine_calendar[machine], arrays.machine_busy[machine]
-            state.machine_ready[machine] = calendar_span(arrays, calendar, 0, busy, True)[1]
+    await_earlier_load(arrays, state.machine_ready)
     for operation in range(len(state.start)):
         share_load(arrays, state, operation, 1.0)
     jobs = len(state.job_next)
@@ -117,7 +110,17 @@ def reset(arrays: ProblemArrays, state: State) -> None:
         start_waiting(arrays, state, job)
 
 
-@compiled_inline
+@compiled_lean
+def await_earlier_load(arrays: ProblemArrays, machine_ready: Integers) -> None:
+    """Fill `machine_ready`, shape [machine], with the end of what each machine has to do before it takes new work."""
+    for machine in range(len(machine_ready)):
+        machine_ready[machine] = 0
+        if arrays.machine_busy[machine] > 0:
+            calendar, busy = arrays.machine_calendar[machine], arrays.machine_busy[machine]
+            machine_ready[machine] = calendar_span(arrays, calendar, 0, busy, True)[1]
+
+
+@compiled_lean
 def next_instant(arrays: ProblemArrays, state: State) -> tuple[int, bool]:
     """The earliest instant at which any job can go on, and whether work that a pin waits for can begin then."""
     job_start = state.job_start
@@ -132,7 +135,7 @@ def next_instant(arrays: ProblemArrays, state: State) -> tuple[int, bool]:
     return clock, urgent
 
 
-@compiled
+@compiled_lean
 def start_waiting(arrays: ProblemArrays, state: State, job: int) -> None:
     """Place the job's next operation on all of its pairs, and list it with their machines; nothing if there is none."""
     operation = state.job_next[job]
@@ -149,37 +152,12 @@ def start_waiting(arrays: ProblemArrays, state: State, job: int) -> None:
         waiting[machine] = place
         if following != NOBODY:
             before[following] = place
-    if arrays.has_special_work[0]:
-        for pair in range(first, last):
-            place_pair(arrays, state, operation, pair, state.job_ready[job])
-    else:
-        place_plain_pairs(arrays, state, operation, state.job_ready[job])
+    for pair in range(first, last):
+        place_pair(arrays, state, operation, pair, state.job_ready[job])
     earliest(arrays, state, job)
 
 
-@compiled_inline
-def place_plain_pairs(arrays: ProblemArrays, state: State, operation: int, job_ready: int) -> None:
-    """Place an operation on all of its pairs where no work is special."""
-    pair_start, pair_end, pair_work = state.pair_start, state.pair_end, state.pair_work
-    pair_machine, pair_calendar, machine_ready = arrays.pair_machine, arrays.pair_calendar, state.machine_ready
-    calendar_first = arrays.calendar_first
-    starts, ends, before = arrays.opening_start, arrays.opening_end, arrays.opening_before
-    interruptible = arrays.operation_interruptible[operation]
-    for pair in range(arrays.pair_first[operation], arrays.pair_first[operation + 1]):
-        calendar = pair_calendar[pair]
-        pair_start[pair], pair_end[pair] = span(
-            starts,
-            ends,
-            before,
-            calendar_first[calendar],
-            calendar_first[calendar + 1],
-            max(job_ready, machine_ready[pair_machine[pair]]),
-            pair_work[pair],
-            interruptible,
-        )
-
-
-@compiled_inline
+@compiled_lean
 def stop_waiting(arrays: ProblemArrays, state: State, operation: int) -> None:
     """Take an operation off the lists of its machines."""
     first, last = arrays.pair_first[operation], arrays.pair_first[operation + 1]
@@ -193,86 +171,10 @@ def stop_waiting(arrays: ProblemArrays, state: State, operation: int) -> None:
             state.waiting_before[following] = previous
 
 
-@compiled_inline
+@compiled_lean
 def place_waiting(arrays: ProblemArrays, state: State, machine: int) -> None:
     """Place anew whatever waits for a machine that has got work."""
-    first_place = state.machine_waiting[machine]
-    if first_place == NOBODY:
-        return
-    if arrays.has_special_work[0]:
-        place_special(arrays, state, first_place)
-    else:
-        place_plain(
-            first_place,
-            state.machine_ready[machine],
-            state.waiting_after,
-            state.job_ready,
-            state.job_start,
-            state.job_end,
-            state.pair_start,
-            state.pair_end,
-            state.pair_work,
-            arrays.held_pair,
-            arrays.pair_operation,
-            arrays.pair_first,
-            arrays.pair_calendar,
-            arrays.operation_job,
-            arrays.operation_interruptible,
-            arrays.calendar_first,
-            arrays.opening_start,
-            arrays.opening_end,
-            arrays.opening_before,
-        )
-
-
-@compiled
-def place_plain(
-    place: int,
-    machine_ready: int,
-    waiting_after: Integers,
-    job_ready: Integers,
-    job_start: Integers,
-    job_end: Integers,
-    pair_start: Integers,
-    pair_end: Integers,
-    pair_work: Integers,
-    held_pair: Integers,
-    pair_operation: Integers,
-    pair_first: Integers,
-    pair_calendar: Integers,
-    operation_job: Integers,
-    operation_interruptible: Booleans,
-    calendar_first: Integers,
-    opening_start: Integers,
-    opening_end: Integers,
-    opening_before: Integers,
-) -> None:
-    """Place anew the list of waiting work that begins at `place`, where no work is special."""
-    while place != NOBODY:
-        pair = held_pair[place]
-        operation = pair_operation[pair]
-        job = operation_job[operation]
-        calendar = pair_calendar[pair]
-        pair_start[pair], pair_end[pair] = span(
-            opening_start,
-            opening_end,
-            opening_before,
-            calendar_first[calendar],
-            calendar_first[calendar + 1],
-            max(job_ready[job], machine_ready),
-            pair_work[pair],
-            operation_interruptible[operation],
-        )
-        start, end = CLOSED, CLOSED
-        for other in range(pair_first[operation], pair_first[operation + 1]):
-            start, end = min(start, pair_start[other]), min(end, pair_end[other])
-        job_start[job], job_end[job] = start, end
-        place = waiting_after[place]
-
-
-@compiled
-def place_special(arrays: ProblemArrays, state: State, place: int) -> None:
-    """Place anew the list of waiting work that begins at `place`, special or not."""
+    place = state.machine_waiting[machine]
     while place != NOBODY:
         pair = arrays.held_pair[place]
         operation = arrays.pair_operation[pair]
@@ -282,7 +184,7 @@ def place_special(arrays: ProblemArrays, state: State, place: int) -> None:
         place = state.waiting_after[place]
 
 
-@compiled_inline
+@compiled_lean
 def earliest(arrays: ProblemArrays, state: State, job: int) -> None:
     """Earliest begin and end of a job's next operation over its pairs."""
     operation = state.job_next[job]
@@ -293,7 +195,7 @@ def earliest(arrays: ProblemArrays, state: State, job: int) -> None:
     state.job_start[job], state.job_end[job] = start, end
 
 
-@compiled
+@compiled_lean
 def place_pair(arrays: ProblemArrays, state: State, operation: int, pair: int, job_ready: int) -> None:
     """Compute begin, end and work of one pair as the plant stands now."""
     if not arrays.has_special_work[0]:
@@ -313,7 +215,7 @@ def place_pair(arrays: ProblemArrays, state: State, operation: int, pair: int, j
     )
 
 
-@compiled
+@compiled_lean
 def dispatch(arrays: ProblemArrays, state: State, pair: int, operation: int) -> None:
     """Append `operation`, the next one of its job, to the machines of `pair`."""
     job = arrays.operation_job[operation]
@@ -332,7 +234,7 @@ def dispatch(arrays: ProblemArrays, state: State, pair: int, operation: int) -> 
         place_waiting(arrays, state, arrays.held_machine[held])
 
 
-@compiled_inline
+@compiled_lean
 def finish(arrays: ProblemArrays, state: State, job: int, pair: int, start: int, end: int) -> None:
     """Book the job's next operation and move the job on."""
     operation = state.job_next[job]
@@ -349,7 +251,7 @@ def finish(arrays: ProblemArrays, state: State, job: int, pair: int, start: int,
         close_job(state, job)
 
 
-@compiled
+@compiled_lean
 def finish_pinned(arrays: ProblemArrays, state: State, job: int) -> None:
     """Book the pinned operations that are next in a job: they begin where they are pinned, whatever came before."""
     while state.job_next[job] < arrays.job_first[job + 1] and arrays.operation_pinned[state.job_next[job]]:
@@ -358,7 +260,7 @@ def finish_pinned(arrays: ProblemArrays, state: State, job: int) -> None:
         finish(arrays, state, job, pair, arrays.pin_start[operation], arrays.pin_end[operation])
 
 
-@compiled_inline
+@compiled_lean
 def close_job(state: State, job: int) -> None:
     """Take a completed job out of the open ones, keeping the order of the others."""
     count = state.job_count[0]
@@ -370,7 +272,7 @@ def close_job(state: State, job: int) -> None:
     state.job_count[0] = count - 1
 
 
-@compiled_inline
+@compiled_lean
 def share_load(arrays: ProblemArrays, state: State, operation: int, sign: float) -> None:
     """Add (or take away) an operation's expected work on its machines."""
     first, last = arrays.pair_first[operation], arrays.pair_first[operation + 1]
@@ -380,7 +282,7 @@ def share_load(arrays: ProblemArrays, state: State, operation: int, sign: float)
             state.machine_load[arrays.held_machine[held]] += load
 
 
-@compiled
+@compiled_lean
 def update_bounds(arrays: ProblemArrays, state: State, job: int) -> None:
     """Lower bounds of a job that goes on as fast as its machines ever could, from where it stands."""
     clock, begun = state.job_ready[job], state.job_next[job]
@@ -405,13 +307,13 @@ def update_bounds(arrays: ProblemArrays, state: State, job: int) -> None:
     state.job_tardiness_bound[job] = tardiness
 
 
-@compiled
+@compiled_lean
 def is_complete(state: State) -> bool:
     """Whether every operation has been dispatched."""
     return state.job_count[0] == 0  # type: ignore[no-any-return]
 
 
-@compiled_inline
+@compiled_lean
 def operation_of(arrays: ProblemArrays, pair: int) -> int:
     """The operation that a pair belongs to."""
     return arrays.pair_operation[pair]  # type: ignore[no-any-return]

@@ -13,10 +13,9 @@ import numpy as np
 
 from env.calendar_tables import NEVER
 from env.compilation import compiled, compiled_lean
-from env.placing import calendar_span
 from env.problem import Problem
 from env.problem_arrays import Floats, Integers, ProblemArrays
-from env.simulation import State, dispatch, reset
+from env.simulation import State, await_earlier_load, dispatch, reset
 from env.special_work import NO_GROUP
 from models.disjunctive_graph import Links, Records
 
@@ -160,9 +159,9 @@ def _options(arrays: ProblemArrays) -> Records:
 def _engines(arrays: ProblemArrays) -> Records:
     engines = np.zeros(len(arrays.machine_busy), dtype=ENGINE)
     engines["has_pinned_work"] = np.diff(arrays.pinned_first) > 0
-    for machine in np.flatnonzero(arrays.machine_busy > 0).tolist():
-        calendar, busy = int(arrays.machine_calendar[machine]), int(arrays.machine_busy[machine])
-        engines["ready"][machine] = calendar_span(arrays, calendar, 0, busy, True)[1]
+    ready = np.zeros(len(engines), dtype=np.int64)
+    await_earlier_load(arrays, ready)
+    engines["ready"] = ready
     return engines
 
 
@@ -300,8 +299,15 @@ def link(plan: Plan, operation: int) -> None:
 
 @compiled_lean
 def mark(marks: Integers, counts: Integers, place: int) -> None:
-    """Mark a place, once."""
-    if marks[place] != counts[MARK]:
-        marks[place] = counts[MARK]
-        counts[MARKED] += 1
-        counts[FIRST_MARKED] = min(counts[FIRST_MARKED], place)
+    """Mark a place, and remember the first one that is."""
+    counts[MARKED] += mark_once(marks, place, counts[MARK])
+    counts[FIRST_MARKED] = min(counts[FIRST_MARKED], place)
+
+
+@compiled_lean
+def mark_once(marks: Integers, place: int, current: int) -> int:
+    """Mark a place; gives 1 where it was not marked."""
+    if marks[place] == current:
+        return 0
+    marks[place] = current
+    return 1

@@ -34,6 +34,7 @@ from models.plan import (
     Plan,
     Rules,
     mark,
+    mark_once,
     move,
 )
 
@@ -128,26 +129,17 @@ def propagate(plan: Plan, rules: Rules, limit: float) -> bool:
         changes += changed(tasks, options, operation)
         is_sound = end <= task.latest_end and end <= latest
         if not task.is_last and not tasks[operation + 1].is_pinned:
-            waiting += mark_again(marks, tasks[operation + 1].place, current)
+            waiting += mark_once(marks, tasks[operation + 1].place, current)
         for held in range(options[task.chosen].held_count):
             following = links[operation, held, AFTER]
             if following != NOBODY:
-                waiting += mark_again(marks, tasks[following].place, current)
+                waiting += mark_once(marks, tasks[following].place, current)
     counts[WRITTEN] = written
     if is_sound:
         plan.figures[TARDINESS] += tardiness
         plan.figures[CHANGES] += changes
         plan.figures[VALUE] = value_of(plan)
     return is_sound
-
-
-@compiled_lean
-def mark_again(marks: Integers, place: int, current: int) -> int:
-    """Mark a place; gives 1 where it was not marked."""
-    if marks[place] == current:
-        return 0
-    marks[place] = current
-    return 1
 
 
 @compiled_lean
