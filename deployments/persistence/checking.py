@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, bindparam, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from deployments.persistence.claims import ClaimRepository
-from deployments.persistence.database import create_engine, current_revision, head_revision, is_known_revision
+from deployments.persistence.database import create_engine, current_revision, head_revision, is_behind
 from deployments.persistence.failures import database_errors
 from deployments.persistence.plans import API_QUERIES, plan_of
 from deployments.persistence.tables import METADATA
@@ -68,8 +68,7 @@ def _revision(found: str | None) -> Finding:
     wanted = head_revision()
     if found == wanted:
         return _ok("schema", f"at {found}, nothing pending")
-    is_older = found is None or is_known_revision(found)
-    advice = "run `gantry db upgrade`" if is_older else "it is newer: update this program"
+    advice = "run `gantry db upgrade`" if is_behind(found) else "it is newer: update this program"
     return _error("schema", f"must be at {wanted}, was at {found or 'nothing'}: {advice}")
 
 

@@ -117,9 +117,9 @@ def head_revision() -> str:
     return head
 
 
-def is_known_revision(revision: str) -> bool:
-    """Whether this program can migrate from there; else the schema is newer. Ids need not be in order."""
-    return any(revision == script.revision for script in _revisions().walk_revisions())
+def is_behind(found: str | None) -> bool:
+    """Whether this program can migrate a schema at revision `found`; else it is newer. Ids need not be in order."""
+    return found is None or any(found == script.revision for script in _revisions().walk_revisions())
 
 
 def require_current_schema(engine: Engine) -> None:
@@ -130,8 +130,7 @@ def require_current_schema(engine: Engine) -> None:
 
 
 def _mismatch(engine: Engine, found: str | None) -> SchemaMismatch:
-    is_older = found is None or is_known_revision(found)
-    advice = "run `gantry db upgrade`" if is_older else "it is newer than this program, which must be updated"
+    advice = "run `gantry db upgrade`" if is_behind(found) else "it is newer than this program, which must be updated"
     wanted = f"must be at {head_revision()}, was at {found or 'nothing'}"
     return SchemaMismatch(f"schema of {address_of(engine)} {wanted}: {advice}")
 
@@ -193,7 +192,7 @@ def _migrating(url: str) -> Iterator[Config]:
             config.attributes["connection"] = connection
             yield config
     except CommandError as error:
-        if (found := _revision_of(engine)) is not None and not is_known_revision(found):
+        if not is_behind(found := _revision_of(engine)):
             raise _mismatch(engine, found) from error
         raise SchemaMismatch(f"schema of {address_of(engine)} cannot be migrated: {error}") from error
     finally:

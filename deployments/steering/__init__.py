@@ -3,7 +3,8 @@
 | room | what it holds |
 |---|---|
 | messages | what a router and the controller say to each other every 200 ms |
-| latch_file | a rollback on local disk, fsynced |
+| whole_file | small files that are replaced as a whole, fsynced |
+| latch_file | a rollback on local disk |
 | position | what one router knows, how fresh it is, and what it has not told yet |
 | exchange | the router's background tasks that tell and fetch, and look for a neighbour's latch |
 | recomputing | what the Counterfactual deployment does with one request |

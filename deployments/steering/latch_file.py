@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import uuid
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +14,7 @@ from pathlib import Path
 from deployments.rollout.errors import UnreadableState
 from deployments.rollout.latch import Latch
 from deployments.rollout.state import GUARDRAIL
+from deployments.steering.whole_file import sync_folder, write_whole
 
 NAME = "rollout.latch"
 _log = logging.getLogger(__name__)
@@ -47,15 +46,7 @@ class LatchFile:
 
     def write(self, latch: Latch) -> None:
         """The latch is on the medium when this returns; an older one is replaced as a whole."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        # A name of its own: two threads of one router may write at the same moment.
-        draft = self._path.with_suffix(f".{uuid.uuid4().hex}")
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(latch.as_json()))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._path)
-        self._sync_folder()
+        write_whole(self._path, json.dumps(latch.as_json()))
 
     def clear(self, below_ramp: int) -> None:
         """Removes the latch if it is of an earlier ramp than `below_ramp`: a person has started again."""
@@ -65,14 +56,7 @@ class LatchFile:
             latch = None
         if latch is None or latch.ramp < below_ramp:
             self._path.unlink(missing_ok=True)
-            self._sync_folder()
-
-    def _sync_folder(self) -> None:
-        descriptor = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            sync_folder(self._path.parent)
 
 
 def unknown_latch(*, now: datetime, router: str, actor: str, reason: str) -> Latch:

@@ -8,6 +8,8 @@ from collections import OrderedDict
 from datetime import datetime
 from pathlib import Path
 
+from deployments.steering.whole_file import write_whole
+
 NAME = "told.json"
 MOST_KEYS = 1_000
 _log = logging.getLogger(__name__)
@@ -47,10 +49,7 @@ class Told:
 
     def _save(self) -> None:
         told = [[name, when.isoformat()] for name, when in self._keys.items()]
-        draft = self._path.with_suffix(".draft")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_text(json.dumps({"since": self._since.isoformat(), "told": told}), encoding="utf-8")
-            draft.replace(self._path)
+            write_whole(self._path, json.dumps({"since": self._since.isoformat(), "told": told}))
         except OSError as error:
             _log.error("%s could not be written: %s", self._path, error)

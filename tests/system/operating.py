@@ -16,17 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import yaml
 from sqlalchemy import text
 
 from deployments.commands.benchmark_sets import BenchmarksMissing, data_folder
 from deployments.commands.demonstration import EXAMPLE
 from deployments.persistence.database import create_engine, upgrade
-from deployments.serving import DEFAULT_CONFIG
 from tests.deployments.fakes import body, job
+from tests.system import serving
 from tests.system.mariadb import PrivateMariaDb, is_installed, is_required, private_mariadb
 from tests.system.receiver import SECRET, Receiver, listening
-from tests.system.serving import Service, running_service
+from tests.system.serving import Service, config_with, running_service
 
 ASKING_SECONDS = 0.05
 ASKERS = 2
@@ -72,16 +71,14 @@ def _named(fault: str, number: int) -> dict[str, Any]:
 
 def eventually(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Whether something became true in time; a service that does not answer yet has not said so."""
-    deadline = time.monotonic() + seconds
-    while True:
+
+    def says_so() -> bool:
         try:
-            if holds():
-                return True
+            return holds()
         except httpx.HTTPError:
-            pass
-        if time.monotonic() > deadline:
             return False
-        time.sleep(0.05)
+
+    return serving.eventually(says_so, seconds)
 
 
 @dataclass
@@ -168,7 +165,7 @@ def operated(folder: Path) -> Iterator[Operator]:
     """The service with a policy that fails on demand, behind two routers, on a private MariaDB if one is installed."""
     with _own_database(folder) as (url, server), listening() as receiver:
         variables = VARIABLES | {"GANTRY_WEBHOOK_URL": receiver.url} | ({"GANTRY_DATABASE_URL": url} if server else {})
-        config = _two_routers(folder)
+        config = config_with(folder, "tests.system.faults:build_alone", twice={"RequestRouter"})
         with running_service(folder, variables=variables, config=config) as service, service.client() as client:
             yield Operator(service=service, client=client, receiver=receiver, database_url=url, server=server)
 
@@ -181,18 +178,6 @@ def _own_database(folder: Path) -> Iterator[tuple[str, PrivateMariaDb | None]]:
     with private_mariadb() as server, server.schema() as url:
         upgrade(url)
         yield url, server
-
-
-def _two_routers(folder: Path) -> Path:
-    config = yaml.safe_load(DEFAULT_CONFIG.read_text(encoding="utf-8"))
-    (application,) = config["applications"]
-    application["import_path"] = "tests.system.faults:build_alone"
-    for deployment in application["deployments"]:
-        if deployment["name"] == "RequestRouter":
-            deployment["num_replicas"] = 2
-    path = folder / "two_routers.yaml"
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    return path
 
 
 @dataclass

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,14 +101,39 @@ def environment(folder: Path, variables: Mapping[str, str]) -> dict[str, str]:
     return kept | own | dict(variables)
 
 
+def config_with(folder: Path, import_path: str, twice: Collection[str] = ()) -> Path:
+    """The shipped configuration of another application, with two replicas of the deployments named by `twice`."""
+    config = yaml.safe_load(DEFAULT_CONFIG.read_text(encoding="utf-8"))
+    (application,) = config["applications"]
+    application["import_path"] = import_path
+    for deployment in application["deployments"]:
+        if deployment["name"] in twice:
+            deployment["num_replicas"] = 2
+    return _written(folder, config)
+
+
 def config_with_faulty_application(folder: Path) -> Path:
     """The shipped configuration, and beside it the same application with a policy that fails on demand."""
     config = yaml.safe_load(DEFAULT_CONFIG.read_text(encoding="utf-8"))
     (application,) = config["applications"]
     faulty = application | {"name": "faulty", "route_prefix": FAULTY, "import_path": "tests.system.faults:build_app"}
+    return _written(folder, config | {"applications": [application, faulty]})
+
+
+def _written(folder: Path, config: Mapping[str, object]) -> Path:
     path = folder / "serve_config.yaml"
-    path.write_text(yaml.safe_dump(config | {"applications": [application, faulty]}), encoding="utf-8")
+    path.write_text(yaml.safe_dump(dict(config)), encoding="utf-8")
     return path
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 30.0) -> bool:
+    """Whether something became true in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def is_free(port: int) -> bool:

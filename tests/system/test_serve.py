@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import sqlite3
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from deployments.commands.demonstration import EXAMPLE
 from deployments.commands.judging import judge_files
 from deployments.settings import load_settings
 from tests.system.faults import CRASH, DIE, INCOMPLETE
-from tests.system.serving import FAULTY, Service
+from tests.system.serving import FAULTY, Service, eventually
 
 pytestmark = pytest.mark.system
 
@@ -28,16 +26,6 @@ def example(**changes: object) -> dict[str, Any]:
     """The shipped plant of 170 jobs."""
     request: dict[str, Any] = json.loads(EXAMPLE.read_text(encoding="utf-8"))
     return request | changes
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 30.0) -> bool:
-    """Whether something became true in time."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def test_service_schedules_170_jobs(service: Service, tmp_path: Path) -> None:

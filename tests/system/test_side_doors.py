@@ -9,8 +9,7 @@ import pytest
 
 from deployments.listeners import ListeningSocket, listening_sockets
 from deployments.processes import descendants
-from tests.system.serving import Service
-from tests.system.test_serve import eventually
+from tests.system.serving import Service, eventually
 
 pytestmark = pytest.mark.system
 

@@ -13,12 +13,10 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-import yaml
 from sqlalchemy import make_url, text
 
 from deployments.persistence.database import create_engine, upgrade
 from deployments.persistence.inspection import inspect
-from deployments.serving import DEFAULT_CONFIG
 from tests.system.auditing.application import FULL_DISK_VARIABLE
 from tests.system.auditing.clients import Client, Progress, connections_to
 from tests.system.auditing.faults import Faults
@@ -26,7 +24,7 @@ from tests.system.auditing.ledger import Ledger, Row, row_of
 from tests.system.auditing.proxy import FaultProxy
 from tests.system.auditing.report import Plan, Report
 from tests.system.mariadb import PrivateMariaDb, private_mariadb
-from tests.system.serving import running_service
+from tests.system.serving import config_with, running_service
 
 # Of what every request needs there are two, so that one that dies is no outage; but PPOPolicy, which manual backs up.
 _TWICE = ("RequestRouter", "SafetyValidator")
@@ -60,7 +58,8 @@ async def _audit(plan: Plan, folder: Path, database: PrivateMariaDb, on_progress
         "GANTRY_DATABASE_URL": url.set(port=to_database.port).render_as_string(hide_password=False),
         FULL_DISK_VARIABLE: str(folder / "disk_is_full"),
     }
-    running = running_service(folder, variables=variables, config=_config(folder))
+    config = config_with(folder, "tests.system.auditing.application:build_app", twice=_TWICE)
+    running = running_service(folder, variables=variables, config=config)
     service = await asyncio.to_thread(running.__enter__)
     to_service = FaultProxy(service.port)
     await to_service.start()
@@ -229,16 +228,3 @@ class _Auditor:
 
 def _is_degraded(health: dict[str, object]) -> bool:
     return health["status"] == "degraded" and not health["database_connected"]
-
-
-def _config(folder: Path) -> Path:
-    """The shipped configuration with two routers and two judges, on the disk that fills up."""
-    config = yaml.safe_load(DEFAULT_CONFIG.read_text(encoding="utf-8"))
-    (application,) = config["applications"]
-    application["import_path"] = "tests.system.auditing.application:build_app"
-    for deployment in application["deployments"]:
-        if deployment["name"] in _TWICE:
-            deployment["num_replicas"] = 2
-    path = folder / "serve_config.yaml"
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    return path
