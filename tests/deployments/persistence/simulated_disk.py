@@ -59,7 +59,8 @@ class SimulatedDisk(LocalDisk):
         for path, file in list(self.names_cached.items()):
             if path not in self.names_durable and survives(1):
                 self.names_durable[path] = file
-        for file in {*self.names_cached.values(), *self.names_durable.values()}:
+        # In order of their names' age, and each once: a set of files has another order in each process.
+        for file in dict.fromkeys([*self.names_cached.values(), *self.names_durable.values()]):
             if file.is_dirty:
                 file.durable = _mixed(file.durable, bytes(file.cached), survives)
             file.cached, file.is_dirty = bytearray(file.durable), False

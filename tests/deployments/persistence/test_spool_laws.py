@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
@@ -19,8 +20,8 @@ FOLDER = Path("/spool")
 PAYLOADS = [b"first", b"", b"the third payload", b"\xf1GS\x01 looks like a mark", b"last"]
 
 
-def _opened(disk: SimulatedDisk, segment_bytes: int = 120) -> SegmentFolder:
-    clock = count(1_000_000)
+def _opened(disk: SimulatedDisk, segment_bytes: int = 120, clock: Iterator[int] | None = None) -> SegmentFolder:
+    clock = count(1_000_000) if clock is None else clock
     spool = SegmentFolder(FOLDER, segment_bytes=segment_bytes, disk=disk, clock_us=lambda: next(clock))
     spool.open()
     return spool
@@ -124,6 +125,8 @@ class SpoolMachine(RuleBasedStateMachine):
         super().__init__()
         self.disk = SimulatedDisk()
         self.numbers = count()
+        # One for all owners: at equal instants their random ids would order the segments, anew in each run.
+        self.clock = count(1_000_000)
         self.promised: set[bytes] = set()
         self.appended: set[bytes] = set()
         self.delivered: set[bytes] = set()
@@ -232,7 +235,7 @@ class SpoolMachine(RuleBasedStateMachine):
         assert self.delivered <= self.appended
 
     def _new_owner(self) -> SegmentFolder:
-        owner = _opened(self.disk)
+        owner = _opened(self.disk, clock=self.clock)
         self.living.append(owner)
         return owner
 
