@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help install demo serve test test-fast mutation fuzz check format load audit train openapi clean
+.PHONY: help install demo serve test test-fast mutation fuzz check format load audit explain train openapi clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,11 @@ format: $(READY) ## sort out style
 
 audit: $(READY) ## write decisions while everything dies again and again; fail unless the books balance
 	$(BIN)/python -m tests.system.auditing
+
+# Fewer rows: make explain DECISIONS=300000
+DECISIONS ?= 1000000
+explain: $(READY) ## how MariaDB answers each query of the API at a million decisions; fail on a full scan or a sort
+	$(BIN)/python -m tests.system.explaining --decisions $(DECISIONS)
 
 load: $(READY) ## a bounded locust run against a service that it starts itself; exit code says pass or fail
 	$(BIN)/python -m loadtests

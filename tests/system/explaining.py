@@ -1,7 +1,7 @@
 """`python -m tests.system.explaining`: a private MariaDB with a million decisions, and how it answers each query.
 
-Prints plan and time of every query of the API, and of those that keep watch; exit code 1 when one reads a table
-whole or sorts.
+Prints plan and time of every query of the API, and of those that keep watch; exit code 1 when one reads a table whole
+or sorts.
 """
 
 from __future__ import annotations
@@ -14,28 +14,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import Progress
-from sqlalchemy import Connection, Engine
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+from rich.table import Table
+from sqlalchemy import Connection
 
 from deployments.persistence.database import create_engine, upgrade
 from deployments.persistence.plans import API_QUERIES, ApiQuery, QueryPlan, plan_of
-from tests.system.mariadb import PrivateMariaDb, private_mariadb
+from tests.system.filling import BUSIEST_CLIENT, fill, total_rows
+from tests.system.mariadb import private_mariadb
 
 # Nothing here need survive a crash, and a plant's server has more memory than a test's.
 OPTIONS = ("--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=1G", "--innodb-log-file-size=512M")
-BUSIEST_CLIENT = "client-0"
-_ROWS_AT_ONCE = 50_000
-_CLIENTS, _PLANTS = 20, 60
-_ID = (
-    "CONCAT(LPAD(LOWER(HEX(seq DIV 65536)), 8, '0'), '-', LPAD(LOWER(HEX(seq MOD 65536)), 4, '0'),"
-    " '-7000-8000-', LPAD(LOWER(HEX(seq)), 12, '0'))"
-)
-_AT = "TIMESTAMP '2024-01-01 00:00:00.000000' + INTERVAL seq * 30 SECOND"
-# Half of all decisions are one client's.
-_CLIENT = f"IF(seq MOD 2, 'client-0', CONCAT('client-', 1 + seq DIV 2 MOD {_CLIENTS - 1}))"
-_PLANT = f"IF(seq MOD {_PLANTS} = 7, 'penang', IF(seq MOD {_PLANTS} = 8, 'ipoh', CONCAT('plant-', seq MOD {_PLANTS})))"
-_DIGEST = "SHA2(seq, 256)"
-_BODY = "REPEAT(CHAR(120, seq MOD 250, seq MOD 249), 100)"
+WIDE = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,55 +43,21 @@ class Explained:
         return self.plan.follows_index and not self.plan.sorts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Filling:
-    """Some columns of one table from a sequence of numbers; `per_decision` rows for each decision."""
-
-    table: str
-    columns: dict[str, str]
-    per_decision: float = 1.0
-
-
 def explain(decisions: int, on_rows: Callable[[int], None] = lambda rows: None) -> list[Explained]:
-    """Every query on a database of that size. Takes a minute for a million on two cores."""
-    with private_mariadb(OPTIONS) as server, _migrated(server) as engine:
-        with engine.begin() as connection:
-            for filling in FILLINGS:
-                _fill(connection, filling, decisions, on_rows)
-        with engine.connect() as connection:
-            for filling in FILLINGS:
-                connection.exec_driver_sql(f"ANALYZE TABLE {filling.table}").all()
-            return [_explained(connection, query) for query in API_QUERIES]
-
-
-def total_rows(decisions: int) -> int:
-    """Of all tables together."""
-    return sum(_rows(filling, decisions) for filling in FILLINGS)
-
-
-@contextmanager
-def _migrated(server: PrivateMariaDb) -> Iterator[Engine]:
-    with server.schema() as url:
+    """Every query on a database of that size."""
+    with private_mariadb(OPTIONS) as server, server.schema() as url:
         upgrade(url)
-        engine = create_engine(url)
-        yield engine
-        engine.dispose()
+        engine = create_engine(url, statement_timeout_seconds=600)
+        try:
+            fill(engine, decisions, on_rows)
+            with engine.connect() as connection:
+                return [explained(connection, query) for query in API_QUERIES]
+        finally:
+            engine.dispose()
 
 
-def _rows(filling: _Filling, decisions: int) -> int:
-    return max(1, int(filling.per_decision * decisions))
-
-
-def _fill(connection: Connection, filling: _Filling, decisions: int, on_rows: Callable[[int], None]) -> None:
-    rows, names = _rows(filling, decisions), ", ".join(filling.columns)
-    values = ", ".join(filling.columns.values())
-    for first in range(1, rows + 1, _ROWS_AT_ONCE):
-        last = min(first + _ROWS_AT_ONCE - 1, rows)
-        connection.exec_driver_sql(f"INSERT INTO {filling.table} ({names}) SELECT {values} FROM seq_{first}_to_{last}")
-        on_rows(last - first + 1)
-
-
-def _explained(connection: Connection, query: ApiQuery) -> Explained:
+def explained(connection: Connection, query: ApiQuery) -> Explained:
+    """How one query of the busiest client is answered now."""
     plan = plan_of(connection, query, BUSIEST_CLIENT)
     for _ in range(2):
         started = time.perf_counter()
@@ -110,182 +66,63 @@ def _explained(connection: Connection, query: ApiQuery) -> Explained:
     return Explained(query=query, plan=plan, rows=rows, milliseconds=milliseconds)
 
 
-def _zeros(*names: str) -> dict[str, str]:
-    return dict.fromkeys(names, "0")
-
-
-_KPIS = _zeros(
-    "makespan_seconds", "tardiness_seconds", "setup_seconds", "completion_percent", "utilisation_percent",
-    "on_time_percent", "important_on_time_percent", "safety_score",
-)  # fmt: skip
-_ASSIGNMENT = {"unit": "'penang//2025-07-22'", "stage": "'limited'", "share": "0.1"}
-
-FILLINGS = (
-    _Filling(
-        table="decision",
-        columns={
-            "decision_id": _ID,
-            "created_at": _AT,
-            "client": _CLIENT,
-            "request_id": "IF(seq MOD 3, CONCAT('erp-', seq), NULL)",
-            "plant_id": _PLANT,
-            "bucket": "seq MOD 10000 / 10000",
-            "seed": "'gantry'",
-            "arm": "IF(seq MOD 10, 'manual', 'ppo')",
-            "algorithm_used": "IF(seq MOD 10, 'manual', 'ppo')",
-            "objective": "'makespan'",
-            **_zeros("hash_version", "time_budget_ms", "job_count", "machine_count", "generation_ms"),
-            **_KPIS,
-            **_ASSIGNMENT,
-            "request": _BODY,
-            "answer": _BODY,
-            "payload_sha256": _DIGEST,
-        },
-    ),
-    _Filling(
-        table="evaluation",
-        per_decision=2.0,
-        columns={
-            "decision_id": _ID.replace("seq", "((seq + 1) DIV 2)"),
-            "arm": "IF(seq MOD 2, 'manual', 'ppo')",
-            "role": "IF(seq MOD 2, 'champion', 'challenger')",
-            "created_at": _AT.replace("seq", "((seq + 1) DIV 2)"),
-            "plant_id": _PLANT,
-            **_zeros("rollout_version", "is_forced", "time_budget_ms", "job_count", "violation_count"),
-            "ramp": "1",
-            "job_list_sha256": _DIGEST,
-            "is_served": "seq MOD 2",
-            "status": "'valid'",
-            "baseline": "'rule'",
-            "violations": "'[]'",
-            **_KPIS,
-            **_ASSIGNMENT,
-        },
-    ),
-    _Filling(
-        table="feedback",
-        per_decision=0.1,
-        columns={
-            "feedback_id": _ID,
-            "decision_id": _ID.replace("seq", "(10 * seq)"),
-            "client": _CLIENT,
-            "created_at": _AT,
-            "rating": "1 + seq MOD 5",
-            "actual_completions": "'[]'",
-        },
-    ),
-    _Filling(
-        table="audit_event",
-        per_decision=0.1,
-        columns={"event_id": _ID, "occurred_at": _AT, "actor": "'somebody'", "action": "'schedule'", "target": "''"},
-    ),
-    _Filling(
-        table="idempotency_claim",
-        per_decision=0.1,
-        columns={
-            "client": _CLIENT,
-            "route": "'schedule'",
-            "idempotency_key": "CONCAT('key-', seq)",
-            "request_sha256": _DIGEST,
-            "decision_id": _ID,
-            "owner_id": _ID,
-            "leased_until": _AT,
-            "expires_at": f"{_AT} + INTERVAL 1 DAY",
-            "status": "200",
-            "answer": _BODY,
-        },
-    ),
-    _Filling(table="spool_owner", per_decision=0.001, columns={"owner_id": _ID, "drained_until": _AT}),
-    _Filling(
-        table="plant_machine",
-        per_decision=0.003,
-        columns={
-            "plant_id": _PLANT,
-            "machine_id": "seq",
-            "machine_name": "CONCAT('CM', seq)",
-            "status": "'available'",
-            "current_load": "0",
-        },
-    ),
-    _Filling(
-        table="plant_job",
-        per_decision=0.01,
-        columns={
-            "plant_id": _PLANT,
-            "job_id": "CONCAT('J', seq)",
-            **_zeros("sequence", "priority", "is_important", "setup_time", "interruptible"),
-            "machine_types": "'[1]'",
-        },
-    ),
-    _Filling(
-        table="plant_closure",
-        per_decision=0.001,
-        columns={
-            "plant_id": _PLANT,
-            "machine_id": "seq",
-            "closed_from": "'2025-07-22T08:00:00'",
-            "closed_to": "'2025-07-22T09:00:00'",
-            "reason": "'maintenance'",
-        },
-    ),
-    _Filling(
-        table="plan",
-        per_decision=0.001,
-        columns={"plant_id": "CONCAT('plant-', seq)", "line_id": "''", "decision_id": _ID, "created_at": _AT},
-    ),
-    _Filling(
-        table="planned_job",
-        per_decision=0.01,
-        columns={
-            "plant_id": _PLANT,
-            "line_id": "''",
-            "job_id": "CONCAT('J', seq)",
-            "machine_id": "1",
-            "machine_name": "'CM01'",
-            "start_at": _AT,
-            "end_at": _AT,
-            "setup_hours": "0",
-        },
-    ),
-    _Filling(
-        table="rollout_transition",
-        per_decision=0.001,
-        columns={
-            "version": "seq",
-            "created_at": _AT,
-            "from_stage": "'limited'",
-            "to_stage": "'expanded'",
-            "actor": "'somebody'",
-            "reason": "''",
-            "evidence": "'{}'",
-            "configuration_sha256": _DIGEST,
-            "state": "'{}'",
-        },
-    ),
-)
-
-
 def main() -> int:
     """Fill, explain, print."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.system.explaining",
-        description="How MariaDB answers each query of the API; exit code 1 when one reads a table whole or sorts.",
-        epilog="Example: python -m tests.system.explaining --decisions 100000",
-    )
-    parser.add_argument("--decisions", type=int, default=1_000_000)
-    decisions = parser.parse_args().decisions
+    decisions = _decisions()
     total = total_rows(decisions)
     print(f"{decisions:,} decisions, {total:,} rows in all", flush=True)
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("filling", total=total)
-        found = explain(decisions, lambda rows: bar.advance(task, rows))
-    for each in found:
-        verdict = "" if each.is_well else "  <- reads a table whole or sorts"
-        print(f"{each.query.name:<28} {each.milliseconds:>8.1f} ms {each.rows:>7,} rows  {each.plan.words}{verdict}")
+    with _progress(total) as on_rows:
+        found = explain(decisions, on_rows)
+    # Wide enough for the plans wherever it is written to.
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
+    console.print(_table(found))
     bad = sum(not each.is_well for each in found)
     print(f"{len(found)} queries, {bad} of them read a table whole or sort")
     return 1 if bad else 0
+
+
+def _decisions() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.system.explaining",
+        description="How MariaDB answers each query of the API; exit code 1 when one reads a table whole or sorts.",
+        epilog="Example: python -m tests.system.explaining --decisions 300000. "
+        "With few rows an optimiser rightly reads a table whole, or sorts.",
+    )
+    parser.add_argument("--decisions", type=int, default=1_000_000, help="default: %(default)s")
+    decisions: int = parser.parse_args().decisions
+    if decisions < 1:
+        parser.error(f"--decisions must be at least 1, was {decisions}")
+    return decisions
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal; elsewhere a line for each tenth."""
+    console, done = Console(stderr=True), 0
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("filling", total=total)
+
+        def on_rows(rows: int) -> None:
+            nonlocal done
+            bar.advance(task, rows)
+            if not console.is_terminal and 10 * (done + rows) // total > 10 * done // total:
+                print(f"{done + rows:>10,} rows", flush=True)
+            done += rows
+
+        yield on_rows
+
+
+def _table(found: list[Explained]) -> Table:
+    table = Table(box=None)
+    table.add_column("query")
+    table.add_column("ms", justify="right")
+    table.add_column("rows", justify="right")
+    table.add_column("plan", overflow="fold")
+    for each in found:
+        words = each.plan.words if each.is_well else f"READS A TABLE WHOLE OR SORTS: {each.plan.words}"
+        table.add_row(each.query.name, f"{each.milliseconds:.1f}", f"{each.rows:,}", words)
+    return table
 
 
 if __name__ == "__main__":

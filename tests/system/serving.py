@@ -120,6 +120,13 @@ def config_with_faulty_application(folder: Path) -> Path:
     return _written(folder, config | {"applications": [application, faulty]})
 
 
+def config_on_loopback(folder: Path) -> Path:
+    """The shipped configuration, listening to this machine only in production, too."""
+    config = yaml.safe_load(DEFAULT_CONFIG.read_text(encoding="utf-8"))
+    config["http_options"]["host"] = "127.0.0.1"
+    return _written(folder, config)
+
+
 def _written(folder: Path, config: Mapping[str, object]) -> Path:
     path = folder / "serve_config.yaml"
     path.write_text(yaml.safe_dump(dict(config)), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Backup under load, restore, verify: by the commands of the documentation, on SQLite."""
+"""Backup under load, restore, verify: by the commands of the documentation, on SQLite and on MariaDB."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select
 
 from deployments.persistence.database import create_engine, upgrade
 from deployments.persistence.tables import METADATA
 from deployments.persistence.writing import DecisionWriter
 from tests.deployments.persistence.decisions import decision
 from tests.deployments.persistence.test_evaluations import evaluation
+from tests.system.mariadb import MariaDbServer
 from tests.system.serving import ROOT, environment
 
 pytestmark = pytest.mark.system
 
 GUIDE = ROOT / "docs" / "DURABILITY.md"
 DECISIONS_BEFORE = 200
+ELSEWHERE = "gantry db restore gantry.backup --into sqlite:///elsewhere.sqlite3\n"
 _BATCH = 5
 
 
@@ -75,27 +77,35 @@ def _both_arms(number: int) -> tuple[object, ...]:
     return evaluation(number, "ppo", is_served=True), evaluation(number)
 
 
-@pytest.fixture
-def urls(tmp_path: Path) -> tuple[str, str]:
-    """A migrated database and an empty one."""
-    source, empty = (f"sqlite:///{tmp_path / name}.sqlite3" for name in ("source", "empty"))
-    upgrade(source)
-    return source, empty
+@pytest.fixture(params=["sqlite", "mariadb"])
+def urls(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """A migrated database and an empty one of the same kind."""
+    if request.param == "sqlite":
+        source, empty = (f"sqlite:///{tmp_path / name}.sqlite3" for name in ("source", "empty"))
+        upgrade(source)
+        yield source, empty
+        return
+    server: MariaDbServer = request.getfixturevalue("mariadb")
+    with server.schema() as source, server.schema() as empty:
+        upgrade(source)
+        yield source, empty
 
 
 def test_commands_of_the_guide_back_up_under_load_and_restore_equal(urls: tuple[str, str], tmp_path: Path) -> None:
-    """What is restored is the database at one instant, while it was written to before, during and after."""
+    """What is restored, into the same kind of database and into SQLite, is the database at one instant, while it was
+    written to before, during and after."""
     source, empty = urls
     load = Load(source)
     with load.running():
         load.wait_for(DECISIONS_BEFORE)
-        said = _run(_commands(), source, empty, tmp_path)
+        said = _run(f"{_commands()}{ELSEWHERE}", source, empty, tmp_path)
         load.wait_for(load.written + _BATCH)
     rows = _rows(empty)
-    assert said.count("all tables equal") == 2
+    assert said.count("all tables equal") == 3
     assert DECISIONS_BEFORE <= len(rows["decision"]) < load.written
     assert len(rows["decision"]) % _BATCH == 0
     assert len(rows["evaluation"]) == 2 * len(rows["decision"])
+    assert _rows(f"sqlite:///{tmp_path / 'elsewhere.sqlite3'}") == rows
     there = _rows(source)
     for name in ("decision", "evaluation"):
         assert rows[name] <= there[name]
@@ -136,7 +146,7 @@ def _rows(url: str) -> dict[str, set[tuple[object, ...]]]:
     engine = create_engine(url)
     with engine.connect() as connection:
         rows = {
-            name: {tuple(row) for row in connection.execute(text(f"SELECT * FROM {name}"))} for name in METADATA.tables
+            name: {tuple(row) for row in connection.execute(select(table))} for name, table in METADATA.tables.items()
         }
     engine.dispose()
     return rows

@@ -1,51 +1,16 @@
-"""How the service starts on MariaDB, and how it ends: nothing lost, nothing left behind."""
+"""What the service refuses to start with: one clear line each, before Ray is started."""
 
 from __future__ import annotations
 
-import signal
 import socket
 import subprocess
-import threading
 from pathlib import Path
 
-import httpx
 import pytest
-import sqlalchemy
 
-from deployments.commands.demonstration import EXAMPLE
-from deployments.persistence.database import create_engine, upgrade
-from deployments.persistence.tables import DECISION
-from tests.system.serving import COMMAND, HEADERS, environment, is_free, running_service
+from tests.system.serving import COMMAND, environment
 
 pytestmark = pytest.mark.system
-
-STOP_SECONDS = 30
-
-
-def test_service_on_mariadb_ends_without_a_trace(mariadb_url: str, tmp_path: Path) -> None:
-    """SIGTERM beside a request just sent: every 200 is in database or spool, and no process or listener is left."""
-    upgrade(mariadb_url)
-    with running_service(tmp_path, variables={"GANTRY_DATABASE_URL": mariadb_url}) as service:
-        answers: list[httpx.Response] = []
-        with service.client() as client:
-            answers.append(client.post("/schedule", content=EXAMPLE.read_bytes()))
-            late = threading.Thread(target=lambda: answers.append(_post_large(service.url)))
-            late.start()
-            processes = service.processes()
-            service.process.send_signal(signal.SIGTERM)
-            assert service.process.wait(timeout=STOP_SECONDS) == 0
-            late.join()
-        assert [answer.status_code for answer in answers] == [200, 200]
-        assert [process for process in processes if process.is_alive] == []
-        assert is_free(service.port)
-    engine = create_engine(mariadb_url)
-    with engine.connect() as connection:
-        stored = set(connection.execute(sqlalchemy.select(DECISION.c.decision_id)).scalars())
-    engine.dispose()
-    spooled = b"".join(path.read_bytes() for path in (tmp_path / "data" / "spool").glob("*.segment"))
-    promised = [answer.json()["schedule_id"] for answer in answers]
-    assert promised[0] in stored
-    assert [decision for decision in promised if decision not in stored and decision.encode() not in spooled] == []
 
 
 def test_service_refuses_a_taken_port(tmp_path: Path) -> None:
@@ -96,7 +61,3 @@ def _serve(folder: Path, variables: dict[str, str], *options: str) -> subprocess
         timeout=120,
         check=False,
     )
-
-
-def _post_large(url: str) -> httpx.Response:
-    return httpx.post(f"{url}/schedule", content=EXAMPLE.read_bytes(), headers=HEADERS, timeout=60.0, trust_env=False)
