@@ -8,7 +8,7 @@ value that is only safe on a developer's machine.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +22,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     FilePath,
+    ModelWrapValidatorHandler,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -32,7 +33,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from deployments.database_tls import DatabaseTls, is_local, tls_query, with_tls
-from deployments.errors import InvalidSettings
+from deployments.errors import InvalidSettings, Reasons
 from deployments.goal_settings import GoalSettings
 from deployments.rollout_settings import RolloutSettings
 from deployments.setting_types import OFF, Threshold, none_when_off
@@ -48,6 +49,8 @@ PUBLISHED_MODEL = Path(__file__).resolve().parent.parent / "models" / "full_prod
 # Names that belong to the tests and their machines, not to the service.
 FOREIGN_NAMES = frozenset({"GANTRY_REQUIRE", "GANTRY_BENCHMARKS", "GANTRY_MAIN"})
 FOREIGN_PREFIX = "GANTRY_TEST_"
+# Under this name, which no setting can have, the reader of the environment passes on what it found wrong itself.
+_FAULTS = " faults"
 
 
 class Environment(StrEnum):
@@ -95,7 +98,7 @@ def _embedded_spool(earlier: dict[str, Any]) -> Path:
 class Settings(RolloutSettings, GoalSettings, BaseSettings):
     """Every setting; the name of its environment variable is `GANTRY_` and the field in capitals.
 
-    Raises `pydantic.ValidationError` or `InvalidSettings`; `load_settings` raises only the latter.
+    Raises `InvalidSettings` with every reason at once.
     """
 
     model_config = SettingsConfigDict(
@@ -205,12 +208,21 @@ class Settings(RolloutSettings, GoalSettings, BaseSettings):
             raise ValueError(f"must be an IANA time zone, was {value!r}") from error
         return value
 
-    @model_validator(mode="after")
-    def _is_safe_in_production(self) -> Self:
-        reasons = tuple(_production_faults(self)) if self.environment is Environment.PRODUCTION else ()
-        if reasons:
-            raise InvalidSettings(reasons)
-        return self
+    @model_validator(mode="wrap")
+    @classmethod
+    def _tells_every_reason(cls, values: dict[str, Any], validate: ModelWrapValidatorHandler[Self]) -> Self:
+        """Whoever mends one setting should not meet the next fault at the next start."""
+        reasons: list[tuple[str, str]] = list(values.pop(_FAULTS, ()))
+        settings = None
+        try:
+            settings = validate(values)
+            reasons += _production_faults(settings)
+        except ValidationError as error:
+            found = _reasons_of(error)
+            reasons += [*found, *_further_faults(values, found, validate)]
+        if settings is None or reasons:
+            raise InvalidSettings(tuple(reasons))
+        return settings
 
     @property
     def initial_stage(self) -> str:
@@ -258,15 +270,27 @@ class Settings(RolloutSettings, GoalSettings, BaseSettings):
 
 def load_settings(**overrides: Any) -> Settings:
     """Settings of this process; `overrides` win over the environment. Raises `InvalidSettings`."""
+    return Settings(**overrides)
+
+
+def _reasons_of(error: ValidationError) -> Reasons:
+    faults = [fault for fault in error.errors(include_url=False) if fault["type"] != "default_factory_not_called"]
+    return tuple((_name(str(fault["loc"][0])), fault["msg"]) for fault in faults)
+
+
+def _further_faults(values: dict[str, Any], found: Reasons, validate: Callable[[Any], Settings]) -> Reasons:
+    """What else would be unsafe in production if the settings that were `found` faulty were at their defaults."""
+    faulty = {name for name, _ in found}
     try:
-        return Settings(**overrides)
+        settings = validate({field: value for field, value in values.items() if _name(field) not in faulty})
     except ValidationError as error:
-        faults = [fault for fault in error.errors(include_url=False) if fault["type"] != "default_factory_not_called"]
-        reasons = tuple((_name(str(fault["loc"][0])), fault["msg"]) for fault in faults)
-        raise InvalidSettings(reasons) from None
+        return tuple(reason for reason in _reasons_of(error) if reason[0] not in faulty)
+    return tuple(reason for reason in _production_faults(settings) if reason[0] not in faulty)
 
 
 def _production_faults(settings: Settings) -> Iterator[tuple[str, str]]:
+    if settings.environment is not Environment.PRODUCTION:
+        return
     key = settings.api_key.get_secret_value()
     if settings.own_key is None:
         pass
@@ -296,11 +320,11 @@ class _Environment(PydanticBaseSettingsSource):
         in_file = dotenv_values(self._file) if self._file is not None else {}
         # An empty variable is how shells and compose files spell "not set".
         values = {name: value for name, value in {**in_file, **os.environ}.items() if value}
-        reasons = tuple(_unknown_names(values, known=frozenset(map(_name, self.settings_cls.model_fields))))
-        if reasons:
-            raise InvalidSettings(reasons)
+        faults = [*_unknown_names(values, known=frozenset(map(_name, self.settings_cls.model_fields)))]
         settings = {name: values[_name(name)] for name in self.settings_cls.model_fields if _name(name) in values}
-        return settings | _aliased_environment(values)
+        environment, contradictions = _aliased_environment(values)
+        faults += contradictions
+        return settings | environment | ({_FAULTS: faults} if faults else {})
 
 
 def _unknown_names(values: Mapping[str, str], known: frozenset[str]) -> Iterator[tuple[str, str]]:
@@ -311,15 +335,16 @@ def _unknown_names(values: Mapping[str, str], known: frozenset[str]) -> Iterator
         yield name, f"is not a setting{f'; did you mean {guess[0]}?' if guess else ''}"
 
 
-def _aliased_environment(values: Mapping[str, str]) -> dict[str, str]:
-    """`ENVIRONMENT` means the same as `GANTRY_ENVIRONMENT`; two different answers are none."""
+def _aliased_environment(values: Mapping[str, str]) -> tuple[dict[str, str], Reasons]:
+    """`ENVIRONMENT` means the same as `GANTRY_ENVIRONMENT`; of two different answers the stricter is looked at, too."""
     alias, ours = values.get(ENVIRONMENT_ALIAS), values.get(_name("environment"))
     if alias is None or ours == alias:
-        return {}
-    if ours is not None:
-        message = f"must agree with {_name('environment')} {ours!r}, was {alias!r}"
-        raise InvalidSettings(((ENVIRONMENT_ALIAS, message),))
-    return {"environment": alias}
+        return {}, ()
+    if ours is None:
+        return {"environment": alias}, ()
+    stricter = Environment.PRODUCTION.value if Environment.PRODUCTION in {alias, ours} else ours
+    message = f"must agree with {_name('environment')} {ours!r}, was {alias!r}"
+    return {"environment": stricter}, ((ENVIRONMENT_ALIAS, message),)
 
 
 def _name(field: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deployments.access.client import Scope
+from deployments.commands.acting import actor, event_of
 
 if TYPE_CHECKING:
     from deployments.access.key_text import NewKey
@@ -63,7 +64,7 @@ def create(
         scopes=frozenset(scope),
         plants=None if all_plants else frozenset(_named("--plant", each) for each in plant or ()),
         created_at=now,
-        created_by=_actor(),
+        created_by=actor(),
         expires_at=now + timedelta(days=days) if days else None,
         revoked_at=None,
         last_used_at=None,
@@ -128,7 +129,7 @@ def rotate(
             key_id=made.key_id,
             key_name=f"{old.client} {made.key_id}" if old.key_name == f"{old.client} {old.key_id}" else old.key_name,
             created_at=now,
-            created_by=_actor(),
+            created_by=actor(),
             expires_at=now + timedelta(days=days) if days else None,
             last_used_at=None,
         )
@@ -164,33 +165,12 @@ def _engine() -> Iterator[Any]:
 @contextmanager
 def _audited(action: str, target: str) -> Iterator[KeyRepository]:
     """The stored keys in one transaction with the row that says who changed them."""
-    from uuid6 import uuid7
-
-    from deployments.persistence.audit_event import AuditEvent
     from deployments.persistence.audit_repository import AuditRepository
     from deployments.persistence.key_repository import key_work
 
     with _engine() as engine, key_work(engine) as stored:
         yield stored
-        event = AuditEvent(
-            event_id=str(uuid7()),
-            occurred_at=datetime.now(UTC),
-            actor=_actor(),
-            client=None,
-            key_id=None,
-            action=action,
-            target=target,
-            status=None,
-            request_id=None,
-            detail=None,
-        )
-        AuditRepository(stored.connection).insert([event])
-
-
-def _actor() -> str:
-    import getpass
-
-    return f"cli:{getpass.getuser()}"
+        AuditRepository(stored.connection).insert([event_of(action, target)])
 
 
 def _named(option: str, value: str) -> str:

@@ -21,6 +21,8 @@
 | plant_repository | machines, pending jobs and calendars of each plant |
 | database, failures | engines and revisions; what a database error means |
 | archive, backup | all tables in one file, restored into an empty database, and the proof that both are equal |
+| sizes | how much room each table takes |
+| pruning, partitioning, id_order | what is old enough to go, and tables cut into months by their ids |
 | checking, plans | what may lose data or time in a database, and how it answers each query |
 | grants | the least rights that the service's database user needs |
 | migrations | Alembic revisions |

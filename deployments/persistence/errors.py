@@ -7,6 +7,7 @@ PersistenceError
 │   └── SpoolClosed         used before `start` or after `close`
 ├── KeyRefused              no such API key, or one more than a client may have
 ├── InvalidCursor           a page cursor that this service did not make
+├── PruningRefused          what was asked to be removed is too young, or evidence of a rollout under way
 ├── InvalidBackup           a file is no whole backup, or could not be written
 ├── PayloadMismatch         a payload is not the one that was promised under this decision id
 └── DatabaseError           the database did not do what was asked; messages are one line, without secrets
@@ -51,6 +52,10 @@ class KeyRefused(PersistenceError):
 
 class InvalidCursor(PersistenceError):
     """The cursor of a page was not made by `DecisionRepository.page`."""
+
+
+class PruningRefused(PersistenceError):
+    """Something younger than the instant may still be needed; the message says what, and since when."""
 
 
 class InvalidBackup(PersistenceError):

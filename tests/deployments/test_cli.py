@@ -27,6 +27,9 @@ def test_cli_has_the_commands_of_the_service(name: str) -> None:
         ("db", "import"),
         ("db", "spool", "status"),
         ("db", "spool", "replay"),
+        ("db", "size"),
+        ("db", "prune"),
+        ("db", "partitions"),
         ("rollout", "simulate"),
     ],
 )

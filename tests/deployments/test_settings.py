@@ -137,6 +137,35 @@ def test_settings_refuse_an_unknown_name_in_the_file(tmp_path: Path) -> None:
         load_settings()
 
 
+def test_settings_tell_every_fault_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Names that are none, values that are none, and what is unsafe in production: nobody mends them one by one."""
+    (tmp_path / ".env").write_text("GANTRY_NONSENSE=1\n")
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("GANTRY_CORS_ORIGINS", "*")
+    monkeypatch.setenv("GANTRY_LOG_LEVEL", "loud")
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings(max_jobs=0)
+    assert sorted(name for name, _ in caught.value.reasons) == [
+        "GANTRY_API_KEY",
+        "GANTRY_CORS_ORIGINS",
+        "GANTRY_DATABASE_URL",
+        "GANTRY_LOG_LEVEL",
+        "GANTRY_MAX_JOBS",
+        "GANTRY_NONSENSE",
+    ]
+
+
+def test_faulty_setting_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be read is not judged by its default as well."""
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("GANTRY_API_KEY", SAFE_KEY)
+    monkeypatch.setenv("GANTRY_DATABASE_URL", "mariadb+pymysql://u:p@h/d")
+    monkeypatch.setenv("GANTRY_DATABASE_TLS", "never")
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings()
+    assert [name for name, _ in caught.value.reasons] == ["GANTRY_DATABASE_TLS"]
+
+
 @pytest.mark.parametrize("name", ["GANTRY_REQUIRE", "GANTRY_TEST_MARIADB_URL", "GANTRY_BENCHMARKS", "GANTRY_MAIN"])
 def test_settings_leave_the_names_of_tests_alone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Variables that belong to the tests are no settings and not refused."""
@@ -152,12 +181,14 @@ def test_environment_has_an_alias(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_environment_and_its_alias_must_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two different answers to one question refuse the start."""
+    """Two different answers to one question refuse the start, beside what would be unsafe by the stricter one."""
     monkeypatch.setenv("ENVIRONMENT", "production")
     monkeypatch.setenv("GANTRY_ENVIRONMENT", "development")
     with pytest.raises(InvalidSettings) as caught:
         load_settings()
-    assert str(caught.value) == "ENVIRONMENT: must agree with GANTRY_ENVIRONMENT 'development', was 'production'"
+    message = "must agree with GANTRY_ENVIRONMENT 'development', was 'production'"
+    assert caught.value.reasons[0] == ("ENVIRONMENT", message)
+    assert [name for name, _ in caught.value.reasons[1:]] == ["GANTRY_API_KEY", "GANTRY_DATABASE_URL"]
 
 
 def test_production_lists_all_unsafe_values_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

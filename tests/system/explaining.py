@@ -19,8 +19,9 @@ from rich.table import Table
 from sqlalchemy import Connection
 
 from deployments.persistence.database import create_engine, upgrade
+from deployments.persistence.partitioning import first_partitions
 from deployments.persistence.plans import API_QUERIES, ApiQuery, QueryPlan, plan_of
-from tests.system.filling import BUSIEST_CLIENT, fill, total_rows
+from tests.system.filling import BUSIEST_CLIENT, FIRST_MONTH, fill, total_rows
 from tests.system.mariadb import private_mariadb
 
 # Nothing here need survive a crash, and a plant's server has more memory than a test's.
@@ -43,12 +44,15 @@ class Explained:
         return self.plan.follows_index and not self.plan.sorts
 
 
-def explain(decisions: int, on_rows: Callable[[int], None] = lambda rows: None) -> list[Explained]:
-    """Every query on a database of that size."""
+def explain(decisions: int, months: int = 0, on_rows: Callable[[int], None] = lambda rows: None) -> list[Explained]:
+    """Every query on a database of that size, cut into so many months (0: in one piece)."""
     with private_mariadb(OPTIONS) as server, server.schema() as url:
         upgrade(url)
         engine = create_engine(url, statement_timeout_seconds=600)
         try:
+            with engine.begin() as connection:
+                for statement in first_partitions(FIRST_MONTH, months) if months else ():
+                    connection.exec_driver_sql(statement)
             fill(engine, decisions, on_rows)
             with engine.connect() as connection:
                 return [explained(connection, query) for query in API_QUERIES]
@@ -68,11 +72,11 @@ def explained(connection: Connection, query: ApiQuery) -> Explained:
 
 def main() -> int:
     """Fill, explain, print."""
-    decisions = _decisions()
+    decisions, months = _options()
     total = total_rows(decisions)
     print(f"{decisions:,} decisions, {total:,} rows in all", flush=True)
     with _progress(total) as on_rows:
-        found = explain(decisions, on_rows)
+        found = explain(decisions, months, on_rows)
     # Wide enough for the plans wherever it is written to.
     console = Console(width=None if sys.stdout.isatty() else WIDE)
     console.print(_table(found))
@@ -81,7 +85,7 @@ def main() -> int:
     return 1 if bad else 0
 
 
-def _decisions() -> int:
+def _options() -> tuple[int, int]:
     parser = argparse.ArgumentParser(
         prog="python -m tests.system.explaining",
         description="How MariaDB answers each query of the API; exit code 1 when one reads a table whole or sorts.",
@@ -89,10 +93,11 @@ def _decisions() -> int:
         "With few rows an optimiser rightly reads a table whole, or sorts.",
     )
     parser.add_argument("--decisions", type=int, default=1_000_000, help="default: %(default)s")
-    decisions: int = parser.parse_args().decisions
-    if decisions < 1:
-        parser.error(f"--decisions must be at least 1, was {decisions}")
-    return decisions
+    parser.add_argument("--months", type=int, default=0, help="cut into so many months, from January 2024 on")
+    options = parser.parse_args()
+    if options.decisions < 1:
+        parser.error(f"--decisions must be at least 1, was {options.decisions}")
+    return options.decisions, options.months
 
 
 @contextmanager

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine
 
 BUSIEST_CLIENT = "client-0"
 _ROWS_AT_ONCE = 50_000
 _CLIENTS, _PLANTS = 20, 60
+# A decision every 30 s of 2024, under an id of version 7 as the service makes it.
+FIRST_MONTH = datetime(2024, 1, 1, tzinfo=UTC)
+_MILLISECONDS = f"({int(FIRST_MONTH.timestamp() * 1000)} + seq * 30000)"
 _ID = (
-    "CONCAT(LPAD(LOWER(HEX(seq DIV 65536)), 8, '0'), '-', LPAD(LOWER(HEX(seq MOD 65536)), 4, '0'),"
+    f"CONCAT(INSERT(LPAD(LOWER(HEX({_MILLISECONDS})), 12, '0'), 9, 0, '-'),"
     " '-7000-8000-', LPAD(LOWER(HEX(seq)), 12, '0'))"
 )
 _AT = "TIMESTAMP '2024-01-01 00:00:00.000000' + INTERVAL seq * 30 SECOND"
