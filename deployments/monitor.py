@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from deployments.api.services import HealthReport
 from deployments.corruption import CorruptionLog
 from deployments.errors import Overloaded
+from deployments.persistence.clock import MOST_SKEW_SECONDS
 from deployments.persistence.drain import DrainState
 from deployments.persistence.spool import SpoolDepth
 
@@ -87,6 +88,7 @@ class Monitor:
         drain: Callable[[], DrainState] = DrainState,
         corruption: CorruptionLog | None = None,
         knows_stage: Callable[[], bool] = lambda: True,
+        skew_seconds: Callable[[], float] = lambda: 0.0,
         clock: Clock = time.monotonic,
     ) -> None:
         self._model, self._judge, self._database = model, judge, database
@@ -94,6 +96,7 @@ class Monitor:
         self._drain = drain
         self._corruption = corruption or CorruptionLog()
         self._knows_stage = knows_stage
+        self._skew_seconds = skew_seconds
         self._clock = clock
         self._started_at = clock()
         self._tasks: tuple[asyncio.Task[None], ...] = ()
@@ -132,6 +135,8 @@ class Monitor:
         drain = self._drain()
         if drain.is_failing:
             yield f"the database takes no decisions, they wait in the spool: {drain.advice}"
+        if abs(skew := self._skew_seconds()) > MOST_SKEW_SECONDS:
+            yield f"the database's clock is {skew:+.1f} s off that of this machine: let a time service set both"
         if depth.dead_letter_files:
             yield f"{depth.dead_letter_files} files of dead letters: look at `gantry db spool status`"
         if depth.damaged_regions:

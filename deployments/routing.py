@@ -36,10 +36,10 @@ from deployments.corruption import CorruptionEvent, CorruptionLog, FoundBy
 from deployments.idempotency import Idempotency
 from deployments.integrity import IntegrityWatch
 from deployments.monitor import Monitor, Watch
-from deployments.persistence.database import create_engine, is_reachable
+from deployments.persistence.clock import SkewWatch
+from deployments.persistence.database import create_engine
 from deployments.persistence.disk import LocalDisk
 from deployments.persistence.drain import SpoolDrain
-from deployments.persistence.errors import DatabaseUnavailable
 from deployments.persistence.key_repository import DatabaseKeys
 from deployments.persistence.rollout_rows import RolloutRows
 from deployments.persistence.spool import Spool, SpoolConfig
@@ -251,18 +251,16 @@ def _monitor(
     engine: Engine,
     position: Position,
 ) -> Monitor:
-    async def database_answers() -> None:
-        if not await asyncio.to_thread(is_reachable, engine):
-            raise DatabaseUnavailable("it does not answer")
-
+    skew = SkewWatch(engine, _utc_now)
     return Monitor(
         model=Watch("the model", lambda: ask(neighbours.model_id, attempts=2)),
         judge=Watch("the judge", lambda: ask(neighbours.is_sitting, attempts=2)),
-        database=Watch("the database", database_answers, timeout_seconds=15.0),
+        database=Watch("the database", lambda: asyncio.to_thread(skew.ask), timeout_seconds=15.0),
         depth=lambda: spool.depth,
         drain=lambda: drain.state,
         corruption=corruption,
         knows_stage=lambda: position.is_current,
+        skew_seconds=lambda: skew.seconds,
     )
 
 

@@ -25,11 +25,12 @@ def audit(
     Example: gantry audit --limit 20
     """
     from deployments.persistence.audit_repository import audit_work
-    from deployments.persistence.database import create_engine
+    from deployments.persistence.database import create_engine, require_current_schema
     from deployments.settings import load_settings
 
     engine = create_engine(load_settings().database_url.get_secret_value())
     try:
+        require_current_schema(engine)
         with audit_work(engine) as trail:
             events = trail.page(limit=limit)
     finally:

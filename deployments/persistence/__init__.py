@@ -19,6 +19,7 @@
 | audit_event, audit_repository | who did what beyond scheduling |
 | claim_words, claims | who may act on an idempotency key, until when, and what came of it |
 | plant_repository | machines, pending jobs and calendars of each plant |
+| clock | what time it is in the database, and how far that is from here |
 | database, failures | engines and revisions; what a database error means |
 | archive, backup | all tables in one file, restored into an empty database, and the proof that both are equal |
 | sizes | how much room each table takes |

@@ -51,11 +51,13 @@ class Comparison:
 
 def row_counts(url: str) -> dict[str, int]:
     """How many rows each table has, for a progress bar. Raises `DatabaseError`."""
-    with _engine(url) as engine, database_errors(address_of(engine)), engine.connect() as connection:
-        return {
-            name: connection.execute(select(func.count()).select_from(each)).scalar_one()
-            for name, each in METADATA.tables.items()
-        }
+    with _engine(url) as engine:
+        require_current_schema(engine)
+        with database_errors(address_of(engine)), engine.connect() as connection:
+            return {
+                name: connection.execute(select(func.count()).select_from(each)).scalar_one()
+                for name, each in METADATA.tables.items()
+            }
 
 
 def back_up(url: str, path: Path, on_row: OnRow, now: datetime | None = None) -> dict[str, int]:

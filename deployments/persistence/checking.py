@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, bindparam, inspect, text
 from sqlalchemy.exc import DBAPIError
 
-from deployments.persistence.claims import ClaimRepository
+from deployments.persistence.clock import MOST_SKEW_SECONDS, skew_seconds
 from deployments.persistence.database import create_engine, current_revision, head_revision, is_behind
 from deployments.persistence.failures import database_errors
 from deployments.persistence.plans import API_QUERIES, plan_of
@@ -22,7 +22,6 @@ from deployments.persistence.tables import METADATA
 _MEBIBYTE = 2**20
 _LEAST_PACKET_BYTES = 64 * _MEBIBYTE
 _LEAST_IDLE_SECONDS = 600
-_MOST_SKEW_SECONDS = 2.0
 _SLOW_SECONDS = 10
 _ROWS_FOR_A_PLAN = 1_000
 # Below it two connections may corrupt a file in WAL mode.
@@ -191,15 +190,11 @@ def _slowness(connection: Connection, settings: dict[str, str]) -> Iterator[Find
 
 
 def _clock(connection: Connection, clock: Callable[[], datetime]) -> Finding:
-    before = clock()
-    theirs = ClaimRepository(connection).now()
-    middle = before + (clock() - before) / 2
-    skew = (theirs - middle).total_seconds()
-    if abs(skew) > _MOST_SKEW_SECONDS:
-        return _warning(
-            "clock", f"should agree with this machine within {_MOST_SKEW_SECONDS:g} s, was {skew:+.1f} s off"
-        )
-    return _ok("clock", f"{skew:+.3f} s from this machine")
+    skew = skew_seconds(connection, clock)
+    if abs(skew) > MOST_SKEW_SECONDS:
+        wanted = f"must agree with this machine within {MOST_SKEW_SECONDS:g} s, was {skew:+.1f} s off"
+        return _warning("clock", f"{wanted}: let a time service set both (chrony, systemd-timesyncd)")
+    return _ok("clock", f"agrees with this machine within {MOST_SKEW_SECONDS:g} s")
 
 
 def _indexes(engine: Engine) -> Iterator[Finding]:

@@ -21,13 +21,13 @@ from sqlalchemy import (
     and_,
     delete,
     select,
-    text,
     tuple_,
     update,
 )
 from sqlalchemy.dialects import mysql, sqlite
 
 from deployments.persistence.claim_words import ClaimKey, Finished, Granted, OtherBody, Outcome, Running, Wanted
+from deployments.persistence.clock import database_now
 from deployments.persistence.database import address_of
 from deployments.persistence.failures import database_errors
 from deployments.persistence.records import DecisionRecord
@@ -36,10 +36,6 @@ from deployments.persistence.tables import IDEMPOTENCY_CLAIM, SPOOL_OWNER
 GONE_FOR_GOOD = datetime(9999, 12, 31, tzinfo=UTC)
 """Until when a departed owner has stored everything: it appends no more."""
 _FORGET_AT_ONCE = 500
-_NOW = {
-    "sqlite": "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
-    "mariadb": "SELECT DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%d %H:%i:%s.%f')",
-}
 
 
 @contextmanager
@@ -60,8 +56,7 @@ class ClaimRepository:
         """The database's clock."""
         if self._now is not None:
             return self._now()
-        words = self._connection.execute(text(_NOW[self._connection.dialect.name])).scalar_one()
-        return datetime.fromisoformat(words).replace(tzinfo=UTC)
+        return database_now(self._connection)
 
     def claim(self, wanted: Wanted) -> Outcome:
         """Takes the claim if it is free, or left behind with nothing outstanding; else says how it stands."""

@@ -11,7 +11,7 @@ import sqlalchemy
 from sqlalchemy import URL, Engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
-from deployments.persistence.errors import DatabaseError, DatabaseUnavailable, InvalidDatabaseUrl, SchemaMismatch
+from deployments.persistence.errors import DatabaseUnavailable, InvalidDatabaseUrl, SchemaMismatch
 from deployments.persistence.failures import database_errors
 
 # Alembic is imported where a schema is looked at or changed: replicas do neither, and start sooner without it.
@@ -67,16 +67,6 @@ def create_engine(
 def address_of(engine: Engine) -> str:
     """The URL without its password: for messages and logs."""
     return engine.url.render_as_string(hide_password=True)
-
-
-def is_reachable(engine: Engine) -> bool:
-    """Whether the database answers. Blocks for up to the connect time-out: keep it off the request path."""
-    try:
-        with database_errors(address_of(engine)), engine.connect() as connection:
-            connection.execute(sqlalchemy.text("SELECT 1"))
-    except DatabaseError:
-        return False
-    return True
 
 
 def upgrade(url: str, revision: str = "head") -> None:

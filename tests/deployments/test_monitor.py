@@ -125,11 +125,13 @@ async def test_monitor_raises_each_alarm() -> None:
         depth=lambda: depth,
         drain=lambda: DrainState(failures_in_a_row=3, advice="mend it"),
         corruption=corruption,
+        skew_seconds=lambda: -5.04,
     )
     report = await monitor.report()
     assert not report.spool_works
     assert report.alarms == (
         "the database takes no decisions, they wait in the spool: mend it",
+        "the database's clock is -5.0 s off that of this machine: let a time service set both",
         "1 files of dead letters: look at `gantry db spool status`",
         "2 damaged regions in the spool: look at `gantry db spool status`",
         "1 corruption events since the start: the log names each decision",

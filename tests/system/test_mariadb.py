@@ -6,25 +6,28 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, event, make_url, text
 
+from deployments.persistence.checking import Level, check
 from deployments.persistence.claim_words import ClaimKey, Finished, Granted, OtherBody, Outcome, Running, Wanted
 from deployments.persistence.claims import claim_work
+from deployments.persistence.clock import SkewWatch
 from deployments.persistence.database import (
     create_engine,
     current_revision,
     downgrade,
     head_revision,
-    is_reachable,
     require_current_schema,
     upgrade,
 )
 from deployments.persistence.dead_letters import DeadLetterKind
 from deployments.persistence.errors import DatabaseAccessDenied, DatabaseUnavailable, InvalidDatabaseUrl
+from deployments.persistence.failures import advice_for
 from deployments.persistence.records import ClaimMark, DecisionRecord
 from deployments.persistence.repository import unit_of_work
 from deployments.persistence.tables import METADATA
@@ -211,11 +214,35 @@ def test_connection_lost_within_the_transaction_is_retried(engine: Engine, maria
     assert _row_count(engine) == 1
 
 
+def test_server_that_is_read_only_is_unavailable_until_it_is_not(mariadb: MariaDbServer, mariadb_url: str) -> None:
+    """Nothing is lost: the batch waits, `gantry db check` names the cause, and later the same batch is stored."""
+    upgrade(mariadb_url)
+    # Only a user without special rights is held back.
+    mariadb.execute("CREATE USER 'gantry_plain'@'%' IDENTIFIED BY 'hush'")
+    mariadb.execute(f"GRANT ALL ON {make_url(mariadb_url).database}.* TO 'gantry_plain'@'%'")
+    plain = make_url(mariadb_url).set(username="gantry_plain", password="hush").render_as_string(hide_password=False)
+    engine = create_engine(plain)
+    try:
+        mariadb.execute("SET GLOBAL read_only = 1")
+        with pytest.raises(DatabaseUnavailable, match=r"1290 .*--read-only option") as caught:
+            _written(engine, decision())
+        assert "read-only" in advice_for(caught.value)
+        errors = [finding for finding in check(plain) if finding.level is Level.ERROR]
+        assert [finding.message for finding in errors] == ["the server takes no writes (read_only=ON): decisions wait"]
+        mariadb.execute("SET GLOBAL read_only = 0")
+        assert _written(engine, decision()).accepted == 1
+    finally:
+        engine.dispose()
+        mariadb.execute("SET GLOBAL read_only = 0")
+        mariadb.execute("DROP USER 'gantry_plain'@'%'")
+
+
 def test_unreachable_server_is_unavailable_and_the_password_stays_secret() -> None:
     """Nothing listens on port 1."""
     url = "mariadb+pymysql://root:hush@127.0.0.1:1/gantry"
     engine = create_engine(url, connect_timeout_seconds=1)
-    assert not is_reachable(engine)
+    with pytest.raises(DatabaseUnavailable):
+        SkewWatch(engine, lambda: datetime.now(UTC)).ask()
     with pytest.raises(
         DatabaseUnavailable, match=r"^mariadb\+pymysql://root:\*\*\*@127.0.0.1:1/gantry: 2003 "
     ) as caught:

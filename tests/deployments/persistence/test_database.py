@@ -16,7 +16,6 @@ from deployments.persistence.database import (
     current_revision,
     downgrade,
     head_revision,
-    is_reachable,
     require_current_schema,
     upgrade,
 )
@@ -104,14 +103,6 @@ def test_file_that_is_no_database_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "x.sqlite3").write_bytes(b"certainly not a database " * 100)
     with pytest.raises(DatabaseError, match=r"x\.sqlite3: file is not a database"):
         current_revision(f"sqlite:///{tmp_path / 'x.sqlite3'}")
-
-
-def test_reachability_is_told(tmp_path: Path, engine: Engine) -> None:
-    """An open database answers; one in a folder that is not there does not."""
-    assert is_reachable(engine)
-    absent = create_engine(f"sqlite:///{tmp_path / 'absent' / 'x.sqlite3'}")
-    assert not is_reachable(absent)
-    absent.dispose()
 
 
 def test_sqlite_keeps_a_rollback_journal_and_syncs_fully(engine: Engine) -> None:

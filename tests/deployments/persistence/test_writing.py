@@ -6,14 +6,18 @@ import pickle
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, event, func, select, text
 
+from deployments.persistence.checking import Level, check
+from deployments.persistence.database import create_engine, upgrade
 from deployments.persistence.dead_letters import DeadLetterKind
-from deployments.persistence.errors import DatabaseError, DatabaseUnavailable, Mismatch, PayloadMismatch
+from deployments.persistence.errors import DatabaseError, DatabaseUnavailable, DataRejected, Mismatch, PayloadMismatch
+from deployments.persistence.failures import advice_for
 from deployments.persistence.repository import unit_of_work
 from deployments.persistence.tables import DECISION
 from deployments.persistence.writing import DecisionWriter, RetryPolicy, WriteReport
@@ -143,3 +147,17 @@ def test_report_and_errors_can_be_pickled() -> None:
     assert (str(copy), copy.mismatches) == (str(error), error.mismatches)
     report = WriteReport(accepted=3)
     assert pickle.loads(pickle.dumps(report)) == report
+
+
+def test_file_that_takes_no_writes_is_for_a_person(tmp_path: Path) -> None:
+    """Not poison and not a moment's trouble: the batch waits, and the advice leads to the cause."""
+    path = tmp_path / "gantry.sqlite3"
+    upgrade(f"sqlite:///{path}")
+    engine = create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
+    with pytest.raises(DatabaseError, match="attempt to write a readonly database") as caught:
+        DecisionWriter(engine).write([decision().to_bytes()])
+    engine.dispose()
+    assert not isinstance(caught.value, DatabaseUnavailable | DataRejected)
+    assert advice_for(caught.value) == "run `gantry db check`, which says what is wrong with it"
+    (error,) = (finding for finding in check(str(engine.url)) if finding.level is Level.ERROR)
+    assert error.message.endswith("must take writes: attempt to write a readonly database")
