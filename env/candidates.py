@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from env.compilation import compiled
+from env.compilation import compiled_lean
 from env.problem_arrays import Booleans, Floats, Integers, ProblemArrays
 from env.simulation import CLOSED, State, next_instant
 
@@ -41,7 +41,7 @@ def new_candidates(limit: int = CANDIDATE_LIMIT) -> Candidates:
     )
 
 
-@compiled
+@compiled_lean
 def find_candidates(arrays: ProblemArrays, state: State, found: Candidates) -> None:
     """Fill `found` with the conflict set, best rank first; ties go to the lower pair."""
     clock, urgent_only = next_instant(arrays, state)
@@ -83,7 +83,7 @@ def find_candidates(arrays: ProblemArrays, state: State, found: Candidates) -> N
     found.filled[0] = count
 
 
-@compiled
+@compiled_lean
 def first_completion(job_end: Integers, job_next: Integers, urgent: Booleans, urgent_only: bool) -> int:
     """The earliest instant at which anything that may be dispatched now would be complete."""
     horizon = CLOSED
@@ -93,7 +93,7 @@ def first_completion(job_end: Integers, job_next: Integers, urgent: Booleans, ur
     return horizon
 
 
-@compiled
+@compiled_lean
 def rank(end: int, excess: int, remaining: int, counts_due: bool, due: int, weight: float) -> float:
     """Composite rank of a pair, lower is better, in seconds.
 
@@ -105,7 +105,7 @@ def rank(end: int, excess: int, remaining: int, counts_due: bool, due: int, weig
     return end + excess - 0.5 * remaining
 
 
-@compiled
+@compiled_lean
 def keep(pairs: Integers, ranks: Floats, count: int, pair: int, pair_rank: float) -> int:
     """Add a pair to a bounded max-heap by (rank, pair), pushing out its worst when it is full; gives the new count."""
     if count == len(pairs):
@@ -123,13 +123,13 @@ def keep(pairs: Integers, ranks: Floats, count: int, pair: int, pair_rank: float
     return count + 1
 
 
-@compiled
+@compiled_lean
 def is_worse(rank_a: float, pair_a: int, rank_b: float, pair_b: int) -> bool:
     """Whether entry a comes after entry b."""
     return rank_a > rank_b or (rank_a == rank_b and pair_a > pair_b)
 
 
-@compiled
+@compiled_lean
 def sift_down(pairs: Integers, ranks: Floats, count: int, pair: int, pair_rank: float) -> None:
     """Put a pair in the place of the heap's root among the first `count` entries."""
     position = 0
@@ -144,7 +144,7 @@ def sift_down(pairs: Integers, ranks: Floats, count: int, pair: int, pair_rank: 
     pairs[position], ranks[position] = pair, pair_rank
 
 
-@compiled
+@compiled_lean
 def sort_down(pairs: Integers, ranks: Floats, count: int) -> None:
     """Turn the heap of the first `count` entries into ascending order."""
     for last in range(count - 1, 0, -1):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from env.calendar_tables import NEVER
 from env.candidates import Candidates
-from env.compilation import compiled
+from env.compilation import compiled_lean
 from env.problem_arrays import Floats, Integers, ProblemArrays
 from env.simulation import DISPATCHED, MAKESPAN_BOUND, State
 
@@ -71,7 +71,7 @@ FEATURE_LIMIT = 10.0
 Rows = NDArray[np.float32]
 
 
-@compiled
+@compiled_lean
 def encode(arrays: ProblemArrays, state: State, found: Candidates, rivals: Integers, rows: Rows) -> None:
     """Fill rows[:found.filled] with features, shape [limit, FEATURE_COUNT]; rows beyond stay as they are.
 
@@ -85,7 +85,7 @@ def encode(arrays: ProblemArrays, state: State, found: Candidates, rivals: Integ
     clip(rows[: found.filled[0]])
 
 
-@compiled
+@compiled_lean
 def clip(rows: Rows) -> None:
     """Bring every number into [-FEATURE_LIMIT, FEATURE_LIMIT], in place."""
     limit = np.float32(FEATURE_LIMIT)
@@ -94,7 +94,7 @@ def clip(rows: Rows) -> None:
             rows[row, feature] = min(max(rows[row, feature], -limit), limit)
 
 
-@compiled
+@compiled_lean
 def encode_pairs(
     arrays: ProblemArrays,
     state: State,
@@ -159,7 +159,7 @@ def encode_pairs(
         rows[index, 41] = 1.0 if rivals[machines + machine] < start else 0.0
 
 
-@compiled
+@compiled_lean
 def count_rivals(
     pairs: Integers, count: int, pair_machine: Integers, pair_start: Integers, rivals: Integers, earliest: Integers
 ) -> None:
@@ -171,7 +171,7 @@ def count_rivals(
         rivals[machine] += 1
 
 
-@compiled
+@compiled_lean
 def encode_work_ahead(
     arrays: ProblemArrays, state: State, found: Candidates, time_left: float, mean_load: float, rows: Rows
 ) -> None:
@@ -213,7 +213,7 @@ def encode_work_ahead(
             rows[index, 18] = load / mean_load
 
 
-@compiled
+@compiled_lean
 def encode_due_dates(arrays: ProblemArrays, state: State, found: Candidates, time_left: float, rows: Rows) -> None:
     """Due dates from each pair to the end of its job, and weight."""
     pairs, count = found.pair, found.filled[0]
@@ -242,7 +242,7 @@ def encode_due_dates(arrays: ProblemArrays, state: State, found: Candidates, tim
             rows[index, 40] = (slack - least_slack) / time_left
 
 
-@compiled
+@compiled_lean
 def mean_finish(machine_ready: Integers, machine_load: Floats, clock: int) -> float:
     """Mean over machines of when they would finish their expected work, from the clock on."""
     total = 0.0

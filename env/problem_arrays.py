@@ -8,7 +8,8 @@ of its own, and not a method of `Problem`, because it expands calendars and the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -83,8 +84,8 @@ def compile_problem(problem: Problem) -> ProblemArrays:
     choices = _integers(len(operation.alternatives) for operation in operations)
     pair_first = _offsets(choices)
     pair_operation = np.repeat(np.arange(len(operations), dtype=np.int64), choices)
-    processing = _integers(pair.processing_seconds for pair in pairs)
-    own_setup = _integers(pair.setup_seconds for pair in pairs)
+    processing = _each(pairs, "processing_seconds")
+    own_setup = _each(pairs, "setup_seconds")
     setup = setups(problem)
     least_setup, most_setup = setup.bounds(own_setup, pair_operation)
     shortest = np.minimum.reduceat(processing + least_setup, pair_first[:-1])
@@ -92,14 +93,15 @@ def compile_problem(problem: Problem) -> ProblemArrays:
     calendars = calendar_tables(problem, pairs, int(longest.sum()))
     pins = pinned_work(problem, setup.operation_group, calendars)
     job_first = _offsets(_integers(len(job.operations) for job in problem.jobs))
-    pair_machine = _integers(pair.machine for pair in pairs)
-    held = [pair.machines for pair in pairs]
+    pair_machine = _each(pairs, "machine")
+    held_counts = _integers(1 + len(pair.also_holds) for pair in pairs)
     pressure = _pressure(pair_machine, own_setup + processing, pair_first, len(problem.machines))
     peak, until_peak = _peaks(pressure, shortest, job_first)
     latest = _latest_ends(operations, shortest, job_first)
     makespan_weight, tardiness_weight = OBJECTIVE_WEIGHTS[problem.objective]
     total_weight = sum(operation.weight for operation in operations)
-    special = bool(problem.changeovers) or bool(pins.operation_pinned.any()) or any(pair.also_holds for pair in pairs)
+    holds_several = len(pairs) < held_counts.sum()
+    special = bool(problem.changeovers) or bool(pins.operation_pinned.any()) or bool(holds_several)
     return ProblemArrays(
         job_first=job_first,
         operation_job=np.repeat(np.arange(len(problem.jobs), dtype=np.int64), np.diff(job_first)),
@@ -120,10 +122,10 @@ def compile_problem(problem: Problem) -> ProblemArrays:
         pair_machine=pair_machine,
         pair_setup=own_setup,
         pair_processing=processing,
-        held_first=_offsets(_integers(map(len, held))),
-        held_machine=_integers(machine for machines in held for machine in machines),
-        held_pair=np.repeat(np.arange(len(held), dtype=np.int64), _integers(map(len, held))),
-        machine_busy=_integers(machine.busy_seconds for machine in problem.machines),
+        held_first=_offsets(held_counts),
+        held_machine=_integers(m for pair in pairs for m in pair.machines) if holds_several else pair_machine,
+        held_pair=np.repeat(np.arange(len(pairs), dtype=np.int64), held_counts),
+        machine_busy=_each(problem.machines, "busy_seconds"),
         has_special_work=np.array([special]),
         time_scale=np.array([shortest.mean()]),
         objective=np.array([makespan_weight, tardiness_weight / total_weight]),
@@ -150,12 +152,12 @@ def schedule_of(problem: Problem, pair: Integers, start: Integers, end: Integers
 
 def _per_operation(operations: tuple[Operation, ...]) -> dict[str, Any]:
     return {
-        "operation_release": _integers(operation.release_seconds for operation in operations),
+        "operation_release": _each(operations, "release_seconds"),
         "operation_has_due": np.array([operation.due_seconds is not None for operation in operations]),
         "operation_due": _integers(operation.due_seconds or 0 for operation in operations),
         "operation_weight": np.array([operation.weight for operation in operations], dtype=np.float64),
         "operation_important": np.array([operation.is_important for operation in operations]),
-        "operation_priority": _integers(operation.priority for operation in operations),
+        "operation_priority": _each(operations, "priority"),
         "operation_interruptible": np.array([operation.interruptible for operation in operations]),
     }
 
@@ -209,4 +211,9 @@ def _offsets(lengths: Integers) -> Integers:
 
 
 def _integers(values: Iterable[int]) -> Integers:
-    return np.array(list(values), dtype=np.int64)
+    return np.fromiter(values, dtype=np.int64)
+
+
+def _each(things: Collection[object], name: str) -> Integers:
+    """That whole number of each thing."""
+    return np.fromiter(map(attrgetter(name), things), dtype=np.int64, count=len(things))

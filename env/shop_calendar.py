@@ -6,7 +6,8 @@ Only the simulator's side uses this room. The judge expands the same rules in it
 from __future__ import annotations
 
 from bisect import bisect_right
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -54,14 +55,17 @@ def open_time(intervals: Intervals, start_seconds: int, end_seconds: int) -> int
     return int((clipped[:, 1] - clipped[:, 0]).sum())
 
 
+@lru_cache(maxsize=8)
 def _closed_hours(hours: WorkingHours, horizon_seconds: int) -> Intervals:
-    """Closed intervals, unsorted. Between two changes of the clock local time is UTC plus a constant."""
-    zone = ZoneInfo(hours.zone)
-    changes = _offset_changes(hours.origin, zone, horizon_seconds)
+    """Closed intervals, unsorted. Between two changes of the clock local time is UTC plus a constant.
+
+    Kept, because the search for a horizon and each machine with closures of its own ask for the same ones.
+    """
+    zone, origin = ZoneInfo(hours.zone), int(hours.origin.timestamp())
+    changes = _offset_changes(zone, origin, horizon_seconds)
     pieces = [np.empty((0, 2), dtype=np.int64)]
     for start, end in zip(changes, [*changes[1:], horizon_seconds], strict=True):
-        offset = _offset_seconds(hours.origin, zone, start)
-        local_origin = int(hours.origin.timestamp()) + offset
+        local_origin = origin + _offset_seconds(zone, origin + start)
         local = _closed_wall_time(hours, local_origin + start, local_origin + end)
         pieces.append(np.clip(local - local_origin, start, end))
     return np.concatenate(pieces)
@@ -90,22 +94,23 @@ def _seconds_of_day(clock: time) -> int:
     return clock.hour * 3600 + clock.minute * 60 + clock.second
 
 
-def _offset_changes(origin: datetime, zone: ZoneInfo, horizon_seconds: int) -> list[int]:
-    """Seconds at which the zone's offset changes, 0 first; exact to the second."""
+def _offset_changes(zone: ZoneInfo, origin: int, horizon_seconds: int) -> list[int]:
+    """Seconds after `origin` at which the zone's offset changes, 0 first; exact to the second."""
     changes = [0]
-    before = 0
-    for after in range(SECONDS_PER_DAY, horizon_seconds + SECONDS_PER_DAY, SECONDS_PER_DAY):
-        old = _offset_seconds(origin, zone, before)
-        if _offset_seconds(origin, zone, after) != old:
-            span = range(before, after + 1)
-            changed = bisect_right(span, False, key=lambda s: _offset_seconds(origin, zone, s) != old)
+    old = _offset_seconds(zone, origin)
+    for day in range(0, horizon_seconds, SECONDS_PER_DAY):
+        new = _offset_seconds(zone, origin + day + SECONDS_PER_DAY)
+        if new != old:
+            span = range(day, day + SECONDS_PER_DAY + 1)
+            changed = bisect_right(span, False, key=lambda s: _offset_seconds(zone, origin + s) != old)
             changes.append(span[changed])
-        before = after
+            old = new
     return [change for change in changes if change < horizon_seconds]
 
 
-def _offset_seconds(origin: datetime, zone: ZoneInfo, seconds: int) -> int:
-    offset = (origin + timedelta(seconds=seconds)).astimezone(UTC).astimezone(zone).utcoffset()
+def _offset_seconds(zone: ZoneInfo, instant: int) -> int:
+    """What the zone's clock is ahead of UTC, at seconds since 1970."""
+    offset = datetime.fromtimestamp(instant, zone).utcoffset()
     assert offset is not None
     return int(offset.total_seconds())
 

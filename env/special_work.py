@@ -103,6 +103,6 @@ def _urgent(problem: Problem) -> list[bool]:
     """Whether any later operation of the same job is pinned."""
     urgent: list[bool] = []
     for job in problem.jobs:
-        pinned = [operation.pin is not None for operation in job.operations]
-        urgent += [any(pinned[step + 1 :]) for step in range(len(pinned))]
+        last_pin = max((step for step, operation in enumerate(job.operations) if operation.pin is not None), default=0)
+        urgent += [step < last_pin for step in range(len(job.operations))]
     return urgent
