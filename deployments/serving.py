@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from deployments.cluster import LOOPBACK, Listener, LocalCluster, ray_variables
+from deployments.cluster import LOOPBACK, STOP_SIGNALS, Listener, LocalCluster, ray_variables
 from deployments.listeners import listening_sockets
 from deployments.persistence.database import create_engine, require_current_schema, upgrade
 from deployments.persistence.errors import SpoolError, SpoolFailed
@@ -25,7 +25,6 @@ FIREWALL = Path(__file__).resolve().parent / "ops" / "nftables" / "gantry.nft"
 START_SECONDS = 90.0
 # The promise is 30 s from the signal to the last process.
 STOP_SECONDS = 25.0
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 Say = Callable[[str], None]
 
@@ -84,8 +83,6 @@ def serve(settings: Settings, config_path: Path, port: int, *, say: Say) -> None
     """Run the service until SIGINT or SIGTERM. Raises as `running` does."""
     _interrupt_on_signals()
     with suppress(KeyboardInterrupt), running(settings, config_path, port, say=say) as listener:
-        # Ray has replaced the handler by one that would end the process before requests are finished.
-        _interrupt_on_signals()
         _warn_of_side_doors(listener.port, say)
         say(f"Gantry is ready on {listener.url} (documentation: {listener.url}/docs). Stop it with Ctrl-C.")
         threading.Event().wait()
@@ -104,14 +101,14 @@ def _warn_of_side_doors(service_port: int, say: Say) -> None:
 
 def _interrupt_on_signals() -> None:
     """SIGTERM means the same as Ctrl-C, also where a shell has taught its background jobs to ignore the latter."""
-    for number in _STOP_SIGNALS:
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.default_int_handler)
 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """A second signal changes nothing: what follows is bounded, and half a shutdown leaves processes behind."""
-    kept = {number: signal.signal(number, signal.SIG_IGN) for number in _STOP_SIGNALS}
+    kept = {number: signal.signal(number, signal.SIG_IGN) for number in STOP_SIGNALS}
     try:
         yield
     finally:
