@@ -74,6 +74,16 @@ def running_service(
     folder: Path, *, variables: Mapping[str, str] | None = None, config: Path = DEFAULT_CONFIG
 ) -> Iterator[Service]:
     """A service that is ready; ended, if the test has not done so, by SIGTERM."""
+    with starting_service(folder, variables=variables, config=config) as service:
+        _await_ready(service)
+        yield service
+
+
+@contextmanager
+def starting_service(
+    folder: Path, *, variables: Mapping[str, str] | None = None, config: Path = DEFAULT_CONFIG
+) -> Iterator[Service]:
+    """A service that has just been started; ended, if the test has not done so, by SIGTERM."""
     port = free_port()
     with (folder / "output.txt").open("wb") as output:
         process = subprocess.Popen(
@@ -85,7 +95,6 @@ def running_service(
         )
     service = Service(process=process, port=port, folder=folder)
     try:
-        _await_ready(service)
         yield service
     finally:
         if process.poll() is None:

@@ -1,14 +1,15 @@
-"""What the service refuses to start with: one clear line each, before Ray is started."""
+"""How a start ends that leads to no service: refused with one clear line before Ray is started, or given up."""
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.system.serving import COMMAND, environment
+from tests.system.serving import COMMAND, environment, eventually, starting_service
 
 pytestmark = pytest.mark.system
 
@@ -48,6 +49,17 @@ def test_service_refuses_an_old_schema(mariadb_url: str, tmp_path: Path) -> None
     assert done.returncode == 1
     assert "gantry db upgrade" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_start_that_is_given_up_leaves_nothing_behind(tmp_path: Path) -> None:
+    """SIGTERM while Ray starts the replicas: an end without an error, and without a process that stays."""
+    with starting_service(tmp_path) as service:
+        assert eventually(lambda: bool(service.serve_controllers()), seconds=120.0)
+        processes = service.processes()
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(timeout=30) == 0
+    assert [process for process in processes if process.is_alive] == []
+    assert service.output.endswith("draining ...\nstopped\n")
 
 
 def _serve(folder: Path, variables: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
