@@ -22,8 +22,8 @@ from deployments.memory import leave_out_unused
 from deployments.processes import descendants, end
 
 if TYPE_CHECKING:
-    from ray.serve._private.client import ServeControllerClient
     from ray.serve._private.application_state import StatusOverview
+    from ray.serve._private.client import ServeControllerClient
     from ray.serve.schema import ServeDeploySchema
 
 LOOPBACK = "127.0.0.1"
