@@ -38,7 +38,8 @@ from env.schedule import Assignment, Schedule
 
 FIRST_YEAR, LAST_YEAR = 1970, 2200
 MOST_ALTERNATIVES = 2_000_000
-IMPORTANT_WEIGHT = 4.0
+IMPORTANT_WEIGHT = 12.0
+"""As much as four urgent jobs: an important one is late only where it cannot be helped."""
 NumberedJob = tuple[int, JobRequest]
 
 

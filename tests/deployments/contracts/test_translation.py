@@ -102,12 +102,12 @@ def test_duration_is_at_least_one_second_of_processing() -> None:
         ({"priority": 1}, 3.0),
         ({"priority": 2}, 2.0),
         ({"priority": 3}, 1.0),
-        ({"priority": 3, "is_important": True}, 4.0),
+        ({"priority": 3, "is_important": True}, 12.0),
         ({"priority": 3, "is_important": True, "weight": 0.5}, 0.5),
     ],
 )
 def test_weight_follows_importance_then_priority_unless_given(changes: dict[str, Any], weight: float) -> None:
-    """Important work weighs 4, priorities 3, 2, 1, and an explicit weight wins."""
+    """Important work weighs 12, priorities 3, 2, 1, and an explicit weight wins."""
     assert _question(jobs=[job(**changes)]).problem.operations[0].weight == weight
 
 
