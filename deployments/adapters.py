@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from deployments.off_loop import off_loop
 from deployments.persistence.audit_event import AuditEvent
 from deployments.persistence.audit_repository import audit_work
 from deployments.persistence.errors import PayloadMismatch, SpoolError
+from deployments.persistence.id_order import made_at
 from deployments.persistence.records import DecisionRecord, Record
 from deployments.persistence.repository import DecisionPage, unit_of_work
 from deployments.persistence.spool import Spool
@@ -35,6 +37,9 @@ from env.verdict import Verdict
 _BYTES_PER_OPERATION = 200
 _FIRST_PAUSE_SECONDS = 0.05
 _RETRY_AFTER_SECONDS = 2
+# A batch is in the database within a fraction of a second, unless the database is in trouble.
+_PATIENCE_SECONDS = 2.0
+_LOOK_AGAIN_SECONDS = 0.1
 UNKNOWN_REPLICA = "no replica"
 _log = logging.getLogger(__name__)
 
@@ -133,17 +138,30 @@ class SpoolJournal:
 
 
 class StoredDecisions:
-    """The decisions in the database, read in threads: a slow query delays only whoever asked."""
+    """The decisions in the database, read in threads: a slow query delays only whoever asked.
 
-    def __init__(self, engine: Engine, corruption: CorruptionLog) -> None:
+    Whoever has just got a schedule may ask for it while it is still on its way from the spool of some
+    router. An id that is younger than `patience_seconds` is therefore looked for until it is older.
+    """
+
+    def __init__(self, engine: Engine, corruption: CorruptionLog, patience_seconds: float = _PATIENCE_SECONDS) -> None:
         self._engine = engine
         self._corruption = corruption
+        self._patience_seconds = patience_seconds
 
     async def get(self, decision_id: str, client: str) -> DecisionRecord | None:
         """One decision with its payload, None when `client` has none of that id.
 
         Raises `DatabaseError`; `PayloadMismatch`, after it was reported, when the payload is damaged.
         """
+        made = made_at(decision_id)
+        age_seconds = self._patience_seconds if made is None else max(0.0, time.time() - made)
+        deadline = time.monotonic() + self._patience_seconds - age_seconds
+        while (record := await self._read(decision_id, client)) is None and time.monotonic() < deadline:
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        return record
+
+    async def _read(self, decision_id: str, client: str) -> DecisionRecord | None:
 
         def read() -> DecisionRecord | None:
             with unit_of_work(self._engine) as decisions:

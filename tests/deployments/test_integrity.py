@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from deployments.corruption import CorruptionLog, FoundBy
 from deployments.integrity import IntegrityWatch
 from deployments.persistence.database import create_engine
 from deployments.persistence.errors import PayloadMismatch
+from deployments.persistence.id_order import first_id
 from deployments.persistence.tables import METADATA
 from deployments.persistence.writing import DecisionWriter
 from tests.deployments.persistence.decisions import decision, decision_id
@@ -84,6 +87,25 @@ async def test_spoiled_decision_is_reported_by_its_reader_and_not_shown(engine: 
         await decisions.get(decision_id(17), "planner")
     assert log.last is not None
     assert log.last.found_by is FoundBy.READ
+
+
+async def test_decision_on_its_way_is_waited_for(engine: Engine) -> None:
+    """Whoever asks for a schedule that was just answered gets it as soon as it is stored."""
+    fresh = replace(decision(31), decision_id=f"{first_id(datetime.now(UTC))}-7000-8000-000000000000")
+    asked = asyncio.create_task(StoredDecisions(engine, CorruptionLog(), 60.0).get(fresh.decision_id, "planner"))
+    await asyncio.sleep(0.2)
+    assert not asked.done()
+    DecisionWriter(engine).write([fresh.to_bytes()])
+    assert await asyncio.wait_for(asked, 30.0) == fresh
+
+
+async def test_what_never_came_is_not_waited_for_longer_than_fresh(engine: Engine) -> None:
+    """Neither an old id nor what is none; a fresh one only until it is fresh no more."""
+    async with asyncio.timeout(30.0):
+        for unknown in (decision_id(99), "none"):
+            assert await StoredDecisions(engine, CorruptionLog(), 60.0).get(unknown, "planner") is None
+        fresh = f"{first_id(datetime.now(UTC))}-7000-8000-000000000000"
+        assert await StoredDecisions(engine, CorruptionLog(), 0.3).get(fresh, "planner") is None
 
 
 async def test_new_damage_in_the_spool_is_reported(engine: Engine) -> None:
