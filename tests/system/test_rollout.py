@@ -96,10 +96,15 @@ def _serve(operator: Operator, workloads: list[dict[str, Any]], stage: str, shar
 
 def _look_at_the_end(operator: Operator) -> None:
     """Trail, incident, notices and report tell the same story."""
-    assert eventually(lambda: bool(operator.events()["incidents"]))
+
+    # What the last request makes of PPO beside the manual arm may be an incident of its own, but blocks promotion only.
+    def rolled_back() -> list[dict[str, Any]]:
+        return [each for each in operator.events()["incidents"] if each["action"] == "rolled back"]
+
+    assert eventually(lambda: bool(rolled_back()))
+    (incident,) = rolled_back()
     events = operator.events()
-    incident = events["incidents"][0]
-    assert (incident["trigger"], incident["action"], incident["stage"]) == ("critical_violation", "rolled back", "full")
+    assert (incident["trigger"], incident["stage"]) == ("critical_violation", "full")
     stages = [row["to_stage"] for row in reversed(events["transitions"])]
     assert stages == ["shadow", "limited", "expanded", "full", "rolled_back"]
     operator.say(f"incident {incident['incident_id']}: {incident['evidence']['trigger']['detail'][:100]}")
