@@ -162,7 +162,6 @@ class StoredDecisions:
         return record
 
     async def _read(self, decision_id: str, client: str) -> DecisionRecord | None:
-
         def read() -> DecisionRecord | None:
             with unit_of_work(self._engine) as decisions:
                 return decisions.get(decision_id, client)

@@ -88,7 +88,7 @@ def ray_variables() -> dict[str, str]:
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "180",
         # Behind this proxy nobody else balances, so there is no one to tell half a minute in advance.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
-        # Each turn of the controller copies the configuration of every deployment: ten a second cost a sixth of a core.
+        # Each turn of the controller copies the configuration of every deployment: ten a second cost 7 % of a core.
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),

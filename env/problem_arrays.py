@@ -9,6 +9,7 @@ of its own, and not a method of `Problem`, because it expands calendars and the 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from itertools import chain
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
@@ -100,8 +101,8 @@ def compile_problem(problem: Problem) -> ProblemArrays:
     latest = _latest_ends(operations, shortest, job_first)
     makespan_weight, tardiness_weight = OBJECTIVE_WEIGHTS[problem.objective]
     total_weight = sum(operation.weight for operation in operations)
-    holds_several = len(pairs) < held_counts.sum()
-    special = bool(problem.changeovers) or bool(pins.operation_pinned.any()) or bool(holds_several)
+    holds_several = len(pairs) < int(held_counts.sum())
+    special = bool(problem.changeovers) or bool(pins.operation_pinned.any()) or holds_several
     return ProblemArrays(
         job_first=job_first,
         operation_job=np.repeat(np.arange(len(problem.jobs), dtype=np.int64), np.diff(job_first)),
@@ -123,7 +124,7 @@ def compile_problem(problem: Problem) -> ProblemArrays:
         pair_setup=own_setup,
         pair_processing=processing,
         held_first=_offsets(held_counts),
-        held_machine=_integers(m for pair in pairs for m in pair.machines) if holds_several else pair_machine,
+        held_machine=_integers(chain.from_iterable(pair.machines for pair in pairs)) if holds_several else pair_machine,
         held_pair=np.repeat(np.arange(len(pairs), dtype=np.int64), held_counts),
         machine_busy=_each(problem.machines, "busy_seconds"),
         has_special_work=np.array([special]),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deployments.commands.counting import counted
 from deployments.commands.database import database
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def backup(
 
     path = file or Path(f"gantry-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.backup")
     url = _url()
-    with _progress("backing up", sum(row_counts(url).values())) as on_row:
+    with counted("backing up", sum(row_counts(url).values())) as on_row:
         counts = back_up(url, path, on_row)
     rows = f"{sum(counts.values()):,} rows, {counts['decision']:,} of them decisions"
     print(f"{path}: {rows}, {path.stat().st_size:,} bytes")
@@ -72,7 +71,7 @@ def restore(
     from deployments.persistence.backup import restore as fill
 
     url = into or _url()
-    with _progress("restoring") as on_row:
+    with counted("restoring") as on_row:
         comparisons = fill(url, file, on_row)
     _show(file, comparisons)
 
@@ -87,7 +86,7 @@ def verify(
     """
     from deployments.persistence.backup import verify as prove
 
-    with _progress("verifying") as on_row:
+    with counted("verifying") as on_row:
         comparisons = prove(file, on_row, into)
     _show(file, comparisons)
 
@@ -107,16 +106,3 @@ def _show(file: Path, comparisons: list[Comparison]) -> None:
         print(f"{file}: the database is not what was backed up")
         raise typer.Exit(1)
     print(f"{file}: all tables equal, {sum(comparison.found_rows for comparison in comparisons):,} rows")
-
-
-@contextmanager
-def _progress(words: str, total: int | None = None) -> Iterator[Callable[[], None]]:
-    """A bar on a terminal; what is called for each row."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(words, total=total)
-        yield lambda: bar.advance(task)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deployments.commands.opening import opened
+
 if TYPE_CHECKING:
     from deployments.persistence.audit_event import AuditEvent
 
@@ -25,16 +27,9 @@ def audit(
     Example: gantry audit --limit 20
     """
     from deployments.persistence.audit_repository import audit_work
-    from deployments.persistence.database import create_engine, require_current_schema
-    from deployments.settings import load_settings
 
-    engine = create_engine(load_settings().database_url.get_secret_value())
-    try:
-        require_current_schema(engine)
-        with audit_work(engine) as trail:
-            events = trail.page(limit=limit)
-    finally:
-        engine.dispose()
+    with opened() as engine, audit_work(engine) as trail:
+        events = trail.page(limit=limit)
     for event in events:
         print(json.dumps(event.to_fields()) if as_json else _line(event))
 

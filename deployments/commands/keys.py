@@ -13,6 +13,7 @@ import typer
 
 from deployments.access.client import Scope
 from deployments.commands.acting import actor, event_of
+from deployments.commands.opening import opened
 
 if TYPE_CHECKING:
     from deployments.access.key_text import NewKey
@@ -84,7 +85,7 @@ def list_(
     """
     from deployments.persistence.key_repository import key_work
 
-    with _engine() as engine, key_work(engine) as stored:
+    with opened() as engine, key_work(engine) as stored:
         entries = stored.entries(client)
     if as_json:
         print(json.dumps({"keys": [_document(entry) for entry in entries]}, indent=2))
@@ -150,25 +151,12 @@ def _require_active(entry: KeyEntry, now: datetime) -> None:
 
 
 @contextmanager
-def _engine() -> Iterator[Any]:
-    from deployments.persistence.database import create_engine, require_current_schema
-    from deployments.settings import load_settings
-
-    engine = create_engine(load_settings().database_url.get_secret_value())
-    try:
-        require_current_schema(engine)
-        yield engine
-    finally:
-        engine.dispose()
-
-
-@contextmanager
 def _audited(action: str, target: str) -> Iterator[KeyRepository]:
     """The stored keys in one transaction with the row that says who changed them."""
     from deployments.persistence.audit_repository import AuditRepository
     from deployments.persistence.key_repository import key_work
 
-    with _engine() as engine, key_work(engine) as stored:
+    with opened() as engine, key_work(engine) as stored:
         yield stored
         AuditRepository(stored.connection).insert([event_of(action, target)])
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deployments.commands.acting import event_of
+from deployments.commands.counting import counted
 from deployments.commands.database import database
+from deployments.commands.opening import opened
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
     from deployments.persistence.pruning import Pruned
 
 Before = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Decisions made before this day (UTC) go.")]
 Delete = Annotated[bool, typer.Option("--delete", help="Remove them; without it they are only counted.")]
+
+
+# A large table may take its time.
+_TIMEOUT_SECONDS = 600
 
 
 def register(_app: typer.Typer) -> None:
@@ -36,7 +38,7 @@ def size() -> None:
     """
     from deployments.persistence.sizes import table_sizes
 
-    with _engine() as engine:
+    with opened(statement_timeout_seconds=_TIMEOUT_SECONDS) as engine:
         sizes = table_sizes(engine)
     decisions = next(each.rows for each in sizes if each.table == "decision")
     print(f"{'table':<20} {'rows':>12} {'bytes':>16} {'for each decision':>18}")
@@ -59,14 +61,14 @@ def prune(before: Before, delete: Delete = False) -> None:
     from deployments.persistence.pruning import survey
 
     instant, now = before.replace(tzinfo=UTC), datetime.now(UTC)
-    with _engine() as engine:
+    with opened(statement_timeout_seconds=_TIMEOUT_SECONDS) as engine:
         found = survey(engine, instant, now)
         print(f"before {instant.isoformat()}: {_described(found)} can go; {_kept(found)}")
         if not delete:
             print("nothing was removed: run it again with --delete, after a backup (`gantry db backup`)")
             return
         event = event_of("db.prune", f"decisions before {instant.isoformat()}", _described(found))
-        with _progress(found.decisions + found.kept) as on_decisions:
+        with counted("pruning", found.decisions + found.kept) as on_decisions:
             removed = remove(engine, instant, now, event, on_decisions)
     print(f"removed: {_described(removed)}")
 
@@ -90,20 +92,6 @@ def partitions(
         print(statement)
 
 
-@contextmanager
-def _engine() -> Iterator[Engine]:
-    from deployments.persistence.database import create_engine, require_current_schema
-    from deployments.settings import load_settings
-
-    # A large table may take its time.
-    engine = create_engine(load_settings().database_url.get_secret_value(), statement_timeout_seconds=600)
-    try:
-        require_current_schema(engine)
-        yield engine
-    finally:
-        engine.dispose()
-
-
 def _described(pruned: Pruned) -> str:
     return f"{pruned.decisions:,} decisions, {pruned.evaluations:,} evaluations, {pruned.feedback:,} rows of feedback"
 
@@ -115,16 +103,3 @@ def _kept(pruned: Pruned) -> str:
 
 def _share(count: int, decisions: int) -> str:
     return f"{count / decisions:,.0f}" if decisions else "-"
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal; what is called with each number of decisions looked at."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("pruning", total=total)
-        yield lambda count: bar.advance(task, count)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.commands.database import database
+from deployments.commands.opening import opened
 
 if TYPE_CHECKING:
     from deployments.persistence.inspection import SpoolReport
@@ -99,15 +100,10 @@ def _replay(folder: Path, writer: DecisionWriter, bound_bytes: int) -> tuple[int
 
 @contextmanager
 def _writer(settings: Settings) -> Iterator[DecisionWriter]:
-    from deployments.persistence.database import create_engine, require_current_schema
     from deployments.persistence.writing import DecisionWriter
 
-    engine = create_engine(settings.database_url.get_secret_value())
-    try:
-        require_current_schema(engine)
+    with opened(settings.database_url.get_secret_value()) as engine:
         yield DecisionWriter(engine)
-    finally:
-        engine.dispose()
 
 
 def _show(report: SpoolReport) -> None:

@@ -45,6 +45,10 @@ def _spoil(engine: Engine, number: int) -> None:
         )
 
 
+def _fresh_id() -> str:
+    return f"{first_id(datetime.now(UTC))}-7000-8000-000000000000"
+
+
 def _watch(engine: Engine, log: CorruptionLog, regions: list[int] | None = None, **changes: object) -> IntegrityWatch:
     values: dict[str, object] = {"interval_seconds": 0.001, "sample_count": 5} | changes
     depth = regions or [0]
@@ -91,7 +95,7 @@ async def test_spoiled_decision_is_reported_by_its_reader_and_not_shown(engine: 
 
 async def test_decision_on_its_way_is_waited_for(engine: Engine) -> None:
     """Whoever asks for a schedule that was just answered gets it as soon as it is stored."""
-    fresh = replace(decision(31), decision_id=f"{first_id(datetime.now(UTC))}-7000-8000-000000000000")
+    fresh = replace(decision(31), decision_id=_fresh_id())
     asked = asyncio.create_task(StoredDecisions(engine, CorruptionLog(), 60.0).get(fresh.decision_id, "planner"))
     await asyncio.sleep(0.2)
     assert not asked.done()
@@ -104,7 +108,7 @@ async def test_what_never_came_is_not_waited_for_longer_than_fresh(engine: Engin
     async with asyncio.timeout(30.0):
         for unknown in (decision_id(99), "none"):
             assert await StoredDecisions(engine, CorruptionLog(), 60.0).get(unknown, "planner") is None
-        fresh = f"{first_id(datetime.now(UTC))}-7000-8000-000000000000"
+        fresh = _fresh_id()
         assert await StoredDecisions(engine, CorruptionLog(), 0.3).get(fresh, "planner") is None
 
 

@@ -69,7 +69,7 @@ def _named(fault: str, number: int) -> dict[str, Any]:
     return {"request_id": f"{fault or 'fine'}-{number}", "experiment_unit": f"unit-{number}"}
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
+def eventually(holds: Callable[[], bool], seconds: float = 60.0, pause_seconds: float = 0.05) -> bool:
     """Whether something became true in time; a service that does not answer yet has not said so."""
 
     def says_so() -> bool:
@@ -78,7 +78,7 @@ def eventually(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
         except httpx.HTTPError:
             return False
 
-    return serving.eventually(says_so, seconds)
+    return serving.eventually(says_so, seconds, pause_seconds)
 
 
 @dataclass

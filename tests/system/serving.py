@@ -142,13 +142,13 @@ def _written(folder: Path, config: Mapping[str, object]) -> Path:
     return path
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 30.0) -> bool:
+def eventually(holds: Callable[[], bool], seconds: float = 30.0, pause_seconds: float = 0.05) -> bool:
     """Whether something became true in time."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.05)
+        time.sleep(pause_seconds)
     return True
 
 

@@ -11,9 +11,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from deployments.persistence.database import upgrade
 from deployments.persistence.grants import service_grants
 from tests.deployments.fakes import body
 from tests.system.mariadb import PrivateMariaDb, private_mariadb
+from tests.system.operating import eventually
 from tests.system.serving import COMMAND, Service, config_on_loopback, environment, is_free, running_service
 
 pytestmark = pytest.mark.system
@@ -71,13 +70,8 @@ class Production:
 
     def wait_until(self, holds: Callable[[], bool], what: str) -> None:
         """Returns when something is true; a connection that breaks meanwhile is one more reason to wait."""
-        deadline = time.monotonic() + WAIT_SECONDS
-        while True:
-            with suppress(httpx.HTTPError):
-                if holds():
-                    return
-            assert time.monotonic() < deadline, f"waited in vain until {what}; the service said:\n{self.service.output}"
-            time.sleep(POLL_SECONDS)
+        came = eventually(holds, WAIT_SECONDS, POLL_SECONDS)
+        assert came, f"waited in vain until {what}; the service said:\n{self.service.output}"
 
     def wait_for(self, status: int, key: str, method: str = "GET", path: str = "/v1/schedules", **sent: Any) -> None:
         """Returns when the holder of `key` is answered by `status`."""
