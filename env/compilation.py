@@ -52,21 +52,15 @@ def compiled(function: Function) -> Function:
 
 
 def compiled_lean(function: Function) -> Function:
-    """Like `compiled`, but without counting references: for what hot loops call with tuples of arrays.
+    """Like `compiled`, but for what hot loops call with tuples of arrays: uncounted, and written into every caller.
 
-    Such a function may use the arrays that it is given and return numbers; it must neither make arrays,
-    which the compiler refuses, nor return any, since nobody would count the new owner.
+    A call would count references on every array of a tuple, and copy what describes each of them; both
+    can cost more than the function's own work. Such a function may use the arrays that it is given and
+    return numbers; it must neither make arrays, which the compiler refuses, nor return any, since nobody
+    would count the new owner.
     """
-    without_runtime: dict[str, Any] = {"_nrt": False}  # numba's own name; its types do not list it
-    return cast("Function", numba.njit(cache=True, nogil=True, error_model="numpy", **without_runtime)(function))
-
-
-def compiled_inline(function: Function) -> Function:
-    """Like `compiled`, but written into every caller: for leaves of hot loops that take whole tuples of arrays.
-
-    A call counts references on every array in a tuple, which can cost more than the leaf's own work.
-    """
-    return cast("Function", numba.njit(inline="always", error_model="numpy")(function))
+    options: dict[str, Any] = {"_nrt": False, "forceinline": True}  # numba's own names; its types do not list them
+    return cast("Function", numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function))
 
 
 numba.config.CACHE_DIR = str(cache_folder())  # type: ignore[attr-defined]

@@ -22,7 +22,7 @@ from enum import IntEnum
 import numpy as np
 
 from env.calendar_tables import NEVER
-from env.compilation import compiled, compiled_inline
+from env.compilation import compiled, compiled_lean
 from env.errors import HorizonExceeded
 from env.problem import Problem
 from env.problem_arrays import Floats, ProblemArrays, compile_problem, schedule_of
@@ -75,7 +75,7 @@ def follow_rule(arrays: ProblemArrays, state: State, rule: int, means: Floats) -
         dispatch_pair(arrays, state, pair, operation)
 
 
-@compiled
+@compiled_lean
 def best_pair(arrays: ProblemArrays, state: State, rule: int, means: Floats) -> tuple[int, int]:
     """The pair that the rule puts first among those that can begin earliest, and its operation."""
     clock, urgent_only = next_instant(arrays, state)
@@ -96,7 +96,7 @@ def best_pair(arrays: ProblemArrays, state: State, rule: int, means: Floats) -> 
     return best, best_operation
 
 
-@compiled_inline
+@compiled_lean
 def rule_key(
     arrays: ProblemArrays, state: State, rule: int, means: Floats, job: int, operation: int, pair: int, clock: int
 ) -> tuple[float, float, float]:
@@ -119,7 +119,7 @@ def rule_key(
     return unimportant, due, float(arrays.operation_priority[operation])
 
 
-@compiled
+@compiled_lean
 def apparent_tardiness_cost(
     arrays: ProblemArrays, state: State, means: Floats, operation: int, pair: int, clock: int
 ) -> float:
