@@ -17,8 +17,9 @@ REPEATS = 2_000
 def decodes_per_second(problem: Problem, seconds: float) -> float:
     """Plans of `problem` decoded a second on one core, by the pass that tabu search makes after each move.
 
-    A decode takes every operation's machine and place in its sequence, and gives all starts and the
-    makespan. The problem must be one that a disjunctive graph describes.
+    A decode takes every operation's machine, its neighbours there and an order in which nothing comes before
+    what it waits for, and gives all starts and the makespan. The problem must be one that a disjunctive
+    graph describes.
     """
     arrays = compile_problem(problem)
     state = new_state(arrays)
@@ -38,5 +39,5 @@ def decode(graph: Graph, times: int) -> int:
     """The makespan, measured so many times."""
     makespan = 0
     for _ in range(times):
-        makespan = measure_heads(graph)
+        makespan = measure_heads(graph, 0)
     return makespan

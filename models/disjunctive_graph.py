@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from env.compilation import compiled
-from env.problem_arrays import Integers, ProblemArrays
+from env.compilation import compiled, compiled_lean
+from env.problem_arrays import Booleans, Integers, ProblemArrays
 from env.simulation import State
 
 Links = NDArray[np.int32]
@@ -35,7 +35,6 @@ NODE = np.dtype(
         ("after", np.int32),
         ("first_pair", np.int32),
         ("last_pair", np.int32),  # exclusive
-        ("waiting", np.int32),  # room to count open predecessors
         ("is_first", np.bool_),  # of its job
         ("is_last", np.bool_),
     ],
@@ -51,8 +50,13 @@ class Graph(NamedTuple):
     nodes: Records  # [operation] of NODE
     pairs: Records  # [pair] of PAIR
     machine_first: Links  # [machine] its first operation
+    machine_last: Links  # [machine] room to link a plan
     machine_ready: Integers  # [machine] open seconds before its first work
     order: Links  # [operation] topological
+    place: Links  # [operation] its place in the order
+    longest: Integers  # [operation] makespan of the order up to each place
+    reached: Links  # [operation] room to restore the order
+    is_reached: Booleans  # [operation] the same; False between two moves
 
 
 def has_graph(arrays: ProblemArrays) -> bool:
@@ -85,8 +89,13 @@ def new_graph(arrays: ProblemArrays) -> Graph:
         nodes=nodes,
         pairs=pairs,
         machine_first=np.full(machines, NOBODY, dtype=np.int32),
+        machine_last=np.full(machines, NOBODY, dtype=np.int32),
         machine_ready=arrays.machine_busy.copy(),
         order=np.zeros(operations, dtype=np.int32),
+        place=np.zeros(operations, dtype=np.int32),
+        longest=np.zeros(operations, dtype=np.int64),
+        reached=np.zeros(operations, dtype=np.int32),
+        is_reached=np.zeros(operations, dtype=np.bool_),
     )
 
 
@@ -109,9 +118,16 @@ def take_plan(graph: Graph, state: State) -> int:
 
 @compiled
 def link_plan(graph: Graph, chosen: Links, sequence: Links) -> int:
-    """Link the operations of every machine in the order of `sequence`, shape [operation]; gives the makespan."""
+    """Link the operations of every machine in the order of `sequence`, shape [operation]; gives the makespan.
+
+    No operation may come before the one that precedes it in its job.
+    """
+    graph.order[:] = sequence
+    for at in range(len(sequence)):
+        graph.place[sequence[at]] = at
     graph.machine_first[:] = NOBODY
-    last = np.full(len(graph.machine_first), NOBODY, dtype=np.int32)
+    last = graph.machine_last
+    last[:] = NOBODY
     for operation in sequence:
         pair = chosen[operation]
         node, machine = graph.nodes[operation], graph.pairs[pair].machine
@@ -128,69 +144,97 @@ def link_plan(graph: Graph, chosen: Links, sequence: Links) -> int:
     return measure(graph)
 
 
+@compiled_lean
+def restore_order(graph: Graph, operation: int) -> tuple[int, int]:
+    """Make the order topological again after one operation was linked elsewhere; (-1, -1) when there is a cycle.
+
+    Gives the first place whose head, and the last place whose tail may have changed. At most one arc runs
+    backwards, and only what lies between its two ends can be in the wrong place: what its head reaches
+    goes behind its tail, and all else stays in sequence (Pearce and Kelly 2006).
+    """
+    nodes, place = graph.nodes, graph.place
+    node = nodes[operation]
+    source, target = operation, operation
+    if node.before >= 0 and place[node.before] > place[operation]:
+        target = node.before
+    elif node.after >= 0 and place[node.after] < place[operation]:
+        source = node.after
+    first, last = place[source], place[target]
+    if first < last and not move_behind(graph, source, first, last):
+        return -1, -1
+    return first, last
+
+
+@compiled_lean
+def move_behind(graph: Graph, source: int, first: int, last: int) -> bool:
+    """Move what `source` reaches at the places from first to last behind all else there; False if that is a cycle."""
+    nodes, order, place, reached, is_reached = graph.nodes, graph.order, graph.place, graph.reached, graph.is_reached
+    target = order[last]
+    kept, count = first, 0
+    for at in range(first, last + 1):
+        operation = order[at]
+        node = nodes[operation]
+        if (
+            operation == source
+            or (node.before >= 0 and is_reached[node.before])
+            or (not node.is_first and is_reached[operation - 1])
+        ):
+            is_reached[operation] = True
+            reached[count] = operation
+            count += 1
+        else:
+            order[kept], place[operation] = operation, kept
+            kept += 1
+    is_possible = not is_reached[target]
+    for index in range(count):
+        operation = reached[index]
+        is_reached[operation] = False
+        order[kept + index], place[operation] = operation, kept + index
+    return is_possible
+
+
 @compiled
 def measure(graph: Graph) -> int:
-    """Topological order, heads and tails of all operations; gives the makespan, -1 when there is a cycle."""
-    makespan = measure_heads(graph)
-    if makespan >= 0:
-        measure_tails(graph)
+    """Heads and tails of all operations; gives the makespan."""
+    measure_tails(graph, len(graph.order) - 1)
+    return measure_heads(graph, 0)
+
+
+@compiled_lean
+def measure_heads(graph: Graph, first: int) -> int:
+    """Heads from a place in the order on, those before it being right; gives the makespan."""
+    nodes, order, longest, machine_ready = graph.nodes, graph.order, graph.longest, graph.machine_ready
+    makespan = longest[first - 1] if first > 0 else 0
+    for at in range(first, len(order)):
+        operation = order[at]
+        node = nodes[operation]
+        head = node.release
+        if node.before >= 0:
+            previous = nodes[node.before]
+            head = max(head, previous.head + previous.duration)
+        else:
+            head = max(head, machine_ready[node.machine])
+        if not node.is_first:
+            previous = nodes[operation - 1]
+            head = max(head, previous.head + previous.duration)
+        node.head = head
+        makespan = max(makespan, head + node.duration)
+        longest[at] = makespan
     return makespan
 
 
-@compiled
-def measure_heads(graph: Graph) -> int:
-    """Order and heads by counting open predecessors (Kahn 1962); gives the makespan, -1 when there is a cycle."""
-    nodes, order, machine_ready = graph.nodes, graph.order, graph.machine_ready
-    operations = len(order)
-    found = 0
-    for operation in range(operations):
-        node = nodes[operation]
-        node.head = node.release
-        node.waiting = 0 if node.is_first else 1
-        if node.before >= 0:
-            node.waiting += 1
-        else:
-            node.head = max(node.release, machine_ready[node.machine])
-        if node.waiting == 0:
-            order[found] = operation
-            found += 1
-    makespan = 0
-    place = 0
-    while place < found:
-        operation = order[place]
-        place += 1
-        node = nodes[operation]
-        end = node.head + node.duration
-        makespan = max(makespan, end)
-        if node.after >= 0:
-            follower = nodes[node.after]
-            follower.head = max(follower.head, end)
-            follower.waiting -= 1
-            if follower.waiting == 0:
-                order[found] = node.after
-                found += 1
-        if not node.is_last:
-            follower = nodes[operation + 1]
-            follower.head = max(follower.head, end)
-            follower.waiting -= 1
-            if follower.waiting == 0:
-                order[found] = operation + 1
-                found += 1
-    return makespan if found == operations else -1
-
-
-@compiled
-def measure_tails(graph: Graph) -> None:
-    """Tails, in the reverse of the order."""
+@compiled_lean
+def measure_tails(graph: Graph, last: int) -> None:
+    """Tails from a place in the order back to its beginning, those behind it being right."""
     nodes, order = graph.nodes, graph.order
-    for place in range(len(order) - 1, -1, -1):
-        operation = order[place]
+    for at in range(last, -1, -1):
+        operation = order[at]
         node = nodes[operation]
-        longest = 0
+        tail = 0
         if node.after >= 0:
-            follower = nodes[node.after]
-            longest = follower.duration + follower.tail
+            following = nodes[node.after]
+            tail = following.duration + following.tail
         if not node.is_last:
-            follower = nodes[operation + 1]
-            longest = max(longest, follower.duration + follower.tail)
-        node.tail = longest
+            following = nodes[operation + 1]
+            tail = max(tail, following.duration + following.tail)
+        node.tail = tail

@@ -14,9 +14,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from env.compilation import compiled
+from env.compilation import compiled, compiled_lean
 from env.problem_arrays import Integers
-from models.disjunctive_graph import NOBODY, Graph, Links, Records, link_plan, measure
+from models.disjunctive_graph import (
+    NOBODY,
+    Graph,
+    Links,
+    Records,
+    link_plan,
+    measure_heads,
+    measure_tails,
+    restore_order,
+)
 from models.random_numbers import first_random_state, random_below
 
 RIGHT, LEFT, ELSEWHERE = range(3)
@@ -78,11 +87,7 @@ def improve(search: Tabu, moves: int, bound: int) -> None:
             totals[IMPROVED_AT], totals[BEST_SINCE_SHAKE] = totals[ITERATION], makespan
             continue
         forbid_undoing(search)
-        make_move(search)
-        makespan = measure(graph)
-        if makespan < 0:  # the conditions against cycles make this impossible; if not, nothing is lost
-            makespan = link_plan(graph, search.best_chosen, search.best_order)
-            continue
+        makespan = make_move(search)
         if makespan < totals[BEST_SINCE_SHAKE]:
             totals[BEST_SINCE_SHAKE], totals[IMPROVED_AT] = makespan, totals[ITERATION]
         if makespan < totals[BEST]:
@@ -90,12 +95,12 @@ def improve(search: Tabu, moves: int, bound: int) -> None:
             remember(search)
 
 
-@compiled
+@compiled_lean
 def remember(search: Tabu) -> None:
     """Keep the plan in the graph as the best one."""
     graph = search.graph
-    search.best_order[:] = graph.order
     for operation in range(len(graph.order)):
+        search.best_order[operation] = graph.order[operation]
         search.best_chosen[operation] = graph.nodes[operation].chosen
 
 
@@ -108,7 +113,7 @@ def longest_path(graph: Graph) -> int:
     return makespan
 
 
-@compiled
+@compiled_lean
 def critical_path(search: Tabu, makespan: int) -> int:
     """Fill `path` with one critical path, last operation first; gives its length. Ties are broken at random."""
     nodes, path, totals = search.graph.nodes, search.path, search.totals
@@ -135,7 +140,7 @@ def critical_path(search: Tabu, makespan: int) -> int:
     return length
 
 
-@compiled
+@compiled_lean
 def job_end(nodes: Records, operation: int) -> int:
     """When its job and its release let an operation begin."""
     node = nodes[operation]
@@ -145,7 +150,7 @@ def job_end(nodes: Records, operation: int) -> int:
     return max(node.release, previous.head + previous.duration)  # type: ignore[no-any-return]
 
 
-@compiled
+@compiled_lean
 def job_tail(nodes: Records, operation: int) -> int:
     """Longest path from the end of an operation through its job."""
     if nodes[operation].is_last:
@@ -154,7 +159,7 @@ def job_tail(nodes: Records, operation: int) -> int:
     return following.duration + following.tail  # type: ignore[no-any-return]
 
 
-@compiled
+@compiled_lean
 def choose_move(search: Tabu, length: int) -> bool:
     """Put the best move that is allowed into `move`, any move if all are forbidden; False if there is none."""
     nodes, path, move = search.graph.nodes, search.path, search.move
@@ -173,7 +178,7 @@ def choose_move(search: Tabu, length: int) -> bool:
     return move[KIND] >= 0  # type: ignore[no-any-return]
 
 
-@compiled
+@compiled_lean
 def offer_block(search: Tabu, first: int, last: int, is_start: bool, is_end: bool) -> None:
     """All insertions of a block's operations behind its last and before its first, and of those two inside.
 
@@ -196,7 +201,7 @@ def offer_block(search: Tabu, first: int, last: int, is_start: bool, is_end: boo
         operation = nodes[operation].before
 
 
-@compiled
+@compiled_lean
 def offer_right(search: Tabu, operation: int, target: int) -> None:
     """Estimate moving `operation` to just behind `target`, later on its machine, and keep it if it is the best."""
     graph, heads = search.graph, search.heads
@@ -234,7 +239,7 @@ def offer_right(search: Tabu, operation: int, target: int) -> None:
     keep_best(search, estimate, is_forbidden, RIGHT, operation, target, node.chosen)
 
 
-@compiled
+@compiled_lean
 def offer_left(search: Tabu, operation: int, target: int) -> None:
     """Estimate moving `operation` to just before `target`, earlier on its machine, and keep it if it is the best."""
     graph, heads = search.graph, search.heads
@@ -271,7 +276,7 @@ def offer_left(search: Tabu, operation: int, target: int) -> None:
     keep_best(search, estimate, is_forbidden, LEFT, operation, target, node.chosen)
 
 
-@compiled
+@compiled_lean
 def offer_elsewhere(search: Tabu, operation: int) -> None:
     """Estimate moving `operation` to each other machine, where it fits best there."""
     nodes, pairs = search.graph.nodes, search.graph.pairs
@@ -290,7 +295,7 @@ def offer_elsewhere(search: Tabu, operation: int) -> None:
         keep_best(search, estimate, is_forbidden, ELSEWHERE, operation, where, pair)
 
 
-@compiled
+@compiled_lean
 def best_place(graph: Graph, machine: int, duration: int, ready: int, rest: int) -> tuple[int, int]:
     """Behind whom on a machine (NOBODY: before all) new work fits best, and the longest path through it there.
 
@@ -317,7 +322,7 @@ def best_place(graph: Graph, machine: int, duration: int, ready: int, rest: int)
         previous, place = place, nodes[place].after
 
 
-@compiled
+@compiled_lean
 def keep_best(
     search: Tabu, estimate: int, is_forbidden: bool, kind: int, operation: int, where: int, pair: int
 ) -> None:
@@ -338,7 +343,7 @@ def keep_best(
     move[KIND], move[OPERATION], move[WHERE], move[PAIR] = kind, operation, where, pair
 
 
-@compiled
+@compiled_lean
 def slot_of(first: int, second: int) -> int:
     """Where the attribute "`first` before `second`", or "`first` on machine `second`", is remembered."""
     mixed = (np.uint64(first) * np.uint64(0x9E3779B97F4A7C15)) ^ (np.uint64(second) * np.uint64(0xC2B2AE3D27D4EB4F))
@@ -347,13 +352,13 @@ def slot_of(first: int, second: int) -> int:
     return np.int64(mixed >> np.uint64(64 - FORBIDDEN_BITS))  # type: ignore[return-value]
 
 
-@compiled
+@compiled_lean
 def is_held(forbidden: Integers, iteration: int, first: int, second: int) -> bool:
     """Whether an attribute is still forbidden."""
     return forbidden[slot_of(first, second)] > iteration  # type: ignore[no-any-return]
 
 
-@compiled
+@compiled_lean
 def forbid_undoing(search: Tabu) -> None:
     """Forbid what would undo the move, for a time that depends on the size and on chance."""
     graph, move, totals = search.graph, search.move, search.totals
@@ -370,8 +375,8 @@ def forbid_undoing(search: Tabu) -> None:
 
 
 @compiled
-def make_move(search: Tabu) -> None:
-    """Carry out the move in `move`."""
+def make_move(search: Tabu) -> int:
+    """Carry out the move in `move`; gives the makespan."""
     graph, move = search.graph, search.move
     operation, where = move[OPERATION], move[WHERE]
     node = graph.nodes[operation]
@@ -382,9 +387,14 @@ def make_move(search: Tabu) -> None:
     node.machine = graph.pairs[move[PAIR]].machine
     node.duration = graph.pairs[move[PAIR]].duration
     link_behind(graph, operation, where)
+    first, last = restore_order(graph, operation)
+    if first < 0:  # the conditions against cycles make this impossible; if not, nothing is lost
+        return link_plan(graph, search.best_chosen, search.best_order)
+    measure_tails(graph, last)
+    return measure_heads(graph, first)
 
 
-@compiled
+@compiled_lean
 def unlink(graph: Graph, operation: int) -> None:
     """Take an operation off its machine."""
     node = graph.nodes[operation]
@@ -396,7 +406,7 @@ def unlink(graph: Graph, operation: int) -> None:
         graph.nodes[node.after].before = node.before
 
 
-@compiled
+@compiled_lean
 def link_behind(graph: Graph, operation: int, where: int) -> None:
     """Put an operation behind another on its machine, NOBODY: before all."""
     node = graph.nodes[operation]
@@ -427,7 +437,5 @@ def shake(search: Tabu) -> int:
             offer_right(search, operation, neighbour)
         if move[KIND] < 0:
             continue
-        make_move(search)
-        found = measure(graph)
-        makespan = found if found >= 0 else link_plan(graph, search.best_chosen, search.best_order)
+        makespan = make_move(search)
     return makespan

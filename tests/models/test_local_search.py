@@ -15,9 +15,9 @@ from env.objective import objective_value
 from env.problem import Objective, Problem, WorkingHours
 from env.problem_arrays import ProblemArrays, compile_problem
 from env.simulation import State, new_state
-from models.disjunctive_graph import has_graph, measure, new_graph, take_plan
+from models.disjunctive_graph import NOBODY, has_graph, link_plan, measure, new_graph, restore_order, take_plan
 from models.local_search import AnnealingSearch, TabuSearch, local_search
-from models.tabu_search import BEST, longest_path
+from models.tabu_search import BEST, link_behind, longest_path, unlink
 from tests.problems import EVERY_FEATURE, problems
 
 GRAPHS = Plant(operations=(10, 60), calendar_share=0, changeover_share=0)
@@ -95,6 +95,39 @@ def test_graph_measures_heads_and_tails_of_the_toy() -> None:
     assert take_plan(graph, state) == measure(graph) == longest_path(graph) == 5
     assert (graph.nodes["head"] + graph.nodes["duration"] + graph.nodes["tail"]).tolist() == [5, 5, 5, 5]
     assert graph.nodes["head"].tolist() == [0, 3, 0, 3]
+
+
+@given(st.integers(0, 10**6), st.integers(1, 400))
+@settings(max_examples=60, deadline=None)
+def test_moves_leave_a_graph_as_measured_anew(seed: int, moves: int) -> None:
+    """However many moves: nothing precedes what it waits for, heads and tails are those of the plan from scratch."""
+    arrays, state = played(random_problem(np.random.default_rng(seed), GRAPHS))
+    search = TabuSearch(arrays, state, seed)
+    search.run(moves, 0.0)
+    moved, fresh = search.search.graph, new_graph(arrays)
+    order = moved.order.copy()
+    assert moved.place[order].tolist() == list(range(len(order)))
+    for operation, node in enumerate(moved.nodes):
+        assert node["before"] < 0 or moved.place[node["before"]] < moved.place[operation]
+        assert node["is_first"] or moved.place[operation - 1] < moved.place[operation]
+    assert link_plan(fresh, moved.nodes["chosen"].copy(), order) == longest_path(moved)
+    for field in ("before", "after", "head", "tail"):
+        assert moved.nodes[field].tolist() == fresh.nodes[field].tolist()
+
+
+def test_cycle_is_found() -> None:
+    """By hand: when both machines of the toy take a second step before a first one, both wait forever."""
+    arrays, state = played(toy_problem())
+    graph = new_graph(arrays)
+    take_plan(graph, state)
+    unlink(graph, 3)
+    link_behind(graph, 3, NOBODY)
+    assert restore_order(graph, 3) == (0, 3)
+    assert graph.order.tolist() == [2, 3, 0, 1]
+    unlink(graph, 1)
+    link_behind(graph, 1, NOBODY)
+    assert restore_order(graph, 1) == (-1, -1)
+    assert not graph.is_reached.any()
 
 
 @pytest.mark.parametrize("seed", range(8))
