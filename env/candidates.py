@@ -4,8 +4,10 @@ The choices at each decision are the *conflict set* of Giffler and Thompson (196
 schedules, and one of those is optimal for the makespan: every (next operation of a job, machine) pair
 that can begin before the first of them would be complete. A machine may thus wait for work that comes
 soon, and work may wait for a machine that is busy, but only for one that completes it earlier than all
-at which it could begin sooner. Work that pinned work waits for goes before any other. Best composite
-rank first, at most `limit` of them.
+at which it could begin sooner. Of this set only what bears on the first completion is offered: its rivals
+for machines, their rivals, and so on. The rest is as good a choice afterwards, and a decision between
+rivals is easier to learn and to make than one among everything that goes on in the plant. Work that
+pinned work waits for goes before any other. Best composite rank first, at most `limit` of them.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from env.block_minima import entries_of
 from env.compilation import compiled_lean
 from env.problem_arrays import Booleans, Floats, Integers, ProblemArrays
-from env.simulation import CLOSED, State, next_instant
+from env.simulation import CLOSED, NOBODY, State, next_instant
 
 CANDIDATE_LIMIT = 128
 """Most candidates offered at a decision, in training and in serving."""
@@ -29,15 +32,21 @@ class Candidates(NamedTuple):
     rank: Floats  # [limit] composite rank, lower is better
     filled: Integers  # [1]
     clock: Integers  # [1] earliest possible beginning
+    jobs: Integers  # [job] room to collect rivals
+    is_rival: Booleans  # [job] room to mark them, False between decisions
+    is_contested: Booleans  # [machine] room to mark what they compete for, likewise
 
 
-def new_candidates(limit: int = CANDIDATE_LIMIT) -> Candidates:
-    """Room for one conflict set."""
+def new_candidates(arrays: ProblemArrays, limit: int = CANDIDATE_LIMIT) -> Candidates:
+    """Room for one conflict set of a problem."""
     return Candidates(
         pair=np.zeros(limit, dtype=np.int64),
         rank=np.zeros(limit),
         filled=np.zeros(1, dtype=np.int64),
         clock=np.zeros(1, dtype=np.int64),
+        jobs=np.zeros(len(arrays.job_first) - 1, dtype=np.int64),
+        is_rival=np.zeros(len(arrays.job_first) - 1, dtype=np.bool_),
+        is_contested=np.zeros(len(arrays.machine_busy), dtype=np.bool_),
     )
 
 
@@ -45,64 +54,136 @@ def new_candidates(limit: int = CANDIDATE_LIMIT) -> Candidates:
 def find_candidates(arrays: ProblemArrays, state: State, found: Candidates) -> None:
     """Fill `found` with the conflict set, best rank first; ties go to the lower pair."""
     clock, urgent_only = next_instant(arrays, state)
-    job_start, job_end, job_next = state.job_start, state.job_end, state.job_next
-    urgent = arrays.operation_urgent
-    horizon = first_completion(job_end, job_next, urgent, urgent_only)
-    counts_due = arrays.objective[1] > 0.0
-    pairs, ranks = found.pair, found.rank
-    pair_first, pair_start, pair_end = arrays.pair_first, state.pair_start, state.pair_end
-    pair_work, shortest = state.pair_work, arrays.operation_shortest
-    remaining, weight = arrays.operation_remaining, arrays.operation_weight
-    has_due, due = arrays.operation_has_due, arrays.operation_due
-    count = 0
-    for job in range(len(job_start)):
-        start = job_start[job]
-        operation = job_next[job]
-        if (start >= horizon and start > clock) or (urgent_only and not urgent[operation]):
-            continue
-        first, last = pair_first[operation], pair_first[operation + 1]
-        latest = max(horizon, clock + 1)
-        end_at_once = CLOSED
-        for pair in range(first, last):
-            if pair_start[pair] == start:
-                end_at_once = min(end_at_once, pair_end[pair])
-        for pair in range(first, last):
-            begins, ends = pair_start[pair], pair_end[pair]
-            if begins == start or (begins < latest and ends < end_at_once):
-                pair_rank = rank(
-                    ends,
-                    pair_work[pair] - shortest[operation],
-                    remaining[operation],
-                    counts_due and has_due[operation],
-                    due[operation],
-                    weight[operation],
-                )
-                count = keep(pairs, ranks, count, pair, pair_rank)
-    sort_down(pairs, ranks, count)
+    first_job = first_to_complete(arrays, state, urgent_only)
+    latest = max(state.job_end[first_job], clock + 1)
+    filled = 0
+    for index in range(collect_rivals(arrays, state, found, first_job, latest, urgent_only)):
+        filled = keep_conflicts(arrays, state, found, filled, found.jobs[index], latest)
+    sort_down(found.pair, found.rank, filled)
     found.clock[0] = clock
-    found.filled[0] = count
+    found.filled[0] = filled
 
 
 @compiled_lean
-def first_completion(job_end: Integers, job_next: Integers, urgent: Booleans, urgent_only: bool) -> int:
-    """The earliest instant at which anything that may be dispatched now would be complete."""
-    horizon = CLOSED
-    for job in range(len(job_end)):
-        if job_end[job] < horizon and (not urgent_only or urgent[job_next[job]]):
-            horizon = job_end[job]
-    return horizon
+def collect_rivals(
+    arrays: ProblemArrays, state: State, found: Candidates, first_job: int, latest: int, urgent_only: bool
+) -> int:
+    """Collect the jobs whose choices bear on `first_job`'s in `found.jobs`, itself first; gives how many there are.
+
+    Two next operations are rivals when both can begin on one machine before `latest`, and so are the
+    rivals of rivals: what is chosen among others changes nothing for these, and can be chosen later.
+    """
+    jobs, is_rival, is_contested = found.jobs, found.is_rival, found.is_contested
+    pair_first, pair_start = arrays.pair_first, state.pair_start
+    held_first, held_machine = arrays.held_first, arrays.held_machine
+    jobs[0] = first_job
+    is_rival[first_job] = True
+    asked, count = 0, 1
+    while asked < count:
+        operation = state.job_next[jobs[asked]]
+        asked += 1
+        for pair in range(pair_first[operation], pair_first[operation + 1]):
+            if pair_start[pair] < latest:
+                for held in range(held_first[pair], held_first[pair + 1]):
+                    if not is_contested[held_machine[held]]:
+                        is_contested[held_machine[held]] = True
+                        count = add_rivals(arrays, state, found, count, held_machine[held], latest, urgent_only)
+    for index in range(count):
+        is_rival[jobs[index]] = False
+    is_contested[:] = False
+    return count
 
 
 @compiled_lean
-def rank(end: int, excess: int, remaining: int, counts_due: bool, due: int, weight: float) -> float:
-    """Composite rank of a pair, lower is better, in seconds.
+def add_rivals(
+    arrays: ProblemArrays,
+    state: State,
+    found: Candidates,
+    count: int,
+    machine: int,
+    latest: int,
+    urgent_only: bool,
+) -> int:
+    """Add those who can begin on a machine before `latest` to the `count` in `found.jobs`; gives the new count."""
+    place = state.machine_waiting[machine]
+    while place != NOBODY:
+        pair = arrays.held_pair[place]
+        operation = arrays.pair_operation[pair]
+        job = arrays.operation_job[operation]
+        is_new = state.pair_start[pair] < latest and not found.is_rival[job]
+        if is_new and (not urgent_only or arrays.operation_urgent[operation]):
+            found.jobs[count] = job
+            found.is_rival[job] = True
+            count += 1
+        place = state.waiting_after[place]
+    return count
+
+
+@compiled_lean
+def keep_conflicts(arrays: ProblemArrays, state: State, found: Candidates, filled: int, job: int, latest: int) -> int:
+    """Add those of a job's pairs that begin first, and those that would complete it sooner; gives the new count."""
+    pair_start, pair_end, pair_work = state.pair_start, state.pair_end, state.pair_work
+    start, operation = state.job_start[job], state.job_next[job]
+    first, last = arrays.pair_first[operation], arrays.pair_first[operation + 1]
+    end_at_once = CLOSED
+    for pair in range(first, last):
+        if pair_start[pair] == start:
+            end_at_once = min(end_at_once, pair_end[pair])
+    for pair in range(first, last):
+        is_sooner = pair_start[pair] < latest and pair_end[pair] < end_at_once
+        if (pair_start[pair] == start or is_sooner) and not has_twin(arrays, state, first, pair):
+            pair_rank = rank(arrays, operation, pair_end[pair], pair_work[pair])
+            filled = keep(found.pair, found.rank, filled, pair, pair_rank)
+    return filled
+
+
+@compiled_lean
+def has_twin(arrays: ProblemArrays, state: State, first: int, pair: int) -> bool:
+    """Whether a lower pair of the same operation, the first of which is `first`, stands for this one as well.
+
+    Machines of one kind that are free at once differ by nothing: calendar, times and the work that waits for them.
+    """
+    if arrays.has_special_work[0]:
+        return False
+    machine = arrays.pair_machine[pair]
+    for other in range(first, pair):
+        if (
+            state.pair_start[other] == state.pair_start[pair]
+            and state.pair_end[other] == state.pair_end[pair]
+            and arrays.pair_calendar[other] == arrays.pair_calendar[pair]
+            and state.machine_load[arrays.pair_machine[other]] == state.machine_load[machine]
+        ):
+            return True
+    return False
+
+
+@compiled_lean
+def first_to_complete(arrays: ProblemArrays, state: State, urgent_only: bool) -> int:
+    """The job whose next operation can be complete before that of any other; the lowest of several."""
+    first_job, horizon = NOBODY, CLOSED
+    for block in range(len(state.block_end)):
+        if state.block_end[block] < horizon:
+            first, last = entries_of(block, len(state.job_end))
+            for job in range(first, last):
+                end = state.job_end[job]
+                if end < horizon and (not urgent_only or arrays.operation_urgent[state.job_next[job]]):
+                    first_job, horizon = job, end
+    return first_job
+
+
+@compiled_lean
+def rank(arrays: ProblemArrays, operation: int, end: int, work: int) -> float:
+    """Composite rank of a pair of `operation` that ends at `end` after `work`, lower is better, in seconds.
 
     Earliest completion, plus the excess over the fastest machine, minus half the remaining work of
     the job; where tardiness counts, a quarter of it plus half the slack to the due date by weight.
     """
-    if counts_due:
-        return end + excess + 0.5 * max(0.0, float(due - end)) / weight - 0.25 * remaining
-    return end + excess - 0.5 * remaining
+    excess = work - arrays.operation_shortest[operation]
+    remaining = arrays.operation_remaining[operation]
+    if arrays.objective[1] > 0.0 and arrays.operation_has_due[operation]:
+        slack = max(0.0, float(arrays.operation_due[operation] - end))
+        return end + excess + 0.5 * slack / arrays.operation_weight[operation] - 0.25 * remaining  # type: ignore[no-any-return]
+    return end + excess - 0.5 * remaining  # type: ignore[no-any-return]
 
 
 @compiled_lean

@@ -21,6 +21,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from env.block_minima import entries_of
 from env.calendar_tables import NEVER
 from env.compilation import compiled, compiled_lean
 from env.errors import HorizonExceeded
@@ -81,18 +82,20 @@ def best_pair(arrays: ProblemArrays, state: State, rule: int, means: Floats) -> 
     clock, urgent_only = next_instant(arrays, state)
     best, best_operation = -1, -1
     best_key = (np.inf, np.inf, np.inf, 0)
-    for job in range(len(state.job_start)):
-        if state.job_start[job] != clock:
+    for block in range(len(state.block_start)):
+        if state.block_start[block] != clock:
             continue
-        operation = state.job_next[job]
-        if urgent_only and not arrays.operation_urgent[operation]:
-            continue
-        for pair in range(arrays.pair_first[operation], arrays.pair_first[operation + 1]):
-            if state.pair_start[pair] == clock:
-                first, second, third = rule_key(arrays, state, rule, means, job, operation, pair, clock)
-                key = (first, second, third, state.pair_end[pair])
-                if best < 0 or key < best_key:
-                    best, best_operation, best_key = pair, operation, key
+        first_job, last_job = entries_of(block, len(state.job_start))
+        for job in range(first_job, last_job):
+            operation = state.job_next[job]
+            if state.job_start[job] != clock or (urgent_only and not arrays.operation_urgent[operation]):
+                continue
+            for pair in range(arrays.pair_first[operation], arrays.pair_first[operation + 1]):
+                if state.pair_start[pair] == clock:
+                    first, second, third = rule_key(arrays, state, rule, means, job, operation, pair, clock)
+                    key = (first, second, third, state.pair_end[pair])
+                    if best < 0 or key < best_key:
+                        best, best_operation, best_key = pair, operation, key
     return best, best_operation
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from env.candidates import CANDIDATE_LIMIT, Candidates, find_candidates, new_candidates
 from env.compilation import compiled
-from env.observation import FEATURE_COUNT, Rows, encode
+from env.observation import FEATURE_COUNT, TALLIES, Rows, encode
 from env.problem import Problem
 from env.problem_arrays import Integers, ProblemArrays, compile_problem
 from env.reward import ILLEGAL_ACTION_REWARD, objective_bound, reward_norm
@@ -24,7 +24,7 @@ class Episode(NamedTuple):
     arrays: ProblemArrays
     state: State
     found: Candidates
-    rivals: Integers  # [2 * machine] room for the encoder
+    rivals: Integers  # [TALLIES, machine] room for the encoder
     norm: float  # seconds that one unit of reward stands for
 
 
@@ -32,9 +32,9 @@ def begin(problem: Problem, limit: int = CANDIDATE_LIMIT) -> Episode:
     """A fresh episode with its first candidates found."""
     arrays = compile_problem(problem)
     state = new_state(arrays)
-    found = new_candidates(limit)
+    found = new_candidates(arrays, limit)
     find_candidates(arrays, state, found)
-    rivals = np.zeros(2 * len(arrays.machine_busy), dtype=np.int64)
+    rivals = np.zeros((TALLIES, len(arrays.machine_busy)), dtype=np.int64)
     return Episode(arrays=arrays, state=state, found=found, rivals=rivals, norm=reward_norm(arrays, state))
 
 

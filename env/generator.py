@@ -7,7 +7,8 @@ types (work centres) or free routing, with own speeds or one speed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -16,6 +17,10 @@ from numpy.random import Generator
 from env.problem import Alternative, Changeover, Job, Machine, Objective, Operation, Problem, WorkingHours
 
 ORIGIN = datetime(2026, 1, 5, 6, 30, tzinfo=UTC)
+OPEN_SHARE = 85.75 / 168.0
+"""Open hours of a week with the default breaks."""
+TARDINESS_FACTOR = (0.0, 0.7)
+DUE_DATE_RANGE = (0.2, 1.2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +32,8 @@ class Plant:
     `due_tightness` the due date in units of a job's own work (None: no due dates), `type_share`
     how many problems have equal machines of some types, as a request with `machine_types` has, and
     `calendar_share` how many have working hours, and
-    `changeover_share` how many have setups that depend on the sequence.
+    `changeover_share` how many have setups that depend on the sequence. `loaded_due_share` of the problems
+    have due dates that depend on how much the plant has to do, instead of on each job's own work.
     """
 
     operations: tuple[int, int] = (25, 250)
@@ -38,6 +44,7 @@ class Plant:
     speed_spread: float = 0.5
     setup_seconds: tuple[int, int] = (0, 1_800)
     due_tightness: tuple[float, float] | None = (1.2, 6.0)
+    loaded_due_share: float = 0.0
     unrelated_share: float = 0.5
     type_share: float = 0.45
     calendar_share: float = 0.15
@@ -67,6 +74,9 @@ def random_problem(rng: Generator, plant: Plant | None = None) -> Problem:
     hours = None
     if rng.random() < plant.calendar_share:
         hours = WorkingHours(origin=ORIGIN + timedelta(hours=int(rng.integers(0, 168))))
+    if plant.loaded_due_share > 0.0 and rng.random() < plant.loaded_due_share:
+        busy = busiest_seconds(jobs, machine_count) / (1.0 if hours is None else OPEN_SHARE)
+        jobs = due_by_load(rng, jobs, busy, TARDINESS_FACTOR, DUE_DATE_RANGE)
     return Problem(
         jobs=jobs,
         machines=tuple(Machine(id=index, name=f"M{index:03}") for index in range(machine_count)),
@@ -153,6 +163,41 @@ def _centres(rng: Generator, machine_count: int, by_type: bool) -> list[list[int
     count = kinds[rng.integers(2 if by_type else 4)]
     owner = np.concatenate([np.arange(count), rng.integers(0, count, machine_count - count)])
     return [np.flatnonzero(owner == centre).tolist() for centre in range(count)]
+
+
+def busiest_seconds(jobs: Sequence[Job], machine_count: int) -> float:
+    """Work of the busiest machine when each operation is spread over its alternatives, or of the longest job."""
+    load = np.zeros(machine_count)
+    longest = 0
+    for job in jobs:
+        longest = max(
+            longest, sum(min(option.duration_seconds for option in step.alternatives) for step in job.operations)
+        )
+        for step in job.operations:
+            for option in step.alternatives:
+                load[option.machine] += option.duration_seconds / len(step.alternatives)
+    return max(float(load.max()), float(longest))
+
+
+def due_by_load(
+    rng: Generator,
+    jobs: Sequence[Job],
+    makespan_seconds: float,
+    tardiness_factor: tuple[float, float],
+    due_date_range: tuple[float, float],
+) -> tuple[Job, ...]:
+    """The jobs with due dates of the usual design for tardiness (Potts and Van Wassenhove 1982).
+
+    They are spread by a share of the makespan, drawn from `due_date_range`, around its share less the
+    tardiness factor, which is about how many jobs are late.
+    """
+    mean = (1.0 - rng.uniform(*tardiness_factor)) * makespan_seconds
+    spread = rng.uniform(*due_date_range)
+    dues = np.round(mean * (1.0 + spread * rng.uniform(-0.5, 0.5, size=len(jobs)))).tolist()
+    return tuple(
+        replace(job, operations=tuple(replace(step, due_seconds=int(due)) for step in job.operations))
+        for job, due in zip(jobs, dues, strict=True)
+    )
 
 
 def _setup_groups(rng: Generator, plant: Plant) -> list[str]:

@@ -18,7 +18,7 @@ from env.compilation import compiled_lean
 from env.problem_arrays import Floats, Integers, ProblemArrays
 from env.simulation import DISPATCHED, MAKESPAN_BOUND, State
 
-OBSERVATION_VERSION = 2
+OBSERVATION_VERSION = 3
 """Raised whenever the meaning of a row changes; weights of another version are refused."""
 
 FEATURE_NAMES = (
@@ -64,9 +64,18 @@ FEATURE_NAMES = (
     "begins at the clock",
     "slack beyond the candidates' least",
     "earlier starters of the machine",
+    "queue of the machine",
+    "queue of the next machines",
+    "duration of the next operation",
+    "criticality of the rivals kept waiting",
+    "lateness of the rivals kept waiting",
 )
 FEATURE_COUNT = len(FEATURE_NAMES)
 FEATURE_LIMIT = 10.0
+TALLIES = 6
+"""Numbers for each machine that a decision is encoded with."""
+
+RIVALS, EARLIEST, MOST_LEFT, SECOND_LEFT, LEAST_BEGIN, SECOND_BEGIN = range(TALLIES)
 
 Rows = NDArray[np.float32]
 
@@ -75,12 +84,13 @@ Rows = NDArray[np.float32]
 def encode(arrays: ProblemArrays, state: State, found: Candidates, rivals: Integers, rows: Rows) -> None:
     """Fill rows[:found.filled] with features, shape [limit, FEATURE_COUNT]; rows beyond stay as they are.
 
-    `rivals`, shape [2 * machine], is room to count in.
+    `rivals`, shape [TALLIES, machine], is room to count in.
     """
     time_left = max(float(state.totals[MAKESPAN_BOUND] - found.clock[0]), arrays.time_scale[0])
     mean_load = state.machine_load.sum() / len(state.machine_ready) + 1e-9
     encode_pairs(arrays, state, found, rivals, time_left, mean_load, rows)
     encode_work_ahead(arrays, state, found, time_left, mean_load, rows)
+    encode_kept_waiting(arrays, state, found, rivals, time_left, rows)
     encode_due_dates(arrays, state, found, time_left, rows)
     clip(rows[: found.filled[0]])
 
@@ -116,7 +126,7 @@ def encode_pairs(
     machines = len(machine_ready)
     density = np.log1p(state.job_count[0] / machines)
     relative_bound = time_left / max(mean_finish(machine_ready, machine_load, clock), scale)
-    count_rivals(pairs, count, pair_machine, pair_start, rivals[:machines], rivals[machines:])
+    count_rivals(pairs, count, pair_machine, pair_start, rivals)
     progress = state.totals[DISPATCHED] / len(operation_job)
     log_count = np.log(count)
     counts_makespan, counts_tardiness = min(1.0, arrays.objective[0]), 1.0 if arrays.objective[1] > 0.0 else 0.0
@@ -142,7 +152,7 @@ def encode_pairs(
         rows[index, 12] = 1.0 if choices == 1 else 0.0
         rows[index, 13] = machine_load[machine] / mean_load
         rows[index, 14] = finish / time_left
-        rows[index, 15] = rivals[machine] / count
+        rows[index, 15] = rivals[RIVALS, machine] / count
         rows[index, 16] = (ranks[index] - ranks[0]) / scale
         rows[index, 24] = setup / duration
         rows[index, 25] = (end - start - duration) / scale
@@ -156,19 +166,19 @@ def encode_pairs(
         rows[index, 37] = np.log(duration / scale)
         rows[index, 38] = setup / scale
         rows[index, 39] = 1.0 if start == clock else 0.0
-        rows[index, 41] = 1.0 if rivals[machines + machine] < start else 0.0
+        rows[index, 41] = 1.0 if rivals[EARLIEST, machine] < start else 0.0
+        rows[index, 42] = np.log1p(max(0.0, state.machine_queue[machine] - duration / choices) / scale)
 
 
 @compiled_lean
-def count_rivals(
-    pairs: Integers, count: int, pair_machine: Integers, pair_start: Integers, rivals: Integers, earliest: Integers
-) -> None:
-    """How many candidates each machine has, and when the first of them would begin; shapes [machine]."""
-    rivals[:] = 0
+def count_rivals(pairs: Integers, count: int, pair_machine: Integers, pair_start: Integers, rivals: Integers) -> None:
+    """How many candidates each machine has, and when the first of them would begin."""
+    rivals[RIVALS, :] = 0
     for index in range(count):
         machine, start = pair_machine[pairs[index]], pair_start[pairs[index]]
-        earliest[machine] = start if rivals[machine] == 0 else min(earliest[machine], start)
-        rivals[machine] += 1
+        earliest = start if rivals[RIVALS, machine] == 0 else min(rivals[EARLIEST, machine], start)
+        rivals[EARLIEST, machine] = earliest
+        rivals[RIVALS, machine] += 1
 
 
 @compiled_lean
@@ -182,6 +192,7 @@ def encode_work_ahead(
     work_left, shortest = arrays.operation_remaining, arrays.operation_shortest
     pressed, peak, until_peak = arrays.operation_pressed, arrays.operation_peak, arrays.operation_until_peak
     pair_end, machine_ready, machine_load = state.pair_end, state.machine_ready, state.machine_load
+    machine_queue = state.machine_queue
     scale = arrays.time_scale[0]
     bound = state.totals[MAKESPAN_BOUND]
     most_left = 0
@@ -199,18 +210,66 @@ def encode_work_ahead(
         rows[index, 8] = (end + remaining - bound) / time_left
         rows[index, 17] = 0.0
         rows[index, 18] = 0.0
+        rows[index, 43] = 0.0
+        rows[index, 44] = 0.0
         rows[index, 32] = (work_left[operation] - most_left) / time_left
         rows[index, 34] = pressed[operation] / time_left
         rows[index, 35] = peak[operation]
         rows[index, 36] = until_peak[operation] / time_left
         if following < after_last:
-            wait, load = np.inf, np.inf
+            wait, load, queue = np.inf, np.inf, np.inf
             for other in range(pair_first[following], pair_first[following + 1]):
                 machine = pair_machine[other]
                 wait = min(wait, float(machine_ready[machine] - end))
                 load = min(load, machine_load[machine])
+                queue = min(queue, machine_ready[machine] + machine_queue[machine] - end)
             rows[index, 17] = wait / scale
             rows[index, 18] = load / mean_load
+            rows[index, 43] = np.sign(queue) * np.log1p(abs(queue) / scale)
+            rows[index, 44] = shortest[following] / scale
+
+
+@compiled_lean
+def encode_kept_waiting(
+    arrays: ProblemArrays, state: State, found: Candidates, rivals: Integers, time_left: float, rows: Rows
+) -> None:
+    """What each pair would do to the most critical and to the most urgent of the others for its machine.
+
+    They could begin when it ends: how far that would lift the bound of the makespan, and how late they would be.
+    """
+    pairs, count = found.pair, found.filled[0]
+    pair_operation, pair_machine, pair_end = arrays.pair_operation, arrays.pair_machine, state.pair_end
+    work_left, latest, is_urged = arrays.operation_remaining, arrays.operation_latest, arrays.operation_is_urged
+    shortest = arrays.operation_shortest
+    bound, scale = state.totals[MAKESPAN_BOUND], arrays.time_scale[0]
+    rivals[MOST_LEFT, :] = 0
+    rivals[SECOND_LEFT, :] = 0
+    rivals[LEAST_BEGIN, :] = NEVER
+    rivals[SECOND_BEGIN, :] = NEVER
+    for index in range(count):
+        operation, machine = pair_operation[pairs[index]], pair_machine[pairs[index]]
+        left = work_left[operation]
+        if left > rivals[MOST_LEFT, machine]:
+            rivals[SECOND_LEFT, machine], rivals[MOST_LEFT, machine] = rivals[MOST_LEFT, machine], left
+        elif left > rivals[SECOND_LEFT, machine]:
+            rivals[SECOND_LEFT, machine] = left
+        if is_urged[operation]:
+            begin = latest[operation] - shortest[operation]
+            if begin < rivals[LEAST_BEGIN, machine]:
+                rivals[SECOND_BEGIN, machine], rivals[LEAST_BEGIN, machine] = rivals[LEAST_BEGIN, machine], begin
+            elif begin < rivals[SECOND_BEGIN, machine]:
+                rivals[SECOND_BEGIN, machine] = begin
+    for index in range(count):
+        operation, machine, end = pair_operation[pairs[index]], pair_machine[pairs[index]], pair_end[pairs[index]]
+        most = rivals[MOST_LEFT, machine]
+        if most == work_left[operation]:
+            most = rivals[SECOND_LEFT, machine]
+        rows[index, 45] = (end + most - bound) / time_left
+        begin = rivals[LEAST_BEGIN, machine]
+        if is_urged[operation] and begin == latest[operation] - shortest[operation]:
+            begin = rivals[SECOND_BEGIN, machine]
+        late = max(0, end - begin) if begin < NEVER else 0
+        rows[index, 46] = np.log1p(late / scale)
 
 
 @compiled_lean

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from env.block_minima import block_count, entries_of, put
 from env.calendar_tables import NEVER
 from env.compilation import compiled, compiled_lean
 from env.placing import calendar_span, special_span
@@ -29,13 +30,15 @@ class State(NamedTuple):
 
     machine_ready: Integers  # [machine] end of its last work
     machine_load: Floats  # [machine] expected seconds of undispatched work: each operation spread over its pairs
+    machine_queue: Floats  # [machine] the part of it that is next in its job
     job_next: Integers  # [job] its next operation, or that of the following job when it is complete
     job_start: Integers  # [job] earliest begin of its next operation over its pairs, CLOSED when it is complete
     job_end: Integers  # [job] earliest end of its next operation over its pairs, CLOSED when it is complete
     job_ready: Integers  # [job] end of its last work
     job_bound: Integers  # [job] earliest possible completion
     job_tardiness_bound: Floats  # [job] least possible weighted tardiness
-    open_jobs: Integers  # [job] jobs with work left come first
+    block_start: Integers  # [block] least of `job_start` in each block of jobs, see `block_minima`
+    block_end: Integers  # [block] likewise
     machine_group: Integers  # [machine] setup group of its last work, -1 if none
     machine_waiting: Integers  # [machine] first in the list of those next operations that may run on it
     waiting_before: Integers  # [held] the place before in such a list, which has one for each machine of a pair
@@ -58,13 +61,15 @@ def new_state(arrays: ProblemArrays) -> State:
     state = State(
         machine_ready=np.zeros(machines, dtype=np.int64),
         machine_load=np.zeros(machines),
+        machine_queue=np.zeros(machines),
         job_next=np.zeros(jobs, dtype=np.int64),
         job_start=np.zeros(jobs, dtype=np.int64),
         job_end=np.zeros(jobs, dtype=np.int64),
         job_ready=np.zeros(jobs, dtype=np.int64),
         job_bound=np.zeros(jobs, dtype=np.int64),
         job_tardiness_bound=np.zeros(jobs),
-        open_jobs=np.zeros(jobs, dtype=np.int64),
+        block_start=np.zeros(block_count(jobs), dtype=np.int64),
+        block_end=np.zeros(block_count(jobs), dtype=np.int64),
         machine_group=np.zeros(machines, dtype=np.int64),
         machine_waiting=np.zeros(machines, dtype=np.int64),
         waiting_before=np.zeros(len(arrays.held_machine), dtype=np.int64),
@@ -95,13 +100,15 @@ def reset(arrays: ProblemArrays, state: State) -> None:
     state.totals[:] = 0
     state.tardiness_bound[0] = 0.0
     state.machine_load[:] = 0.0
+    state.machine_queue[:] = 0.0
     await_earlier_load(arrays, state.machine_ready)
     for operation in range(len(state.start)):
-        share_load(arrays, state, operation, 1.0)
+        share_work(arrays, state.machine_load, operation, 1.0)
+    state.job_start[:] = state.block_start[:] = CLOSED
+    state.job_end[:] = state.block_end[:] = CLOSED
     jobs = len(state.job_next)
     state.job_count[0] = jobs
     for job in range(jobs):
-        state.open_jobs[job] = job
         state.job_next[job] = arrays.job_first[job]
         state.job_ready[job] = arrays.operation_release[arrays.job_first[job]]
     for job in range(jobs):
@@ -123,15 +130,16 @@ def await_earlier_load(arrays: ProblemArrays, machine_ready: Integers) -> None:
 @compiled_lean
 def next_instant(arrays: ProblemArrays, state: State) -> tuple[int, bool]:
     """The earliest instant at which any job can go on, and whether work that a pin waits for can begin then."""
-    job_start = state.job_start
     clock = CLOSED
-    for job in range(len(job_start)):
-        clock = min(clock, job_start[job])
+    for block in range(len(state.block_start)):
+        clock = min(clock, state.block_start[block])
     urgent = False
     if arrays.has_special_work[0]:
-        for index in range(state.job_count[0]):
-            job = state.open_jobs[index]
-            urgent = urgent or (arrays.operation_urgent[state.job_next[job]] and job_start[job] == clock)
+        for block in range(len(state.block_start)):
+            if state.block_start[block] == clock:
+                first, last = entries_of(block, len(state.job_start))
+                for job in range(first, last):
+                    urgent = urgent or (state.job_start[job] == clock and arrays.operation_urgent[state.job_next[job]])
     return clock, urgent
 
 
@@ -140,8 +148,9 @@ def start_waiting(arrays: ProblemArrays, state: State, job: int) -> None:
     """Place the job's next operation on all of its pairs, and list it with their machines; nothing if there is none."""
     operation = state.job_next[job]
     if operation >= arrays.job_first[job + 1]:
-        state.job_start[job] = state.job_end[job] = CLOSED
+        set_earliest(state, job, CLOSED, CLOSED)
         return
+    share_work(arrays, state.machine_queue, operation, 1.0)
     held_first, held_machine = arrays.held_first, arrays.held_machine
     before, after, waiting = state.waiting_before, state.waiting_after, state.machine_waiting
     first, last = arrays.pair_first[operation], arrays.pair_first[operation + 1]
@@ -160,6 +169,7 @@ def start_waiting(arrays: ProblemArrays, state: State, job: int) -> None:
 @compiled_lean
 def stop_waiting(arrays: ProblemArrays, state: State, operation: int) -> None:
     """Take an operation off the lists of its machines."""
+    share_work(arrays, state.machine_queue, operation, -1.0)
     first, last = arrays.pair_first[operation], arrays.pair_first[operation + 1]
     for place in range(arrays.held_first[first], arrays.held_first[last]):
         previous, following = state.waiting_before[place], state.waiting_after[place]
@@ -192,7 +202,14 @@ def earliest(arrays: ProblemArrays, state: State, job: int) -> None:
     start, end = CLOSED, CLOSED
     for pair in range(arrays.pair_first[operation], arrays.pair_first[operation + 1]):
         start, end = min(start, pair_start[pair]), min(end, pair_end[pair])
-    state.job_start[job], state.job_end[job] = start, end
+    set_earliest(state, job, start, end)
+
+
+@compiled_lean
+def set_earliest(state: State, job: int, start: int, end: int) -> None:
+    """Write down what `earliest` found, for the job and for its block."""
+    put(state.job_start, state.block_start, job, start)
+    put(state.job_end, state.block_end, job, end)
 
 
 @compiled_lean
@@ -242,13 +259,13 @@ def finish(arrays: ProblemArrays, state: State, job: int, pair: int, start: int,
     state.start[operation] = start
     state.end[operation] = end
     state.totals[DISPATCHED] += 1
-    share_load(arrays, state, operation, -1.0)
+    share_work(arrays, state.machine_load, operation, -1.0)
     state.job_next[job] = operation + 1
     state.job_ready[job] = max(state.job_ready[job], end)
     if operation + 1 < arrays.job_first[job + 1]:
         state.job_ready[job] = max(state.job_ready[job], arrays.operation_release[operation + 1])
     else:
-        close_job(state, job)
+        state.job_count[0] -= 1
 
 
 @compiled_lean
@@ -261,25 +278,13 @@ def finish_pinned(arrays: ProblemArrays, state: State, job: int) -> None:
 
 
 @compiled_lean
-def close_job(state: State, job: int) -> None:
-    """Take a completed job out of the open ones, keeping the order of the others."""
-    count = state.job_count[0]
-    position = 0
-    while state.open_jobs[position] != job:
-        position += 1
-    for index in range(position, count - 1):
-        state.open_jobs[index] = state.open_jobs[index + 1]
-    state.job_count[0] = count - 1
-
-
-@compiled_lean
-def share_load(arrays: ProblemArrays, state: State, operation: int, sign: float) -> None:
-    """Add (or take away) an operation's expected work on its machines."""
+def share_work(arrays: ProblemArrays, work: Floats, operation: int, sign: float) -> None:
+    """Add (or take away) an operation's work to that of each machine, shape [machine], spread over its pairs."""
     first, last = arrays.pair_first[operation], arrays.pair_first[operation + 1]
     for pair in range(first, last):
-        load = sign * (arrays.pair_setup[pair] + arrays.pair_processing[pair]) / (last - first)
+        share = sign * (arrays.pair_setup[pair] + arrays.pair_processing[pair]) / (last - first)
         for held in range(arrays.held_first[pair], arrays.held_first[pair + 1]):
-            state.machine_load[arrays.held_machine[held]] += load
+            work[arrays.held_machine[held]] += share
 
 
 @compiled_lean

@@ -1,8 +1,8 @@
 """The benchmark set `plants`: our own plants with calendars, setups by sequence and due dates.
 
 Fixed for ever by its seed, which neither training nor validation uses, so that reports can be compared.
-Due dates follow the usual design for tardiness (Potts and Van Wassenhove 1982): spread by a range around
-a share of the makespan that a rule needs, which the plant's load and calendar are part of.
+Due dates are spread around a share of the makespan that a rule needs, which the plant's load and calendar
+are part of.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.random import Generator
 
 from env.dispatching_rules import Rule, dispatch
-from env.generator import Plant, random_problem
-from env.problem import Job, Objective, Problem
+from env.generator import Plant, due_by_load, random_problem
+from env.problem import Objective, Problem
 
 SEED = 20_270_311
 COUNT = 40
@@ -45,13 +45,5 @@ def benchmark_plants(count: int = COUNT) -> list[Problem]:
 
 
 def _with_due_dates(rng: Generator, problem: Problem) -> Problem:
-    """A due date for each job, of all of its operations."""
-    mean = (1.0 - rng.uniform(*TARDINESS_FACTOR)) * dispatch(problem, Rule.COMPOSITE).makespan_seconds
-    spread = rng.uniform(*DUE_DATE_RANGE)
-    dues = np.round(mean * (1.0 + spread * rng.uniform(-0.5, 0.5, size=len(problem.jobs))))
-    jobs = (_due(job, int(due)) for job, due in zip(problem.jobs, dues, strict=True))
-    return replace(problem, jobs=tuple(jobs))
-
-
-def _due(job: Job, seconds: int) -> Job:
-    return replace(job, operations=tuple(replace(step, due_seconds=seconds) for step in job.operations))
+    makespan = dispatch(problem, Rule.COMPOSITE).makespan_seconds
+    return replace(problem, jobs=due_by_load(rng, problem.jobs, makespan, TARDINESS_FACTOR, DUE_DATE_RANGE))

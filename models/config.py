@@ -11,8 +11,10 @@ from env.problem import Objective
 
 def _training_plant() -> Plant:
     return Plant(
-        objectives=(Objective.MAKESPAN,) * 6 + (Objective.BALANCED,) + (Objective.TARDINESS,) * 3,
-        calendar_share=0.2,
+        operations=(25, 300),
+        loaded_due_share=0.6,
+        objectives=(Objective.MAKESPAN,) * 6 + (Objective.BALANCED,) * 2 + (Objective.TARDINESS,) * 4,
+        calendar_share=0.25,
         changeover_share=0.25,
     )
 
@@ -35,12 +37,12 @@ class TrainingConfig:
     seed: int = 0
     plant: Plant = field(default_factory=_training_plant)
     threads: int = 2
-    validation_problems: int = 192
+    validation_problems: int = 256
     validate_every: int = 50
 
     demonstrations: int = 3_000
     demonstration_moves: int = 100
-    imitation_epochs: int = 6
+    imitation_epochs: int = 2
     imitation_decisions: int = 1_024
     imitation_learning_rate: float = 2e-3
 
@@ -54,19 +56,19 @@ class TrainingConfig:
     gae_lambda: float = 0.97
     clip: float = 0.2
 
-    lookahead_updates: int = 450
+    lookahead_updates: int = 2_000
     lookahead_problems: int = 40
     lookahead_decisions: int = 5
     lookahead_tries: int = 5
     lookahead_wander: float = 0.05
     lookahead_memory: int = 24
-    lookahead_replayed: int = 12
+    lookahead_replayed: int = 16
     lookahead_steps: int = 2
-    lookahead_average: float = 0.98
+    lookahead_average: float = 0.99
     lookahead_learning_rate: float = 4e-4
     lookahead_entropy: float = 0.001
 
-    group_updates: int = 60
+    group_updates: int = 40
     group_problems: int = 12
     group_size: int = 12
     group_rows: int = 50_000

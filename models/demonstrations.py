@@ -17,7 +17,7 @@ from env.candidates import CANDIDATE_LIMIT, Candidates, find_candidates, new_can
 from env.compilation import compiled
 from env.dispatching_rules import Rule, follow_rule, mean_times
 from env.generator import Plant, random_problem
-from env.observation import FEATURE_COUNT, Rows, encode
+from env.observation import FEATURE_COUNT, TALLIES, Rows, encode
 from env.problem import Problem
 from env.problem_arrays import Booleans, Integers, ProblemArrays, compile_problem
 from env.reward import objective_bound
@@ -72,7 +72,7 @@ def decisions_towards(arrays: ProblemArrays, expert: State, seed: int) -> Demons
     is_right = np.empty(operations * CANDIDATE_LIMIT, dtype=np.bool_)
     turn, order = _turns(arrays, expert)
     row_count, decision_count = follow(
-        arrays, new_state(arrays), new_candidates(), expert.chosen_pair, turn, order, rows, counts, is_right, seed
+        arrays, new_state(arrays), new_candidates(arrays), expert.chosen_pair, turn, order, rows, counts, is_right, seed
     )
     return Demonstration(rows[:row_count].copy(), counts[:decision_count].copy(), is_right[:row_count].copy())
 
@@ -111,7 +111,7 @@ def follow(
     """
     np.random.seed(seed)
     machine_turn = np.zeros(len(state.machine_ready), dtype=np.int64)
-    rivals = np.zeros(2 * len(state.machine_ready), dtype=np.int64)
+    rivals = np.zeros((TALLIES, len(state.machine_ready)), dtype=np.int64)
     row, decision, next_in_order = 0, 0, 0
     while not is_complete(state):
         find_candidates(arrays, state, found)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NOT_WORSE_MARGIN = 0.002
-"""A policy is no worse when it loses less than this share of the rule's makespan, with 95 % confidence."""
+"""A policy is no worse when it loses less than this share of the objective, with 95 % confidence."""
 MOST_DOUBLINGS = 3
 _RESAMPLES = 4_000
 _CONFIDENCE = 0.95
@@ -46,7 +46,7 @@ GATES = (
     Gate(name=VALID, quantity="validation schedules that the judge refuses", at_most=0),
     Gate(name=SIZE, quantity="megabytes of model and weights", at_most=8),
     Gate(name=PASS_TIME, quantity="median time of a policy pass in times of the composite rule", at_most=10),
-    Gate(name=RULE, quantity="mean gain over the composite rule in per cent of its makespan", at_least=0),
+    Gate(name=RULE, quantity="mean gain over the composite rule in per cent of its objective", at_least=0),
 )
 
 
@@ -66,7 +66,7 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Candidate minus published policy, problem by problem, in shares of the rule's makespan; positive is better.
+    """Candidate minus published policy, problem by problem, in shares of the objective; positive is better.
 
     `low` to `high` is the 95 % bootstrap interval of the mean.
     """
@@ -92,7 +92,7 @@ class Comparison:
             return None
         return (
             f"gate 'not worse': the mean gain over {self.published} must be shown to be >= "
-            f"{-100 * NOT_WORSE_MARGIN:.1f} % of the rule's makespan, was {100 * self.mean:.2f} % "
+            f"{-100 * NOT_WORSE_MARGIN:.1f} % of the objective, was {100 * self.mean:.2f} % "
             f"({100 * self.low:.2f} to {100 * self.high:.2f} %) on {self.problems} problems, "
             f"{self.wins} won and {self.losses} lost: {self.decision}"
         )

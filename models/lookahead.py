@@ -17,11 +17,15 @@ from env.compilation import compiled
 from env.observation import FEATURE_COUNT, Rows, encode
 from env.problem_arrays import Floats, Integers, ProblemArrays
 from env.reward import objective_bound, reward_norm
-from env.simulation import State, dispatch, is_complete, new_state, operation_of
+from env.simulation import MAKESPAN_BOUND, State, dispatch, is_complete, new_state, operation_of
 from models.predictor import Weights, Workspace, draw, new_workspace, play_on, score
 
 GREEDILY = 0.0
 """A temperature at which nothing is drawn."""
+LEAST_NORM = 0.05
+"""The least objective that losses are counted in, in norms of the reward: next to no tardiness has no shares."""
+SOFTNESS = 0.02
+"""How far from the makespan, as a share of it, the end of a machine still counts for something."""
 
 
 class Choices(NamedTuple):
@@ -29,7 +33,7 @@ class Choices(NamedTuple):
 
     rows: Rows  # [row, feature]
     counts: Integers  # [decision]
-    value: NDArray[np.float32]  # [row] objective per norm that the candidate leads to, NaN where it was not tried
+    regret: NDArray[np.float32]  # [row] loss against the best of its decision per objective, NaN where not tried
 
 
 def look_ahead(
@@ -45,7 +49,7 @@ def look_ahead(
     most = min(operations, 4 * decisions)
     rows = np.empty((most * CANDIDATE_LIMIT, FEATURE_COUNT), dtype=np.float32)
     counts = np.empty(most, dtype=np.int64)
-    value = np.full(most * CANDIDATE_LIMIT, np.nan, dtype=np.float32)
+    value = np.full(most * CANDIDATE_LIMIT, np.nan)
     used = np.zeros(2, dtype=np.int64)
     chances = np.array([decisions / operations, wander])
     machines = len(arrays.machine_busy)
@@ -53,8 +57,8 @@ def look_ahead(
         arrays,
         state,
         ahead,
-        new_candidates(),
-        new_candidates(),
+        new_candidates(arrays),
+        new_candidates(arrays),
         weights,
         new_workspace(weights, machines),
         new_workspace(weights, machines),
@@ -67,8 +71,21 @@ def look_ahead(
         seed,
     )
     row_count, decision_count = used[1], used[0]
-    norm = np.float32(reward_norm(arrays, new_state(arrays)))
-    return Choices(rows[:row_count].copy(), counts[:decision_count].copy(), value[:row_count] / norm)
+    counts = counts[:decision_count].copy()
+    least_norm = LEAST_NORM * reward_norm(arrays, new_state(arrays))
+    return Choices(rows[:row_count].copy(), counts, regrets(value[:row_count], counts, least_norm))
+
+
+def regrets(value: Floats, counts: Integers, least_norm: float) -> NDArray[np.float32]:
+    """How much more than the best of its decision each row, shape [row], leads to, as a share of the least of all.
+
+    Shares of the objective, so that plants with little tardiness teach as much as those with long makespans.
+    """
+    if len(counts) == 0:
+        return np.zeros(0, dtype=np.float32)
+    first = np.cumsum(counts) - counts
+    loss = value - np.repeat(np.fmin.reduceat(value, first), counts)
+    return (loss / max(float(np.nanmin(value)), least_norm)).astype(np.float32)  # type: ignore[no-any-return]
 
 
 @compiled
@@ -83,7 +100,7 @@ def play_and_branch(
     workspace_ahead: Workspace,
     rows: Rows,
     counts: Integers,
-    value: NDArray[np.float32],
+    value: Floats,
     used: Integers,
     chances: Floats,
     tries: int,
@@ -109,14 +126,29 @@ def play_and_branch(
                     copy_state(state, ahead)
                     dispatch(arrays, ahead, found.pair[index], operation_of(arrays, found.pair[index]))
                     play_on(arrays, ahead, found_ahead, weights, workspace_ahead, GREEDILY)
-                    value[first + index] = objective_bound(arrays, ahead)
+                    value[first + index] = softened_objective(arrays, ahead)
             if np.random.random() < chances[1]:
                 taken = draw(workspace.logits, count, 1.0)
         dispatch(arrays, state, found.pair[taken], operation_of(arrays, found.pair[taken]))
 
 
 @compiled
-def next_to_try(workspace: Workspace, value: NDArray[np.float32], count: int) -> int:
+def softened_objective(arrays: ProblemArrays, state: State) -> float:
+    """Objective of a complete state with the makespan as a softened maximum over the machines, in seconds.
+
+    Which machine ends last is luck where many end at nearly the same time, and greedy play multiplies
+    luck: the softened maximum tells with fewer episodes which of two choices is better.
+    """
+    makespan = state.totals[MAKESPAN_BOUND]
+    softness = SOFTNESS * makespan
+    crowd = 0.0
+    for machine in range(len(state.machine_ready)):
+        crowd += np.exp((state.machine_ready[machine] - makespan) / softness)
+    return objective_bound(arrays, state) + arrays.objective[0] * softness * np.log(crowd)  # type: ignore[no-any-return]
+
+
+@compiled
+def next_to_try(workspace: Workspace, value: Floats, count: int) -> int:
     """A candidate that has not been tried, drawn by its probability."""
     best, best_value = 0, -np.inf
     for index in range(count):
@@ -132,13 +164,15 @@ def copy_state(source: State, target: State) -> None:
     """Make `target` equal to `source`."""
     target.machine_ready[:] = source.machine_ready
     target.machine_load[:] = source.machine_load
+    target.machine_queue[:] = source.machine_queue
     target.job_next[:] = source.job_next
     target.job_start[:] = source.job_start
     target.job_end[:] = source.job_end
     target.job_ready[:] = source.job_ready
     target.job_bound[:] = source.job_bound
     target.job_tardiness_bound[:] = source.job_tardiness_bound
-    target.open_jobs[:] = source.open_jobs
+    target.block_start[:] = source.block_start
+    target.block_end[:] = source.block_end
     target.machine_group[:] = source.machine_group
     target.machine_waiting[:] = source.machine_waiting
     target.waiting_before[:] = source.waiting_before

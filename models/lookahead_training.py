@@ -1,7 +1,7 @@
 """The stage of training that makes the greedy policy better: raise the chance of what leads to less.
 
 Each update looks ahead from some decisions of some fresh problems (`lookahead`), keeps them for a
-while, and takes a gradient step on the expected value of the choices that were tried: the policy
+while, and takes a gradient step on the expected regret of the choices that were tried: the policy
 gradient over all of them, with no critic and nothing sampled but the decisions themselves.
 """
 
@@ -27,8 +27,8 @@ from models.validation import weights_of
 
 GRADIENT_LIMIT = 1.0
 SHORTEST_LEARNING_RATE = 0.05
-LARGEST_LOSS = 0.05
-"""Values further than this from the best of their decision, per norm, count as this far."""
+LARGEST_REGRET = 0.05
+"""Larger regrets count as this."""
 
 
 def train_by_lookahead(
@@ -79,21 +79,19 @@ def _look(weights: Weights, config: TrainingConfig, rng: Generator, threads: Thr
 def _learn(
     scorer: CandidateScorer, optimizer: torch.optim.Optimizer, drawn: Sequence[Choices], config: TrainingConfig
 ) -> None:
-    """One step down the expected value of what was tried, each decision counted from its best choice."""
+    """One step down the expected regret of what was tried."""
     counts = torch.from_numpy(np.concatenate([choices.counts for choices in drawn]))
-    value = torch.from_numpy(np.concatenate([choices.value for choices in drawn]))
+    regret = torch.from_numpy(np.concatenate([choices.regret for choices in drawn]))
     owner = torch.repeat_interleave(torch.arange(len(counts)), counts)
     rows = torch.from_numpy(np.concatenate([choices.rows for choices in drawn]))
-    tried = ~torch.isnan(value)
+    tried = ~torch.isnan(regret)
     chances = scorer.log_probabilities(rows, owner, counts).exp()[tried]
-    owner, value = owner[tried], value[tried]
-    best = torch.full((len(counts),), torch.inf).scatter_reduce(0, owner, value, "amin")
-    loss = (value - best[owner]).clamp(max=LARGEST_LOSS)
+    owner, regret = owner[tried], regret[tried].clamp(max=LARGEST_REGRET)
     total = torch.zeros(len(counts)).index_add(0, owner, chances)
     share = chances / total[owner]
-    expected = (share * loss).sum() / len(counts)
+    expected = (share * regret).sum() / len(counts)
     spread = -(share * (share + 1e-9).log()).sum() / len(counts)
     optimizer.zero_grad()
-    (expected / LARGEST_LOSS - config.lookahead_entropy * spread).backward()  # type: ignore[no-untyped-call]
+    (expected / LARGEST_REGRET - config.lookahead_entropy * spread).backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(scorer.parameters(), GRADIENT_LIMIT)
     optimizer.step()

@@ -91,7 +91,7 @@ def _comparison(results: Mapping[str, Any]) -> str:
     low, mean, high = (100 * found[name] for name in ("low", "mean", "high"))
     return (
         f"Against {found['published']} on {found['problems']} validation problems it won {found['wins']} and lost "
-        f"{found['losses']}; the mean difference is {mean:.2f} % of the composite rule's makespan "
+        f"{found['losses']}; the mean difference is {mean:.2f} % of the objective "
         f"(95 % interval {low:.2f} to {high:.2f} %)."
     )
 

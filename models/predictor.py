@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from env.candidates import CANDIDATE_LIMIT, Candidates, find_candidates, new_candidates
 from env.compilation import compiled
 from env.dispatching_rules import finished_schedule
-from env.observation import FEATURE_COUNT, encode
+from env.observation import FEATURE_COUNT, TALLIES, encode
 from env.problem import Problem
 from env.problem_arrays import Integers, ProblemArrays, compile_problem
 from env.schedule import Schedule
@@ -43,7 +43,7 @@ class Workspace(NamedTuple):
     mean: Matrix  # [hidden]
     shift: Matrix  # [hidden]
     logits: Matrix  # [limit]
-    rivals: Integers  # [2 * machine]
+    rivals: Integers  # [TALLIES, machine]
 
 
 class Predictor:
@@ -65,7 +65,7 @@ class Predictor:
     def play(self, arrays: ProblemArrays, state: State, seed: int = 0, temperature: float = 0.0) -> None:
         """Dispatch everything that is left in `state`, in place; a temperature above 0 samples by `seed`."""
         workspace = new_workspace(self.weights, len(arrays.machine_busy))
-        play_policy(arrays, state, new_candidates(), self.weights, workspace, seed, temperature)
+        play_policy(arrays, state, new_candidates(arrays), self.weights, workspace, seed, temperature)
 
 
 def new_workspace(weights: Weights, machines: int, limit: int = CANDIDATE_LIMIT) -> Workspace:
@@ -78,7 +78,7 @@ def new_workspace(weights: Weights, machines: int, limit: int = CANDIDATE_LIMIT)
         mean=np.zeros(hidden, dtype=np.float32),
         shift=np.zeros(hidden, dtype=np.float32),
         logits=np.zeros(limit, dtype=np.float32),
-        rivals=np.zeros(2 * machines, dtype=np.int64),
+        rivals=np.zeros((TALLIES, machines), dtype=np.int64),
     )
 
 

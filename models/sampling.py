@@ -36,7 +36,7 @@ class Sample(NamedTuple):
 
 def sample_episodes(arrays: ProblemArrays, weights: Weights, seeds: list[int], temperature: float) -> list[Sample]:
     """One episode for each seed; equal seeds give equal episodes."""
-    state, found = new_state(arrays), new_candidates()
+    state, found = new_state(arrays), new_candidates(arrays)
     workspace = new_workspace(weights, len(arrays.machine_busy))
     operations = len(state.start)
     record = Record(

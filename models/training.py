@@ -34,7 +34,7 @@ class Progress:
     """Where a run stands: steps done of all steps, and the mean gain over the composite rule at the last validation.
 
     A step is a decision, a demonstration, an epoch or an update, as the stage has it. Gains are shares of the
-    rule's makespan: 0.05 is five per cent better.
+    objective: 0.05 is five per cent better.
     """
 
     stage: str

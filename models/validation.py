@@ -30,15 +30,15 @@ class Validation:
         self.values = np.array(
             [objective_value(problem, schedule) for problem, schedule in zip(self.problems, baseline, strict=True)]
         )
-        self.norms = np.array([schedule.makespan_seconds for schedule in baseline], dtype=np.float64)
 
     def gains(self, predictor: Predictor) -> NDArray[np.float64]:
-        """Per problem, shape [problem]: (rule's objective - policy's) / rule's makespan; positive is better.
+        """Per problem, shape [problem]: (rule's objective - policy's) / the larger one; positive is better.
 
-        Differences, and not ratios of objectives, because a tardiness of zero has no ratio.
+        Between -1 and 1, and minus itself when the two change places, so that neither the plants where a
+        rule fails nor those where next to nothing is late decide alone.
         """
-        found = [objective_value(problem, predictor.schedule(problem)) for problem in self.problems]
-        return (self.values - np.array(found)) / self.norms  # type: ignore[no-any-return]
+        found = np.array([objective_value(problem, predictor.schedule(problem)) for problem in self.problems])
+        return (self.values - found) / np.maximum(self.values, found)  # type: ignore[no-any-return]
 
 
 class BestCheckpoint:

@@ -45,8 +45,9 @@ def every_schedule(problem: Problem) -> Iterator[Schedule]:
 
 def _ready(arrays: ProblemArrays, state: State) -> Iterator[tuple[int, int]]:
     """Each pair of the next operation of each open job, with that operation."""
-    for job in state.open_jobs[: state.job_count[0]].tolist():
-        operation = int(state.job_next[job])
+    for operation, after_last in zip(state.job_next.tolist(), arrays.job_first[1:].tolist(), strict=True):
+        if operation == after_last:
+            continue
         for pair in range(int(arrays.pair_first[operation]), int(arrays.pair_first[operation + 1])):
             yield pair, operation
 

@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from env.generator import Plant, random_problem
+from env.dispatching_rules import Rule, dispatch
+from env.generator import Plant, busiest_seconds, due_by_load, random_problem
+from env.problem import Alternative, Job, Operation
 
 
 def test_same_seed_gives_the_same_problem() -> None:
@@ -40,3 +42,38 @@ def test_plant_refuses_an_empty_range() -> None:
     """A range must not end before it begins."""
     with pytest.raises(ValueError, match="machines must be a range of positive numbers"):
         Plant(machines=(5, 4))
+
+
+def test_due_dates_follow_the_load() -> None:
+    """With a tardiness factor of 0.4 and a range of a half, dates lie within a quarter around 60 % of the makespan."""
+    problem = random_problem(np.random.default_rng(3), Plant(operations=(200, 200), due_tightness=None))
+    jobs = due_by_load(np.random.default_rng(0), problem.jobs, 100_000, (0.4, 0.4), (0.5, 0.5))
+    dues = [{step.due_seconds for step in job.operations} for job in jobs]
+    assert all(len(found) == 1 for found in dues)
+    dates = [due for found in dues for due in found if due is not None]
+    assert len(dates) == len(jobs)
+    assert 45_000 <= min(dates) < 60_000 < max(dates) <= 75_000
+
+
+def test_loaded_due_dates_can_be_met_by_some() -> None:
+    """In a plant with dates by load every job has one; the composite rule meets some and misses others in most."""
+    plant = Plant(operations=(100, 200), loaded_due_share=1.0, calendar_share=0.5)
+    rng = np.random.default_rng(2)
+    shares = []
+    for _ in range(20):
+        problem = random_problem(rng, plant)
+        assert all(step.due_seconds is not None for step in problem.operations)
+        done = dispatch(problem, Rule.COMPOSITE).by_operation
+        late = [done[step.id].end_seconds > (step.due_seconds or 0) for step in problem.operations]
+        shares.append(sum(late) / len(late))
+    assert sum(0.02 < share < 0.98 for share in shares) >= 12
+
+
+def test_busiest_machine_carries_the_spread_work() -> None:
+    """Two jobs of 4 s on either of two machines and one of 3 s on the first: 7 s and 4 s, and no job is longer."""
+    either = (Alternative(machine=0, processing_seconds=4), Alternative(machine=1, processing_seconds=4))
+    jobs = [Job(id=name, operations=(Operation(id=name, alternatives=either),)) for name in ("A", "B")]
+    jobs.append(
+        Job(id="C", operations=(Operation(id="C", alternatives=(Alternative(machine=0, processing_seconds=3),)),))
+    )
+    assert busiest_seconds(jobs, 2) == 7.0

@@ -101,7 +101,7 @@ def test_closure_of_one_machine_moves_work_to_the_other() -> None:
 def test_reset_gives_the_same_episode() -> None:
     """A state that is reset after an episode plays the same episode again."""
     arrays = compile_problem(random_problem(np.random.default_rng(3), MIXED))
-    state, found = new_state(arrays), new_candidates()
+    state, found = new_state(arrays), new_candidates(arrays)
     ends = []
     for _ in range(2):
         reset(arrays, state)
@@ -139,7 +139,7 @@ def test_bound_rises_to_the_objective(seed: int) -> None:
     """The lower bound of the objective never falls and is exact at the end."""
     problem = random_problem(np.random.default_rng(seed), MIXED)
     arrays = compile_problem(problem)
-    state, found = new_state(arrays), new_candidates()
+    state, found = new_state(arrays), new_candidates(arrays)
     rng = np.random.default_rng(seed)
     bound = objective_bound(arrays, state)
     while not is_complete(state):

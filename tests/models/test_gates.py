@@ -21,7 +21,7 @@ def test_good_figures_pass_every_gate() -> None:
         ("valid", 2.0, "gate 'valid': validation schedules that the judge refuses must be <= 0, was 2"),
         ("size", 9.5, "gate 'size': megabytes of model and weights must be <= 8, was 9.5"),
         ("pass time", 11.0, "gate 'pass time': median time of a policy pass in times of the composite rule"),
-        ("rule", -0.1, "gate 'rule': mean gain over the composite rule in per cent of its makespan must be >= 0"),
+        ("rule", -0.1, "gate 'rule': mean gain over the composite rule in per cent of its objective must be >= 0"),
         ("rule", float("nan"), "gate 'rule'"),
     ],
 )

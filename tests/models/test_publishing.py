@@ -95,7 +95,7 @@ def test_worse_policy_is_not_published(run: Path, tmp_path: Path) -> None:
         publish(run, target, Plant(operations=(20, 60)), 16)
     rule, worse = refusal.value.messages
     assert rule.startswith(
-        "gate 'rule': mean gain over the composite rule in per cent of its makespan must be >= 0, was -"
+        "gate 'rule': mean gain over the composite rule in per cent of its objective must be >= 0, was -"
     )
     assert worse.startswith("gate 'not worse': the mean gain over full_production@")
     assert worse.endswith(": worse")

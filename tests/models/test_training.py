@@ -42,7 +42,7 @@ SHORT = TrainingConfig(
 def test_sampling_is_seeded() -> None:
     """Equal seeds give equal episodes, other seeds others; temperature 0 is the greedy pass."""
     predictor = random_predictor(2)
-    problem = random_problem(np.random.default_rng(1), Plant(operations=(30, 40)))
+    problem = random_problem(np.random.default_rng(1), Plant(operations=(100, 140)))
     arrays = compile_problem(problem)
     first, again, other = sample_episodes(arrays, predictor.weights, [1, 1, 2], 1.0)
     assert (first.chosen == again.chosen).all()

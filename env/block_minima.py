@@ -1,0 +1,41 @@
+"""Minima over blocks of an array that changes entry by entry, so that a search need not look at every entry.
+
+A block's minimum is exact at all times. A new value that is lower than it replaces it; the block is
+read again only when the entry that was its minimum rises.
+"""
+
+from __future__ import annotations
+
+from env.compilation import compiled_lean
+from env.problem_arrays import Floats, Integers
+
+BLOCK_BITS = 4
+BLOCK = 1 << BLOCK_BITS
+"""Entries of a block; few, since a whole block is read when its minimum rises."""
+
+
+def block_count(entries: int) -> int:
+    """How many blocks so many entries fill, the last one perhaps in part."""
+    return -(-entries // BLOCK)
+
+
+@compiled_lean
+def put(values: Integers | Floats, minima: Integers | Floats, entry: int, value: float) -> None:
+    """Change one of `values`, shape [entry], and the one of `minima`, shape [block], that it counts for."""
+    block = entry >> BLOCK_BITS
+    before = values[entry]
+    values[entry] = value
+    if value <= minima[block]:
+        minima[block] = value
+    elif before == minima[block]:
+        first, last = entries_of(block, len(values))
+        lowest = values[first]
+        for other in range(first + 1, last):
+            lowest = min(lowest, values[other])
+        minima[block] = lowest
+
+
+@compiled_lean
+def entries_of(block: int, entries: int) -> tuple[int, int]:
+    """The first entry of a block, and the first one behind it, of so many entries in all."""
+    return block << BLOCK_BITS, min((block + 1) << BLOCK_BITS, entries)

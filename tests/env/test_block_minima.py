@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from env.block_minima import BLOCK, block_count, entries_of, put
+
+ENTRIES = 2 * BLOCK + 3
+CHANGES = st.lists(st.tuples(st.integers(0, ENTRIES - 1), st.integers(-3, 3)), max_size=120)
+
+
+@given(CHANGES, st.sampled_from([np.int64, np.float64]))
+@settings(max_examples=300)
+def test_minima_are_those_of_a_plain_scan(changes: list[tuple[int, int]], kind: type) -> None:
+    """However entries rise and fall, each block's minimum is the least of its entries."""
+    values, minima = np.zeros(ENTRIES, dtype=kind), np.zeros(block_count(ENTRIES), dtype=kind)
+    for entry, value in changes:
+        put(values, minima, entry, kind(value))
+        expected = [values[first : first + BLOCK].min() for first in range(0, ENTRIES, BLOCK)]
+        assert minima.tolist() == expected
+
+
+@given(st.integers(0, 100))
+def test_every_entry_is_in_one_block(entries: int) -> None:
+    """The blocks follow each other without a gap, the last one as far as there are entries."""
+    seen = [entry for block in range(block_count(entries)) for entry in range(*entries_of(block, entries))]
+    assert seen == list(range(entries))
