@@ -2,10 +2,6 @@
 
 # No `from __future__ import annotations` here, for the reason that deployments.app gives.
 
-import os
-import time
-from typing import Any
-
 from ray.serve import Application
 
 from deployments.app import compose
@@ -14,32 +10,16 @@ from deployments.counterfactual import Counterfactual
 from deployments.policy import PPOPolicy
 
 
-class _Hanging:
-    def compute(self, work: Any) -> Any:
-        """For as long as anybody waits, and then some."""
-        time.sleep(work.limit_seconds + 60.0)
-
-
-class _Deadly:
-    def compute(self, _: Any) -> Any:
-        """The end of the process."""
-        os._exit(1)
-
-
 class HangingCounterfactual(Counterfactual):
-    """Never answers."""
+    """Its process never answers."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._recomputer: Any = _Hanging()
+    program = ("loadtests.faulty_arm", "hanging")
 
 
 class CrashingCounterfactual(Counterfactual):
-    """Dies of every request."""
+    """Its process dies of every request."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._recomputer: Any = _Deadly()
+    program = ("loadtests.faulty_arm", "dying")
 
 
 def build_hanging(args: AppArgs) -> Application:
@@ -48,5 +28,5 @@ def build_hanging(args: AppArgs) -> Application:
 
 
 def build_crashing(args: AppArgs) -> Application:
-    """The application whose counterfactuals kill their replica."""
+    """The application whose counterfactuals kill the process that computes them."""
     return compose(PPOPolicy, args, counterfactual=CrashingCounterfactual)

@@ -14,6 +14,7 @@ from deployments.adapters import RemoteFailed, RemoteMethod, ask
 from deployments.corruption import CorruptionEvent, CorruptionLog, FoundBy
 from deployments.errors import Overloaded
 from deployments.freight import pack, unpack
+from deployments.niced_process import Lack, Unanswered
 from deployments.off_loop import off_loop
 from deployments.persistence.evaluations import EvaluationStatus
 from deployments.ports import Journal
@@ -33,6 +34,12 @@ from deployments.steering.recomputing import Recomputation, Recomputed
 # A request on which two replicas in a row die is what killed them.
 _COUNTERFACTUAL_ATTEMPTS = 2
 _BYTES_PER_JOB = 400
+_STATUS_OF = {
+    Lack.HUNG: EvaluationStatus.TIMED_OUT,
+    Lack.DIED: EvaluationStatus.FAILED,
+    # The arm has not even been asked.
+    Lack.ABSENT: EvaluationStatus.DROPPED,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +86,7 @@ async def open_on_router(
     stack.push_async_callback(position.close)
     corruption.listen(lambda event: _alarm(position, event))
     queue = CounterfactualQueue(
-        _computed_by(methods.compute),
+        computed_by(methods.compute),
         journal=journal,
         rollout=position,
         bounds=QueueBounds(
@@ -126,16 +133,20 @@ def _told(exchange: RemoteMethod) -> Callable[[Report], Awaitable[Reply]]:
     return tell
 
 
-def _computed_by(compute: RemoteMethod) -> Callable[[Recomputation], Awaitable[Recomputed]]:
+def computed_by(compute: RemoteMethod) -> Callable[[Recomputation], Awaitable[Recomputed]]:
+    """The Counterfactual deployment as the queue wants it: what it lacks is a result as well."""
+
     async def computed(work: Recomputation) -> Recomputed:
         size = _BYTES_PER_JOB * len(work.problem.operations)
         freight = await off_loop(size, lambda: pack(work))
         try:
-            answer = await ask(compute, freight, attempts=_COUNTERFACTUAL_ATTEMPTS)
+            answer = await ask(compute, freight, work.limit_seconds, attempts=_COUNTERFACTUAL_ATTEMPTS)
         except Overloaded as failure:
             return Recomputed(status=EvaluationStatus.SHED, reason=str(failure))
         except RemoteFailed as failure:
             return Recomputed(status=EvaluationStatus.FAILED, reason=f"no proposal: {failure}", source=failure.source)
+        if isinstance(answer, Unanswered):
+            return Recomputed(status=_STATUS_OF[answer.lack], reason=f"no proposal: {answer.reason}")
         found: Recomputed = await off_loop(len(answer), lambda: unpack(answer))
         return found
 
