@@ -113,7 +113,7 @@ def answer_parent(prepare: Callable[[], Callable[[bytes], bytes]]) -> None:
 
     `prepare` imports and loads what answering takes, and returns what answers.
     """
-    os.nice(LOWEST_PRIORITY)
+    os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
     # Ctrl-C is said to everyone in the terminal, but when this process may go is its parent's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()

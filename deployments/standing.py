@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from deployments.registry import Artefact
 from deployments.rollout.assignment import Arm, Assignment, PlanningWindow, assign
 from deployments.rollout.configuration import Stage
 from deployments.rollout.guardrails import Event
 from deployments.rollout.state import MANUAL, RolloutState
+
+if TYPE_CHECKING:
+    # The rollout's controller knows policies by name, and can do without the compiled core that loads them.
+    from deployments.registry import Artefact
 
 PUBLISHED = "published"
 """The challenger that is whatever policy the service was started with."""

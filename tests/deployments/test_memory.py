@@ -61,6 +61,12 @@ def test_env_does_without_gymnasium() -> None:
     )
 
 
+def test_rollout_controller_does_without_the_core() -> None:
+    """It compares figures and names, so its replica neither loads policies nor the compiler behind them."""
+    program = "import sys, deployments.controller; print({'numba', 'models'} & set(sys.modules))"
+    assert run(f"from deployments.memory import leave_out_unused; leave_out_unused(); {program}") == "set()"
+
+
 def test_policy_does_without_the_words_of_the_wire() -> None:
     """A policy replica imports neither the contracts nor what only they need, so that it stays small."""
     program = (
