@@ -19,8 +19,9 @@ Knows no learning and no serving; imports go down only (deployments -> models ->
 | problem_arrays | a Problem as the arrays of the compiled core |
 | calendar_tables, special_work | its openings; its setups by sequence and its pinned work |
 | placing | where work goes on a machine |
+| block_minima | the least of an array that changes, without reading all of it |
 | simulation | the compiled state transition: the only dispatch semantics |
-| candidates | the conflict set: what may be dispatched next |
+| candidates | the conflict set: what competes to be dispatched next |
 | observation | state -> candidate rows: the only encoding |
 | reward | what one dispatch was worth |
 | objective | what makespan, tardiness and balanced weigh |
