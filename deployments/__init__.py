@@ -36,7 +36,8 @@ Imports go down only (deployments -> models -> env). Only the deployments themse
 | reporting | the rollout's trail and report, from the database |
 | registry, predictors | policies registered while running, and those that a replica holds |
 | router, policy, validator, writer, counterfactual, controller | the Ray Serve deployments: thin shells |
-| counterfactual_process, niced_process | what computes beside such a replica, and whoever is replaced when it fails |
+| counterfactual_process | what computes for the Counterfactual replica |
+| niced_process | a process of the lowest priority that is replaced when it fails |
 | routing, monitor | what one router holds, and what it knows about its neighbours |
 | freight, replica, memory, warming | what replicas send each other, do first, give back and compile |
 | app, arguments | the composition root that `serve_config.yaml` names, and its arguments |

@@ -13,16 +13,16 @@ from deployments.replica import settle_in
 class Counterfactual:
     """One thread that asks the process, beside an event loop. Never on the served path.
 
-    The arm may hang, and it may kill whoever computes it. Were that this replica, Serve would start another one at
-    the priority of all others, which the served path notices. `program` is what the process runs.
+    The arm may hang, and it may kill whoever computes it. If the replica computed it itself, Serve would replace the
+    replica, at normal priority, and the served path would notice. `program` is what the process runs.
     """
 
     program: tuple[str, ...] = ("deployments.counterfactual_process",)
 
     def __init__(self) -> None:
-        settle_in()
         self._process = NicedProcess(*self.program)
         self._thread = ThreadPoolExecutor(1, "counterfactual")
+        settle_in()
         release_start_up_memory()
 
     async def compute(self, freight: bytes, limit_seconds: float) -> bytes | Unanswered:

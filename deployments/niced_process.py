@@ -52,7 +52,7 @@ class Unanswered:
 class NicedProcess:
     """`python -m` with `program`, whose module calls `answer_parent`; started by the first question.
 
-    One thread asks, always the same: the process dies with it. A process that is lost is followed by a pause without
+    One thread asks, always the same: the process dies with it. A question that is lost is followed by a pause without
     answers, twice as long after each further loss until a question is answered.
     """
 
@@ -88,15 +88,22 @@ class NicedProcess:
         try:
             return self._exchange(question, limit_seconds)
         except _Lost as lost:
-            # One death may be an accident. A question of which two processes in a row die has killed them.
+            # One death may be an accident, so the question is asked again. If nobody is left to ask, the death counts.
             if lost.unanswered.lack is not Lack.DIED:
                 raise
-            return self._exchange(question, limit_seconds)
+            again = self._exchange(question, limit_seconds)
+            is_closed = self._absent_until == math.inf
+            if isinstance(again, Unanswered) and not is_closed:
+                raise
+            return again
 
     def _exchange(self, question: bytes, limit_seconds: float) -> bytes | Unanswered:
         if self._steady() < self._absent_until:
             return Unanswered(lack=Lack.ABSENT, reason="the process was lost and is not replaced yet")
-        child = self._child = self._child or _Child(self._program)
+        try:
+            child = self._child = self._child or _Child(self._program)
+        except OSError as failure:
+            raise _Lost(Lack.ABSENT, f"the process did not start: {failure}") from None
         try:
             if not child.is_ready(limit_seconds):
                 return Unanswered(lack=Lack.ABSENT, reason="the process is still starting")
@@ -150,7 +157,7 @@ class _Child:
             self._process = subprocess.Popen(  # noqa: S603
                 (sys.executable, "-P", "-m", *program, str(theirs.fileno())),
                 # It finds its modules where this process does.
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
             )

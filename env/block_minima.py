@@ -7,7 +7,7 @@ read again only when the entry that was its minimum rises.
 from __future__ import annotations
 
 from env.compilation import compiled_lean
-from env.problem_arrays import Floats, Integers
+from env.problem_arrays import Integers
 
 BLOCK_BITS = 4
 BLOCK = 1 << BLOCK_BITS
@@ -20,8 +20,8 @@ def block_count(entries: int) -> int:
 
 
 @compiled_lean
-def put(values: Integers | Floats, minima: Integers | Floats, entry: int, value: float) -> None:
-    """Change one of `values`, shape [entry], and the one of `minima`, shape [block], that it counts for."""
+def change_entry(values: Integers, minima: Integers, entry: int, value: int) -> None:
+    """Change `values[entry]`, shape [entry], and keep its block's entry of `minima`, shape [block], exact."""
     block = entry >> BLOCK_BITS
     before = values[entry]
     values[entry] = value

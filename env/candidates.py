@@ -5,9 +5,10 @@ schedules, and one of those is optimal for the makespan: every (next operation o
 that can begin before the first of them would be complete. A machine may thus wait for work that comes
 soon, and work may wait for a machine that is busy, but only for one that completes it earlier than all
 at which it could begin sooner. Of this set only what bears on the first completion is offered: its rivals
-for machines, their rivals, and so on. The rest is as good a choice afterwards, and a decision between
-rivals is easier to learn and to make than one among everything that goes on in the plant. Work that
-pinned work waits for goes before any other. Best composite rank first, at most `limit` of them.
+for machines, their rivals, and so on; of equal machines that are free at once only one. The rest is as
+good a choice afterwards, and a decision between rivals is easier to learn and to make than one among
+everything that goes on in the plant. Work that pinned work waits for goes before any other. Best
+composite rank first, at most `limit` of them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ CANDIDATE_LIMIT = 128
 
 
 class Candidates(NamedTuple):
-    """The conflict set of one decision; the first `filled[0]` entries are valid."""
+    """What is offered at one decision; the first `filled[0]` entries are valid."""
 
     pair: Integers  # [limit]
     rank: Floats  # [limit] composite rank, lower is better
@@ -38,7 +39,7 @@ class Candidates(NamedTuple):
 
 
 def new_candidates(arrays: ProblemArrays, limit: int = CANDIDATE_LIMIT) -> Candidates:
-    """Room for one conflict set of a problem."""
+    """Room for what a decision of a problem offers."""
     return Candidates(
         pair=np.zeros(limit, dtype=np.int64),
         rank=np.zeros(limit),
@@ -52,7 +53,7 @@ def new_candidates(arrays: ProblemArrays, limit: int = CANDIDATE_LIMIT) -> Candi
 
 @compiled_lean
 def find_candidates(arrays: ProblemArrays, state: State, found: Candidates) -> None:
-    """Fill `found` with the conflict set, best rank first; ties go to the lower pair."""
+    """Fill `found` with what competes with the first completion, best rank first; ties go to the lower pair."""
     clock, urgent_only = next_instant(arrays, state)
     first_job = first_to_complete(arrays, state, urgent_only)
     latest = max(state.job_end[first_job], clock + 1)
@@ -141,7 +142,7 @@ def keep_conflicts(arrays: ProblemArrays, state: State, found: Candidates, fille
 def has_twin(arrays: ProblemArrays, state: State, first: int, pair: int) -> bool:
     """Whether a lower pair of the same operation, the first of which is `first`, stands for this one as well.
 
-    Machines of one kind that are free at once differ by nothing: calendar, times and the work that waits for them.
+    Two machines with the same calendar and the same load, on which it would begin and end alike, count as one kind.
     """
     if arrays.has_special_work[0]:
         return False

@@ -24,7 +24,7 @@ class Episode(NamedTuple):
     arrays: ProblemArrays
     state: State
     found: Candidates
-    rivals: Integers  # [TALLIES, machine] room for the encoder
+    tallies: Integers  # [TALLIES, machine] room for the encoder
     norm: float  # seconds that one unit of reward stands for
 
 
@@ -34,8 +34,8 @@ def begin(problem: Problem, limit: int = CANDIDATE_LIMIT) -> Episode:
     state = new_state(arrays)
     found = new_candidates(arrays, limit)
     find_candidates(arrays, state, found)
-    rivals = np.zeros((TALLIES, len(arrays.machine_busy)), dtype=np.int64)
-    return Episode(arrays=arrays, state=state, found=found, rivals=rivals, norm=reward_norm(arrays, state))
+    tallies = np.zeros((TALLIES, len(arrays.machine_busy)), dtype=np.int64)
+    return Episode(arrays=arrays, state=state, found=found, tallies=tallies, norm=reward_norm(arrays, state))
 
 
 @compiled
@@ -77,5 +77,5 @@ def observe(episode: Episode, rows: Rows) -> None:
     rows[:] = 0.0
     count = episode.found.filled[0]
     if count > 0:
-        encode(episode.arrays, episode.state, episode.found, episode.rivals, rows[:, :FEATURE_COUNT])
+        encode(episode.arrays, episode.state, episode.found, episode.tallies, rows[:, :FEATURE_COUNT])
         rows[:count, FEATURE_COUNT] = 1.0

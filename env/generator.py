@@ -18,7 +18,7 @@ from env.problem import Alternative, Changeover, Job, Machine, Objective, Operat
 
 ORIGIN = datetime(2026, 1, 5, 6, 30, tzinfo=UTC)
 OPEN_SHARE = 85.75 / 168.0
-"""Open hours of a week with the default breaks."""
+"""Share of a week that is open with the default breaks."""
 TARDINESS_FACTOR = (0.0, 0.7)
 DUE_DATE_RANGE = (0.2, 1.2)
 
@@ -29,7 +29,7 @@ class Plant:
 
     `speed_spread` is the largest relative difference between the machines of an operation (in
     `unrelated_share` of the problems the times on its machines have nothing to do with each other),
-    `due_tightness` the due date in units of a job's own work (None: no due dates), `type_share`
+    `due_tightness` the due date in units of a job's own work (None: none by own work), `type_share`
     how many problems have equal machines of some types, as a request with `machine_types` has, and
     `calendar_share` how many have working hours, and
     `changeover_share` how many have setups that depend on the sequence. `loaded_due_share` of the problems
@@ -188,8 +188,9 @@ def due_by_load(
 ) -> tuple[Job, ...]:
     """The jobs with due dates of the usual design for tardiness (Potts and Van Wassenhove 1982).
 
-    They are spread by a share of the makespan, drawn from `due_date_range`, around its share less the
-    tardiness factor, which is about how many jobs are late.
+    Their mean is the makespan times one minus the tardiness factor, which is about the share of jobs that
+    are late; they lie within the due date range around it, the whole width as a share of the mean. Factor
+    and range are drawn from the two pairs.
     """
     mean = (1.0 - rng.uniform(*tardiness_factor)) * makespan_seconds
     spread = rng.uniform(*due_date_range)

@@ -81,16 +81,16 @@ Rows = NDArray[np.float32]
 
 
 @compiled_lean
-def encode(arrays: ProblemArrays, state: State, found: Candidates, rivals: Integers, rows: Rows) -> None:
+def encode(arrays: ProblemArrays, state: State, found: Candidates, tallies: Integers, rows: Rows) -> None:
     """Fill rows[:found.filled] with features, shape [limit, FEATURE_COUNT]; rows beyond stay as they are.
 
-    `rivals`, shape [TALLIES, machine], is room to count in.
+    `tallies`, shape [TALLIES, machine], is room to count in.
     """
     time_left = max(float(state.totals[MAKESPAN_BOUND] - found.clock[0]), arrays.time_scale[0])
     mean_load = state.machine_load.sum() / len(state.machine_ready) + 1e-9
-    encode_pairs(arrays, state, found, rivals, time_left, mean_load, rows)
+    encode_pairs(arrays, state, found, tallies, time_left, mean_load, rows)
     encode_work_ahead(arrays, state, found, time_left, mean_load, rows)
-    encode_kept_waiting(arrays, state, found, rivals, time_left, rows)
+    encode_kept_waiting(arrays, state, found, tallies, time_left, rows)
     encode_due_dates(arrays, state, found, time_left, rows)
     clip(rows[: found.filled[0]])
 
@@ -109,7 +109,7 @@ def encode_pairs(
     arrays: ProblemArrays,
     state: State,
     found: Candidates,
-    rivals: Integers,
+    tallies: Integers,
     time_left: float,
     mean_load: float,
     rows: Rows,
@@ -126,7 +126,7 @@ def encode_pairs(
     machines = len(machine_ready)
     density = np.log1p(state.job_count[0] / machines)
     relative_bound = time_left / max(mean_finish(machine_ready, machine_load, clock), scale)
-    count_rivals(pairs, count, pair_machine, pair_start, rivals)
+    count_rivals(pairs, count, pair_machine, pair_start, tallies)
     progress = state.totals[DISPATCHED] / len(operation_job)
     log_count = np.log(count)
     counts_makespan, counts_tardiness = min(1.0, arrays.objective[0]), 1.0 if arrays.objective[1] > 0.0 else 0.0
@@ -152,7 +152,7 @@ def encode_pairs(
         rows[index, 12] = 1.0 if choices == 1 else 0.0
         rows[index, 13] = machine_load[machine] / mean_load
         rows[index, 14] = finish / time_left
-        rows[index, 15] = rivals[RIVALS, machine] / count
+        rows[index, 15] = tallies[RIVALS, machine] / count
         rows[index, 16] = (ranks[index] - ranks[0]) / scale
         rows[index, 24] = setup / duration
         rows[index, 25] = (end - start - duration) / scale
@@ -166,19 +166,19 @@ def encode_pairs(
         rows[index, 37] = np.log(duration / scale)
         rows[index, 38] = setup / scale
         rows[index, 39] = 1.0 if start == clock else 0.0
-        rows[index, 41] = 1.0 if rivals[EARLIEST, machine] < start else 0.0
+        rows[index, 41] = 1.0 if tallies[EARLIEST, machine] < start else 0.0
         rows[index, 42] = np.log1p(max(0.0, state.machine_queue[machine] - duration / choices) / scale)
 
 
 @compiled_lean
-def count_rivals(pairs: Integers, count: int, pair_machine: Integers, pair_start: Integers, rivals: Integers) -> None:
+def count_rivals(pairs: Integers, count: int, pair_machine: Integers, pair_start: Integers, tallies: Integers) -> None:
     """How many candidates each machine has, and when the first of them would begin."""
-    rivals[RIVALS, :] = 0
+    tallies[RIVALS, :] = 0
     for index in range(count):
         machine, start = pair_machine[pairs[index]], pair_start[pairs[index]]
-        earliest = start if rivals[RIVALS, machine] == 0 else min(rivals[EARLIEST, machine], start)
-        rivals[EARLIEST, machine] = earliest
-        rivals[RIVALS, machine] += 1
+        earliest = start if tallies[RIVALS, machine] == 0 else min(tallies[EARLIEST, machine], start)
+        tallies[EARLIEST, machine] = earliest
+        tallies[RIVALS, machine] += 1
 
 
 @compiled_lean
@@ -231,7 +231,7 @@ def encode_work_ahead(
 
 @compiled_lean
 def encode_kept_waiting(
-    arrays: ProblemArrays, state: State, found: Candidates, rivals: Integers, time_left: float, rows: Rows
+    arrays: ProblemArrays, state: State, found: Candidates, tallies: Integers, time_left: float, rows: Rows
 ) -> None:
     """What each pair would do to the most critical and to the most urgent of the others for its machine.
 
@@ -242,32 +242,32 @@ def encode_kept_waiting(
     work_left, latest, is_urged = arrays.operation_remaining, arrays.operation_latest, arrays.operation_is_urged
     shortest = arrays.operation_shortest
     bound, scale = state.totals[MAKESPAN_BOUND], arrays.time_scale[0]
-    rivals[MOST_LEFT, :] = 0
-    rivals[SECOND_LEFT, :] = 0
-    rivals[LEAST_BEGIN, :] = NEVER
-    rivals[SECOND_BEGIN, :] = NEVER
+    tallies[MOST_LEFT, :] = 0
+    tallies[SECOND_LEFT, :] = 0
+    tallies[LEAST_BEGIN, :] = NEVER
+    tallies[SECOND_BEGIN, :] = NEVER
     for index in range(count):
         operation, machine = pair_operation[pairs[index]], pair_machine[pairs[index]]
         left = work_left[operation]
-        if left > rivals[MOST_LEFT, machine]:
-            rivals[SECOND_LEFT, machine], rivals[MOST_LEFT, machine] = rivals[MOST_LEFT, machine], left
-        elif left > rivals[SECOND_LEFT, machine]:
-            rivals[SECOND_LEFT, machine] = left
+        if left > tallies[MOST_LEFT, machine]:
+            tallies[SECOND_LEFT, machine], tallies[MOST_LEFT, machine] = tallies[MOST_LEFT, machine], left
+        elif left > tallies[SECOND_LEFT, machine]:
+            tallies[SECOND_LEFT, machine] = left
         if is_urged[operation]:
             begin = latest[operation] - shortest[operation]
-            if begin < rivals[LEAST_BEGIN, machine]:
-                rivals[SECOND_BEGIN, machine], rivals[LEAST_BEGIN, machine] = rivals[LEAST_BEGIN, machine], begin
-            elif begin < rivals[SECOND_BEGIN, machine]:
-                rivals[SECOND_BEGIN, machine] = begin
+            if begin < tallies[LEAST_BEGIN, machine]:
+                tallies[SECOND_BEGIN, machine], tallies[LEAST_BEGIN, machine] = tallies[LEAST_BEGIN, machine], begin
+            elif begin < tallies[SECOND_BEGIN, machine]:
+                tallies[SECOND_BEGIN, machine] = begin
     for index in range(count):
         operation, machine, end = pair_operation[pairs[index]], pair_machine[pairs[index]], pair_end[pairs[index]]
-        most = rivals[MOST_LEFT, machine]
+        most = tallies[MOST_LEFT, machine]
         if most == work_left[operation]:
-            most = rivals[SECOND_LEFT, machine]
+            most = tallies[SECOND_LEFT, machine]
         rows[index, 45] = (end + most - bound) / time_left
-        begin = rivals[LEAST_BEGIN, machine]
+        begin = tallies[LEAST_BEGIN, machine]
         if is_urged[operation] and begin == latest[operation] - shortest[operation]:
-            begin = rivals[SECOND_BEGIN, machine]
+            begin = tallies[SECOND_BEGIN, machine]
         late = max(0, end - begin) if begin < NEVER else 0
         rows[index, 46] = np.log1p(late / scale)
 

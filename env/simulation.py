@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from env.block_minima import block_count, entries_of, put
+from env.block_minima import block_count, change_entry, entries_of
 from env.calendar_tables import NEVER
 from env.compilation import compiled, compiled_lean
 from env.placing import calendar_span, special_span
@@ -208,8 +208,8 @@ def earliest(arrays: ProblemArrays, state: State, job: int) -> None:
 @compiled_lean
 def set_earliest(state: State, job: int, start: int, end: int) -> None:
     """Write down what `earliest` found, for the job and for its block."""
-    put(state.job_start, state.block_start, job, start)
-    put(state.job_end, state.block_end, job, end)
+    change_entry(state.job_start, state.block_start, job, start)
+    change_entry(state.job_end, state.block_end, job, end)
 
 
 @compiled_lean

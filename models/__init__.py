@@ -27,6 +27,6 @@ policy imports numpy and numba alone.
 | runs, performance_report, model_card, pictures | the figures that are kept, and the documents made from them |
 | published_results | what others published and what was asked for |
 | speed, decoder_speed | what a pass and a judgement cost, and how that grows |
-| evaluation | policies x instances -> table and report |
+| evaluation, report | policies x instances -> table, and as files |
 | full_production/ | the published policy |
 """

@@ -1,4 +1,4 @@
-"""How many plans a second the search can time from scratch."""
+"""How many plans a second can be timed along their order."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ REPEATS = 2_000
 
 
 def decodes_per_second(problem: Problem, seconds: float) -> float:
-    """Plans of `problem` decoded a second on one core, by the pass that tabu search makes after each move.
+    """Plans of `problem` timed a second on one core: all starts and the makespan, along an order that is known.
 
-    A decode takes every operation's machine, its neighbours there and an order in which nothing comes before
-    what it waits for, and gives all starts and the makespan. The problem must be one that a disjunctive
-    graph describes.
+    Tabu search keeps such an order, in which nothing comes before what it waits for. This is the whole walk;
+    after a move the search walks only from where something changed, and repairs order and tails besides.
+    The problem must be one that a disjunctive graph describes.
     """
     arrays = compile_problem(problem)
     state = new_state(arrays)

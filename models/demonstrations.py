@@ -111,7 +111,7 @@ def follow(
     """
     np.random.seed(seed)
     machine_turn = np.zeros(len(state.machine_ready), dtype=np.int64)
-    rivals = np.zeros((TALLIES, len(state.machine_ready)), dtype=np.int64)
+    tallies = np.zeros((TALLIES, len(state.machine_ready)), dtype=np.int64)
     row, decision, next_in_order = 0, 0, 0
     while not is_complete(state):
         find_candidates(arrays, state, found)
@@ -130,7 +130,7 @@ def follow(
                 next_in_order += 1
             taken = chosen[order[next_in_order]]
         elif right < count:
-            encode(arrays, state, found, rivals, rows[row : row + count])
+            encode(arrays, state, found, tallies, rows[row : row + count])
             counts[decision] = count
             decision += 1
             row += count

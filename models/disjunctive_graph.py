@@ -52,9 +52,9 @@ class Graph(NamedTuple):
     machine_first: Links  # [machine] its first operation
     machine_last: Links  # [machine] room to link a plan
     machine_ready: Integers  # [machine] open seconds before its first work
-    order: Links  # [operation] topological
+    order: Links  # [place] topological
     place: Links  # [operation] its place in the order
-    longest: Integers  # [operation] makespan of the order up to each place
+    longest: Integers  # [place] makespan of the order up to there
     reached: Links  # [operation] room to restore the order
     is_reached: Booleans  # [operation] the same; False between two moves
 

@@ -33,7 +33,9 @@ class Choices(NamedTuple):
 
     rows: Rows  # [row, feature]
     counts: Integers  # [decision]
-    regret: NDArray[np.float32]  # [row] loss against the best of its decision per objective, NaN where not tried
+    regret: NDArray[
+        np.float32
+    ]  # [row] loss against the best of its decision, share of the objective; NaN where not tried
 
 
 def look_ahead(
@@ -113,7 +115,7 @@ def play_and_branch(
         count = found.filled[0]
         taken = 0
         if count > 1:
-            encode(arrays, state, found, workspace.rivals, workspace.rows)
+            encode(arrays, state, found, workspace.tallies, workspace.rows)
             taken = score(weights, workspace, count)
             if used[0] < len(counts) and np.random.random() < chances[0]:
                 first = used[1]

@@ -35,9 +35,7 @@ def model_card(manifest: Manifest, bytes_of: Mapping[str, int], runs: Runs) -> s
         "## Gates that it passed\n\n" + _gates(manifest.results),
         "## How good it is\n\n" + _quality(manifest, runs.qualities),
         "## How fast it is\n\n" + _speed(manifest, runs),
-        "## What it sees\n\n"
-        + f"Observation {manifest.observation_version}, up to {manifest.candidate_limit} candidates a "
-        f"decision, {len(manifest.features)} features each: {', '.join(manifest.features)}.",
+        "## What it sees\n\n" + _observation(manifest),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -54,7 +54,9 @@ def speed_lines(found: Speed) -> list[str]:
     if found.warm_process_ms is not None:
         lines.append(f"A new process has its first schedule after {found.warm_process_ms:,.0f} ms.")
     if found.decodes_per_second is not None:
-        lines.append(f"The search evaluates {found.decodes_per_second:,.0f} schedules of 170 operations a second.")
+        lines.append(
+            f"{found.decodes_per_second:,.0f} schedules of 170 operations a second are timed along a known order."
+        )
     return lines
 
 

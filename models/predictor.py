@@ -43,7 +43,7 @@ class Workspace(NamedTuple):
     mean: Matrix  # [hidden]
     shift: Matrix  # [hidden]
     logits: Matrix  # [limit]
-    rivals: Integers  # [TALLIES, machine]
+    tallies: Integers  # [TALLIES, machine]
 
 
 class Predictor:
@@ -78,7 +78,7 @@ def new_workspace(weights: Weights, machines: int, limit: int = CANDIDATE_LIMIT)
         mean=np.zeros(hidden, dtype=np.float32),
         shift=np.zeros(hidden, dtype=np.float32),
         logits=np.zeros(limit, dtype=np.float32),
-        rivals=np.zeros((TALLIES, machines), dtype=np.int64),
+        tallies=np.zeros((TALLIES, machines), dtype=np.int64),
     )
 
 
@@ -107,7 +107,7 @@ def play_on(
         count = found.filled[0]
         chosen = 0
         if count > 1:
-            encode(arrays, state, found, workspace.rivals, workspace.rows)
+            encode(arrays, state, found, workspace.tallies, workspace.rows)
             chosen = score(weights, workspace, count)
             if temperature > 0.0:
                 chosen = draw(workspace.logits, count, temperature)

@@ -82,7 +82,7 @@ def sample_one(
         count = found.filled[0]
         taken = 0
         if count > 1:
-            encode(arrays, state, found, workspace.rivals, workspace.rows)
+            encode(arrays, state, found, workspace.tallies, workspace.rows)
             score(weights, workspace, count)
             taken = draw(workspace.logits, count, temperature)
             remember(record, workspace, count, taken)

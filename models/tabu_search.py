@@ -99,8 +99,9 @@ def improve(search: Tabu, moves: int, bound: int) -> None:
 def remember(search: Tabu) -> None:
     """Keep the plan in the graph as the best one."""
     graph = search.graph
-    for operation in range(len(graph.order)):
-        search.best_order[operation] = graph.order[operation]
+    for place in range(len(graph.order)):
+        search.best_order[place] = graph.order[place]
+    for operation in range(len(graph.nodes)):
         search.best_chosen[operation] = graph.nodes[operation].chosen
 
 

@@ -34,7 +34,7 @@ class Validation:
     def gains(self, predictor: Predictor) -> NDArray[np.float64]:
         """Per problem, shape [problem]: (rule's objective - policy's) / the larger one; positive is better.
 
-        Between -1 and 1, and minus itself when the two change places, so that neither the plants where a
+        Between -1 and 1, and with the sign turned when the two change places, so that neither the plants where a
         rule fails nor those where next to nothing is late decide alone.
         """
         found = np.array([objective_value(problem, predictor.schedule(problem)) for problem in self.problems])

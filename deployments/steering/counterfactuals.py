@@ -21,7 +21,9 @@ from deployments.standing import Rollout
 from deployments.steering.recomputing import Recomputation, Recomputed
 
 SAMPLING_SEED = "counterfactual"
-# Beyond the arm's own limit, for waiting behind other routers and for travelling.
+# The process may take the arm's limit to start and again to answer, and both once more when it dies of the question.
+_LIMITS = 4
+# Beyond that, for waiting behind other routers and for travelling.
 PATIENCE_SECONDS = 30.0
 _LOST = (EvaluationStatus.DROPPED, EvaluationStatus.SHED)
 _log = logging.getLogger(__name__)
@@ -117,7 +119,7 @@ class CounterfactualQueue:
             limit_seconds=self._bounds.proposal_seconds + budget_ms / 1000,
         )
         try:
-            async with asyncio.timeout(work.limit_seconds + PATIENCE_SECONDS):
+            async with asyncio.timeout(_LIMITS * work.limit_seconds + PATIENCE_SECONDS):
                 found = await self._compute(work)
         except TimeoutError:
             found = Recomputed(status=EvaluationStatus.DROPPED, reason="the counterfactual did not come to its turn")

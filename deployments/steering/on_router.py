@@ -31,7 +31,7 @@ from deployments.steering.messages import Reply, Report
 from deployments.steering.position import Position
 from deployments.steering.recomputing import Recomputation, Recomputed
 
-# A request on which two replicas in a row die is what killed them.
+# The arm runs in a process beside the replica, so a replica that is lost says nothing about it.
 _COUNTERFACTUAL_ATTEMPTS = 2
 _BYTES_PER_JOB = 400
 _STATUS_OF = {
@@ -144,7 +144,7 @@ def computed_by(compute: RemoteMethod) -> Callable[[Recomputation], Awaitable[Re
         except Overloaded as failure:
             return Recomputed(status=EvaluationStatus.SHED, reason=str(failure))
         except RemoteFailed as failure:
-            return Recomputed(status=EvaluationStatus.FAILED, reason=f"no proposal: {failure}", source=failure.source)
+            return Recomputed(status=EvaluationStatus.DROPPED, reason=f"no proposal: {failure}")
         if isinstance(answer, Unanswered):
             return Recomputed(status=_STATUS_OF[answer.lack], reason=f"no proposal: {answer.reason}")
         found: Recomputed = await off_loop(len(answer), lambda: unpack(answer))

@@ -1,4 +1,4 @@
-"""What the Counterfactual deployment does with one request: the arm that did not serve, proposed and judged here.
+"""What the counterfactuals' process does with one request: the arm that did not serve, proposed and judged here.
 
 The schedule that was served is judged once more as well: by another process, with nothing of the first verdict.
 """

@@ -91,6 +91,23 @@ def test_question_of_which_two_processes_die_has_killed_them(bench: Bench) -> No
     assert len(bench.starts) == 3
 
 
+def test_death_counts_where_nobody_is_left_to_ask_again(bench: Bench) -> None:
+    """A replacement that is not ready in time must not hide that the question was deadly."""
+    bench.ask(b"who")
+    assert bench.ask(DIE, 0.05) == Unanswered(lack=Lack.DIED, reason="the process died: exit code 7")
+    assert bench.ask(b"who") == RESTING
+
+
+def test_process_for_which_there_is_no_room_is_nobodys_fault(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without memory or descriptors is no crash of what was asked."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("cannot allocate memory")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    assert bench.ask(b"who") == Unanswered(lack=Lack.ABSENT, reason="the process did not start: cannot allocate memory")
+
+
 def test_process_that_hangs_is_killed_and_replaced(bench: Bench) -> None:
     """In time, and told apart from one that died."""
     bench.ask(b"who")

@@ -113,6 +113,8 @@ def test_moves_leave_a_graph_as_measured_anew(seed: int, moves: int) -> None:
     assert link_plan(fresh, moved.nodes["chosen"].copy(), order) == longest_path(moved)
     for field in ("before", "after", "head", "tail"):
         assert moved.nodes[field].tolist() == fresh.nodes[field].tolist()
+    assert moved.longest.tolist() == fresh.longest.tolist()
+    assert not moved.is_reached.any()
 
 
 def test_cycle_is_found() -> None:

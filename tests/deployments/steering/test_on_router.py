@@ -52,8 +52,8 @@ async def test_only_an_arm_that_was_asked_can_have_failed(lack: Lack, status: Ev
     assert (found.status, found.reason) == (status, "no proposal: because")
 
 
-async def test_replica_that_is_lost_twice_is_a_failure_and_one_that_is_full_is_not() -> None:
-    """As for any arm that Serve computes."""
+async def test_replica_that_is_lost_or_full_has_not_asked_the_arm() -> None:
+    """Neither is the arm's failure: it runs in a process beside the replica."""
     lost = await computed_by(FakeMethod(DEAD, DEAD))(WORK)
     full = await computed_by(FakeMethod(BackPressureError(num_queued_requests=32, max_queued_requests=32)))(WORK)
-    assert (lost.status, full.status) == (EvaluationStatus.FAILED, EvaluationStatus.SHED)
+    assert (lost.status, full.status) == (EvaluationStatus.DROPPED, EvaluationStatus.SHED)
