@@ -56,14 +56,9 @@ class NicedProcess:
     answers, twice as long after each further loss until a question is answered.
     """
 
-    def __init__(
-        self,
-        *program: str,
-        first_pause_seconds: float = FIRST_PAUSE_SECONDS,
-        steady: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, *program: str, steady: Callable[[], float] = time.monotonic) -> None:
         self._program = program
-        self._first_pause_seconds = self._pause_seconds = first_pause_seconds
+        self._pause_seconds = FIRST_PAUSE_SECONDS
         self._steady = steady
         self._absent_until = -math.inf
         self._child: _Child | None = None
@@ -111,7 +106,7 @@ class NicedProcess:
         except _Lost:
             self._child = None
             raise
-        self._pause_seconds = self._first_pause_seconds
+        self._pause_seconds = FIRST_PAUSE_SECONDS
         return answer
 
 

@@ -7,7 +7,7 @@ types (work centres) or free routing, with own speeds or one speed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -30,7 +30,7 @@ class Plant:
     `speed_spread` is the largest relative difference between the machines of an operation (in
     `unrelated_share` of the problems the times on its machines have nothing to do with each other),
     `due_tightness` the due date in units of a job's own work (None: none by own work), `type_share`
-    how many problems have equal machines of some types, as a request with `machine_types` has, and
+    how many problems have equal machines of some types, as a request with `machine_types` has,
     `calendar_share` how many have working hours, and
     `changeover_share` how many have setups that depend on the sequence. `loaded_due_share` of the problems
     have due dates that depend on how much the plant has to do, instead of on each job's own work.
@@ -74,6 +74,7 @@ def random_problem(rng: Generator, plant: Plant | None = None) -> Problem:
     hours = None
     if rng.random() < plant.calendar_share:
         hours = WorkingHours(origin=ORIGIN + timedelta(hours=int(rng.integers(0, 168))))
+    # Nothing is drawn where nobody wants it: the benchmark plants depend on every draw.
     if plant.loaded_due_share > 0.0 and rng.random() < plant.loaded_due_share:
         busy = busiest_seconds(jobs, machine_count) / (1.0 if hours is None else OPEN_SHARE)
         jobs = due_by_load(rng, jobs, busy, TARDINESS_FACTOR, DUE_DATE_RANGE)
@@ -170,13 +171,16 @@ def busiest_seconds(jobs: Sequence[Job], machine_count: int) -> float:
     load = np.zeros(machine_count)
     longest = 0
     for job in jobs:
-        longest = max(
-            longest, sum(min(option.duration_seconds for option in step.alternatives) for step in job.operations)
-        )
+        longest = max(longest, _own_seconds(step.alternatives for step in job.operations))
         for step in job.operations:
             for option in step.alternatives:
                 load[option.machine] += option.duration_seconds / len(step.alternatives)
     return max(float(load.max()), float(longest))
+
+
+def _own_seconds(alternatives: Iterable[Sequence[Alternative]]) -> int:
+    """Work of a job, from the alternatives of each of its operations, on the fastest machines."""
+    return sum(min(option.duration_seconds for option in options) for options in alternatives)
 
 
 def due_by_load(
@@ -231,7 +235,7 @@ def _job(
     important = bool(rng.random() < 0.25)
     group = groups[int(rng.integers(len(groups)))] if groups else None
     alternatives = [_alternatives(rng, shape, centres[centre]) for centre in routes.draw(count)]
-    own_work = sum(min(option.duration_seconds for option in options) for options in alternatives)
+    own_work = _own_seconds(alternatives)
     due = None if shape.tightness is None else round(own_work * rng.uniform(*shape.tightness))
     return Job(
         id=f"J{index}",

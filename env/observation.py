@@ -268,8 +268,7 @@ def encode_kept_waiting(
         begin = tallies[LEAST_BEGIN, machine]
         if is_urged[operation] and begin == latest[operation] - shortest[operation]:
             begin = tallies[SECOND_BEGIN, machine]
-        late = max(0, end - begin) if begin < NEVER else 0
-        rows[index, 46] = np.log1p(late / scale)
+        rows[index, 46] = np.log1p(max(0, end - begin) / scale)
 
 
 @compiled_lean

@@ -33,9 +33,7 @@ class Choices(NamedTuple):
 
     rows: Rows  # [row, feature]
     counts: Integers  # [decision]
-    regret: NDArray[
-        np.float32
-    ]  # [row] loss against the best of its decision, share of the objective; NaN where not tried
+    regret: NDArray[np.float32]  # [row] share of the objective lost against the decision's best, NaN where not tried
 
 
 def look_ahead(
@@ -47,6 +45,7 @@ def look_ahead(
     that states beside the greedy path are seen as well.
     """
     state, ahead = new_state(arrays), new_state(arrays)
+    least_norm = LEAST_NORM * reward_norm(arrays, state)
     operations = len(state.start)
     most = min(operations, 4 * decisions)
     rows = np.empty((most * CANDIDATE_LIMIT, FEATURE_COUNT), dtype=np.float32)
@@ -74,7 +73,6 @@ def look_ahead(
     )
     row_count, decision_count = used[1], used[0]
     counts = counts[:decision_count].copy()
-    least_norm = LEAST_NORM * reward_norm(arrays, new_state(arrays))
     return Choices(rows[:row_count].copy(), counts, regrets(value[:row_count], counts, least_norm))
 
 

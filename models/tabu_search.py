@@ -74,7 +74,7 @@ def new_tabu(graph: Graph, makespan: int, seed: int) -> Tabu:
 def improve(search: Tabu, moves: int, bound: int) -> None:
     """Make at most so many moves; stops at a makespan that equals the lower `bound`."""
     graph, totals = search.graph, search.totals
-    makespan = longest_path(graph)
+    makespan = graph.longest[-1]
     patience = FEWEST_PATIENT_MOVES + PATIENT_MOVES_PER_OPERATION * len(graph.order)
     for _ in range(moves):
         if totals[BEST] <= bound:
@@ -103,15 +103,6 @@ def remember(search: Tabu) -> None:
         search.best_order[place] = graph.order[place]
     for operation in range(len(graph.nodes)):
         search.best_chosen[operation] = graph.nodes[operation].chosen
-
-
-@compiled
-def longest_path(graph: Graph) -> int:
-    """The makespan of a measured graph."""
-    makespan = 0
-    for operation in range(len(graph.order)):
-        makespan = max(makespan, graph.nodes[operation].head + graph.nodes[operation].duration)
-    return makespan
 
 
 @compiled_lean

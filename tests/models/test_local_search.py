@@ -15,9 +15,9 @@ from env.objective import objective_value
 from env.problem import Objective, Problem, WorkingHours
 from env.problem_arrays import ProblemArrays, compile_problem
 from env.simulation import State, new_state
-from models.disjunctive_graph import NOBODY, has_graph, link_plan, measure, new_graph, restore_order, take_plan
+from models.disjunctive_graph import NOBODY, Graph, has_graph, link_plan, measure, new_graph, restore_order, take_plan
 from models.local_search import AnnealingSearch, TabuSearch, local_search
-from models.tabu_search import BEST, link_behind, longest_path, unlink
+from models.tabu_search import BEST, link_behind, unlink
 from tests.problems import EVERY_FEATURE, problems
 
 GRAPHS = Plant(operations=(10, 60), calendar_share=0, changeover_share=0)
@@ -86,6 +86,11 @@ def test_open_seconds_stand_for_hours_of_all_machines() -> None:
     assert state.end.max() <= before
     graph = new_graph(arrays)
     assert take_plan(graph, state) == search.search.totals[BEST]
+
+
+def longest_path(graph: Graph) -> int:
+    """The makespan of a measured graph, by looking at every operation."""
+    return int((graph.nodes["head"] + graph.nodes["duration"]).max())
 
 
 def test_graph_measures_heads_and_tails_of_the_toy() -> None:
