@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from ray.serve.schema import ServeDeploySchema
 
 LOOPBACK = "127.0.0.1"
+# Between the ports of Ray's workers and those of Serve's replicas, and below those of outgoing connections: whoever
+# listens seconds after choosing must not find that a connection has taken the port meanwhile.
+SIDE_PORTS = range(20_000, 30_000)
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LOGGER = logging.getLogger(__name__)
 _MEBIBYTE = 2**20
@@ -72,11 +76,12 @@ class Listener:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port that nobody listens on at the moment. Raises `PortTaken` when there is none."""
+    for port in secrets.SystemRandom().sample(SIDE_PORTS, len(SIDE_PORTS)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            return port
+    raise PortTaken(f"one of the ports {SIDE_PORTS[0]} to {SIDE_PORTS[-1]} must be free, all were taken")
 
 
 def ray_variables() -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,8 @@ import pymysql
 import pymysql.cursors
 import pytest
 from sqlalchemy import URL, make_url
+
+from deployments.cluster import free_port
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
@@ -68,7 +69,7 @@ class PrivateMariaDb(MariaDbServer):
 
     def __init__(self, folder: Path, options: Sequence[str] = ()) -> None:
         self._server_options = tuple(options)
-        port = _free_port()
+        port = free_port()
         super().__init__(URL.create("mariadb+pymysql", username="root", host="127.0.0.1", port=port))
         self._folder = folder
         self._port = port
@@ -175,10 +176,3 @@ def _run(name: str, arguments: list[str]) -> None:
     done = subprocess.run([_binary(name), *arguments], capture_output=True, text=True, timeout=120, check=False)
     if done.returncode:
         raise RuntimeError(f"{name} must succeed, ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
