@@ -64,6 +64,7 @@ class SpoolDrain:
         self._clock = clock
         self._state = DrainState()
         self._task: asyncio.Task[None] | None = None
+        self._is_moving = False
         self._emptied = asyncio.Event()
 
     @property
@@ -90,7 +91,8 @@ class SpoolDrain:
         self._task = None
 
     async def _until_empty(self) -> None:
-        while self._spool.depth.bytes:
+        # The spool is empty a moment before the batch is noted, and a mismatch must still be told.
+        while self._spool.depth.bytes or self._is_moving:
             self._emptied.clear()
             await self._emptied.wait()
 
@@ -98,10 +100,15 @@ class SpoolDrain:
         while True:
             await self._spool.wait_for_records()
             # The edge of a background process: whatever fails here is logged, shown in /health and tried again.
+            self._is_moving = True
             try:
                 await self._move_batch()
             except Exception as error:
                 await self._pause_after(error)
+            finally:
+                self._is_moving = False
+                if not self._spool.depth.bytes:
+                    self._emptied.set()
 
     async def _move_batch(self) -> None:
         batch = await self._spool.read_batch()
@@ -111,8 +118,6 @@ class SpoolDrain:
         await self._spool.dead_letter(report.poisoned)
         await self._spool.acknowledge(batch)
         self._note(report)
-        if not self._spool.depth.bytes:
-            self._emptied.set()
 
     def _note(self, report: WriteReport) -> None:
         self._state = replace(

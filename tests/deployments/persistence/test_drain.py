@@ -11,7 +11,7 @@ import pytest
 from deployments.persistence.dead_letters import DeadLetter, DeadLetterKind
 from deployments.persistence.drain import SpoolDrain
 from deployments.persistence.errors import DatabaseUnavailable
-from deployments.persistence.spool import Spool
+from deployments.persistence.spool import Batch, Spool
 from deployments.persistence.writing import WriteReport
 
 POISON = b"poison"
@@ -107,6 +107,28 @@ async def test_poison_is_kept_aside_and_reported(spool: Spool, tmp_path: Path) -
     assert (drain.state.dead_letters, drain.state.mismatches, mismatches) == (1, 1, ["twin"])
     assert len(list((tmp_path / "dead_letters").iterdir())) == 1
     assert spool.depth.records == 0
+
+
+async def test_a_stop_between_acknowledgement_and_note_loses_neither(tmp_path: Path) -> None:
+    """The spool is already empty then, but the mismatch has not yet been told to the guardrail."""
+    acknowledged = asyncio.Event()
+
+    class _SlowToReturn(Spool):
+        async def acknowledge(self, batch: Batch) -> None:
+            await super().acknowledge(batch)
+            acknowledged.set()
+            await asyncio.sleep(0.05)
+
+    spool = _SlowToReturn(tmp_path)
+    await spool.start()
+    mismatches: list[str] = []
+    drain = SpoolDrain(spool, _Database().write, on_mismatch=mismatches.append)
+    await spool.append(POISON)
+    drain.start()
+    await acknowledged.wait()
+    await drain.stop(grace_seconds=10)
+    await spool.close()
+    assert (mismatches, drain.state.mismatches) == (["twin"], 1)
 
 
 async def test_stop_leaves_a_hanging_batch_in_the_spool(spool: Spool) -> None:
