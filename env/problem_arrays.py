@@ -75,7 +75,7 @@ class ProblemArrays(NamedTuple):
     opening_end: Integers  # [opening]
     opening_before: Integers  # [opening] open seconds of its calendar before it
     time_scale: Floats  # [1] mean shortest duration
-    objective: Floats  # [2] weight of the makespan, weight of the weighted tardiness sum
+    objective: Floats  # [3] weight of the makespan, of the weighted tardiness sum; seconds that being late counts
 
 
 def compile_problem(problem: Problem) -> ProblemArrays:
@@ -99,7 +99,7 @@ def compile_problem(problem: Problem) -> ProblemArrays:
     pressure = _pressure(pair_machine, own_setup + processing, pair_first, len(problem.machines))
     peak, until_peak = _peaks(pressure, shortest, job_first)
     latest = _latest_ends(operations, shortest, job_first)
-    makespan_weight, tardiness_weight = OBJECTIVE_WEIGHTS[problem.objective]
+    weights = OBJECTIVE_WEIGHTS[problem.objective]
     total_weight = sum(operation.weight for operation in operations)
     holds_several = len(pairs) < int(held_counts.sum())
     special = bool(problem.changeovers) or bool(pins.operation_pinned.any()) or holds_several
@@ -129,7 +129,7 @@ def compile_problem(problem: Problem) -> ProblemArrays:
         machine_busy=_each(problem.machines, "busy_seconds"),
         has_special_work=np.array([special]),
         time_scale=np.array([shortest.mean()]),
-        objective=np.array([makespan_weight, tardiness_weight / total_weight]),
+        objective=np.array([weights.makespan, weights.tardiness / total_weight, weights.late_seconds]),
     )
 
 

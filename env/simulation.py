@@ -36,7 +36,7 @@ class State(NamedTuple):
     job_end: Integers  # [job] earliest end of its next operation over its pairs, CLOSED when it is complete
     job_ready: Integers  # [job] end of its last work
     job_bound: Integers  # [job] earliest possible completion
-    job_tardiness_bound: Floats  # [job] least possible weighted tardiness
+    job_tardiness_bound: Floats  # [job] least possible weighted tardiness, as the objective counts it
     block_start: Integers  # [block] least of `job_start` in each block of jobs, see `block_minima`
     block_end: Integers  # [block] likewise
     machine_group: Integers  # [machine] setup group of its last work, -1 if none
@@ -294,6 +294,7 @@ def update_bounds(arrays: ProblemArrays, state: State, job: int) -> None:
     ended, release, shortest = state.end, arrays.operation_release, arrays.operation_shortest
     pinned, pin_end = arrays.operation_pinned, arrays.pin_end
     has_due, due, weight = arrays.operation_has_due, arrays.operation_due, arrays.operation_weight
+    late_seconds = arrays.objective[2]
     tardiness = 0.0
     for operation in range(arrays.job_first[job], arrays.job_first[job + 1]):
         if operation < begun:
@@ -305,11 +306,17 @@ def update_bounds(arrays: ProblemArrays, state: State, job: int) -> None:
             clock = max(clock, release[operation]) + shortest[operation]
             completion = clock
         if has_due[operation]:
-            tardiness += weight[operation] * max(0, completion - due[operation])
+            tardiness += weight[operation] * lateness(completion, due[operation], late_seconds)
     state.job_bound[job] = clock
     state.totals[MAKESPAN_BOUND] = max(state.totals[MAKESPAN_BOUND], clock)
     state.tardiness_bound[0] += tardiness - state.job_tardiness_bound[job]
     state.job_tardiness_bound[job] = tardiness
+
+
+@compiled_lean
+def lateness(end: int, due: int, late_seconds: float) -> float:
+    """What the objective counts of an operation: its tardiness, and `late_seconds` for being late at all."""
+    return float(end - due) + late_seconds if end > due else 0.0
 
 
 @compiled_lean

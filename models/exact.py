@@ -66,7 +66,9 @@ def solve(
     budgets = sorted(budgets_seconds)
     rule = dispatch(problem, Rule.COMPOSITE)
     makespan_weight, tardiness_weights = objective_weights(problem)
-    built = _model(problem, HORIZON_IN_RULE_MAKESPANS * rule.makespan_seconds, makespan_weight, tardiness_weights)
+    horizon = HORIZON_IN_RULE_MAKESPANS * rule.makespan_seconds
+    late_seconds = OBJECTIVE_WEIGHTS[problem.objective].late_seconds
+    built = _model(problem, horizon, makespan_weight, tardiness_weights, late_seconds)
     if hint is not None:
         built.hint(_decoded(built.timed_as, _choices(problem, hint)))
     found: list[tuple[float, list[Choice]]] = []
@@ -107,7 +109,7 @@ def proven_minimum(problem: Problem, makespan_weight: int, tardiness_weights: Se
 
 def objective_weights(problem: Problem) -> tuple[int, list[int]]:
     """Whole weights of the makespan and of each operation's tardiness, in proportion to the problem's objective."""
-    makespan, tardiness = OBJECTIVE_WEIGHTS[problem.objective]
+    makespan, tardiness, _ = OBJECTIVE_WEIGHTS[problem.objective]
     weights = [operation.weight for operation in problem.operations]
     units = 1 if all(weight == int(weight) for weight in weights) else _WEIGHT_UNITS
     of_makespan = round(makespan * _MAKESPAN_UNITS * units * sum(weights))
@@ -125,7 +127,11 @@ def require_solver() -> None:
 
 
 def _model(
-    problem: Problem, horizon_seconds: int, makespan_weight: int, tardiness_weights: Sequence[int]
+    problem: Problem,
+    horizon_seconds: int,
+    makespan_weight: int,
+    tardiness_weights: Sequence[int],
+    late_seconds: int = 0,
 ) -> ExactModel:
     require_solver()
     from models.exact_model import ExactModel
@@ -133,7 +139,7 @@ def _model(
     _refuse_unsupported(problem)
     axis = shared_axis(problem, horizon_seconds)
     horizon = horizon_seconds if axis is None else axis.open_seconds(horizon_seconds)
-    return ExactModel(problem, axis, horizon, makespan_weight, tardiness_weights)
+    return ExactModel(problem, axis, horizon, makespan_weight, tardiness_weights, late_seconds)
 
 
 def _refuse_unsupported(problem: Problem) -> None:

@@ -35,8 +35,9 @@ class _Held:
 
 @dataclass
 class ExactModel:
-    """Minimises `makespan_weight * makespan + sum of tardiness_weight_i * T_i`, one weight for each operation.
+    """Minimises `makespan_weight * makespan + sum of tardiness_weight_i * L_i`, one weight for each operation.
 
+    L_i is the tardiness and, for being late at all, `late_seconds`.
     A large model is lean, because the solver finds far better schedules with a lean model than with an exact
     one that it cannot digest: beyond `MOST_ARCS` each operation takes its own setup, beyond `MOST_STEPS` a
     break does not make work later. `timed_as` is the problem whose setups it counts, `is_exact` says
@@ -48,6 +49,7 @@ class ExactModel:
     horizon: int
     makespan_weight: int
     tardiness_weights: Sequence[int]
+    late_seconds: int = 0
     model: cp_model.CpModel = field(default_factory=cp_model.CpModel)
     start: list[cp_model.IntVar] = field(default_factory=list)
     end: list[cp_model.LinearExpr] = field(default_factory=list)
@@ -187,7 +189,7 @@ class ExactModel:
         for index, weight in enumerate(self.tardiness_weights):
             due = self.problem.operations[index].due_seconds
             if weight and due is not None:
-                terms.append(weight * self._lateness(self.end[index], due))
+                terms.append(weight * self._counted(self._lateness(self.end[index], due)))
         self.model.minimize(cp_model.LinearExpr.sum(terms))
 
     def _makespan(self) -> cp_model.LinearExpr:
@@ -207,6 +209,14 @@ class ExactModel:
         due = due_seconds if self.axis is None else self.axis.open_seconds(due_seconds) + min(0, due_seconds)
         model.add(late >= end - due + cp_model.LinearExpr.sum([self._passed(end, step) for step in steps]))
         return late
+
+    def _counted(self, late: cp_model.LinearExpr) -> cp_model.LinearExpr:
+        """What the objective counts of lateness."""
+        if not self.late_seconds:
+            return late
+        is_late = self.model.new_bool_var("")
+        self.model.add(late == 0).only_enforce_if(~is_late)
+        return late + self.late_seconds * is_late
 
     def _passed(self, end: cp_model.LinearExpr, step: Step) -> cp_model.LinearExpr:
         """What a break adds to an end that lies behind it."""

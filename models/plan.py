@@ -21,7 +21,7 @@ from models.disjunctive_graph import Links, Records
 
 NOBODY = -1
 BEFORE, AFTER = range(2)
-MAKESPAN_WEIGHT, TARDINESS_WEIGHT, STABILITY, TARDINESS, CHANGES, VALUE = range(6)
+MAKESPAN_WEIGHT, TARDINESS_WEIGHT, LATE_SECONDS, STABILITY, TARDINESS, CHANGES, VALUE = range(7)
 MARKED, FIRST_MARKED, MARK, WRITTEN, PINNED_END = range(5)
 
 TASK = np.dtype(
@@ -75,7 +75,7 @@ class Plan(NamedTuple):
     links: Links  # [operation, held, 2] who precedes and follows it on each machine that it holds
     order: Links  # [place] operation
     marks: Integers  # [place] the current mark where times must be found anew
-    figures: Floats  # [6] weights of makespan, tardiness and changes; weighted tardiness, changes, value
+    figures: Floats  # [7] the problem's objective, weight of changes; weighted tardiness, changes, value
     counts: Integers  # [5] places marked, the first of them, the mark; journal entries; end of the last pinned work
     journal: Integers  # [entry, 3] operation with its former start and end
 

@@ -14,6 +14,7 @@ from env.calendar_tables import NEVER
 from env.compilation import compiled, compiled_lean
 from env.placing import setup_between, span, special_span
 from env.problem_arrays import Integers
+from env.simulation import lateness
 from env.special_work import NO_GROUP
 from models.disjunctive_graph import Links, Records
 from models.plan import (
@@ -21,6 +22,7 @@ from models.plan import (
     BEFORE,
     CHANGES,
     FIRST_MARKED,
+    LATE_SECONDS,
     MAKESPAN_WEIGHT,
     MARK,
     MARKED,
@@ -43,10 +45,11 @@ from models.plan import (
 def time_all(plan: Plan, rules: Rules) -> None:
     """Find all times and the value of a plan."""
     figures, tasks = plan.figures, plan.tasks
+    late_seconds = figures[LATE_SECONDS]
     figures[TARDINESS] = figures[CHANGES] = 0.0
     for place in range(len(plan.order)):
         operation = plan.order[place]
-        figures[TARDINESS] += weighted_tardiness(tasks, operation)
+        figures[TARDINESS] += weighted_lateness(tasks, operation, late_seconds)
         figures[CHANGES] += changed(plan.tasks, plan.options, operation)
         if not tasks[operation].is_pinned:
             mark(plan.marks, plan.counts, place)
@@ -100,6 +103,7 @@ def propagate(plan: Plan, rules: Rules, limit: float) -> bool:
     calendar_first, changeover = rules.calendar_first, rules.changeover
     latest = limit / max(plan.figures[MAKESPAN_WEIGHT], 1e-9)
     place, waiting, current = counts[FIRST_MARKED], counts[MARKED], counts[MARK]
+    late_seconds = plan.figures[LATE_SECONDS]
     tardiness, changes = 0.0, 0.0
     written = 0
     is_sound = True
@@ -122,10 +126,10 @@ def propagate(plan: Plan, rules: Rules, limit: float) -> bool:
         journal[written, 1] = task.start
         journal[written, 2] = task.end
         written += 1
-        tardiness -= weighted_tardiness(tasks, operation)
+        tardiness -= weighted_lateness(tasks, operation, late_seconds)
         changes -= changed(tasks, options, operation)
         task.start, task.end = start, end
-        tardiness += weighted_tardiness(tasks, operation)
+        tardiness += weighted_lateness(tasks, operation, late_seconds)
         changes += changed(tasks, options, operation)
         is_sound = end <= task.latest_end and end <= latest
         if not task.is_last and not tasks[operation + 1].is_pinned:
@@ -210,10 +214,10 @@ def ready_in_job(tasks: Records, operation: int) -> int:
 
 
 @compiled_lean
-def weighted_tardiness(tasks: Records, operation: int) -> float:
-    """Weight times how late an operation is."""
+def weighted_lateness(tasks: Records, operation: int, late_seconds: float) -> float:
+    """Weight times what the objective counts of an operation that is late."""
     task = tasks[operation]
-    return task.weight * max(0, task.end - task.due) if task.has_due else 0.0
+    return task.weight * lateness(task.end, task.due, late_seconds) if task.has_due else 0.0
 
 
 @compiled_lean

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from env.objective import objective_value
 from env.problem import Alternative, Job, Machine, Objective, Operation, Problem
 from env.schedule import Schedule, measure, setup_seconds_of
@@ -54,6 +56,9 @@ def test_setup_is_looked_up_by_machine() -> None:
 
 
 def test_objectives_follow_their_formula() -> None:
-    """Makespan 20 s, weighted tardiness 5 s over a total weight of 4: 20, 0.01 x 20 + 1.25, 20 + 40 x 1.25."""
+    """Makespan 20 s, weighted tardiness 5 s over a total weight of 4: 20, 0.01 x 20 + 1.25, 20 + 40 x (1.25 + 1,800).
+
+    Balanced counts being late as two hours, which are 7,200 / 4 s here.
+    """
     values = [objective_value(replace(_plant(), objective=objective), BOTH) for objective in Objective]
-    assert values == [20.0, 1.45, 70.0]
+    assert values == pytest.approx([20.0, 1.45, 72_070.0])
