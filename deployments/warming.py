@@ -60,4 +60,5 @@ def _untrained() -> Predictor:
     square = np.zeros((_ANY_WIDTH, _ANY_WIDTH), dtype=np.float32)
     row = np.zeros(_ANY_WIDTH, dtype=np.float32)
     first = np.zeros((FEATURE_COUNT, _ANY_WIDTH), dtype=np.float32)
-    return Predictor(Weights(first=first, first_bias=row, second=square, context=square, second_bias=row, score=row))
+    weights = Weights(first=first, first_bias=row, second=square, context=square, second_bias=row, score=row)
+    return Predictor([weights, weights])

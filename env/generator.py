@@ -14,13 +14,17 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.random import Generator
 
+from env.dispatching_rules import Rule, follow_rule, mean_times
 from env.problem import Alternative, Changeover, Job, Machine, Objective, Operation, Problem, WorkingHours
+from env.problem_arrays import ProblemArrays, compile_problem
+from env.simulation import MAKESPAN_BOUND, new_state
 
 ORIGIN = datetime(2026, 1, 5, 6, 30, tzinfo=UTC)
 OPEN_SHARE = 85.75 / 168.0
 """Share of a week that is open with the default breaks."""
 TARDINESS_FACTOR = (0.0, 0.7)
 DUE_DATE_RANGE = (0.2, 1.2)
+MOST_DRAWS = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +37,8 @@ class Plant:
     how many problems have equal machines of some types, as a request with `machine_types` has,
     `calendar_share` how many have working hours, and
     `changeover_share` how many have setups that depend on the sequence. `loaded_due_share` of the problems
-    have due dates that depend on how much the plant has to do, instead of on each job's own work.
+    have due dates that depend on how much the plant has to do, instead of on each job's own work. Problems whose
+    `gap_of_rule` is below `least_gap` are drawn anew, as long as they work at all hours with setups of their own.
     """
 
     operations: tuple[int, int] = (25, 250)
@@ -50,6 +55,7 @@ class Plant:
     calendar_share: float = 0.15
     changeover_share: float = 0.15
     objectives: tuple[Objective, ...] = (Objective.MAKESPAN,)
+    least_gap: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("operations", "operations_per_job", "machines", "jobs_per_machine", "duration_seconds"):
@@ -59,8 +65,39 @@ class Plant:
 
 
 def random_problem(rng: Generator, plant: Plant | None = None) -> Problem:
-    """One problem of the given kind; the same generator state gives the same problem."""
+    """One problem of the given kind; the same generator state gives the same problem.
+
+    Raises `ValueError` when a thousand draws in a row were too easy.
+    """
     plant = plant or Plant()
+    for _ in range(MOST_DRAWS):
+        problem = _draw(rng, plant)
+        has_bound = problem.hours is None and not problem.changeovers
+        if plant.least_gap <= 0.0 or not has_bound or gap_of_rule(compile_problem(problem)) >= plant.least_gap:
+            return problem
+    raise ValueError(f"least_gap must be reached by some problems of the plant, was {plant.least_gap}")
+
+
+def gap_of_rule(arrays: ProblemArrays) -> float:
+    """How far the composite rule's makespan lies above a lower bound, as a share of it.
+
+    The bound is the longest job, or the work of the busiest machines that the same operations share. It holds for
+    plants that work at all hours and whose setups do not depend on the sequence.
+    """
+    state = new_state(arrays)
+    bound = float(state.totals[MAKESPAN_BOUND])
+    work: dict[bytes, int] = {}
+    for operation, shortest in enumerate(arrays.operation_shortest.tolist()):
+        machines = np.sort(arrays.pair_machine[arrays.pair_first[operation] : arrays.pair_first[operation + 1]])
+        work[machines.tobytes()] = work.get(machines.tobytes(), 0) + shortest
+    for shared, seconds in work.items():
+        bound = max(bound, seconds / (len(shared) // arrays.pair_machine.itemsize))
+    bound = max(bound, sum(work.values()) / len(arrays.machine_busy))
+    follow_rule(arrays, state, int(Rule.COMPOSITE), mean_times(arrays))
+    return float(state.end.max()) / bound - 1.0
+
+
+def _draw(rng: Generator, plant: Plant) -> Problem:
     length = round(_log_uniform(rng, *plant.operations_per_job))
     job_count = max(2, round(_log_uniform(rng, *plant.operations) / length))
     machine_count = round(job_count / _log_uniform(rng, *plant.jobs_per_machine))

@@ -12,7 +12,7 @@ policy imports numpy and numba alone.
 | lookahead, lookahead_training | what rival choices lead to, and learning to prefer the better |
 | sampling, group_training | sampled episodes, and learning from groups of them |
 | slots, validation | episodes for Stable-Baselines3, and the fixed set that checkpoints are compared on |
-| artefact | a policy on disk: SB3 zip, weights and a manifest with hashes |
+| artefact | a policy on disk: an SB3 zip for each network, weights and a manifest with hashes |
 | publishing, gates | what a policy must hold, and the copy into full_production (torch) |
 | predictor | artefact -> schedule: the only inference path |
 | search | what a time budget buys: policy pass, sampled passes, local search |

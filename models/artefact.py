@@ -1,14 +1,16 @@
 """A policy on disk, and the refusal of anything that does not match. Needs no torch.
 
-final_model.zip   the Stable-Baselines3 model: the source of truth
-weights.npz       its scorer, exported for the compiled core
-manifest.json     what it is, what it was trained with, and the SHA-256 of both files
+final_model.zip     the Stable-Baselines3 model: the source of truth
+final_model_2.zip   that of the second network, where a policy has several, and so on
+weights.npz         their scorers, exported for the compiled core
+manifest.json       what it is, what it was trained with, and the SHA-256 of the other files
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ PUBLISHED = Path(__file__).resolve().parent / "full_production"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a policy folder says about itself.
+    """What a policy folder says about itself; `training` has one entry for each of its networks.
 
     The observation version, the features and the candidate limit are what the
     policy was trained to see; weights made for any other are refused.
@@ -38,7 +40,7 @@ class Manifest:
     version: int
     created_at: str
     files: dict[str, str]
-    training: dict[str, Any] = field(default_factory=dict)
+    training: tuple[dict[str, Any], ...] = ({},)
     results: dict[str, Any] = field(default_factory=dict)
     observation_version: int = OBSERVATION_VERSION
     features: tuple[str, ...] = FEATURE_NAMES
@@ -50,24 +52,37 @@ class Manifest:
         return f"{self.name}@{self.version}"
 
 
+def model_file(number: int) -> str:
+    """The name of the Stable-Baselines3 model of a policy's network; numbers begin at 1."""
+    return MODEL_FILE if number == 1 else f"final_model_{number}.zip"
+
+
 def write_artefact(
     folder: Path,
-    weights: Weights,
+    networks: Sequence[Weights],
     *,
     name: str,
     version: int,
     created_at: str,
-    training: dict[str, Any],
+    training: Sequence[dict[str, Any]],
     results: dict[str, Any],
 ) -> Manifest:
-    """Write weights and manifest beside the `final_model.zip` that must already be in `folder`."""
-    np.savez(folder / WEIGHTS_FILE, **weights._asdict())
+    """Write weights and manifest beside the models, which must already be in `folder`; `training` is by network."""
+    if len(training) != len(networks):
+        raise ValueError(f"training must have one entry for each of {len(networks)} networks, had {len(training)}")
+    arrays = {
+        _array_name(name, number): matrix
+        for number, weights in enumerate(networks, start=1)
+        for name, matrix in weights._asdict().items()
+    }
+    np.savez(folder / WEIGHTS_FILE, **arrays)
+    files = [*(model_file(number) for number in range(1, len(networks) + 1)), WEIGHTS_FILE]
     manifest = Manifest(
         name=name,
         version=version,
         created_at=created_at,
-        files={file: _sha256(folder / file) for file in (MODEL_FILE, WEIGHTS_FILE)},
-        training=training,
+        files={file: _sha256(folder / file) for file in files},
+        training=tuple(training),
         results=results,
     )
     text = json.dumps(asdict(manifest), indent=2, ensure_ascii=False)
@@ -83,7 +98,10 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST_FILE
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-        manifest = Manifest(**{**fields, "features": tuple(fields["features"])})
+        training = fields["training"]
+        # Until version 4 a policy was one network, and what is said of its training stood alone.
+        trainings = (training,) if isinstance(training, dict) else tuple(training)
+        manifest = Manifest(**{**fields, "features": tuple(fields["features"]), "training": trainings})
     except FileNotFoundError as error:
         raise ArtefactError(f"{path} must exist, but does not: publish or name a policy folder") from error
     except (ValueError, TypeError, KeyError) as error:
@@ -110,10 +128,17 @@ def load_predictor(folder: Path = PUBLISHED) -> Predictor:
     manifest = read_manifest(folder)
     try:
         with np.load(folder / WEIGHTS_FILE, allow_pickle=False) as arrays:
-            weights = Weights(**{name: arrays[name] for name in Weights._fields})
-        return Predictor(weights, manifest.model_id)
+            networks = [
+                Weights(**{name: arrays[_array_name(name, number)] for name in Weights._fields})
+                for number in range(1, len(manifest.training) + 1)
+            ]
+        return Predictor(networks, manifest.model_id)
     except (OSError, ValueError, KeyError) as error:
         raise ArtefactError(f"{folder / WEIGHTS_FILE} must hold the exported scorer, but does not: {error}") from error
+
+
+def _array_name(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}_{number}"
 
 
 def _refuse_other_observation(manifest: Manifest, path: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from env.generator import Plant
 from env.problem import Objective
+
+MAKESPAN_UPDATES = 1_200
+LEAST_GAP = 0.12
+"""Of the plants that a network for makespans learns from: what rules schedule well has nothing to teach it."""
 
 
 def _training_plant() -> Plant:
@@ -87,6 +91,12 @@ class TrainingConfig:
                 raise ValueError(f"{name} must be >= 0, was {getattr(self, name)}")
         if self.group_size < 2:
             raise ValueError(f"group_size must be >= 2, because an advantage needs a comparison, was {self.group_size}")
+
+    @classmethod
+    def for_makespan(cls, *, seed: int, threads: int) -> Self:
+        """The config of a network for makespans alone, on plants that rules schedule badly."""
+        plant = replace(_training_plant(), objectives=(Objective.MAKESPAN,), least_gap=LEAST_GAP)
+        return cls(seed=seed, threads=threads, plant=plant, lookahead_updates=MAKESPAN_UPDATES)
 
     def steps_of(self, stage: str) -> int:
         """How many steps a stage of training has."""

@@ -93,7 +93,7 @@ def _best_of(predictor: Predictor, samples: int, seed: int) -> Callable[[Problem
         plans = []
         for sample in range(samples):
             reset(arrays, state)
-            predictor.play(arrays, state, seed * samples + sample, TEMPERATURE)
+            predictor.sample(arrays, state, seed * samples + sample, TEMPERATURE)
             plans.append(finished_schedule(problem, state))
         return min(plans, key=lambda plan: objective_value(problem, plan))
 

@@ -59,7 +59,7 @@ def train_in_groups(
     with ThreadPoolExecutor(config.threads) as threads:
         for update in range(config.group_updates):
             _anneal(optimizer, config, update / config.group_updates)
-            episodes = _play(Predictor(weights_of(scorer)).weights, config, rng, threads)
+            episodes = _play(Predictor([weights_of(scorer)]).networks[0], config, rng, threads)
             if episodes:
                 _learn(scorer, optimizer, _chunks(_batch(episodes), config, rng), config)
                 averaged.update_parameters(scorer)

@@ -49,7 +49,7 @@ def train_by_lookahead(
             share = 0.5 * (1.0 + np.cos(np.pi * update / config.lookahead_updates))
             for group in optimizer.param_groups:
                 group["lr"] = config.lookahead_learning_rate * max(SHORTEST_LEARNING_RATE, share)
-            weights = Predictor(weights_of(cast("CandidateScorer", averaged.module))).weights
+            weights = Predictor([weights_of(cast("CandidateScorer", averaged.module))]).networks[0]
             memory.append(_look(weights, config, rng, threads))
             for _ in range(config.lookahead_steps):
                 drawn = rng.integers(len(memory), size=config.lookahead_replayed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models.artefact import Manifest
@@ -52,13 +52,19 @@ def _observation(manifest: Manifest) -> str:
     return f"{sight}, {len(manifest.features)} features each: {', '.join(manifest.features)}."
 
 
-def _training(training: Mapping[str, Any]) -> str:
-    """Duration and configuration, nested settings as dotted names."""
-    lines = ["Trained on generated plants only, never on a benchmark file; validated on a fixed set of its own."]
-    if "seconds" in training:
-        lines.append(f"The training took {training['seconds'] / 60:,.0f} minutes.")
-    rows = [[f"`{name}`", f"`{value}`"] for name, value in _flat(training.get("config", {})).items()]
-    return " ".join(lines) + "\n\n" + "\n".join(table(["setting", "value"], rows))
+def _training(networks: Sequence[Mapping[str, Any]]) -> str:
+    """Duration and configuration of each network side by side, nested settings as dotted names."""
+    lines = ["Trained on generated plants only, never on a benchmark file; validated on fixed sets of their kind."]
+    if len(networks) > 1:
+        lines.append(f"A pass is played by {len(networks)} networks, and the best schedule by the objective counts.")
+    minutes = [training["seconds"] / 60 for training in networks if "seconds" in training]
+    if minutes:
+        lines.append(f"The training took {' and '.join(f'{each:,.0f}' for each in minutes)} minutes.")
+    configs = [_flat(training.get("config", {})) for training in networks]
+    names = list(dict.fromkeys(name for config in configs for name in config))
+    rows = [[f"`{name}`", *(f"`{config[name]}`" if name in config else "" for config in configs)] for name in names]
+    header = ["setting", *(["value"] if len(networks) == 1 else [f"network {at + 1}" for at in range(len(networks))])]
+    return " ".join(lines) + "\n\n" + "\n".join(table(header, rows))
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -21,6 +21,8 @@ Written by `gantry bench report` from the runs in `docs/figures/`, which `gantry
 measured; edit neither this page nor those files by hand. What each competitor is and how it is measured:
 [BENCHMARKS.md](BENCHMARKS.md). Where fewer instances were measured than a set has, the tables say so. Shared machines
 are noisy: trust ratios within a table."""
+_LIKE_WITH_LIKE = """A published greedy figure is one pass of one network. A policy pass here is one pass of each
+network of the policy, whose number the model card has, and the better schedule."""
 
 
 def performance_markdown(runs: Runs, notes: str) -> str:
@@ -115,7 +117,7 @@ def _published(qualities: Mapping[str, Quality]) -> str:
     for label, competitors in _ours(qualities).items():
         gaps = (_gap(qualities.get(name), competitors) for name in names)
         rows.append([f"**Gantry, {label}**", *(number(gap, 2) for gap in gaps)])
-    return "\n".join(table(["mean gap to best known, %", *names], rows))
+    return "\n".join(table(["mean gap to best known, %", *names], rows)) + "\n\n" + _LIKE_WITH_LIKE
 
 
 def _ours(qualities: Mapping[str, Quality]) -> dict[str, Sequence[str]]:

@@ -1,11 +1,13 @@
 """Policy weights -> schedule: the only inference path. Imports neither torch nor Ray.
 
 The whole pass runs compiled: find candidates, encode, score, dispatch the best, until nothing is
-left. It is deterministic: equal scores go to the better composite rank.
+left. It is deterministic: equal scores go to the better composite rank. A policy may be several
+networks, which erred in different places in training: each plays the pass, and the best schedule counts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +19,7 @@ from env.dispatching_rules import finished_schedule
 from env.observation import FEATURE_COUNT, TALLIES, encode
 from env.problem import Problem
 from env.problem_arrays import Integers, ProblemArrays, compile_problem
+from env.reward import objective_bound
 from env.schedule import Schedule
 from env.simulation import State, dispatch, is_complete, new_state, operation_of
 
@@ -47,12 +50,20 @@ class Workspace(NamedTuple):
 
 
 class Predictor:
-    """A policy ready to schedule. Safe to share between threads: each pass has its own state."""
+    """A policy of one or more networks, ready to schedule.
 
-    def __init__(self, weights: Weights, model_id: str = "unpublished") -> None:
-        if weights.first.shape[0] != FEATURE_COUNT:
-            raise ValueError(f"weights must take {FEATURE_COUNT} features, took {weights.first.shape[0]}")
-        self.weights = Weights(*(np.ascontiguousarray(matrix, dtype=np.float32) for matrix in weights))
+    Safe to share between threads: each pass has its own state.
+    """
+
+    def __init__(self, networks: Sequence[Weights], model_id: str = "unpublished") -> None:
+        if not networks:
+            raise ValueError("a policy must have a network, had none")
+        for weights in networks:
+            if weights.first.shape[0] != FEATURE_COUNT:
+                raise ValueError(f"weights must take {FEATURE_COUNT} features, took {weights.first.shape[0]}")
+        self.networks = tuple(
+            Weights(*(np.ascontiguousarray(matrix, dtype=np.float32) for matrix in weights)) for weights in networks
+        )
         self.model_id = model_id
 
     def schedule(self, problem: Problem) -> Schedule:
@@ -62,10 +73,32 @@ class Predictor:
         self.play(arrays, state)
         return finished_schedule(problem, state)
 
-    def play(self, arrays: ProblemArrays, state: State, seed: int = 0, temperature: float = 0.0) -> None:
-        """Dispatch everything that is left in `state`, in place; a temperature above 0 samples by `seed`."""
-        workspace = new_workspace(self.weights, len(arrays.machine_busy))
-        play_policy(arrays, state, new_candidates(arrays), self.weights, workspace, seed, temperature)
+    def play(self, arrays: ProblemArrays, state: State) -> None:
+        """Dispatch everything that is left in `state`, in place: by each network, the best by the objective counts.
+
+        Of equal ones the earlier network's does.
+        """
+        rivals = [copy_of(state) for _ in self.networks[1:]]
+        _play(arrays, state, self.networks[0])
+        for weights, rival in zip(self.networks[1:], rivals, strict=True):
+            _play(arrays, rival, weights)
+            if objective_bound(arrays, rival) < objective_bound(arrays, state):
+                for place, better in zip(state, rival, strict=True):
+                    place[:] = better
+
+    def sample(self, arrays: ProblemArrays, state: State, seed: int, temperature: float) -> None:
+        """Dispatch everything that is left in `state`, in place, by draws of one network: its turn comes by `seed`."""
+        _play(arrays, state, self.networks[seed % len(self.networks)], seed, temperature)
+
+
+def copy_of(state: State) -> State:
+    """A state of its own that is equal to `state`."""
+    return State._make(array.copy() for array in state)
+
+
+def _play(arrays: ProblemArrays, state: State, weights: Weights, seed: int = 0, temperature: float = 0.0) -> None:
+    workspace = new_workspace(weights, len(arrays.machine_busy))
+    play_policy(arrays, state, new_candidates(arrays), weights, workspace, seed, temperature)
 
 
 def new_workspace(weights: Weights, machines: int, limit: int = CANDIDATE_LIMIT) -> Workspace:

@@ -23,10 +23,10 @@ from env.observation import FEATURE_COUNT
 from env.problem import Problem
 from models.artefact import (
     MODEL_FILE,
-    WEIGHTS_FILE,
     Manifest,
     latest_version,
     load_predictor,
+    model_file,
     read_manifest,
     write_artefact,
 )
@@ -42,7 +42,7 @@ from models.gates import (
     compared,
     missed,
 )
-from models.predictor import Predictor, new_workspace, score
+from models.predictor import Predictor, Weights, new_workspace, score
 from models.training import scorer_of
 from models.validation import Validation, weights_of
 
@@ -69,32 +69,39 @@ def save_run(model: MaskablePPO, folder: Path, *, training: dict[str, Any], resu
     model.save(folder / MODEL_FILE)
     return write_artefact(
         folder,
-        weights_of(scorer_of(model)),
+        [weights_of(scorer_of(model))],
         name=folder.name,
         version=0,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        training=training,
+        training=[training],
         results=results,
     )
 
 
 def publish(
-    run: Path, target: Path, plant: Plant, problems: int, on_stage: Callable[[str], None] = lambda _: None
+    run: Path,
+    target: Path,
+    plant: Plant,
+    problems: int,
+    on_stage: Callable[[str], None] = lambda _: None,
+    *,
+    joins: bool = False,
 ) -> Manifest:
-    """Publish the model of `run` in `target`, one version above what is there.
+    """Publish the policy of `run` in `target`, one version above what is there, or beside what is there if it `joins`.
 
     Measured on `problems` validation problems of that kind of plant, and on up to eight times as many where
     those leave open whether it is worse than the published policy. Raises `GateMissed` naming every
-    gate that it misses, and `ArtefactError` when the run or its zip cannot be loaded. A published policy
+    gate that it misses, and `ArtefactError` when a policy or a zip of it cannot be loaded. A published policy
     made for another observation cannot be played any more, so nothing is compared with it.
     """
-    manifest = read_manifest(run)
-    model = load_model(run)
-    weights = weights_of(scorer_of(model))
-    predictor = Predictor(weights)
-    validation = Validation(plant, problems)
+    sources = [target, run] if joins else [run]
+    manifests = [read_manifest(folder) for folder in sources]
+    models = [model for folder in sources for model in load_models(folder)]
+    networks = [weights_of(scorer_of(model)) for model in models]
+    predictor = Predictor(networks)
     on_stage("gates")
-    measured = measure(run, model, predictor, validation)
+    files = [folder / name for folder, manifest in zip(sources, manifests, strict=True) for name in manifest.files]
+    measured = measure(files, models, predictor, Validation(plant, problems))
     comparison = _comparison(predictor, target, plant, problems, on_stage)
     lost = None if comparison is None else comparison.miss()
     messages = [*missed(measured), *([lost] if lost else [])]
@@ -102,16 +109,16 @@ def publish(
         raise GateMissed(messages)
     target.mkdir(parents=True, exist_ok=True)
     version = latest_version(target) + 1
-    model.save(target / MODEL_FILE)
+    for number, model in enumerate(models, start=1):
+        model.save(target / model_file(number))
     return write_artefact(
         target,
-        weights,
+        networks,
         name=target.name,
         version=version,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        training=manifest.training,
+        training=[training for manifest in manifests for training in manifest.training],
         results={
-            **manifest.results,
             "validation_gain_over_composite_rule": measured[RULE] / 100.0,
             "gates": measured,
             "compared_with_published": None if comparison is None else asdict(comparison),
@@ -119,17 +126,22 @@ def publish(
     )
 
 
-def measure(run: Path, model: MaskablePPO, predictor: Predictor, validation: Validation) -> dict[str, float]:
-    """The figure of every gate in `gates.GATES`."""
+def measure(
+    files: Sequence[Path], models: Sequence[MaskablePPO], predictor: Predictor, validation: Validation
+) -> dict[str, float]:
+    """The figure of every gate in `gates.GATES`; `files` and `models` are those of the predictor's networks."""
     schedules = [predictor.schedule(problem) for problem in validation.problems]
     refused = sum(
         not judge(problem, schedule).valid for problem, schedule in zip(validation.problems, schedules, strict=True)
     )
-    found = agreement(model, predictor, validation.problems[:AGREEMENT_PROBLEMS])
+    found = [
+        agreement(model, weights, validation.problems[:AGREEMENT_PROBLEMS])
+        for model, weights in zip(models, predictor.networks, strict=True)
+    ]
     return {
-        AGREEMENT: found.disagreements,
+        AGREEMENT: sum(network.disagreements for network in found),
         VALID: refused,
-        SIZE: sum((run / file).stat().st_size for file in (MODEL_FILE, WEIGHTS_FILE)) / 1e6,
+        SIZE: sum(file.stat().st_size for file in files) / 1e6,
         PASS_TIME: pass_time_ratio(predictor, validation.problems),
         RULE: 100.0 * float(validation.gains(predictor).mean()),
     }
@@ -147,16 +159,21 @@ def pass_time_ratio(predictor: Predictor, problems: Sequence[Problem]) -> float:
     return float(np.median(ratios))
 
 
-def load_model(folder: Path) -> MaskablePPO:
-    """The Stable-Baselines3 model in `folder`. Raises `ArtefactError`."""
+def load_models(folder: Path) -> list[MaskablePPO]:
+    """The Stable-Baselines3 model of each network of the policy in `folder`. Raises `ArtefactError`."""
+    return [load_model(folder / model_file(number + 1)) for number in range(len(read_manifest(folder).training))]
+
+
+def load_model(file: Path) -> MaskablePPO:
+    """One Stable-Baselines3 model. Raises `ArtefactError`."""
     try:
-        return MaskablePPO.load(folder / MODEL_FILE, device="cpu")
+        return MaskablePPO.load(file, device="cpu")
     except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
-        raise ArtefactError(f"{folder / MODEL_FILE} must open with MaskablePPO.load, but does not: {error}") from error
+        raise ArtefactError(f"{file} must open with MaskablePPO.load, but does not: {error}") from error
 
 
-def agreement(model: MaskablePPO, predictor: Predictor, problems: Sequence[Problem]) -> Agreement:
-    """Play `problems` by Stable-Baselines3's greedy choices and score every state with the predictor as well."""
+def agreement(model: MaskablePPO, weights: Weights, problems: Sequence[Problem]) -> Agreement:
+    """Play `problems` by Stable-Baselines3's greedy choices and score every state by the exported network as well."""
     decisions, disagreements, largest = 0, 0, 0.0
     env = FlexibleJobShopEnv()
     for problem in problems:
@@ -165,7 +182,7 @@ def agreement(model: MaskablePPO, predictor: Predictor, problems: Sequence[Probl
         while not complete:
             mask = info["action_mask"]
             action, _ = model.predict(observation, action_masks=mask, deterministic=True)
-            logits = _logits(predictor, observation.reshape(-1, FEATURE_COUNT + 1)[mask, :-1])
+            logits = _logits(weights, observation.reshape(-1, FEATURE_COUNT + 1)[mask, :-1])
             tensor, _ = model.policy.obs_to_tensor(observation)
             expected = scorer_of(model)(tensor)[0][0].detach().numpy()[mask]
             largest = max(largest, float(np.abs(logits - expected).max()))
@@ -175,10 +192,10 @@ def agreement(model: MaskablePPO, predictor: Predictor, problems: Sequence[Probl
     return Agreement(decisions=decisions, disagreements=disagreements, largest_logit_difference=largest)
 
 
-def _logits(predictor: Predictor, rows: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, Any]:
-    workspace = new_workspace(predictor.weights, machines=1, limit=max(len(rows), CANDIDATE_LIMIT))
+def _logits(weights: Weights, rows: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, Any]:
+    workspace = new_workspace(weights, machines=1, limit=max(len(rows), CANDIDATE_LIMIT))
     workspace.rows[: len(rows)] = rows
-    score(predictor.weights, workspace, len(rows))
+    score(weights, workspace, len(rows))
     return workspace.logits[: len(rows)]
 
 

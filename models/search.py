@@ -143,7 +143,7 @@ def _sample(predictor: Predictor, best: _Best, seed: int, budget: _Budget) -> No
     state = new_state(best.arrays)
     for sample in range(budget.samples):
         reset(best.arrays, state)
-        predictor.play(best.arrays, state, seed * MOST_SAMPLES + sample, TEMPERATURE)
+        predictor.sample(best.arrays, state, seed * MOST_SAMPLES + sample, TEMPERATURE)
         if best.offer("samples", state):
             state = new_state(best.arrays)
 

@@ -53,7 +53,7 @@ class BestCheckpoint:
 
     def offer(self, scorer: CandidateScorer) -> float:
         """Validate the scorer as it is now and keep it if it is the best so far; gives its mean gain."""
-        gain = float(self.validation.gains(Predictor(weights_of(scorer))).mean())
+        gain = float(self.validation.gains(Predictor([weights_of(scorer)])).mean())
         if gain > self.gain:
             self.gain = gain
             self.state = {name: value.detach().clone() for name, value in scorer.state_dict().items()}

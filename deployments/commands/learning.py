@@ -29,6 +29,10 @@ class TrainingExtraMissing(ServiceError):
     """torch and Stable-Baselines3 are not installed."""
 
 
+class NoSuchNetwork(ServiceError):
+    """The published policy has fewer networks."""
+
+
 class NothingToEvaluate(ServiceError):
     """A folder without a single problem file."""
 
@@ -49,7 +53,11 @@ def train(
     updates: Annotated[int | None, typer.Option(min=0, help="Updates of the look-ahead stage.")] = None,
     groups: Annotated[int | None, typer.Option(min=0, help="Updates of the group stage.")] = None,
     threads: Annotated[int, typer.Option(min=1)] = 2,
+    makespan: Annotated[
+        bool, typer.Option("--makespan", help="A network for makespans alone, on hard plants.")
+    ] = False,
     reproduce: Annotated[bool, typer.Option("--reproduce", help="With seed and config of the published one.")] = False,
+    network: Annotated[int, typer.Option(min=1, help="Which of the published networks --reproduce trains.")] = 1,
 ) -> None:
     """Train a policy from scratch; within two hours on two cores with the defaults.
 
@@ -59,7 +67,7 @@ def train(
     from models.publishing import save_run
     from models.training import train as run
 
-    config = _config_of_published() if reproduce else _config(seed, threads)
+    config = _config_of_published(network) if reproduce else _config(seed, threads, makespan)
     wanted = {
         "decisions": decisions,
         "demonstrations": demonstrations,
@@ -82,17 +90,22 @@ def train(
     print(f"saved {output} ({', '.join(manifest.files)}); publish it with: gantry publish {output}")
 
 
-def _config(seed: int, threads: int) -> TrainingConfig:
+def _config(seed: int, threads: int, makespan: bool) -> TrainingConfig:
     from models.config import TrainingConfig
 
+    if makespan:
+        return TrainingConfig.for_makespan(seed=seed, threads=threads)
     return TrainingConfig(seed=seed, threads=threads)
 
 
-def _config_of_published() -> TrainingConfig:
+def _config_of_published(network: int) -> TrainingConfig:
     from models.artefact import PUBLISHED, read_manifest
     from models.config import TrainingConfig
 
-    return TrainingConfig.from_json(read_manifest(PUBLISHED).training["config"])
+    manifest = read_manifest(PUBLISHED)
+    if network > len(manifest.training):
+        raise NoSuchNetwork(f"{manifest.model_id} has networks 1 to {len(manifest.training)}, was asked for {network}")
+    return TrainingConfig.from_json(manifest.training[network - 1]["config"])
 
 
 def evaluate(
@@ -135,13 +148,14 @@ def evaluate(
 def publish(
     run: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder that gantry train wrote.")],
     target: Annotated[Path | None, typer.Option(help="Where to publish; default: models/full_production.")] = None,
+    join: Annotated[bool, typer.Option("--join", help="Beside the published networks, not in place of them.")] = False,
 ) -> None:
     """Publish a trained policy once it passes every gate of models/gates.py; the version goes up by one.
 
     It must not be worse than the published policy, paired on the validation set. The error names each gate
-    that is missed.
+    that is missed. With --join every network plays each pass, and the best schedule counts.
 
-    Example: gantry publish runs/mine
+    Example: gantry publish runs/mine --join
     """
     _require_training_extra()
     from rich.console import Console
@@ -158,6 +172,7 @@ def publish(
             config.plant,
             config.validation_problems,
             lambda stage: status.update(f"{stage} ..."),
+            joins=join,
         )
     print(f"published {manifest.model_id} in {target or PUBLISHED}")
     print(json.dumps(manifest.results, indent=2))

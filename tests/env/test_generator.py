@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from env.dispatching_rules import Rule, dispatch
-from env.generator import Plant, busiest_seconds, due_by_load, random_problem
-from env.problem import Alternative, Job, Operation
+from env.generator import Plant, busiest_seconds, due_by_load, gap_of_rule, random_problem
+from env.problem import Alternative, Job, Machine, Operation, Problem
+from env.problem_arrays import compile_problem
 
 
 def test_same_seed_gives_the_same_problem() -> None:
@@ -42,6 +45,27 @@ def test_plant_refuses_an_empty_range() -> None:
     """A range must not end before it begins."""
     with pytest.raises(ValueError, match="machines must be a range of positive numbers"):
         Plant(machines=(5, 4))
+
+
+def test_easy_problems_are_drawn_anew() -> None:
+    """Every problem with a bound has the gap that is asked for, although most plants have less."""
+    plant = Plant(operations=(20, 80), calendar_share=0.0, changeover_share=0.0)
+    rng = np.random.default_rng(6)
+    gaps = [gap_of_rule(compile_problem(random_problem(rng, plant))) for _ in range(40)]
+    hard = replace(plant, least_gap=0.15)
+    assert min(gaps) >= 0.0
+    assert float(np.median(gaps)) < 0.15
+    assert all(gap_of_rule(compile_problem(random_problem(rng, hard))) >= 0.15 for _ in range(20))
+    with pytest.raises(ValueError, match="least_gap must be reached by some problems of the plant, was 99"):
+        random_problem(rng, replace(plant, operations=(2, 2), least_gap=99.0))
+
+
+def test_gap_of_rule_is_to_the_longest_job_or_the_busiest_machines() -> None:
+    """Three jobs of 4 s on two equal machines take 8 s by any rule; no schedule can take less than 6."""
+    either = tuple(Alternative(machine=machine, processing_seconds=4) for machine in (0, 1))
+    jobs = tuple(Job(id=name, operations=(Operation(id=name, alternatives=either),)) for name in "ABC")
+    problem = Problem(machines=(Machine(id=0), Machine(id=1), Machine(id=2)), jobs=jobs)
+    assert gap_of_rule(compile_problem(problem)) == pytest.approx(8 / 6 - 1)
 
 
 def test_due_dates_follow_the_load() -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from models.artefact import (
     PUBLISHED,
     WEIGHTS_FILE,
     load_predictor,
+    model_file,
     read_manifest,
     write_artefact,
 )
@@ -26,11 +29,11 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / MODEL_FILE).write_bytes(b"not opened here")
     write_artefact(
         tmp_path,
-        random_predictor(4).weights,
+        random_predictor(4).networks,
         name="small",
         version=2,
         created_at="2026-01-05T00:00:00+00:00",
-        training={"seed": 4},
+        training=[{"seed": 4}],
         results={},
     )
     return tmp_path
@@ -40,9 +43,31 @@ def test_written_artefact_is_read_back(folder: Path) -> None:
     """Weights, id and what they were trained with survive."""
     predictor = load_predictor(folder)
     assert predictor.model_id == "small@2"
-    assert read_manifest(folder).training == {"seed": 4}
-    for found, expected in zip(predictor.weights, random_predictor(4).weights, strict=True):
+    assert read_manifest(folder).training == ({"seed": 4},)
+    for found, expected in zip(predictor.networks[0], random_predictor(4).networks[0], strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_every_network_of_a_policy_is_read_back(folder: Path) -> None:
+    """In their order, and with a model file for each."""
+    networks = [random_predictor(seed).networks[0] for seed in (4, 5)]
+    shutil.copy(folder / MODEL_FILE, folder / model_file(2))
+    facts: dict[str, Any] = {"name": "two", "version": 1, "created_at": "2026-01-05T00:00:00+00:00", "results": {}}
+    manifest = write_artefact(folder, networks, training=[{"seed": 4}, {"seed": 5}], **facts)
+    assert list(manifest.files) == ["final_model.zip", "final_model_2.zip", "weights.npz"]
+    for found, expected in zip(load_predictor(folder).networks, networks, strict=True):
+        for matrix, original in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(matrix, original)
+    with pytest.raises(ValueError, match="one entry for each of 2 networks"):
+        write_artefact(folder, networks, training=[{}], **facts)
+
+
+def test_policy_of_an_earlier_version_is_read(folder: Path) -> None:
+    """Its manifest says of one network what today's says of each."""
+    manifest = json.loads((folder / MANIFEST_FILE).read_text())
+    (folder / MANIFEST_FILE).write_text(json.dumps({**manifest, "training": {"seed": 4}}))
+    assert read_manifest(folder).training == ({"seed": 4},)
+    assert len(load_predictor(folder).networks) == 1
 
 
 @pytest.mark.parametrize("name", [MODEL_FILE, WEIGHTS_FILE])

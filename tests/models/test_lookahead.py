@@ -19,7 +19,7 @@ def test_regret_of_a_choice_is_what_playing_on_loses(seed: int) -> None:
     """At the first decision with a choice, as dispatching each candidate and going on greedily shows."""
     problem = random_problem(np.random.default_rng(seed), SMALL)
     arrays, predictor = compile_problem(problem), random_predictor(seed)
-    found = look_ahead(arrays, predictor.weights, len(arrays.operation_job), 100, 0.0, seed)
+    found = look_ahead(arrays, predictor.networks[0], len(arrays.operation_job), 100, 0.0, seed)
     state, candidates = new_state(arrays), new_candidates(arrays)
     find_candidates(arrays, state, candidates)
     while candidates.filled[0] == 1:
@@ -63,7 +63,7 @@ def test_copied_state_is_equal_and_independent() -> None:
 def test_untried_candidates_have_no_regret() -> None:
     """With two tries a decision has two regrets, and NaN for the rest."""
     arrays = compile_problem(random_problem(np.random.default_rng(5), SMALL))
-    found = look_ahead(arrays, random_predictor().weights, 10, 2, 0.2, 1)
+    found = look_ahead(arrays, random_predictor().networks[0], 10, 2, 0.2, 1)
     ends = np.cumsum(found.counts)
     assert len(ends) > 0
     for end, count in zip(ends, found.counts, strict=True):

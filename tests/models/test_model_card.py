@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def _manifest(**results: object) -> Manifest:
         version=7,
         created_at="2026-01-05T06:30:00+00:00",
         files={"final_model.zip": "ab12", "weights.npz": "cd34"},
-        training={"config": {"seed": 3, "plant": {"operations": [25, 250]}}, "seconds": 600.0},
+        training=({"config": {"seed": 3, "plant": {"operations": [25, 250]}}, "seconds": 600.0},),
         results=results,
     )
 
@@ -32,6 +32,17 @@ def test_card_says_what_the_policy_is_and_how_it_was_trained() -> None:
     assert "| `final_model.zip` | 1,234 kB, SHA-256 `ab12` |" in card
     assert "The training took 10 minutes." in card
     assert "| `plant.operations` | `[25, 250]` |" in card
+
+
+def test_card_shows_the_settings_of_several_networks_side_by_side() -> None:
+    """One column each, empty where a network was trained before there was such a setting."""
+    second = {"config": {"seed": 4, "plant": {"operations": [9, 90]}, "new": 1}, "seconds": 1_200.0}
+    manifest = _manifest()
+    card = model_card(replace(manifest, training=(*manifest.training, second)), SIZES, RUNS)
+    assert "A pass is played by 2 networks, and the best schedule by the objective counts." in card
+    assert "The training took 10 and 20 minutes." in card
+    assert "| `plant.operations` | `[25, 250]` | `[9, 90]` |" in card
+    assert "| `new` |  | `1` |" in card
 
 
 def test_card_has_the_figures_of_the_runs() -> None:

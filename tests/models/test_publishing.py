@@ -17,7 +17,7 @@ from models.artefact import MODEL_FILE, PUBLISHED, load_predictor, read_manifest
 from models.config import TrainingConfig
 from models.gates import GATES, missed
 from models.predictor import Predictor
-from models.publishing import agreement, load_model, measure, publish, save_run
+from models.publishing import agreement, load_model, load_models, measure, publish, save_run
 from models.training import scorer_of, train
 from models.validation import Validation, weights_of
 
@@ -44,21 +44,23 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_compiled_inference_agrees_with_stable_baselines3() -> None:
-    """On every state of twelve problems the published policy's two forms choose the same candidate."""
+    """On every state of twelve problems the two forms of each published network choose the same candidate."""
     rng = np.random.default_rng(77)
     problems = [random_problem(rng, Plant(operations=(20, 60))) for _ in range(12)]
-    found = agreement(load_model(PUBLISHED), load_predictor(PUBLISHED), problems)
-    assert found.decisions > 200
-    assert found.disagreements == 0
-    assert found.largest_logit_difference < 1e-3
+    for model, weights in zip(load_models(PUBLISHED), load_predictor(PUBLISHED).networks, strict=True):
+        found = agreement(model, weights, problems)
+        assert found.decisions > 200
+        assert found.disagreements == 0
+        assert found.largest_logit_difference < 1e-3
 
 
 def test_agreement_notices_other_weights(run: Path) -> None:
     """The proof can fail: weights with one sign turned choose differently."""
-    weights = load_predictor(run).weights
-    turned = Predictor(weights._replace(score=-weights.score))
+    (weights,) = load_predictor(run).networks
+    turned = weights._replace(score=-weights.score)
     rng = np.random.default_rng(5)
-    found = agreement(load_model(run), turned, [random_problem(rng, Plant(operations=(20, 40))) for _ in range(4)])
+    problems = [random_problem(rng, Plant(operations=(20, 40))) for _ in range(4)]
+    found = agreement(load_model(run / MODEL_FILE), turned, problems)
     assert found.disagreements > 0
 
 
@@ -87,6 +89,19 @@ def test_publishing_raises_the_version(tmp_path: Path) -> None:
     assert load_predictor(tmp_path).model_id == f"{tmp_path.name}@2"
 
 
+def test_a_network_joins_the_published_ones(run: Path, tmp_path: Path) -> None:
+    """An untrained one cannot make anything worse, because the best schedule counts."""
+    target = tmp_path / "full_production"
+    shutil.copytree(PUBLISHED, target)
+    published = read_manifest(PUBLISHED)
+    manifest = publish(run, target, Plant(operations=(20, 60)), 16, joins=True)
+    assert manifest.training == (*published.training, *read_manifest(run).training)
+    assert manifest.results["compared_with_published"]["losses"] == 0
+    networks = load_predictor(target).networks
+    assert len(networks) == len(load_models(target)) == len(published.training) + 1
+    np.testing.assert_array_equal(networks[-1].score, load_predictor(run).networks[0].score)
+
+
 def test_worse_policy_is_not_published(run: Path, tmp_path: Path) -> None:
     """An untrained policy does not replace the published one; the error names every gate that it misses."""
     target = tmp_path / "full_production"
@@ -104,9 +119,9 @@ def test_worse_policy_is_not_published(run: Path, tmp_path: Path) -> None:
 
 def test_weights_that_choose_differently_are_not_published(tmp_path: Path) -> None:
     """The figures of the gates come from the policy itself: with one sign turned, it disagrees with its own zip."""
-    weights = load_predictor(PUBLISHED).weights
-    turned = Predictor(weights._replace(score=-weights.score))
-    found = measure(PUBLISHED, load_model(PUBLISHED), turned, Validation(SMALL, 4))
+    turned = Predictor([each._replace(score=-each.score) for each in load_predictor(PUBLISHED).networks])
+    files = [PUBLISHED / name for name in read_manifest(PUBLISHED).files]
+    found = measure(files, load_models(PUBLISHED), turned, Validation(SMALL, 4))
     names = [message.split("'")[1] for message in missed(found)]
     assert names[0] == "agreement"
     assert found["valid"] == 0
@@ -117,11 +132,11 @@ def test_damaged_model_is_named(run: Path, tmp_path: Path) -> None:
     """A zip that Stable-Baselines3 cannot open is an error of one line."""
     (tmp_path / MODEL_FILE).write_bytes(b"not a zip")
     with pytest.raises(ArtefactError, match=r"final_model\.zip must open with MaskablePPO\.load"):
-        load_model(tmp_path)
+        load_model(tmp_path / MODEL_FILE)
 
 
 def test_weights_survive_export(run: Path) -> None:
     """Exported weights are those of the network, to the bit."""
-    exported = weights_of(scorer_of(load_model(run)))
-    for found, expected in zip(load_predictor(run).weights, exported, strict=True):
+    exported = weights_of(scorer_of(load_model(run / MODEL_FILE)))
+    for found, expected in zip(load_predictor(run).networks[0], exported, strict=True):
         np.testing.assert_array_equal(found, expected)

@@ -44,11 +44,11 @@ def test_sampling_is_seeded() -> None:
     predictor = random_predictor(2)
     problem = random_problem(np.random.default_rng(1), Plant(operations=(100, 140)))
     arrays = compile_problem(problem)
-    first, again, other = sample_episodes(arrays, predictor.weights, [1, 1, 2], 1.0)
+    first, again, other = sample_episodes(arrays, predictor.networks[0], [1, 1, 2], 1.0)
     assert (first.chosen == again.chosen).all()
     assert first.value == again.value
     assert first.rows.shape != other.rows.shape or not (first.rows == other.rows).all()
-    greedy = sample_episodes(arrays, predictor.weights, [9], 0.0)[0]
+    greedy = sample_episodes(arrays, predictor.networks[0], [9], 0.0)[0]
     assert greedy.value == objective_value(problem, predictor.schedule(problem))
 
 

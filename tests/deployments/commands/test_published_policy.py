@@ -7,14 +7,14 @@ from statistics import mean
 from deployments.commands.solving import solve_file
 from tests.benchmark_data import benchmark_files, reference_files
 
-LARGEST_BRANDIMARTE_GAP_PERCENT = 12.0
+LARGEST_BRANDIMARTE_GAP_PERCENT = 9.0
 LONGEST_REFERENCE_MAKESPAN_HOURS = 46.5
 MOVES_OF_DEFAULT_BUDGET = 2_000
 """Fewer than the default budget of 100 ms pays for on an idle core, and the same on a busy one."""
 
 
 def test_policy_pass_is_close_to_the_best_known_on_brandimarte() -> None:
-    """One greedy pass over mk01 to mk10: valid, and at most 12 % above the best known on average."""
+    """One greedy pass over mk01 to mk10: valid, and at most 9 % above the best known on average."""
     gaps = []
     for path, best in benchmark_files("brandimarte").items():
         solution = solve_file(path, "ppo")
