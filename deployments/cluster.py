@@ -11,6 +11,7 @@ import secrets
 import signal
 import socket
 import sys
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import httpx
 
 from deployments.errors import ServiceError
 from deployments.memory import leave_out_unused
-from deployments.processes import descendants, end
+from deployments.processes import Process, descendants, end
 
 if TYPE_CHECKING:
     from ray.serve._private.application_state import StatusOverview
@@ -133,6 +134,7 @@ class LocalCluster:
         )
         self._listener = listener
         self._quiet = quiet
+        self._children: tuple[Process, ...] = ()
 
     def start(self, timeout_seconds: float) -> None:
         """Returns when `/readyz` says yes. Raises `NotReady` when it does not in time."""
@@ -141,21 +143,39 @@ class LocalCluster:
         self._deploy()
         self._await_running(deadline)
         self._await_ready(deadline)
+        self._children = descendants(os.getpid())
 
     def stop(self, grace_seconds: float) -> None:
-        """Let requests finish and replicas close, then end every process; those that outlive the grace are killed."""
+        """Let requests finish and replicas close, then end every process; those that outlive the grace are killed.
+
+        Where Ray itself is gone, as when a whole process group was told to end, nobody answers any more: its
+        processes are then ended without it.
+        """
+        deadline = time.monotonic() + grace_seconds
+        # Replicas whose node is gone have another parent, so they are told by what there was after the start.
+        children = {*self._children, *descendants(os.getpid())}
+        farewell = threading.Thread(target=self._take_leave, args=(deadline,), daemon=True, name="farewell")
+        farewell.start()
+        farewell.join(grace_seconds)
+        if farewell.is_alive():
+            _LOGGER.warning("Ray did not answer within %.0f s: its processes are ended without it", grace_seconds)
+            # Whoever lost its parent may have begun another since, as the proxy does when replicas leave.
+            children |= {each for child in tuple(children) if child.is_alive for each in descendants(child.pid)}
+        killed = end(tuple(children), max(_LEAST_GRACE_SECONDS, deadline - time.monotonic()))
+        if killed:
+            _LOGGER.warning("%d processes had to be killed", killed)
+
+    def _take_leave(self, deadline: float) -> None:
         import ray
 
-        deadline = time.monotonic() + grace_seconds
-        children = descendants(os.getpid())
         try:
             if ray.is_initialized():
                 self._delete(deadline)
+        except Exception:
+            # The edge of a background thread; what is left of Ray is ended all the same.
+            _LOGGER.exception("Ray could not be asked to end")
         finally:
             ray.shutdown()
-            killed = end(children, max(_LEAST_GRACE_SECONDS, deadline - time.monotonic()))
-        if killed:
-            _LOGGER.warning("%d processes had to be killed", killed)
 
     def _delete(self, deadline: float) -> None:
         from ray import serve

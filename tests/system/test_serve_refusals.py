@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.serving import COMMAND, environment, eventually, starting_service
+from tests.system.serving import COMMAND, environment, eventually, is_free, running_service, starting_service
 
 pytestmark = pytest.mark.system
 
@@ -60,6 +61,19 @@ def test_start_that_is_given_up_leaves_nothing_behind(tmp_path: Path) -> None:
         assert service.process.wait(timeout=30) == 0
     assert [process for process in processes if process.is_alive] == []
     assert service.output.endswith("draining ...\nstopped\n")
+
+
+def test_group_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
+    """SIGTERM to the service and to Ray's own processes at once, so that Ray answers nobody: an end all the same."""
+    with running_service(tmp_path) as service:
+        processes = service.processes()
+        group = os.getpgid(service.process.pid)
+        for process in (service.process, *processes):
+            if os.getpgid(process.pid) == group:
+                os.kill(process.pid, signal.SIGTERM)
+        assert service.process.wait(timeout=60) == 0
+        assert [process for process in processes if process.is_alive] == []
+        assert eventually(lambda: is_free(service.port))
 
 
 def _serve(folder: Path, variables: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
