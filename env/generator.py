@@ -17,7 +17,8 @@ from numpy.random import Generator
 from env.dispatching_rules import Rule, follow_rule, mean_times
 from env.problem import Alternative, Changeover, Job, Machine, Objective, Operation, Problem, WorkingHours
 from env.problem_arrays import ProblemArrays, compile_problem
-from env.simulation import MAKESPAN_BOUND, new_state
+from env.reward import reward_norm
+from env.simulation import new_state
 
 ORIGIN = datetime(2026, 1, 5, 6, 30, tzinfo=UTC)
 OPEN_SHARE = 85.75 / 168.0
@@ -81,18 +82,17 @@ def random_problem(rng: Generator, plant: Plant | None = None) -> Problem:
 def gap_of_rule(arrays: ProblemArrays) -> float:
     """How far the composite rule's makespan lies above a lower bound, as a share of it.
 
-    The bound is the longest job, or the work of the busiest machines that the same operations share. It holds for
-    plants that work at all hours and whose setups do not depend on the sequence.
+    The bound is the longest job, the mean work of all machines, or the work of the busiest of those that the same
+    operations share. It holds for plants that work at all hours and whose setups do not depend on the sequence.
     """
     state = new_state(arrays)
-    bound = float(state.totals[MAKESPAN_BOUND])
-    work: dict[bytes, int] = {}
+    work: dict[tuple[int, ...], int] = {}
     for operation, shortest in enumerate(arrays.operation_shortest.tolist()):
-        machines = np.sort(arrays.pair_machine[arrays.pair_first[operation] : arrays.pair_first[operation + 1]])
-        work[machines.tobytes()] = work.get(machines.tobytes(), 0) + shortest
-    for shared, seconds in work.items():
-        bound = max(bound, seconds / (len(shared) // arrays.pair_machine.itemsize))
-    bound = max(bound, sum(work.values()) / len(arrays.machine_busy))
+        first, last = arrays.pair_first[operation], arrays.pair_first[operation + 1]
+        shared = tuple(sorted(arrays.pair_machine[first:last].tolist()))
+        work[shared] = work.get(shared, 0) + shortest
+    busiest = max(seconds / len(shared) for shared, seconds in work.items())
+    bound = max(reward_norm(arrays, state), busiest)
     follow_rule(arrays, state, int(Rule.COMPOSITE), mean_times(arrays))
     return float(state.end.max()) / bound - 1.0
 
