@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -78,15 +79,28 @@ class Listener:
 
 def free_port() -> int:
     """A loopback port that nobody listens on at the moment. Raises `PortTaken` when there is none."""
+    return free_ports(1)[0]
+
+
+def free_ports(count: int, promised: Collection[int] = ()) -> list[int]:
+    """So many different loopback ports that nobody listens on at the moment, none of them `promised` to anyone.
+
+    Raises `PortTaken` when there are not as many.
+    """
+    found: list[int] = []
     for port in secrets.SystemRandom().sample(SIDE_PORTS, len(SIDE_PORTS)):
         with socket.socket() as probe, suppress(OSError):
             probe.bind((LOOPBACK, port))
-            return port
+            if port not in promised:
+                found.append(port)
+        if len(found) == count:
+            return found
     raise PortTaken(f"one of the ports {SIDE_PORTS[0]} to {SIDE_PORTS[-1]} must be free, all were taken")
 
 
-def ray_variables() -> dict[str, str]:
+def ray_variables(service_port: int) -> dict[str, str]:
     """What Ray reads from the environment while it is imported: throughput mode, one thread each, free side ports."""
+    stats, metrics, http, grpc = map(str, free_ports(4, promised=(service_port,)))
     variables = {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
@@ -96,10 +110,10 @@ def ray_variables() -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         # Each turn of the controller copies the configuration of every deployment: ten a second cost 7 % of a core.
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
-        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_STATS_PORT": stats,
+        "RAY_SERVE_HAPROXY_METRICS_PORT": metrics,
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": http,
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": grpc,
         "RAY_USAGE_STATS_ENABLED": "0",
         # The replicas' own ports listen on every interface: nobody without the token of this run is heard there.
         "RAY_AUTH_MODE": "token",

@@ -57,7 +57,7 @@ def running(settings: Settings, config_path: Path, port: int, *, say: Say, quiet
     Raises `InvalidServeConfig`, `PortTaken`, `ArtefactError`, `SpoolError`, `DatabaseError` or `NotReady`.
     Must be entered before anything imports Ray, which reads its variables only once.
     """
-    for name, value in ray_variables().items():
+    for name, value in ray_variables(port).items():
         os.environ.setdefault(name, value)
     config = read_serve_config(config_path)
     host = LOOPBACK if settings.environment is Environment.DEVELOPMENT else config.http_options.host

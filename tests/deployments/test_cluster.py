@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from deployments import cluster
-from deployments.cluster import LOOPBACK, SIDE_PORTS, PortTaken, free_port
+from deployments.cluster import LOOPBACK, SIDE_PORTS, PortTaken, free_port, free_ports, ray_variables
 
 LINUX_FIRST_OUTGOING_PORT = 32_768  # ip_local_port_range as the kernel sets it
 
@@ -37,3 +37,13 @@ def test_taken_ports_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
             free_port()
         second.close()
         assert free_port() == free
+
+
+def test_no_port_is_promised_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of five ports Ray's proxy gets the four that the service does not have, each once."""
+    ports = free_ports(5)
+    monkeypatch.setattr(cluster, "SIDE_PORTS", ports)
+    for service_port in ports:
+        chosen = [value for name, value in ray_variables(service_port).items() if name.endswith("_PORT")]
+        assert {*map(int, chosen), service_port} == {*ports}
+        assert len(chosen) == 4
