@@ -61,5 +61,4 @@ def _untrained() -> Predictor:
     row = np.zeros(_ANY_WIDTH, dtype=np.float32)
     first = np.zeros((FEATURE_COUNT, _ANY_WIDTH), dtype=np.float32)
     weights = Weights(first=first, first_bias=row, second=square, context=square, second_bias=row, score=row)
-    # Two, so that comparing the schedules of networks is compiled as well.
-    return Predictor([weights, weights])
+    return Predictor([weights])

@@ -23,6 +23,7 @@ Knows no learning and no serving; imports go down only (deployments -> models ->
 | simulation | the compiled state transition: the only dispatch semantics |
 | candidates | the conflict set: what competes to be dispatched next |
 | observation | state -> candidate rows: the only encoding |
+| mirror | the same work backwards in time |
 | reward | what one dispatch was worth |
 | objective | what makespan, tardiness and balanced weigh |
 | dispatching_rules | FIFO, EDD, SPT, MWKR, ATCS, the composite and the planner's rule |

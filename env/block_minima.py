@@ -1,7 +1,7 @@
 """Minima over blocks of an array that changes entry by entry, so that a search need not look at every entry.
 
 A block's minimum is exact at all times. A new value that is lower than it replaces it; the block is
-read again only when the entry that was its minimum rises.
+read again only when an entry that was its minimum rises, and no further than to another one.
 """
 
 from __future__ import annotations
@@ -25,14 +25,23 @@ def change_entry(values: Integers, minima: Integers, entry: int, value: int) -> 
     block = entry >> BLOCK_BITS
     before = values[entry]
     values[entry] = value
-    if value <= minima[block]:
-        minima[block] = value
-    elif before == minima[block]:
-        first, last = entries_of(block, len(values))
-        lowest = values[first]
-        for other in range(first + 1, last):
-            lowest = min(lowest, values[other])
-        minima[block] = lowest
+    first, last = entries_of(block, len(values))
+    minima[block] = least_after_change(values, first, last, minima[block], before, value)
+
+
+@compiled_lean
+def least_after_change(values: Integers, first: int, last: int, least: int, before: int, now: int) -> int:
+    """The least of values[first:last], which was `least` until one of them went from `before` to `now`."""
+    if now <= least:
+        return now
+    if before > least:
+        return least
+    found = now
+    for entry in range(first, last):
+        if values[entry] == least:
+            return least
+        found = min(found, values[entry])
+    return found
 
 
 @compiled_lean

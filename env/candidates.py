@@ -79,12 +79,13 @@ def collect_rivals(
     held_first, held_machine = arrays.held_first, arrays.held_machine
     jobs[0] = first_job
     is_rival[first_job] = True
+    most = count_startable(arrays, state, latest, urgent_only)
     asked, count = 0, 1
-    while asked < count:
+    while asked < count < most:
         operation = state.job_next[jobs[asked]]
         asked += 1
         for pair in range(pair_first[operation], pair_first[operation + 1]):
-            if pair_start[pair] < latest:
+            if pair_start[pair] < latest and count < most:
                 for held in range(held_first[pair], held_first[pair + 1]):
                     if not is_contested[held_machine[held]]:
                         is_contested[held_machine[held]] = True
@@ -92,6 +93,19 @@ def collect_rivals(
     for index in range(count):
         is_rival[jobs[index]] = False
     is_contested[:] = False
+    return count
+
+
+@compiled_lean
+def count_startable(arrays: ProblemArrays, state: State, latest: int, urgent_only: bool) -> int:
+    """How many jobs could begin before `latest`: once all of them are rivals, nobody need be asked any more."""
+    count = 0
+    for block in range(len(state.block_start)):
+        if state.block_start[block] < latest:
+            first, last = entries_of(block, len(state.job_start))
+            for job in range(first, last):
+                if state.job_start[job] < latest and (not urgent_only or arrays.operation_urgent[state.job_next[job]]):
+                    count += 1
     return count
 
 
@@ -125,6 +139,8 @@ def keep_conflicts(arrays: ProblemArrays, state: State, found: Candidates, fille
     """Add those of a job's pairs that begin first, and those that would complete it sooner; gives the new count."""
     pair_start, pair_end, pair_work = state.pair_start, state.pair_end, state.pair_work
     start, operation = state.job_start[job], state.job_next[job]
+    if filled == len(found.pair) and least_rank(arrays, operation, state.job_end[job]) > found.rank[0]:
+        return filled
     first, last = arrays.pair_first[operation], arrays.pair_first[operation + 1]
     end_at_once = CLOSED
     for pair in range(first, last):
@@ -185,6 +201,12 @@ def rank(arrays: ProblemArrays, operation: int, end: int, work: int) -> float:
         slack = max(0.0, float(arrays.operation_due[operation] - end))
         return end + excess + 0.5 * slack / arrays.operation_weight[operation] - 0.25 * remaining  # type: ignore[no-any-return]
     return end + excess - 0.5 * remaining  # type: ignore[no-any-return]
+
+
+@compiled_lean
+def least_rank(arrays: ProblemArrays, operation: int, end: int) -> float:
+    """No pair of `operation` that ends at `end` or later has a lower `rank`."""
+    return end - 0.5 * arrays.operation_remaining[operation]  # type: ignore[no-any-return]
 
 
 @compiled_lean

@@ -97,7 +97,6 @@ def compile_problem(problem: Problem) -> ProblemArrays:
     pair_machine = _each(pairs, "machine")
     held_counts = _integers(1 + len(pair.also_holds) for pair in pairs)
     pressure = _pressure(pair_machine, own_setup + processing, pair_first, len(problem.machines))
-    peak, until_peak = _peaks(pressure, shortest, job_first)
     latest = _latest_ends(operations, shortest, job_first)
     weights = OBJECTIVE_WEIGHTS[problem.objective]
     total_weight = sum(operation.weight for operation in operations)
@@ -113,11 +112,8 @@ def compile_problem(problem: Problem) -> ProblemArrays:
         operation_latest=latest,
         operation_is_urged=latest < NEVER,
         operation_shortest=shortest,
-        operation_remaining=_remaining(shortest, job_first),
         operation_pressure=pressure,
-        operation_pressed=_remaining(shortest * pressure, job_first) - shortest * pressure,
-        operation_peak=peak,
-        operation_until_peak=until_peak,
+        **work_ahead(shortest, pressure, job_first),
         pair_first=pair_first,
         pair_operation=pair_operation,
         pair_machine=pair_machine,
@@ -160,6 +156,17 @@ def _per_operation(operations: tuple[Operation, ...]) -> dict[str, Any]:
         "operation_important": np.array([operation.is_important for operation in operations]),
         "operation_priority": _each(operations, "priority"),
         "operation_interruptible": np.array([operation.interruptible for operation in operations]),
+    }
+
+
+def work_ahead(shortest: Integers, pressure: Floats, job_first: Integers) -> dict[str, Any]:
+    """The arrays that say what each operation has before it in its job."""
+    peak, until_peak = _peaks(pressure, shortest, job_first)
+    return {
+        "operation_remaining": _remaining(shortest, job_first),
+        "operation_pressed": _remaining(shortest * pressure, job_first) - shortest * pressure,
+        "operation_peak": peak,
+        "operation_until_peak": until_peak,
     }
 
 

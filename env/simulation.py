@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from env.block_minima import block_count, change_entry, entries_of
+from env.block_minima import block_count, change_entry, entries_of, least_after_change
 from env.calendar_tables import NEVER
 from env.compilation import compiled, compiled_lean
 from env.placing import calendar_span, special_span
@@ -189,8 +189,12 @@ def place_waiting(arrays: ProblemArrays, state: State, machine: int) -> None:
         pair = arrays.held_pair[place]
         operation = arrays.pair_operation[pair]
         job = arrays.operation_job[operation]
+        start, end = state.pair_start[pair], state.pair_end[pair]
         place_pair(arrays, state, operation, pair, state.job_ready[job])
-        earliest(arrays, state, job)
+        first, last = arrays.pair_first[operation], arrays.pair_first[operation + 1]
+        start = least_after_change(state.pair_start, first, last, state.job_start[job], start, state.pair_start[pair])
+        end = least_after_change(state.pair_end, first, last, state.job_end[job], end, state.pair_end[pair])
+        set_earliest(state, job, start, end)
         place = state.waiting_after[place]
 
 
@@ -207,7 +211,7 @@ def earliest(arrays: ProblemArrays, state: State, job: int) -> None:
 
 @compiled_lean
 def set_earliest(state: State, job: int, start: int, end: int) -> None:
-    """Write down what `earliest` found, for the job and for its block."""
+    """Write down earliest begin and end, for the job and for its block."""
     change_entry(state.job_start, state.block_start, job, start)
     change_entry(state.job_end, state.block_end, job, end)
 

@@ -15,6 +15,7 @@ policy imports numpy and numba alone.
 | artefact | a policy on disk: an SB3 zip for each network, weights and a manifest with hashes |
 | publishing, gates | what a policy must hold, and the copy into full_production (torch) |
 | predictor | artefact -> schedule: the only inference path |
+| justification | a schedule shifted right and left again, which closes what it leaves idle |
 | search | what a time budget buys: policy pass, sampled passes, local search |
 | local_search | the two searches that improve a schedule, behind one interface |
 | disjunctive_graph, tabu_search | makespans: a schedule as a graph, and moves on its critical paths |

@@ -16,6 +16,7 @@ from models.exact import solve
 from models.predictor import Predictor
 from models.search import TEMPERATURE, search
 
+ONE_PLAY = "one play"
 POLICY = "policy pass"
 RULES = tuple(f"rule {rule.name.lower()}" for rule in Rule)
 BUDGETS_SECONDS = (0.1, 0.5, 2.0, 10.0)
@@ -48,6 +49,7 @@ def contestants(
 ) -> list[Contestant]:
     """Everyone who competes, cheap ones first. The search runs on two threads and CP-SAT on two workers."""
     found = [_timed(f"rule {rule.name.lower()}", 0.01, _by_rule(rule)) for rule in Rule]
+    found.append(_timed(ONE_PLAY, _EXPECTED_PASS_SECONDS, predictor.schedule_once))
     found.append(_timed(POLICY, _EXPECTED_PASS_SECONDS, predictor.schedule))
     if samples:
         best = _best_of(predictor, samples, seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from models.contestants import POLICY, samples_name
+from models.contestants import ONE_PLAY, POLICY, samples_name
 from models.gates import Gate
 from models.published_results import BASELINE_MAKESPAN_HOURS, LEARNED_DISPATCHERS, SEARCH, SPEED_TARGETS, TARGETS
 from models.quality import Quality
@@ -21,8 +21,9 @@ Written by `gantry bench report` from the runs in `docs/figures/`, which `gantry
 measured; edit neither this page nor those files by hand. What each competitor is and how it is measured:
 [BENCHMARKS.md](BENCHMARKS.md). Where fewer instances were measured than a set has, the tables say so. Shared machines
 are noisy: trust ratios within a table."""
-_LIKE_WITH_LIKE = """A published greedy figure is one pass of one network. A policy pass here is one pass of each
-network of the policy, whose number the model card has, and the better schedule."""
+_LIKE_WITH_LIKE = """A published greedy figure is one play of one network: that is *one play* here. A policy pass is
+one play of each network forwards and one backwards, each justified, and the best of these schedules; a sample is one
+such play with draws. How much time they take is in the tables of each set."""
 
 
 def performance_markdown(runs: Runs, notes: str) -> str:
@@ -122,7 +123,7 @@ def _published(qualities: Mapping[str, Quality]) -> str:
 
 def _ours(qualities: Mapping[str, Quality]) -> dict[str, Sequence[str]]:
     samples = {samples_name(found.conditions.samples) for found in qualities.values() if found.conditions.samples}
-    return {POLICY: [POLICY], **{name: [name] for name in sorted(samples)}, SEARCH: [SEARCH]}
+    return {ONE_PLAY: [ONE_PLAY], POLICY: [POLICY], **{name: [name] for name in sorted(samples)}, SEARCH: [SEARCH]}
 
 
 def _gap(found: Quality | None, competitors: Sequence[str]) -> float | None:

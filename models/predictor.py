@@ -1,8 +1,10 @@
 """Policy weights -> schedule: the only inference path. Imports neither torch nor Ray.
 
-The whole pass runs compiled: find candidates, encode, score, dispatch the best, until nothing is
-left. It is deterministic: equal scores go to the better composite rank. A policy may be several
-networks, which erred in different places in training: each plays the pass, and the best schedule counts.
+A play runs compiled: find candidates, encode, score, dispatch the best, until nothing is left. It is
+deterministic: equal scores go to the better composite rank. A policy pass is a few plays, and the best
+schedule counts: one by each network of the policy, which erred in different places in training, and
+where the plant has a mirror another one backwards, which errs at the other end. What was played is
+justified before it is compared.
 """
 
 from __future__ import annotations
@@ -16,12 +18,19 @@ from numpy.typing import NDArray
 from env.candidates import CANDIDATE_LIMIT, Candidates, find_candidates, new_candidates
 from env.compilation import compiled
 from env.dispatching_rules import finished_schedule
+from env.mirror import Mirror, has_mirror, mirrored, order_of
 from env.observation import FEATURE_COUNT, TALLIES, encode
 from env.problem import Problem
 from env.problem_arrays import Integers, ProblemArrays, compile_problem
 from env.reward import objective_bound
 from env.schedule import Schedule
-from env.simulation import State, dispatch, is_complete, new_state, operation_of
+from env.simulation import DISPATCHED, State, dispatch, is_complete, new_state, operation_of
+from models.justification import can_be_justified, dispatch_in, justified
+
+MOST_PAIRS = 10_000
+"""Operations on each of their machines. Larger plants are played once: they have less to gain from further plays."""
+ROWS_FOR_A_LIBRARY = 16
+"""From so many rows on, BLAS multiplies sooner than the plain loop; below, its call costs more than the work."""
 
 Matrix = NDArray[np.float32]
 
@@ -73,22 +82,41 @@ class Predictor:
         self.play(arrays, state)
         return finished_schedule(problem, state)
 
-    def play(self, arrays: ProblemArrays, state: State) -> None:
-        """Dispatch everything that is left in `state`, in place: by each network, the best by the objective counts.
+    def schedule_once(self, problem: Problem) -> Schedule:
+        """A single greedy play by a single network: what the literature calls a pass. Raises like `schedule`."""
+        arrays = compile_problem(problem)
+        return finished_schedule(problem, _play(arrays, new_state(arrays), self._specialist(arrays)))
 
-        Of equal ones the earlier network's does.
+    def play(self, arrays: ProblemArrays, state: State) -> None:
+        """One greedy policy pass: dispatch everything that is left in `state`, in place.
+
+        Of all plays the best by the objective counts, of equal ones the first. Once something has been dispatched,
+        the rest is played forwards only, and stays as it is played.
         """
-        rivals = [copy_of(state) for _ in self.networks[1:]]
-        _play(arrays, state, self.networks[0])
-        for weights, rival in zip(self.networks[1:], rivals, strict=True):
-            _play(arrays, rival, weights)
-            if objective_bound(arrays, rival) < objective_bound(arrays, state):
-                for place, better in zip(state, rival, strict=True):
-                    place[:] = better
+        is_new, is_large = _is_new(state), len(arrays.pair_machine) > MOST_PAIRS
+        players = [self._specialist(arrays)] if is_large else self.networks
+        plays = [_play(arrays, copy_of(state), weights) for weights in players]
+        if is_new and not is_large and has_mirror(arrays):
+            mirror = mirrored(arrays, int(plays[0].end.max()))
+            plays += [_play_backwards(arrays, copy_of(state), mirror, weights) for weights in players]
+        _keep_best(arrays, state, plays, is_new)
 
     def sample(self, arrays: ProblemArrays, state: State, seed: int, temperature: float) -> None:
-        """Dispatch everything that is left in `state`, in place, by draws of one network: its turn comes by `seed`."""
-        _play(arrays, state, self.networks[seed % len(self.networks)], seed, temperature)
+        """Dispatch everything that is left in `state`, in place, by draws of one network.
+
+        Which one comes by `seed`, and so does whether it plays forwards or, where only makespans count, backwards.
+        """
+        is_new = _is_new(state)
+        turn, weights = seed // len(self.networks), self.networks[seed % len(self.networks)]
+        if turn % 2 and is_new and has_mirror(arrays) and arrays.objective[1] == 0.0:
+            play = _play_backwards(arrays, copy_of(state), mirrored(arrays, 0), weights, seed, temperature)
+        else:
+            play = _play(arrays, copy_of(state), weights, seed, temperature)
+        _keep_best(arrays, state, [play], is_new)
+
+    def _specialist(self, arrays: ProblemArrays) -> Weights:
+        """Of a policy's networks the first has learned due dates and the last makespans."""
+        return self.networks[0 if arrays.objective[1] > 0.0 else -1]
 
 
 def copy_of(state: State) -> State:
@@ -96,9 +124,34 @@ def copy_of(state: State) -> State:
     return State._make(array.copy() for array in state)
 
 
-def _play(arrays: ProblemArrays, state: State, weights: Weights, seed: int = 0, temperature: float = 0.0) -> None:
+def _is_new(state: State) -> bool:
+    return bool(state.totals[DISPATCHED] == 0)
+
+
+def _play(arrays: ProblemArrays, state: State, weights: Weights, seed: int = 0, temperature: float = 0.0) -> State:
+    """Dispatch everything that is left in `state`, in place, by one network; gives `state`."""
     workspace = new_workspace(weights, len(arrays.machine_busy))
     play_policy(arrays, state, new_candidates(arrays), weights, workspace, seed, temperature)
+    return state
+
+
+def _play_backwards(
+    arrays: ProblemArrays, state: State, mirror: Mirror, weights: Weights, seed: int = 0, temperature: float = 0.0
+) -> State:
+    """The same backwards: play the mirror, and dispatch in the order that comes of it."""
+    backwards = _play(mirror.arrays, new_state(mirror.arrays), weights, seed, temperature)
+    dispatch_in(arrays, state, order_of(mirror, backwards))
+    return state
+
+
+def _keep_best(arrays: ProblemArrays, state: State, plays: Sequence[State], is_new: bool) -> None:
+    """Write the best play into `state`, justified where that is possible."""
+    if is_new and can_be_justified(arrays):
+        best = justified(arrays, plays)
+    else:
+        best = min(plays, key=lambda play: objective_bound(arrays, play))
+    for place, found in zip(state, best, strict=True):
+        place[:] = found
 
 
 def new_workspace(weights: Weights, machines: int, limit: int = CANDIDATE_LIMIT) -> Workspace:
@@ -164,11 +217,11 @@ def draw(logits: NDArray[np.float32], count: int, temperature: float) -> int:
 def score(weights: Weights, workspace: Workspace, count: int) -> int:
     """Fill workspace.logits[:count] from workspace.rows[:count]; gives the place of the first largest."""
     hidden, mixed, logits = workspace.hidden[:count], workspace.mixed[:count], workspace.logits[:count]
-    np.dot(workspace.rows[:count], weights.first, hidden)
+    multiply(workspace.rows[:count], weights.first, hidden)
     rectify(hidden, weights.first_bias)
     mean_over_rows(hidden, workspace.mean)
     shift_by_context(workspace.mean, weights.context, weights.second_bias, workspace.shift)
-    np.dot(hidden, weights.second, mixed)
+    multiply(hidden, weights.second, mixed)
     rectify(mixed, workspace.shift)
     np.dot(mixed, weights.score, logits)
     best = 0
@@ -176,6 +229,33 @@ def score(weights: Weights, workspace: Workspace, count: int) -> int:
         if logits[row] > logits[best]:
             best = row
     return best
+
+
+@compiled
+def multiply(rows: Matrix, matrix: Matrix, product: Matrix) -> None:
+    """rows @ matrix; shapes [row, feature], [feature, unit] and [row, unit]."""
+    features, units = matrix.shape
+    if rows.shape[0] >= ROWS_FOR_A_LIBRARY:
+        np.dot(rows, matrix, product)
+        return
+    # Four features at a time: the sums of a row are read and written a quarter as often.
+    whole = features - features % 4
+    for row in range(rows.shape[0]):
+        for unit in range(units):
+            product[row, unit] = np.float32(0.0)
+        for feature in range(0, whole, 4):
+            first, second = rows[row, feature], rows[row, feature + 1]
+            third, fourth = rows[row, feature + 2], rows[row, feature + 3]
+            for unit in range(units):
+                product[row, unit] += (
+                    first * matrix[feature, unit]
+                    + second * matrix[feature + 1, unit]
+                    + third * matrix[feature + 2, unit]
+                    + fourth * matrix[feature + 3, unit]
+                )
+        for feature in range(whole, features):
+            for unit in range(units):
+                product[row, unit] += rows[row, feature] * matrix[feature, unit]
 
 
 @compiled

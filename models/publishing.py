@@ -143,7 +143,7 @@ def measure(
         VALID: refused,
         SIZE: sum(file.stat().st_size for file in files) / 1e6,
         PASS_TIME: pass_time_ratio(predictor, validation.problems),
-        RULE: 100.0 * float(validation.gains(predictor).mean()),
+        RULE: 100.0 * float(validation.gains(predictor.schedule).mean()),
     }
 
 
@@ -217,7 +217,7 @@ def _comparison(
         count = problems * 2**doubling
         on_stage(f"comparing with {published.model_id} on {count} problems")
         validation = Validation(plant, count)
-        found = compared(published.model_id, validation.gains(predictor), validation.gains(published))
+        found = compared(published.model_id, validation.gains(predictor.schedule), validation.gains(published.schedule))
         if found.decision is not Decision.UNDECIDED:
             break
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from env.dispatching_rules import Rule, dispatch
 from env.generator import Plant, random_problem
 from env.objective import objective_value
 from env.problem import Problem
+from env.schedule import Schedule
 from models.network import CandidateScorer
 from models.predictor import Predictor, Weights
 
@@ -31,13 +32,13 @@ class Validation:
             [objective_value(problem, schedule) for problem, schedule in zip(self.problems, baseline, strict=True)]
         )
 
-    def gains(self, predictor: Predictor) -> NDArray[np.float64]:
-        """Per problem, shape [problem]: (rule's objective - policy's) / the larger one; positive is better.
+    def gains(self, schedule: Callable[[Problem], Schedule]) -> NDArray[np.float64]:
+        """Per problem, shape [problem]: (rule's objective - the schedule's) / the larger one; positive is better.
 
         Between -1 and 1, and with the sign turned when the two change places, so that neither the plants where a
         rule fails nor those where next to nothing is late decide alone.
         """
-        found = np.array([objective_value(problem, predictor.schedule(problem)) for problem in self.problems])
+        found = np.array([objective_value(problem, schedule(problem)) for problem in self.problems])
         return (self.values - found) / np.maximum(self.values, found)  # type: ignore[no-any-return]
 
 
@@ -52,8 +53,11 @@ class BestCheckpoint:
         self.state: dict[str, Any] = {}
 
     def offer(self, scorer: CandidateScorer) -> float:
-        """Validate the scorer as it is now and keep it if it is the best so far; gives its mean gain."""
-        gain = float(self.validation.gains(Predictor([weights_of(scorer)])).mean())
+        """Validate the scorer as it is now and keep it if it is the best so far; gives its mean gain.
+
+        A single play of its own tells more of a network than the best of several.
+        """
+        gain = float(self.validation.gains(Predictor([weights_of(scorer)]).schedule_once).mean())
         if gain > self.gain:
             self.gain = gain
             self.state = {name: value.detach().clone() for name, value in scorer.state_dict().items()}

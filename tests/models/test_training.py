@@ -40,7 +40,7 @@ SHORT = TrainingConfig(
 
 
 def test_sampling_is_seeded() -> None:
-    """Equal seeds give equal episodes, other seeds others; temperature 0 is the greedy pass."""
+    """Equal seeds give equal episodes, other seeds others; temperature 0 is the greedy play."""
     predictor = random_predictor(2)
     problem = random_problem(np.random.default_rng(1), Plant(operations=(100, 140)))
     arrays = compile_problem(problem)
@@ -49,7 +49,7 @@ def test_sampling_is_seeded() -> None:
     assert first.value == again.value
     assert first.rows.shape != other.rows.shape or not (first.rows == other.rows).all()
     greedy = sample_episodes(arrays, predictor.networks[0], [9], 0.0)[0]
-    assert greedy.value == objective_value(problem, predictor.schedule(problem))
+    assert greedy.value == objective_value(problem, predictor.schedule_once(problem))
 
 
 def test_same_config_gives_the_same_weights() -> None:
