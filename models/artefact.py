@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 from env.candidates import CANDIDATE_LIMIT
 from env.errors import ArtefactError
 from env.observation import FEATURE_NAMES, OBSERVATION_VERSION
+from env.problem import Objective
 from models.predictor import Predictor, Weights
 
 MODEL_FILE = "final_model.zip"
@@ -132,9 +133,15 @@ def load_predictor(folder: Path = PUBLISHED) -> Predictor:
                 Weights(**{name: arrays[_array_name(name, number)] for name in Weights._fields})
                 for number in range(1, len(manifest.training) + 1)
             ]
-        return Predictor(networks, manifest.model_id)
+        return Predictor(networks, manifest.model_id, due_date_networks(manifest.training))
     except (OSError, ValueError, KeyError) as error:
         raise ArtefactError(f"{folder / WEIGHTS_FILE} must hold the exported scorer, but does not: {error}") from error
+
+
+def due_date_networks(training: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Places of the networks that never saw a problem in which the makespan alone counts."""
+    seen = [each.get("config", {}).get("plant", {}).get("objectives", [Objective.MAKESPAN]) for each in training]
+    return [place for place, objectives in enumerate(seen) if Objective.MAKESPAN not in objectives]
 
 
 def _array_name(name: str, number: int) -> str:

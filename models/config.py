@@ -8,7 +8,8 @@ from typing import Any, Self
 from env.generator import Plant
 from env.problem import Objective
 
-MAKESPAN_UPDATES = 1_200
+SPECIALIST_UPDATES = 1_200
+"""Of the look-ahead stage, for a network that learns a part of the objectives."""
 LEAST_GAP = 0.12
 """Of the plants that a network for makespans learns from: what rules schedule well has nothing to teach it."""
 
@@ -96,7 +97,14 @@ class TrainingConfig:
     def for_makespan(cls, *, seed: int, threads: int) -> Self:
         """The config of a network for makespans alone, on plants that rules schedule badly."""
         plant = replace(_training_plant(), objectives=(Objective.MAKESPAN,), least_gap=LEAST_GAP)
-        return cls(seed=seed, threads=threads, plant=plant, lookahead_updates=MAKESPAN_UPDATES)
+        return cls(seed=seed, threads=threads, plant=plant, lookahead_updates=SPECIALIST_UPDATES)
+
+    @classmethod
+    def for_due_dates(cls, *, seed: int, threads: int) -> Self:
+        """The config of a network for objectives that count tardiness, on plants with more calendars and setups."""
+        objectives = (Objective.BALANCED, Objective.TARDINESS, Objective.TARDINESS)
+        plant = replace(_training_plant(), objectives=objectives, calendar_share=0.5, changeover_share=0.5)
+        return cls(seed=seed, threads=threads, plant=plant, lookahead_updates=SPECIALIST_UPDATES)
 
     def steps_of(self, stage: str) -> int:
         """How many steps a stage of training has."""

@@ -56,7 +56,9 @@ def _training(networks: Sequence[Mapping[str, Any]]) -> str:
     """Duration and configuration of each network side by side, nested settings as dotted names."""
     lines = ["Trained on generated plants only, never on a benchmark file; validated on fixed sets of their kind."]
     if len(networks) > 1:
-        lines.append(f"A pass is played by {len(networks)} networks, and the best schedule by the objective counts.")
+        lines.append(
+            f"A pass is played by up to {len(networks)} networks, and the best schedule by the objective counts."
+        )
     minutes = [training["seconds"] / 60 for training in networks if "seconds" in training]
     if minutes:
         lines.append(f"The training took {' and '.join(f'{each:,.0f}' for each in minutes)} minutes.")

@@ -9,7 +9,7 @@ justified before it is compared.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -61,10 +61,13 @@ class Workspace(NamedTuple):
 class Predictor:
     """A policy of one or more networks, ready to schedule.
 
-    Safe to share between threads: each pass has its own state.
+    `for_due_dates` are the places of those networks that have learned nothing else. Safe to share between
+    threads: each pass has its own state.
     """
 
-    def __init__(self, networks: Sequence[Weights], model_id: str = "unpublished") -> None:
+    def __init__(
+        self, networks: Sequence[Weights], model_id: str = "unpublished", for_due_dates: Collection[int] = ()
+    ) -> None:
         if not networks:
             raise ValueError("a policy must have a network, had none")
         for weights in networks:
@@ -74,6 +77,8 @@ class Predictor:
             Weights(*(np.ascontiguousarray(matrix, dtype=np.float32) for matrix in weights)) for weights in networks
         )
         self.model_id = model_id
+        others = [weights for place, weights in enumerate(self.networks) if place not in for_due_dates]
+        self._for_makespans = tuple(others) or self.networks
 
     def schedule(self, problem: Problem) -> Schedule:
         """One greedy policy pass. Raises `HorizonExceeded` when the calendar cannot hold the work."""
@@ -94,7 +99,7 @@ class Predictor:
         the rest is played forwards only, and stays as it is played.
         """
         is_new, is_large = _is_new(state), len(arrays.pair_machine) > MOST_PAIRS
-        players = [self._specialist(arrays)] if is_large else self.networks
+        players = [self._specialist(arrays)] if is_large else self._players(arrays)
         plays = [_play(arrays, copy_of(state), weights) for weights in players]
         if is_new and not is_large and has_mirror(arrays):
             mirror = mirrored(arrays, int(plays[0].end.max()))
@@ -106,16 +111,20 @@ class Predictor:
 
         Which one comes by `seed`, and so does whether it plays forwards or, where only makespans count, backwards.
         """
-        is_new = _is_new(state)
-        turn, weights = seed // len(self.networks), self.networks[seed % len(self.networks)]
+        is_new, players = _is_new(state), self._players(arrays)
+        turn, weights = seed // len(players), players[seed % len(players)]
         if turn % 2 and is_new and has_mirror(arrays) and arrays.objective[1] == 0.0:
             play = _play_backwards(arrays, copy_of(state), mirrored(arrays, 0), weights, seed, temperature)
         else:
             play = _play(arrays, copy_of(state), weights, seed, temperature)
         _keep_best(arrays, state, [play], is_new)
 
+    def _players(self, arrays: ProblemArrays) -> Sequence[Weights]:
+        """Whose plays may be the best: where due dates count, even those of networks for makespans at times."""
+        return self.networks if arrays.objective[1] > 0.0 else self._for_makespans
+
     def _specialist(self, arrays: ProblemArrays) -> Weights:
-        """Of a policy's networks the first has learned due dates and the last makespans."""
+        """Whose play is most likely the best: of a policy's networks the first knows due dates, the last makespans."""
         return self.networks[0 if arrays.objective[1] > 0.0 else -1]
 
 

@@ -24,6 +24,7 @@ from env.problem import Problem
 from models.artefact import (
     MODEL_FILE,
     Manifest,
+    due_date_networks,
     latest_version,
     load_predictor,
     model_file,
@@ -79,28 +80,27 @@ def save_run(model: MaskablePPO, folder: Path, *, training: dict[str, Any], resu
 
 
 def publish(
-    run: Path,
+    runs: Sequence[Path],
     target: Path,
     plant: Plant,
     problems: int,
     on_stage: Callable[[str], None] = lambda _: None,
-    *,
-    joins: bool = False,
 ) -> Manifest:
-    """Publish the policy of `run` in `target`, one version above what is there, or beside what is there if it `joins`.
+    """Publish the networks of `runs` as one policy in `target`, one version above what is there.
 
-    Measured on `problems` validation problems of that kind of plant, and on up to eight times as many where
-    those leave open whether it is worse than the published policy. Raises `GateMissed` naming every
+    In that order: the first plays large plants where due dates count, the last where makespans do. `target` itself
+    may be one of them. Measured on `problems` validation problems of that kind of plant, and on up to eight times
+    as many where those leave open whether it is worse than the published policy. Raises `GateMissed` naming every
     gate that it misses, and `ArtefactError` when a policy or a zip of it cannot be loaded. A published policy
     made for another observation cannot be played any more, so nothing is compared with it.
     """
-    sources = [target, run] if joins else [run]
-    manifests = [read_manifest(folder) for folder in sources]
-    models = [model for folder in sources for model in load_models(folder)]
+    manifests = [read_manifest(folder) for folder in runs]
+    models = [model for folder in runs for model in load_models(folder)]
     networks = [weights_of(scorer_of(model)) for model in models]
-    predictor = Predictor(networks)
+    training = [each for manifest in manifests for each in manifest.training]
+    predictor = Predictor(networks, for_due_dates=due_date_networks(training))
     on_stage("gates")
-    files = [folder / name for folder, manifest in zip(sources, manifests, strict=True) for name in manifest.files]
+    files = [folder / name for folder, manifest in zip(runs, manifests, strict=True) for name in manifest.files]
     measured = measure(files, models, predictor, Validation(plant, problems))
     comparison = _comparison(predictor, target, plant, problems, on_stage)
     lost = None if comparison is None else comparison.miss()
@@ -117,7 +117,7 @@ def publish(
         name=target.name,
         version=version,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        training=[training for manifest in manifests for training in manifest.training],
+        training=training,
         results={
             "validation_gain_over_composite_rule": measured[RULE] / 100.0,
             "gates": measured,

@@ -1,4 +1,4 @@
-"""A policy and a budget -> the best schedule that it buys: policy pass, sampled passes, local search.
+"""A policy and a budget -> the best schedule that it buys: policy pass, sampled plays, local search.
 
 Each stage goes on from the best schedule so far, so no budget makes anything worse. A time budget ends
 by the clock; a number of `iterations` in its place makes the result depend on the seed alone.
@@ -103,12 +103,9 @@ class _Budget:
     def left_seconds(self) -> float:
         return self.begun + self.seconds - time.perf_counter()
 
-    @property
-    def samples(self) -> int:
-        """How many sampled passes are worth their time."""
-        if self.iterations is not None:
-            return MOST_SAMPLES
-        return min(MOST_SAMPLES, int(SHARE_FOR_SAMPLES * self.seconds / max(self.pass_seconds, 1e-6)))
+    def allows_sampling(self, seconds: float) -> bool:
+        """Whether so many seconds may go into samples."""
+        return self.iterations is not None or seconds <= SHARE_FOR_SAMPLES * self.seconds
 
 
 class _Best:
@@ -140,8 +137,13 @@ class _Best:
 
 
 def _sample(predictor: Predictor, best: _Best, seed: int, budget: _Budget) -> None:
+    """Sampled plays while they are worth their time: none takes longer than the pass, and all about equally long."""
     state = new_state(best.arrays)
-    for sample in range(budget.samples):
+    begun = time.perf_counter()
+    for sample in range(MOST_SAMPLES):
+        spent = time.perf_counter() - begun
+        if not budget.allows_sampling(spent + (spent / sample if sample else budget.pass_seconds)):
+            return
         reset(best.arrays, state)
         predictor.sample(best.arrays, state, seed * MOST_SAMPLES + sample, TEMPERATURE)
         if best.offer("samples", state):

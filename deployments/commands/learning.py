@@ -29,6 +29,10 @@ class TrainingExtraMissing(ServiceError):
     """torch and Stable-Baselines3 are not installed."""
 
 
+class TwoNetworks(ServiceError):
+    """One run was asked for two specialists."""
+
+
 class NoSuchNetwork(ServiceError):
     """The published policy has fewer networks."""
 
@@ -56,6 +60,9 @@ def train(
     makespan: Annotated[
         bool, typer.Option("--makespan", help="A network for makespans alone, on hard plants.")
     ] = False,
+    due_dates: Annotated[
+        bool, typer.Option("--due-dates", help="A network for objectives that count tardiness.")
+    ] = False,
     reproduce: Annotated[bool, typer.Option("--reproduce", help="With seed and config of the published one.")] = False,
     network: Annotated[int, typer.Option(min=1, help="Which of the published networks --reproduce trains.")] = 1,
 ) -> None:
@@ -67,7 +74,7 @@ def train(
     from models.publishing import save_run
     from models.training import train as run
 
-    config = _config_of_published(network) if reproduce else _config(seed, threads, makespan)
+    config = _config_of_published(network) if reproduce else _config(seed, threads, makespan, due_dates)
     wanted = {
         "decisions": decisions,
         "demonstrations": demonstrations,
@@ -90,11 +97,15 @@ def train(
     print(f"saved {output} ({', '.join(manifest.files)}); publish it with: gantry publish {output}")
 
 
-def _config(seed: int, threads: int, makespan: bool) -> TrainingConfig:
+def _config(seed: int, threads: int, makespan: bool, due_dates: bool) -> TrainingConfig:
     from models.config import TrainingConfig
 
+    if makespan and due_dates:
+        raise TwoNetworks("--makespan and --due-dates are two networks: train one after the other")
     if makespan:
         return TrainingConfig.for_makespan(seed=seed, threads=threads)
+    if due_dates:
+        return TrainingConfig.for_due_dates(seed=seed, threads=threads)
     return TrainingConfig(seed=seed, threads=threads)
 
 
@@ -146,16 +157,16 @@ def evaluate(
 
 
 def publish(
-    run: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder that gantry train wrote.")],
+    runs: Annotated[list[Path], typer.Argument(exists=True, file_okay=False, help="Folders that gantry train wrote.")],
     target: Annotated[Path | None, typer.Option(help="Where to publish; default: models/full_production.")] = None,
-    join: Annotated[bool, typer.Option("--join", help="Beside the published networks, not in place of them.")] = False,
 ) -> None:
     """Publish a trained policy once it passes every gate of models/gates.py; the version goes up by one.
 
     It must not be worse than the published policy, paired on the validation set. The error names each gate
-    that is missed. With --join every network plays each pass, and the best schedule counts.
+    that is missed. The networks of several runs, or of a policy folder, become one policy: all play each pass,
+    and the best schedule counts. Name the one for due dates first and the one for makespans last.
 
-    Example: gantry publish runs/mine --join
+    Example: gantry publish runs/due-dates runs/makespan
     """
     _require_training_extra()
     from rich.console import Console
@@ -167,12 +178,11 @@ def publish(
     config = TrainingConfig()
     with Console(stderr=True).status("gates ...") as status:
         manifest = run_gates(
-            run,
+            runs,
             target or PUBLISHED,
             config.plant,
             config.validation_problems,
             lambda stage: status.update(f"{stage} ..."),
-            joins=join,
         )
     print(f"published {manifest.model_id} in {target or PUBLISHED}")
     print(json.dumps(manifest.results, indent=2))

@@ -15,6 +15,7 @@ from models.artefact import (
     MODEL_FILE,
     PUBLISHED,
     WEIGHTS_FILE,
+    due_date_networks,
     load_predictor,
     model_file,
     read_manifest,
@@ -113,3 +114,13 @@ def test_published_policy_loads_and_schedules() -> None:
     predictor = load_predictor(PUBLISHED)
     assert predictor.model_id.startswith("full_production@")
     assert predictor.schedule(toy_problem()).makespan_seconds == 5
+
+
+def test_networks_that_never_saw_makespans_alone_are_for_due_dates() -> None:
+    """By the objectives of their training; where a manifest does not tell, a network is for everything."""
+    training = [
+        {"config": {"plant": {"objectives": ["balanced", "tardiness"]}}},
+        {"config": {"plant": {"objectives": ["makespan", "tardiness"]}}},
+        {"seed": 4},
+    ]
+    assert due_date_networks(training) == [0]

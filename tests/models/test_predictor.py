@@ -115,6 +115,18 @@ def test_a_large_plant_is_played_by_the_specialist(
     assert both.schedule_once(problem) == alone.schedule_once(problem)
 
 
+def test_makespans_are_not_played_by_a_network_for_due_dates() -> None:
+    """Of two networks the first of which has learned nothing else; where due dates count, both play."""
+    networks = [random_predictor(seed).networks[0] for seed in range(2)]
+    problem = random_problem(np.random.default_rng(3), Plant(operations=(60, 80), due_tightness=(1.0, 2.0)))
+    both, alone = Predictor(networks, for_due_dates=[0]), Predictor(networks[1:])
+    assert both.schedule(problem) == alone.schedule(problem)
+    late = replace(problem, objective=Objective.TARDINESS)
+    assert both.schedule(late) == Predictor(networks).schedule(late)
+    only = Predictor(networks[:1], for_due_dates=[0])
+    assert only.schedule(problem) == Predictor(networks[:1]).schedule(problem)
+
+
 def test_networks_take_turns_in_samples() -> None:
     """By the seed: an even one is drawn by the first of two networks, an odd one by the second."""
     networks = [random_predictor(seed).networks[0] for seed in range(2)]

@@ -79,8 +79,8 @@ def test_final_model_opens_with_maskable_ppo() -> None:
 def test_publishing_raises_the_version(tmp_path: Path) -> None:
     """An equal policy may be published again, one version up; what was trained and measured stays in the manifest."""
     published = read_manifest(PUBLISHED)
-    assert publish(PUBLISHED, tmp_path, MIXED, 12).model_id == f"{tmp_path.name}@1"
-    again = publish(PUBLISHED, tmp_path, MIXED, 12)
+    assert publish([PUBLISHED], tmp_path, MIXED, 12).model_id == f"{tmp_path.name}@1"
+    again = publish([PUBLISHED], tmp_path, MIXED, 12)
     assert (again.version, again.training) == (2, published.training)
     found = read_manifest(tmp_path).results
     assert set(found["gates"]) == {gate.name for gate in GATES}
@@ -94,7 +94,7 @@ def test_a_network_joins_the_published_ones(run: Path, tmp_path: Path) -> None:
     target = tmp_path / "full_production"
     shutil.copytree(PUBLISHED, target)
     published = read_manifest(PUBLISHED)
-    manifest = publish(run, target, Plant(operations=(20, 60)), 16, joins=True)
+    manifest = publish([target, run], target, Plant(operations=(20, 60)), 16)
     assert manifest.training == (*published.training, *read_manifest(run).training)
     assert manifest.results["compared_with_published"]["losses"] == 0
     networks = load_predictor(target).networks
@@ -107,7 +107,7 @@ def test_worse_policy_is_not_published(run: Path, tmp_path: Path) -> None:
     target = tmp_path / "full_production"
     shutil.copytree(PUBLISHED, target)
     with pytest.raises(GateMissed) as refusal:
-        publish(run, target, Plant(operations=(20, 60)), 16)
+        publish([run], target, Plant(operations=(20, 60)), 16)
     rule, worse = refusal.value.messages
     assert rule.startswith(
         "gate 'rule': mean gain over the composite rule in per cent of its objective must be >= 0, was -"

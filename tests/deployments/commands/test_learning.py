@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deployments.cli import app
-from deployments.commands.learning import NoSuchNetwork, NothingToEvaluate
+from deployments.commands.learning import NoSuchNetwork, NothingToEvaluate, TwoNetworks
 from models.artefact import PUBLISHED, load_predictor, read_manifest
 
 TINY = "2 2\n2 1 0 3 1 1 2\n2 1 1 3 1 0 2\n"
@@ -40,15 +40,29 @@ def test_evaluation_of_nothing_is_an_error(tmp_path: Path) -> None:
 def test_reproducing_a_network_that_there_is_not_is_an_error() -> None:
     """It says how many the published policy has."""
     pytest.importorskip("sb3_contrib", reason="training needs the extra 'train'")
-    with pytest.raises(NoSuchNetwork, match="has networks 1 to 2, was asked for 9"):
+    with pytest.raises(NoSuchNetwork, match="has networks 1 to 3, was asked for 9"):
         CliRunner().invoke(app, ["train", "--reproduce", "--network", "9"], catch_exceptions=False)
+
+
+def test_two_specialists_are_two_runs() -> None:
+    """A network for makespans alone does not learn due dates."""
+    pytest.importorskip("sb3_contrib", reason="training needs the extra 'train'")
+    with pytest.raises(TwoNetworks, match="train one after the other"):
+        CliRunner().invoke(app, ["train", "--makespan", "--due-dates"], catch_exceptions=False)
 
 
 @pytest.mark.learning
 @pytest.mark.parametrize(
-    "kind", [(), ("--makespan",), ("--reproduce", "--network", "2")], ids=["all", "makespan", "again"]
+    ("kind", "objectives"),
+    [
+        ((), {"makespan", "balanced", "tardiness"}),
+        (("--makespan",), {"makespan"}),
+        (("--due-dates",), {"balanced", "tardiness"}),
+        (("--reproduce", "--network", "3"), {"makespan"}),
+    ],
+    ids=["all", "makespan", "due dates", "again"],
 )
-def test_training_writes_a_policy(tmp_path: Path, kind: tuple[str, ...]) -> None:
+def test_training_writes_a_policy(tmp_path: Path, kind: tuple[str, ...], objectives: set[str]) -> None:
     """A few steps of each stage give a policy that loads, verified, as an unpublished version."""
     pytest.importorskip("sb3_contrib", reason="training needs the extra 'train'")
     short = ("--decisions", "0", "--demonstrations", "4", "--updates", "2", "--groups", "2", "--threads", "1")
@@ -56,7 +70,7 @@ def test_training_writes_a_policy(tmp_path: Path, kind: tuple[str, ...]) -> None
     assert "better than the composite rule" in output
     assert load_predictor(tmp_path / "run").model_id == "run@0"
     (training,) = read_manifest(tmp_path / "run").training
-    assert (training["config"]["plant"]["least_gap"] > 0) == bool(kind)
+    assert set(training["config"]["plant"]["objectives"]) == objectives
 
 
 @pytest.mark.learning
