@@ -39,7 +39,7 @@ def test_card_shows_the_settings_of_several_networks_side_by_side() -> None:
     second = {"config": {"seed": 4, "plant": {"operations": [9, 90]}, "new": 1}, "seconds": 1_200.0}
     manifest = _manifest()
     card = model_card(replace(manifest, training=(*manifest.training, second)), SIZES, RUNS)
-    assert "A pass is played by 2 networks, and the best schedule by the objective counts." in card
+    assert "A pass is played by up to 2 networks, and the best schedule by the objective counts." in card
     assert "The training took 10 and 20 minutes." in card
     assert "| `plant.operations` | `[25, 250]` | `[9, 90]` |" in card
     assert "| `new` |  | `1` |" in card
