@@ -1,9 +1,9 @@
 """The same work backwards in time, for a player that plans from the end.
 
-The last operations come first, due dates become releases and releases work that is left, so that who
-plays the mirror decides first what a player forwards decides last (Li and Willis 1992). Breaks are left
-out and only the makespan counts: a mirror is good for the order in which to dispatch the plant itself,
-which then keeps all of its constraints.
+The last operations come first, due dates become releases and the release of a job work that is left, so
+that who plays the mirror decides first what a player forwards decides last (Li and Willis 1992). Later
+releases, breaks and what machines have to do before are left out, and only the makespan counts: a mirror
+is good for the order in which to dispatch the plant itself, which then keeps all of its constraints.
 """
 
 from __future__ import annotations

@@ -103,9 +103,10 @@ def read_manifest(folder: Path) -> Manifest:
         # Until version 4 a policy was one network, and what is said of its training stood alone.
         trainings = (training,) if isinstance(training, dict) else tuple(training)
         manifest = Manifest(**{**fields, "features": tuple(fields["features"]), "training": trainings})
+        due_date_networks(trainings)  # raises here, where the file can be named
     except FileNotFoundError as error:
         raise ArtefactError(f"{path} must exist, but does not: publish or name a policy folder") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ArtefactError(f"{path} must be a policy manifest, but is not: {error}") from error
     _refuse_other_observation(manifest, path)
     for file, expected in manifest.files.items():

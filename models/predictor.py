@@ -2,9 +2,9 @@
 
 A play runs compiled: find candidates, encode, score, dispatch the best, until nothing is left. It is
 deterministic: equal scores go to the better composite rank. A policy pass is a few plays, and the best
-schedule counts: one by each network of the policy, which erred in different places in training, and
-where the plant has a mirror another one backwards, which errs at the other end. What was played is
-justified before it is compared.
+schedule counts: one by each network that has learned the objective, since they err in different places,
+and where the plant has a mirror another one backwards, which errs at the other end. What was played is
+justified before it is compared. Large plants are played once.
 """
 
 from __future__ import annotations
@@ -95,10 +95,11 @@ class Predictor:
     def play(self, arrays: ProblemArrays, state: State) -> None:
         """One greedy policy pass: dispatch everything that is left in `state`, in place.
 
-        Of all plays the best by the objective counts, of equal ones the first. Once something has been dispatched,
-        the rest is played forwards only, and stays as it is played.
+        Of all plays the best by makespan and tardiness counts, of equal ones the first; what changes against an
+        earlier plan cost is for `search` to weigh. Once something has been dispatched, the rest is played forwards
+        only, and stays as it is played.
         """
-        is_new, is_large = _is_new(state), len(arrays.pair_machine) > MOST_PAIRS
+        is_new, is_large = _is_new(state), _is_large(arrays)
         players = [self._specialist(arrays)] if is_large else self._players(arrays)
         plays = [_play(arrays, copy_of(state), weights) for weights in players]
         if is_new and not is_large and has_mirror(arrays):
@@ -113,7 +114,8 @@ class Predictor:
         """
         is_new, players = _is_new(state), self._players(arrays)
         turn, weights = seed // len(players), players[seed % len(players)]
-        if turn % 2 and is_new and has_mirror(arrays) and arrays.objective[1] == 0.0:
+        is_mirrored = is_new and not _is_large(arrays) and has_mirror(arrays)
+        if turn % 2 and is_mirrored and arrays.objective[1] == 0.0:
             play = _play_backwards(arrays, copy_of(state), mirrored(arrays, 0), weights, seed, temperature)
         else:
             play = _play(arrays, copy_of(state), weights, seed, temperature)
@@ -125,7 +127,7 @@ class Predictor:
 
     def _specialist(self, arrays: ProblemArrays) -> Weights:
         """Whose play is most likely the best: of a policy's networks the first knows due dates, the last makespans."""
-        return self.networks[0 if arrays.objective[1] > 0.0 else -1]
+        return self.networks[0] if arrays.objective[1] > 0.0 else self._for_makespans[-1]
 
 
 def copy_of(state: State) -> State:
@@ -135,6 +137,10 @@ def copy_of(state: State) -> State:
 
 def _is_new(state: State) -> bool:
     return bool(state.totals[DISPATCHED] == 0)
+
+
+def _is_large(arrays: ProblemArrays) -> bool:
+    return len(arrays.pair_machine) > MOST_PAIRS
 
 
 def _play(arrays: ProblemArrays, state: State, weights: Weights, seed: int = 0, temperature: float = 0.0) -> State:

@@ -137,7 +137,7 @@ class _Best:
 
 
 def _sample(predictor: Predictor, best: _Best, seed: int, budget: _Budget) -> None:
-    """Sampled plays while they are worth their time: none takes longer than the pass, and all about equally long."""
+    """Sampled plays while they are worth their time: one takes hardly longer than the pass, mostly much less."""
     state = new_state(best.arrays)
     begun = time.perf_counter()
     for sample in range(MOST_SAMPLES):

@@ -163,8 +163,9 @@ def publish(
     """Publish a trained policy once it passes every gate of models/gates.py; the version goes up by one.
 
     It must not be worse than the published policy, paired on the validation set. The error names each gate
-    that is missed. The networks of several runs, or of a policy folder, become one policy: all play each pass,
-    and the best schedule counts. Name the one for due dates first and the one for makespans last.
+    that is missed. The networks of several runs, or of a policy folder, become one policy: those that have learned
+    the objective play each pass, and the best schedule counts. Name the one for due dates first and the one for
+    makespans last.
 
     Example: gantry publish runs/due-dates runs/makespan
     """

@@ -10,7 +10,7 @@ from env.mirror import Mirror, has_mirror, mirrored, order_of
 from env.problem import Job, Machine, Objective, Problem
 from env.problem_arrays import ProblemArrays, compile_problem
 from env.simulation import State, new_state
-from tests.problems import EVERY_FEATURE, Feature, operation, problems
+from tests.problems import EVERY_FEATURE, operation, problems
 
 SEEDS = st.integers(0, 10**6)
 
@@ -32,7 +32,6 @@ def test_special_work_has_no_mirror(problem: Problem) -> None:
     holds_several = any(option.also_holds for step in problem.operations for option in step.alternatives)
     is_pinned = any(step.pin is not None for step in problem.operations)
     assert has_mirror(compile_problem(problem)) == (not problem.changeovers and not holds_several and not is_pinned)
-    assert Feature.PINS in EVERY_FEATURE
 
 
 @given(SEEDS)

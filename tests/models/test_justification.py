@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from env.dispatching_rules import Rule, follow_rule, mean_times
 from env.generator import Plant, random_problem
-from env.problem import Job, Machine, Objective, Problem
+from env.problem import Alternative, Changeover, Job, Machine, Objective, Problem
 from env.problem_arrays import ProblemArrays, compile_problem
 from env.reward import objective_bound
 from env.simulation import State, new_state
@@ -66,8 +68,7 @@ def test_put_off_keeps_jobs_and_machines_apart(seed: int) -> None:
     plant = Plant(operations=(20, 90), calendar_share=0.0, changeover_share=0.0, type_share=0.0, speed_spread=0.0)
     arrays = compile_problem(random_problem(np.random.default_rng(seed), plant))
     # One machine each: then how long an operation takes does not depend on the choice.
-    if np.any(np.diff(arrays.pair_first) > 1):
-        return
+    assume(np.all(np.diff(arrays.pair_first) == 1))
     state = played(arrays, Rule.SPT)
     latest = np.zeros(len(state.start), dtype=np.int64)
     put_off(arrays, state, np.lexsort((-np.arange(len(latest)), -state.start, -state.end)), new_blocks(arrays), latest)
@@ -93,6 +94,51 @@ def test_due_dates_hold_where_they_count(objective: Objective, begin: int) -> No
     latest = np.zeros(2, dtype=np.int64)
     put_off(arrays, state, np.array([1, 0]), new_blocks(arrays), latest)
     assert latest.tolist() == [begin, 0]
+
+
+def put_off_from(problem: Problem, *order: int) -> list[int]:
+    """When each operation would begin if it were put off, in a schedule that dispatches them in this order."""
+    arrays = compile_problem(problem)
+    state = new_state(arrays)
+    dispatch_in(arrays, state, np.array(order))
+    latest = np.zeros(len(order), dtype=np.int64)
+    put_off(arrays, state, np.array(order[::-1]), new_blocks(arrays), latest)
+    return latest.tolist()
+
+
+def test_work_that_holds_two_machines_waits_for_both() -> None:
+    """C ends last, on machine 0 until 60; B holds 0 and 1 and fits before C only, though machine 1 is free until 60."""
+    both = Alternative(machine=0, processing_seconds=20, also_holds=(1,))
+    jobs = (
+        Job(id="B", operations=(replace(operation("b", 0), alternatives=(both,)),)),
+        Job(id="C", operations=(operation("c", 0, seconds=40),)),
+    )
+    problem = Problem(jobs=jobs, machines=(Machine(id=0, name="M0"), Machine(id=1, name="M1")))
+    assert put_off_from(problem, 0, 1) == [0, 20]
+
+
+def test_the_machine_is_chosen_on_which_work_waits_longest() -> None:
+    """A may run on both machines; machine 0 is taken by B until the end, machine 1 is not."""
+    jobs = (
+        Job(id="A", operations=(operation("a", 0, 1, seconds=10),)),
+        Job(id="B", operations=(operation("b", 0, seconds=60),)),
+    )
+    problem = Problem(jobs=jobs, machines=(Machine(id=0, name="M0"), Machine(id=1, name="M1")))
+    assert put_off_from(problem, 0, 1)[0] == 60
+
+
+@pytest.mark.parametrize(
+    ("changeovers", "begin"), [((), 60), ((Changeover(before="g", after="h", setup_seconds=5),), 0)]
+)
+def test_setups_by_sequence_leave_gaps_alone(changeovers: tuple[Changeover, ...], begin: int) -> None:
+    """A could wait until C's work elsewhere ends, but stays before C where setups depend on the sequence."""
+    jobs = (
+        Job(id="A", operations=(operation("a", 0, seconds=10),)),
+        Job(id="C", operations=(operation("c0", 0, seconds=10), operation("c1", 1, seconds=50))),
+    )
+    machines = (Machine(id=0, name="M0"), Machine(id=1, name="M1"))
+    problem = Problem(jobs=jobs, machines=machines, changeovers=changeovers)
+    assert put_off_from(problem, 0, 1, 2)[0] == begin
 
 
 @given(problems(features=EVERY_FEATURE))

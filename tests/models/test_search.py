@@ -13,7 +13,10 @@ from env.feasibility import violations
 from env.generator import Plant, random_problem
 from env.objective import objective_value
 from env.problem import Objective, Problem
-from models.search import search
+from env.problem_arrays import ProblemArrays
+from env.simulation import State
+from models.predictor import Predictor
+from models.search import MOST_SAMPLES, search
 from tests.models.test_predictor import random_predictor
 from tests.problems import EVERY_FEATURE, problems
 
@@ -77,3 +80,28 @@ def test_search_uses_its_time_and_no_more() -> None:
     begun = time.perf_counter()
     search(random_predictor(), problem, 1_000)
     assert 0.5 < time.perf_counter() - begun < 2.0
+
+
+@pytest.mark.parametrize(("budget_ms", "iterations", "samples"), [(0, 5, MOST_SAMPLES), (1, None, 0), (0, None, 0)])
+def test_samples_are_drawn_as_long_as_they_are_worth_their_time(
+    budget_ms: int, iterations: int | None, samples: int
+) -> None:
+    """All of them where time does not count; none where the pass alone takes longer than their share."""
+    predictor = Counting(random_predictor(1).networks)
+    search(
+        predictor,
+        random_problem(np.random.default_rng(4), Plant(operations=(60, 80))),
+        budget_ms,
+        iterations=iterations,
+    )
+    assert predictor.samples == samples
+
+
+class Counting(Predictor):
+    """Counts the samples that are drawn from it."""
+
+    samples = 0
+
+    def sample(self, arrays: ProblemArrays, state: State, seed: int, temperature: float) -> None:
+        self.samples += 1
+        super().sample(arrays, state, seed, temperature)

@@ -10,6 +10,7 @@ pytest.importorskip("sb3_contrib", reason="training needs the extra 'train'")
 
 from env.generator import Plant, random_problem
 from env.objective import objective_value
+from env.problem import Objective
 from env.problem_arrays import compile_problem
 from models.config import TrainingConfig
 from models.sampling import sample_episodes
@@ -112,3 +113,14 @@ def test_config_refuses_what_cannot_train(fields: dict[str, int], message: str) 
     """A config says what it requires and what it found."""
     with pytest.raises(ValueError, match=message):
         TrainingConfig(**fields)  # type: ignore[arg-type]
+
+
+def test_specialists_learn_from_plants_of_their_kind() -> None:
+    """Makespans from plants that rules schedule badly, due dates from more calendars and setups than others see."""
+    every, makespan = TrainingConfig(), TrainingConfig.for_makespan(seed=1, threads=1)
+    due_dates = TrainingConfig.for_due_dates(seed=1, threads=1)
+    assert set(makespan.plant.objectives) == {Objective.MAKESPAN}
+    assert makespan.plant.least_gap > every.plant.least_gap == due_dates.plant.least_gap == 0.0
+    assert set(due_dates.plant.objectives) == set(Objective) - {Objective.MAKESPAN}
+    assert due_dates.plant.calendar_share > every.plant.calendar_share
+    assert due_dates.plant.changeover_share > every.plant.changeover_share
