@@ -19,9 +19,8 @@ from env.calendar_tables import NEVER
 from env.compilation import compiled, compiled_lean
 from env.problem_arrays import Integers, ProblemArrays
 from env.reward import objective_bound
-from env.simulation import State, dispatch, new_state
+from env.simulation import NOBODY, State, dispatch, new_state
 
-NOBODY = -1
 MOST_ROUNDS = 20
 """Two or three bring nearly all."""
 
@@ -48,10 +47,10 @@ def justified(arrays: ProblemArrays, plays: Sequence[State]) -> State:
 
 def _justified(arrays: ProblemArrays, state: State) -> tuple[float, State]:
     latest = np.empty(len(state.start), dtype=np.int64)
-    operations = np.arange(len(latest))
-    put_off(arrays, state, np.lexsort((-operations, -state.start, -state.end)), new_blocks(arrays), latest)
+    last_first = np.ascontiguousarray(np.lexsort((state.start, state.end))[::-1])
+    put_off(arrays, state, last_first, new_blocks(arrays), latest)
     found = new_state(arrays)
-    dispatch_in(arrays, found, np.lexsort((operations, latest)))
+    dispatch_in(arrays, found, np.argsort(latest, kind="stable"))
     return objective_bound(arrays, found), found
 
 

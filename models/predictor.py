@@ -99,27 +99,25 @@ class Predictor:
         earlier plan cost is for `search` to weigh. Once something has been dispatched, the rest is played forwards
         only, and stays as it is played.
         """
-        is_new, is_large = _is_new(state), _is_large(arrays)
-        players = [self._specialist(arrays)] if is_large else self._players(arrays)
+        players = [self._specialist(arrays)] if _is_large(arrays) else self._players(arrays)
         plays = [_play(arrays, copy_of(state), weights) for weights in players]
-        if is_new and not is_large and has_mirror(arrays):
+        if _is_played_backwards(arrays, state):
             mirror = mirrored(arrays, int(plays[0].end.max()))
             plays += [_play_backwards(arrays, copy_of(state), mirror, weights) for weights in players]
-        _keep_best(arrays, state, plays, is_new)
+        _keep_best(arrays, state, plays)
 
     def sample(self, arrays: ProblemArrays, state: State, seed: int, temperature: float) -> None:
         """Dispatch everything that is left in `state`, in place, by draws of one network.
 
         Which one comes by `seed`, and so does whether it plays forwards or, where only makespans count, backwards.
         """
-        is_new, players = _is_new(state), self._players(arrays)
+        players = self._players(arrays)
         turn, weights = seed // len(players), players[seed % len(players)]
-        is_mirrored = is_new and not _is_large(arrays) and has_mirror(arrays)
-        if turn % 2 and is_mirrored and arrays.objective[1] == 0.0:
+        if turn % 2 and arrays.objective[1] == 0.0 and _is_played_backwards(arrays, state):
             play = _play_backwards(arrays, copy_of(state), mirrored(arrays, 0), weights, seed, temperature)
         else:
             play = _play(arrays, copy_of(state), weights, seed, temperature)
-        _keep_best(arrays, state, [play], is_new)
+        _keep_best(arrays, state, [play])
 
     def _players(self, arrays: ProblemArrays) -> Sequence[Weights]:
         """Whose plays may be the best: where due dates count, even those of networks for makespans at times."""
@@ -143,6 +141,10 @@ def _is_large(arrays: ProblemArrays) -> bool:
     return len(arrays.pair_machine) > MOST_PAIRS
 
 
+def _is_played_backwards(arrays: ProblemArrays, state: State) -> bool:
+    return _is_new(state) and not _is_large(arrays) and has_mirror(arrays)
+
+
 def _play(arrays: ProblemArrays, state: State, weights: Weights, seed: int = 0, temperature: float = 0.0) -> State:
     """Dispatch everything that is left in `state`, in place, by one network; gives `state`."""
     workspace = new_workspace(weights, len(arrays.machine_busy))
@@ -159,9 +161,9 @@ def _play_backwards(
     return state
 
 
-def _keep_best(arrays: ProblemArrays, state: State, plays: Sequence[State], is_new: bool) -> None:
+def _keep_best(arrays: ProblemArrays, state: State, plays: Sequence[State]) -> None:
     """Write the best play into `state`, justified where that is possible."""
-    if is_new and can_be_justified(arrays):
+    if _is_new(state) and can_be_justified(arrays):
         best = justified(arrays, plays)
     else:
         best = min(plays, key=lambda play: objective_bound(arrays, play))
