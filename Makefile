@@ -34,7 +34,7 @@ test-fast: $(READY) ## tests without processes, servers and training
 	$(BIN)/python -m pytest -m 'not system and not learning'
 
 mutation: $(READY) ## spoil valid schedules in every way; show what the judge caught, fail if anything slipped past
-	$(BIN)/python -m tests.env.mutations
+	$(BIN)/python -m tests.env.judge.mutations
 
 fuzz: $(READY) ## 5,000 spoiled real requests; fail on a 5xx, an undocumented answer or a silent omission
 	$(BIN)/python -m tests.fuzzing --requests 5000

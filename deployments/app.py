@@ -10,13 +10,13 @@ The classes themselves know nothing of Ray; how many of each there are, and how 
 from ray import serve
 from ray.serve import Application, Deployment
 
-from deployments.arguments import AppArgs
-from deployments.controller import RolloutController
-from deployments.counterfactual import Counterfactual
-from deployments.policy import PPOPolicy
-from deployments.router import RequestRouter
-from deployments.validator import SafetyValidator
-from deployments.writer import DBWriter
+from deployments.serve.controller import RolloutController
+from deployments.serve.policy import PPOPolicy
+from deployments.serve.router import RequestRouter
+from deployments.serve.shadow import ShadowArm
+from deployments.serve.validator import SafetyValidator
+from deployments.serve.writer import DBWriter
+from deployments.settings.serve_config import AppArgs
 
 
 def build_app(args: AppArgs) -> Application:
@@ -29,7 +29,7 @@ def compose(
     args: AppArgs,
     *,
     router: type = RequestRouter,
-    counterfactual: type = Counterfactual,
+    counterfactual: type = ShadowArm,
     controller: type = RolloutController,
 ) -> Application:
     """The application around any class with the methods of `PPOPolicy`, and likewise for the others."""

@@ -1,4 +1,4 @@
-"""The `gantry` command: assembled from the rooms of `deployments.commands`."""
+"""The `gantry` command: assembled from `deployments.commands`."""
 
 from __future__ import annotations
 
@@ -6,41 +6,28 @@ import sys
 
 import typer
 
-from deployments.commands import (
-    archiving,
-    auditing,
-    benchmarking,
-    database,
-    demonstration,
-    granting,
-    importing,
-    judging,
-    keys,
-    learning,
-    pruning,
-    rollout,
-    serving,
-    solving,
-    spooling,
-)
+from deployments.commands import audit, demo, keys, serve, solve, train, validate
+from deployments.commands.bench import speed
+from deployments.commands.db import backup, grants, import_plant, prune, spool, upgrade
+from deployments.commands.rollout import group
 from env.errors import GantryError
 
-ROOMS = (
-    demonstration,
-    serving,
-    solving,
-    judging,
-    learning,
-    benchmarking,
-    database,
-    importing,
-    spooling,
-    archiving,
-    pruning,
-    rollout,
+COMMANDS = (
+    demo,
+    serve,
+    solve,
+    validate,
+    train,
+    speed,
+    upgrade,
+    import_plant,
+    spool,
+    backup,
+    prune,
+    group,
     keys,
-    auditing,
-    granting,
+    audit,
+    grants,
 )
 
 app = typer.Typer(
@@ -50,8 +37,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Production scheduling by a PPO policy: judged, durable, and rolled out with proof.",
 )
-for room in ROOMS:
-    room.register(app)
+for command in COMMANDS:
+    command.register(app)
 
 
 def main() -> None:

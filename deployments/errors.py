@@ -33,7 +33,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from env.errors import GantryError
-from env.verdict import Violation
+from env.judge.verdict import Violation
 
 Reasons = tuple[tuple[str, str], ...]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("gantry_request_id", default=None)
 REDACTED = "***"
-_LEAST_SECRET_CHARACTERS = 6
+_MIN_SECRET_CHARACTERS = 6
 _BUILT_IN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -27,7 +27,7 @@ class JsonFormatter(logging.Formatter):
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         super().__init__()
         # Replacing a very short secret would deface innocent text without hiding much.
-        long_enough = {secret for secret in secrets if len(secret) >= _LEAST_SECRET_CHARACTERS}
+        long_enough = {secret for secret in secrets if len(secret) >= _MIN_SECRET_CHARACTERS}
         self._secrets = sorted((json.dumps(secret)[1:-1] for secret in long_enough), key=len, reverse=True)
 
     def format(self, record: logging.LogRecord) -> str:

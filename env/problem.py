@@ -167,7 +167,7 @@ class Pin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class EarlierPlace:
     """Where an earlier plan had an operation: on a machine, by its index, from `start_seconds` on."""
 
     machine: int
@@ -205,7 +205,7 @@ class Operation:
     interruptible: bool = True
     setup_group: str | None = None
     pin: Pin | None = None
-    earlier_place: Place | None = None
+    earlier_place: EarlierPlace | None = None
 
     def __post_init__(self) -> None:
         if not self.alternatives:

@@ -7,14 +7,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from deployments.cluster import free_port
-from deployments.commands.demonstration import use_throwaway_settings
-from deployments.serving import DEFAULT_CONFIG, running
-from deployments.settings import load_settings
+from deployments.commands.demo import use_throwaway_settings
+from deployments.local_cluster.cluster import free_port
+from deployments.local_cluster.service import DEFAULT_CONFIG, running
+from deployments.settings.service import load_settings
 from env.errors import GantryError
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
-LONGEST_RUN_SECONDS = 3600
+MAX_RUN_SECONDS = 3600
 
 
 def main(options: list[str]) -> int:
@@ -24,7 +24,7 @@ def main(options: list[str]) -> int:
         with running(load_settings(), DEFAULT_CONFIG, free_port(), say=_say) as listener:
             command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--host", listener.url]
             return subprocess.run(  # noqa: S603
-                [*command, "--only-summary", *options], check=False, timeout=LONGEST_RUN_SECONDS
+                [*command, "--only-summary", *options], check=False, timeout=MAX_RUN_SECONDS
             ).returncode
 
 

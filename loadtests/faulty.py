@@ -5,18 +5,18 @@
 from ray.serve import Application
 
 from deployments.app import compose
-from deployments.arguments import AppArgs
-from deployments.counterfactual import Counterfactual
-from deployments.policy import PPOPolicy
+from deployments.serve.policy import PPOPolicy
+from deployments.serve.shadow import ShadowArm
+from deployments.settings.serve_config import AppArgs
 
 
-class HangingCounterfactual(Counterfactual):
+class HangingCounterfactual(ShadowArm):
     """Its process never answers."""
 
     program = ("loadtests.faulty_arm", "hanging")
 
 
-class CrashingCounterfactual(Counterfactual):
+class CrashingCounterfactual(ShadowArm):
     """Its process dies of every request."""
 
     program = ("loadtests.faulty_arm", "dying")

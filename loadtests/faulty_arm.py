@@ -7,8 +7,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from deployments.counterfactual_process import prepared
-from deployments.niced_process import answer_parent
+from deployments.serve.shadow import prepared
+from deployments.shadow.worker_process import answer_parent
 
 LONGER_THAN_ANYBODY_WAITS_SECONDS = 3600.0
 

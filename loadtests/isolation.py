@@ -25,19 +25,19 @@ from pathlib import Path
 import httpx
 import yaml
 
-from deployments.cluster import free_port
-from deployments.commands.demonstration import use_throwaway_settings
-from deployments.processes import descendants
-from deployments.serving import DEFAULT_CONFIG, running
-from deployments.settings import DEVELOPMENT_API_KEY, load_settings
+from deployments.commands.demo import use_throwaway_settings
+from deployments.local_cluster.cluster import free_port
+from deployments.local_cluster.processes import descendants
+from deployments.local_cluster.service import DEFAULT_CONFIG, running
+from deployments.settings.service import DEVELOPMENT_API_KEY, load_settings
 from env.errors import GantryError
 from loadtests.plants import plant_request
 
 ROOT = Path(__file__).resolve().parent.parent
-LONGEST_START_SECONDS = 300
+MAX_START_SECONDS = 300
 ALLOWED_SHARE = 0.10
 ALLOWED_MS = 5.0
-MOST_CPU_PERCENT = 30.0
+MAX_CPU_PERCENT = 30.0
 MODES = {
     "off": ("deployments.app:build_app", "0"),
     "on": ("deployments.app:build_app", "100"),
@@ -62,9 +62,9 @@ def missed(found: list[Latencies]) -> Iterator[str]:
     """One line for each mode that the served path noticed, with what was required and what was found."""
     base = next(each for each in found if each.mode == "off")
     limit = base.p99_ms + max(ALLOWED_MS, ALLOWED_SHARE * base.p99_ms)
-    if base.cpu_percent > MOST_CPU_PERCENT:
+    if base.cpu_percent > MAX_CPU_PERCENT:
         used = f"{base.cpu_percent:.0f} %: lower --rate"
-        yield f"off: the service must use <= {MOST_CPU_PERCENT:g} % of the machine, was {used}"
+        yield f"off: the service must use <= {MAX_CPU_PERCENT:g} % of the machine, was {used}"
     for each in found:
         if each.failures:
             yield f"{each.mode}: no request must fail, {each.failures} of {each.requests} did"
@@ -112,7 +112,7 @@ def _in_a_process(mode: str, arguments: argparse.Namespace) -> Latencies:
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        timeout=arguments.seconds + LONGEST_START_SECONDS,
+        timeout=arguments.seconds + MAX_START_SECONDS,
     )
     return Latencies(**json.loads(done.stdout.splitlines()[-1]))
 

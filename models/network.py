@@ -20,7 +20,7 @@ from gymnasium import spaces
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from torch import Tensor, nn
 
-from env.observation import FEATURE_COUNT
+from env.simulator.observation import FEATURE_COUNT
 
 HIDDEN = 64
 NO_CANDIDATE = -1e4

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.commands import benchmark_sets
+from deployments.commands.bench import benchmark_sets
 
 
 def data_folder() -> Path:

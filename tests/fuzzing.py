@@ -22,18 +22,18 @@ from typing import Any
 
 import httpx
 
-from deployments.adapters import PlannersRule
 from deployments.api import create_api
-from deployments.proposal import Proposal
-from deployments.settings import DEVELOPMENT_API_KEY, PUBLISHED_MODEL
+from deployments.scheduling.ports import Proposal
+from deployments.serve.handles import PlannersRule
+from deployments.settings.service import DEVELOPMENT_API_KEY, PUBLISHED_MODEL
 from env.problem import Problem
-from models.artefact import load_predictor
-from models.search import search
+from models.policy.artefact import load_predictor
+from models.search.anytime import search
 from tests.deployments.fakes import NOW, JournalDecisions, MemoryJournal, scheduling_over, services_over
 
 ROOT = Path(__file__).resolve().parent.parent
-LONGEST_ANSWER_SECONDS = 60.0
-LARGEST_PROBLEM_BYTES = 200_000
+MAX_ANSWER_SECONDS = 60.0
+MAX_PROBLEM_BYTES = 200_000
 SHOWN_FAILURES = 10
 _KEY = {"X-API-Key": DEVELOPMENT_API_KEY}
 _SCHEDULING = ("/schedule", "/v1/schedules")
@@ -234,7 +234,11 @@ async def fuzz(requests: int, seed: int, *, show: Callable[[int, Tally], None] =
 
 
 async def _ask(
-    client: httpx.AsyncClient, asked: Asked, documented: dict[tuple[str, str], set[int]], tally: Tally, number: int
+    client: httpx.AsyncClient,
+    asked: Asked,
+    documented: dict[tuple[str, str], set[int]],
+    tally: Tally,
+    number: int,
 ) -> None:
     started = time.perf_counter()
     answer = await client.request(asked.method, asked.path, content=asked.content, headers=asked.headers)
@@ -243,8 +247,8 @@ async def _ask(
     tally.kinds[asked.kind] += 1
     tally.slowest_seconds = max(tally.slowest_seconds, seconds)
     faults = list(_faults(asked, answer, documented))
-    if seconds > LONGEST_ANSWER_SECONDS:
-        faults.append(f"must be answered within {LONGEST_ANSWER_SECONDS:g} s, took {seconds:.1f} s")
+    if seconds > MAX_ANSWER_SECONDS:
+        faults.append(f"must be answered within {MAX_ANSWER_SECONDS:g} s, took {seconds:.1f} s")
     for fault in faults:
         shown = asked.content[:2000].decode(errors="replace")
         tally.failures.append(
@@ -261,7 +265,7 @@ def _faults(asked: Asked, answer: httpx.Response, documented: dict[tuple[str, st
     if answer.status_code >= 400:
         if answer.headers.get("content-type") != "application/problem+json":
             faults.append(f"must be problem details, was {answer.headers.get('content-type')}")
-        if len(answer.content) > LARGEST_PROBLEM_BYTES:
+        if len(answer.content) > MAX_PROBLEM_BYTES:
             faults.append(f"a refusal must be short, had {len(answer.content):,} bytes")
     elif answer.status_code == 200 and asked.template in _SCHEDULING and asked.method == "POST":
         faults += _omissions(json.loads(asked.content), answer.json())

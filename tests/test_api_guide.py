@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from deployments.api import create_api
-from deployments.contracts.request import JobRequest, MachineRequest, ScheduleRequest
-from env.dispatching_rules import Rule, dispatch
+from deployments.contracts.requests.schedule_request import JobRequest, MachineRequest, ScheduleRequest
 from env.problem import Problem
 from env.schedule import Schedule
+from env.simulator.rules import Rule, dispatch
 from tests.deployments.api.calls import KEY, call
 from tests.deployments.fakes import JournalDecisions, MemoryJournal, PlannedProposer, scheduling_over, services_over
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deployments.commands.demonstration import EXAMPLE
+from deployments.commands.demo import EXAMPLE
 from tests.system.serving import Service
 
 pytestmark = pytest.mark.system

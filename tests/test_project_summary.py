@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from deployments import cli
-from deployments.rollout.configuration import DAY_SECONDS, RAMP, RampConfiguration
-from deployments.rollout.goals import GOALS, Goal
-from deployments.settings import Settings
+from deployments.rollout.ramp.state import DAY_SECONDS, RAMP, RampConfiguration
+from deployments.rollout.report.goals import GOALS, Goal
+from deployments.settings.service import Settings
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "PROJECT_SUMMARY.md"

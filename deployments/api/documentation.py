@@ -13,18 +13,18 @@ from pydantic.json_schema import models_json_schema
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from deployments.contracts.feedback import FeedbackRequest
-from deployments.contracts.problem_details import MEDIA_TYPE, ProblemDetails
-from deployments.contracts.request import ScheduleRequest
-from deployments.contracts.rollout import (
+from deployments.contracts.answers.planners import FeedbackRequest
+from deployments.contracts.answers.rollout import (
     ActivationRequest,
     OrderRequest,
     PromotionRequest,
     RegistrationRequest,
     RollbackRequest,
 )
-from deployments.contracts.validation import ValidateRequest
-from deployments.contracts.wire import WireModel
+from deployments.contracts.answers.service import MEDIA_TYPE, ProblemDetails
+from deployments.contracts.answers.validation import ValidateRequest
+from deployments.contracts.requests.schedule_request import ScheduleRequest
+from deployments.contracts.requests.wire import WireModel
 
 BODIES: tuple[type[WireModel], ...] = (
     ScheduleRequest,

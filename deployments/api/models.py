@@ -8,15 +8,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from deployments.access import Scope
+from deployments.api.dependencies import Bound, Caller
 from deployments.api.rollout import body_as, order_of, state_answer, written
-from deployments.api.routes import Bound, Caller
 from deployments.api.services import Services
-from deployments.contracts.rollout import ActivationRequest, ModelAnswer, ModelsAnswer, RegistrationRequest
+from deployments.contracts.answers.rollout import ActivationRequest, ModelAnswer, ModelsAnswer, RegistrationRequest
 from deployments.errors import InvalidRequest, NotFound, RolloutUnavailable
-from deployments.registry import Registered
-from deployments.rollout.state import MANUAL, Action
-from deployments.standing import PUBLISHED
-from deployments.steering.control import Command
+from deployments.rollout.model_registry import Registered
+from deployments.rollout.ramp.state import MANUAL, Action
+from deployments.rollout.ramp.traffic import PUBLISHED
+from deployments.rollout_control.controller import Command
 from env.errors import ArtefactError
 
 CREATED = 201

@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from deployments.contracts.answer import violations_of
-from deployments.contracts.problem_details import MEDIA_TYPE, FieldError, ProblemDetails, RejectionAnswer
-from deployments.contracts.reading import MOST_REASONS, dotted, fault_message
+from deployments.contracts.answers.schedule import violations_of
+from deployments.contracts.answers.service import MEDIA_TYPE, FieldError, ProblemDetails, RejectionAnswer
+from deployments.contracts.parsing import MAX_REASONS, dotted, fault_message
 from deployments.errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -45,7 +45,7 @@ from deployments.persistence.errors import DatabaseError, InvalidCursor, Payload
 from deployments.rollout.errors import StaleVersion, TransitionRefused
 from env.errors import GantryError, InvalidProblem
 
-MOST_VIOLATIONS = 100
+MAX_VIOLATIONS = 100
 RETRY_DATABASE_SECONDS = 5
 Clock = Callable[[], datetime]
 Reason = tuple[str, str]
@@ -169,8 +169,8 @@ def _detail(error: GantryError) -> str:
 def _members(error: GantryError) -> dict[str, object]:
     if isinstance(error, InvalidRequest | InvalidProblem):
         earlier = error.omitted if isinstance(error, InvalidRequest) else 0
-        omitted = earlier + max(0, len(error.reasons) - MOST_REASONS)
-        return {"errors": _field_errors(error.reasons[:MOST_REASONS]), "errors_omitted": omitted or None}
+        omitted = earlier + max(0, len(error.reasons) - MAX_REASONS)
+        return {"errors": _field_errors(error.reasons[:MAX_REASONS]), "errors_omitted": omitted or None}
     if isinstance(error, InvalidCursor):
         return {"errors": _field_errors([("cursor", str(error))])}
     if isinstance(error, TransitionRefused):
@@ -191,7 +191,7 @@ def _rejection(rejection: Rejection) -> RejectionAnswer:
         arm=rejection.arm,
         reason=rejection.reason,
         violation_count=len(rejection.violations),
-        violations=violations_of(rejection.violations[:MOST_VIOLATIONS]),
+        violations=violations_of(rejection.violations[:MAX_VIOLATIONS]),
     )
 
 

@@ -12,11 +12,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from deployments.access import Client, Scope
-from deployments.api.bodies import read_body
-from deployments.api.routes import Bound, Caller
+from deployments.api.dependencies import Bound, Caller
+from deployments.api.middleware import read_body
 from deployments.api.services import Services
-from deployments.contracts.reading import read_document
-from deployments.contracts.rollout import (
+from deployments.contracts.answers.rollout import (
     EventsAnswer,
     OrderRequest,
     PromotionRequest,
@@ -24,15 +23,16 @@ from deployments.contracts.rollout import (
     RolloutAnswer,
     StateAnswer,
 )
-from deployments.contracts.wire import AnswerModel
+from deployments.contracts.parsing import read_document
+from deployments.contracts.requests.wire import AnswerModel
 from deployments.errors import InvalidRequest
-from deployments.rollout.latch import Latch
-from deployments.rollout.report_page import page_of
-from deployments.rollout.state import GUARDRAIL, Action, Order, RolloutState
-from deployments.steering.control import Command
+from deployments.rollout.ramp.latch import Latch
+from deployments.rollout.ramp.state import GUARDRAIL, Action, Order, RolloutState
+from deployments.rollout.report.page import page_of
+from deployments.rollout_control.controller import Command
 
-MOST_EVENTS = 200
-MOST_DAYS = 3650
+MAX_EVENTS = 200
+MAX_DAYS = 3650
 ACCEPTED = 202
 
 
@@ -75,7 +75,7 @@ async def rollback(request: Request, services: Bound, client: Caller) -> Respons
     return written(state_answer(found))
 
 
-async def events(services: Bound, client: Caller, limit: Annotated[int, Query(ge=1, le=MOST_EVENTS)] = 50) -> Response:
+async def events(services: Bound, client: Caller, limit: Annotated[int, Query(ge=1, le=MAX_EVENTS)] = 50) -> Response:
     """The audit trail: transitions and incidents with their evidence, newest first."""
     client.require(Scope.OPERATE)
     transitions, incidents = await services.trail.events(limit)
@@ -85,7 +85,7 @@ async def events(services: Bound, client: Caller, limit: Annotated[int, Query(ge
 async def report(
     services: Bound,
     client: Caller,
-    days: Annotated[int | None, Query(ge=1, le=MOST_DAYS, description="of the figures by arm; absent: all")] = None,
+    days: Annotated[int | None, Query(ge=1, le=MAX_DAYS, description="of the figures by arm; absent: all")] = None,
     format: Annotated[Literal["json", "html"], Query(description="html: one page without scripts")] = "json",
 ) -> Response:
     """KPIs by arm and stage, paired differences with intervals, sample ratio, feedback, verdict."""
@@ -106,7 +106,7 @@ async def _simple(action: Action, request: Request, services: Services, client: 
 
 
 async def body_as(request: Request, services: Services, model: type[Any]) -> Any:
-    """The body as one of `deployments.contracts.rollout`. Raises `MalformedBody` or `InvalidRequest`."""
+    """The body as one of `deployments.contracts.answers.rollout`. Raises `MalformedBody` or `InvalidRequest`."""
     return read_document(await read_body(request, services.settings.max_body_bytes), model)
 
 

@@ -8,19 +8,17 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from deployments.access import Client
-from deployments.access.rate_limit import RateLimiter
-from deployments.contracts.reading import RequestLimits
-from deployments.idempotency import Idempotency
-from deployments.persistence.audit_event import AuditEvent
-from deployments.persistence.records import DecisionRecord
-from deployments.persistence.repository import DecisionPage
-from deployments.registry import Registry
-from deployments.rollout.latch import Latch
-from deployments.rollout.report import Report
-from deployments.rollout.state import RolloutState
-from deployments.scheduling import Journal, Scheduling
-from deployments.settings import Settings
-from deployments.steering.control import Command
+from deployments.access.client import RateLimiter
+from deployments.contracts.parsing import RequestLimits
+from deployments.persistence.decisions.records import AuditEvent, DecisionPage, DecisionRecord
+from deployments.rollout.model_registry import Registry
+from deployments.rollout.ramp.latch import Latch
+from deployments.rollout.ramp.state import RolloutState
+from deployments.rollout.report.report import RolloutReport
+from deployments.rollout_control.controller import Command
+from deployments.scheduling.idempotency import Idempotency
+from deployments.scheduling.use_case import Journal, Scheduling
+from deployments.settings.service import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +89,7 @@ class Decisions(Protocol):
         ...
 
 
-class RolloutDesk(Protocol):
+class RolloutOrders(Protocol):
     """Takes orders to the rollout."""
 
     async def overview(self) -> dict[str, Any]:
@@ -118,7 +116,7 @@ class Trail(Protocol):
         """What makes the experiment of the present ramp doubtful; empty when nothing does."""
         ...
 
-    async def report(self, since: datetime | None) -> Report:
+    async def report(self, since: datetime | None) -> RolloutReport:
         """The report; `since` begins the period of the figures by arm. Raises `RolloutUnavailable`."""
         ...
 
@@ -156,7 +154,7 @@ class Services:
     idempotency: Idempotency
     access: Access
     audit: AuditTrail
-    desk: RolloutDesk
+    desk: RolloutOrders
     trail: Trail
     registry: Registry
     clock: Callable[[], datetime]

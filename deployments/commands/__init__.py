@@ -1,5 +1,8 @@
-"""The commands of `gantry`. Each room has a `register(app)` that adds its commands to the command line.
+"""The commands of `gantry`, one file each. Each has a `register(app)`.
 
-Heavy imports stay inside the commands, so that `gantry --help` answers at once and `gantry serve` can set
-what Ray reads while it is imported.
+| room | what it holds |
+|---|---|
+| serve, demo, solve, validate, train, keys, audit | those commands; `train` also evaluates, publishes and warms |
+| db, rollout, bench | groups of commands |
+| database | what commands on the database share: the way to it, who works on it, a progress bar |
 """

@@ -1,32 +1,71 @@
-"""`gantry db`."""
+"""What commands on the database share: the way to it, who works on it, and a progress bar."""
 
 from __future__ import annotations
 
-import typer
+import getpass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-database = typer.Typer(no_args_is_help=True, help="The database behind the service.")
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
-
-def register(app: typer.Typer) -> None:
-    """Add the group of commands to `app`."""
-    app.add_typer(database, name="db")
-
-
-@database.callback()
-def group() -> None:
-    """The database behind the service."""
+    from deployments.persistence.decisions.records import AuditEvent
 
 
-@database.command()
-def upgrade() -> None:
-    """Bring the schema of GANTRY_DATABASE_URL up to date.
+@contextmanager
+def opened(url: str | None = None, *, statement_timeout_seconds: int = 30) -> Iterator[Engine]:
+    """The database of `url`, by default GANTRY_DATABASE_URL, let go at the end.
 
-    Example: GANTRY_DATABASE_URL=mariadb+pymysql://gantry@localhost/gantry gantry db upgrade
+    Raises `SchemaMismatch` unless its schema is the program's, and other `DatabaseError`s as they come.
     """
-    from deployments.persistence.database import current_revision
-    from deployments.persistence.database import upgrade as migrate
-    from deployments.settings import load_settings
+    from deployments.persistence.database import create_engine, require_current_schema
+    from deployments.settings.service import load_settings
 
-    url = load_settings().database_url.get_secret_value()
-    migrate(url)
-    print(f"the schema is at {current_revision(url)}")
+    if url is None:
+        url = load_settings().database_url.get_secret_value()
+    engine = create_engine(url, statement_timeout_seconds=statement_timeout_seconds)
+    try:
+        require_current_schema(engine)
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def actor() -> str:
+    """The user of the machine."""
+    return f"cli:{getpass.getuser()}"
+
+
+def event_of(action: str, target: str, detail: str | None = None) -> AuditEvent:
+    """What that user does now to `target`."""
+    from uuid6 import uuid7
+
+    from deployments.persistence.decisions.records import AuditEvent
+
+    return AuditEvent(
+        event_id=str(uuid7()),
+        occurred_at=datetime.now(UTC),
+        actor=actor(),
+        client=None,
+        key_id=None,
+        action=action,
+        target=target,
+        status=None,
+        request_id=None,
+        detail=detail,
+    )
+
+
+@contextmanager
+def counted(words: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+    """A bar on a terminal; what moves it on, by one unless told by how many."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(words, total=total)
+        yield lambda count=1: bar.advance(task, count)

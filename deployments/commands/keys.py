@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deployments.access.client import Scope
-from deployments.commands.acting import actor, event_of
-from deployments.commands.opening import opened
+from deployments.commands.database import actor, event_of, opened
 
 if TYPE_CHECKING:
-    from deployments.access.key_text import NewKey
-    from deployments.persistence.key_repository import KeyEntry, KeyRepository
+    from deployments.access.key_ring import NewKey
+    from deployments.persistence.decisions.key_repository import KeyEntry, KeyRepository
 
 keys = typer.Typer(no_args_is_help=True, help="API keys: who may call, for what and until when.")
 
@@ -51,9 +50,9 @@ def create(
 
     Example: gantry keys create --client erp --scope schedule --scope read --plant penang
     """
-    from deployments.access.key_text import new_key
+    from deployments.access.key_ring import new_key
     from deployments.errors import InvalidRequest
-    from deployments.persistence.key_repository import KeyEntry
+    from deployments.persistence.decisions.key_repository import KeyEntry
 
     if bool(plant) == all_plants:
         raise InvalidRequest((("--plant", "must be given, or --all-plants, but not both"),))
@@ -83,7 +82,7 @@ def list_(
 
     Example: gantry keys list --client erp
     """
-    from deployments.persistence.key_repository import key_work
+    from deployments.persistence.decisions.key_repository import key_work
 
     with opened() as engine, key_work(engine) as stored:
         entries = stored.entries(client)
@@ -119,7 +118,7 @@ def rotate(
     """
     from dataclasses import replace
 
-    from deployments.access.key_text import new_key
+    from deployments.access.key_ring import new_key
 
     made, now = new_key(), datetime.now(UTC)
     with _audited("keys.rotate", f"{key_id} to {made.key_id}") as stored:
@@ -153,8 +152,8 @@ def _require_active(entry: KeyEntry, now: datetime) -> None:
 @contextmanager
 def _audited(action: str, target: str) -> Iterator[KeyRepository]:
     """The stored keys in one transaction with the row that says who changed them."""
-    from deployments.persistence.audit_repository import AuditRepository
-    from deployments.persistence.key_repository import key_work
+    from deployments.persistence.decisions.audit_repository import AuditRepository
+    from deployments.persistence.decisions.key_repository import key_work
 
     with opened() as engine, key_work(engine) as stored:
         yield stored

@@ -1,20 +1,20 @@
-"""Reaching the database: engines for SQLite and MariaDB, and the schema's revisions."""
+"""Reaching the database: engines for SQLite and MariaDB, the schema's revisions, and the database's clock."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy
-from sqlalchemy import URL, Engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError
 
 from deployments.persistence.errors import DatabaseUnavailable, InvalidDatabaseUrl, SchemaMismatch
 from deployments.persistence.failures import database_errors
 
-# Alembic is imported where a schema is looked at or changed: replicas do neither, and start sooner without it.
 if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.script import ScriptDirectory
@@ -24,6 +24,12 @@ _SQLITE_DRIVERS = {"sqlite", "sqlite+pysqlite"}
 _MARIADB_DRIVER = "mariadb+pymysql"
 # Strict, so that a value that does not fit is an error and never silently cut.
 _SQL_MODE = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
+MAX_SKEW_SECONDS = 2.0
+_NOW = {
+    "sqlite": "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
+    "mariadb": "SELECT DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%d %H:%i:%s.%f')",
+}
+Clock = Callable[[], datetime]
 
 
 def create_engine(
@@ -187,3 +193,31 @@ def _migrating(url: str) -> Iterator[Config]:
         raise SchemaMismatch(f"schema of {address_of(engine)} cannot be migrated: {error}") from error
     finally:
         engine.dispose()
+
+
+def database_now(connection: Connection) -> datetime:
+    """What time it is there. Raises what the driver raises."""
+    words = connection.execute(text(_NOW[connection.dialect.name])).scalar_one()
+    return datetime.fromisoformat(words).replace(tzinfo=UTC)
+
+
+def skew_seconds(connection: Connection, clock: Clock) -> float:
+    """How far the database is ahead (negative: behind), at least: how long it took to answer proves nothing."""
+    before = clock()
+    theirs = database_now(connection)
+    after = clock()
+    return max(0.0, (theirs - after).total_seconds()) - max(0.0, (before - theirs).total_seconds())
+
+
+class ClockSkew:
+    """Asks one database now and then, and remembers."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+        self.seconds = 0.0
+
+    def ask(self) -> None:
+        """Blocks for up to the connect time-out: keep it off the request path. Raises `DatabaseError`."""
+        with database_errors(address_of(self._engine)), self._engine.connect() as connection:
+            self.seconds = skew_seconds(connection, self._clock)

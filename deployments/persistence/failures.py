@@ -62,7 +62,7 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (SpoolError, "the disk of the spool fails: look at `gantry db spool status`"),
 )
 _SQLITE_TRANSIENT = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
-_LONGEST_MESSAGE = 300
+_MAX_MESSAGE_LENGTH = 300
 
 
 @contextmanager
@@ -122,4 +122,4 @@ def _one_line(error: Exception) -> str:
     """The driver's own words: neither the statement nor its parameters, which may be a client's data."""
     cause = error.orig if isinstance(error, exc.StatementError) and error.orig is not None else error
     words = " ".join(str(part) for part in cause.args) or type(cause).__name__
-    return " ".join(words.split())[:_LONGEST_MESSAGE]
+    return " ".join(words.split())[:_MAX_MESSAGE_LENGTH]

@@ -3,26 +3,11 @@
 | room | what it holds |
 |---|---|
 | assignment | a pure function from unit, seed and share to the arm |
-| outcomes | one evaluation of an arm, one pair of them, and what they can end as |
-| confidence | intervals that hold at every moment: means and rates |
-| replans | replans of one job list are one observation |
-| triggers | limits of the guardrails, a reading of a rule, the trigger that rolls back |
-| rate_rules, makespan_rules | crashes and completion; makespan: each with its rules |
-| guardrails | all of them together, fed event by event |
-| sample_ratio | whether the experiment is what it was meant to be: split, exposure, buckets |
-| configuration | the stages and what each demands |
-| gate | the verdict PROMOTE, HOLD, ROLLBACK or INVALID, and why |
-| comparison | paired differences of one ramp with their intervals, and the evidence for the gate |
-| state | the state, orders and the rows of the trail, as data |
-| stages | every way from one state to the next |
-| latch | a rollback that one router decides alone; who knows the newest state after a restart |
-| goals | the user's targets and how they stand |
-| realised | actual completions and ratings, for the arm that served |
-| arm_figures, report_replay | planned KPIs by arm; the ramp once more, event by event |
-| report | all figures of a rollout, from stored rows to plain data |
-| report_charts, report_tables, report_page | the report as one self-contained HTML page |
-| guardrail_scan | the guardrails over a whole stream at once, for simulations; proven equal |
-| scenarios, simulation | whole rollouts on simulated traffic, and what is promised for them |
+| analysis | what outcomes say: intervals, guardrails, whether the experiment is what it was meant to be |
+| ramp | the stages: who may serve, what each demands, every way to the next |
+| report | all figures of a rollout, as plain data and as one page |
+| simulation | whole rollouts on simulated traffic |
+| model_registry | policies registered while running |
 | errors | what can be wrong with an order |
 
 How the service uses this

@@ -18,7 +18,7 @@ _FNV_OFFSET = 0x811C9DC5
 _FNV_PRIME = 0x01000193
 
 
-class Arm(StrEnum):
+class ArmRole(StrEnum):
     """Who proposes: the learned policy, or the rule that planners follow by hand."""
 
     PPO = "ppo"
@@ -41,10 +41,10 @@ class PlanningWindow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Assignment:
+class UnitAssignment:
     """An arm together with everything it was derived from. `bucket` and `share` run from 0 to 1."""
 
-    arm: Arm
+    arm: ArmRole
     unit: str
     bucket: float
     seed: str
@@ -72,16 +72,16 @@ class FixedSplit:
     def stage(self) -> str:
         return "full" if self.share == 1.0 else "fixed"
 
-    def assign(self, unit: PlanningWindow | str) -> Assignment:
+    def assign(self, unit: PlanningWindow | str) -> UnitAssignment:
         """The arm of a planning window, or of a unit that the client chose."""
         return assign(unit, seed=self.seed, share=self.share, stage=self.stage)
 
 
-def assign(unit: PlanningWindow | str, *, seed: str, share: float, stage: str) -> Assignment:
+def assign(unit: PlanningWindow | str, *, seed: str, share: float, stage: str) -> UnitAssignment:
     """The arm of a planning window, or of a unit that the client chose, at `share` from 0 to 1."""
     bucket = unit_bucket(seed, unit) if isinstance(unit, str) else window_bucket(seed, unit)
-    return Assignment(
-        arm=Arm.PPO if bucket < share else Arm.MANUAL,
+    return UnitAssignment(
+        arm=ArmRole.PPO if bucket < share else ArmRole.MANUAL,
         unit=unit if isinstance(unit, str) else unit.unit,
         bucket=bucket,
         seed=seed,

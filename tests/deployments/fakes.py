@@ -13,37 +13,44 @@ from zoneinfo import ZoneInfo
 
 from deployments.access import KeyRing
 from deployments.api import HealthReport, Services
-from deployments.attempting import Arms
-from deployments.comparing import Counterfactuals, NoCounterfactuals
-from deployments.completing import Plants
-from deployments.contracts.plant_data import PlantData
-from deployments.contracts.reading import RequestLimits, read_schedule_request
-from deployments.contracts.request import ScheduleRequest
+from deployments.contracts.parsing import RequestLimits, read_schedule_request
+from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.errors import JournalUnavailable, PlantDataUnavailable
-from deployments.idempotency import Idempotency
-from deployments.persistence.audit_event import AuditEvent
-from deployments.persistence.claim_words import ClaimKey, Finished, Granted, OtherBody, Outcome, Running, Wanted
+from deployments.persistence.decisions.records import (
+    AuditEvent,
+    ClaimKey,
+    ClaimOutcome,
+    DecisionPage,
+    DecisionRecord,
+    EvaluationRecord,
+    FeedbackRecord,
+    Finished,
+    Granted,
+    OtherBody,
+    Record,
+    Running,
+    Wanted,
+)
 from deployments.persistence.errors import DatabaseUnavailable, InvalidCursor
-from deployments.persistence.evaluations import EvaluationRecord, FeedbackRecord
-from deployments.persistence.records import DecisionRecord, Record
-from deployments.persistence.repository import DecisionPage
-from deployments.ports import Archive, Journal, Judge, Proposer
-from deployments.proposal import Proposal
-from deployments.questioning import Questions
-from deployments.registry import Artefact, Registry
-from deployments.rollout.assignment import Arm
-from deployments.rollout.configuration import RampConfiguration, Stage
-from deployments.rollout.latch import Latch
-from deployments.rollout.report import Records, Report, report_of
-from deployments.rollout.state import MANUAL, RolloutState
-from deployments.scheduling import Scheduling
-from deployments.settings import DEVELOPMENT_API_KEY, PUBLISHED_MODEL, Environment, Settings
-from deployments.standing import PUBLISHED, FixedRollout, Rollout, fixed_standing
-from deployments.steering.control import Command
-from env.feasibility import judge
+from deployments.plants.completion import PlantData
+from deployments.rollout.assignment import ArmRole
+from deployments.rollout.model_registry import Artefact, Registry
+from deployments.rollout.ramp.latch import Latch
+from deployments.rollout.ramp.state import MANUAL, RampConfiguration, RolloutState, Stage
+from deployments.rollout.ramp.traffic import PUBLISHED, FixedRollout, Rollout, fixed_traffic_split
+from deployments.rollout.report.report import Records, RolloutReport, report_of
+from deployments.rollout_control.controller import Command
+from deployments.scheduling.arms import ArmRunner
+from deployments.scheduling.evaluations import NoShadow, ShadowPort
+from deployments.scheduling.idempotency import Idempotency
+from deployments.scheduling.ports import Archive, Journal, Judge, Proposal, Proposer
+from deployments.scheduling.question import Plants, QuestionBuilder
+from deployments.scheduling.use_case import Scheduling
+from deployments.settings.service import DEVELOPMENT_API_KEY, PUBLISHED_MODEL, Environment, Settings
+from env.judge.judge import judge
+from env.judge.verdict import Verdict
 from env.problem import Problem
 from env.schedule import Assignment, Schedule
-from env.verdict import Verdict
 
 KUALA_LUMPUR = ZoneInfo("Asia/Kuala_Lumpur")
 NOW = datetime(2025, 7, 22, 6, 0, tzinfo=UTC)
@@ -173,7 +180,7 @@ class MemoryClaims:
         self.error: Exception | None = None
         self.rows: dict[ClaimKey, tuple[Wanted, Finished | None]] = {}
 
-    async def claim(self, wanted: Wanted) -> Outcome:
+    async def claim(self, wanted: Wanted) -> ClaimOutcome:
         self._raise()
         held, finished = self.rows.setdefault(wanted.claim, (wanted, None))
         if held is wanted:
@@ -322,7 +329,7 @@ class EmptyTrail:
     async def integrity(self) -> tuple[str, ...]:
         return ()
 
-    async def report(self, since: datetime | None) -> Report:
+    async def report(self, since: datetime | None) -> RolloutReport:
         return report_of(Records(at=NOW, state=rollout_state(), configuration=RampConfiguration(), since=since))
 
 
@@ -361,29 +368,29 @@ def scheduling_over(
     plants: Plants | None = None,
     share: float = 1.0,
     rollout: Rollout | None = None,
-    counterfactuals: Counterfactuals | None = None,
+    counterfactuals: ShadowPort | None = None,
     request_seconds: float = 60.0,
     proposal_seconds: float = 60.0,
 ) -> Scheduling:
     """The use case in Kuala Lumpur, with a clock that stands still and ids that count."""
-    proposers: Mapping[Arm, Proposer] = {
-        Arm.PPO: ppo or PlannedProposer(model="full_production@1"),
-        Arm.MANUAL: manual or PlannedProposer(),
+    proposers: Mapping[ArmRole, Proposer] = {
+        ArmRole.PPO: ppo or PlannedProposer(model="full_production@1"),
+        ArmRole.MANUAL: manual or PlannedProposer(),
     }
     ticks, ids = count(), count(1)
     court = judge or LocalJudge()
     return Scheduling(
-        arms=Arms(lambda contender: proposers[contender.algorithm], court, proposal_seconds=proposal_seconds),
+        arms=ArmRunner(lambda contender: proposers[contender.algorithm], court, proposal_seconds=proposal_seconds),
         judge=court,
         journal=journal or MemoryJournal(),
-        questions=Questions(
+        questions=QuestionBuilder(
             archive=archive or JournalDecisions(MemoryJournal()),
             plants=plants or KnownPlants(),
             zone=KUALA_LUMPUR,
             plant_id="penang",
         ),
-        rollout=rollout or FixedRollout(fixed_standing(share, "gantry")),
-        counterfactuals=counterfactuals or NoCounterfactuals(),
+        rollout=rollout or FixedRollout(fixed_traffic_split(share, "gantry")),
+        counterfactuals=counterfactuals or NoShadow(),
         find_model=REGISTERED.get,
         request_seconds=request_seconds,
         clock=lambda: NOW,

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from ray import serve
 
 from deployments.app import build_app, compose
-from deployments.arguments import AppArgs
-from deployments.serving import DEFAULT_CONFIG
+from deployments.local_cluster.service import DEFAULT_CONFIG
+from deployments.settings.serve_config import AppArgs
 
 
 class AnyPolicy:

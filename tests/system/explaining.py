@@ -19,8 +19,8 @@ from rich.table import Table
 from sqlalchemy import Connection
 
 from deployments.persistence.database import create_engine, upgrade
-from deployments.persistence.partitioning import first_partitions
-from deployments.persistence.plans import API_QUERIES, ApiQuery, QueryPlan, plan_of
+from deployments.persistence.maintenance.pruning import first_partitions
+from deployments.persistence.maintenance.query_plans import API_QUERIES, ApiQuery, QueryPlan, plan_of
 from tests.system.filling import BUSIEST_CLIENT, FIRST_MONTH, fill, total_rows
 from tests.system.mariadb import private_mariadb
 

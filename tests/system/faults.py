@@ -8,12 +8,12 @@ import os
 from ray.serve import Application
 
 from deployments.app import compose
-from deployments.arguments import AppArgs
-from deployments.controller import RolloutController
-from deployments.freight import pack, unpack
-from deployments.policy import PPOPolicy
-from deployments.registry import Artefact
-from deployments.settings import Settings
+from deployments.rollout.model_registry import Artefact
+from deployments.serve.controller import RolloutController
+from deployments.serve.policy import PPOPolicy
+from deployments.serve.serialization import decode, encode
+from deployments.settings.serve_config import AppArgs
+from deployments.settings.service import Settings
 from env.problem import Problem
 from env.schedule import Schedule
 
@@ -26,7 +26,7 @@ class FaultyPolicy(PPOPolicy):
 
     def propose(self, freight: bytes, budget_ms: int, artefact: Artefact | None = None) -> bytes:
         """As the policy does it; or an exception, the end of this process, or a schedule that is wrong or late."""
-        problem: Problem = unpack(freight)
+        problem: Problem = decode(freight)
         fault = problem.name.split("-")[0]
         if fault == CRASH:
             raise RuntimeError("crashed as asked")
@@ -35,8 +35,8 @@ class FaultyPolicy(PPOPolicy):
         proposed = super().propose(freight, budget_ms, artefact)
         if fault not in (INCOMPLETE, TOO_EARLY, LATE):
             return proposed
-        proposal = unpack(proposed)
-        return pack(dataclasses.replace(proposal, schedule=_spoilt(proposal.schedule, fault)))
+        proposal = decode(proposed)
+        return encode(dataclasses.replace(proposal, schedule=_spoilt(proposal.schedule, fault)))
 
 
 class PatientController(RolloutController):

@@ -22,12 +22,11 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 from sqlalchemy import Engine
 
-from deployments.commands.acting import event_of
-from deployments.commands.demonstration import EXAMPLE
-from deployments.persistence.backup import back_up, restore
+from deployments.commands.database import event_of
+from deployments.commands.demo import EXAMPLE
 from deployments.persistence.database import create_engine
-from deployments.persistence.pruning import LEAST_AGE, prune
-from deployments.persistence.sizes import TableSize, table_sizes
+from deployments.persistence.maintenance.backup import back_up, restore
+from deployments.persistence.maintenance.pruning import MIN_AGE, TableSize, prune, table_sizes
 from deployments.persistence.tables import METADATA
 from tests.system.mariadb import private_mariadb
 from tests.system.serving import Service, eventually, running_service
@@ -87,7 +86,7 @@ def _grown(name: str, url: str) -> Grown:
 def _pruned_per_second(engine: Engine) -> float:
     now, started = datetime.now(UTC), time.perf_counter()
     event = event_of("db.prune", "everything")
-    removed = prune(engine, now, now + LEAST_AGE + timedelta(seconds=1), event, lambda count: None)
+    removed = prune(engine, now, now + MIN_AGE + timedelta(seconds=1), event, lambda count: None)
     return removed.decisions / (time.perf_counter() - started)
 
 

@@ -18,7 +18,7 @@ import pymysql.cursors
 import pytest
 from sqlalchemy import URL, make_url
 
-from deployments.cluster import free_port
+from deployments.local_cluster.cluster import free_port
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0

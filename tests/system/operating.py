@@ -18,8 +18,8 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
-from deployments.commands.benchmark_sets import BenchmarksMissing, data_folder
-from deployments.commands.demonstration import EXAMPLE
+from deployments.commands.bench.benchmark_sets import BenchmarksMissing, data_folder
+from deployments.commands.demo import EXAMPLE
 from deployments.persistence.database import create_engine, upgrade
 from tests.deployments.fakes import body, job
 from tests.system import serving
@@ -181,7 +181,7 @@ def _own_database(folder: Path) -> Iterator[tuple[str, PrivateMariaDb | None]]:
 
 
 @dataclass
-class Watch:
+class Probe:
     """What requests met that were sent all the while: how many were answered, when PPO answered last, and failures."""
 
     answers: int = 0
@@ -190,9 +190,9 @@ class Watch:
 
 
 @contextmanager
-def watched(operator: Operator, fault: str = "") -> Iterator[Watch]:
+def watched(operator: Operator, fault: str = "") -> Iterator[Probe]:
     """Requests from several clients, one after the other each, until the end of the block."""
-    watch, stop = Watch(), threading.Event()
+    watch, stop = Probe(), threading.Event()
 
     def ask() -> None:
         with operator.service.client() as client:

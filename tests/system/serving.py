@@ -16,10 +16,10 @@ from pathlib import Path
 import httpx
 import yaml
 
-from deployments.cluster import free_port
-from deployments.processes import Process, descendants
-from deployments.serving import DEFAULT_CONFIG
-from deployments.settings import DEVELOPMENT_API_KEY
+from deployments.local_cluster.cluster import free_port
+from deployments.local_cluster.processes import Process, descendants
+from deployments.local_cluster.service import DEFAULT_CONFIG
+from deployments.settings.service import DEVELOPMENT_API_KEY
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMAND = (sys.executable, "-c", "from deployments.cli import main; main()")

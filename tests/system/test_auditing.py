@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from deployments.persistence.records import payload_digest
+from deployments.persistence.decisions.records import payload_digest
 from tests.system.auditing.audit import run_audit
-from tests.system.auditing.ledger import Attempt, Ledger, Row, row_of
+from tests.system.auditing.ledger import Attempt, Row, TransitionLog, row_of
 from tests.system.auditing.proxy import FaultProxy
 from tests.system.auditing.report import Plan
 
@@ -30,7 +30,7 @@ def _unanswered(request_id: str, status: int | None = None) -> Attempt:
 
 def test_books_balance_when_every_row_is_explained() -> None:
     """A row of an attempt without an answer is explained, and so is one that came to nothing."""
-    ledger = Ledger([_acknowledged(), _unanswered("r2"), _unanswered("r3", 500), _unanswered("r4", 422)])
+    ledger = TransitionLog([_acknowledged(), _unanswered("r2"), _unanswered("r3", 500), _unanswered("r4", 422)])
     rows = [ROW, replace(ROW, decision_id="d2", request_id="r2"), replace(ROW, decision_id="d3", request_id="r3")]
     assert ledger.balance(rows).holds
 
@@ -51,7 +51,7 @@ def test_books_balance_when_every_row_is_explained() -> None:
 )
 def test_books_tell_each_fault_from_the_others(rows: list[Row], fault: str) -> None:
     """Lost, twice, changed, or nobody's: also a row of an attempt that was told no."""
-    ledger = Ledger([_acknowledged(), _unanswered("r2"), _unanswered("r4", 422)])
+    ledger = TransitionLog([_acknowledged(), _unanswered("r2"), _unanswered("r4", 422)])
     balance = ledger.balance(rows)
     found = {name for name in ("lost", "duplicated", "mismatched", "unexplained") if getattr(balance, name)}
     assert found == {fault}
@@ -59,7 +59,7 @@ def test_books_tell_each_fault_from_the_others(rows: list[Row], fault: str) -> N
 
 def test_two_answers_to_one_request_are_a_duplicate() -> None:
     """Under a key all attempts are one request."""
-    ledger = Ledger([_acknowledged(), _acknowledged(decision_id="d2")])
+    ledger = TransitionLog([_acknowledged(), _acknowledged(decision_id="d2")])
     assert ledger.balance([ROW, replace(ROW, decision_id="d2")]).duplicated == ("r1", "r1")
 
 

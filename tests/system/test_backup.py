@@ -16,10 +16,10 @@ import pytest
 from sqlalchemy import select
 
 from deployments.persistence.database import create_engine, upgrade
+from deployments.persistence.delivery.batch_writer import DecisionWriter
 from deployments.persistence.tables import METADATA
-from deployments.persistence.writing import DecisionWriter
-from tests.deployments.persistence.decisions import decision
-from tests.deployments.persistence.test_evaluations import evaluation
+from tests.deployments.persistence.decisions.test_records_evaluations import evaluation
+from tests.deployments.persistence.payloads import decision
 from tests.system.mariadb import MariaDbServer
 from tests.system.serving import ROOT, environment
 

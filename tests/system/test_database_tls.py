@@ -13,7 +13,7 @@ from sqlalchemy import make_url, text
 from deployments.persistence.database import create_engine
 from deployments.persistence.errors import DatabaseError
 from deployments.persistence.failures import database_errors
-from deployments.settings import load_settings
+from deployments.settings.service import load_settings
 from tests.system.mariadb import PrivateMariaDb, private_mariadb
 
 pytestmark = pytest.mark.system

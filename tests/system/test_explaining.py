@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deployments.persistence.database import create_engine, upgrade
-from deployments.persistence.plans import API_QUERIES
+from deployments.persistence.maintenance.query_plans import API_QUERIES
 from tests.system.explaining import explained
 from tests.system.filling import fill, total_rows
 

@@ -8,19 +8,19 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import Engine, make_url, text
 
-from deployments.access.key_text import new_key
-from deployments.persistence.audit_repository import audit_work
+from deployments.access.key_ring import new_key
 from deployments.persistence.database import create_engine, require_current_schema, upgrade
+from deployments.persistence.decisions.audit_repository import audit_work
+from deployments.persistence.decisions.key_repository import DatabaseKeys, key_work
+from deployments.persistence.decisions.plant_repository import plant_work
+from deployments.persistence.decisions.repository import unit_of_work
+from deployments.persistence.delivery.batch_writer import DecisionWriter
 from deployments.persistence.errors import DatabaseAccessDenied
 from deployments.persistence.failures import database_errors
-from deployments.persistence.grants import service_grants
-from deployments.persistence.key_repository import DatabaseKeys, key_work
-from deployments.persistence.plant_repository import plant_work
-from deployments.persistence.repository import unit_of_work
-from deployments.persistence.writing import DecisionWriter
-from tests.deployments.persistence.decisions import decision, decision_id
-from tests.deployments.persistence.test_audit_repository import event
-from tests.deployments.persistence.test_key_repository import entry_of
+from deployments.persistence.maintenance.grants import service_grants
+from tests.deployments.persistence.decisions.test_audit_repository import event
+from tests.deployments.persistence.decisions.test_key_repository import entry_of
+from tests.deployments.persistence.payloads import decision, decision_id
 from tests.system.mariadb import MariaDbServer
 
 pytestmark = pytest.mark.system

@@ -13,11 +13,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, event, make_url, text
 
-from deployments.persistence.checking import Level, check
-from deployments.persistence.claim_words import ClaimKey, Finished, Granted, OtherBody, Outcome, Running, Wanted
-from deployments.persistence.claims import claim_work
-from deployments.persistence.clock import SkewWatch
 from deployments.persistence.database import (
+    ClockSkew,
     create_engine,
     current_revision,
     downgrade,
@@ -25,14 +22,26 @@ from deployments.persistence.database import (
     require_current_schema,
     upgrade,
 )
-from deployments.persistence.dead_letters import DeadLetterKind
+from deployments.persistence.decisions.claims import claim_work
+from deployments.persistence.decisions.records import (
+    ClaimKey,
+    ClaimMark,
+    ClaimOutcome,
+    DecisionRecord,
+    Finished,
+    Granted,
+    OtherBody,
+    Running,
+    Wanted,
+)
+from deployments.persistence.decisions.repository import unit_of_work
+from deployments.persistence.delivery.batch_writer import DecisionWriter, WriteReport
 from deployments.persistence.errors import DatabaseAccessDenied, DatabaseUnavailable, InvalidDatabaseUrl
 from deployments.persistence.failures import advice_for
-from deployments.persistence.records import ClaimMark, DecisionRecord
-from deployments.persistence.repository import unit_of_work
+from deployments.persistence.maintenance.checks import Level, check
+from deployments.persistence.spool.dead_letters import DeadLetterKind
 from deployments.persistence.tables import METADATA
-from deployments.persistence.writing import DecisionWriter, WriteReport
-from tests.deployments.persistence.decisions import decision, decision_id
+from tests.deployments.persistence.payloads import decision, decision_id
 from tests.system.mariadb import MariaDbServer
 
 pytestmark = pytest.mark.system
@@ -242,7 +251,7 @@ def test_unreachable_server_is_unavailable_and_the_password_stays_secret() -> No
     url = "mariadb+pymysql://root:hush@127.0.0.1:1/gantry"
     engine = create_engine(url, connect_timeout_seconds=1)
     with pytest.raises(DatabaseUnavailable):
-        SkewWatch(engine, lambda: datetime.now(UTC)).ask()
+        ClockSkew(engine, lambda: datetime.now(UTC)).ask()
     with pytest.raises(
         DatabaseUnavailable, match=r"^mariadb\+pymysql://root:\*\*\*@127.0.0.1:1/gantry: 2003 "
     ) as caught:
@@ -304,7 +313,7 @@ def test_claim_left_behind_is_taken_over_or_replayed(engine: Engine) -> None:
         assert claims.forget_expired() == 1
 
 
-def _claimed(engine: Engine, number: int, **changes: object) -> Outcome:
+def _claimed(engine: Engine, number: int, **changes: object) -> ClaimOutcome:
     """What `StoredClaims` does, without its threads."""
     values: dict[str, object] = {
         "claim": ClaimKey(client="planner", route="schedule", key="k 1"),

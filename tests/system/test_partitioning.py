@@ -14,16 +14,15 @@ from sqlalchemy import Engine, text
 from typer.testing import CliRunner
 
 from deployments import cli
-from deployments.commands.acting import event_of
+from deployments.commands.database import event_of
 from deployments.persistence.database import create_engine, upgrade
-from deployments.persistence.plans import API_QUERIES, plan_of
-from deployments.persistence.pruning import Pruned, prune
-from deployments.persistence.records import DecisionRecord
-from deployments.persistence.sizes import table_sizes
+from deployments.persistence.decisions.records import DecisionRecord
+from deployments.persistence.delivery.batch_writer import DecisionWriter, WriteReport
+from deployments.persistence.maintenance.pruning import Pruned, prune, table_sizes
+from deployments.persistence.maintenance.query_plans import API_QUERIES, plan_of
 from deployments.persistence.tables import METADATA
-from deployments.persistence.writing import DecisionWriter, WriteReport
-from tests.deployments.persistence.decisions import decision
-from tests.deployments.persistence.test_evaluations import evaluation
+from tests.deployments.persistence.decisions.test_records_evaluations import evaluation
+from tests.deployments.persistence.payloads import decision
 
 pytestmark = pytest.mark.system
 

@@ -9,16 +9,16 @@ from datetime import datetime
 import pytest
 from sqlalchemy import Engine, text
 
-from deployments.contracts.plant_data import PlantData, plant_data
-from deployments.contracts.reading import RequestLimits
+from deployments.contracts.parsing import RequestLimits
 from deployments.errors import PlantDataUnavailable
 from deployments.persistence.database import create_engine, upgrade
-from deployments.persistence.plant_repository import plant_work
-from deployments.persistence.writing import DecisionWriter
-from deployments.plants import StoredPlants
-from tests.deployments.persistence.decisions import decision_id
-from tests.deployments.persistence.test_latest_plan import plan
-from tests.deployments.plant_rows import CALENDAR, WHOLE_JOB, job_document, machine_document
+from deployments.persistence.decisions.plant_repository import plant_work
+from deployments.persistence.delivery.batch_writer import DecisionWriter
+from deployments.plants.completion import PlantData, plant_data
+from deployments.plants.stored import StoredPlants
+from tests.deployments.persistence.decisions.test_latest_plan import plan
+from tests.deployments.persistence.payloads import decision_id
+from tests.deployments.plants.rows import CALENDAR, WHOLE_JOB, job_document, machine_document
 from tests.system.mariadb import private_mariadb
 
 pytestmark = pytest.mark.system

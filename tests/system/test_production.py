@@ -20,9 +20,9 @@ import httpx
 import pytest
 from sqlalchemy import make_url
 
-from deployments.commands.demonstration import EXAMPLE
+from deployments.commands.demo import EXAMPLE
 from deployments.persistence.database import upgrade
-from deployments.persistence.grants import service_grants
+from deployments.persistence.maintenance.grants import service_grants
 from tests.deployments.fakes import body
 from tests.system.mariadb import PrivateMariaDb, private_mariadb
 from tests.system.operating import eventually

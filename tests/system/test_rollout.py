@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from deployments.rollout.assignment import assign
-from deployments.settings import PUBLISHED_MODEL
-from models.artefact import MANIFEST_FILE, read_manifest
+from deployments.settings.service import PUBLISHED_MODEL
+from models.policy.artefact import MANIFEST_FILE, read_manifest
 from tests.system.faults import CRASH, INCOMPLETE, LATE, TOO_EARLY
 from tests.system.mariadb import not_run
 from tests.system.operating import (
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.system
 PROMISED_SECONDS = 1.0
 # What is asserted leaves room for a machine that does many other things.
 ALLOWED_SECONDS = 5.0
-LONGEST_TRIGGER_SECONDS = 180.0
+MAX_TRIGGER_SECONDS = 180.0
 STAGES = (("limited", 0.1), ("expanded", 0.5), ("full", 1.0))
 SEED = "gantry"
 
@@ -129,7 +129,7 @@ def _repeated(fault: str, pause_seconds: float = 0.0) -> Callable[[Operator], No
             time.sleep(pause_seconds)
             return bool(operator.post(request(fault))["decision"]["stage"] == "rolled_back")
 
-        assert eventually(is_rolled_back, LONGEST_TRIGGER_SECONDS), f"{fault} must be seen"
+        assert eventually(is_rolled_back, MAX_TRIGGER_SECONDS), f"{fault} must be seen"
 
     return trigger
 

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from deployments.commands.demonstration import EXAMPLE
-from deployments.commands.judging import judge_files
-from deployments.settings import load_settings
+from deployments.commands.demo import EXAMPLE
+from deployments.commands.validate import judge_files
+from deployments.settings.service import load_settings
 from tests.system.faults import CRASH, DIE, INCOMPLETE
 from tests.system.serving import FAULTY, Service, eventually
 
 pytestmark = pytest.mark.system
 
-LARGEST_REPLICA_BYTES = 250 * 10**6
+MAX_REPLICA_BYTES = 250 * 10**6
 
 
 def example(**changes: object) -> dict[str, Any]:
@@ -98,9 +98,9 @@ def test_service_falls_back_to_manual(service: Service, fault: str, reason: str)
 def test_policy_replicas_are_small_and_know_no_torch(service: Service) -> None:
     """A warm replica takes less than 250 MB and has not loaded the learner's library; one that still starts may."""
     assert eventually(lambda: bool(service.replicas("PPOPolicy")))
-    eventually(lambda: max(map(resident_bytes, service.replicas("PPOPolicy"))) < LARGEST_REPLICA_BYTES, 60)
+    eventually(lambda: max(map(resident_bytes, service.replicas("PPOPolicy"))) < MAX_REPLICA_BYTES, 60)
     sizes = [resident_bytes(pid) for pid in service.replicas("PPOPolicy")]
-    assert max(sizes) < LARGEST_REPLICA_BYTES, sizes
+    assert max(sizes) < MAX_REPLICA_BYTES, sizes
     for pid in service.replicas("PPOPolicy"):
         assert "torch" not in Path(f"/proc/{pid}/maps").read_text(encoding="utf-8")
 

@@ -7,8 +7,7 @@ import re
 import grpc
 import pytest
 
-from deployments.listeners import ListeningSocket, listening_sockets
-from deployments.processes import descendants
+from deployments.local_cluster.processes import ListeningSocket, descendants, listening_sockets
 from tests.system.serving import Service, eventually
 
 pytestmark = pytest.mark.system

@@ -13,10 +13,8 @@ from typing import Any
 import pytest
 
 from deployments.access import Client, Scope, StoredKey
-from deployments.access.key_keeper import KeyKeeper
-from deployments.access.key_ring import key_of_settings
-from deployments.access.key_snapshot import KnownKeys, load_snapshot
-from deployments.access.key_text import new_key
+from deployments.access.key_keeper import KeyKeeper, KnownKeys, load_snapshot
+from deployments.access.key_ring import key_of_settings, new_key
 from deployments.errors import KeysUnavailable, Unauthenticated
 from deployments.persistence.errors import DatabaseUnavailable
 
@@ -28,7 +26,7 @@ STORED = StoredKey(
 OWN = "k" * 40
 
 
-class Watch:
+class Probe:
     """A clock that is set by hand."""
 
     def __init__(self) -> None:
@@ -68,13 +66,13 @@ class HangingStore(MemoryStore):
 
 
 @pytest.fixture
-def clock() -> Watch:
+def clock() -> Probe:
     """Starts at `START`."""
-    return Watch()
+    return Probe()
 
 
 @asynccontextmanager
-async def keeping(store: MemoryStore, folder: Path, clock: Watch, **changes: Any) -> AsyncIterator[KeyKeeper]:
+async def keeping(store: MemoryStore, folder: Path, clock: Probe, **changes: Any) -> AsyncIterator[KeyKeeper]:
     """A keeper in production that asks as often as it can."""
     options: dict[str, Any] = {"own": key_of_settings(OWN), "own_always": False, "period_seconds": 0.01} | changes
     keeper = KeyKeeper(store, folder / "api_keys.json", clock=clock, **options)
@@ -101,7 +99,7 @@ def opens(keeper: KeyKeeper, key: str = KEY.text) -> bool:
     return True
 
 
-async def test_stored_key_opens_from_the_start(tmp_path: Path, clock: Watch) -> None:
+async def test_stored_key_opens_from_the_start(tmp_path: Path, clock: Probe) -> None:
     """When `start` returns, the keys of the database are known, and their age is."""
     async with keeping(MemoryStore(clock, STORED), tmp_path, clock, period_seconds=60) as keeper:
         assert keeper.authenticate(KEY.text) == STORED.client
@@ -109,7 +107,7 @@ async def test_stored_key_opens_from_the_start(tmp_path: Path, clock: Watch) -> 
         assert keeper.age_seconds == 7
 
 
-async def test_revoked_key_is_refused_at_the_next_reading(tmp_path: Path, clock: Watch) -> None:
+async def test_revoked_key_is_refused_at_the_next_reading(tmp_path: Path, clock: Probe) -> None:
     """A key that the database no longer shows opens nothing, and a new one opens."""
     store = MemoryStore(clock, STORED)
     async with keeping(store, tmp_path, clock) as keeper:
@@ -119,7 +117,7 @@ async def test_revoked_key_is_refused_at_the_next_reading(tmp_path: Path, clock:
         await eventually(lambda: opens(keeper))
 
 
-async def test_restart_without_the_database_knows_the_keys(tmp_path: Path, clock: Watch) -> None:
+async def test_restart_without_the_database_knows_the_keys(tmp_path: Path, clock: Probe) -> None:
     """The snapshot carries them over, with the age of the last reading."""
     store = MemoryStore(clock, STORED)
     async with keeping(store, tmp_path, clock):
@@ -131,7 +129,7 @@ async def test_restart_without_the_database_knows_the_keys(tmp_path: Path, clock
         assert keeper.age_seconds == timedelta(hours=23).total_seconds()
 
 
-async def test_keys_are_not_believed_for_longer_than_a_day(tmp_path: Path, clock: Watch) -> None:
+async def test_keys_are_not_believed_for_longer_than_a_day(tmp_path: Path, clock: Probe) -> None:
     """After 24 h without the database nobody can tell; when it is back everything is as before."""
     store = MemoryStore(clock, STORED)
     async with keeping(store, tmp_path, clock) as keeper:
@@ -147,7 +145,7 @@ async def test_keys_are_not_believed_for_longer_than_a_day(tmp_path: Path, clock
         assert opens(keeper)
 
 
-async def test_snapshot_of_yesterday_opens_nothing(tmp_path: Path, clock: Watch) -> None:
+async def test_snapshot_of_yesterday_opens_nothing(tmp_path: Path, clock: Probe) -> None:
     """A start with a snapshot that is too old is a start without one."""
     store = MemoryStore(clock, STORED)
     async with keeping(store, tmp_path, clock):
@@ -159,7 +157,7 @@ async def test_snapshot_of_yesterday_opens_nothing(tmp_path: Path, clock: Watch)
             keeper.authenticate(KEY.text)
 
 
-async def test_snapshot_from_the_future_opens_nothing(tmp_path: Path, clock: Watch) -> None:
+async def test_snapshot_from_the_future_opens_nothing(tmp_path: Path, clock: Probe) -> None:
     """A clock that was set back must not make old keys young."""
     store = MemoryStore(clock, STORED)
     async with keeping(store, tmp_path, clock):
@@ -172,7 +170,7 @@ async def test_snapshot_from_the_future_opens_nothing(tmp_path: Path, clock: Wat
         assert keeper.age_seconds is None
 
 
-async def test_start_does_not_wait_for_a_database_that_hangs(tmp_path: Path, clock: Watch) -> None:
+async def test_start_does_not_wait_for_a_database_that_hangs(tmp_path: Path, clock: Probe) -> None:
     """The snapshot serves until the first answer, and then the database does."""
     async with keeping(MemoryStore(clock, STORED), tmp_path, clock):
         pass
@@ -183,7 +181,7 @@ async def test_start_does_not_wait_for_a_database_that_hangs(tmp_path: Path, clo
         await eventually(lambda: not opens(keeper))
 
 
-async def test_key_of_the_settings_opens_until_an_admin_key_is_stored(tmp_path: Path, clock: Watch) -> None:
+async def test_key_of_the_settings_opens_until_an_admin_key_is_stored(tmp_path: Path, clock: Probe) -> None:
     """In production GANTRY_API_KEY is for making the first admin key; afterwards nobody holds it."""
     store = MemoryStore(clock)
     async with keeping(store, tmp_path, clock) as keeper:
@@ -195,7 +193,7 @@ async def test_key_of_the_settings_opens_until_an_admin_key_is_stored(tmp_path: 
         assert not opens(keeper, OWN)
 
 
-async def test_key_of_the_settings_is_refused_while_nobody_can_tell(tmp_path: Path, clock: Watch) -> None:
+async def test_key_of_the_settings_is_refused_while_nobody_can_tell(tmp_path: Path, clock: Probe) -> None:
     """Without database and snapshot an admin key may exist, so the bootstrap key stays shut."""
     store = MemoryStore(clock)
     store.is_away = True
@@ -204,7 +202,7 @@ async def test_key_of_the_settings_is_refused_while_nobody_can_tell(tmp_path: Pa
             keeper.authenticate(OWN)
 
 
-async def test_key_of_the_settings_always_opens_in_development(tmp_path: Path, clock: Watch) -> None:
+async def test_key_of_the_settings_always_opens_in_development(tmp_path: Path, clock: Probe) -> None:
     """A developer needs neither database nor stored keys."""
     store = MemoryStore(clock, had_admin=True)
     async with keeping(store, tmp_path, clock, own_always=True) as keeper:
@@ -214,14 +212,14 @@ async def test_key_of_the_settings_always_opens_in_development(tmp_path: Path, c
         assert keeper.authenticate(OWN).name == "default"
 
 
-async def test_without_a_key_of_the_settings_only_stored_ones_open(tmp_path: Path, clock: Watch) -> None:
+async def test_without_a_key_of_the_settings_only_stored_ones_open(tmp_path: Path, clock: Probe) -> None:
     """GANTRY_API_KEY=off leaves nothing but the database."""
     async with keeping(MemoryStore(clock, STORED), tmp_path, clock, own=None) as keeper:
         assert opens(keeper)
         assert not opens(keeper, OWN)
 
 
-async def test_last_use_is_noted_once_a_minute(tmp_path: Path, clock: Watch) -> None:
+async def test_last_use_is_noted_once_a_minute(tmp_path: Path, clock: Probe) -> None:
     """The store hears of a key that is in use, not of each request."""
     store = MemoryStore(clock, STORED)
     async with keeping(store, tmp_path, clock) as keeper:
@@ -237,14 +235,14 @@ async def test_last_use_is_noted_once_a_minute(tmp_path: Path, clock: Watch) -> 
         assert store.uses[1] == {KEY.key_id: START + timedelta(seconds=60)}
 
 
-async def test_snapshot_that_cannot_be_written_stops_nobody(tmp_path: Path, clock: Watch) -> None:
+async def test_snapshot_that_cannot_be_written_stops_nobody(tmp_path: Path, clock: Probe) -> None:
     """A folder in the way is a warning; keys are known all the same."""
     (tmp_path / "api_keys.json").mkdir()
     async with keeping(MemoryStore(clock, STORED), tmp_path, clock) as keeper:
         assert opens(keeper)
 
 
-async def test_snapshot_stays_as_young_as_the_knowledge(tmp_path: Path, clock: Watch) -> None:
+async def test_snapshot_stays_as_young_as_the_knowledge(tmp_path: Path, clock: Probe) -> None:
     """It is written anew each minute although the keys are the same."""
     async with keeping(MemoryStore(clock, STORED), tmp_path, clock):
         clock.now += timedelta(seconds=60)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from deployments.access import Client, KeyRing, Scope, StoredKey
-from deployments.access.key_text import new_key
+from deployments.access.key_ring import new_key
 from deployments.errors import Unauthenticated
 
 NOW = datetime(2025, 7, 22, tzinfo=UTC)

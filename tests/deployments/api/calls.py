@@ -9,7 +9,7 @@ import httpx
 from fastapi import FastAPI
 
 from deployments.api import Services, create_api
-from deployments.settings import DEVELOPMENT_API_KEY
+from deployments.settings.service import DEVELOPMENT_API_KEY
 from tests.deployments.fakes import NOW, services_over
 
 KEY = {"X-API-Key": DEVELOPMENT_API_KEY}

@@ -11,16 +11,16 @@ import pytest
 
 from deployments.access import ALL_SCOPES, Client, KeyRing, StoredKey, key_digest
 from deployments.errors import RolloutUnavailable
-from deployments.registry import Registry
 from deployments.rollout.errors import StaleVersion, TransitionRefused
-from deployments.rollout.latch import Latch
-from deployments.rollout.state import RolloutState
-from deployments.settings import PUBLISHED_MODEL
-from deployments.standing import PUBLISHED
-from deployments.steering.control import Command
+from deployments.rollout.model_registry import Registry
+from deployments.rollout.ramp.latch import Latch
+from deployments.rollout.ramp.state import RolloutState
+from deployments.rollout.ramp.traffic import PUBLISHED
+from deployments.rollout_control.controller import Command
+from deployments.settings.service import PUBLISHED_MODEL
 from tests.deployments.api.calls import call
 from tests.deployments.fakes import NOW, EmptyTrail, ObedientDesk, development_settings, services_over
-from tests.deployments.test_registry import candidate
+from tests.deployments.rollout.test_model_registry import candidate
 
 
 class RefusingDesk(ObedientDesk):

@@ -14,8 +14,8 @@ from deployments import cli
 from deployments.access import KeyRing
 from deployments.errors import InvalidRequest, Unauthenticated
 from deployments.persistence.database import create_engine, upgrade
+from deployments.persistence.decisions.key_repository import DatabaseKeys
 from deployments.persistence.errors import KeyRefused, SchemaMismatch
-from deployments.persistence.key_repository import DatabaseKeys
 
 CREATE = ("keys", "create", "--client", "erp", "--scope", "schedule", "--scope", "read", "--plant", "penang")
 

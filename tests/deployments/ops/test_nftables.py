@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from deployments.serving import FIREWALL
+from deployments.local_cluster.service import FIREWALL
 
 
 def _covered() -> list[range]:

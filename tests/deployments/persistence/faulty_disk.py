@@ -6,7 +6,7 @@ import errno
 import os
 from pathlib import Path
 
-from deployments.persistence.disk import LocalDisk
+from deployments.persistence.spool.disk import LocalDisk
 
 
 class FaultyDisk(LocalDisk):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from deployments.persistence.disk import LocalDisk
+from deployments.persistence.spool.disk import LocalDisk
 
 
 class PowerCut(BaseException):

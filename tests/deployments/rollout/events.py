@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from deployments.rollout.assignment import Arm
-from deployments.rollout.outcomes import (
+from deployments.rollout.analysis.outcomes import (
     DIFFERENCE_NAMES,
     Alarm,
     Baseline,
@@ -17,6 +16,7 @@ from deployments.rollout.outcomes import (
     Outcome,
     PairedObservation,
 )
+from deployments.rollout.assignment import ArmRole
 
 START = datetime(2025, 7, 22, 6, tzinfo=UTC)
 
@@ -44,7 +44,7 @@ def evaluation(minute: float = 0, outcome: Outcome = Outcome.OK, **changes: Any)
         "stage": "limited",
         "unit": "p//2025-07-22",
         "job_list_digest": f"jobs-{minute}",
-        "arm": Arm.PPO,
+        "arm": ArmRole.PPO,
         "outcome": outcome,
         "is_served": True,
         "kpis": kpis() if outcome is Outcome.OK else None,

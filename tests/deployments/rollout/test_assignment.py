@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.rollout.assignment import (
-    Arm,
+    ArmRole,
     FixedSplit,
     PlanningWindow,
     assign,
@@ -54,7 +54,7 @@ def test_split_gives_ppo_its_share_of_the_days(share: float, days: int) -> None:
     split = FixedSplit(share=share, seed="gantry")
     first = date.fromordinal(739_000)
     windows = (PlanningWindow(plant_id="p", line_id="7", day=first + timedelta(days=day)) for day in range(300))
-    assert sum(split.assign(window).arm is Arm.PPO for window in windows) == days
+    assert sum(split.assign(window).arm is ArmRole.PPO for window in windows) == days
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5])
@@ -76,7 +76,7 @@ def test_one_plant_has_three_ppo_days_in_thirty(plant: str) -> None:
             share=0.1,
             stage="limited",
         ).arm
-        is Arm.PPO
+        is ArmRole.PPO
         for day in range(130)
     ]
     counts = [sum(days[start : start + 30]) for start in range(100)]
@@ -128,7 +128,7 @@ def test_assignment_carries_all_it_was_derived_from() -> None:
     assignment = FixedSplit(share=0.5, seed="seed").assign("a")
     assert (assignment.unit, assignment.seed, assignment.share, assignment.hash_version) == ("a", "seed", 0.5, 2)
     assert assignment.bucket == unit_bucket(assignment.seed, assignment.unit) == 0.0505
-    assert assignment.arm is Arm.PPO
+    assert assignment.arm is ArmRole.PPO
 
 
 @pytest.mark.parametrize(("share", "stage"), [(1.0, "full"), (0.5, "fixed"), (0.0, "fixed")])
@@ -151,7 +151,7 @@ def test_growing_the_share_never_takes_a_window_from_ppo(
     """Whoever is in at the smaller share is in at the larger one, on every day of the calendar."""
     small, large = (FixedSplit(share=share, seed=seed).assign(window) for share in sorted(shares))
     assert small.bucket == large.bucket
-    assert small.arm is Arm.MANUAL or large.arm is Arm.PPO
+    assert small.arm is ArmRole.MANUAL or large.arm is ArmRole.PPO
 
 
 @given(seed=st.text(max_size=8), unit=st.text(max_size=20))

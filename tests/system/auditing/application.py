@@ -9,10 +9,10 @@ from pathlib import Path
 from ray.serve import Application
 
 from deployments.app import compose
-from deployments.arguments import AppArgs
-from deployments.persistence.disk import LocalDisk
-from deployments.policy import PPOPolicy
-from deployments.router import RequestRouter
+from deployments.persistence.spool.disk import LocalDisk
+from deployments.serve.policy import PPOPolicy
+from deployments.serve.router import RequestRouter
+from deployments.settings.serve_config import AppArgs
 
 FULL_DISK_VARIABLE = "GANTRY_TEST_FULL_DISK"
 

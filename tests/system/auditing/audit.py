@@ -16,11 +16,11 @@ import numpy as np
 from sqlalchemy import make_url, text
 
 from deployments.persistence.database import create_engine, upgrade
-from deployments.persistence.inspection import inspect
+from deployments.persistence.delivery.inspection import inspect
 from tests.system.auditing.application import FULL_DISK_VARIABLE
 from tests.system.auditing.clients import Client, Progress, connections_to
 from tests.system.auditing.faults import Faults
-from tests.system.auditing.ledger import Ledger, Row, row_of
+from tests.system.auditing.ledger import Row, TransitionLog, row_of
 from tests.system.auditing.proxy import FaultProxy
 from tests.system.auditing.report import Plan, Report
 from tests.system.mariadb import PrivateMariaDb, private_mariadb
@@ -30,8 +30,8 @@ from tests.system.serving import config_with, running_service
 _TWICE = ("RequestRouter", "SafetyValidator")
 _CATCH_UP_SECONDS = 600.0
 _ROWS_AT_ONCE = 500
-_LEAST_PEACE_SECONDS = 0.2
-_LONGEST_PEACE_SECONDS = 60.0
+_MIN_PEACE_SECONDS = 0.2
+_MAX_PEACE_SECONDS = 60.0
 OnProgress = Callable[[int, int], None]
 
 
@@ -97,7 +97,7 @@ class _Auditor:
         self._http = http
         self._faults = faults
         self._on_progress = on_progress
-        self._ledger = Ledger()
+        self._ledger = TransitionLog()
         self._progress = Progress()
         self._stop = asyncio.Event()
         self._began_at = time.monotonic()
@@ -156,10 +156,10 @@ class _Auditor:
     async def _let_write(self) -> None:
         """Until the decisions are as far as the faults, so that these come evenly; but not for ever."""
         share = min(1.0, self._faults.counts.total() / self._plan.faults)
-        until = time.monotonic() + _LONGEST_PEACE_SECONDS
-        await asyncio.sleep(_LEAST_PEACE_SECONDS)
+        until = time.monotonic() + _MAX_PEACE_SECONDS
+        await asyncio.sleep(_MIN_PEACE_SECONDS)
         while self._progress.acknowledged < share * self._plan.decisions and time.monotonic() < until:
-            await asyncio.sleep(_LEAST_PEACE_SECONDS)
+            await asyncio.sleep(_MIN_PEACE_SECONDS)
 
     async def _wait_until_stored(self) -> None:
         deadline = time.monotonic() + _CATCH_UP_SECONDS

@@ -11,7 +11,7 @@ from itertools import count
 
 import httpx
 
-from tests.system.auditing.ledger import Attempt, Ledger
+from tests.system.auditing.ledger import Attempt, TransitionLog
 from tests.system.serving import HEADERS
 
 _PAUSE_SECONDS = 0.2
@@ -45,7 +45,7 @@ class Client:
     """One client: what it writes, it writes until it is acknowledged."""
 
     def __init__(
-        self, name: str, http: httpx.AsyncClient, ledger: Ledger, progress: Progress, stop: asyncio.Event
+        self, name: str, http: httpx.AsyncClient, ledger: TransitionLog, progress: Progress, stop: asyncio.Event
     ) -> None:
         self._name = name
         self._http = http

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from deployments.persistence.records import payload_digest
+from deployments.persistence.decisions.records import payload_digest
 
 # After these a client knows that nothing was decided; after anything else but a 200 it does not know.
 REFUSED = frozenset({400, 401, 403, 404, 409, 413, 422, 429})
@@ -61,7 +61,7 @@ class Balance:
 
 
 @dataclass(slots=True)
-class Ledger:
+class TransitionLog:
     """All attempts, in the order in which they were made."""
 
     attempts: list[Attempt] = field(default_factory=list)

@@ -1,0 +1,69 @@
+"""What routes depend on: the services behind them, who calls, and how an answer is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, Security
+from fastapi.security import APIKeyHeader
+from starlette.requests import Request
+from starlette.responses import Response
+
+from deployments.access import Client
+from deployments.api.services import Services
+from deployments.contracts.requests.wire import AnswerModel
+from deployments.errors import NotFound
+from deployments.persistence.decisions.records import DecisionRecord
+from deployments.scheduling.time_budget import run_blocking
+
+API_KEY_HEADER = "X-API-Key"
+# Whoever pulls the emergency brake is never told to come back later.
+NEVER_LIMITED = frozenset({"/v1/rollout/rollback"})
+
+
+async def services_of(request: Request) -> Services:
+    """What the app was created over; asked for each request, because it may be bound late."""
+    bound: Callable[[], Services] = request.app.state.services
+    return bound()
+
+
+async def decision_of(services: Services, client: Client, schedule_id: str) -> DecisionRecord:
+    """One decision of the client with what was kept of it. Raises `NotFound` or `DatabaseError`."""
+    record = await services.decisions.get(schedule_id, client.name)
+    if record is None or not client.may_see(record.plant_id):
+        raise NotFound(f"there is no schedule {schedule_id[:100]!r}")
+    return record
+
+
+async def client_of(
+    request: Request,
+    key: Annotated[str | None, Security(APIKeyHeader(name=API_KEY_HEADER, auto_error=False))],
+) -> Client:
+    """Who calls, and not too often. Raises `Unauthenticated`, `KeysUnavailable` or `RateLimited`."""
+    services: Services = request.app.state.services()
+    client = services.access.authenticate(key)
+    # Known to the layers around the routes: the audit trail names it.
+    request.state.client = client
+    if request.scope["path"] not in NEVER_LIMITED:
+        services.rates.count(client)
+    return client
+
+
+Bound = Annotated[Services, Depends(services_of)]
+Caller = Annotated[Client, Depends(client_of)]
+
+
+def json_answer(answer: AnswerModel, status: int = 200) -> Response:
+    """The answer as JSON."""
+    return json_bytes(answer.model_dump_json().encode(), status)
+
+
+def json_bytes(body: bytes, status: int = 200) -> Response:
+    """JSON that is written already."""
+    return Response(body, status_code=status, media_type="application/json")
+
+
+async def json_answer_of(size: int, answer: Callable[[], AnswerModel]) -> Response:
+    """The answer as JSON, made away from the event loop when `size` bytes had to be read for it."""
+    return json_bytes(await run_blocking(size, lambda: answer().model_dump_json().encode()))

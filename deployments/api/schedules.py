@@ -1,0 +1,194 @@
+"""The routes of schedules: made, judged, read back, explained, compared, and what planners answer."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Annotated
+
+from fastapi import Query
+from starlette.requests import Request
+from starlette.responses import Response
+from uuid6 import uuid7
+
+from deployments.access import Client, Scope
+from deployments.api.dependencies import Bound, Caller, decision_of, json_answer, json_answer_of, json_bytes
+from deployments.api.middleware import read_body
+from deployments.api.problems import answer_to
+from deployments.api.services import Services
+from deployments.contracts.answers.planners import (
+    ComparisonAnswer,
+    ExplanationAnswer,
+    FeedbackRequest,
+    comparison_answer,
+    explanation_answer,
+    feedback_answer,
+    feedback_record,
+)
+from deployments.contracts.answers.service import MEDIA_TYPE
+from deployments.contracts.answers.stored import (
+    StoredDecisionPage,
+    kept_request,
+    kept_rows,
+    stored_decision,
+    stored_decision_detail,
+    stored_question,
+    unreadable,
+)
+from deployments.contracts.parsing import read_document, read_schedule_request, read_validate_request
+from deployments.contracts.requests.schedule_request import ScheduleRequest
+from deployments.errors import InvalidRequest
+from deployments.persistence.decisions.records import MAX_PAGE_SIZE, ClaimKey, DecisionRecord, Finished
+from deployments.scheduling.idempotency import Act, Lease, Replayable, is_kept, require_key
+from deployments.scheduling.time_budget import run_blocking
+from deployments.scheduling.use_case import Answered
+from env.errors import GantryError, InvalidProblem
+
+IDEMPOTENCY_HEADER = "Idempotency-Key"
+REPLAYED_HEADER = "Idempotency-Replayed"
+SCHEDULE_ROUTE = "schedule"
+"""Both paths are one route: a client may move from one to the other and keep its keys."""
+
+
+async def schedule(request: Request, services: Bound, client: Caller) -> Response:
+    """Schedule a plant's list of jobs. A 200 means that the schedule is complete, judged and durable."""
+    client.require(Scope.SCHEDULE)
+    raw = await read_body(request, services.settings.max_body_bytes)
+    header = request.headers.get(IDEMPOTENCY_HEADER)
+    if header is None:
+        return json_bytes((await _scheduled(request, services, client, await _read(services, raw), raw)).body)
+    claim = ClaimKey(client=client.name, route=SCHEDULE_ROUTE, key=require_key(header))
+    replayable = await services.idempotency.once(claim, sha256(raw).hexdigest(), _once(request, services, client, raw))
+    if replayable.is_replayed and client.plants is not None and replayable.finished.status == 200:
+        # Another key of the same client may have asked first, for a plant that this one may not see.
+        await _require_own(services, client, await _read(services, raw))
+    return _replay(replayable)
+
+
+async def validate(request: Request, services: Bound, client: Caller) -> Response:
+    """Have any schedule judged, whoever made it."""
+    client.require(Scope.SCHEDULE)
+    raw = await read_body(request, services.settings.max_body_bytes)
+    body = await run_blocking(len(raw), lambda: read_validate_request(raw, services.limits))
+    await _require_own(services, client, body.request)
+    answer = await services.scheduling.validate(body, client=client.name, body_bytes=len(raw))
+    return await json_answer_of(len(raw), lambda: answer)
+
+
+async def list_schedules(
+    services: Bound,
+    client: Caller,
+    cursor: Annotated[str | None, Query(max_length=500, description="next_cursor of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = 50,
+) -> Response:
+    """The client's decisions, newest first."""
+    client.require(Scope.SCHEDULE, Scope.READ)
+    page = await services.decisions.page(client.name, before=cursor, limit=limit, plants=client.plants)
+    schedules = [stored_decision(record) for record in page.records]
+    return json_answer(StoredDecisionPage(schedules=schedules, next_cursor=page.next_cursor))
+
+
+async def get_schedule(services: Bound, client: Caller, schedule_id: str) -> Response:
+    """One decision of the client, with its request and answer when they were kept."""
+    client.require(Scope.SCHEDULE, Scope.READ)
+    record = await decision_of(services, client, schedule_id)
+    return await json_answer_of(_size(record), lambda: stored_decision_detail(record))
+
+
+async def explain_schedule(services: Bound, client: Caller, schedule_id: str) -> Response:
+    """For each late job: how long it waited, for what and behind whom; the amounts account for its lateness."""
+    client.require(Scope.SCHEDULE, Scope.READ)
+    record = await decision_of(services, client, schedule_id)
+    request = await run_blocking(_size(record), lambda: kept_request(record))
+    try:
+        question = await services.scheduling.question(request, record.client, record.created_at, _size(record))
+    except InvalidProblem as error:
+        # The request was good when it was decided; that it is refused now is no fault of whoever asks.
+        raise unreadable(record, str(error)) from error
+
+    def explanation() -> ExplanationAnswer:
+        return explanation_answer(record.decision_id, stored_question(record, request, question))
+
+    return await json_answer_of(_size(record), explanation)
+
+
+async def compare_schedules(services: Bound, client: Caller, schedule_id: str, other_id: str) -> Response:
+    """What the other schedule would change: figures, moved, added and removed jobs, and how many."""
+    client.require(Scope.SCHEDULE, Scope.READ)
+    before = await decision_of(services, client, schedule_id)
+    after = await decision_of(services, client, other_id)
+
+    def comparison() -> ComparisonAnswer:
+        return comparison_answer(before, after, kept_rows(before), kept_rows(after))
+
+    return await json_answer_of(_size(before) + _size(after), comparison)
+
+
+async def give_feedback(request: Request, services: Bound, client: Caller, schedule_id: str) -> Response:
+    """Rate a schedule, comment on it, or tell when its jobs were really done. A 200 means that it is durable."""
+    client.require(Scope.SCHEDULE)
+    raw = await read_body(request, services.settings.max_body_bytes)
+    feedback = await run_blocking(len(raw), lambda: read_document(raw, FeedbackRequest))
+    decision = await decision_of(services, client, schedule_id)
+    record = feedback_record(
+        feedback, decision, feedback_id=str(uuid7()), now=services.clock(), zone=services.settings.zone
+    )
+    await services.journal.append(record)
+    return json_answer(feedback_answer(record, feedback))
+
+
+def _once(request: Request, services: Services, client: Client, raw: bytes) -> Act:
+    """What is done under an idempotency key; answers that the same body gets for ever are kept, refusals too."""
+
+    async def act(lease: Lease) -> Finished:
+        body: ScheduleRequest | None = None
+        try:
+            body = await _read(services, raw)
+            return Finished(status=200, body=(await _scheduled(request, services, client, body, raw, lease)).body)
+        except GantryError as error:
+            if not is_kept(error, body):
+                raise
+            refusal = answer_to(request.scope, error, services.clock)
+            return Finished(status=refusal.status_code, body=bytes(refusal.body))
+
+    return act
+
+
+def _replay(replayable: Replayable) -> Response:
+    finished = replayable.finished
+    headers = {REPLAYED_HEADER: "true"} if replayable.is_replayed else {}
+    media_type = "application/json" if finished.status == 200 else MEDIA_TYPE
+    return Response(finished.body, status_code=finished.status, headers=headers, media_type=media_type)
+
+
+async def _read(services: Services, raw: bytes) -> ScheduleRequest:
+    return await run_blocking(len(raw), lambda: read_schedule_request(raw, services.limits))
+
+
+async def _scheduled(
+    request: Request, services: Services, client: Client, body: ScheduleRequest, raw: bytes, lease: Lease | None = None
+) -> Answered:
+    if body.experiment_unit is not None or body.arm is not None:
+        client.require(Scope.OPERATE)
+        request.state.operation = f"arm {body.arm!r}, experiment_unit {body.experiment_unit!r}"
+    await _require_own(services, client, body)
+    return await services.scheduling.schedule(body, client=client.name, raw_body=raw, lease=lease)
+
+
+async def _require_own(services: Services, client: Client, body: ScheduleRequest) -> None:
+    """What a request names must be the client's. Raises `Forbidden` for a plant, `InvalidRequest` for a schedule."""
+    client.require_plant(body.plant_id or services.settings.plant_id)
+    await _require_schedule(services, client, "parent_schedule_id", body.parent_schedule_id)
+    if client.plants is not None:
+        await _require_schedule(services, client, "previous_schedule_id", body.previous_schedule_id)
+
+
+async def _require_schedule(services: Services, client: Client, field: str, schedule_id: str | None) -> None:
+    if schedule_id is None:
+        return
+    record = await services.decisions.get(schedule_id, client.name)
+    if record is None or not client.may_see(record.plant_id):
+        raise InvalidRequest(((field, f"must be one of your schedules, was {schedule_id!r}"),))
+
+
+def _size(record: DecisionRecord) -> int:
+    return len(record.request or b"") + len(record.answer or b"")

@@ -1,0 +1,8 @@
+"""`gantry bench`: how good schedules are and how long they take, beside others.
+
+| module | what it holds |
+|---|---|
+| benchmark_sets | public benchmarks, workloads, and our own plants |
+| quality, speed | the measurements |
+| report | the documents that are made of them |
+"""

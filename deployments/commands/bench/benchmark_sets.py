@@ -1,0 +1,193 @@
+"""The sets that `gantry bench quality` knows: public benchmarks, workloads, and our own plants."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.random import Generator
+
+from deployments.errors import ServiceError
+from env.instances.generator import Plant, due_by_load, random_problem
+from env.problem import SECONDS_PER_HOUR, Objective, Problem
+from env.simulator.rules import Rule, dispatch
+from models.benchmark.benchmark import Instance
+
+SEED = 20_270_311
+COUNT = 40
+KIND = Plant(
+    operations=(170, 2_000),
+    operations_per_job=(2, 8),
+    machines=(10, 150),
+    jobs_per_machine=(1.0, 6.0),
+    due_tightness=None,
+    calendar_share=1.0,
+    changeover_share=1.0,
+    objectives=(Objective.TARDINESS,),
+)
+TARDINESS_FACTOR = (0.2, 0.6)
+DUE_DATE_RANGE = (0.4, 1.0)
+BESIDE_THE_PROJECT = Path(__file__).resolve().parents[4] / "shared"
+BEST_KNOWN = "best_known.json"
+
+
+def benchmark_plants(count: int = COUNT) -> list[Problem]:
+    """The first `count` plants of the set; each has 170 to 2,000 operations, and every one of them a due date."""
+    rng = np.random.default_rng(SEED)
+    low, high = KIND.operations
+    found: list[Problem] = []
+    while len(found) < count:
+        problem = random_problem(rng, KIND)
+        if low <= len(problem.operations) <= high:
+            found.append(replace(_with_due_dates(rng, problem), name=f"plant-{len(found) + 1:02}"))
+    return found
+
+
+def _with_due_dates(rng: Generator, problem: Problem) -> Problem:
+    makespan = dispatch(problem, Rule.COMPOSITE).makespan_seconds
+    return replace(problem, jobs=due_by_load(rng, problem.jobs, makespan, TARDINESS_FACTOR, DUE_DATE_RANGE))
+
+
+class BenchmarksMissing(ServiceError):
+    """The benchmark files are not where they are looked for; says where that is."""
+
+
+class UnknownSet(ServiceError):
+    """There is no such benchmark set; lists those that exist."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkSet:
+    """Chosen instances of a set, how many it has in all, and whether its times are hours of a real clock."""
+
+    name: str
+    instances: tuple[Instance, ...]
+    instances_in_set: int
+    objective: Objective
+    in_hours: bool
+
+
+Item = TypeVar("Item")
+Loader = Callable[[int | None], BenchmarkSet]
+
+
+def set_names() -> tuple[str, ...]:
+    """All sets, in the order of tables."""
+    return tuple(_LOADERS)
+
+
+def load_set(name: str, limit: int | None = None) -> BenchmarkSet:
+    """A set by its name; `limit` takes that many instances, spread evenly. Raises `UnknownSet`, `BenchmarksMissing`."""
+    if name not in _LOADERS:
+        raise UnknownSet(f"the set must be one of {', '.join(_LOADERS)}, was {name!r}")
+    return _LOADERS[name](limit)
+
+
+def data_folder() -> Path:
+    """The folder of benchmarks and workloads. Raises `BenchmarksMissing`."""
+    folder = Path(os.environ.get("GANTRY_BENCHMARKS") or BESIDE_THE_PROJECT)
+    if (folder / "benchmarks").is_dir() and (folder / "workloads").is_dir():
+        return folder
+    raise BenchmarksMissing(
+        f"{folder} must hold benchmarks/ and workloads/, but does not: set GANTRY_BENCHMARKS to the folder that does"
+    )
+
+
+def spread(items: Sequence[Item], limit: int | None) -> list[Item]:
+    """At most `limit` of the items, first and last among them, at equal distances."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    if limit == 1:
+        return [items[len(items) // 2]]
+    return [items[round(place * (len(items) - 1) / (limit - 1))] for place in range(limit)]
+
+
+def _public(name: str, limit: int | None) -> BenchmarkSet:
+    folder = data_folder() / "benchmarks"
+    best = _best_known(folder / BEST_KNOWN)
+    if name not in best:
+        raise BenchmarksMissing(f"{folder / BEST_KNOWN} must have the set {name!r}, but has {', '.join(best)}")
+    files = sorted(path for path in _files(folder / name) if path.stem in best[name])
+    return _of_files(name, files, best[name], limit, Objective.MAKESPAN, in_hours=False)
+
+
+def _reference(name: str, objective: Objective, limit: int | None) -> BenchmarkSet:
+    folder = data_folder() / "workloads" / "reference-170"
+    files = sorted(path for path in _files(folder) if path.suffix == ".json" and path.name != BEST_KNOWN)
+    return _of_files(name, files, _best_known(folder / BEST_KNOWN), limit, objective, in_hours=True)
+
+
+def _plants(limit: int | None) -> BenchmarkSet:
+    problems = spread(benchmark_plants(COUNT), limit)
+    return BenchmarkSet(
+        name="plants",
+        instances=tuple(Instance(problem=problem, best_known_seconds=None) for problem in problems),
+        instances_in_set=COUNT,
+        objective=Objective.TARDINESS,
+        in_hours=True,
+    )
+
+
+_LOADERS: dict[str, Loader] = {
+    **{
+        name: partial(_public, name)
+        for name in ("brandimarte", "hurink-edata", "hurink-rdata", "hurink-vdata", "behnke", "taillard")
+    },
+    "reference-170": partial(_reference, "reference-170", Objective.MAKESPAN),
+    "reference-170-balanced": partial(_reference, "reference-170-balanced", Objective.BALANCED),
+    "plants": _plants,
+}
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise BenchmarksMissing(f"{folder} must be a folder of problems, but cannot be read: {error}") from error
+
+
+def _best_known(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BenchmarksMissing(f"{path} must hold best known makespans, but cannot be read: {error}") from error
+    return found
+
+
+def _of_files(
+    name: str,
+    files: Sequence[Path],
+    best: Mapping[str, tuple[float, float]],
+    limit: int | None,
+    objective: Objective,
+    *,
+    in_hours: bool,
+) -> BenchmarkSet:
+    if not files:
+        raise BenchmarksMissing(f"the set {name!r} must have at least one problem, but has none")
+    unit_seconds = SECONDS_PER_HOUR if in_hours else 1
+    return BenchmarkSet(
+        name=name,
+        instances=tuple(
+            Instance(
+                problem=replace(_read(path), name=path.stem, objective=objective),
+                best_known_seconds=best[path.stem][1] * unit_seconds if path.stem in best else None,
+            )
+            for path in spread(files, limit)
+        ),
+        instances_in_set=len(files),
+        objective=objective,
+        in_hours=in_hours,
+    )
+
+
+def _read(path: Path) -> Problem:
+    from deployments.commands.solve import read_problem
+
+    return read_problem(path)[0]

@@ -1,0 +1,11 @@
+"""`gantry db`: the database and the spool, beside the service.
+
+| module | what it holds |
+|---|---|
+| upgrade | the group, and the schema's newest revision |
+| spool | what waits on local disk, and its replay |
+| backup | check, backup, restore, verify |
+| prune | sizes, old decisions, partitions |
+| import_plant | plant data from files |
+| grants | the rights of the service's own user |
+"""

@@ -1,0 +1,35 @@
+"""`gantry db grants`: the rights of the service's own database user."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from deployments.commands.db.upgrade import database
+
+
+def register(_app: typer.Typer) -> None:
+    """Add the command to the group `db`."""
+    database.command()(grants)
+
+
+def grants(
+    user: Annotated[str, typer.Option(help="The database user that the service connects as.")] = "gantry_service",
+    host: Annotated[str, typer.Option(help="The host that it connects from; % for any.")] = "localhost",
+    schema: Annotated[str, typer.Option(help="The schema; default: that of GANTRY_DATABASE_URL.")] = "",
+) -> None:
+    """Print the grants that the service needs, and no more: it can neither drop a table nor delete a decision.
+
+    Migrations, imports, backups and keys need the owner of the schema. Print them anew after each upgrade.
+
+    Example: gantry db grants --user gantry_service --host 10.0.0.% | mariadb gantry
+    """
+    from sqlalchemy import make_url
+
+    from deployments.persistence.maintenance.grants import service_grants
+    from deployments.settings.service import load_settings
+
+    name = schema or make_url(load_settings().database_url.get_secret_value()).database or ""
+    for statement in service_grants(name, user, host):
+        print(statement)

@@ -1,0 +1,120 @@
+"""`gantry db import`: plant data from files into the database."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deployments.commands.db.upgrade import database
+
+if TYPE_CHECKING:
+    from deployments.persistence.decisions.plant_repository import PlantRepository
+    from deployments.settings.service import Settings
+
+TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
+_CHUNK = 500
+_ENTRIES_WITHOUT_BAR = 5_000
+
+
+class Kind(StrEnum):
+    """What a file holds."""
+
+    MACHINES = "machines"
+    CALENDAR = "calendar"
+    JOBS = "jobs"
+
+
+Document = dict[str, Any]
+
+
+def register(_app: typer.Typer) -> None:
+    """Add the command to the group `db`."""
+    database.command("import")(import_)
+
+
+def import_(
+    kind: Annotated[Kind, typer.Argument(help="What the file holds.")],
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="CSV or JSON.")],
+    plant: Annotated[str, typer.Option(help="Plant id; default: GANTRY_PLANT_ID.")] = "",
+    replace: Annotated[bool, typer.Option(help="Forget what the plant had; else entries with the same id.")] = False,
+) -> None:
+    """Put machines, pending jobs or the calendar of a plant into the database: all of the file, or nothing.
+
+    Every bad line is listed. A calendar always takes the place of the one before. Templates to copy are
+    in the folder `templates` of the package; requests without machines, or with an empty list of jobs,
+    are scheduled with what was imported.
+
+    Example: gantry db import jobs jobs.csv --plant penang --replace
+    """
+    from deployments.plants.files import InvalidPlantFile
+    from deployments.settings.service import load_settings
+
+    settings = load_settings()
+    plant_id = plant or settings.plant_id
+    try:
+        documents = read_documents(kind, file, settings)
+    except InvalidPlantFile as error:
+        for place, message in error.reasons:
+            print(f"{file.name}, {place}: {message}", file=sys.stderr)
+        raise
+    store(kind, plant_id, documents, settings, replace=replace)
+    amount = "calendar" if kind is Kind.CALENDAR else f"{len(documents):,} {kind.value}"
+    print(f"plant {plant_id}: {amount} imported from {file.name}")
+
+
+def read_documents(kind: Kind, file: Path, settings: Settings) -> list[Document]:
+    """What the file holds, in the words of the wire; a calendar is one document. Raises `InvalidPlantFile`."""
+    from deployments.contracts.requests.wire import WireModel
+    from deployments.plants.files import read_calendar, read_jobs, read_machines
+
+    models: Sequence[WireModel]
+    if kind is Kind.MACHINES:
+        models = read_machines(file, settings.max_machines)
+    elif kind is Kind.JOBS:
+        models = read_jobs(file, settings.max_jobs)
+    else:
+        models = [read_calendar(file, zone=settings.zone, now=datetime.now(UTC))]
+    return [model.model_dump(mode="json", by_alias=True) for model in models]
+
+
+def store(kind: Kind, plant_id: str, documents: list[Document], settings: Settings, *, replace: bool) -> None:
+    """Writes the documents in one transaction. Raises `DatabaseError`."""
+    from deployments.local_cluster.service import prepare_database
+    from deployments.persistence.database import create_engine
+    from deployments.persistence.decisions.plant_repository import plant_work
+
+    prepare_database(settings)
+    engine = create_engine(settings.database_url.get_secret_value())
+    try:
+        with plant_work(engine) as plants:
+            _write(plants, kind, plant_id, documents, replace=replace)
+    finally:
+        engine.dispose()
+
+
+def _write(plants: PlantRepository, kind: Kind, plant_id: str, documents: list[Document], *, replace: bool) -> None:
+    if kind is Kind.CALENDAR:
+        plants.store_calendar(plant_id, documents[0])
+        return
+    machines = kind is Kind.MACHINES
+    if replace:
+        (plants.clear_machines if machines else plants.clear_jobs)(plant_id)
+    for some in _with_progress(documents):
+        (plants.store_machines if machines else plants.store_jobs)(plant_id, some)
+
+
+def _with_progress(documents: list[Document]) -> Iterator[list[Document]]:
+    """The documents in chunks, with a bar on a terminal when there are enough of them to wait for."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    chunks = [documents[first : first + _CHUNK] for first in range(0, len(documents), _CHUNK)]
+    without = len(documents) < _ENTRIES_WITHOUT_BAR or not console.is_terminal
+    yield from track(chunks, "importing", console=console, disable=without)

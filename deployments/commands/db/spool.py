@@ -1,0 +1,150 @@
+"""`gantry db spool`: what waits on local disk, and how it gets into the database without the service."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deployments.commands.database import opened
+from deployments.commands.db.upgrade import database
+
+if TYPE_CHECKING:
+    from deployments.persistence.delivery.batch_writer import DecisionWriter
+    from deployments.persistence.delivery.inspection import SpoolReport
+    from deployments.settings.service import Settings
+
+spool = typer.Typer(no_args_is_help=True, help="Decisions on local disk that the database does not have yet.")
+Folder = Annotated[Path | None, typer.Option(help="Spool folder; default: GANTRY_SPOOL_FOLDER.")]
+
+
+def register(_app: typer.Typer) -> None:
+    """Add the group of commands to the group `db`."""
+    database.add_typer(spool, name="spool")
+
+
+@spool.callback()
+def group() -> None:
+    """Decisions on local disk that the database does not have yet."""
+
+
+@spool.command()
+def status(
+    folder: Folder = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")] = False,
+) -> None:
+    """Show what lies in the spool, also while the service runs; exit 1 when a person must look at it.
+
+    Example: gantry db spool status
+    """
+    from deployments.persistence.delivery.inspection import inspect
+    from deployments.settings.service import load_settings
+
+    report = inspect(folder or load_settings().spool_folder)
+    if as_json:
+        print(json.dumps(_document(report)))
+    else:
+        _show(report)
+    if report.needs_a_person:
+        raise typer.Exit(1)
+
+
+@spool.command()
+def replay(
+    folder: Folder = None,
+    dead_letters: Annotated[bool, typer.Option(help="Try the dead letters once more, too.")] = False,
+) -> None:
+    """Write what dead routers left into the database; segments of a running service are left to it.
+
+    Harmless to repeat: a decision that is stored already stays as it is.
+
+    Example: gantry db spool replay --dead-letters
+    """
+    from deployments.persistence.delivery.inspection import replay_dead_letters
+    from deployments.settings.service import load_settings
+
+    settings = load_settings()
+    folder = folder or settings.spool_folder
+    with _writer(settings) as writer:
+        adopted, written, dead = _replay(folder, writer, settings.max_spool_bytes)
+        revived = replay_dead_letters(folder, writer.write) if dead_letters else 0
+    print(f"{written:,} decisions written from {adopted:,} segments, {dead:,} to the dead letters")
+    if dead_letters:
+        print(f"{revived:,} dead letters are in the database now")
+
+
+def _replay(folder: Path, writer: DecisionWriter, bound_bytes: int) -> tuple[int, int, int]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from deployments.persistence.delivery.inspection import inspect, replay_segments
+    from deployments.persistence.spool.disk import LocalDisk
+    from deployments.persistence.spool.segment_folder import SegmentFolder
+
+    total = sum(segment.waiting_records for segment in inspect(folder).segments if not segment.is_owned)
+    segments = SegmentFolder(folder, segment_bytes=1, disk=LocalDisk(), clock_us=lambda: time.time_ns() // 1000)
+    segments.open()
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("replaying", total=total)
+        done = replay_segments(segments, writer.write, lambda count: bar.advance(task, count), bound_bytes=bound_bytes)
+    segments.close()
+    segments.forget(segments.owner_id)
+    return done.segments, done.written, done.dead
+
+
+@contextmanager
+def _writer(settings: Settings) -> Iterator[DecisionWriter]:
+    from deployments.persistence.delivery.batch_writer import DecisionWriter
+
+    with opened(settings.database_url.get_secret_value()) as engine:
+        yield DecisionWriter(engine)
+
+
+def _show(report: SpoolReport) -> None:
+    orphans = [segment for segment in report.segments if not segment.is_owned]
+    print(f"spool folder   {report.folder}")
+    print(f"waiting        {report.waiting_records:,} decisions in {len(report.segments):,} segments")
+    print(
+        f"of dead owners {sum(segment.waiting_records for segment in orphans):,} decisions in {len(orphans):,} segments"
+    )
+    print(f"oldest         {_age(report)}")
+    print(f"damaged        {_damaged(report)}")
+    letters = ", ".join(f"{count:,} {kind.value}" for kind, count in report.dead_letters.items())
+    print(f"dead letters   {letters or 'none'}")
+
+
+def _age(report: SpoolReport) -> str:
+    oldest = min((segment.oldest_at_us for segment in report.segments if segment.oldest_at_us), default=None)
+    return "nothing waits" if oldest is None else f"{max(0.0, time.time() - oldest / 1e6):,.1f} s ago"
+
+
+def _damaged(report: SpoolReport) -> str:
+    regions = sum(segment.damaged_regions for segment in report.segments)
+    names = ", ".join(report.damaged_files)
+    return f"{regions:,} regions waiting, {len(report.damaged_files):,} files set aside{f': {names}' if names else ''}"
+
+
+def _document(report: SpoolReport) -> dict[str, object]:
+    return {
+        "folder": str(report.folder),
+        "waiting_records": report.waiting_records,
+        "segments": [
+            {
+                "name": segment.name,
+                "is_owned": segment.is_owned,
+                "waiting_records": segment.waiting_records,
+                "waiting_bytes": segment.waiting_bytes,
+                "damaged_regions": segment.damaged_regions,
+                "torn_bytes": segment.torn_bytes,
+            }
+            for segment in report.segments
+        ],
+        "damaged_files": list(report.damaged_files),
+        "dead_letters": {kind.value: count for kind, count in report.dead_letters.items()},
+    }

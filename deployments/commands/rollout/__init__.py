@@ -1,0 +1,8 @@
+"""`gantry rollout`: the rollout of the running service, and rollouts tried out.
+
+| module | what it holds |
+|---|---|
+| group | the group |
+| operate | status, promote, pause, resume, rollback, report |
+| simulate | whole rollouts on simulated traffic |
+"""

@@ -1,0 +1,233 @@
+"""`gantry rollout simulate`: what the statistics of the rollout promise, tried out."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deployments.errors import ServiceError
+
+if TYPE_CHECKING:
+    from deployments.rollout.simulation.scenarios import Scenario
+    from deployments.rollout.simulation.simulation import Result
+
+
+class ImpossibleScenario(ServiceError):
+    """The options describe no world; the message says what was required and found."""
+
+
+def simulate(
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same figures.")] = 1,
+    rollouts: Annotated[
+        int, typer.Option(min=1, help="Rollouts of each scenario; fewer than some hundred are rough.")
+    ] = 1000,
+    requests_per_day: Annotated[int, typer.Option(min=1, help="Own: traffic of one simulated day.")] = 50,
+    completion_percent: Annotated[float | None, typer.Option(help="Own scenario: true completion.")] = None,
+    crash_percent: Annotated[float | None, typer.Option(help="Own scenario: true crash rate.")] = None,
+    makespan_percent: Annotated[
+        float | None, typer.Option(help="Own scenario: true increase; below 0: shorter.")
+    ] = None,
+    deviation: Annotated[float | None, typer.Option(min=0.0, help="Own: sd of the paired log makespan ratio.")] = None,
+    healthy_before: Annotated[int, typer.Option(min=0, help="Own: healthy requests before all that begins.")] = 0,
+    requests: Annotated[int, typer.Option(min=1, help="Own: requests of one rollout.")] = 5000,
+    drift: Annotated[
+        float, typer.Option(min=0.0, max=0.99, help="Own: relative amplitude of the drifting load.")
+    ] = 0.0,
+    missing_percent: Annotated[float, typer.Option(min=0.0, max=99.0, help="Own: pairs that are lost.")] = 0.0,
+    force_ramp: Annotated[bool, typer.Option("--force-ramp", help="Own: a person forces each promotion.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Simulate whole rollouts with the real guardrails and stages; exit 1 when a promise is missed.
+
+    Without own figures all scenarios of the rollout's promises run; with any of them, that one world alone.
+
+    Example: gantry rollout simulate --seed 1 --rollouts 1000
+
+    Example: gantry rollout simulate --completion-percent 90 --makespan-percent 5 --healthy-before 500
+    """
+    from deployments.rollout.simulation.scenarios import scenarios
+
+    own = {
+        "completion": None if completion_percent is None else completion_percent / 100.0,
+        "crash_rate": None if crash_percent is None else crash_percent / 100.0,
+        "makespan_increase": None if makespan_percent is None else makespan_percent / 100.0,
+        "deviation": deviation,
+    }
+    effects = {name: value for name, value in own.items() if value is not None}
+    is_own = bool(effects) or force_ramp or drift > 0.0 or missing_percent > 0.0 or healthy_before > 0
+    ways = {
+        "drift": drift,
+        "missing_pairs": missing_percent / 100.0,
+        "forces_ramp": force_ramp,
+        "requests": requests,
+        "requests_per_day": requests_per_day,
+    }
+    chosen = (_given(effects, ways, healthy_before),) if is_own else scenarios()
+    begun = time.monotonic()
+    results = _run(chosen, seed, rollouts)
+    seconds = time.monotonic() - begun
+    missed = [result.scenario.name for result in results if result.kept is False]
+    if as_json:
+        document = {"seed": seed, "rollouts": rollouts, "seconds": round(seconds, 1), "missed": missed}
+        print(json.dumps(document | {"scenarios": [_figures(result) for result in results]}))
+    else:
+        _show(results)
+        promised = sum(result.kept is not None for result in results)
+        told = f"missed: {'; '.join(missed)}" if missed else "all kept" if promised else "none made"
+        print(f"{rollouts:,} rollouts of each scenario, seed {seed}, {seconds:.0f} s; {promised} promises, {told}")
+    if missed:
+        raise typer.Exit(1)
+
+
+def _given(effects: dict[str, Any], ways: dict[str, Any], healthy_before: int) -> Scenario:
+    from dataclasses import replace
+
+    from deployments.rollout.simulation.scenarios import HEALTHY, Purpose, Scenario
+
+    try:
+        world = replace(HEALTHY, **effects)
+        if not healthy_before:
+            return Scenario(name="as given", purpose=Purpose.GIVEN, world=world, **ways)
+        return Scenario(
+            name="as given", purpose=Purpose.GIVEN, world=HEALTHY, later=world, change_at=healthy_before, **ways
+        )
+    except ValueError as error:
+        raise ImpossibleScenario(str(error)) from error
+
+
+def _run(chosen: Sequence[Scenario], seed: int, rollouts: int) -> list[Result]:
+    import numpy as np
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from deployments.rollout.simulation.simulation import simulate as run
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    results = []
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task("simulating", total=len(chosen) * rollouts)
+        for number, scenario in enumerate(chosen):
+            bar.update(task, description=scenario.name)
+            # A stream of its own for each scenario, so that leaving one out does not change the others.
+            rng = np.random.default_rng([seed, number])
+            results.append(
+                run(
+                    scenario,
+                    rollouts=rollouts,
+                    rng=rng,
+                    on_progress=lambda: bar.advance(task),
+                )
+            )
+    return results
+
+
+def _figures(result: Result) -> dict[str, Any]:
+    """One scenario for programs; a time that is never reached is null."""
+    scenario = result.scenario
+    return {
+        "scenario": scenario.name,
+        "purpose": scenario.purpose.value,
+        "alarm_share": result.alarm_share,
+        "alarms_by_rule": result.alarms_by_rule,
+        "alarms_before_the_change": result.early_alarms,
+        "clock": scenario.clock.value,
+        "wait_median": _finite(result.wait_quantile(0.5)),
+        "wait_95_percent": _finite(result.wait_quantile(0.95)),
+        "days_to_promote": {
+            stage.value: {"reached_share": len(days) / result.rollouts, "median": statistics.median(days)}
+            for stage, days in result.days_to.items()
+            if days
+        },
+        "promise": scenario.promise,
+        "promised_quantile": scenario.promised_quantile if scenario.promise is not None else None,
+        "kept": result.kept,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _show(results: Sequence[Result]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from deployments.rollout.simulation.scenarios import Purpose
+
+    console = Console(width=None if Console().is_terminal else 140)
+    for purpose in Purpose:
+        rows = [result for result in results if result.scenario.purpose is purpose]
+        if not rows:
+            continue
+        table = Table(title=purpose.value, title_justify="left")
+        makers = [_name, *_COLUMNS[purpose.name]]
+        for header, justify in (maker(None) for maker in makers):
+            table.add_column(header, justify="left" if justify == "left" else "right")
+        for result in rows:
+            table.add_row(*(maker(result)[0] for maker in makers))
+        console.print(table)
+
+
+def _name(result: Result | None) -> tuple[str, str]:
+    return (result.scenario.name if result else "scenario", "left")
+
+
+def _alarms(result: Result | None) -> tuple[str, str]:
+    return (f"{100.0 * result.alarm_share:.1f} %" if result else "stopped", "right")
+
+
+def _median_wait(result: Result | None) -> tuple[str, str]:
+    return (_wait(result, 0.5) if result else "median until seen", "right")
+
+
+def _late_wait(result: Result | None) -> tuple[str, str]:
+    return (_wait(result, 0.95) if result else "95 % seen within", "right")
+
+
+def _wait(result: Result, quantile: float) -> str:
+    waited = result.wait_quantile(quantile)
+    return f"{waited:,.0f} {result.scenario.clock.value}" if math.isfinite(waited) else "never"
+
+
+def _promotions(result: Result | None) -> tuple[str, str]:
+    if result is None:
+        return ("median days to limited, expanded, full (reached by)", "right")
+    told = (
+        f"{statistics.median(days):.0f} ({100 * len(days) / result.rollouts:.3g} %)" if days else "-"
+        for days in result.days_to.values()
+    )
+    return (", ".join(told), "right")
+
+
+def _promise(result: Result | None) -> tuple[str, str]:
+    if result is None:
+        return ("promise", "right")
+    if result.kept is None:
+        return ("-", "right")
+    from deployments.rollout.simulation.scenarios import Purpose
+
+    scenario = result.scenario
+    limit = f"{scenario.promise:g}" if scenario.purpose is Purpose.DETECTION else f"{100 * (scenario.promise or 0):g} %"
+    return (f"{'kept' if result.kept else 'MISSED'} (at most {limit})", "right")
+
+
+_COLUMNS = {
+    "FALSE_ALARMS": (_alarms, _promotions, _promise),
+    "ONE_BOUND": (_alarms, _promise),
+    "DETECTION": (_alarms, _median_wait, _late_wait, _promise),
+    "PROMOTION": (_alarms, _promotions),
+    "GIVEN": (_alarms, _median_wait, _late_wait, _promotions),
+}

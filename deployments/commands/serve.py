@@ -1,0 +1,35 @@
+"""`gantry serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_PORT = 8000
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(serve)
+
+
+def serve(
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")] = DEFAULT_PORT,
+    config: Annotated[Path | None, typer.Option(help="Serve configuration; default: the shipped one.")] = None,
+) -> None:
+    """Run the service in the foreground; Ctrl-C drains.
+
+    Example: gantry serve --port 8000
+    """
+    from deployments.local_cluster.service import DEFAULT_CONFIG
+    from deployments.local_cluster.service import serve as run
+    from deployments.settings.service import load_settings
+
+    run(load_settings(), config or DEFAULT_CONFIG, port, say=_say)
+
+
+def _say(line: str) -> None:
+    # Whoever waits for the readiness line reads a pipe, which would otherwise keep it back.
+    print(line, flush=True)

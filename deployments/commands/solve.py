@@ -1,0 +1,229 @@
+"""`gantry solve`: one problem from a file, without the service."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deployments.errors import ServiceError
+from env.errors import InvalidProblem
+
+if TYPE_CHECKING:
+    from deployments.contracts.requests.schedule_request import ScheduleRequest
+    from deployments.contracts.translation.fixed_work import EarlierRow
+    from env.judge.verdict import Verdict
+    from env.problem import Problem
+    from env.schedule import Schedule
+
+BENCHMARK_SUFFIXES = (".fjs", ".jsp")
+POLICY = "ppo"
+MANUAL = "manual"
+_SECONDS_PER_HOUR = 3600
+
+
+def earlier_rows_beside(file: Path, request: ScheduleRequest) -> tuple[EarlierRow, ...] | None:
+    """The rows in `<previous_schedule_id>.json` beside `file`, None when there is no such file.
+
+    Raises `InvalidProblem` when it is no answer of `POST /schedule`.
+    """
+    from deployments.contracts.translation.fixed_work import earlier_rows
+
+    name = f"{request.previous_schedule_id}.json"
+    path = file.parent / name
+    if request.previous_schedule_id is None or Path(name).name != name or not path.is_file():
+        return None
+    try:
+        return earlier_rows(path.read_bytes())
+    except ValueError as error:
+        raise InvalidProblem([("previous_schedule_id", f"{name}: {error}")]) from None
+
+
+class UnknownAlgorithm(ServiceError):
+    """There is no such algorithm; the message lists those that exist."""
+
+
+class SolvedInvalid(ServiceError):
+    """The judge refused what the algorithm proposed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solution:
+    """What was solved, how, and the judge's verdict. `unit_seconds` is one unit of the file's time."""
+
+    problem: Problem
+    schedule: Schedule
+    verdict: Verdict
+    algorithm: str
+    model: str | None
+    seconds: float
+    unit_seconds: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `--json` prints."""
+        return {
+            "makespan": self.in_units(self.schedule.makespan_seconds),
+            "seconds": self.seconds,
+            "algorithm": self.algorithm,
+            "model": self.model,
+            "valid": self.verdict.valid,
+            "operations": len(self.problem.operations),
+            "metrics": self.metrics(),
+            "schedule": [
+                {
+                    "job_id": row.operation_id,
+                    "machine_id": row.machine_id,
+                    "start": self.in_units(row.start_seconds),
+                    "end": self.in_units(row.end_seconds),
+                }
+                for row in self.schedule.assignments
+            ],
+        }
+
+    def metrics(self) -> dict[str, float]:
+        """Key figures, times in the file's unit and shares in per cent."""
+        measures = self.verdict.measures
+        return {
+            "makespan": self.in_units(measures.makespan_seconds),
+            "completion_rate": measures.completion_percent,
+            "average_utilization": measures.utilisation_percent,
+            "jobs_on_time": measures.on_time_percent,
+            "important_jobs_on_time": measures.important_on_time_percent,
+            "total_tardiness": self.in_units(measures.tardiness_seconds),
+            "total_setup_time": self.in_units(measures.setup_seconds),
+        }
+
+    def in_units(self, seconds: int) -> float:
+        """Seconds in the file's unit: whole units stay whole."""
+        return seconds if self.unit_seconds == 1 else seconds / self.unit_seconds
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(solve)
+
+
+def solve(
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="Request JSON, .fjs or .jsp.")
+    ],
+    algorithm: Annotated[str, typer.Option(help="ppo, manual, fifo, edd, spt, mwkr, atcs or composite.")] = POLICY,
+    model: Annotated[Path | None, typer.Option(help="Policy folder; default: the configured one.")] = None,
+    budget: Annotated[float, typer.Option(min=0, help="Seconds in all; 0: policy pass only.")] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="Of the search.")] = 0,
+    iterations: Annotated[
+        int | None, typer.Option(min=0, help="Moves of the search instead of a budget: reproducible for a seed.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Schedule a file without the service.
+
+    Example: gantry solve plant.json --algorithm ppo --budget 0.5
+    """
+    solution = solve_file(file, algorithm, model, budget_ms=round(1000 * budget), seed=seed, iterations=iterations)
+    if as_json:
+        print(json.dumps(solution.as_json()))
+    else:
+        _show(solution)
+    if not solution.verdict.valid:
+        raise SolvedInvalid(f"the judge refused the schedule: {solution.verdict.violations[0].message}")
+
+
+def solve_file(
+    file: Path,
+    algorithm: str,
+    model: Path | None = None,
+    *,
+    budget_ms: int = 0,
+    seed: int = 0,
+    iterations: int | None = None,
+) -> Solution:
+    """Solve the problem in `file`. Raises `GantryError` for an unusable file, policy or algorithm."""
+    from env.judge.judge import judge
+
+    problem, unit_seconds = read_problem(file)
+    schedule_with, model_id = scheduler(algorithm, model, budget_ms, seed, iterations)
+    _warm_up(algorithm, model)
+    begun = time.perf_counter()
+    schedule = schedule_with(problem)
+    seconds = time.perf_counter() - begun
+    return Solution(
+        problem=problem,
+        schedule=schedule,
+        verdict=judge(problem, schedule),
+        algorithm=algorithm,
+        model=model_id,
+        seconds=seconds,
+        unit_seconds=unit_seconds,
+    )
+
+
+def read_problem(file: Path) -> tuple[Problem, int]:
+    """The problem in a request JSON, .fjs or .jsp file, and how many seconds one unit of its time is."""
+    from env.instances.readers import read_benchmark
+
+    if file.suffix in BENCHMARK_SUFFIXES:
+        return read_benchmark(file), 1
+    from deployments.contracts.parsing import RequestLimits, read_schedule_request
+    from deployments.contracts.translation.problem import translate
+    from deployments.settings.service import load_settings
+
+    settings = load_settings()
+    limits = RequestLimits(jobs=settings.max_jobs, machines=settings.max_machines)
+    request = read_schedule_request(file.read_bytes(), limits)
+    earlier = earlier_rows_beside(file, request)
+    question = translate(request, zone=settings.zone, now=datetime.now(UTC), earlier=earlier)
+    return question.problem, _SECONDS_PER_HOUR
+
+
+def scheduler(
+    algorithm: str, model: Path | None, budget_ms: int, seed: int, iterations: int | None = None
+) -> tuple[Callable[[Problem], Schedule], str | None]:
+    """The algorithm by its name, and the policy's id if it is one. Raises `UnknownAlgorithm`."""
+    from deployments.settings.service import load_settings
+    from env.simulator.rules import Rule, dispatch
+    from models.policy.artefact import load_predictor
+    from models.search.anytime import search
+
+    if algorithm == POLICY:
+        predictor = load_predictor(model or load_settings().model_path)
+        return (
+            lambda problem: search(predictor, problem, budget_ms, seed, iterations=iterations).schedule,
+            predictor.model_id,
+        )
+    rules = {rule.name.lower(): rule for rule in Rule} | {MANUAL: Rule.PLANNER}
+    if algorithm not in rules:
+        raise UnknownAlgorithm(f"algorithm must be one of {', '.join([POLICY, *sorted(rules)])}, was {algorithm!r}")
+    return lambda problem: dispatch(problem, rules[algorithm]), None
+
+
+def _warm_up(algorithm: str, model: Path | None) -> None:
+    from deployments.settings.service import load_settings
+    from models.policy.artefact import load_predictor
+    from models.search.warm_up import warm_policy, warm_rules
+
+    if algorithm == POLICY:
+        warm_policy(load_predictor(model or load_settings().model_path))
+    else:
+        warm_rules()
+
+
+def _show(solution: Solution) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    unit = " h" if solution.unit_seconds == _SECONDS_PER_HOUR else ""
+    table = Table(title=f"{solution.algorithm} {solution.model or ''}".strip(), show_header=False)
+    for name, value in solution.metrics().items():
+        is_time = name in {"makespan", "total_tardiness", "total_setup_time"}
+        table.add_row(name.replace("_", " "), f"{value:,.2f}{unit if is_time else ' %'}")
+    table.add_row("operations", f"{len(solution.problem.operations):,}")
+    table.add_row("valid", "yes" if solution.verdict.valid else "NO")
+    table.add_row("solved in", f"{1000 * solution.seconds:,.1f} ms")
+    Console().print(table)

@@ -1,0 +1,289 @@
+"""`gantry train`, `evaluate`, `publish` and `warm`."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deployments.errors import ServiceError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.progress import Progress as ProgressBar
+
+    from env.problem import Problem
+    from models.publishing.evaluation import Summary
+    from models.training.config import TrainingConfig
+    from models.training.train import Progress
+
+EVALUATION_PROBLEMS = 96
+
+
+class TrainingExtraMissing(ServiceError):
+    """torch and Stable-Baselines3 are not installed."""
+
+
+class TwoNetworks(ServiceError):
+    """One run was asked for two specialists."""
+
+
+class NoSuchNetwork(ServiceError):
+    """The published policy has fewer networks."""
+
+
+class NothingToEvaluate(ServiceError):
+    """A folder without a single problem file."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    for command in (train, evaluate, publish, warm):
+        app.command()(command)
+
+
+def train(
+    output: Annotated[Path, typer.Option(help="Folder for the model, its manifest and TensorBoard logs.")] = Path(
+        "runs/latest"
+    ),
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    decisions: Annotated[int | None, typer.Option(min=0, help="Decisions of the MaskablePPO stage.")] = None,
+    demonstrations: Annotated[int | None, typer.Option(min=1, help="Searched schedules to imitate.")] = None,
+    updates: Annotated[int | None, typer.Option(min=0, help="Updates of the look-ahead stage.")] = None,
+    groups: Annotated[int | None, typer.Option(min=0, help="Updates of the group stage.")] = None,
+    threads: Annotated[int, typer.Option(min=1)] = 2,
+    makespan: Annotated[
+        bool, typer.Option("--makespan", help="A network for makespans alone, on hard plants.")
+    ] = False,
+    due_dates: Annotated[
+        bool, typer.Option("--due-dates", help="A network for objectives that count tardiness.")
+    ] = False,
+    reproduce: Annotated[bool, typer.Option("--reproduce", help="With seed and config of the published one.")] = False,
+    network: Annotated[int, typer.Option(min=1, help="Which of the published networks --reproduce trains.")] = 1,
+) -> None:
+    """Train a policy from scratch; within two hours on two cores with the defaults.
+
+    Example: gantry train --output runs/mine --seed 1 --updates 200
+    """
+    _require_training_extra()
+    from models.publishing.publish import save_run
+    from models.training.train import train as run
+
+    config = _config_of_published(network) if reproduce else _config(seed, threads, makespan, due_dates)
+    wanted = {
+        "decisions": decisions,
+        "demonstrations": demonstrations,
+        "lookahead_updates": updates,
+        "group_updates": groups,
+    }
+    chosen: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+    config = replace(config, **chosen)
+    begun = time.monotonic()
+    with _progress_bar() as bar:
+        trained = run(config, log_folder=output / "tensorboard", on_progress=_Reporter(bar).hear)
+    seconds = time.monotonic() - begun
+    manifest = save_run(
+        trained.model,
+        output,
+        training={"config": config.as_json(), "seconds": round(seconds, 1)},
+        results={"validation_gain_over_composite_rule": trained.gain},
+    )
+    print(f"trained in {seconds:,.0f} s: {100 * trained.gain:.2f} % better than the composite rule on validation")
+    print(f"saved {output} ({', '.join(manifest.files)}); publish it with: gantry publish {output}")
+
+
+def _config(seed: int, threads: int, makespan: bool, due_dates: bool) -> TrainingConfig:
+    from models.training.config import TrainingConfig
+
+    if makespan and due_dates:
+        raise TwoNetworks("--makespan and --due-dates are two networks: train one after the other")
+    if makespan:
+        return TrainingConfig.for_makespan(seed=seed, threads=threads)
+    if due_dates:
+        return TrainingConfig.for_due_dates(seed=seed, threads=threads)
+    return TrainingConfig(seed=seed, threads=threads)
+
+
+def _config_of_published(network: int) -> TrainingConfig:
+    from models.policy.artefact import PUBLISHED, read_manifest
+    from models.training.config import TrainingConfig
+
+    manifest = read_manifest(PUBLISHED)
+    if network > len(manifest.training):
+        raise NoSuchNetwork(f"{manifest.model_id} has networks 1 to {len(manifest.training)}, was asked for {network}")
+    return TrainingConfig.from_json(manifest.training[network - 1]["config"])
+
+
+def evaluate(
+    folder: Annotated[
+        Path | None, typer.Argument(exists=True, help="Folder of request JSON, .fjs or .jsp; default: validation set.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="Policy folder; default: the published one.")] = None,
+    best_known: Annotated[Path | None, typer.Option(exists=True, help="JSON: problem -> [lower bound, best].")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for report.json and, with matplotlib, a plot.")] = None,
+) -> None:
+    """Compare a policy with every rule on the same problems; every schedule is judged.
+
+    Example: gantry evaluate plants/ --best-known plants/best_known.json --output report
+    """
+    from rich.console import Console
+
+    from models.policy.artefact import PUBLISHED, load_predictor
+    from models.publishing.evaluation import evaluate as run
+    from models.publishing.evaluation import schedulers, summarise
+
+    problems, unit_seconds = _problems(folder)
+    references = _references(best_known, unit_seconds)
+    competitors = schedulers(load_predictor(model or PUBLISHED))
+    for schedule in competitors.values():
+        schedule(problems[0])
+    with _progress_bar() as bar:
+        task = bar.add_task("evaluating", total=len(problems) * len(competitors))
+        rows = run(competitors, problems, references, lambda: bar.advance(task))
+    summaries = summarise(rows)
+    Console().print(_table(summaries))
+    if output is not None:
+        from models.publishing.evaluation import write_report
+
+        write_report(output, rows, summaries)
+        print(f"wrote {output}")
+    if any(summary.invalid for summary in summaries):
+        raise typer.Exit(1)
+
+
+def publish(
+    runs: Annotated[list[Path], typer.Argument(exists=True, file_okay=False, help="Folders that gantry train wrote.")],
+    target: Annotated[Path | None, typer.Option(help="Where to publish; default: models/full_production.")] = None,
+) -> None:
+    """Publish a trained policy once it passes every gate of models/publishing/gates.py; the version goes up by one.
+
+    It must not be worse than the published policy, paired on the validation set. The error names each gate
+    that is missed. The networks of several runs, or of a policy folder, become one policy: those that have learned
+    the objective play each pass, and the best schedule counts. Name the one for due dates first and the one for
+    makespans last.
+
+    Example: gantry publish runs/due-dates runs/makespan
+    """
+    _require_training_extra()
+    from rich.console import Console
+
+    from models.policy.artefact import PUBLISHED
+    from models.publishing.publish import publish as run_gates
+    from models.training.config import TrainingConfig
+
+    config = TrainingConfig()
+    with Console(stderr=True).status("gates ...") as status:
+        manifest = run_gates(
+            runs,
+            target or PUBLISHED,
+            config.plant,
+            config.validation_problems,
+            lambda stage: status.update(f"{stage} ..."),
+        )
+    print(f"published {manifest.model_id} in {target or PUBLISHED}")
+    print(json.dumps(manifest.results, indent=2))
+    print("its card and the report: gantry bench quality --set all, gantry bench speed, gantry bench report")
+
+
+def warm() -> None:
+    """Compile the core and cache it, for images and before the first start.
+
+    Example: gantry warm
+    """
+    from rich.console import Console
+
+    from env.simulator.compilation import cache_folder
+    from models.search.warm_up import compile_core
+
+    begun = time.monotonic()
+    with Console(stderr=True).status("compiling the core ..."):
+        compile_core()
+    print(f"compiled core ready after {time.monotonic() - begun:.1f} s in {cache_folder()}")
+
+
+def _require_training_extra() -> None:
+    from importlib.util import find_spec
+
+    missing = [name for name in ("torch", "stable_baselines3", "sb3_contrib") if find_spec(name) is None]
+    if missing:
+        raise TrainingExtraMissing(f"training needs {', '.join(missing)}: pip install 'gantry[train]'")
+
+
+def _progress_bar() -> ProgressBar:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+
+
+class _Reporter:
+    """Turns what training tells into one progress bar a stage."""
+
+    def __init__(self, bar: ProgressBar) -> None:
+        self.bar = bar
+        self.tasks: dict[str, object] = {}
+
+    def hear(self, progress: Progress) -> None:
+        if progress.stage not in self.tasks:
+            self.tasks[progress.stage] = self.bar.add_task(progress.stage, total=progress.total)
+        self.bar.update(
+            self.tasks[progress.stage],  # type: ignore[arg-type]
+            completed=progress.done,
+            description=f"{progress.stage}: {100 * progress.best_gain:+.2f} % over the composite rule",
+        )
+
+
+def _problems(folder: Path | None) -> tuple[Sequence[Problem], int]:
+    """Problems and how many seconds one unit of their files is."""
+    if folder is None:
+        import numpy as np
+
+        from env.instances.generator import random_problem
+
+        rng = np.random.default_rng(0)
+        return [_named(random_problem(rng), f"generated-{index}") for index in range(EVALUATION_PROBLEMS)], 3600
+    from deployments.commands.solve import read_problem
+
+    files = sorted(path for path in folder.iterdir() if path.suffix in {".json", ".fjs", ".jsp"})
+    files = [path for path in files if path.name != "best_known.json"]
+    if not files:
+        raise NothingToEvaluate(f"{folder} must hold request JSON, .fjs or .jsp files, but holds none")
+    read = [(path.stem, *read_problem(path)) for path in files]
+    return [_named(problem, name) for name, problem, _ in read], read[0][2]
+
+
+def _named(problem: Problem, name: str) -> Problem:
+    return replace(problem, name=name)
+
+
+def _references(best_known: Path | None, unit_seconds: int) -> dict[str, float]:
+    if best_known is None:
+        return {}
+    found = json.loads(best_known.read_text(encoding="utf-8"))
+    return {name: values[1] * unit_seconds for name, values in found.items()}
+
+
+def _table(summaries: Sequence[Summary]) -> object:
+    from rich.table import Table
+
+    table = Table(title="mean over all problems, best first")
+    for column in ("scheduler", "objective, h", "gap to best known, %", "median ms", "wins", "invalid"):
+        table.add_column(column, justify="left" if column == "scheduler" else "right")
+    for summary in summaries:
+        gap = "-" if summary.mean_gap_percent is None else f"{summary.mean_gap_percent:.2f}"
+        table.add_row(
+            summary.scheduler,
+            f"{summary.mean_objective_hours:.3f}",
+            gap,
+            f"{summary.median_milliseconds:.1f}",
+            f"{summary.wins} / {summary.problems}",
+            str(summary.invalid),
+        )
+    return table

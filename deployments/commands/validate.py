@@ -1,0 +1,88 @@
+"""`gantry validate`: the judge on files."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from env.errors import InvalidProblem
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from deployments.contracts.answers.validation import ScheduledJobClaim, ValidateAnswer
+    from deployments.settings.service import Settings
+
+JsonFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
+_SHOWN_VIOLATIONS = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(validate)
+
+
+def validate(request: JsonFile, answer: JsonFile) -> None:
+    """Judge a schedule without the service: exit 0 when it is valid, suspicious or not, and 1 when it is not.
+
+    REQUEST is a body of POST /schedule, ANSWER is what came back, or any object with scheduled_jobs.
+
+    Example: gantry validate request.json answer.json
+    """
+    from deployments.settings.service import load_settings
+
+    found = judge_files(request, answer, load_settings())
+    for violation in found.violations[:_SHOWN_VIOLATIONS]:
+        print(f"{violation.code}: {violation.message}")
+    if len(found.violations) > _SHOWN_VIOLATIONS:
+        print(f"... and {len(found.violations) - _SHOWN_VIOLATIONS} more")
+    for anomaly in found.anomalies:
+        print(f"valid but suspicious, {anomaly.code}: {anomaly.message}")
+    placed = f"{found.metrics.scheduled_jobs} of {found.metrics.total_jobs} jobs"
+    verdict = "valid" if found.valid else f"NOT valid, {len(found.violations)} violations"
+    print(f"{verdict}: {placed}, makespan {found.metrics.makespan:.2f} h, safety score {found.safety_score:.0f}")
+    if not found.valid:
+        raise typer.Exit(1)
+
+
+def judge_files(request: Path, answer: Path, settings: Settings) -> ValidateAnswer:
+    """What the judge finds. Raises `InvalidRequest`, `MalformedBody` or `InvalidProblem` for unusable files."""
+    from deployments.commands.solve import earlier_rows_beside
+    from deployments.contracts.answers.validation import claimed_schedule, validate_answer
+    from deployments.contracts.parsing import RequestLimits, read_validate_request
+    from deployments.contracts.translation.problem import translate
+    from env.judge.judge import judge
+
+    body = {"request": _document(request), "scheduled_jobs": _rows(_document(answer))}
+    limits = RequestLimits(jobs=settings.max_jobs, machines=settings.max_machines)
+    claim = read_validate_request(json.dumps(body).encode(), limits)
+    now = _second_zero(claim.scheduled_jobs, settings.zone)
+    earlier = earlier_rows_beside(request, claim.request)
+    question = translate(claim.request, zone=settings.zone, now=now, earlier=earlier)
+    verdict = judge(question.problem, claimed_schedule(claim.scheduled_jobs), settings.anomaly_limits)
+    return validate_answer(claim.scheduled_jobs, question, verdict, warnings=question.warnings)
+
+
+def _document(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InvalidProblem([(path.name, f"must be JSON: {error}")]) from None
+
+
+def _rows(answer: Any) -> Any:
+    return answer.get("scheduled_jobs") if isinstance(answer, dict) else answer
+
+
+def _second_zero(claims: list[ScheduledJobClaim], zone: ZoneInfo) -> datetime:
+    """`schedule_start` of a request that left it to the service's clock: only the rows of the answer still tell it."""
+    from deployments.contracts.requests.wire import in_zone, seconds_of
+
+    for claim in claims:
+        if claim.start_datetime is not None:
+            return in_zone(claim.start_datetime, zone) - timedelta(seconds=seconds_of(claim.start_time))
+    return datetime.now(UTC)

@@ -1,0 +1,11 @@
+"""What is answered, from domain objects and stored rows.
+
+| module | what it holds |
+|---|---|
+| schedule | schedule and verdict -> the answer |
+| validation | the body and the answer of `POST /v1/validate` |
+| stored | stored decisions as they are read back, and the questions that they answered |
+| planners | why each late job is late, what another schedule would change, what planners say of one |
+| rollout | the bodies and answers of the rollout's routes |
+| service | probes, the audit trail, errors as RFC 9457 problem details |
+"""

@@ -1,0 +1,214 @@
+"""The answer of `POST /schedule`, and how measures and verdicts look on the wire. Times are hours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from pydantic import Field
+
+from deployments.contracts.requests.schedule_request import ScheduleRequest
+from deployments.contracts.requests.wire import AnswerModel, hours_of, instant
+from deployments.contracts.translation.problem import Question
+from env.insight.comparison import compare
+from env.judge.verdict import Anomaly, Verdict, Violation
+from env.problem import Problem
+from env.schedule import Measures, Schedule, setup_seconds_of
+
+
+def _is_absent(value: object) -> bool:
+    return value is None
+
+
+class ScheduledJob(AnswerModel):
+    """One job on its machine; `start_time` and `end_time` are hours from `schedule_start`."""
+
+    job_id: str
+    machine_id: int
+    machine_name: str
+    machine_ids: list[int] | None = Field(
+        None, exclude_if=_is_absent, description="all machines that the job holds; only where it holds several"
+    )
+    start_time: float
+    end_time: float
+    start_datetime: datetime
+    end_datetime: datetime
+    setup_time_included: float
+
+
+class Metrics(AnswerModel):
+    """What planners read off a schedule: hours and per cent."""
+
+    makespan: float
+    total_jobs: int
+    scheduled_jobs: int
+    completion_rate: float
+    average_utilization: float = Field(description="busy time / time the machines were open until the makespan")
+    total_setup_time: float
+    important_jobs_on_time: float = Field(description="per cent of the families with an important job")
+    jobs_on_time: float = Field(description="per cent of the families")
+    total_tardiness: float
+
+
+class DecisionAnswer(AnswerModel):
+    """How the schedule came about; `arm` is the assigned arm, also when the other one had to serve."""
+
+    arm: str
+    stage: str
+    model: str | None
+    method: list[str]
+    fallback_reason: str | None
+    policy_makespan: float | None = Field(description="of the policy's first pass alone")
+    gains: dict[str, float] = Field(description="hours by which each later stage lowered the objective")
+    time_budget_ms: int = Field(description="what the request was given; less than it asked for under load")
+
+
+class ViolationAnswer(AnswerModel):
+    """One broken rule, by how many hours."""
+
+    code: str
+    job_id: str | None
+    machine_id: int | None
+    message: str
+    by_hours: float
+
+
+class AnomalyAnswer(AnswerModel):
+    """One measure beyond its limit."""
+
+    code: str
+    message: str
+    value: float
+    limit: float
+
+
+class SafetyAnswer(AnswerModel):
+    """What the judge found."""
+
+    valid: bool
+    violations: list[ViolationAnswer]
+    anomalies: list[AnomalyAnswer]
+    safety_score: float
+
+
+class ChangesAnswer(AnswerModel):
+    """How many jobs differ from the schedule `previous_schedule_id`."""
+
+    previous_schedule_id: str
+    changed_jobs: int = Field(description="moved, added and removed jobs together")
+    moved_jobs: int = Field(description="on another machine or at another time")
+    added_jobs: int = Field(description="not in the previous schedule")
+    removed_jobs: int = Field(description="only in the previous schedule")
+
+
+class ScheduleAnswer(AnswerModel):
+    """A complete, judged and durable schedule."""
+
+    schedule_id: str
+    request_id: str | None
+    scheduled_jobs: list[ScheduledJob]
+    metrics: Metrics
+    generation_time: float = Field(description="seconds")
+    algorithm_used: str = Field(description="the arm that served: ppo or manual")
+    timestamp: datetime
+    warnings: list[str]
+    changes: ChangesAnswer | None = Field(
+        None, exclude_if=_is_absent, description="only where the request names previous_schedule_id"
+    )
+    decision: DecisionAnswer
+    safety: SafetyAnswer
+
+
+def scheduled_jobs_of(request: ScheduleRequest, question: Question, schedule: Schedule) -> list[ScheduledJob]:
+    """Rows in the order of the request's jobs, with instants by the plant's clock."""
+    problem, placed = question.problem, schedule.by_operation
+    setups = setup_seconds_of(problem, schedule)
+    names = {machine.id: machine.name for machine in problem.machines}
+    together = machines_held(problem)
+    rows = (placed[job.job_id] for job in request.jobs if job.job_id in placed)
+    origin = question.start.astimezone(UTC)
+    return [
+        ScheduledJob(
+            job_id=row.operation_id,
+            machine_id=row.machine_id,
+            machine_name=names[row.machine_id],
+            machine_ids=together.get(row.operation_id),
+            start_time=hours_of(row.start_seconds),
+            end_time=hours_of(row.end_seconds),
+            start_datetime=instant(origin, row.start_seconds, question.zone),
+            end_datetime=instant(origin, row.end_seconds, question.zone),
+            setup_time_included=hours_of(setups[row.operation_id]),
+        )
+        for row in rows
+    ]
+
+
+def machines_held(problem: Problem) -> dict[str, list[int]]:
+    """Operation id -> ids of all machines that it holds, for each operation that holds several."""
+    return {
+        operation.id: [problem.machines[machine].id for machine in choice.machines]
+        for operation in problem.operations
+        for choice in operation.alternatives
+        if choice.also_holds
+    }
+
+
+def changes_of(request: ScheduleRequest, question: Question, schedule: Schedule) -> ChangesAnswer | None:
+    """What the schedule changes against the earlier one, None when the request continues none."""
+    if request.previous_schedule_id is None or question.earlier is None:
+        return None
+    found = compare(question.earlier, schedule)
+    return ChangesAnswer(
+        previous_schedule_id=request.previous_schedule_id,
+        changed_jobs=found.change_count,
+        moved_jobs=len(found.moved),
+        added_jobs=len(found.added),
+        removed_jobs=len(found.removed),
+    )
+
+
+def metrics_of(measures: Measures) -> Metrics:
+    """Measures in the words of the wire."""
+    return Metrics(
+        makespan=hours_of(measures.makespan_seconds),
+        total_jobs=measures.operations,
+        scheduled_jobs=measures.scheduled_operations,
+        completion_rate=measures.completion_percent,
+        average_utilization=measures.utilisation_percent,
+        total_setup_time=hours_of(measures.setup_seconds),
+        important_jobs_on_time=measures.important_on_time_percent,
+        jobs_on_time=measures.on_time_percent,
+        total_tardiness=hours_of(measures.tardiness_seconds),
+    )
+
+
+def safety_of(verdict: Verdict) -> SafetyAnswer:
+    """A verdict in the words of the wire."""
+    return SafetyAnswer(
+        valid=verdict.valid,
+        violations=violations_of(verdict.violations),
+        anomalies=anomalies_of(verdict.anomalies),
+        safety_score=verdict.safety_score,
+    )
+
+
+def violations_of(violations: Iterable[Violation]) -> list[ViolationAnswer]:
+    """Violations in the words of the wire."""
+    return [
+        ViolationAnswer(
+            code=violation.code.value,
+            job_id=violation.operation_id,
+            machine_id=violation.machine_id,
+            message=violation.message,
+            by_hours=hours_of(violation.by_seconds),
+        )
+        for violation in violations
+    ]
+
+
+def anomalies_of(anomalies: Iterable[Anomaly]) -> list[AnomalyAnswer]:
+    """Anomalies in the words of the wire."""
+    return [
+        AnomalyAnswer(code=anomaly.code.value, message=anomaly.message, value=anomaly.value, limit=anomaly.limit)
+        for anomaly in anomalies
+    ]

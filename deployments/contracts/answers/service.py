@@ -1,0 +1,109 @@
+"""The answers about the service itself: health, the audit trail, and errors as problem details (RFC 9457)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from deployments.contracts.answers.schedule import ViolationAnswer
+from deployments.contracts.requests.wire import AnswerModel
+from deployments.persistence.decisions.records import AuditEvent
+
+Status = Literal["healthy", "degraded", "unhealthy"]
+MEDIA_TYPE = "application/problem+json"
+
+
+class SpoolAnswer(AnswerModel):
+    """Decisions on local disk that the database does not have yet."""
+
+    records: int
+    bytes: int
+    oldest_seconds: float = Field(description="age of the oldest of them, 0 when there is none")
+
+
+class HealthAnswer(AnswerModel):
+    """Degraded: schedules are served, but something is missing. Unhealthy: none can be served (status 503)."""
+
+    status: Status
+    version: str
+    model_loaded: bool
+    database_connected: bool
+    uptime: float = Field(description="seconds")
+    last_schedule_time: datetime | None
+    environment: str
+    spool: SpoolAnswer
+    rollout_stage: str
+    keys_age: float | None = Field(
+        description="seconds since the stored API keys were last read from the database; null when they never were"
+    )
+    reasons: list[str] = Field(description="what is missing, empty when healthy")
+
+
+class ProbeAnswer(AnswerModel):
+    """The answer of a probe that succeeds."""
+
+    status: Literal["alive", "ready"]
+
+
+class AuditEventAnswer(AnswerModel):
+    """One act of one actor."""
+
+    event_id: str
+    occurred_at: datetime
+    actor: str = Field(description="the name of the key, or who ran the command")
+    client: str | None
+    key_id: str | None
+    action: str = Field(description="the operation of this document, or the command")
+    target: str
+    status: int | None = Field(description="what the actor was answered; null for a command, or nobody was there")
+    request_id: str | None
+    detail: str | None = Field(description="what the actor gave, its beginning")
+
+
+class AuditPage(AnswerModel):
+    """Events, newest first; `next_cursor` is null on the last page."""
+
+    events: list[AuditEventAnswer]
+    next_cursor: str | None
+
+
+def audit_event_answer(event: AuditEvent) -> AuditEventAnswer:
+    """The event in the words of the wire."""
+    return AuditEventAnswer(**asdict(event))
+
+
+class FieldError(AnswerModel):
+    """What is wrong with one field of the request, by its path, such as `jobs[3].machine_types`."""
+
+    field: str
+    message: str
+
+
+class RejectionAnswer(AnswerModel):
+    """Why one arm did not serve; `violations` are the first ones, `violation_count` is the number of all."""
+
+    arm: str
+    reason: str
+    violation_count: int
+    violations: list[ViolationAnswer]
+
+
+class ProblemDetails(AnswerModel):
+    """One error. `error` and `message` repeat `type` and `detail` for clients that look for them."""
+
+    type: str = Field(description="a URN that ends in `error`")
+    title: str
+    status: int
+    detail: str
+    instance: str = Field(description="the path that was asked")
+    error: str
+    message: str
+    request_id: str | None = Field(description="the x-request-id of this answer")
+    timestamp: datetime
+    errors: list[FieldError] | None = Field(default=None, description="for 422: each thing that is wrong")
+    errors_omitted: int | None = Field(default=None, description="how many more things are wrong")
+    reasons: list[str] | None = Field(default=None, description="for 409: everything that stands in the way")
+    rejections: list[RejectionAnswer] | None = Field(default=None, description="when no schedule was safe: why, by arm")

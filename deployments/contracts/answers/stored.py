@@ -1,0 +1,235 @@
+"""Stored decisions as they are read back, and the questions that they answered. Times are hours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_core import from_json
+
+from deployments.contracts.requests.schedule_request import ScheduleRequest
+from deployments.contracts.requests.wire import AnswerModel, hours_of
+from deployments.contracts.translation.fixed_work import EarlierRow, as_schedule, earlier_rows
+from deployments.contracts.translation.problem import Question
+from deployments.errors import NotFound
+from deployments.persistence.decisions.records import DecisionRecord, EvaluationRecord
+from deployments.rollout.assignment import ArmRole
+from env.judge.judge import judge
+from env.schedule import Schedule
+
+MAX_REASON_LENGTH = 300
+
+
+class Figures(AnswerModel):
+    """Key figures of one arm's schedule."""
+
+    makespan: float
+    completion_rate: float
+    average_utilization: float
+    total_setup_time: float
+    jobs_on_time: float
+    important_jobs_on_time: float
+    total_tardiness: float
+    safety_score: float
+
+
+class AssignmentAnswer(AnswerModel):
+    """What the arm was derived from, so that anyone can derive it again."""
+
+    unit: str
+    bucket: float
+    seed: str
+    hash_version: int
+    stage: str
+    share: float
+    version: int = Field(description="of the rollout, 0 when it was not known")
+    is_forced: bool = Field(description="whether the request chose its arm itself")
+    job_list_sha256: str | None
+
+
+class StoredDecision(AnswerModel):
+    """One line of the list of decisions."""
+
+    schedule_id: str
+    created_at: datetime
+    request_id: str | None
+    plant_id: str | None
+    line_id: str | None
+    arm: str
+    algorithm_used: str
+    model: str | None
+    fallback_reason: str | None
+    optimization_objective: str
+    time_budget_ms: int
+    total_jobs: int
+    total_machines: int
+    generation_time: float
+    metrics: Figures
+
+
+class StoredDecisionPage(AnswerModel):
+    """Decisions, newest first; `next_cursor` is null on the last page."""
+
+    schedules: list[StoredDecision]
+    next_cursor: str | None
+
+
+class EvaluationAnswer(AnswerModel):
+    """What one arm made of the request, served or not."""
+
+    arm: str
+    is_served: bool
+    status: str
+    outcome: str | None
+    reason: str | None
+    model: str | None
+    baseline: str = Field(description="where a manual plan came from: rule or planner")
+    violation_count: int
+    violations: Any = Field(description="the first ones")
+    proposal_ms: float | None
+    judge_ms: float | None
+
+
+class StoredDecisionDetail(StoredDecision):
+    """One decision with everything that was kept of it."""
+
+    assignment: AssignmentAnswer
+    arms: dict[str, Figures | None] = Field(description="figures by arm; null for an arm that made no schedule")
+    evaluations: list[EvaluationAnswer] = Field(description="what each arm made of the request, as far as it is known")
+    request: Any = Field(description="the body of the request, null when it was not to be kept")
+    answer: Any = Field(description="the body of the answer, null when it was not to be kept")
+
+
+def stored_decision(record: DecisionRecord) -> StoredDecision:
+    """One line of the list."""
+    return StoredDecision(**_summary(record))
+
+
+def stored_decision_detail(record: DecisionRecord) -> StoredDecisionDetail:
+    """One decision, its bodies included when they were kept."""
+    arms: dict[str, Figures | None] = dict.fromkeys(arm.value for arm in ArmRole)
+    arms |= {evaluation.arm: _figures(evaluation) for evaluation in record.evaluations}
+    return StoredDecisionDetail(
+        **_summary(record),
+        assignment=AssignmentAnswer(
+            unit=record.unit,
+            bucket=record.bucket,
+            seed=record.seed,
+            hash_version=record.hash_version,
+            stage=record.stage,
+            share=record.share,
+            version=record.rollout_version,
+            is_forced=record.is_forced,
+            job_list_sha256=record.job_list_sha256,
+        ),
+        arms=arms | {record.algorithm_used: figures_of(record)},
+        evaluations=[evaluation_answer(evaluation) for evaluation in record.evaluations],
+        request=None if record.request is None else from_json(record.request),
+        answer=None if record.answer is None else from_json(record.answer),
+    )
+
+
+def evaluation_answer(evaluation: EvaluationRecord) -> EvaluationAnswer:
+    """One arm of a decision in the words of the wire."""
+    return EvaluationAnswer(
+        arm=evaluation.arm,
+        is_served=evaluation.is_served,
+        status=evaluation.status,
+        outcome=evaluation.outcome,
+        reason=evaluation.reason,
+        model=evaluation.model,
+        baseline=evaluation.baseline,
+        violation_count=evaluation.violation_count,
+        violations=from_json(evaluation.violations),
+        proposal_ms=evaluation.proposal_ms,
+        judge_ms=evaluation.judge_ms,
+    )
+
+
+def _summary(record: DecisionRecord) -> dict[str, Any]:
+    return {
+        "schedule_id": record.decision_id,
+        "created_at": record.created_at,
+        "request_id": record.request_id,
+        "plant_id": record.plant_id,
+        "line_id": record.line_id,
+        "arm": record.arm,
+        "algorithm_used": record.algorithm_used,
+        "model": record.model,
+        "fallback_reason": record.fallback_reason,
+        "optimization_objective": record.objective,
+        "time_budget_ms": record.time_budget_ms,
+        "total_jobs": record.job_count,
+        "total_machines": record.machine_count,
+        "generation_time": record.generation_ms / 1000,
+        "metrics": figures_of(record),
+    }
+
+
+def _figures(evaluation: EvaluationRecord) -> Figures | None:
+    """The key figures of one arm, None when it made no schedule."""
+    return None if evaluation.makespan_seconds is None else figures_of(evaluation)
+
+
+def figures_of(record: DecisionRecord | EvaluationRecord) -> Figures:
+    """The key figures of a decision, which are kept also when its payload is not, or of an arm that has a schedule."""
+    # An evaluation without a schedule has no figures; nobody asks for them.
+    kept: Any = record
+    return Figures(
+        makespan=hours_of(kept.makespan_seconds),
+        completion_rate=kept.completion_percent,
+        average_utilization=kept.utilisation_percent,
+        total_setup_time=hours_of(kept.setup_seconds),
+        jobs_on_time=kept.on_time_percent,
+        important_jobs_on_time=kept.important_on_time_percent,
+        total_tardiness=hours_of(kept.tardiness_seconds),
+        safety_score=kept.safety_score,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredQuestion:
+    """A decision as it was made; the judge accepts `schedule` for `question`."""
+
+    request: ScheduleRequest
+    question: Question
+    schedule: Schedule
+
+
+def kept_request(record: DecisionRecord) -> ScheduleRequest:
+    """The request of a decision. Raises `NotFound` when it was not kept, or is none of this version."""
+    if record.request is None:
+        raise _not_kept(record)
+    try:
+        return ScheduleRequest.model_validate(from_json(record.request))
+    except ValidationError as error:
+        raise unreadable(record, f"its request has {error.error_count()} faults") from error
+
+
+def kept_rows(record: DecisionRecord) -> tuple[EarlierRow, ...]:
+    """The rows of a decision's answer. Raises `NotFound` when they were not kept."""
+    if record.answer is None:
+        raise _not_kept(record)
+    return earlier_rows(record.answer)
+
+
+def stored_question(record: DecisionRecord, request: ScheduleRequest, question: Question) -> StoredQuestion:
+    """The decision `record`, whose request is `request` and asked `question`.
+
+    Raises `NotFound` when the answer was not kept, or is no valid schedule of the question any more.
+    """
+    schedule = as_schedule(kept_rows(record), question.start)
+    if not judge(question.problem, schedule).valid:
+        raise unreadable(record, "the judge does not accept its schedule any more")
+    return StoredQuestion(request=request, question=question, schedule=schedule)
+
+
+def unreadable(record: DecisionRecord, reason: str) -> NotFound:
+    """What to say of a decision that version, settings or plant data have left behind."""
+    return NotFound(f"schedule {record.decision_id!r} cannot be read as it was made: {reason[:MAX_REASON_LENGTH]}")
+
+
+def _not_kept(record: DecisionRecord) -> NotFound:
+    return NotFound(f"schedule {record.decision_id!r} was made with save_to_database false: its payload was not kept")

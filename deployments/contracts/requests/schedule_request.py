@@ -1,0 +1,266 @@
+"""The body of `POST /schedule`, the calendar of its plant included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, time
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+from deployments.contracts.requests.wire import (
+    Boolean,
+    FreeText,
+    Hours,
+    Identity,
+    Instant,
+    Integer,
+    Number,
+    ProcessingHours,
+    Text,
+    WireModel,
+    written_as,
+)
+from env.problem import EVERY_DAY, Objective, WeeklyBreak
+
+_CLOCK = r"([01]\d|2[0-3]):[0-5]\d"
+_CLOSING = f"({_CLOCK}|24:00)"
+_COUNTRY = "[A-Z]{2}"
+_A_TIME = "a time of day such as 09:45"
+ClockTime = Annotated[str, StringConstraints(strict=True, pattern=f"^{_CLOCK}$"), written_as(_CLOCK, _A_TIME)]
+ClosingTime = Annotated[str, StringConstraints(strict=True, pattern=f"^{_CLOSING}$"), written_as(_CLOSING, _A_TIME)]
+Country = Annotated[
+    str,
+    StringConstraints(strict=True, pattern=f"^{_COUNTRY}$"),
+    written_as(_COUNTRY, "an ISO 3166 code of two capital letters"),
+]
+DEFAULT_SETUP_HOURS = 0.3
+MAX_BUDGET_MS = 60_000
+DEFAULT_BUDGET_MS = 100
+DEFAULT_STABILITY_HOURS = 0.1
+MAX_MACHINES_HELD = 100
+MAX_MANUAL_ROWS = 40_000
+
+
+class Day(StrEnum):
+    """Days of the week, Monday first."""
+
+    MONDAY = "mon"
+    TUESDAY = "tue"
+    WEDNESDAY = "wed"
+    THURSDAY = "thu"
+    FRIDAY = "fri"
+    SATURDAY = "sat"
+    SUNDAY = "sun"
+
+
+_WEEKDAYS = {day: index for index, day in enumerate(Day)}
+
+
+class BreakRequest(WireModel):
+    """Closed hours on each of `days` by the plant's clock. An `end` not after `start` lies on the next day."""
+
+    name: FreeText = ""
+    start: ClockTime
+    end: ClosingTime
+    days: Annotated[list[Day], Field(min_length=1, max_length=7)] | None = Field(
+        None, description="days on which the break begins; every day when absent"
+    )
+
+    def to_domain(self) -> WeeklyBreak:
+        return WeeklyBreak(
+            name=self.name,
+            start=time.fromisoformat(self.start),
+            end=time.fromisoformat("00:00" if self.end == "24:00" else self.end),
+            weekdays=EVERY_DAY if self.days is None else frozenset(_WEEKDAYS[day] for day in self.days),
+        )
+
+
+class UnavailableRequest(WireModel):
+    """One machine does not work from `from` (inclusive) to `to` (exclusive)."""
+
+    from_: Instant = Field(alias="from")
+    to: Instant
+    reason: FreeText = ""
+
+
+class MachineCalendarRequest(WireModel):
+    """When one machine is unavailable beside the plant's calendar."""
+
+    machine_id: Identity
+    unavailable: list[UnavailableRequest] = Field(default_factory=list, max_length=10_000)
+
+
+class CalendarRequest(WireModel):
+    """The plant's calendar for this request; what is absent comes from the default calendar."""
+
+    breaks: list[BreakRequest] | None = Field(
+        None, max_length=1000, description="replaces the default weekly calendar, nights and weekends included"
+    )
+    holidays: list[date] = Field(default_factory=list, max_length=10_000)
+    country: Country | None = Field(
+        None, description="its public holidays close the plant too; ISO 3166 code of two letters"
+    )
+    machines: list[MachineCalendarRequest] = Field(default_factory=list, max_length=5_000)
+
+
+class MachineStatus(StrEnum):
+    """Whether a machine takes work: offline and maintenance take none, busy works after its current load."""
+
+    AVAILABLE = "available"
+    BUSY = "busy"
+    MAINTENANCE = "maintenance"
+    OFFLINE = "offline"
+
+
+class MachineOption(WireModel):
+    """A machine that may do a job, with its own speed; absent times are those of the job."""
+
+    machine_id: Identity
+    processing_time: ProcessingHours | None = None
+    setup_time: Hours | None = None
+
+
+class PinRequest(WireModel):
+    """A place and time that the planner has decided; work that began before schedule_start is already running."""
+
+    machine_id: Identity
+    start_datetime: Instant
+
+
+class JobRequest(WireModel):
+    """One step of a family, done once on one machine. Times are hours."""
+
+    job_id: Text
+    family_id: Text | None = Field(None, description="jobs of one family are done in order of sequence")
+    sequence: Integer = Field(1, ge=0, le=2**31 - 1)
+    processing_time: ProcessingHours | None = Field(
+        None, description="required unless each of machine_options has its own"
+    )
+    machine_types: list[Identity] = Field(
+        default_factory=list, max_length=5_000, description="non-empty unless there are machine_options"
+    )
+    priority: Integer = Field(2, ge=1, le=3, description="1 high to 3 low")
+    is_important: Boolean = False
+    lcd_date: Instant | None = Field(None, description="due date; may be missed, which counts as tardiness")
+    setup_time: Hours = DEFAULT_SETUP_HOURS
+    machine_options: Annotated[list[MachineOption], Field(min_length=1, max_length=5_000)] | None = Field(
+        None, description="overrides machine_types"
+    )
+    release_at: Instant | None = Field(None, description="when the material arrives")
+    deadline_at: Instant | None = Field(None, description="a miss is a reported violation")
+    weight: Number | None = Field(
+        None, gt=0, le=1e6, description="of tardiness; default 4 when important, else 3, 2, 1 for priority 1, 2, 3"
+    )
+    interruptible: Boolean = Field(True, description="pauses over breaks; false: must fit between them")
+    setup_group: Text | None = Field(None, description="what setup_matrix changes a machine over from and to")
+    pinned: PinRequest | None = Field(None, description="the job starts there and then, and must not move")
+    requires_all_machines: list[Identity] | None = Field(
+        None,
+        max_length=MAX_MACHINES_HELD,
+        description="machines held together, the one that does the work first; overrides machine_types",
+    )
+
+
+class MachineRequest(WireModel):
+    """One machine of the plant."""
+
+    machine_id: Identity
+    machine_name: Annotated[str, StringConstraints(strict=True, max_length=200)] = ""
+    machine_type: Identity | None = Field(None, description="which jobs it may do; see machine_types of a job")
+    status: MachineStatus = MachineStatus.AVAILABLE
+    current_load: Hours = Field(0.0, description="open hours until it can take new work")
+
+
+class SetupTransition(WireModel):
+    """Hours to change a machine over from one setup group to another."""
+
+    from_: Text = Field(alias="from")
+    to: Text
+    hours: Hours
+
+
+class ManualRow(WireModel):
+    """One row of the planner's own plan."""
+
+    job_id: Text
+    machine_id: Identity
+    start_datetime: Instant
+
+
+class ScheduleRequest(WireModel):
+    """A plant's list of jobs, to be scheduled."""
+
+    jobs: list[JobRequest] = Field(description="an empty list means the plant's pending jobs from the database")
+    machines: list[MachineRequest] | None = Field(
+        None, description="absent means the plant's machines from the database"
+    )
+    schedule_start: Instant | None = Field(None, description="now when absent; rounded up to a whole second")
+    respect_break_times: Boolean = Field(True, description="false drops the whole weekly calendar")
+    respect_holidays: Boolean = True
+    optimization_objective: Objective = Objective.MAKESPAN
+    request_id: Text | None = Field(None, description="the client's own number, returned with the answer")
+    save_to_database: Boolean = Field(True, description="false: the decision is kept, its payload is not")
+    time_budget_ms: Integer = Field(
+        DEFAULT_BUDGET_MS,
+        ge=0,
+        le=MAX_BUDGET_MS,
+        description="buys a better plan; 0: policy pass only",
+    )
+    calendar: CalendarRequest | None = None
+    plant_id: Text | None = None
+    line_id: Text | None = None
+    experiment_unit: Text | None = Field(None, description="what the arm is assigned by; scope operate")
+    setup_matrix: list[SetupTransition] | None = Field(
+        None, max_length=100_000, description="replaces setup_time between jobs with a setup_group"
+    )
+    stability_weight: Hours = Field(
+        DEFAULT_STABILITY_HOURS,
+        description="hours of the objective that each job costs which leaves its place in previous_schedule_id",
+    )
+    freeze_until: Instant | None = Field(
+        None, description="nothing moves that starts earlier in the schedule previous_schedule_id"
+    )
+    previous_schedule_id: Text | None = Field(None, description="required by freeze_until, and the other way round")
+    manual_schedule: list[ManualRow] | None = Field(
+        None, max_length=MAX_MANUAL_ROWS, description="the planner's own plan: the manual arm, if the judge accepts it"
+    )
+    arm: Text | None = Field(
+        None, description="ppo, manual or a model id; scope operate; forced, left out of the statistics"
+    )
+    parent_schedule_id: Text | None = Field(
+        None, description="the schedule that this request is a what-if copy of; see /v1/schedules/{id}/compare/{other}"
+    )
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "jobs": [
+                        {
+                            "job_id": "JOAW001",
+                            "family_id": "FAM001",
+                            "sequence": 1,
+                            "processing_time": 2.5,
+                            "machine_types": [1, 2, 3],
+                            "priority": 2,
+                            "is_important": True,
+                            "lcd_date": "2025-07-25T00:00:00",
+                            "setup_time": 0.3,
+                        }
+                    ],
+                    "machines": [{"machine_id": 42, "machine_name": "CM03", "machine_type": 2, "current_load": 5.5}],
+                    "schedule_start": "2025-07-22T14:00:00",
+                }
+            ]
+        }
+    )
+
+
+def incomplete(request: ScheduleRequest) -> Iterator[tuple[str, str]]:
+    """(field, message) of what only the plant's own data could fill in."""
+    if not request.jobs:
+        yield "jobs", "must not be empty: only the service knows the plant's pending jobs"
+    if not request.machines:
+        yield "machines", "must be a non-empty list: only the service knows the plant's machines, if it is absent"

@@ -1,0 +1,119 @@
+"""Open time of machines, for proofs about a request before anyone schedules it."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import cached_property
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from deployments.contracts.requests.wire import instant
+from env.errors import HorizonExceeded
+from env.problem import Closure, Operation, Problem, WorkingHours
+from env.simulator.calendar import horizon_for, openings
+
+MAX_SECONDS = 50 * 365 * 24 * 3600
+_LOOKAHEAD_SECONDS = 400 * 24 * 3600
+
+
+class OpenHours:
+    """Openings [start, end) between `first` <= 0 and `last`, in seconds from `schedule_start`."""
+
+    def __init__(self, hours: WorkingHours | None, closures: tuple[Closure, ...], first: int, last: int) -> None:
+        known = openings(_moved(hours, first), tuple(_later(each, -first) for each in closures), last - first) + first
+        self.last = last
+        self._starts: list[int] = known[:, 0].tolist()
+        self._ends: list[int] = known[:, 1].tolist()
+        self._worked: list[int] = np.cumsum(known[:, 1] - known[:, 0]).tolist()
+
+    @cached_property
+    def longest(self) -> tuple[int, int] | None:
+        """The longest opening, the earliest of equals; None when there is none."""
+        return max(zip(self._starts, self._ends, strict=True), key=lambda span: span[1] - span[0], default=None)
+
+    def next_open(self, second: int) -> int | None:
+        """The first open second that is not before `second`, None when there is none up to `last`."""
+        index = bisect_right(self._ends, second)
+        return None if index == len(self._ends) else max(second, self._starts[index])
+
+    def finish(self, start: int, work: int, *, interruptible: bool = True) -> int | None:
+        """When `work` open seconds have passed at the earliest after `start`, None when that is beyond `last`."""
+        begin = self.next_open(start)
+        if begin is None:
+            return None
+        index = bisect_right(self._ends, begin)
+        if not interruptible:
+            return self._finish_in_one(index, begin, work)
+        target = self._worked[index] - (self._ends[index] - begin) + work
+        last = bisect_left(self._worked, target)
+        return None if last == len(self._worked) else self._ends[last] - (self._worked[last] - target)
+
+    def _finish_in_one(self, index: int, begin: int, work: int) -> int | None:
+        for opening in range(index, len(self._starts)):
+            end = max(begin, self._starts[opening]) + work
+            if end <= self._ends[opening]:
+                return end
+        return None
+
+
+class PlantHours:
+    """The open time of each machine of a problem, expanded when it is first asked for."""
+
+    def __init__(self, problem: Problem, *, start: datetime, zone: ZoneInfo) -> None:
+        self._problem = problem
+        self._start = start
+        self._zone = zone
+        self._known: dict[tuple[Closure, ...], OpenHours] = {}
+
+    def of(self, machines: tuple[int, ...] = ()) -> OpenHours:
+        """When all of `machines` (indices) are open together; the plant itself without any."""
+        closures = tuple(closure for machine in machines for closure in self._problem.machines[machine].closures)
+        if closures not in self._known:
+            self._known[closures] = OpenHours(self._problem.hours, closures, *self._span)
+        return self._known[closures]
+
+    def free_from(self, machines: tuple[int, ...]) -> int:
+        """The second from which all of `machines` have done their current load, the last known one when it is later."""
+        return max(self._free_from(machine) for machine in machines)
+
+    def moment(self, second: int) -> str:
+        """`second` as an instant by the plant's clock."""
+        return instant(self._start, second, self._zone).isoformat()
+
+    def _free_from(self, machine: int) -> int:
+        busy = self._problem.machines[machine].busy_seconds
+        if not busy:
+            return 0
+        hours = self.of((machine,))
+        end = hours.finish(0, busy)
+        return hours.last if end is None else end
+
+    @cached_property
+    def _span(self) -> tuple[int, int]:
+        """From the first running work to where any one job could end, and a year and a month more."""
+        operations = self._problem.operations
+        pins = [each.pin.start_seconds for each in operations if each.pin is not None and each.pin.end_seconds is None]
+        releases = [min(operation.release_seconds, MAX_SECONDS) for operation in operations]
+        latest = max((0, *pins, *releases))
+        work = max(sum(map(_longest, job.operations)) for job in self._problem.jobs)
+        work += max(machine.busy_seconds for machine in self._problem.machines)
+        last = latest + min(work, MAX_SECONDS)
+        with suppress(HorizonExceeded):
+            last = max(last, horizon_for(self._problem.hours, latest, min(work, MAX_SECONDS)))
+        return min((0, *pins)), last + _LOOKAHEAD_SECONDS
+
+
+def _longest(operation: Operation) -> int:
+    return max(alternative.duration_seconds for alternative in operation.alternatives)
+
+
+def _moved(hours: WorkingHours | None, seconds: int) -> WorkingHours | None:
+    return None if hours is None else replace(hours, origin=hours.origin + timedelta(seconds=seconds))
+
+
+def _later(closure: Closure, seconds: int) -> Closure:
+    return replace(closure, start_seconds=closure.start_seconds + seconds, end_seconds=closure.end_seconds + seconds)

@@ -1,0 +1,332 @@
+"""What is stored, as plain data that knows no database: decisions, evaluations, feedback, audit events, claims."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import zlib
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar, Self
+from uuid import UUID
+
+_TIME_ORDERED = 7
+MAX_DETAIL_LENGTH = 2000
+MAX_PAGE_SIZE = 100
+MAX_AUDIT_PAGE_SIZE = 100
+
+
+class EvaluationStatus(StrEnum):
+    """What became of an arm: a schedule that may be served, one that may not, or none at all."""
+
+    VALID = "valid"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    DROPPED = "dropped"
+    SHED = "shed"
+
+
+class _Record:
+    """A frozen dataclass with `decision_id` and `created_at` as one spool payload."""
+
+    kind: str
+
+    def to_bytes(self) -> bytes:
+        """The record as one spool payload; `from_fields` takes the object inside."""
+        values: dict[str, Any] = {"kind": self.kind} | asdict(self)  # type: ignore[call-overload]
+        values["created_at"] = values["created_at"].isoformat()
+        return json.dumps(values, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_fields(cls, values: dict[str, Any]) -> Self:
+        """The record from its JSON object. Raises `ValueError` or `TypeError` if it is not one."""
+        values = {name: value for name, value in values.items() if name != "kind"}
+        return cls(**values | {"created_at": datetime.fromisoformat(values["created_at"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationRecord(_Record):
+    """One arm on the request of one decision; the first record under (decision_id, arm) stays.
+
+    `unit` to `job_list_sha256` are those of the decision, so that the statistics need no other row.
+    `arm` is "ppo", "manual" or a model id; `role` is that of `rollout.assignment.Arm`, or "fallback" for the
+    rule where both roles are models. `outcome` is a word of `rollout.outcomes`, None where nothing was
+    computed; `baseline` is where the manual plan came from, `source` the replica that is to blame. Figures
+    are None where there is no schedule; `violations` is JSON, cut to the first ones.
+    """
+
+    kind = "evaluation"
+
+    decision_id: str
+    arm: str
+    role: str
+    created_at: datetime
+    plant_id: str
+    unit: str
+    stage: str
+    share: float
+    rollout_version: int
+    ramp: int
+    is_forced: bool
+    job_list_sha256: str
+    is_served: bool
+    status: str
+    outcome: str | None
+    reason: str | None
+    model: str | None
+    source: str | None
+    baseline: str
+    time_budget_ms: int
+    job_count: int
+    makespan_seconds: int | None = None
+    tardiness_seconds: int | None = None
+    setup_seconds: int | None = None
+    completion_percent: float | None = None
+    utilisation_percent: float | None = None
+    on_time_percent: float | None = None
+    important_on_time_percent: float | None = None
+    safety_score: float | None = None
+    violation_count: int = 0
+    violations: str = "[]"
+    proposal_ms: float | None = None
+    judge_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackRecord(_Record):
+    """What a client said of its schedule: `rating` 1 to 5; `actual_completions` is JSON."""
+
+    kind = "feedback"
+
+    feedback_id: str
+    decision_id: str
+    client: str
+    created_at: datetime
+    rating: int | None
+    comment: str | None
+    actual_completions: str = "[]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEvent:
+    """One act of one actor: `action` names the route or command, `target` what it was done to.
+
+    `status` is what the actor was answered, None for a command; `detail` is what the actor gave as well.
+    """
+
+    kind: ClassVar[str] = "audit"
+
+    event_id: str
+    occurred_at: datetime
+    actor: str
+    client: str | None
+    key_id: str | None
+    action: str
+    target: str
+    status: int | None
+    request_id: str | None
+    detail: str | None
+
+    def to_bytes(self) -> bytes:
+        """The event as one spool payload; `from_fields` gives it back unchanged."""
+        return json.dumps(self.to_fields() | {"kind": self.kind}).encode()
+
+    def to_fields(self) -> dict[str, Any]:
+        """The event as a JSON object."""
+        return asdict(self) | {"occurred_at": self.occurred_at.isoformat()}
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> AuditEvent:
+        """The event from its JSON object. Raises `ValueError` or `TypeError` if it is not one."""
+        values = {name: value for name, value in fields.items() if name != "kind"}
+        return cls(**values | {"occurred_at": datetime.fromisoformat(values["occurred_at"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimKey:
+    """What is claimed: the key as the client chose it, one namespace for each client and route."""
+
+    client: str
+    route: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A claim that somebody wants: the id its decision will have, the owner of the spool it will go to."""
+
+    claim: ClaimKey
+    request_sha256: str
+    decision_id: str
+    owner_id: str
+    lease_seconds: float
+    kept_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """The claim is the asker's, until its lease ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """There is an answer; `body` is exactly what was answered."""
+
+    status: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """Somebody is at it, or left something that is not stored yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherBody:
+    """The key belongs to another request."""
+
+
+ClaimOutcome = Granted | Finished | Running | OtherBody
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimMark:
+    """Under which idempotency key a decision was made; `answer` when the decision itself does not keep it."""
+
+    route: str
+    key: str
+    answer: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionRecord:
+    """A decision that was, or is about to be, answered with 200.
+
+    `request` and `answer` are the JSON bodies as UTF-8 bytes, None when the client asked not to keep
+    them. `payload_sha256` covers both and is checked whenever they are read back. `unit` to `share`
+    are what the arm was assigned by, so that the assignment can be recomputed from the row. `evaluations`
+    are what became of the arms that were asked on the way; they are rows of their own. `claim` is the
+    idempotency key that the decision was made under, if any; it is finished when the decision is stored.
+    """
+
+    decision_id: str
+    created_at: datetime
+    client: str
+    request_id: str | None
+    plant_id: str | None
+    line_id: str | None
+    unit: str
+    bucket: float
+    seed: str
+    hash_version: int
+    stage: str
+    share: float
+    arm: str
+    algorithm_used: str
+    model: str | None
+    fallback_reason: str | None
+    objective: str
+    time_budget_ms: int
+    job_count: int
+    machine_count: int
+    makespan_seconds: int
+    tardiness_seconds: int
+    setup_seconds: int
+    completion_percent: float
+    utilisation_percent: float
+    on_time_percent: float
+    important_on_time_percent: float
+    safety_score: float
+    generation_ms: float
+    request: bytes | None
+    answer: bytes | None
+    payload_sha256: str
+    rollout_version: int = 0
+    is_forced: bool = False
+    job_list_sha256: str | None = None
+    evaluations: tuple[EvaluationRecord, ...] = ()
+    claim: ClaimMark | None = None
+
+    def to_bytes(self) -> bytes:
+        """The record as one spool payload; `from_bytes` gives it back unchanged."""
+        fields: dict[str, Any] = asdict(replace(self, evaluations=()))
+        fields["evaluations"] = [evaluation.to_bytes().decode() for evaluation in self.evaluations]
+        fields["created_at"] = self.created_at.isoformat()
+        for name in ("request", "answer"):
+            fields[name] = _packed(fields[name])
+        if self.claim is not None:
+            fields["claim"]["answer"] = _packed(self.claim.answer)
+        return json.dumps(fields, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> DecisionRecord:
+        """The record of one spool payload. Raises `ValueError` or `TypeError` if it is not one."""
+        return cls.from_fields(json.loads(payload))
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> DecisionRecord:
+        """The record from its JSON object. Raises `ValueError` or `TypeError` if it is not one."""
+        fields["created_at"] = datetime.fromisoformat(fields["created_at"])
+        earlier = fields.get("evaluations", ())
+        fields["evaluations"] = tuple(EvaluationRecord.from_fields(json.loads(text)) for text in earlier)
+        for name in ("request", "answer"):
+            fields[name] = _unpacked(fields[name])
+        if (mark := fields.get("claim")) is not None:
+            fields["claim"] = ClaimMark(**mark | {"answer": _unpacked(mark["answer"])})
+        return cls(**fields)
+
+
+Record = DecisionRecord | EvaluationRecord | FeedbackRecord | AuditEvent
+"""Whatever travels through the spool."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionPage:
+    """Decisions, newest first, and the cursor of the next page (None: this is the last one)."""
+
+    records: tuple[DecisionRecord, ...]
+    next_cursor: str | None
+
+
+def record_of(payload: bytes) -> Record:
+    """The record of one spool payload of any kind. Raises `ValueError` or `TypeError` if it is none."""
+    fields = json.loads(payload)
+    kind = fields.get("kind")
+    for others in (EvaluationRecord, FeedbackRecord, AuditEvent):
+        if kind == others.kind:
+            return others.from_fields(fields)
+    return DecisionRecord.from_fields(fields)
+
+
+def payload_digest(request: bytes | None, answer: bytes | None) -> str:
+    """SHA-256 over both bodies, each preceded by its length, so that no other split gives the same digest."""
+    digest = hashlib.sha256()
+    for body in (request, answer):
+        digest.update(b"-" if body is None else str(len(body)).encode() + b":" + body)
+    return digest.hexdigest()
+
+
+def _packed(body: bytes | None) -> str | None:
+    return None if body is None else base64.b64encode(zlib.compress(body, 1)).decode()
+
+
+def _unpacked(text: str | None) -> bytes | None:
+    return None if text is None else zlib.decompress(base64.b64decode(text))
+
+
+def first_id(at: datetime) -> str:
+    """The beginning of an id that no id made at `at` or later is less than, and every earlier one is. `at` is aware."""
+    digits = f"{int(at.timestamp() * 1000):012x}"
+    return f"{digits[:8]}-{digits[8:]}"
+
+
+def made_at(decision_id: str) -> float | None:
+    """Seconds since 1970 at which an id was made, None for what is no such id."""
+    try:
+        parsed = UUID(decision_id)
+    except ValueError:
+        return None
+    return (parsed.int >> 80) / 1000.0 if parsed.version == _TIME_ORDERED else None

@@ -1,0 +1,261 @@
+"""Every query, and the unit of work that alone commits."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import uuid
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Insert, RowMapping, Select, and_, func, or_, select, text
+from sqlalchemy.dialects import mysql, sqlite
+
+from deployments.persistence.database import address_of
+from deployments.persistence.decisions.audit_repository import insert_audit
+from deployments.persistence.decisions.claims import finish_claims
+from deployments.persistence.decisions.latest_plan import keep_latest_plans
+from deployments.persistence.decisions.records import (
+    MAX_PAGE_SIZE,
+    AuditEvent,
+    DecisionPage,
+    DecisionRecord,
+    EvaluationRecord,
+    FeedbackRecord,
+    Record,
+    payload_digest,
+)
+from deployments.persistence.decisions.rollout_repository import evaluations_of, insert_evaluations, insert_feedback
+from deployments.persistence.errors import DataRejected, InvalidCursor, Mismatch, PayloadMismatch
+from deployments.persistence.failures import database_errors
+from deployments.persistence.tables import DECISION
+
+_FIELDS = tuple(field.name for field in fields(DecisionRecord) if field.name not in {"evaluations", "claim"})
+_PAYLOAD = ("request", "answer")
+_ESCAPED_BYTES = tuple(bytes([byte]) for byte in b"\0\n\r\x1a\"'\\")
+_STATEMENT_OVERHEAD_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """`verified` decisions are what their digests say; `mismatches` are not."""
+
+    verified: int
+    mismatches: tuple[Mismatch, ...]
+
+
+@contextmanager
+def unit_of_work(engine: Engine) -> Iterator[DecisionRepository]:
+    """One transaction: committed when the block ends, rolled back when it raises.
+
+    Whatever the database refuses comes out as a `DatabaseError` of this room.
+    """
+    with database_errors(address_of(engine)), engine.begin() as connection:
+        yield DecisionRepository(connection)
+
+
+class DecisionRepository:
+    """The decisions, within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def insert(self, records: Sequence[Record]) -> None:
+        """Makes sure that each record is there, exactly once; one that already is stays untouched.
+
+        Raises `PayloadMismatch` when another payload is stored under a decision id (roll back then),
+        `DataRejected` for a record that is too large for one statement. The latest plans of their
+        plants and lines, and the claims of their idempotency keys, follow.
+        """
+        decisions = [record for record in records if isinstance(record, DecisionRecord)]
+        evaluations = [record for record in records if isinstance(record, EvaluationRecord)]
+        for decision in decisions:
+            evaluations += decision.evaluations
+        if decisions:
+            self._insert_decisions(decisions)
+        insert_evaluations(self._connection, evaluations)
+        insert_feedback(self._connection, [record for record in records if isinstance(record, FeedbackRecord)])
+        insert_audit(self._connection, [record for record in records if isinstance(record, AuditEvent)])
+
+    def _insert_decisions(self, records: Sequence[DecisionRecord]) -> None:
+        rows = [_row_of(record) for record in records]
+        self._require_packets(rows)
+        self._connection.execute(self._insert_once(), rows)
+        self._require_digests(records)
+        keep_latest_plans(self._connection, records)
+        finish_claims(self._connection, records)
+
+    def get(self, decision_id: str, client: str) -> DecisionRecord | None:
+        """The decision with its payload, None when `client` has none of that id. Raises `PayloadMismatch`."""
+        try:
+            canonical = str(uuid.UUID(decision_id))
+        except ValueError:
+            return None
+        query = select(DECISION).where(DECISION.c.decision_id == canonical, DECISION.c.client == client)
+        row = self._connection.execute(query).mappings().one_or_none()
+        if row is None:
+            return None
+        return replace(_record_of(row), evaluations=evaluations_of(self._connection, canonical))
+
+    def page(
+        self,
+        client: str,
+        *,
+        before: str | None = None,
+        limit: int = 50,
+        plant_id: str | None = None,
+        request_id: str | None = None,
+        plants: frozenset[str] | None = None,
+        with_payload: bool = False,
+    ) -> DecisionPage:
+        """The newest decisions of `client`, at most `limit` (1 to `MAX_PAGE_SIZE`), before the cursor `before`.
+
+        `plants` leaves out the decisions of all others. Raises `InvalidCursor`; `PayloadMismatch` when
+        payloads are asked for and one is damaged.
+        """
+        if not 1 <= limit <= MAX_PAGE_SIZE:
+            raise ValueError(f"limit must be in 1..{MAX_PAGE_SIZE}, was {limit}")
+        # One row more than asked for tells whether there is a next page.
+        older_than = None if before is None else _cursor_parts(before)
+        query = newest_query(
+            client, plant_id=plant_id, request_id=request_id, before=older_than, with_payload=with_payload
+        ).limit(limit + 1)
+        if plants is not None:
+            query = query.where(DECISION.c.plant_id.in_(sorted(plants)))
+        rows = self._connection.execute(query).mappings().all()
+        records = tuple(_record_of(row) for row in rows[:limit])
+        return DecisionPage(records=records, next_cursor=_cursor(records[-1]) if len(rows) > limit else None)
+
+    def id_bounds(self) -> tuple[str, str] | None:
+        """The least and the greatest decision id, None when there is no decision."""
+        row = self._connection.execute(select(func.min(DECISION.c.decision_id), func.max(DECISION.c.decision_id))).one()
+        return None if row[0] is None else (row[0], row[1])
+
+    def inspect(self, first_id: str, limit: int) -> Inspection:
+        """Verifies the payloads of up to `limit` decisions from `first_id` on."""
+        query = select(DECISION).where(DECISION.c.decision_id >= first_id).order_by(DECISION.c.decision_id).limit(limit)
+        mismatches: list[Mismatch] = []
+        rows = self._connection.execute(query).mappings().all()
+        for row in rows:
+            try:
+                _record_of(row)
+            except PayloadMismatch as mismatch:
+                mismatches += mismatch.mismatches
+        return Inspection(verified=len(rows) - len(mismatches), mismatches=tuple(mismatches))
+
+    def _insert_once(self) -> Insert:
+        if self._connection.dialect.name == "sqlite":
+            return sqlite.insert(DECISION).on_conflict_do_nothing(index_elements=[DECISION.c.decision_id])
+        # Not INSERT IGNORE, which would also swallow values that do not fit.
+        return mysql.insert(DECISION).on_duplicate_key_update(decision_id=DECISION.c.decision_id)
+
+    def _require_digests(self, records: Sequence[DecisionRecord]) -> None:
+        ids = [record.decision_id for record in records]
+        query = select(DECISION.c.decision_id, DECISION.c.payload_sha256).where(DECISION.c.decision_id.in_(ids))
+        found = {row.decision_id: row.payload_sha256 for row in self._connection.execute(query)}
+        mismatches = [
+            Mismatch(
+                decision_id=record.decision_id,
+                wanted_sha256=record.payload_sha256,
+                found_sha256=found.get(record.decision_id),
+            )
+            for record in records
+            if found.get(record.decision_id) != record.payload_sha256
+        ]
+        if mismatches:
+            raise PayloadMismatch(mismatches)
+
+    def _require_packets(self, rows: Sequence[dict[str, Any]]) -> None:
+        """A statement above the server's limit would end as a lost connection, again and again."""
+        if self._connection.dialect.name == "sqlite":
+            return
+        limit = self._connection.execute(text("SELECT @@max_allowed_packet")).scalar_one()
+        for row in rows:
+            size = sum(_escaped_size(row[name]) for name in _PAYLOAD) + _STATEMENT_OVERHEAD_BYTES
+            if size > limit:
+                decision = f"decision {row['decision_id']}"
+                raise DataRejected(f"{decision} must fit in max_allowed_packet ({limit} bytes), was {size} bytes")
+
+
+def newest_query(
+    client: str,
+    *,
+    plant_id: str | None = None,
+    request_id: str | None = None,
+    before: tuple[datetime, str] | None = None,
+    with_payload: bool = False,
+) -> Select[Any]:
+    """Decisions of a client, newest first, older than the instant and id of `before`."""
+    columns = [column for column in DECISION.c if with_payload or column.name not in _PAYLOAD]
+    query = select(*columns).where(DECISION.c.client == client)
+    if plant_id is not None:
+        query = query.where(DECISION.c.plant_id == plant_id)
+    if request_id is not None:
+        query = query.where(DECISION.c.request_id == request_id)
+    if before is not None:
+        query = _older_than(query, *before)
+    return query.order_by(DECISION.c.created_at.desc(), DECISION.c.decision_id.desc())
+
+
+def _older_than(query: Select[Any], created_at: datetime, decision_id: str) -> Select[Any]:
+    # Spelled out: MariaDB finds no range for the row comparison (created_at, decision_id) < (…).
+    return query.where(
+        DECISION.c.created_at <= created_at,
+        or_(
+            DECISION.c.created_at < created_at,
+            and_(DECISION.c.created_at == created_at, DECISION.c.decision_id < decision_id),
+        ),
+    )
+
+
+def _cursor(record: DecisionRecord) -> str:
+    words = f"{record.created_at.astimezone(UTC).isoformat()} {record.decision_id}"
+    return base64.urlsafe_b64encode(words.encode()).decode().rstrip("=")
+
+
+def _cursor_parts(cursor: str) -> tuple[datetime, str]:
+    try:
+        words = base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4)).decode()
+        instant, decision_id = words.split(" ")
+        created_at = datetime.fromisoformat(instant)
+        if created_at.tzinfo is None:
+            raise ValueError("the instant has no time zone")
+        return created_at, str(uuid.UUID(decision_id))
+    except (ValueError, binascii.Error) as error:
+        raise InvalidCursor(f"cursor must be one that an earlier page gave, was {cursor[:100]!r}") from error
+
+
+def _row_of(record: DecisionRecord) -> dict[str, Any]:
+    row = {name: getattr(record, name) for name in _FIELDS}
+    for name in _PAYLOAD:
+        row[name] = None if row[name] is None else zlib.compress(row[name])
+    return row
+
+
+def _record_of(row: RowMapping) -> DecisionRecord:
+    values: dict[str, Any] = {name: row.get(name) for name in _FIELDS}
+    try:
+        for name in _PAYLOAD:
+            values[name] = None if values[name] is None else zlib.decompress(values[name])
+    except zlib.error as error:
+        raise _mismatch(values, None) from error
+    if any(values[name] is not None for name in _PAYLOAD):
+        digest = payload_digest(values["request"], values["answer"])
+        if digest != values["payload_sha256"]:
+            raise _mismatch(values, digest)
+    return DecisionRecord(**values)
+
+
+def _mismatch(values: dict[str, Any], found_sha256: str | None) -> PayloadMismatch:
+    wanted = Mismatch(
+        decision_id=values["decision_id"], wanted_sha256=values["payload_sha256"], found_sha256=found_sha256
+    )
+    return PayloadMismatch([wanted])
+
+
+def _escaped_size(blob: bytes | None) -> int:
+    return 0 if blob is None else len(blob) + sum(blob.count(byte) for byte in _ESCAPED_BYTES)

@@ -1,0 +1,172 @@
+"""Evaluations, feedback, the rollout's trail and its incidents as rows, and what the report reads of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Engine, Insert, RowMapping, Select, Table, and_, desc, select
+from sqlalchemy.dialects import mysql, sqlite
+
+from deployments.persistence.database import address_of
+from deployments.persistence.decisions.records import EvaluationRecord, FeedbackRecord
+from deployments.persistence.failures import database_errors
+from deployments.persistence.tables import DECISION, EVALUATION, FEEDBACK, INCIDENT, ROLLOUT_TRANSITION
+
+MAX_EVENTS = 200
+MAX_EVALUATIONS = 100_000
+MAX_FEEDBACK = 2_000
+
+
+def insert_evaluations(connection: Connection, records: list[EvaluationRecord]) -> None:
+    """Makes sure that each is there; what is already stays untouched."""
+    _insert_evaluation_once(connection, EVALUATION, records)
+
+
+def insert_feedback(connection: Connection, records: list[FeedbackRecord]) -> None:
+    """Makes sure that each is there; what is already stays untouched."""
+    _insert_evaluation_once(connection, FEEDBACK, records)
+
+
+def evaluations_of(connection: Connection, decision_id: str) -> tuple[EvaluationRecord, ...]:
+    """What the arms made of one decision's request, as far as it is stored."""
+    return tuple(evaluation_of(row) for row in connection.execute(evaluations_of_query(decision_id)).mappings())
+
+
+def evaluations_of_query(decision_id: str) -> Select[Any]:
+    """All evaluations of one decision."""
+    return select(EVALUATION).where(EVALUATION.c.decision_id == decision_id).order_by(EVALUATION.c.arm)
+
+
+def evaluation_of(row: RowMapping) -> EvaluationRecord:
+    """One row of the table as a record."""
+    return EvaluationRecord(**{field.name: row[field.name] for field in fields(EvaluationRecord)})
+
+
+def _insert_evaluation_once(connection: Connection, table: Table, records: list[Any]) -> None:
+    if records:
+        connection.execute(_insert(connection, table), [asdict(record) for record in records])
+
+
+def _insert(connection: Connection, table: Table) -> Insert:
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table).on_conflict_do_nothing(index_elements=list(table.primary_key))
+    # Not INSERT IGNORE, which would also swallow values that do not fit.
+    key = next(iter(table.primary_key))
+    return mysql.insert(table).on_duplicate_key_update({key.name: key})
+
+
+class RolloutRows:
+    """Each method is a transaction of its own, and blocking. Raises `DatabaseError`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def save(self, transitions: Sequence[Mapping[str, Any]], incidents: Sequence[Mapping[str, Any]]) -> None:
+        """Makes sure that each is there; what is already stays untouched. Columns come as plain JSON values."""
+        with database_errors(address_of(self._engine)), self._engine.begin() as connection:
+            _insert_once(connection, ROLLOUT_TRANSITION, transitions)
+            _insert_once(connection, INCIDENT, incidents)
+
+    def newest_state(self) -> dict[str, Any] | None:
+        """The state of the newest transition as JSON, None when there is none. Raises `ValueError` for damaged JSON."""
+        query = select(ROLLOUT_TRANSITION.c.state).order_by(desc(ROLLOUT_TRANSITION.c.version)).limit(1)
+        with database_errors(address_of(self._engine)), self._engine.connect() as connection:
+            text = connection.execute(query).scalar_one_or_none()
+        state: dict[str, Any] | None = None if text is None else json.loads(text)
+        return state
+
+    def transitions(self, limit: int = MAX_EVENTS) -> list[dict[str, Any]]:
+        """The newest transitions, newest first."""
+        return self._newest(ROLLOUT_TRANSITION, limit, ROLLOUT_TRANSITION.c.version)
+
+    def incidents(self, limit: int = MAX_EVENTS) -> list[dict[str, Any]]:
+        """The newest incidents, newest first."""
+        return self._newest(INCIDENT, limit, INCIDENT.c.created_at)
+
+    def evaluations(self, since: datetime, limit: int = MAX_EVALUATIONS) -> list[EvaluationRecord]:
+        """Evaluations from `since` on, oldest first; the newest `limit` of them."""
+        query = evaluations_query(since, limit)
+        with database_errors(address_of(self._engine)), self._engine.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [evaluation_of(row) for row in reversed(rows)]
+
+    def assignments(self, since: datetime, limit: int = MAX_EVALUATIONS) -> list[dict[str, Any]]:
+        """What each decision from `since` on says about its assignment, oldest first; forced ones left out."""
+        return self._oldest_first(assignments_query(since, limit))
+
+    def feedback(self, since: datetime, limit: int = MAX_FEEDBACK) -> list[dict[str, Any]]:
+        """Feedback from `since` on with what is known of its decision, oldest first; forced ones left out.
+
+        `answer` is the compressed body, None when it was not kept; `role` is that of the arm that served.
+        """
+        return self._oldest_first(feedback_query(since, limit))
+
+    def _oldest_first(self, query: Select[Any]) -> list[dict[str, Any]]:
+        with database_errors(address_of(self._engine)), self._engine.connect() as connection:
+            return [dict(row) for row in reversed(connection.execute(query).mappings().all())]
+
+    def _newest(self, table: Table, limit: int, order: Any) -> list[dict[str, Any]]:
+        query = newest_query(table, order, limit)
+        with database_errors(address_of(self._engine)), self._engine.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [
+            dict(row) | {name: json.loads(row[name]) for name in ("evidence", "state") if name in row} for row in rows
+        ]
+
+
+def evaluations_query(since: datetime, limit: int) -> Select[Any]:
+    """Evaluations from `since` on, newest first."""
+    newest = EVALUATION.c.created_at.desc(), EVALUATION.c.decision_id.desc()
+    return select(EVALUATION).where(EVALUATION.c.created_at >= since).order_by(*newest).limit(limit)
+
+
+def assignments_query(since: datetime, limit: int) -> Select[Any]:
+    """Assignments from `since` on, newest first.
+
+    Asked by the instant of the evaluation, which is that of its decision: only there is an index of instants alone.
+    """
+    names = ("created_at", "unit", "bucket", "seed", "hash_version", "stage", "share", "arm")
+    return (
+        select(*(DECISION.c[name] for name in names), EVALUATION.c.ramp)
+        .join_from(EVALUATION, DECISION, DECISION.c.decision_id == EVALUATION.c.decision_id)
+        .where(
+            EVALUATION.c.created_at >= since,
+            EVALUATION.c.is_served,
+            EVALUATION.c.ramp > 0,
+            DECISION.c.is_forced.is_(False),
+        )
+        .order_by(EVALUATION.c.created_at.desc(), EVALUATION.c.decision_id.desc())
+        .limit(limit)
+    )
+
+
+def feedback_query(since: datetime, limit: int) -> Select[Any]:
+    """Feedback from `since` on with its decision and the arm that served, newest first."""
+    names = ("unit", "bucket", "seed", "stage", "share", "plant_id", "line_id", "answer", "request")
+    return (
+        select(FEEDBACK, *(DECISION.c[name] for name in names), EVALUATION.c.role)
+        .join(DECISION, DECISION.c.decision_id == FEEDBACK.c.decision_id)
+        .join(EVALUATION, and_(EVALUATION.c.decision_id == DECISION.c.decision_id, EVALUATION.c.is_served))
+        .where(FEEDBACK.c.created_at >= since, DECISION.c.is_forced.is_(False))
+        .order_by(FEEDBACK.c.created_at.desc(), FEEDBACK.c.feedback_id.desc())
+        .limit(limit)
+    )
+
+
+def newest_query(table: Table, order: ColumnElement[Any], limit: int) -> Select[Any]:
+    """Rows of a table of the rollout's own, newest first."""
+    return select(table).order_by(order.desc()).limit(limit)
+
+
+def _insert_once(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
+        connection.execute(sqlite.insert(table).on_conflict_do_nothing(), list(rows))
+        return
+    key = next(iter(table.primary_key))
+    connection.execute(mysql.insert(table).on_duplicate_key_update({key.name: key}), list(rows))

@@ -1,0 +1,93 @@
+"""Looks, in the background, whether stored decisions still are what was answered: a few at random, again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+from sqlalchemy import Engine
+
+from deployments.persistence.decisions.repository import Inspection, unit_of_work
+from deployments.persistence.errors import DatabaseError, Mismatch, PayloadMismatch
+from deployments.persistence.integrity.events import CorruptionEvent, CorruptionLog, FoundBy
+
+SAMPLE_COUNT = 20
+_MAX_ID = 2**128 - 1
+_log = logging.getLogger(__name__)
+
+
+class IntegritySampler:
+    """One background task; `start` and `stop` on the event loop.
+
+    Each round verifies the digests of up to `sample_count` decisions that follow a random id, and notices
+    new damage in the spool. A decision that was reported is not reported again.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        log: CorruptionLog,
+        *,
+        damaged_regions: Callable[[], int],
+        rng: np.random.Generator,
+        interval_seconds: float,
+        sample_count: int = SAMPLE_COUNT,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._engine = engine
+        self._log = log
+        self._damaged_regions = damaged_regions
+        self._known_regions = damaged_regions()
+        self._rng = rng
+        self._interval_seconds = interval_seconds
+        self._sample_count = sample_count
+        self._sleep = sleep
+        self._reported: set[str] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._look_for_ever(), name="integrity")
+
+    async def stop(self) -> None:
+        """Look no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def look_once(self) -> int:
+        """How many decisions were verified. Raises `DatabaseError`."""
+        regions = self._damaged_regions()
+        if regions > self._known_regions:
+            detail = f"{regions - self._known_regions} damaged regions in the spool"
+            self._log.report(CorruptionEvent(found_by=FoundBy.SPOOL, detail=detail))
+        self._known_regions = max(regions, self._known_regions)
+        inspection = await asyncio.to_thread(self._inspect)
+        for mismatch in inspection.mismatches:
+            self._report(mismatch)
+        return inspection.verified
+
+    async def _look_for_ever(self) -> None:
+        while True:
+            await self._sleep(self._interval_seconds)
+            try:
+                await self.look_once()
+            except DatabaseError as error:
+                _log.info("stored decisions cannot be verified now: %s", error)
+
+    def _inspect(self) -> Inspection:
+        with unit_of_work(self._engine) as decisions:
+            bounds = decisions.id_bounds()
+            if bounds is None:
+                return Inspection(verified=0, mismatches=())
+            first, last = (uuid.UUID(bound).int for bound in bounds)
+            start = first + int(self._rng.random() * (last - first))
+            return decisions.inspect(str(uuid.UUID(int=min(start, _MAX_ID))), self._sample_count)
+
+    def _report(self, mismatch: Mismatch) -> None:
+        if mismatch.decision_id not in self._reported:
+            self._reported.add(mismatch.decision_id)
+            self._log.report(CorruptionEvent(found_by=FoundBy.SAMPLE, detail=str(PayloadMismatch([mismatch]))))

@@ -1,0 +1,243 @@
+"""What may lose data or time in the database behind the service: looked for, and said with what to do."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, bindparam, inspect, text
+from sqlalchemy.exc import DBAPIError
+
+from deployments.persistence.database import (
+    MAX_SKEW_SECONDS,
+    create_engine,
+    current_revision,
+    head_revision,
+    is_behind,
+    skew_seconds,
+)
+from deployments.persistence.failures import database_errors
+from deployments.persistence.maintenance.query_plans import API_QUERIES, plan_of
+from deployments.persistence.tables import METADATA
+
+_MEBIBYTE = 2**20
+_MIN_PACKET_BYTES = 64 * _MEBIBYTE
+_MIN_IDLE_SECONDS = 600
+_SLOW_SECONDS = 10
+_ROWS_FOR_A_PLAN = 1_000
+# Below it two connections may corrupt a file in WAL mode.
+_SAFE_WAL = (3, 51, 3)
+_OLDEST_MARIADB = (10, 6)
+
+
+class Level(StrEnum):
+    """How bad: fine, worth a look, or a reason not to run like this."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at."""
+
+    level: Level
+    subject: str
+    message: str
+
+
+def check(url: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> list[Finding]:
+    """Everything there is to say about the database. Raises `DatabaseError` when it cannot be reached at all."""
+    engine = create_engine(url)
+    try:
+        # A file that SQLite has in WAL mode is changed by our own connections, so it is looked at before them.
+        early = list(_sqlite_file(engine)) if engine.dialect.name == "sqlite" else []
+        revision = _revision(current_revision(url))
+        with database_errors(str(engine.url)), engine.connect() as connection:
+            own = _sqlite(connection) if engine.dialect.name == "sqlite" else _mariadb(connection)
+            findings = [*early, revision, *own, _clock(connection, clock)]
+            if revision.level is Level.OK:
+                findings += [*_indexes(engine), *_plans(connection)]
+        return findings
+    finally:
+        engine.dispose()
+
+
+def _revision(found: str | None) -> Finding:
+    wanted = head_revision()
+    if found == wanted:
+        return _ok("schema", f"at {found}, nothing pending")
+    advice = "run `gantry db upgrade`" if is_behind(found) else "it is newer: update this program"
+    return _error("schema", f"must be at {wanted}, was at {found or 'nothing'}: {advice}")
+
+
+def _sqlite_file(engine: Engine) -> Iterator[Finding]:
+    path = Path(engine.url.database or "")
+    if not path.exists():
+        return
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        try:
+            mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+        except sqlite3.Error as error:
+            yield _error("journal", f"{path.name}: {error}")
+            return
+    if mode == "wal" and sqlite3.sqlite_version_info < _SAFE_WAL:
+        wanted = ".".join(map(str, _SAFE_WAL))
+        yield _error(
+            "journal",
+            f"the file was in WAL mode, where SQLite {sqlite3.sqlite_version} (before {wanted}) may corrupt it with "
+            "several connections: let nobody but Gantry open it, which uses a rollback journal",
+        )
+    else:
+        yield _ok("journal", f"{mode}, SQLite {sqlite3.sqlite_version}")
+
+
+def _sqlite(connection: Connection) -> Iterator[Finding]:
+    found = connection.execute(text("PRAGMA quick_check(1)")).scalar_one()
+    yield _ok("integrity", "sound") if found == "ok" else _error("integrity", f"{found}: restore a backup")
+    path = Path(connection.engine.url.database or "")
+    try:
+        # Takes the lock of a writer, and lets go of it: at the end of reading nothing may be left locked.
+        with connection.begin_nested() as looking:
+            connection.exec_driver_sql("CREATE TABLE gantry_check (x INTEGER)")
+            looking.rollback()
+    except DBAPIError as error:
+        yield _error("writing", f"{path.name} must take writes: {error.orig}")
+    else:
+        yield _ok("writing", "the file takes writes")
+    finally:
+        connection.rollback()
+
+
+def _mariadb(connection: Connection) -> Iterator[Finding]:
+    row = connection.execute(text("SHOW GLOBAL VARIABLES")).all()
+    settings = {str(name): str(value) for name, value in row}
+    yield from _version(settings)
+    yield from _durability(settings)
+    yield from _limits(settings)
+    yield from _charset(connection)
+    yield from _slowness(connection, settings)
+
+
+def _version(settings: dict[str, str]) -> Iterator[Finding]:
+    version = settings["version"]
+    numbers = tuple(int(part) for part in version.split("-")[0].split(".")[:2])
+    if "mariadb" not in version.lower():
+        yield _warning("version", f"{version} is not MariaDB, which alone is tested")
+    elif numbers < _OLDEST_MARIADB:
+        yield _error("version", f"must be MariaDB 10.6 or newer, was {version}")
+    else:
+        yield _ok("version", version)
+
+
+def _durability(settings: dict[str, str]) -> Iterator[Finding]:
+    wanted = {
+        "innodb_flush_log_at_trx_commit": ("1", "commits of the last second are lost when the machine dies"),
+        "innodb_doublewrite": ("ON", "a torn page cannot be repaired after a power cut"),
+        "sync_binlog": ("1", "replicas and point-in-time recovery may lack the last commits"),
+        "innodb_checksum_algorithm": ("crc32", "damaged pages go unnoticed"),
+    }
+    if settings.get("log_bin") != "ON":
+        del wanted["sync_binlog"]
+    for name, (value, consequence) in wanted.items():
+        found = settings.get(name, value)
+        if found.upper() == value.upper() or (name == "innodb_checksum_algorithm" and "crc32" in found):
+            yield _ok(name, found)
+        else:
+            level = Level.WARNING if name == "sync_binlog" else Level.ERROR
+            yield Finding(level=level, subject=name, message=f"must be {value}, was {found}: {consequence}")
+    if settings.get("read_only") != "OFF":
+        yield _error("read_only", f"the server takes no writes (read_only={settings.get('read_only')}): decisions wait")
+
+
+def _limits(settings: dict[str, str]) -> Iterator[Finding]:
+    packet = int(settings["max_allowed_packet"])
+    if packet < _MIN_PACKET_BYTES:
+        message = f"should be at least {_MIN_PACKET_BYTES:,}, was {packet:,}: larger decisions become dead letters"
+        yield _warning("max_allowed_packet", message)
+    else:
+        yield _ok("max_allowed_packet", f"{packet:,}")
+    idle = int(settings["wait_timeout"])
+    if idle < _MIN_IDLE_SECONDS:
+        yield _warning("wait_timeout", f"should be at least {_MIN_IDLE_SECONDS} s, was {idle} s")
+
+
+def _charset(connection: Connection) -> Iterator[Finding]:
+    query = text(
+        "SELECT table_name, table_collation FROM information_schema.tables "
+        "WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE' AND table_name IN :names "
+        "AND table_collation <> 'utf8mb4_nopad_bin'"
+    ).bindparams(bindparam("names", value=sorted(METADATA.tables), expanding=True))
+    others = [f"{name} {collation}" for name, collation in connection.execute(query)]
+    if others:
+        yield _error("charset", f"tables must be utf8mb4_nopad_bin, were not: {', '.join(others)}")
+    else:
+        yield _ok("charset", "utf8mb4_nopad_bin")
+
+
+def _slowness(connection: Connection, settings: dict[str, str]) -> Iterator[Finding]:
+    if settings.get("slow_query_log") != "ON":
+        yield _warning("slow_query_log", "is off: slow queries leave no trace (SET GLOBAL slow_query_log = 1)")
+    else:
+        slow = connection.execute(text("SHOW GLOBAL STATUS LIKE 'Slow_queries'")).one()[1]
+        yield _ok("slow_query_log", f"on, {slow} queries above {settings['long_query_time']} s since the start")
+    query = text(
+        "SELECT id, time, LEFT(info, 60) FROM information_schema.processlist "
+        "WHERE command = 'Query' AND time >= :seconds AND db = DATABASE()"
+    )
+    for number, seconds, words in connection.execute(query, {"seconds": _SLOW_SECONDS}):
+        yield _warning("slow query", f"connection {number} has been busy for {seconds} s: {words}")
+
+
+def _clock(connection: Connection, clock: Callable[[], datetime]) -> Finding:
+    skew = skew_seconds(connection, clock)
+    if abs(skew) > MAX_SKEW_SECONDS:
+        wanted = f"must agree with this machine within {MAX_SKEW_SECONDS:g} s, was {skew:+.1f} s off"
+        return _warning("clock", f"{wanted}: let a time service set both (chrony, systemd-timesyncd)")
+    return _ok("clock", f"agrees with this machine within {MAX_SKEW_SECONDS:g} s")
+
+
+def _indexes(engine: Engine) -> Iterator[Finding]:
+    inspector = inspect(engine)
+    missing = [
+        str(index.name)
+        for name, table in METADATA.tables.items()
+        for index in table.indexes
+        if str(index.name) not in {found["name"] for found in inspector.get_indexes(name)}
+    ]
+    if missing:
+        yield _error("indexes", f"must all be there, were missing: {', '.join(missing)}")
+    else:
+        yield _ok("indexes", "all are there")
+
+
+def _plans(connection: Connection) -> Iterator[Finding]:
+    """Which index each query of the API takes; with few rows an optimiser rightly takes none."""
+    rows = connection.execute(text("SELECT count(*) FROM (SELECT 1 FROM decision LIMIT 1000) AS some")).scalar_one()
+    if rows < _ROWS_FOR_A_PLAN:
+        yield _ok("queries", f"not looked at: fewer than {_ROWS_FOR_A_PLAN:,} decisions")
+        return
+    for query in API_QUERIES:
+        plan = plan_of(connection, query)
+        if plan.follows_index and not plan.sorts:
+            yield _ok(f"query: {query.name}", plan.words)
+        else:
+            yield _warning(f"query: {query.name}", f"should follow an index, does {plan.words}: ANALYZE TABLE may help")
+
+
+def _ok(subject: str, message: str) -> Finding:
+    return Finding(level=Level.OK, subject=subject, message=message)
+
+
+def _warning(subject: str, message: str) -> Finding:
+    return Finding(level=Level.WARNING, subject=subject, message=message)
+
+
+def _error(subject: str, message: str) -> Finding:
+    return Finding(level=Level.ERROR, subject=subject, message=message)

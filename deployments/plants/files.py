@@ -1,0 +1,263 @@
+"""Plant data from CSV and JSON files: models of the wire, or everything that is wrong, line by line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+from zoneinfo import ZoneInfo
+
+from pydantic import ValidationError
+
+from deployments.contracts.parsing import dotted, fault_message
+from deployments.contracts.requests.schedule_request import CalendarRequest, JobRequest, MachineRequest, ScheduleRequest
+from deployments.contracts.requests.wire import WireModel, unknown_fields
+from deployments.contracts.translation.plant import calendar_reasons
+from deployments.errors import ServiceError
+from deployments.plants.completion import wire_document
+
+Model = TypeVar("Model", bound=WireModel)
+Reasons = list[tuple[str, str]]
+MAX_QUOTE_LENGTH = 60
+_TOO_MANY_CELLS = "must have as many cells as the header, had more: put cells with separators in quotes"
+COLUMNS = ("kind", "name", "start", "end", "days", "date", "country", "machine_id", "from", "to", "reason")
+# What a line says is the only member of its list, which its author need not know.
+_OWN_PLACE = re.compile(r"^((breaks|holidays|machines|unavailable)(\[0\])\.?)*")
+_Line = dict[str, Any]
+_KINDS: dict[str, Callable[[_Line], dict[str, Any]]] = {
+    "break": lambda line: {"breaks": [_only(line, "name", "start", "end", "days")]},
+    "holiday": lambda line: {"holidays": [line.get("date")]},
+    "country": lambda line: {"country": line.get("country")},
+    "unavailable": lambda line: {
+        "machines": [{**_only(line, "machine_id"), "unavailable": [_only(line, "from", "to", "reason")]}]
+    },
+}
+
+
+class InvalidPlantFile(ServiceError):
+    """Nothing was imported; `reasons` holds a (place, message) pair for each thing that is wrong."""
+
+    def __init__(self, name: str, reasons: tuple[tuple[str, str], ...]) -> None:
+        super().__init__(name, reasons)
+        self.name = name
+        self.reasons = reasons
+
+    def __str__(self) -> str:
+        places = len({place for place, _ in self.reasons})
+        return f"{self.name} must be right in each line, {places:,} {'is' if places == 1 else 'are'} not: see above"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line of a CSV file, or one element of a JSON list: `place` is how its author finds it.
+
+    `fault` says why it cannot even be read as a line, None when it can.
+    """
+
+    place: str
+    document: Any
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed(Generic[Model]):
+    """A model and where it was read."""
+
+    place: str
+    model: Model
+
+
+def read_machines(path: Path, limit: int) -> list[MachineRequest]:
+    """At most `limit` machines, from CSV or JSON. Raises `InvalidPlantFile`."""
+    columns = tuple(MachineRequest.model_fields)
+    placed = _checked(path, MachineRequest, _entries(path, "machines", columns), limit, _repeated_machines)
+    return [each.model for each in placed]
+
+
+def read_jobs(path: Path, limit: int) -> list[JobRequest]:
+    """At most `limit` pending jobs, from CSV or JSON. Raises `InvalidPlantFile`."""
+    columns = tuple(JobRequest.model_fields)
+    placed = _checked(path, JobRequest, _entries(path, "jobs", columns), limit, _job_reasons)
+    return [each.model for each in placed]
+
+
+def csv_entries(path: Path, columns: tuple[str, ...]) -> Iterator[Entry]:
+    """Lines of a CSV file whose header names some of `columns`; comma or semicolon, with or without a BOM."""
+    text = _text(path)
+    first_line = text.partition("\n")[0]
+    delimiter = ";" if first_line.count(";") > first_line.count(",") else ","
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, strict=True)
+    try:
+        header = [name.strip() for name in reader.fieldnames or ()]
+        _require_header(path, header, columns)
+        reader.fieldnames = header
+        for cells in reader:
+            fault = _TOO_MANY_CELLS if None in cells else None
+            document = {} if fault else wire_document(cells)
+            yield Entry(place=f"line {reader.line_num}", document=document, fault=fault)
+    except csv.Error as error:
+        raise InvalidPlantFile(path.name, ((f"line {reader.line_num}", f"must be CSV: {error}"),)) from None
+
+
+def json_document(path: Path, key: str) -> Any:
+    """A JSON file, or what it has under `key` when it is an object with such a member, as a request body is."""
+    try:
+        document = json.loads(_text(path))
+    except (ValueError, RecursionError) as error:
+        raise InvalidPlantFile(path.name, (("file", f"must be JSON: {error}"),)) from None
+    return document[key] if isinstance(document, dict) and key in document else document
+
+
+def checked(model: type[Model], document: object) -> tuple[Model | None, Reasons]:
+    """`document` as a `model`, or None and (path, message) of all that is wrong, unknown fields included."""
+    try:
+        found = model.model_validate(document)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False)
+        return None, [(dotted(fault["loc"]), fault_message(fault)) for fault in faults]
+    unknown = [(exact, "must be a known field, was not") for _, exact in unknown_fields(found)]
+    return (None, unknown) if unknown else (found, [])
+
+
+def refuse(path: Path, reasons: Iterable[tuple[str, str]]) -> None:
+    """Raises `InvalidPlantFile` when there are any reasons."""
+    found = tuple(reasons)
+    if found:
+        raise InvalidPlantFile(path.name, found)
+
+
+def _entries(path: Path, key: str, columns: tuple[str, ...]) -> Iterable[Entry]:
+    if path.suffix.lower() == ".csv":
+        return csv_entries(path, columns)
+    document = json_document(path, key)
+    if not isinstance(document, list):
+        raise InvalidPlantFile(path.name, (("file", f"must be a list of {key}, or an object with one"),))
+    return [Entry(place=f"entry {number}", document=each) for number, each in enumerate(document, start=1)]
+
+
+def _checked(
+    path: Path,
+    model: type[Model],
+    entries: Iterable[Entry],
+    limit: int,
+    further: Callable[[list[Placed[Model]]], Iterator[tuple[str, str]]],
+) -> list[Placed[Model]]:
+    reasons: Reasons = []
+    placed: list[Placed[Model]] = []
+    for number, entry in enumerate(entries, start=1):
+        if number > limit:
+            refuse(path, [(entry.place, f"must be among the first {limit:,}, which is the limit, was after them")])
+        if entry.fault is not None:
+            reasons.append((entry.place, entry.fault))
+            continue
+        found, faults = checked(model, entry.document)
+        reasons += [(entry.place, f"{field} {message}") for field, message in faults]
+        if found is not None:
+            placed.append(Placed(place=entry.place, model=found))
+    refuse(path, [*reasons, *further(placed)])
+    return placed
+
+
+def _repeated_machines(machines: list[Placed[MachineRequest]]) -> Iterator[tuple[str, str]]:
+    yield from _repeated(machines, "machine_id", lambda machine: machine.machine_id)
+
+
+def _job_reasons(jobs: list[Placed[JobRequest]]) -> Iterator[tuple[str, str]]:
+    yield from _repeated(jobs, "job_id", lambda job: job.job_id)
+    in_families = [each for each in jobs if each.model.family_id is not None]
+    yield from _repeated(in_families, "family_id and sequence", lambda job: (job.family_id, job.sequence))
+    for each in jobs:
+        job = each.model
+        times = [option.processing_time for option in job.machine_options or ()] or [None]
+        if job.processing_time is None and None in times:
+            yield each.place, "processing_time must be given unless each of machine_options has its own, was absent"
+        if not (job.machine_types or job.machine_options or job.requires_all_machines):
+            yield each.place, "machine_types must be given unless there are machine_options, was absent"
+
+
+def _repeated(placed: list[Placed[Model]], name: str, key: Callable[[Model], Hashable]) -> Iterator[tuple[str, str]]:
+    first: dict[Hashable, str] = {}
+    for each in placed:
+        value = key(each.model)
+        if value in first:
+            yield each.place, f"{name} must be unique, {_words(value)} is also in {first[value]}"
+        first.setdefault(value, each.place)
+
+
+def _words(value: Hashable) -> str:
+    return " and ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _require_header(path: Path, header: list[str], columns: tuple[str, ...]) -> None:
+    known = f"must be one of {', '.join(columns)}"
+    unknown = [("line 1", f"column {known}, was {name[:MAX_QUOTE_LENGTH]!r}") for name in header if name not in columns]
+    twice = {name for name in header if header.count(name) > 1}
+    refuse(path, unknown + [("line 1", f"column {name} must be there once, was repeated") for name in sorted(twice)])
+    if not header:
+        refuse(path, [("line 1", f"must be a header: each column {known}, was empty")])
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidPlantFile(path.name, (("file", f"must be UTF-8: {error.reason} at byte {error.start}"),)) from None
+
+
+def read_calendar(path: Path, *, zone: ZoneInfo, now: datetime) -> CalendarRequest:
+    """The calendar, by the clocks of `zone`. A CSV file without breaks leaves the default weekly calendar.
+
+    Raises `InvalidPlantFile`.
+    """
+    if path.suffix.lower() != ".csv":
+        found, faults = _checked_calendar(json_document(path, "calendar"), zone, now)
+        refuse(path, [("calendar", f"{field} {message}") for field, message in faults])
+        assert found is not None, "what has no faults is a calendar"
+        return found
+    reasons: Reasons = []
+    calendar: dict[str, Any] = {}
+    for entry in csv_entries(path, COLUMNS):
+        document = _document_of(entry.document)
+        reasons += _line_reasons(entry, document, zone, now)
+        if "country" in document and "country" in calendar:
+            reasons.append((entry.place, "country must be given once, was given again"))
+        for name, value in document.items():
+            calendar[name] = calendar.get(name, []) + value if isinstance(value, list) else value
+    refuse(path, reasons)
+    return CalendarRequest.model_validate(calendar)
+
+
+def _document_of(line: _Line) -> dict[str, Any]:
+    kind = _KINDS.get(line.get("kind", ""))
+    return {} if kind is None else kind(line)
+
+
+def _line_reasons(entry: Entry, document: dict[str, Any], zone: ZoneInfo, now: datetime) -> Iterator[tuple[str, str]]:
+    if entry.fault is not None:
+        yield entry.place, entry.fault
+    elif not document:
+        yield entry.place, f"kind must be one of {', '.join(_KINDS)}, was {entry.document.get('kind', '')!r}"
+    for field, message in _checked_calendar(document, zone, now)[1]:
+        yield entry.place, f"{_OWN_PLACE.sub('', field) or 'date'} {message}"
+
+
+def _checked_calendar(document: object, zone: ZoneInfo, now: datetime) -> tuple[CalendarRequest | None, Reasons]:
+    calendar, faults = checked(CalendarRequest, document)
+    if calendar is None:
+        return None, faults
+    # Which machines there are is another file's business.
+    machines = [{"machine_id": machine.machine_id} for machine in calendar.machines]
+    request = ScheduleRequest.model_validate({"jobs": [], "machines": machines, "calendar": calendar})
+    return calendar, [
+        (field.removeprefix("calendar."), message) for field, message in calendar_reasons(request, now, zone)
+    ]
+
+
+def _only(line: _Line, *names: str) -> dict[str, Any]:
+    return {name: line[name] for name in names if name in line}

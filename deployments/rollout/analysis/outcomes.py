@@ -1,0 +1,308 @@
+"""What one evaluation of an arm was and what a pair of them says, replans of one job list counted once."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from deployments.rollout.assignment import ArmRole
+from env.judge.verdict import Verdict, ViolationCode
+
+MAX_OPEN_GROUPS = 1000
+"""Job lists that are remembered; a replan of one that was forgotten is a new observation."""
+
+
+class Outcome(StrEnum):
+    """How one evaluation of the challenger ended, served or counterfactual; exactly one of these."""
+
+    OK = "ok"
+    INCOMPLETE = "incomplete"
+    CRITICAL = "critical"
+    CRASH = "crash"
+    SHED = "shed"
+    INPUT = "input"
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the outcome says something about the challenger; shed work and bad input do not."""
+        return self not in (Outcome.SHED, Outcome.INPUT)
+
+
+class Baseline(StrEnum):
+    """Where the champion's plan came from: the rule (or a model), or a planner's own plan in the request."""
+
+    RULE = "rule"
+    PLANNER = "planner"
+
+
+class Corruption(StrEnum):
+    """How stored data turned out not to be what was written."""
+
+    CHECKSUM = "checksum mismatch on read-back"
+    TWO_PAYLOADS = "two payloads under one decision id"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kpis:
+    """Planned measures of one judged schedule, in the units of `env.schedule.Measures`."""
+
+    makespan_seconds: float
+    tardiness_seconds: float
+    utilisation_percent: float
+    on_time_percent: float
+    important_on_time_percent: float
+    completion_percent: float
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> Kpis:
+        """Those of the schedule that `verdict` judged."""
+        return cls(**{field.name: float(getattr(verdict.measures, field.name)) for field in fields(cls)})
+
+    def as_json(self) -> dict[str, float]:
+        return asdict(self)
+
+
+KPI_NAMES = tuple(field.name for field in fields(Kpis))
+DIFFERENCE_NAMES = KPI_NAMES[1:]
+"""The KPIs that are compared by difference; makespan is compared by ratio."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """One arm, evaluated on one request.
+
+    `ramp` is the number of the rollout's attempt (see `stages`), so that late news of an earlier attempt
+    cannot count against the next. `source` names the replica that a crash is blamed on. `job_list_digest`
+    identifies the request's job list. `is_forced` marks a request that asked for its arm: left out of every
+    statistic. `kpis` is None when no schedule was judged. `budget_ms` is the time that the arm was given.
+    """
+
+    decision_id: str
+    at: datetime
+    ramp: int
+    stage: str
+    unit: str
+    job_list_digest: str
+    arm: ArmRole
+    outcome: Outcome
+    is_served: bool
+    baseline: Baseline = Baseline.RULE
+    model: str | None = None
+    source: str | None = None
+    budget_ms: int = 0
+    latency_ms: float | None = None
+    kpis: Kpis | None = None
+    is_forced: bool = False
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        _require_zone(self.at)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values only; `from_json` is the inverse."""
+        document = {field.name: getattr(self, field.name) for field in fields(self)}
+        return document | {"at": self.at.isoformat(), "kpis": None if self.kpis is None else self.kpis.as_json()}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Evaluation:
+        kpis = document["kpis"]
+        read = {
+            "at": datetime.fromisoformat(document["at"]),
+            "arm": ArmRole(document["arm"]),
+            "outcome": Outcome(document["outcome"]),
+            "baseline": Baseline(document["baseline"]),
+            "kpis": None if kpis is None else Kpis(**kpis),
+        }
+        return cls(**(dict(document) | read))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedObservation:
+    """Both arms on the same request with the same budget: challenger against champion.
+
+    `log_makespan_ratio` is ln(challenger / champion), negative when the challenger is shorter. `differences`
+    are challenger minus champion, in the order of `DIFFERENCE_NAMES` and in their units.
+    """
+
+    decision_id: str
+    at: datetime
+    ramp: int
+    stage: str
+    unit: str
+    job_list_digest: str
+    baseline: Baseline
+    budget_ms: int
+    log_makespan_ratio: float
+    differences: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        _require_zone(self.at)
+        if len(self.differences) != len(DIFFERENCE_NAMES):
+            raise ValueError(f"differences must be {len(DIFFERENCE_NAMES)}, were {len(self.differences)}")
+        if not all(map(math.isfinite, (self.log_makespan_ratio, *self.differences))):
+            raise ValueError(f"a paired observation must be finite, was {self.log_makespan_ratio}, {self.differences}")
+
+    @property
+    def group(self) -> str:
+        """Replans of one job list in one unit are one observation: they share this key."""
+        return hashlib.sha256(f"{self.unit}\0{self.job_list_digest}".encode()).hexdigest()[:16]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values only; `from_json` is the inverse."""
+        document = {field.name: getattr(self, field.name) for field in fields(self)}
+        return document | {"at": self.at.isoformat(), "differences": list(self.differences)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> PairedObservation:
+        read = {
+            "at": datetime.fromisoformat(document["at"]),
+            "baseline": Baseline(document["baseline"]),
+            "differences": tuple(document["differences"]),
+        }
+        return cls(**(dict(document) | read))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissingPair:
+    """A request that should have been compared and was not: its counterfactual was dropped or never answered."""
+
+    decision_id: str
+    at: datetime
+    ramp: int
+    stage: str
+    reason: str
+
+    def __post_init__(self) -> None:
+        _require_zone(self.at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """A finding outside any evaluation that rolls back at once: corrupt data, or a served schedule that is wrong.
+
+    `corruption` is None when a schedule that was served failed re-validation.
+    """
+
+    decision_id: str
+    at: datetime
+    ramp: int
+    stage: str
+    corruption: Corruption | None
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        _require_zone(self.at)
+
+
+def judged_outcome(challenger: Verdict, champion: Verdict) -> Outcome:
+    """Outcome of a challenger that answered, given what the judge said of both plans.
+
+    A missed deadline is reported, never critical. When the champion is rejected too, the input is at fault.
+    """
+    objections = {violation.code for violation in challenger.violations if violation.is_critical}
+    if not objections:
+        return Outcome.OK
+    if any(violation.is_critical for violation in champion.violations):
+        return Outcome.INPUT
+    return Outcome.INCOMPLETE if objections == {ViolationCode.MISSING_OPERATION} else Outcome.CRITICAL
+
+
+def paired(challenger: Evaluation, champion: Evaluation) -> PairedObservation | None:
+    """The two evaluations of one decision as one observation; None where they must not be compared.
+
+    They are compared when both have a complete, valid schedule, were not forced and had the same budget:
+    a schedule without its last jobs is short for the wrong reason. Raises `ValueError` when they belong to
+    different decisions or to the same arm.
+    """
+    if challenger.decision_id != champion.decision_id or (challenger.arm, champion.arm) != (
+        ArmRole.PPO,
+        ArmRole.MANUAL,
+    ):
+        raise ValueError(
+            f"a pair must be ppo and manual of one decision, was {challenger.arm} of {challenger.decision_id} "
+            f"and {champion.arm} of {champion.decision_id}"
+        )
+    first, second = challenger.kpis, champion.kpis
+    comparable = challenger.outcome is champion.outcome is Outcome.OK and not challenger.is_forced
+    if not comparable or first is None or second is None or challenger.budget_ms != champion.budget_ms:
+        return None
+    if first.makespan_seconds <= 0 or second.makespan_seconds <= 0:
+        return None
+    return PairedObservation(
+        decision_id=challenger.decision_id,
+        at=challenger.at,
+        ramp=challenger.ramp,
+        stage=challenger.stage,
+        unit=challenger.unit,
+        job_list_digest=challenger.job_list_digest,
+        baseline=champion.baseline,
+        budget_ms=challenger.budget_ms,
+        log_makespan_ratio=math.log(first.makespan_seconds / second.makespan_seconds),
+        differences=tuple(getattr(first, name) - getattr(second, name) for name in DIFFERENCE_NAMES),
+    )
+
+
+def _require_zone(at: datetime) -> None:
+    if at.tzinfo is None:
+        raise ValueError(f"an instant must have a time zone, was {at.isoformat()}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """The observation number `ordinal`, from 0, is now `after`; `before` is None when it is new."""
+
+    ordinal: int
+    before: tuple[float, ...] | None
+    after: tuple[float, ...]
+
+
+class Replans:
+    """Turns a stream of replans into observations that are revised as further replans arrive."""
+
+    def __init__(self, *, most_open: int = MAX_OPEN_GROUPS) -> None:
+        self._most_open = most_open
+        self._observations = 0
+        self._groups: OrderedDict[str, tuple[int, int, tuple[float, ...]]] = OrderedDict()
+
+    @property
+    def observations(self) -> int:
+        """How many there are."""
+        return self._observations
+
+    def feed(self, group: str, values: tuple[float, ...]) -> Revision:
+        """One more replan of `group`; its values become part of the mean."""
+        if group not in self._groups:
+            revision = Revision(ordinal=self._observations, before=None, after=values)
+            self._observations += 1
+            self._remember(group, 1, revision)
+            return revision
+        replans, ordinal, mean = self._groups[group]
+        after = tuple(old + (new - old) / (replans + 1) for old, new in zip(mean, values, strict=True))
+        revision = Revision(ordinal=ordinal, before=mean, after=after)
+        self._remember(group, replans + 1, revision)
+        return revision
+
+    def _remember(self, group: str, replans: int, revision: Revision) -> None:
+        self._groups[group] = (replans, revision.ordinal, revision.after)
+        self._groups.move_to_end(group)
+        if len(self._groups) > self._most_open:
+            self._groups.popitem(last=False)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain values; `restored` is the inverse."""
+        groups = [[group, replans, ordinal, *mean] for group, (replans, ordinal, mean) in self._groups.items()]
+        return {"observations": self._observations, "groups": groups}
+
+    @classmethod
+    def restored(cls, document: Mapping[str, Any], *, most_open: int = MAX_OPEN_GROUPS) -> Replans:
+        replans = cls(most_open=most_open)
+        replans._observations = int(document["observations"])
+        for group, count, ordinal, *mean in document["groups"]:
+            replans._groups[group] = (int(count), int(ordinal), tuple(mean))
+        return replans

@@ -1,0 +1,238 @@
+"""Whether the experiment is what it was meant to be: the split among the units, each unit's arm, and its bucket.
+
+A mismatch makes the comparison worthless, not the challenger bad: it holds, it never rolls back. Explicit units
+are split by a plain hash, so their number is binomial: a beta-binomial e-process. Windows are dealt in blocks of
+ten without replacement, where that model is wrong: there the e-process uses the exact chance of each window, given
+those of its block that came before. Both may be looked at after every unit, at a threshold of 1,000.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from deployments.rollout.analysis.confidence import beta_binomial_log_e
+from deployments.rollout.assignment import (
+    BLOCK_WINDOWS,
+    HASH_VERSION,
+    ArmRole,
+    PlanningWindow,
+    planning_window,
+    unit_bucket,
+    window_bucket,
+)
+
+E_THRESHOLD = 1000.0
+PRIOR_UNITS = 20.0
+"""Weight of the prior, in units; it is centred on the share that was meant."""
+
+ODDS_RATIOS = (0.0, 0.25, 0.5, 2.0, 4.0)
+"""How much likelier the challenger's windows may be to appear, were they not dealt fairly; mixed in equal parts."""
+
+_SAME_BUCKET = 1e-9
+_MAX_EXAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssignedUnit:
+    """What a stored decision says about its assignment; one row for each decision, forced ones left out."""
+
+    unit: str
+    at: datetime
+    ramp: int
+    stage: str
+    share: float
+    bucket: float
+    seed: str
+    hash_version: int
+    arm: ArmRole
+
+    @property
+    def exposure(self) -> tuple[int, str, float]:
+        """Within one of these, a unit has one arm."""
+        return (self.ramp, self.stage, self.share)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitReading:
+    """How many of `units` the challenger got, how many it should have, and the e-value against a fair split."""
+
+    kind: str
+    units: int
+    challenger: int
+    expected: float
+    e_value: float
+
+    @property
+    def is_mismatch(self) -> bool:
+        return self.e_value >= E_THRESHOLD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Integrity:
+    """All that was checked. `not_recomputed` and `mixed` name units, the readings are of the split."""
+
+    explicit: SplitReading
+    windows: SplitReading
+    not_recomputed: tuple[str, ...]
+    mixed: tuple[str, ...]
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """Why the verdict is INVALID; empty when nothing speaks against the experiment."""
+        found = [
+            f"sample ratio mismatch: {split.challenger} of {split.units} {split.kind} went to the challenger, "
+            f"expected {split.expected:.1f}, e-value {split.e_value:,.0f}"
+            for split in (self.explicit, self.windows)
+            if split.is_mismatch
+        ]
+        for units, text in (
+            (self.not_recomputed, "have a bucket or an arm that does not recompute"),
+            (self.mixed, "were exposed to both arms within a stage"),
+        ):
+            if units:
+                found.append(f"{len(units)} units {text}: {', '.join(units[:_MAX_EXAMPLES])}")
+        return tuple(found)
+
+
+class SampleRatio:
+    """Beta-binomial e-process of a split by plain hash; the share may change between units."""
+
+    def __init__(self) -> None:
+        self._counts: dict[float, list[int]] = {}
+
+    def add(self, is_challenger: bool, share: float) -> None:
+        """One more unit, that had the chance `share` to go to the challenger."""
+        counts = self._counts.setdefault(share, [0, 0])
+        counts[0] += is_challenger
+        counts[1] += 1
+
+    @property
+    def log_e(self) -> float:
+        """Log of the e-value against a fair split: those of the shares multiplied; infinite for an impossible unit."""
+        return sum(self._log_e_of(share, *counts) for share, counts in self._counts.items())
+
+    @staticmethod
+    def _log_e_of(share: float, challenger: int, units: int) -> float:
+        if share in (0.0, 1.0):
+            return 0.0 if challenger == share * units else math.inf
+        prior = (PRIOR_UNITS * share, PRIOR_UNITS * (1.0 - share))
+        return float(beta_binomial_log_e(challenger, units, share, prior))
+
+    def reading(self) -> SplitReading:
+        """The split so far."""
+        return SplitReading(
+            kind="explicit units",
+            units=sum(units for _, units in self._counts.values()),
+            challenger=sum(challenger for challenger, _ in self._counts.values()),
+            expected=sum(share * units for share, (_, units) in self._counts.items()),
+            e_value=_exp(self.log_e),
+        )
+
+
+class BlockedSampleRatio:
+    """Exact e-process of windows that are dealt in blocks of ten; not every window of a block need appear."""
+
+    def __init__(self) -> None:
+        self._ranks: dict[tuple[object, ...], set[int]] = {}
+        self._log_ratios = [0.0] * len(ODDS_RATIOS)
+        self._units = 0
+        self._challenger = 0
+        self._expected = 0.0
+
+    def add(self, bucket: float, share: float, block: tuple[object, ...]) -> None:
+        """One more window of `block`; one that was there before, at another share, says nothing new."""
+        ranks = self._ranks.setdefault(block, set())
+        rank = round(bucket * BLOCK_WINDOWS - 0.5)
+        if rank in ranks:
+            return
+        left = [(other + 0.5) / BLOCK_WINDOWS for other in range(BLOCK_WINDOWS) if other not in ranks]
+        ranks.add(rank)
+        chance, is_challenger = sum(middle < share for middle in left) / len(left), bucket < share
+        self._units += 1
+        self._challenger += is_challenger
+        self._expected += sum((other + 0.5) / BLOCK_WINDOWS < share for other in range(BLOCK_WINDOWS)) / BLOCK_WINDOWS
+        if chance in (0.0, 1.0):
+            return
+        for place, odds in enumerate(ODDS_RATIOS):
+            tilted = odds * chance / (odds * chance + 1.0 - chance)
+            ratio = tilted / chance if is_challenger else (1.0 - tilted) / (1.0 - chance)
+            self._log_ratios[place] += math.log(ratio) if ratio > 0.0 else -math.inf
+
+    @property
+    def log_e(self) -> float:
+        """Log of the e-value against a fair deal."""
+        from scipy.special import logsumexp
+
+        return float(logsumexp(self._log_ratios) - math.log(len(ODDS_RATIOS)))
+
+    def reading(self) -> SplitReading:
+        """The split so far."""
+        return SplitReading(
+            kind="windows",
+            units=self._units,
+            challenger=self._challenger,
+            expected=self._expected,
+            e_value=_exp(self.log_e),
+        )
+
+
+def audit(rows: Iterable[AssignedUnit]) -> Integrity:
+    """Recompute every row, look for units with both arms, and weigh the split; each unit counts once a stage."""
+    by_unit: dict[tuple[tuple[int, str, float], str], list[AssignedUnit]] = defaultdict(list)
+    known: set[tuple[object, ...]] = set()
+    for row in sorted(rows, key=lambda row: (row.at, row.unit)):
+        # A window has many decisions that say the same; each is recomputed once.
+        claim = (row.exposure, row.unit, row.bucket, row.seed, row.hash_version, row.arm)
+        if claim not in known:
+            known.add(claim)
+            by_unit[(row.exposure, row.unit)].append(row)
+    firsts = [group[0] for group in by_unit.values()]
+    explicit, windows = SampleRatio(), BlockedSampleRatio()
+    for row in firsts:
+        window = _dealt_window(row)
+        if window is None:
+            explicit.add(row.arm is ArmRole.PPO, row.share)
+        else:
+            number = window.day.toordinal() // BLOCK_WINDOWS
+            windows.add(row.bucket, row.share, (row.seed, window.plant_id, window.line_id, number))
+    return Integrity(
+        explicit=explicit.reading(),
+        windows=windows.reading(),
+        not_recomputed=_units(group for group in by_unit.values() if not all(map(recomputes, group))),
+        mixed=_units(group for group in by_unit.values() if len({row.arm for row in group}) > 1),
+    )
+
+
+def recomputes(row: AssignedUnit) -> bool:
+    """Whether bucket and arm follow from unit, seed and share alone."""
+    if row.hash_version != HASH_VERSION:
+        return False
+    buckets = [unit_bucket(row.seed, row.unit)]
+    window = planning_window(row.unit)
+    if window is not None:
+        buckets.append(window_bucket(row.seed, window))
+    is_bucket = any(abs(bucket - row.bucket) < _SAME_BUCKET for bucket in buckets)
+    return is_bucket and (row.arm is ArmRole.PPO) == (row.bucket < row.share)
+
+
+def _dealt_window(row: AssignedUnit) -> PlanningWindow | None:
+    """The planning window of a row that was dealt in its block; None for a unit that went by its plain hash.
+
+    A client may choose a unit that looks like a window: the stored bucket tells which way it went.
+    """
+    window = planning_window(row.unit)
+    if window is None or abs(window_bucket(row.seed, window) - row.bucket) >= _SAME_BUCKET:
+        return None
+    return window
+
+
+def _units(groups: Iterable[Sequence[AssignedUnit]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(group[0].unit for group in groups))
+
+
+def _exp(log_e: float) -> float:
+    return math.exp(log_e) if log_e < 700.0 else math.inf

@@ -1,0 +1,196 @@
+"""What guardrails look at and say: the limits, one reading of a rule, and the trigger that rolls back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from deployments.rollout.analysis.confidence import Interval
+from deployments.rollout.analysis.outcomes import Baseline, Evaluation, PairedObservation
+
+
+class Guardrail(StrEnum):
+    """What the rollout must never do for long, or even once."""
+
+    CRITICAL = "critical_violation"
+    CORRUPTION = "data_corruption"
+    CRASH = "crash_rate"
+    COMPLETION = "completion_rate"
+    MAKESPAN = "makespan_increase"
+
+
+class GuardrailRule(StrEnum):
+    """How a guardrail looks: at one event, through all of the ramp, or at what is recent."""
+
+    EVENT = "one event"
+    BOUND = "confidence bound"
+    CUSUM = "cumulative sum"
+    WINDOW = "window with margin"
+    POINT = "mean of the window"
+
+
+class Condition(StrEnum):
+    """State of one reading. `BREACH` notifies and blocks promotion, `TRIGGERED` rolls back."""
+
+    HEALTHY = "healthy"
+    NOT_ENOUGH_DATA = "not enough data"
+    BREACH = "breach"
+    TRIGGERED = "triggered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """All numbers of the rules. Rates and increases are fractions, alphas are spent once a ramp.
+
+    The CUSUM adds the log likelihood ratio of 15 % against 5 % incomplete. `makespan_alpha` is shared equally
+    by the kinds of baseline. `deviation_floor` is the least standard deviation of a log makespan ratio that
+    is believed. Crashes of one replica within `same_moment_seconds` are one event.
+    """
+
+    completion: float = 0.95
+    completion_alpha: float = 0.01
+    incomplete_prior: tuple[float, float] = (3.0, 15.0)
+    cusum_incomplete: float = 1.10
+    cusum_complete: float = -0.111
+    cusum_limit: float = 6.5
+    crash_rate: float = 0.01
+    crash_alpha: float = 0.01
+    crash_prior: tuple[float, float] = (1.0, 20.0)
+    makespan_increase: float = 0.10
+    makespan_alpha: float = 0.01
+    window: int = 100
+    window_errors: float = 4.5
+    deviation_floor: float = 0.01
+    same_moment_seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("completion", "completion_alpha", "crash_rate", "crash_alpha", "makespan_alpha"):
+            if not 0.0 < getattr(self, name) < 1.0:
+                raise ValueError(f"{name} must lie strictly between 0 and 1, was {getattr(self, name)}")
+        for name in ("makespan_increase", "cusum_incomplete", "cusum_limit", "window_errors", "deviation_floor"):
+            if not getattr(self, name) > 0.0:
+                raise ValueError(f"{name} must be > 0, was {getattr(self, name)}")
+        if not self.cusum_complete < 0.0:
+            raise ValueError(f"cusum_complete must be < 0, was {self.cusum_complete}")
+        if self.window < 2:
+            raise ValueError(f"window must be >= 2, was {self.window}")
+
+    @property
+    def log_makespan_limit(self) -> float:
+        """The makespan limit as a log ratio."""
+        return math.log1p(self.makespan_increase)
+
+    @property
+    def alpha_of_one_baseline(self) -> float:
+        """What one kind of baseline may spend on the makespan bound."""
+        return self.makespan_alpha / len(Baseline)
+
+
+def limits_at(*, completion: float, crash_rate: float, makespan_increase: float) -> Limits:
+    """The rules at these limits, fractions all. Raises `ValueError`.
+
+    The CUSUM follows the completion's: what it looks for is three times the incomplete plans that are allowed.
+    """
+    allowed = 1.0 - completion
+    if not 0.0 < 3.0 * allowed < 1.0:
+        raise ValueError(f"completion must lie strictly between 2/3 and 1, was {completion}")
+    complete = math.log((1.0 - 3.0 * allowed) / completion)
+    return Limits(
+        completion=completion,
+        # Three digits, as the numbers that were simulated have.
+        cusum_incomplete=float(f"{math.log(3.0):.3g}"),
+        cusum_complete=float(f"{complete:.3g}"),
+        crash_rate=crash_rate,
+        makespan_increase=makespan_increase,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger:
+    """A guardrail fired: which rule, on which decision, what it saw and where the limit is."""
+
+    guardrail: Guardrail
+    rule: GuardrailRule
+    at: datetime
+    decision_id: str
+    value: float
+    limit: float
+    n: int
+    baseline: Baseline | None = None
+    detail: str = ""
+
+    @property
+    def reason(self) -> str:
+        """One sentence for people."""
+        kind = "" if self.baseline is None else f" against the {self.baseline.value}"
+        text = f"{self.guardrail.value}{kind}: {self.rule.value} {self.value:.4g}, limit {self.limit:.4g}, n {self.n}"
+        return f"{text}: {self.detail}" if self.detail else text
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values only; `from_json` is the inverse."""
+        document = {field.name: getattr(self, field.name) for field in fields(self)}
+        return document | {"at": self.at.isoformat()}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Trigger:
+        baseline = document["baseline"]
+        read = {
+            "guardrail": Guardrail(document["guardrail"]),
+            "rule": GuardrailRule(document["rule"]),
+            "at": datetime.fromisoformat(document["at"]),
+            "baseline": None if baseline is None else Baseline(baseline),
+        }
+        return cls(**(dict(document) | read))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """One rule as it stands: `value` is compared with `limit` after `n` events; None before it can be told.
+
+    Rates and increases are fractions. `interval` is the confidence sequence behind it, where there is one.
+    """
+
+    guardrail: Guardrail
+    rule: GuardrailRule
+    value: float | None
+    limit: float
+    n: int
+    condition: Condition
+    baseline: Baseline | None = None
+    interval: Interval | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def trigger_at(
+    guardrail: Guardrail,
+    rule: GuardrailRule,
+    event: Evaluation | PairedObservation,
+    value: float,
+    limit: float,
+    n: int,
+    baseline: Baseline | None = None,
+) -> Trigger:
+    """The trigger that a rule fires on one event."""
+    return Trigger(
+        guardrail=guardrail,
+        rule=rule,
+        at=event.at,
+        decision_id=event.decision_id,
+        value=value,
+        limit=limit,
+        n=n,
+        baseline=baseline,
+    )
+
+
+def condition_of(*, has_data: bool, has_fired: bool) -> Condition:
+    """How a rule stands that rolls back."""
+    if has_fired:
+        return Condition.TRIGGERED
+    return Condition.HEALTHY if has_data else Condition.NOT_ENOUGH_DATA

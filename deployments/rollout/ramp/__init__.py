@@ -1,0 +1,11 @@
+"""The stages of a rollout.
+
+| module | what it holds |
+|---|---|
+| state | what each stage demands; the state, orders and the rows of the trail, as data |
+| stages | every way from one state to the next |
+| traffic | who may serve, as one router knows it at one moment |
+| comparison | paired differences of one ramp with their intervals, and the evidence for the gate |
+| gate | the verdict PROMOTE, HOLD, ROLLBACK or INVALID, and why |
+| latch | a rollback that one router decides alone; who knows the newest state after a restart |
+"""

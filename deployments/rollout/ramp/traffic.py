@@ -1,0 +1,172 @@
+"""Who may serve, as one router knows it at one moment: the rollout's state applied to one request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from deployments.rollout.analysis.guardrails import Event
+from deployments.rollout.assignment import ArmRole, PlanningWindow, UnitAssignment, assign
+from deployments.rollout.ramp.state import MANUAL, RolloutState, Stage
+
+if TYPE_CHECKING:
+    # The rollout's controller knows policies by name, and can do without the compiled core that loads them.
+    from deployments.rollout.model_registry import Artefact
+
+PUBLISHED = "published"
+"""The challenger that is whatever policy the service was started with."""
+UNKNOWN_STAGE = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One arm as it is asked and named: the planner's rule, or a policy (`artefact` None: the published one)."""
+
+    name: str
+    role: ArmRole
+    is_rule: bool = False
+    artefact: Artefact | None = None
+
+    @property
+    def algorithm(self) -> ArmRole:
+        """What `algorithm_used` says when it serves."""
+        return ArmRole.MANUAL if self.is_rule else ArmRole.PPO
+
+
+RULE = Arm(name=ArmRole.MANUAL.value, role=ArmRole.MANUAL, is_rule=True)
+PUBLISHED_POLICY = Arm(name=ArmRole.PPO.value, role=ArmRole.PPO)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmAssignment:
+    """The arm of one request with all that it was derived from; `version` and `ramp` are 0 without any state."""
+
+    assignment: UnitAssignment
+    contender: Arm
+    rival: Arm
+    version: int
+    ramp: int
+    is_forced: bool = False
+
+    @property
+    def order(self) -> tuple[Arm, ...]:
+        """Who is asked, one after the other: the assigned arm, the champion, and the rule behind all."""
+        champion = (self.rival,) if self.contender.role is ArmRole.PPO and not self.is_forced else ()
+        return tuple(dict.fromkeys((self.contender, *champion, RULE)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficSplit:
+    """The state in force (None: none that is fresh, so the rule serves) and the two arms that it names."""
+
+    state: RolloutState | None
+    seed: str
+    challenger: Arm = PUBLISHED_POLICY
+    champion: Arm = RULE
+
+    @property
+    def stage(self) -> str:
+        """Where the rollout stands."""
+        return UNKNOWN_STAGE if self.state is None else self.state.stage.value
+
+    @property
+    def is_comparing(self) -> bool:
+        """Whether the arm that did not serve is computed too."""
+        return self.state is not None and self.state.stage is not Stage.ROLLED_BACK
+
+    def assign(self, unit: PlanningWindow | str) -> ArmAssignment:
+        """The arm of a planning window, or of a unit that the client chose."""
+        if self.state is None:
+            assignment = assign(unit, seed=self.seed, share=0.0, stage=UNKNOWN_STAGE)
+            return ArmAssignment(assignment=assignment, contender=RULE, rival=self.challenger, version=0, ramp=0)
+        assignment = self.state.assign(unit)
+        is_challenger = assignment.arm is ArmRole.PPO
+        # After a rollback nothing learned serves, whoever the champion was.
+        champion = RULE if self.state.stage is Stage.ROLLED_BACK else self.champion
+        return ArmAssignment(
+            assignment=assignment,
+            contender=self.challenger if is_challenger else champion,
+            rival=champion if is_challenger else self.challenger,
+            version=self.state.version,
+            ramp=self.state.ramp,
+        )
+
+    def force(self, unit: PlanningWindow | str, contender: Arm) -> ArmAssignment:
+        """The arm that the request asked for, beside what it would have got."""
+        by_hash = self.assign(unit)
+        assignment = replace(by_hash.assignment, arm=contender.role)
+        return replace(by_hash, assignment=assignment, contender=contender, is_forced=True)
+
+    def permits(self, assigned: ArmAssignment, served: Arm) -> bool:
+        """Whether `served` may still serve what was `assigned` a moment ago. A forced arm was asked for by name."""
+        if served.is_rule or assigned.is_forced:
+            return True
+        if self.state is None or self.state.stage is Stage.ROLLED_BACK:
+            return False
+        return served.role is ArmRole.MANUAL or assigned.assignment.bucket < self.state.share
+
+
+class Rollout(Protocol):
+    """The rollout as a router meets it."""
+
+    def standing(self) -> TrafficSplit:
+        """What is in force now."""
+        ...
+
+    def observe(self, event: Event) -> None:
+        """Take note of what an arm did; never waits, never raises."""
+        ...
+
+
+class FixedRollout:
+    """A rollout that never changes: for whoever has no controller."""
+
+    def __init__(self, standing: TrafficSplit, *, on_event: Callable[[Event], None] = lambda _: None) -> None:
+        self._standing = standing
+        self._on_event = on_event
+
+    def standing(self) -> TrafficSplit:
+        return self._standing
+
+    def observe(self, event: Event) -> None:
+        self._on_event(event)
+
+
+def fixed_traffic_split(share: float, seed: str) -> TrafficSplit:
+    """The standing while `share` of the units go to the published policy and nothing ever changes."""
+    stage = Stage.FULL if share == 1.0 else Stage.EXPANDED if share else Stage.SHADOW
+    epoch = datetime.fromtimestamp(0, UTC)
+    state = RolloutState(
+        version=1,
+        ramp=1,
+        stage=stage,
+        share=share,
+        seed=seed,
+        challenger=PUBLISHED,
+        champion=MANUAL,
+        configuration_hash="",
+        changed_at=epoch,
+        stage_since=epoch,
+    )
+    return TrafficSplit(state=state, seed=seed)
+
+
+def traffic_split_of(state: RolloutState | None, seed: str, find: Callable[[str], Artefact | None]) -> TrafficSplit:
+    """The standing under `state`. A model that `find` does not know cannot serve: the rule does."""
+    if state is None:
+        return TrafficSplit(state=None, seed=seed)
+    champion = RULE if state.champion == MANUAL else _policy(state.champion, ArmRole.MANUAL, state.champion, find)
+    is_duel = champion is not RULE
+    challenger = _policy(state.challenger, ArmRole.PPO, state.challenger if is_duel else ArmRole.PPO.value, find)
+    if challenger is None or champion is None:
+        return TrafficSplit(state=None, seed=seed)
+    return TrafficSplit(state=state, seed=seed, challenger=challenger, champion=champion)
+
+
+def _policy(model: str, role: ArmRole, name: str, find: Callable[[str], Artefact | None]) -> Arm | None:
+    if model == PUBLISHED:
+        return Arm(name=name, role=role)
+    artefact = find(model)
+    return None if artefact is None else Arm(name=name, role=role, artefact=artefact)

@@ -1,0 +1,213 @@
+"""What each arm planned and what really happened, by stage and week."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from deployments.rollout.analysis.confidence import Interval, MeanSequence, RateSequence
+from deployments.rollout.analysis.outcomes import KPI_NAMES, Evaluation, Outcome
+from deployments.rollout.assignment import ArmRole
+from deployments.rollout.ramp.state import Stage
+
+DISPLAY_ALPHA = 0.05
+SATISFIED_RATING = 4
+DEVIATION_FLOORS = {"on_time_percent": 0.1, "delay_hours": 0.01}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmFigures:
+    """Planned KPIs of one arm in one stage or week: means over valid schedules, and how its evaluations ended."""
+
+    group: str
+    arm: ArmRole
+    evaluations: int
+    served: int
+    outcomes: dict[str, int]
+    kpis: dict[str, float] | None
+    latency_ms: dict[str, float] | None
+
+
+def week_of(at: datetime) -> str:
+    """The ISO week of an instant."""
+    year, week, _ = at.isocalendar()
+    return f"{year}-W{week:02}"
+
+
+def figures_of(evaluations: Iterable[Evaluation], group_of: Callable[[Evaluation], str]) -> tuple[ArmFigures, ...]:
+    """For each group and arm, stages in the order of the ramp; forced requests are left out."""
+    groups: dict[tuple[str, ArmRole], list[Evaluation]] = defaultdict(list)
+    for evaluation in evaluations:
+        if not evaluation.is_forced:
+            groups[(group_of(evaluation), evaluation.arm)].append(evaluation)
+    order = {stage.value: place for place, stage in enumerate(Stage)}
+    ordered = sorted(groups.items(), key=lambda item: (order.get(item[0][0], 0), item[0]))
+    return tuple(_arm_figures(group, arm, members) for (group, arm), members in ordered)
+
+
+def _arm_figures(group: str, arm: ArmRole, members: Sequence[Evaluation]) -> ArmFigures:
+    kpis = [member.kpis for member in members if member.outcome is Outcome.OK and member.kpis is not None]
+    latencies = sorted(member.latency_ms for member in members if member.latency_ms is not None)
+    return ArmFigures(
+        group=group,
+        arm=arm,
+        evaluations=len(members),
+        served=sum(member.is_served for member in members),
+        outcomes=dict(Counter(member.outcome.value for member in members)),
+        kpis={name: sum(getattr(kpi, name) for kpi in kpis) / len(kpis) for name in KPI_NAMES} if kpis else None,
+        latency_ms={"p50": _quantile(latencies, 0.5), "p95": _quantile(latencies, 0.95)} if latencies else None,
+    )
+
+
+def _quantile(ordered: Sequence[float], quantile: float) -> float:
+    return ordered[min(len(ordered) - 1, math.ceil(quantile * len(ordered)) - 1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealisedJob:
+    """One job of a served schedule that has ended. `begun_under` is the arm that served when it began, None: unknown.
+
+    `share` is the challenger's part of the windows when the schedule was assigned; `due_at` is None without a due date.
+    """
+
+    unit: str
+    at: datetime
+    stage: str
+    share: float
+    arm: ArmRole
+    job_id: str
+    completed_at: datetime
+    planned_end_at: datetime
+    due_at: datetime | None = None
+    begun_under: ArmRole | None = None
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether the serving arm is to be praised or blamed for it."""
+        return self.begun_under in (None, self.arm)
+
+    @property
+    def delay_hours(self) -> float:
+        """Actual less planned end; negative when it ended early."""
+        return (self.completed_at - self.planned_end_at).total_seconds() / 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rating:
+    """What a planner thought of a served schedule, 1 (bad) to 5 (good)."""
+
+    at: datetime
+    stage: str
+    arm: ArmRole
+    rating: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.rating <= 5:
+            raise ValueError(f"rating must be between 1 and 5, was {self.rating}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealisedArm:
+    """Means over jobs of one arm in one stage; None where no job says anything."""
+
+    stage: str
+    arm: ArmRole
+    windows: int
+    jobs: int
+    excluded: int
+    on_time_percent: float | None
+    delay_hours: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealisedEffect:
+    """Challenger less champion of one measure over `windows`; no interval: not enough data."""
+
+    name: str
+    windows: int
+    interval: Interval | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Satisfaction:
+    """Ratings of one arm; `satisfied` is the rate of ratings of at least four."""
+
+    arm: ArmRole
+    ratings: int
+    mean: float
+    satisfied: Interval
+
+
+def realised_arms(jobs: Iterable[RealisedJob]) -> tuple[RealisedArm, ...]:
+    """By stage and served arm. Jobs that began under the other arm are counted as excluded and nothing else."""
+    groups: dict[tuple[str, ArmRole], list[RealisedJob]] = defaultdict(list)
+    for job in jobs:
+        groups[(job.stage, job.arm)].append(job)
+    return tuple(_arm(stage, arm, group) for (stage, arm), group in sorted(groups.items()))
+
+
+def realised_effects(jobs: Iterable[RealisedJob]) -> tuple[RealisedEffect, ...]:
+    """The difference between the arms, from the windows in which both had a chance."""
+    windows: dict[str, list[RealisedJob]] = defaultdict(list)
+    for job in jobs:
+        if job.is_comparable and 0.0 < job.share < 1.0:
+            windows[job.unit].append(job)
+    ordered = sorted(windows.values(), key=lambda window: min(job.at for job in window))
+    return tuple(_effect(name, ordered) for name in DEVIATION_FLOORS)
+
+
+def satisfaction(ratings: Iterable[Rating]) -> tuple[Satisfaction, ...]:
+    """By served arm; an arm without ratings is absent."""
+    groups: dict[ArmRole, list[int]] = defaultdict(list)
+    for rating in ratings:
+        groups[rating.arm].append(rating.rating)
+    found = []
+    for arm, values in sorted(groups.items()):
+        satisfied = sum(value >= SATISFIED_RATING for value in values)
+        interval = RateSequence(prior=(1.0, 1.0), trials=len(values), events=satisfied).interval(DISPLAY_ALPHA)
+        assert interval is not None
+        found.append(Satisfaction(arm=arm, ratings=len(values), mean=sum(values) / len(values), satisfied=interval))
+    return tuple(found)
+
+
+def _arm(stage: str, arm: ArmRole, group: Sequence[RealisedJob]) -> RealisedArm:
+    kept = [job for job in group if job.is_comparable]
+    measures = _measures(kept)
+    return RealisedArm(
+        stage=stage,
+        arm=arm,
+        windows=len({job.unit for job in kept}),
+        jobs=len(kept),
+        excluded=len(group) - len(kept),
+        on_time_percent=measures.get("on_time_percent"),
+        delay_hours=measures.get("delay_hours"),
+    )
+
+
+def _measures(jobs: Sequence[RealisedJob]) -> Mapping[str, float]:
+    """Means over jobs; a measure of which no job knows anything is absent."""
+    found: dict[str, float] = {}
+    due = [job.completed_at <= job.due_at for job in jobs if job.due_at is not None]
+    if due:
+        found["on_time_percent"] = 100.0 * sum(due) / len(due)
+    if jobs:
+        found["delay_hours"] = sum(job.delay_hours for job in jobs) / len(jobs)
+    return found
+
+
+def _effect(name: str, windows: Sequence[Sequence[RealisedJob]]) -> RealisedEffect:
+    sequence, level, seen = MeanSequence(deviation_floor=DEVIATION_FLOORS[name]), 0.0, 0
+    for window in windows:
+        value = _measures(window).get(name)
+        if value is None:
+            continue
+        share, is_challenger = window[0].share, window[0].arm is ArmRole.PPO
+        # Centred on what came before, which the arm of this window cannot have changed.
+        weight = 1.0 / share if is_challenger else -1.0 / (1.0 - share)
+        sequence.add((value - (level if seen else value)) * weight)
+        seen += 1
+        level += (value - level) / seen
+    return RealisedEffect(name=name, windows=seen, interval=sequence.interval(DISPLAY_ALPHA))

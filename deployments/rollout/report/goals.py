@@ -1,0 +1,162 @@
+"""The user's goals, and how they stand: met, missed, undecided, or not enough data; never a bare tick."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from deployments.rollout.analysis.confidence import MIN_OBSERVATIONS, Interval, MeanSequence, RateSequence
+from deployments.rollout.analysis.outcomes import Evaluation, Outcome, Replans
+
+DISPLAY_ALPHA = 0.05
+_PRIOR = (1.0, 20.0)
+
+
+class GoalState(StrEnum):
+    """How a goal stands. UNDECIDED: the interval reaches over the target."""
+
+    MET = "met"
+    MISSED = "missed"
+    UNDECIDED = "undecided"
+    NOT_ENOUGH_DATA = "not enough data"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """A target for one measure, in `unit`."""
+
+    name: str
+    label: str
+    target: float
+    unit: str
+    is_more_better: bool
+
+    def holds(self, value: float) -> bool:
+        """Whether `value` is on the good side; the target itself is only good where no more is possible."""
+        if self.is_more_better:
+            return value > self.target or value == self.target == 100.0
+        return value < self.target or value == self.target == 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoalReading:
+    """A goal with what was measured; `value` is None when nothing was."""
+
+    goal: Goal
+    value: float | None
+    n: int
+    state: GoalState
+    interval: Interval | None = None
+
+
+GOALS = (
+    Goal(name="makespan_hours", label="makespan", target=45.0, unit="h", is_more_better=False),
+    Goal(name="completion_percent", label="complete schedules", target=100.0, unit="%", is_more_better=True),
+    Goal(name="utilisation_percent", label="machine utilisation", target=80.0, unit="%", is_more_better=True),
+    Goal(name="on_time_percent", label="on time by LCD", target=95.0, unit="%", is_more_better=True),
+    Goal(name="error_percent", label="errors", target=1.0, unit="%", is_more_better=False),
+    Goal(name="response_seconds", label="response, 95th percentile", target=2.0, unit="s", is_more_better=False),
+    Goal(name="critical_violations", label="critical violations", target=0.0, unit="", is_more_better=False),
+    Goal(name="throughput_percent", label="throughput against manual", target=15.0, unit="%", is_more_better=True),
+    Goal(name="satisfaction_percent", label="satisfied planners", target=90.0, unit="%", is_more_better=True),
+    Goal(name="uptime_percent", label="uptime", target=99.9, unit="%", is_more_better=True),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One measure: a value after `n`, with its interval where there is one."""
+
+    value: float | None
+    n: int
+    interval: Interval | None = None
+
+
+def read_goals(goals: Sequence[Goal], measured: Mapping[str, Measured]) -> tuple[GoalReading, ...]:
+    """Every goal with its state; one that nobody measured has not enough data."""
+    return tuple(_read(goal, measured.get(goal.name, Measured(value=None, n=0))) for goal in goals)
+
+
+def measures_of(evaluations: Sequence[Evaluation]) -> dict[str, Measured]:
+    """What the challenger's counted, unforced evaluations say about the goals; replans are one observation."""
+    counted = [evaluation for evaluation in evaluations if evaluation.outcome.is_counted and not evaluation.is_forced]
+    outcomes = [evaluation.outcome for evaluation in counted]
+    criticals = outcomes.count(Outcome.CRITICAL)
+    errors = criticals + outcomes.count(Outcome.CRASH)
+    incomplete, complete = outcomes.count(Outcome.INCOMPLETE), outcomes.count(Outcome.OK)
+    found = {
+        "error_percent": _rate(errors, len(counted)),
+        "completion_percent": _rate(incomplete, incomplete + complete, is_mirrored=True),
+        "critical_violations": Measured(value=float(criticals), n=len(counted)),
+        "response_seconds": _percentile([e.latency_ms / 1000.0 for e in counted if e.latency_ms is not None]),
+    }
+    for name, field, factor in (
+        ("makespan_hours", "makespan_seconds", 1.0 / 3600.0),
+        ("utilisation_percent", "utilisation_percent", 1.0),
+        ("on_time_percent", "on_time_percent", 1.0),
+    ):
+        found[name] = _mean(counted, field, factor)
+    return found
+
+
+def _read(goal: Goal, measured: Measured) -> GoalReading:
+    return GoalReading(
+        goal=goal,
+        value=measured.value,
+        n=measured.n,
+        state=_state(goal, measured),
+        interval=measured.interval,
+    )
+
+
+def _state(goal: Goal, measured: Measured) -> GoalState:
+    value, interval = measured.value, measured.interval
+    if value is None:
+        return GoalState.NOT_ENOUGH_DATA
+    if goal.target in (0.0, 100.0) and not goal.holds(value):
+        # One miss is enough where everything was asked for.
+        return GoalState.MISSED
+    if measured.n < MIN_OBSERVATIONS:
+        return GoalState.NOT_ENOUGH_DATA
+    if interval is None or goal.target in (0.0, 100.0):
+        return GoalState.MET if goal.holds(value) else GoalState.MISSED
+    bounds = {goal.holds(interval.lower), goal.holds(interval.upper)}
+    if len(bounds) == 2:
+        return GoalState.UNDECIDED
+    return GoalState.MET if bounds == {True} else GoalState.MISSED
+
+
+def _rate(events: int, trials: int, *, is_mirrored: bool = False) -> Measured:
+    """A rate in per cent; mirrored: of what did not happen."""
+    found = RateSequence(prior=_PRIOR, trials=trials, events=events).interval(DISPLAY_ALPHA)
+    if found is None:
+        return Measured(value=None, n=0)
+    values = [100.0 * value for value in (found.estimate, found.lower, found.upper)]
+    if is_mirrored:
+        values = [100.0 - values[0], 100.0 - values[2], 100.0 - values[1]]
+    estimate, lower, upper = values
+    return Measured(value=estimate, n=trials, interval=Interval(estimate=estimate, lower=lower, upper=upper, n=trials))
+
+
+def _percentile(values: Sequence[float]) -> Measured:
+    if len(values) < 2:
+        return Measured(value=values[0] if values else None, n=len(values))
+    return Measured(value=statistics.quantiles(values, n=20, method="inclusive")[-1], n=len(values))
+
+
+def _mean(counted: Sequence[Evaluation], field: str, factor: float) -> Measured:
+    replans, sequence = Replans(), MeanSequence(deviation_floor=0.1)
+    for evaluation in counted:
+        if evaluation.outcome is not Outcome.OK or evaluation.kpis is None:
+            continue
+        value = factor * getattr(evaluation.kpis, field)
+        revision = replans.feed(f"{evaluation.unit}\0{evaluation.job_list_digest}", (value,))
+        if revision.before is None:
+            sequence.add(value)
+        else:
+            sequence.revise(revision.before[0], revision.after[0])
+    if sequence.n == 0:
+        return Measured(value=None, n=0)
+    return Measured(value=sequence.mean, n=sequence.n, interval=sequence.interval(DISPLAY_ALPHA))

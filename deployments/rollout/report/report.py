@@ -1,0 +1,351 @@
+"""The report: from stored rows to everything that an operations manager and a statistician ask, as plain data."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any, TypeVar
+
+from deployments.rollout.analysis.confidence import Interval, RateSequence
+from deployments.rollout.analysis.guardrails import Event, Guardrails
+from deployments.rollout.analysis.outcomes import (
+    Alarm,
+    Baseline,
+    Evaluation,
+    MissingPair,
+    Outcome,
+    PairedObservation,
+    paired,
+)
+from deployments.rollout.analysis.sample_ratio import AssignedUnit, Integrity, audit
+from deployments.rollout.analysis.triggers import Limits, Reading, Trigger
+from deployments.rollout.assignment import ArmRole
+from deployments.rollout.ramp.comparison import COMPARED, DISPLAY_ALPHA, MAKESPAN, PairedComparison
+from deployments.rollout.ramp.gate import PromotionGate, judge_gate
+from deployments.rollout.ramp.state import RAMP, RampConfiguration, RolloutState, Stage, Transition
+from deployments.rollout.report.arm_figures import (
+    ArmFigures,
+    Rating,
+    RealisedArm,
+    RealisedEffect,
+    RealisedJob,
+    Satisfaction,
+    figures_of,
+    realised_arms,
+    realised_effects,
+    satisfaction,
+    week_of,
+)
+from deployments.rollout.report.goals import GOALS, Goal, GoalReading, Measured, measures_of, read_goals
+
+MAX_TREND_POINTS = 120
+Point = TypeVar("Point")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrendPoint:
+    """A confidence sequence at one moment."""
+
+    at: datetime
+    stage: str
+    interval: Interval
+
+
+class Replay:
+    """`events` of any ramp and in any order; those of `ramp` are taken, by their time."""
+
+    def __init__(self, events: Iterable[Event], *, ramp: int, limits: Limits) -> None:
+        self.guardrails = Guardrails(ramp=ramp, limits=limits)
+        self.comparison = PairedComparison(ramp=ramp)
+        self.makespans: dict[Baseline, list[TrendPoint]] = {baseline: [] for baseline in Baseline}
+        self._counts: list[tuple[Evaluation, int, int]] = []
+        self._incomplete = RateSequence(prior=limits.incomplete_prior)
+        for event in sorted((event for event in events if event.ramp == ramp), key=lambda event: event.at):
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
+        self.guardrails.observe(event)
+        self.comparison.observe(event)
+        if isinstance(event, PairedObservation):
+            found = self.comparison.interval(event.baseline, MAKESPAN)
+            if found is not None:
+                point = TrendPoint(at=event.at, stage=event.stage, interval=as_change(found))
+                self.makespans[event.baseline].append(point)
+        elif isinstance(event, Evaluation) and not event.is_forced:
+            self._take_completion(event)
+
+    def _take_completion(self, event: Evaluation) -> None:
+        if event.outcome not in (Outcome.OK, Outcome.INCOMPLETE):
+            return
+        self._incomplete.add(event.outcome is Outcome.INCOMPLETE)
+        self._counts.append((event, self._incomplete.trials, self._incomplete.events))
+
+    def completions(self) -> tuple[TrendPoint, ...]:
+        """The completion rate over time. Its bounds are searched for, so only at the points that are shown."""
+        return tuple(
+            TrendPoint(at=event.at, stage=event.stage, interval=self._completion(trials, incomplete))
+            for event, trials, incomplete in thinned(self._counts)
+        )
+
+    def _completion(self, trials: int, incomplete: int) -> Interval:
+        found = RateSequence(prior=self._incomplete.prior, trials=trials, events=incomplete).interval(DISPLAY_ALPHA)
+        assert found is not None
+        return Interval(estimate=1 - found.estimate, lower=1 - found.upper, upper=1 - found.lower, n=found.n)
+
+
+def as_change(log_ratio: Interval) -> Interval:
+    """The relative change that an interval of the log ratio means: -0.05 is five per cent less."""
+    estimate, lower, upper = map(math.expm1, (log_ratio.estimate, log_ratio.lower, log_ratio.upper))
+    return Interval(estimate=estimate, lower=lower, upper=upper, n=log_ratio.n)
+
+
+def pairs_of(evaluations: Iterable[Evaluation]) -> tuple[PairedObservation, ...]:
+    """The pairs among these evaluations, by the time of the challenger's."""
+    by_decision: dict[str, dict[ArmRole, Evaluation]] = defaultdict(dict)
+    for evaluation in evaluations:
+        by_decision[evaluation.decision_id][evaluation.arm] = evaluation
+    found = (
+        paired(arms[ArmRole.PPO], arms[ArmRole.MANUAL]) for arms in by_decision.values() if len(arms) == len(ArmRole)
+    )
+    return tuple(sorted((pair for pair in found if pair is not None), key=lambda pair: pair.at))
+
+
+def thinned(points: Sequence[Point]) -> tuple[Point, ...]:
+    """At most `MAX_TREND_POINTS` of them, the last one always among them."""
+    if len(points) <= MAX_TREND_POINTS:
+        return tuple(points)
+    step = (len(points) - 1) / (MAX_TREND_POINTS - 1)
+    return tuple(points[round(place * step)] for place in range(MAX_TREND_POINTS))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """Everything that a report is made of: rows as they are stored, of the current ramp or of more.
+
+    `evaluations` are those of both arms; pairs are made of them. `since` starts the period of the figures by arm,
+    None: all. `uptime_percent` is of `uptime_checks` probes, None where nobody measures it.
+    """
+
+    at: datetime
+    state: RolloutState
+    configuration: RampConfiguration
+    since: datetime | None = None
+    transitions: Sequence[Transition] = ()
+    evaluations: Sequence[Evaluation] = ()
+    missing: Sequence[MissingPair] = ()
+    alarms: Sequence[Alarm] = ()
+    assignments: Sequence[AssignedUnit] = ()
+    jobs: Sequence[RealisedJob] = ()
+    ratings: Sequence[Rating] = ()
+    uptime_percent: float | None = None
+    uptime_checks: int = 0
+    goals: Sequence[Goal] = GOALS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One KPI in pairs against one kind of baseline; without an interval there is not enough data.
+
+    `stage` is None for the sequence that runs through the whole ramp. For makespan the interval is of the relative
+    change (-0.05: five per cent shorter), else in the KPI's unit.
+    """
+
+    stage: str | None
+    name: str
+    baseline: Baseline
+    n: int
+    interval: Interval | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageSpan:
+    """A stage from `begin` to `end`; the last one ends with the report."""
+
+    stage: str
+    begin: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How the evaluations of the period ended, and how many pairs are missing."""
+
+    outcomes: dict[str, int]
+    forced: int
+    missing_pairs: int
+    pairs: int
+    missing_reasons: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutReport:
+    """All of it; `as_json` is what the route answers, `report_page` shows it."""
+
+    at: datetime
+    since: datetime | None
+    state: RolloutState
+    gate: PromotionGate
+    goals: tuple[GoalReading, ...]
+    stages: tuple[StageSpan, ...]
+    arms_by_stage: tuple[ArmFigures, ...]
+    arms_by_week: tuple[ArmFigures, ...]
+    differences: tuple[Difference, ...]
+    differences_by_stage: tuple[Difference, ...]
+    makespan_trend: dict[Baseline, tuple[TrendPoint, ...]]
+    completion_trend: tuple[TrendPoint, ...]
+    guardrails: tuple[Reading, ...]
+    triggers: tuple[Trigger, ...]
+    integrity: Integrity
+    health: Health
+    realised: tuple[RealisedArm, ...]
+    realised_effects: tuple[RealisedEffect, ...]
+    satisfaction: tuple[Satisfaction, ...]
+    transitions: tuple[Transition, ...] = field(default=())
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values; what is not known is null."""
+        document = _plain(self)
+        assert isinstance(document, dict)
+        document["gate"] = self.gate.as_json()
+        document["integrity"]["findings"] = list(self.integrity.findings)
+        document["transitions"] = [transition.as_json() for transition in self.transitions]
+        return document
+
+
+def report_of(records: Records) -> RolloutReport:
+    """The report on the ramp that `records.state` is in."""
+    ramp = records.state.ramp
+    pairs = pairs_of(records.evaluations)
+    replay = _replayed(records, pairs)
+    integrity = audit(row for row in records.assignments if row.ramp == ramp)
+    evidence = replay.comparison.evidence(records.state.serving_stage, replay.guardrails, integrity.findings)
+    in_period = [e for e in records.evaluations if records.since is None or e.at >= records.since]
+    return RolloutReport(
+        at=records.at,
+        since=records.since,
+        state=records.state,
+        gate=_gate(records, evidence),
+        goals=_goals(records, in_period, replay.comparison),
+        stages=_spans(records),
+        arms_by_stage=figures_of(in_period, lambda evaluation: evaluation.stage),
+        arms_by_week=figures_of(records.evaluations, lambda evaluation: week_of(evaluation.at)),
+        differences=_differences(replay.comparison),
+        differences_by_stage=_differences_by_stage(ramp, pairs),
+        makespan_trend={baseline: thinned(points) for baseline, points in replay.makespans.items()},
+        completion_trend=replay.completions(),
+        guardrails=replay.guardrails.readings(),
+        triggers=replay.guardrails.triggers,
+        integrity=integrity,
+        health=_health(records, in_period, pairs),
+        realised=realised_arms(_since(records.jobs, records.since)),
+        realised_effects=realised_effects(records.jobs),
+        satisfaction=satisfaction(_since(records.ratings, records.since)),
+        transitions=tuple(records.transitions),
+    )
+
+
+def _replayed(records: Records, pairs: Sequence[PairedObservation]) -> Replay:
+    """What the controller was told of, once more."""
+    events: list[Event] = [evaluation for evaluation in records.evaluations if evaluation.arm is ArmRole.PPO]
+    events += [*pairs, *records.missing, *records.alarms]
+    return Replay(events, ramp=records.state.ramp, limits=records.configuration.limits)
+
+
+def _gate(records: Records, evidence: Any) -> PromotionGate:
+    state = records.state
+    # A stage that was rolled back is judged like shadow: what would have to be shown again.
+    stage = state.serving_stage if state.serving_stage.is_on_ramp else Stage.SHADOW
+    seconds = state.seconds_in_stage(records.at)
+    return judge_gate(stage, seconds, records.configuration, evidence, is_paused=state.stage is Stage.PAUSED)
+
+
+def _goals(records: Records, in_period: Sequence[Evaluation], comparison: PairedComparison) -> tuple[GoalReading, ...]:
+    measured = measures_of([evaluation for evaluation in in_period if evaluation.arm is ArmRole.PPO])
+    found = comparison.interval(Baseline.RULE, MAKESPAN)
+    if found is not None:
+        estimate, upper, lower = (100.0 * math.expm1(-v) for v in (found.estimate, found.lower, found.upper))
+        gain = Interval(estimate=estimate, lower=lower, upper=upper, n=found.n)
+        measured["throughput_percent"] = Measured(value=estimate, n=found.n, interval=gain)
+    for rated in satisfaction(_since(records.ratings, records.since)):
+        if rated.arm is ArmRole.PPO:
+            low, mean, high = (
+                100.0 * v for v in (rated.satisfied.lower, rated.satisfied.estimate, rated.satisfied.upper)
+            )
+            interval = Interval(estimate=mean, lower=low, upper=high, n=rated.ratings)
+            measured["satisfaction_percent"] = Measured(value=mean, n=rated.ratings, interval=interval)
+    if records.uptime_percent is not None:
+        measured["uptime_percent"] = Measured(value=records.uptime_percent, n=records.uptime_checks)
+    return read_goals(records.goals, measured)
+
+
+def _spans(records: Records) -> tuple[StageSpan, ...]:
+    rows = sorted(records.transitions, key=lambda row: row.version)
+    ends = [row.at for row in rows[1:]] + [max(records.at, rows[-1].at)] if rows else []
+    return tuple(
+        StageSpan(stage=row.to_stage.value, begin=row.at, end=end) for row, end in zip(rows, ends, strict=True)
+    )
+
+
+def _differences_by_stage(ramp: int, pairs: Sequence[PairedObservation]) -> tuple[Difference, ...]:
+    """Each stage by itself, in the order of the ramp; kinds of baseline without any pair are left out."""
+    found: list[Difference] = []
+    for stage in RAMP:
+        comparison = PairedComparison(ramp=ramp)
+        for pair in pairs:
+            if pair.stage == stage.value:
+                comparison.observe(pair)
+        found += [difference for difference in _differences(comparison, stage.value) if difference.n]
+    return tuple(found)
+
+
+def _differences(comparison: PairedComparison, stage: str | None = None) -> tuple[Difference, ...]:
+    found = []
+    for baseline in Baseline:
+        n = comparison.count(baseline)
+        for name in COMPARED:
+            interval = comparison.interval(baseline, name)
+            if name == MAKESPAN and interval is not None:
+                interval = as_change(interval)
+            found.append(Difference(stage=stage, name=name, baseline=baseline, n=n, interval=interval))
+    return tuple(found)
+
+
+def _health(records: Records, in_period: Sequence[Evaluation], pairs: Sequence[PairedObservation]) -> Health:
+    challenger = [evaluation for evaluation in in_period if evaluation.arm is ArmRole.PPO]
+    missing = _since(records.missing, records.since)
+    return Health(
+        outcomes={
+            outcome.value: sum(e.outcome is outcome for e in challenger if not e.is_forced) for outcome in Outcome
+        },
+        forced=sum(evaluation.is_forced for evaluation in challenger),
+        missing_pairs=len(missing),
+        pairs=len(_since(pairs, records.since)),
+        missing_reasons=dict(Counter(pair.reason for pair in missing)),
+    )
+
+
+def _since(rows: Sequence[Any], since: datetime | None) -> list[Any]:
+    return [row for row in rows if since is None or row.at >= since]
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses as objects, enumerations by value, instants as text, endless numbers as null."""
+    match value:
+        case Enum():
+            return value.value
+        case datetime():
+            return value.isoformat()
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {_plain(key): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case _ if is_dataclass(value):
+            return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+        case _:
+            return value

@@ -1,0 +1,210 @@
+"""Whole rollouts on simulated traffic: how often they stop for nothing, and how soon for something.
+
+The stages, the gate and its evidence are the real ones; the guardrails are `guardrail_scan`, which says what
+`guardrails` says. An operator looks once a day.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deployments.rollout.analysis.outcomes import Baseline, Outcome
+from deployments.rollout.ramp.comparison import DISPLAY_ALPHA
+from deployments.rollout.ramp.gate import Evidence, GateVerdict, judge_gate
+from deployments.rollout.ramp.stages import begin, promote, rollback
+from deployments.rollout.ramp.state import GUARDRAIL, Order, RampConfiguration, RolloutState, Stage
+from deployments.rollout.simulation.guardrail_scan import CODE, Firing, Scan
+from deployments.rollout.simulation.scenarios import Clock, Purpose, Scenario, World
+
+START = datetime(2025, 1, 1, tzinfo=UTC)
+OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """What became of one rollout.
+
+    `alarm` is the first trigger that counts for the scenario, None when there was none; `waited` is how many
+    requests or pairs it took since the change. `entered` says on which day each stage was reached.
+    """
+
+    alarm: Firing | None
+    waited: int | None
+    entered: dict[Stage, float]
+    final: Stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """All rollouts of one scenario. `kept` is None when nothing was promised."""
+
+    scenario: Scenario
+    rollouts: int
+    alarms: int
+    early_alarms: int
+    alarms_by_rule: dict[str, int]
+    waits: tuple[int, ...]
+    days_to: dict[Stage, tuple[float, ...]]
+
+    @property
+    def alarm_share(self) -> float:
+        return self.alarms / self.rollouts
+
+    def wait_quantile(self, quantile: float) -> float:
+        """Time to detect that `quantile` of the rollouts do not exceed; infinite when fewer detect at all."""
+        at_risk = self.rollouts - self.early_alarms
+        place = max(1, math.ceil(quantile * at_risk))
+        return float(sorted(self.waits)[place - 1]) if 0 < place <= len(self.waits) else math.inf
+
+    @property
+    def kept(self) -> bool | None:
+        """Whether the scenario's promise was kept."""
+        promise = self.scenario.promise
+        if promise is None:
+            return None
+        if self.scenario.purpose is Purpose.DETECTION:
+            return self.wait_quantile(self.scenario.promised_quantile) <= promise
+        return self.alarm_share <= promise
+
+
+def simulate(
+    scenario: Scenario,
+    *,
+    rollouts: int,
+    rng: np.random.Generator,
+    configuration: RampConfiguration | None = None,
+    on_progress: Callable[[], object] = lambda: None,
+) -> Result:
+    """Run `scenario` `rollouts` times; `on_progress` is called after each."""
+    if rollouts < 1:
+        raise ValueError(f"rollouts must be >= 1, were {rollouts}")
+    configuration = configuration or RampConfiguration()
+    walks = []
+    for _ in range(rollouts):
+        scan = Scan(*traffic(scenario, rng), configuration.limits)
+        walks.append(_walk(scenario, scan, configuration))
+        on_progress()
+    return _summary(scenario, walks)
+
+
+def traffic(scenario: Scenario, rng: np.random.Generator) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    """Outcomes (requests,) as codes, and log makespan ratios (requests,) with NaN where no pair is."""
+    wave = 1.0 + scenario.drift * np.sin(np.linspace(0.0, 4.0 * math.pi, scenario.requests))
+    parts = [_stretch(world, wave[part], rng) for world, part in _stretches(scenario)]
+    outcomes = np.concatenate([outcomes for outcomes, _ in parts])
+    ratios = np.concatenate([ratios for _, ratios in parts])
+    is_missing = rng.random(scenario.requests) < scenario.missing_pairs
+    return outcomes, np.where(is_missing | (outcomes != CODE[Outcome.OK]), np.nan, ratios)
+
+
+def _stretches(scenario: Scenario) -> Iterator[tuple[World, slice]]:
+    change = scenario.change_at if scenario.later is not None else scenario.requests
+    yield scenario.world, slice(0, change)
+    if scenario.later is not None:
+        yield scenario.later, slice(change, scenario.requests)
+
+
+def _stretch(
+    world: World, wave: NDArray[np.float64], rng: np.random.Generator
+) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    requests = len(wave)
+    outcomes = np.full(requests, CODE[Outcome.OK], dtype=np.int8)
+    outcomes[rng.random(requests) < (1.0 - world.completion) * wave] = CODE[Outcome.INCOMPLETE]
+    outcomes[rng.random(requests) < world.crash_rate * wave] = CODE[Outcome.CRASH]
+    if world.is_critical and requests:
+        outcomes[0] = CODE[Outcome.CRITICAL]
+    return outcomes, rng.normal(world.log_ratio, world.deviation * wave)
+
+
+def _walk(scenario: Scenario, scan: Scan, configuration: RampConfiguration) -> Walk:
+    """One rollout, from shadow until a trigger or the end of the traffic."""
+    alarm = next(
+        (
+            firing
+            for firing in scan.firings
+            if scenario.guardrail in (None, firing.guardrail) and scenario.rule in (None, firing.rule)
+        ),
+        None,
+    )
+    end = scenario.requests if alarm is None else alarm.index
+    state, entered = _climb(scenario, scan, configuration, end)
+    if alarm is not None:
+        at = START + timedelta(days=alarm.index / scenario.requests_per_day)
+        # In shadow nothing is served: there the trigger blocks promotion and the walk ends as well.
+        if state.stage is not Stage.SHADOW:
+            transition = rollback(state, Order(actor=GUARDRAIL, reason=_name(alarm), at=at))
+            assert transition is not None
+            state = transition.state
+    waited = None if alarm is None else _waited(scenario, scan, alarm)
+    return Walk(alarm=alarm, waited=waited, entered=entered, final=state.stage)
+
+
+def _climb(
+    scenario: Scenario, scan: Scan, configuration: RampConfiguration, end: int
+) -> tuple[RolloutState, dict[Stage, float]]:
+    """What the operator does, day by day, with the first `end` requests."""
+    order = Order(actor=OPERATOR, reason="a new rollout", at=START)
+    state = begin(configuration, stage=Stage.SHADOW, seed="simulation", challenger="simulated", order=order).state
+    entered, entered_at = {Stage.SHADOW: 0.0}, 0
+    if not scenario.climbs:
+        return state, entered
+    for requests in range(scenario.requests_per_day, end + 1, scenario.requests_per_day):
+        if state.stage is Stage.FULL:
+            break
+        day = requests / scenario.requests_per_day
+        at = START + timedelta(days=day)
+        evidence = _evidence(scan, requests, entered_at)
+        gate = judge_gate(state.stage, state.seconds_in_stage(at), configuration, evidence)
+        has_lasted = state.seconds_in_stage(at) >= configuration.step(state.stage).minimum_seconds
+        is_forced = scenario.forces_ramp and has_lasted and gate.can_be_forced
+        if gate.verdict is GateVerdict.PROMOTE or is_forced:
+            order = Order(actor=OPERATOR, reason="the plan of the simulation", at=at, expected_version=state.version)
+            state = promote(state, configuration, order, gate, force=is_forced).state
+            entered[state.stage], entered_at = day, requests
+    return state, entered
+
+
+def _evidence(scan: Scan, requests: int, entered_at: int) -> Evidence:
+    """What `Comparison.evidence` would say after `requests`, in a stage that began after `entered_at`."""
+    pairs = scan.pairs(requests) - scan.pairs(entered_at)
+    interval = scan.makespan(requests).interval(DISPLAY_ALPHA)
+    return Evidence(
+        breaches=scan.breaches(requests),
+        pairs_in_stage=pairs,
+        missing_in_stage=scan.missing(requests) - scan.missing(entered_at),
+        makespans={} if interval is None else {Baseline.RULE: interval},
+    )
+
+
+def _name(alarm: Firing) -> str:
+    return f"{alarm.guardrail.value}: {alarm.rule.value}"
+
+
+def _waited(scenario: Scenario, scan: Scan, alarm: Firing) -> int:
+    """Requests or pairs from the change to the alarm; negative when the alarm came before the change."""
+    if alarm.index < scenario.change_at:
+        return -1
+    if scenario.clock is Clock.PAIRS:
+        return scan.pairs(alarm.index + 1) - scan.pairs(scenario.change_at)
+    return alarm.index + 1 - scenario.change_at
+
+
+def _summary(scenario: Scenario, walks: Sequence[Walk]) -> Result:
+    alarms = [walk for walk in walks if walk.alarm is not None]
+    stages = (Stage.LIMITED, Stage.EXPANDED, Stage.FULL)
+    return Result(
+        scenario=scenario,
+        rollouts=len(walks),
+        alarms=len(alarms),
+        early_alarms=sum(walk.waited == -1 for walk in alarms),
+        alarms_by_rule=dict(Counter(_name(walk.alarm) for walk in alarms if walk.alarm is not None)),
+        waits=tuple(walk.waited for walk in alarms if walk.waited is not None and walk.waited > 0),
+        days_to={stage: tuple(walk.entered[stage] for walk in walks if stage in walk.entered) for stage in stages},
+    )

@@ -1,0 +1,89 @@
+"""The router's background tasks: one tells the controller what happened and fetches the state, one looks around.
+
+They are two, because a call to a controller that is gone may take seconds, and a neighbour's latch may not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from deployments.rollout_control.protocol import ControllerReply, RouterReport
+from deployments.rollout_control.router_view import RolloutView
+
+INTERVAL_SECONDS = 0.2
+WATCH_SECONDS = 0.1
+MAX_CALL_SECONDS = 2.0
+_log = logging.getLogger(__name__)
+
+
+class StateSync:
+    """One call at a time, every `interval_seconds`, or at once when there is urgent news; for ever until stopped."""
+
+    def __init__(
+        self,
+        position: RolloutView,
+        tell: Callable[[RouterReport], Awaitable[ControllerReply]],
+        *,
+        steady: Callable[[], float],
+        interval_seconds: float = INTERVAL_SECONDS,
+        watch_seconds: float = WATCH_SECONDS,
+        longest_call_seconds: float = MAX_CALL_SECONDS,
+    ) -> None:
+        self._position = position
+        self._tell = tell
+        self._steady = steady
+        self._interval_seconds = interval_seconds
+        self._watch_seconds = watch_seconds
+        self._longest_call_seconds = longest_call_seconds
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failures = 0
+
+    def start(self) -> None:
+        """Begins, on the running event loop."""
+        works = {"rollout exchange": self._run(), "rollout watch": self._watch()}
+        self._tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
+
+    async def stop(self) -> None:
+        """Ends after one last attempt to tell what is left."""
+        if not self._tasks:
+            return
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        await self.once()
+
+    async def once(self) -> bool:
+        """One exchange; whether it succeeded. Never raises but when cancelled."""
+        asked_at = self._steady()
+        self._position.news.clear()
+        try:
+            async with asyncio.timeout(self._longest_call_seconds):
+                reply = await self._tell(self._position.report())
+        except Exception as error:  # the edge of a background task: whatever it is, the controller is not there
+            self._failures += 1
+            if self._failures == 1:
+                _log.warning("the rollout controller does not answer: %s: %s", type(error).__name__, error)
+            return False
+        self._failures = 0
+        self._position.accept(reply, asked_at)
+        return True
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._watch_seconds)
+            # The edge of a background task: the next look must come whatever this one meets.
+            try:
+                await self._position.look()
+            except Exception:
+                _log.exception("the router could not look for the latch of another one")
+
+    async def _run(self) -> None:
+        while True:
+            await self.once()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._interval_seconds):
+                    await self._position.news.wait()

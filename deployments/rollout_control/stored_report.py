@@ -1,0 +1,274 @@
+"""The rollout's trail and report, from the rows of the database."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ValidationError
+
+from deployments.contracts.requests.wire import in_zone
+from deployments.errors import RolloutUnavailable
+from deployments.persistence.decisions.records import EvaluationRecord, EvaluationStatus
+from deployments.persistence.decisions.rollout_repository import RolloutRows
+from deployments.rollout.analysis.outcomes import Baseline, Evaluation, Kpis, MissingPair, Outcome
+from deployments.rollout.analysis.sample_ratio import AssignedUnit, audit
+from deployments.rollout.assignment import ArmRole, PlanningWindow, assign, planning_window
+from deployments.rollout.ramp.state import RampConfiguration, RolloutState, Transition
+from deployments.rollout.report.arm_figures import Rating, RealisedJob
+from deployments.rollout.report.goals import Goal
+from deployments.rollout.report.report import Records, RolloutReport, report_of
+
+MAX_EVENTS = 200
+_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
+_RETRY_AFTER_SECONDS = 5
+
+
+class RolloutTrail:
+    """Reads in threads; nothing here is on the path of a request or of a guardrail. Raises `DatabaseError`."""
+
+    def __init__(
+        self,
+        rows: RolloutRows,
+        configuration: Callable[[], RampConfiguration],
+        goals: tuple[Goal, ...],
+        zone: ZoneInfo,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._rows = rows
+        self._configuration = configuration
+        self._goals = goals
+        self._zone = zone
+        self._clock = clock
+
+    async def events(self, limit: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Transitions and incidents as plain JSON values, newest first."""
+
+        def read() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+            found = self._rows.transitions(limit), self._rows.incidents(limit)
+            return [_plain(row) for row in found[0]], [_plain(row) for row in found[1]]
+
+        return await asyncio.to_thread(read)
+
+    async def integrity(self) -> tuple[str, ...]:
+        """What makes the experiment of the present ramp doubtful; empty when nothing does."""
+
+        def read() -> tuple[str, ...]:
+            transitions = self._transitions()
+            if not transitions:
+                return ()
+            state = transitions[-1].state
+            rows = self._rows.assignments(_begin_of_ramp(transitions))
+            return audit(_assigned(row, state) for row in rows if row["ramp"] == state.ramp).findings
+
+        return await asyncio.to_thread(read)
+
+    async def report(self, since: datetime | None) -> RolloutReport:
+        """On the present ramp; `since` begins the period of the figures by arm. Raises `RolloutUnavailable`."""
+        return await asyncio.to_thread(self._report, since)
+
+    def _report(self, since: datetime | None) -> RolloutReport:
+        transitions = self._transitions()
+        if not transitions:
+            message = "there is no rollout to report on yet: the database has no transition"
+            raise RolloutUnavailable(message, _RETRY_AFTER_SECONDS)
+        state, begun_at = transitions[-1].state, _begin_of_ramp(transitions)
+        start = begun_at if since is None else min(since, begun_at)
+        records = self._rows.evaluations(start)
+        feedback = self._rows.feedback(start)
+        return report_of(
+            Records(
+                at=self._clock(),
+                state=state,
+                configuration=self._configuration(),
+                since=since,
+                transitions=transitions,
+                evaluations=[found for record in records if (found := evaluation_of(record)) is not None],
+                missing=[missing_of(record) for record in records if record.status == EvaluationStatus.DROPPED],
+                assignments=[_assigned(row, state) for row in self._rows.assignments(start)],
+                jobs=list(self._jobs(feedback)),
+                ratings=list(_ratings(feedback)),
+                goals=self._goals,
+            )
+        )
+
+    def _transitions(self) -> list[Transition]:
+        return [_transition(row) for row in reversed(self._rows.transitions(MAX_EVENTS))]
+
+    def _jobs(self, feedback: Iterable[Mapping[str, Any]]) -> Iterator[RealisedJob]:
+        for row in feedback:
+            completions = json.loads(row["actual_completions"])
+            planned = _planned_rows(row["answer"]) if completions else {}
+            due = _due_dates(row["request"]) if completions else {}
+            for each in completions:
+                job = planned.get(each["job_id"])
+                if job is not None:
+                    yield self._job(row, each, job, due.get(job.job_id))
+
+    def _job(
+        self, row: Mapping[str, Any], actual: Mapping[str, str], job: _PlannedRow, due: datetime | None
+    ) -> RealisedJob:
+        return RealisedJob(
+            unit=row["unit"],
+            at=row["created_at"],
+            stage=row["stage"],
+            share=row["share"],
+            arm=_role(row["role"]),
+            job_id=job.job_id,
+            completed_at=datetime.fromisoformat(actual["completed_at"]),
+            planned_end_at=in_zone(job.end_datetime, self._zone),
+            due_at=None if due is None else in_zone(due, self._zone),
+            begun_under=self._begun_under(row, job),
+        )
+
+    def _begun_under(self, row: Mapping[str, Any], job: _PlannedRow) -> ArmRole | None:
+        """The arm of the window in which the job was to begin; None for units that a client chose."""
+        own = planning_window(row["unit"])
+        if own is None:
+            return None
+        day = in_zone(job.start_datetime, self._zone).astimezone(self._zone).date()
+        window = PlanningWindow(plant_id=own.plant_id, line_id=own.line_id, day=day)
+        return assign(window, seed=row["seed"], share=row["share"], stage=row["stage"]).arm
+
+
+class _PlannedRow(BaseModel):
+    job_id: str
+    start_datetime: datetime
+    end_datetime: datetime
+
+
+class _Answer(BaseModel):
+    scheduled_jobs: list[_PlannedRow]
+
+
+class _Job(BaseModel):
+    job_id: str
+    lcd_date: datetime | None = None
+
+
+class _Request(BaseModel):
+    jobs: list[_Job]
+
+
+def evaluation_of(record: EvaluationRecord) -> Evaluation | None:
+    """A stored row as the statistics know it; None for the rule behind two models, and for what was not computed."""
+    if record.outcome is None or record.role not in {arm.value for arm in ArmRole} or not record.ramp:
+        return None
+    return Evaluation(
+        decision_id=record.decision_id,
+        at=record.created_at,
+        ramp=record.ramp,
+        stage=record.stage,
+        unit=record.unit,
+        job_list_digest=record.job_list_sha256,
+        arm=ArmRole(record.role),
+        outcome=Outcome(record.outcome),
+        is_served=record.is_served,
+        baseline=Baseline(record.baseline),
+        model=record.model,
+        source=record.source,
+        budget_ms=record.time_budget_ms,
+        latency_ms=record.proposal_ms,
+        kpis=_kpis(record),
+        is_forced=record.is_forced,
+        detail=record.reason or "",
+    )
+
+
+def missing_of(record: EvaluationRecord) -> MissingPair:
+    """A counterfactual that was dropped."""
+    return MissingPair(
+        decision_id=record.decision_id,
+        at=record.created_at,
+        ramp=record.ramp,
+        stage=record.stage,
+        reason=record.reason or record.status,
+    )
+
+
+def _kpis(record: EvaluationRecord) -> Kpis | None:
+    if record.makespan_seconds is None:
+        return None
+    values: Any = record
+    return Kpis(
+        makespan_seconds=float(values.makespan_seconds),
+        tardiness_seconds=float(values.tardiness_seconds),
+        utilisation_percent=values.utilisation_percent,
+        on_time_percent=values.on_time_percent,
+        important_on_time_percent=values.important_on_time_percent,
+        completion_percent=values.completion_percent,
+    )
+
+
+def _transition(row: Mapping[str, Any]) -> Transition:
+    evidence = dict(row["evidence"])
+    document = {
+        "action": evidence.pop("action"),
+        "from": row["from_stage"] or None,
+        "actor": row["actor"],
+        "reason": row["reason"],
+        "evidence": evidence,
+        "is_forced": bool(evidence.pop("is_forced", False)),
+        "state": row["state"],
+    }
+    return Transition.from_json(document)
+
+
+def _begin_of_ramp(transitions: list[Transition]) -> datetime:
+    """When the present ramp began, as far as the rows go back."""
+    ramp = transitions[-1].state.ramp
+    return min((each.at for each in transitions if each.state.ramp == ramp), default=_FIRST)
+
+
+def _assigned(row: Mapping[str, Any], state: RolloutState) -> AssignedUnit:
+    champions = {ArmRole.MANUAL.value, state.champion}
+    return AssignedUnit(
+        unit=row["unit"],
+        at=row["created_at"],
+        ramp=row["ramp"],
+        stage=row["stage"],
+        share=row["share"],
+        bucket=row["bucket"],
+        seed=row["seed"],
+        hash_version=row["hash_version"],
+        arm=ArmRole.MANUAL if row["arm"] in champions else ArmRole.PPO,
+    )
+
+
+def _ratings(feedback: Iterable[Mapping[str, Any]]) -> Iterator[Rating]:
+    for row in feedback:
+        if row["rating"] is not None:
+            yield Rating(at=row["created_at"], stage=row["stage"], arm=_role(row["role"]), rating=row["rating"])
+
+
+def _role(role: str) -> ArmRole:
+    return ArmRole.PPO if role == ArmRole.PPO.value else ArmRole.MANUAL
+
+
+def _planned_rows(answer: bytes | None) -> dict[str, _PlannedRow]:
+    found = _opened(answer, _Answer)
+    return {} if found is None else {row.job_id: row for row in found.scheduled_jobs}
+
+
+def _due_dates(request: bytes | None) -> dict[str, datetime]:
+    found = _opened(request, _Request)
+    return {} if found is None else {job.job_id: job.lcd_date for job in found.jobs if job.lcd_date is not None}
+
+
+def _opened(body: bytes | None, model: type[Any]) -> Any:
+    """A stored body, None when it was not kept or is none: what nobody can read says nothing about an arm."""
+    if body is None:
+        return None
+    try:
+        return model.model_validate_json(zlib.decompress(body))
+    except (ValidationError, zlib.error):
+        return None
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}

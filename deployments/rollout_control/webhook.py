@@ -1,0 +1,192 @@
+"""Tells somebody outside, signed, each thing once: transitions, incidents, point breaches. Gives up in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from deployments.persistence.spool.disk import write_atomically
+from deployments.rollout.analysis.triggers import Reading
+from deployments.rollout.ramp.state import Transition
+from deployments.rollout_control.protocol import Incident
+from deployments.rollout_control.transition_log import Entry
+
+NAME = "told.json"
+MAX_KEYS = 1_000
+_log = logging.getLogger(__name__)
+TIMESTAMP_HEADER = "X-Gantry-Timestamp"
+SIGNATURE_HEADER = "X-Gantry-Signature"
+MAX_WAITING = 100
+
+
+class DeliveryLog:
+    """Keys of what was told, the latest `MAX_KEYS` of them; what is older than all of those counts as told.
+
+    So does what happened before `begun_at`, where nobody has told anything yet. Blocking, but for `knows`.
+    """
+
+    def __init__(self, folder: Path, *, begun_at: datetime) -> None:
+        self._path = folder / NAME
+        self._since = begun_at
+        self._keys: OrderedDict[str, datetime] = OrderedDict()
+        try:
+            document = json.loads(self._path.read_text(encoding="utf-8"))
+            self._keys.update((key, datetime.fromisoformat(at)) for key, at in document["told"])
+            self._since = datetime.fromisoformat(document["since"])
+        except FileNotFoundError:
+            # On disk before the first news, which then survive the death of this controller.
+            self._save()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            _log.error("%s cannot be read, so older news are not told: %s", self._path, error)
+
+    def knows(self, key: str, at: datetime) -> bool:
+        """Whether this was told, or is too old to be news."""
+        return key in self._keys or at < self._since
+
+    def add(self, key: str, at: datetime) -> None:
+        """It was told, or given up. A disk that does not keep this may have it told twice."""
+        self._keys[key] = at
+        while len(self._keys) > MAX_KEYS:
+            _, oldest = self._keys.popitem(last=False)
+            self._since = max(self._since, oldest)
+        self._save()
+
+    def _save(self) -> None:
+        told = [[name, when.isoformat()] for name, when in self._keys.items()]
+        try:
+            write_atomically(self._path, json.dumps({"since": self._since.isoformat(), "told": told}))
+        except OSError as error:
+            _log.error("%s could not be written: %s", self._path, error)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """Where to, with which secret, and how patiently; pauses double from `first_pause_seconds`."""
+
+    url: str
+    secret: str
+    attempts: int = 6
+    first_pause_seconds: float = 1.0
+    timeout_seconds: float = 5.0
+
+
+class Webhook:
+    """Listens to the ledger. With `MAX_WAITING` notices waiting the oldest is dropped, and logged.
+
+    `told` remembers what an earlier controller has told: the ledger tells everything again when it starts.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        *,
+        told: DeliveryLog,
+        clock: Callable[[], datetime],
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._destination = destination
+        self._told = told
+        self._clock = clock
+        self._transport = transport
+        self._sleep = sleep
+        self._waiting: deque[Entry] = deque()
+        self._arrived = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def hear(self, entry: Entry) -> None:
+        """What was told before is not told twice."""
+        if not isinstance(entry, Reading) and self._told.knows(_key_of(entry), entry.at):
+            return
+        if len(self._waiting) >= MAX_WAITING:
+            dropped = notice_of(self._waiting.popleft())
+            _log.error("a notice was dropped, %d wait for the webhook: %s", MAX_WAITING, dropped)
+        self._waiting.append(entry)
+        self._arrived.set()
+
+    def start(self) -> None:
+        """Begins, on the running event loop."""
+        self._task = asyncio.create_task(self._run(), name="webhook")
+
+    async def stop(self) -> None:
+        """Ends at once; what was not told is told by the next controller."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        timeout = self._destination.timeout_seconds
+        async with httpx.AsyncClient(transport=self._transport, timeout=timeout, trust_env=False) as client:
+            while True:
+                await self._arrived.wait()
+                while self._waiting:
+                    entry = self._waiting.popleft()
+                    await self._deliver(client, json.dumps(notice_of(entry)).encode())
+                    if not isinstance(entry, Reading):
+                        await asyncio.to_thread(self._told.add, _key_of(entry), entry.at)
+                self._arrived.clear()
+
+    async def _deliver(self, client: httpx.AsyncClient, body: bytes) -> None:
+        pause_seconds = self._destination.first_pause_seconds
+        for attempt in range(1, self._destination.attempts + 1):
+            complaint = await self._attempt(client, body)
+            if complaint is None:
+                return
+            _log.warning("attempt %d of %d: the webhook %s", attempt, self._destination.attempts, complaint)
+            if attempt < self._destination.attempts:
+                await self._sleep(pause_seconds)
+                pause_seconds *= 2
+        _log.error("the webhook was given up: %s", body.decode())
+
+    async def _attempt(self, client: httpx.AsyncClient, body: bytes) -> str | None:
+        """What went wrong, None when it was taken. Each attempt has a timestamp of its own."""
+        timestamp = str(int(self._clock().timestamp()))
+        headers = {
+            "Content-Type": "application/json",
+            TIMESTAMP_HEADER: timestamp,
+            SIGNATURE_HEADER: signature(self._destination.secret, timestamp, body),
+        }
+        try:
+            # The client limits each read; a receiver that trickles is cut off all the same.
+            async with asyncio.timeout(2 * self._destination.timeout_seconds):
+                response = await client.post(self._destination.url, content=body, headers=headers)
+        except (httpx.HTTPError, TimeoutError) as error:
+            return f"did not answer: {type(error).__name__}"
+        return None if response.is_success else f"answered {response.status_code}"
+
+
+def signature(secret: str, timestamp: str, body: bytes) -> str:
+    """What `X-Gantry-Signature` must be."""
+    digest = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256)
+    return f"sha256={digest.hexdigest()}"
+
+
+def notice_of(entry: Entry) -> dict[str, Any]:
+    """The body of a notice; evidence stays in the database, where it may be long."""
+    if isinstance(entry, Reading):
+        return {"kind": "breach", "breach": entry.as_json()}
+    if isinstance(entry, Incident):
+        document = {name: value for name, value in entry.as_json().items() if name != "evidence"}
+        return {"kind": "incident", "incident": document | {"reason": _reason(entry)}}
+    document = {name: value for name, value in entry.as_json().items() if name != "evidence"}
+    return {"kind": "transition", "transition": document}
+
+
+def _key_of(entry: Transition | Incident) -> str:
+    return f"incident {entry.incident_id}" if isinstance(entry, Incident) else f"transition {entry.version}"
+
+
+def _reason(incident: Incident) -> str:
+    trigger = incident.evidence.get("trigger")
+    return str(trigger.get("detail") or trigger.get("rule")) if isinstance(trigger, dict) else incident.trigger

@@ -1,0 +1,181 @@
+"""Arms are asked in turn, each proposal meets the same judge, and what came of each is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from deployments.contracts.translation.problem import Question
+from deployments.errors import NoSafeSchedule, ProposalFailed, Rejection
+from deployments.persistence.decisions.records import EvaluationStatus
+from deployments.rollout.analysis.outcomes import Baseline
+from deployments.rollout.ramp.traffic import RULE, Arm
+from deployments.scheduling.ports import Judge, Proposal, Proposer
+from env.errors import HorizonExceeded, InvalidProblem
+from env.judge.verdict import Verdict
+
+MAX_REASON_LENGTH = 500
+PLANNERS_OWN = "planner's own plan"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What one arm made of a request. `proposal` and `verdict` are None where it came to none.
+
+    `baseline` is where a manual plan came from; `reason` says why the attempt may not be served, and `source`
+    names the replica that was lost with it, if one was.
+    """
+
+    contender: Arm
+    status: EvaluationStatus
+    proposal: Proposal | None = None
+    verdict: Verdict | None = None
+    reason: str | None = None
+    baseline: Baseline = Baseline.RULE
+    source: str | None = None
+    proposal_seconds: float | None = None
+    judge_seconds: float | None = None
+
+    @property
+    def is_valid(self) -> bool:
+        return self.status is EvaluationStatus.VALID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempts:
+    """All attempts on one request, in order, each arm at most once; the last one is valid, and served."""
+
+    all: tuple[Attempt, ...]
+    warnings: tuple[str, ...] = ()
+    withdrawn: str | None = None
+
+    @property
+    def served(self) -> Attempt:
+        return self.all[-1]
+
+    @property
+    def fallback_reason(self) -> str | None:
+        """Why the arm that was asked first did not serve; None when it did."""
+        return self.withdrawn or self.all[0].reason
+
+
+class ArmRunner:
+    """Asks arms for proposals, within a limit beyond the request's own time budget."""
+
+    def __init__(
+        self,
+        proposer_of: Callable[[Arm], Proposer],
+        judge: Judge,
+        *,
+        proposal_seconds: float,
+        stopwatch: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._proposer_of = proposer_of
+        self._judge = judge
+        self._proposal_seconds = proposal_seconds
+        self._stopwatch = stopwatch
+
+    async def first_safe(
+        self, question: Question, order: tuple[Arm, ...], budget_ms: int, recent: tuple[int, ...]
+    ) -> Attempts:
+        """The attempts up to the first one that the judge accepts.
+
+        Raises `NoSafeSchedule` when there is none, `InvalidProblem` when the calendar cannot hold the work,
+        and what says that asking again may help: `Overloaded`, `JudgeUnavailable`.
+        """
+        attempts: list[Attempt] = []
+        warnings: tuple[str, ...] = ()
+        for contender in order:
+            if contender.is_rule and question.planned is not None:
+                own = await self._planners_own(contender, question, recent)
+                if own.is_valid:
+                    return Attempts(all=(*attempts, own), warnings=warnings)
+                warnings = (f"manual_schedule was not used: {own.reason}",)
+            attempt = await self.attempt(contender, question, budget_ms, recent)
+            attempts.append(attempt)
+            if attempt.is_valid:
+                return Attempts(all=tuple(attempts), warnings=warnings)
+            _log.warning("arm %s did not serve: %s", contender.name, attempt.reason)
+        raise NoSafeSchedule(tuple(map(_rejection, attempts)))
+
+    async def replaced(self, question: Question, attempts: Attempts, reason: str, recent: tuple[int, ...]) -> Attempts:
+        """The same with the rule in the end, because who served must not serve any more, for `reason`."""
+        last = await self.first_safe(question, (RULE,), 0, recent)
+        return Attempts(all=(*attempts.all, *last.all), warnings=(*attempts.warnings, *last.warnings), withdrawn=reason)
+
+    async def attempt(self, contender: Arm, question: Question, budget_ms: int, recent: tuple[int, ...]) -> Attempt:
+        """What one arm makes of the question, judged. Raises as `first_safe` does, but for `NoSafeSchedule`."""
+        started = self._stopwatch()
+        try:
+            proposal = await self._proposal(contender, question, budget_ms)
+        except TimeoutError:
+            reason = f"no proposal: took longer than {self._limit_seconds(budget_ms):g} s"
+            return Attempt(contender=contender, status=EvaluationStatus.TIMED_OUT, reason=reason)
+        except ProposalFailed as failure:
+            return _failed(contender, failure)
+        except HorizonExceeded as failure:
+            if contender.is_rule:
+                raise InvalidProblem([("jobs", str(failure))]) from failure
+            return _failed(contender, failure)
+        return await self._judged(contender, question, proposal, recent, proposed=self._stopwatch() - started)
+
+    async def _planners_own(self, contender: Arm, question: Question, recent: tuple[int, ...]) -> Attempt:
+        assert question.planned is not None
+        proposal = Proposal(schedule=question.planned, method=(PLANNERS_OWN,))
+        return await self._judged(contender, question, proposal, recent, Baseline.PLANNER)
+
+    async def _proposal(self, contender: Arm, question: Question, budget_ms: int) -> Proposal:
+        async with asyncio.timeout(self._limit_seconds(budget_ms)):
+            return await self._proposer_of(contender).propose(question.problem, budget_ms)
+
+    def _limit_seconds(self, budget_ms: int) -> float:
+        return self._proposal_seconds + budget_ms / 1000
+
+    async def _judged(
+        self,
+        contender: Arm,
+        question: Question,
+        proposal: Proposal,
+        recent: tuple[int, ...],
+        baseline: Baseline = Baseline.RULE,
+        proposed: float | None = None,
+    ) -> Attempt:
+        started = self._stopwatch()
+        verdict = await self._judge.judge(question.problem, proposal.schedule, recent)
+        return Attempt(
+            contender=contender,
+            status=EvaluationStatus.VALID if verdict.valid else EvaluationStatus.REJECTED,
+            proposal=proposal,
+            verdict=verdict,
+            reason=None if verdict.valid else objection(verdict),
+            baseline=baseline,
+            proposal_seconds=proposed,
+            judge_seconds=self._stopwatch() - started,
+        )
+
+
+def shortened(reason: str) -> str:
+    """At most `MAX_REASON_LENGTH` characters of a reason."""
+    return reason if len(reason) <= MAX_REASON_LENGTH else reason[: MAX_REASON_LENGTH - 1] + "…"
+
+
+def objection(verdict: Verdict) -> str:
+    """What the judge says against a schedule that must not be served, in one sentence."""
+    critical = [violation for violation in verdict.violations if violation.is_critical]
+    count = f"{len(critical):,} critical violation{'s' if len(critical) > 1 else ''}"
+    return shortened(f"rejected by the judge: {count}, first {critical[0].code.value}: {critical[0].message}")
+
+
+def _failed(contender: Arm, failure: Exception) -> Attempt:
+    reason = shortened(f"no proposal: {failure}")
+    source = failure.source if isinstance(failure, ProposalFailed) else None
+    return Attempt(contender=contender, status=EvaluationStatus.FAILED, reason=reason, source=source)
+
+
+def _rejection(attempt: Attempt) -> Rejection:
+    violations = () if attempt.verdict is None else attempt.verdict.violations
+    return Rejection(arm=attempt.contender.name, reason=attempt.reason or "", violations=violations)

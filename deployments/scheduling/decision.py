@@ -1,0 +1,151 @@
+"""One decision: who was asked, who served and what the judge said; as an answer and as a record."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import TypeAdapter
+
+from deployments.contracts.answers.schedule import (
+    DecisionAnswer,
+    ScheduleAnswer,
+    changes_of,
+    metrics_of,
+    safety_of,
+    scheduled_jobs_of,
+)
+from deployments.contracts.requests.schedule_request import JobRequest, ScheduleRequest
+from deployments.contracts.requests.wire import hours_of
+from deployments.contracts.translation.problem import Question
+from deployments.persistence.decisions.records import DecisionRecord, payload_digest
+from deployments.rollout.ramp.traffic import ArmAssignment
+from deployments.scheduling.arms import Attempts
+from deployments.scheduling.evaluations import EvaluationContext, evaluation_records
+from deployments.scheduling.ports import Proposal
+from env.judge.verdict import Verdict
+
+_JOB_LIST = TypeAdapter(list[JobRequest])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Everything that is answered and stored about one request."""
+
+    asked: EvaluationContext
+    client: str
+    request: ScheduleRequest
+    question: Question
+    attempts: Attempts
+    generation_seconds: float
+    warnings: tuple[str, ...]
+
+    @property
+    def proposal(self) -> Proposal:
+        """What is served."""
+        proposal = self.attempts.served.proposal
+        assert proposal is not None, "what is served was proposed"
+        return proposal
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the judge says of it."""
+        verdict = self.attempts.served.verdict
+        assert verdict is not None, "what is served was judged"
+        return verdict
+
+    def answer(self) -> ScheduleAnswer:
+        """The decision in the words of the wire."""
+        proposal, verdict, asked = self.proposal, self.verdict, self.asked
+        policy_makespan = proposal.policy_makespan_seconds
+        return ScheduleAnswer(
+            schedule_id=asked.decision_id,
+            request_id=self.request.request_id,
+            scheduled_jobs=scheduled_jobs_of(self.request, self.question, proposal.schedule),
+            metrics=metrics_of(verdict.measures),
+            generation_time=self.generation_seconds,
+            algorithm_used=self.attempts.served.contender.algorithm.value,
+            timestamp=asked.created_at,
+            warnings=list(self.warnings),
+            changes=changes_of(self.request, self.question, proposal.schedule),
+            decision=DecisionAnswer(
+                arm=asked.assigned.contender.name,
+                stage=asked.assigned.assignment.stage,
+                model=proposal.model,
+                method=list(proposal.method),
+                fallback_reason=self.attempts.fallback_reason,
+                policy_makespan=None if policy_makespan is None else hours_of(policy_makespan),
+                time_budget_ms=asked.budget_ms,
+                gains={stage: hours_of(seconds) for stage, seconds in proposal.gains.items()},
+            ),
+            safety=safety_of(verdict),
+        )
+
+    def record(self, request_body: bytes, answer_body: bytes) -> DecisionRecord:
+        """The decision as it is stored; without the bodies when the client asked for that."""
+        keeps_payload = self.request.save_to_database
+        request, answer = (request_body, answer_body) if keeps_payload else (None, None)
+        asked, measures, served = self.asked, self.verdict.measures, self.attempts.served
+        assigned, assignment = asked.assigned, asked.assigned.assignment
+        return DecisionRecord(
+            decision_id=asked.decision_id,
+            created_at=asked.created_at,
+            client=self.client,
+            request_id=self.request.request_id,
+            plant_id=asked.plant_id,
+            line_id=self.request.line_id,
+            unit=assignment.unit,
+            bucket=assignment.bucket,
+            seed=assignment.seed,
+            hash_version=assignment.hash_version,
+            stage=assignment.stage,
+            share=assignment.share,
+            arm=assigned.contender.name,
+            algorithm_used=served.contender.algorithm.value,
+            model=self.proposal.model,
+            fallback_reason=self.attempts.fallback_reason,
+            objective=self.request.optimization_objective.value,
+            time_budget_ms=asked.budget_ms,
+            job_count=measures.operations,
+            machine_count=len(self.question.problem.machines),
+            makespan_seconds=measures.makespan_seconds,
+            tardiness_seconds=measures.tardiness_seconds,
+            setup_seconds=measures.setup_seconds,
+            completion_percent=measures.completion_percent,
+            utilisation_percent=measures.utilisation_percent,
+            on_time_percent=measures.on_time_percent,
+            important_on_time_percent=measures.important_on_time_percent,
+            safety_score=self.verdict.safety_score,
+            generation_ms=self.generation_seconds * 1000,
+            request=request,
+            answer=answer,
+            payload_sha256=payload_digest(request, answer),
+            rollout_version=assigned.version,
+            is_forced=assigned.is_forced,
+            job_list_sha256=asked.job_list_sha256,
+            evaluations=tuple(evaluation_records(asked, self.attempts.all, served)),
+        )
+
+
+def asked_of(
+    request: ScheduleRequest,
+    decision_id: str,
+    created_at: datetime,
+    plant_id: str,
+    assigned: ArmAssignment,
+    budget_ms: int,
+) -> EvaluationContext:
+    """What the evaluations of a request repeat of it.
+
+    `created_at` is when it arrived, `budget_ms` what it was given.
+    """
+    return EvaluationContext(
+        decision_id=decision_id,
+        created_at=created_at,
+        plant_id=plant_id,
+        assigned=assigned,
+        budget_ms=budget_ms,
+        job_count=len(request.jobs),
+        job_list_sha256=hashlib.sha256(_JOB_LIST.dump_json(request.jobs)).hexdigest(),
+    )

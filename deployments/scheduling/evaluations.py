@@ -1,0 +1,201 @@
+"""What the arms made of one request, as rows and events, and the task of computing the arm that did not serve."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from deployments.contracts.translation.problem import Question
+from deployments.persistence.decisions.records import EvaluationRecord, EvaluationStatus
+from deployments.rollout.analysis.guardrails import Event
+from deployments.rollout.analysis.outcomes import Evaluation, Kpis, MissingPair, Outcome, judged_outcome, paired
+from deployments.rollout.assignment import ArmRole
+from deployments.rollout.ramp.traffic import Arm, ArmAssignment
+from deployments.scheduling.arms import Attempt, Attempts
+from env.judge.verdict import Verdict, Violation
+
+MAX_VIOLATIONS = 20
+FALLBACK = "fallback"
+_LOST = (EvaluationStatus.FAILED, EvaluationStatus.TIMED_OUT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationContext:
+    """One decision's request, as far as its evaluations repeat it."""
+
+    decision_id: str
+    created_at: datetime
+    plant_id: str
+    assigned: ArmAssignment
+    budget_ms: int
+    job_count: int
+    job_list_sha256: str
+
+
+def evaluation_records(
+    asked: EvaluationContext, attempts: Iterable[Attempt], served: Attempt | None
+) -> list[EvaluationRecord]:
+    """One row for each attempt; `served` is the one among them that was answered, None: none of them."""
+    found = tuple(attempts)
+    return [_record(asked, attempt, outcome_of(attempt, found), attempt is served) for attempt in found]
+
+
+def dropped_record(asked: EvaluationContext, contender: Arm, status: EvaluationStatus, reason: str) -> EvaluationRecord:
+    """The row of an arm that was to be computed and was not."""
+    return _record(asked, Attempt(contender=contender, status=status, reason=reason), None, False)
+
+
+def outcome_of(attempt: Attempt, attempts: Iterable[Attempt]) -> Outcome:
+    """The outcome of one attempt, given what became of the others on the same request."""
+    if attempt.verdict is None:
+        return Outcome.CRASH if attempt.status in _LOST else Outcome.SHED
+    if attempt.is_valid:
+        return Outcome.OK
+    others = [other.verdict for other in attempts if other is not attempt and other.verdict is not None]
+    # With nobody to say otherwise the input is at fault; a valid plan of any other arm says otherwise.
+    witness = next((verdict for verdict in others if verdict.valid), attempt.verdict)
+    return judged_outcome(attempt.verdict, witness)
+
+
+def evaluation_events(
+    asked: EvaluationContext, attempts: Iterable[Attempt], served: Attempt | None
+) -> list[Evaluation]:
+    """What the guardrails hear of the two arms. Forced requests are no news, nor is the rule behind two models."""
+    found = tuple(attempts)
+    if asked.assigned.is_forced or not asked.assigned.ramp:
+        return []
+    names = {asked.assigned.contender.name, asked.assigned.rival.name}
+    return [
+        _event(asked, attempt, outcome_of(attempt, found), attempt is served)
+        for attempt in found
+        if attempt.contender.name in names
+    ]
+
+
+def pair_events(events: Iterable[Evaluation]) -> Iterator[Event]:
+    """The pair that a challenger and a champion on the same request are, if they can be compared."""
+    by_arm = {event.arm: event for event in events}
+    if len(by_arm) == len(ArmRole):
+        pair = paired(by_arm[ArmRole.PPO], by_arm[ArmRole.MANUAL])
+        if pair is not None:
+            yield pair
+
+
+def missing_pair(asked: EvaluationContext, reason: str, at: datetime) -> MissingPair:
+    """The news that a comparison was to be made and was not."""
+    assigned = asked.assigned
+    stage = assigned.assignment.stage
+    return MissingPair(decision_id=asked.decision_id, at=at, ramp=assigned.ramp, stage=stage, reason=reason)
+
+
+def _event(asked: EvaluationContext, attempt: Attempt, outcome: Outcome, is_served: bool) -> Evaluation:
+    proposal = attempt.proposal
+    seconds = attempt.proposal_seconds
+    return Evaluation(
+        decision_id=asked.decision_id,
+        at=asked.created_at,
+        ramp=asked.assigned.ramp,
+        stage=asked.assigned.assignment.stage,
+        unit=asked.assigned.assignment.unit,
+        job_list_digest=asked.job_list_sha256,
+        arm=attempt.contender.role,
+        outcome=outcome,
+        is_served=is_served,
+        baseline=attempt.baseline,
+        model=None if proposal is None else proposal.model,
+        source=attempt.source,
+        budget_ms=asked.budget_ms,
+        latency_ms=None if seconds is None else 1000 * seconds,
+        kpis=None if attempt.verdict is None else Kpis.of(attempt.verdict),
+        is_forced=asked.assigned.is_forced,
+        detail=attempt.reason or "",
+    )
+
+
+def _record(asked: EvaluationContext, attempt: Attempt, outcome: Outcome | None, is_served: bool) -> EvaluationRecord:
+    assigned, proposal, verdict = asked.assigned, attempt.proposal, attempt.verdict
+    known = {assigned.contender.name, assigned.rival.name}
+    return EvaluationRecord(
+        decision_id=asked.decision_id,
+        arm=attempt.contender.name,
+        role=attempt.contender.role.value if attempt.contender.name in known else FALLBACK,
+        created_at=asked.created_at,
+        plant_id=asked.plant_id,
+        unit=assigned.assignment.unit,
+        stage=assigned.assignment.stage,
+        share=assigned.assignment.share,
+        rollout_version=assigned.version,
+        ramp=assigned.ramp,
+        is_forced=assigned.is_forced,
+        job_list_sha256=asked.job_list_sha256,
+        is_served=is_served,
+        status=attempt.status.value,
+        outcome=None if outcome is None else outcome.value,
+        reason=attempt.reason,
+        model=None if proposal is None else proposal.model,
+        source=attempt.source,
+        baseline=attempt.baseline.value,
+        time_budget_ms=asked.budget_ms,
+        job_count=asked.job_count,
+        proposal_ms=_milliseconds(attempt.proposal_seconds),
+        judge_ms=_milliseconds(attempt.judge_seconds),
+        **({} if verdict is None else _figures(verdict)),
+    )
+
+
+def _figures(verdict: Verdict) -> dict[str, Any]:
+    measures = verdict.measures
+    return {
+        "makespan_seconds": measures.makespan_seconds,
+        "tardiness_seconds": measures.tardiness_seconds,
+        "setup_seconds": measures.setup_seconds,
+        "completion_percent": measures.completion_percent,
+        "utilisation_percent": measures.utilisation_percent,
+        "on_time_percent": measures.on_time_percent,
+        "important_on_time_percent": measures.important_on_time_percent,
+        "safety_score": verdict.safety_score,
+        "violation_count": len(verdict.violations),
+        "violations": json.dumps([_violation(each) for each in verdict.violations[:MAX_VIOLATIONS]]),
+    }
+
+
+def _violation(violation: Violation) -> dict[str, Any]:
+    return {
+        "code": violation.code.value,
+        "job_id": violation.operation_id,
+        "machine_id": violation.machine_id,
+        "by_seconds": violation.by_seconds,
+    }
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else 1000 * seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowTask:
+    """`contender` is still to be computed on `question`; `attempts` is what was made of it for the answer."""
+
+    asked: EvaluationContext
+    question: Question
+    recent: tuple[int, ...]
+    attempts: Attempts
+    contender: Arm
+
+
+class ShadowPort(Protocol):
+    """Whoever computes them."""
+
+    def offer(self, rerun: ShadowTask) -> None:
+        """Take it, or drop it and count; never waits, never raises."""
+        ...
+
+
+class NoShadow:
+    """Computes nothing."""
+
+    def offer(self, rerun: ShadowTask) -> None:
+        """Nothing."""

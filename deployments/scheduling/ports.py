@@ -1,0 +1,64 @@
+"""What the use case needs from elsewhere: the arms that propose, the judge, the journal, the archive."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from deployments.persistence.decisions.records import DecisionRecord, Record
+from env.judge.verdict import Verdict
+from env.problem import Problem
+from env.schedule import Schedule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A schedule that nobody has judged yet.
+
+    `method` names the stages that made it, in order. `model` is the policy's id, None when no policy
+    had a part. `policy_makespan_seconds` is the makespan of the policy pass alone, before any search, and
+    `gains` is by how many seconds each later stage lowered the objective.
+    """
+
+    schedule: Schedule
+    method: tuple[str, ...]
+    model: str | None = None
+    policy_makespan_seconds: int | None = None
+    gains: Mapping[str, float] = field(default_factory=dict)
+
+
+class Proposer(Protocol):
+    """An arm."""
+
+    async def propose(self, problem: Problem, budget_ms: int) -> Proposal:
+        """A schedule for all of `problem`; `budget_ms` beyond the first pass may be spent on making it better.
+
+        Raises `ProposalFailed` for whatever went wrong in the arm, `Overloaded` when it has no room
+        for the request, and `HorizonExceeded` when the calendar cannot hold the work.
+        """
+        ...
+
+
+class Judge(Protocol):
+    """The only one who may call a schedule valid."""
+
+    async def judge(self, problem: Problem, schedule: Schedule, recent_makespans_seconds: tuple[int, ...]) -> Verdict:
+        """All that is wrong, or unlike the plant's recent makespans. Raises `JudgeUnavailable` without a verdict."""
+        ...
+
+
+class Journal(Protocol):
+    """Where decisions become durable."""
+
+    async def append(self, record: Record) -> None:
+        """Returns when the record survives a crash. Raises `JournalUnavailable` when that cannot be promised."""
+        ...
+
+
+class Archive(Protocol):
+    """Where earlier decisions are read back."""
+
+    async def get(self, decision_id: str, client: str) -> DecisionRecord | None:
+        """One decision with its payload, None when `client` has none of that id. Raises `DatabaseError`."""
+        ...

@@ -1,0 +1,237 @@
+"""THE USE CASE: a request becomes a safe and durable schedule, or a typed reason why not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from uuid6 import uuid7
+
+from deployments.contracts.answers.schedule import ScheduleAnswer
+from deployments.contracts.answers.validation import ValidateAnswer, ValidateRequest, claimed_schedule, validate_answer
+from deployments.contracts.requests.schedule_request import ScheduleRequest
+from deployments.contracts.translation.problem import Question, unknown_field_warnings
+from deployments.errors import TimedOut
+from deployments.persistence.decisions.records import DecisionRecord
+from deployments.rollout.assignment import ArmRole
+from deployments.rollout.model_registry import Artefact
+from deployments.rollout.ramp.traffic import RULE, Arm, ArmAssignment, Rollout
+from deployments.scheduling.arms import ArmRunner, Attempts
+from deployments.scheduling.decision import Decision, asked_of
+from deployments.scheduling.evaluations import EvaluationContext, ShadowPort, ShadowTask, evaluation_events, pair_events
+from deployments.scheduling.idempotency import Lease, under_claim
+from deployments.scheduling.ports import Archive, Journal, Judge, Proposer
+from deployments.scheduling.question import QuestionBuilder
+from deployments.scheduling.time_budget import LoadShedding, run_blocking
+from env.errors import InvalidProblem
+
+MAX_MAKESPANS = 20
+MAX_PLANTS = 1000
+__all__ = ["Answered", "Archive", "Journal", "Judge", "Proposer", "Scheduling"]
+WITHDRAWN = "withdrawn by the rollout while the request was under way"
+Clock = Callable[[], datetime]
+
+
+class RecentMakespans:
+    """Begins empty with each router, and shares nothing with the others.
+
+    Of each plant the last `most_makespans` are kept; with more than `most_plants`, the plant that was
+    served least recently is forgotten, because clients name plants as they like.
+    """
+
+    def __init__(self, *, most_makespans: int = MAX_MAKESPANS, most_plants: int = MAX_PLANTS) -> None:
+        self._most_makespans = most_makespans
+        self._most_plants = most_plants
+        self._plants: OrderedDict[str, deque[int]] = OrderedDict()
+
+    def recent_makespans_seconds(self, plant_id: str) -> tuple[int, ...]:
+        """Those of the plant, oldest first; none for a plant that is not known."""
+        return tuple(self._plants.get(plant_id, ()))
+
+    def remember(self, plant_id: str, makespan_seconds: int) -> None:
+        """A schedule of the plant was served."""
+        self._plants.setdefault(plant_id, deque(maxlen=self._most_makespans)).append(makespan_seconds)
+        self._plants.move_to_end(plant_id)
+        if len(self._plants) > self._most_plants:
+            self._plants.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """A durable decision: the answer, and its JSON exactly as it was stored."""
+
+    answer: ScheduleAnswer
+    body: bytes
+
+
+class Scheduling:
+    """Assigns an arm, has it propose, has the proposal judged, falls back to the manual rule, records, answers."""
+
+    def __init__(
+        self,
+        *,
+        arms: ArmRunner,
+        judge: Judge,
+        journal: Journal,
+        questions: QuestionBuilder,
+        rollout: Rollout,
+        counterfactuals: ShadowPort,
+        find_model: Callable[[str], Artefact | None],
+        request_seconds: float,
+        clock: Clock,
+        stopwatch: Callable[[], float] = time.perf_counter,
+        new_id: Callable[[], object] = uuid7,
+    ) -> None:
+        self._arms = arms
+        self._judge = judge
+        self._journal = journal
+        self._questions = questions
+        self._rollout = rollout
+        self._counterfactuals = counterfactuals
+        self._find_model = find_model
+        self._request_seconds = request_seconds
+        self._clock = clock
+        self._stopwatch = stopwatch
+        self._new_id = new_id
+        self._history = RecentMakespans()
+        self._budgets = LoadShedding()
+        self._last_decided_at: datetime | None = None
+
+    @property
+    def stage(self) -> str:
+        """How far PPO is rolled out, as far as this router knows."""
+        return self._rollout.standing().stage
+
+    @property
+    def last_decided_at(self) -> datetime | None:
+        """When the newest durable decision was asked for, None before the first."""
+        return self._last_decided_at
+
+    async def schedule(
+        self,
+        request: ScheduleRequest,
+        *,
+        client: str,
+        raw_body: bytes,
+        warnings: tuple[str, ...] = (),
+        lease: Lease | None = None,
+    ) -> Answered:
+        """A schedule that is complete, judged safe and on disk; under `lease` when an idempotency key was claimed.
+
+        Raises `InvalidProblem` when nobody could schedule the request, `NoSafeSchedule` when no arm
+        did, and a `TemporarilyUnavailable`, or a `DatabaseError` where an earlier schedule is needed, when
+        asking again later may help.
+        """
+        limit = self._request_seconds
+        try:
+            with self._budgets.request():
+                async with asyncio.timeout(limit):
+                    return await self._decide(request, client, raw_body, warnings, lease)
+        except TimeoutError:
+            raise TimedOut(f"the request must be answered within {limit:g} s, took longer", 5) from None
+
+    async def validate(self, request: ValidateRequest, *, client: str, body_bytes: int) -> ValidateAnswer:
+        """The verdict on somebody's schedule. Raises `InvalidProblem`, `JudgeUnavailable` or `DatabaseError`."""
+        asked, body = await self._questions.completed(request.request, b"")
+        body_bytes += len(body)
+        question = await self.question(asked, client, self._clock(), body_bytes)
+        schedule = await run_blocking(body_bytes, lambda: claimed_schedule(request.scheduled_jobs))
+        recent = self._history.recent_makespans_seconds(self._questions.plant_of(asked))
+        verdict = await self._judge.judge(question.problem, schedule, recent)
+        warnings = unknown_field_warnings(request)
+        return await run_blocking(
+            body_bytes, lambda: validate_answer(request.scheduled_jobs, question, verdict, warnings=warnings)
+        )
+
+    async def question(self, request: ScheduleRequest, client: str, now: datetime, body_bytes: int) -> Question:
+        """What `request` asks when it arrives at `now`. Raises `InvalidProblem` or `DatabaseError`."""
+        return await self._questions.question(request, client, now, body_bytes)
+
+    async def _decide(
+        self,
+        request: ScheduleRequest,
+        client: str,
+        raw_body: bytes,
+        warnings: tuple[str, ...],
+        lease: Lease | None,
+    ) -> Answered:
+        created_at, started = self._clock(), self._stopwatch()
+        request, raw_body = await self._questions.completed(request, raw_body)
+        question = await self.question(request, client, created_at, len(raw_body))
+        assigned = self._assigned(request, question)
+        plant_id = self._questions.plant_of(request)
+        recent = self._history.recent_makespans_seconds(plant_id)
+        budget_ms = self._budgets.afforded_ms(request.time_budget_ms)
+        attempts = await self._arms.first_safe(question, assigned.order, budget_ms, recent)
+        decision_id = str(self._new_id()) if lease is None else lease.decision_id
+        asked = await run_blocking(
+            len(raw_body), lambda: asked_of(request, decision_id, created_at, plant_id, assigned, budget_ms)
+        )
+
+        async def settled() -> tuple[Answered, DecisionRecord]:
+            decision = Decision(
+                asked=asked,
+                client=client,
+                request=request,
+                question=question,
+                attempts=attempts,
+                generation_seconds=self._stopwatch() - started,
+                warnings=(*warnings, *question.warnings, *attempts.warnings),
+            )
+            return await run_blocking(len(raw_body), lambda: _written(decision, raw_body))
+
+        answered, record = await settled()
+        # Once more just before the promise: a rollback must not have to wait for slow requests.
+        if not self._rollout.standing().permits(assigned, attempts.served.contender):
+            attempts = await self._arms.replaced(question, attempts, WITHDRAWN, recent)
+            answered, record = await settled()
+        if lease is not None:
+            record = under_claim(record, lease, answered.body)
+            lease.begin_append()
+        await self._journal.append(record)
+        self._history.remember(plant_id, record.makespan_seconds)
+        self._last_decided_at = created_at
+        self._report(asked, question, recent, attempts)
+        return answered
+
+    def _assigned(self, request: ScheduleRequest, question: Question) -> ArmAssignment:
+        standing, unit = self._rollout.standing(), self._questions.unit_of(request, question)
+        if request.arm is None:
+            return standing.assign(unit)
+        return standing.force(unit, self._named(request.arm))
+
+    def _named(self, arm: str) -> Arm:
+        """The arm that a request asks for. Raises `InvalidProblem` when there is none of that name."""
+        if arm == ArmRole.MANUAL.value:
+            return RULE
+        if arm == ArmRole.PPO.value:
+            return self._rollout.standing().challenger
+        artefact = self._find_model(arm)
+        if artefact is None:
+            raise InvalidProblem([("arm", f"must be ppo, manual or the id of a registered model, was {arm!r}")])
+        return Arm(name=arm, role=ArmRole.PPO, artefact=artefact)
+
+    def _report(
+        self, asked: EvaluationContext, question: Question, recent: tuple[int, ...], attempts: Attempts
+    ) -> None:
+        """Tells the guardrails what happened, and has the arm computed that did not come to be asked."""
+        events = evaluation_events(asked, attempts.all, attempts.served)
+        for event in (*events, *pair_events(events)):
+            self._rollout.observe(event)
+        assigned = asked.assigned
+        was_asked = any(attempt.contender == assigned.rival for attempt in attempts.all)
+        if assigned.is_forced or was_asked or not self._rollout.standing().is_comparing:
+            return
+        self._counterfactuals.offer(
+            ShadowTask(asked=asked, question=question, recent=recent, attempts=attempts, contender=assigned.rival)
+        )
+
+
+def _written(decision: Decision, raw_body: bytes) -> tuple[Answered, DecisionRecord]:
+    answer = decision.answer()
+    body = answer.model_dump_json().encode()
+    return Answered(answer=answer, body=body), decision.record(raw_body, body)

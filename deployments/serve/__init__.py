@@ -1,0 +1,11 @@
+"""The Ray Serve deployments: thin shells, what each holds, and how they speak to each other.
+
+| module | what it holds |
+|---|---|
+| router, policy, validator, writer, shadow, controller | the six deployments |
+| router_services, rollout_services | what one router holds, opened in order, closed in reverse |
+| handles | the ports of the use case over Serve handles, spool and database |
+| serialization | what travels between replicas, as bytes |
+| health | what a router knows about its neighbours, asked in the background |
+| process | what every replica does first, and the memory that it gives back |
+"""

@@ -1,0 +1,100 @@
+"""RolloutController: one replica that owns the stage, and everything that it holds."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from deployments.persistence.database import create_engine
+from deployments.persistence.decisions.rollout_repository import RolloutRows
+from deployments.rollout.ramp.state import RolloutState, Stage
+from deployments.rollout.ramp.traffic import PUBLISHED
+from deployments.rollout_control.controller import Command, Controller
+from deployments.rollout_control.database_sync import DatabaseSync
+from deployments.rollout_control.protocol import ControllerReply, RouterReport
+from deployments.rollout_control.recovery import ControlSettings
+from deployments.rollout_control.transition_log import ControllerJournal, TransitionListener
+from deployments.rollout_control.webhook import DeliveryLog, Destination, Webhook
+from deployments.serve.process import configure_process, release_start_up_memory
+from deployments.settings.service import Settings
+
+
+class ControllerServices:
+    """The controller over this node's disk and the database, alive from `open` to `close`."""
+
+    def __init__(self, control: Controller, resources: AsyncExitStack) -> None:
+        self.control = control
+        self._resources = resources
+
+    @classmethod
+    async def open(cls, settings: Settings) -> Self:
+        """Raises `ControllerTaken`; a database that is down does not matter."""
+        async with AsyncExitStack() as stack:
+            engine = create_engine(settings.database_url.get_secret_value())
+            stack.callback(engine.dispose)
+            filing = DatabaseSync(RolloutRows(engine))
+            filing.start()
+            stack.push_async_callback(filing.stop)
+            control = Controller(
+                ControlSettings(
+                    configuration=settings.ramp_configuration,
+                    initial_stage=Stage(settings.initial_stage),
+                    seed=settings.assignment_seed,
+                    challenger=PUBLISHED,
+                    is_dry_run=settings.rollout_dry_run,
+                ),
+                journal=ControllerJournal(settings.rollout_folder),
+                memory=filing,
+                listeners=(filing, *_webhooks(settings, stack)),
+                clock=_utc_now,
+            )
+            stack.push_async_callback(control.close)
+            await control.open()
+            return cls(control, stack.pop_all())
+
+    async def close(self) -> None:
+        """Saves what there is and lets the next controller in."""
+        await self._resources.aclose()
+
+
+def _webhooks(settings: Settings, stack: AsyncExitStack) -> tuple[TransitionListener, ...]:
+    if settings.webhook_url is None or settings.webhook_secret is None:
+        return ()
+    destination = Destination(url=settings.webhook_url, secret=settings.webhook_secret.get_secret_value())
+    webhook = Webhook(destination, told=DeliveryLog(settings.rollout_folder, begun_at=_utc_now()), clock=_utc_now)
+    webhook.start()
+    stack.push_async_callback(webhook.stop)
+    return (webhook,)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class RolloutController:
+    """Runs on one event loop; disk and database are asked in threads."""
+
+    async def __init__(self) -> None:  # type: ignore[misc]
+        """Ray awaits this. Raises `InvalidSettings`, or `ControllerTaken` while an earlier controller lives."""
+        self._controlling = await ControllerServices.open(self.settings())
+        release_start_up_memory()
+
+    def settings(self) -> Settings:
+        """Those of this process."""
+        return configure_process()
+
+    async def exchange(self, report: RouterReport) -> ControllerReply:
+        """A router's news for the state."""
+        return await self._controlling.control.exchange(report)
+
+    async def command(self, command: Command) -> RolloutState:
+        """A person's order. Raises `RolloutError` or `RolloutUnavailable`."""
+        return await self._controlling.control.command(command)
+
+    async def overview(self) -> dict[str, Any]:
+        """What an operator looks at. Raises `RolloutUnavailable`."""
+        return self._controlling.control.overview()
+
+    async def __del__(self) -> None:
+        await self._controlling.close()

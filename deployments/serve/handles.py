@@ -1,0 +1,236 @@
+"""The ports of the use case over Serve handles, threads and the spool."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from typing import Any, Protocol
+
+from ray.exceptions import RayActorError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from sqlalchemy import Engine
+
+from deployments.errors import JournalUnavailable, JudgeUnavailable, Overloaded, ProposalFailed
+from deployments.persistence.decisions.audit_repository import audit_work
+from deployments.persistence.decisions.records import AuditEvent, DecisionPage, DecisionRecord, Record, made_at
+from deployments.persistence.decisions.repository import unit_of_work
+from deployments.persistence.delivery.batch_writer import WriteReport
+from deployments.persistence.errors import PayloadMismatch, SpoolError
+from deployments.persistence.integrity.events import CorruptionEvent, CorruptionLog, FoundBy
+from deployments.persistence.spool.spool import Spool
+from deployments.rollout.model_registry import Artefact
+from deployments.scheduling.ports import Proposal
+from deployments.scheduling.time_budget import run_blocking
+from deployments.serve.serialization import decode, encode
+from env.errors import GantryError
+from env.judge.verdict import Verdict
+from env.problem import Problem
+from env.schedule import Schedule
+from env.simulator.rules import Rule, dispatch
+
+# Roughly what one operation takes on the wire, to tell large plants from small ones before packing.
+_BYTES_PER_OPERATION = 200
+_FIRST_PAUSE_SECONDS = 0.05
+_RETRY_AFTER_SECONDS = 2
+# A batch is in the database within a fraction of a second, unless the database is in trouble.
+_PATIENCE_SECONDS = 2.0
+_LOOK_AGAIN_SECONDS = 0.1
+UNKNOWN_REPLICA = "no replica"
+_log = logging.getLogger(__name__)
+
+
+class RemoteMethod(Protocol):
+    """One method of a deployment, such as `handle.propose`."""
+
+    def remote(self, *arguments: Any) -> Awaitable[Any]:
+        """The call, under way."""
+        ...
+
+
+class RemoteFailed(Exception):
+    """A call into another deployment came back without a result; the message says why.
+
+    `source` names the replica whose loss it was, None when none was lost.
+    """
+
+    def __init__(self, message: str, source: str | None = None) -> None:
+        super().__init__(message)
+        self.source = source
+
+
+class RemoteProposer:
+    """The arm behind PPOPolicy. Proposing is pure, so a call whose replica died is made again."""
+
+    def __init__(self, propose: RemoteMethod, *, attempts: int, artefact: Artefact | None = None) -> None:
+        self._propose = propose
+        self._attempts = attempts
+        # Which policy travels with each request; the published one needs no name.
+        self._named = () if artefact is None else (artefact,)
+
+    async def propose(self, problem: Problem, budget_ms: int) -> Proposal:
+        """What the policy proposes. Raises `ProposalFailed`, `Overloaded`, or the domain's own error."""
+        freight = await _packed(problem, problem)
+        try:
+            answer = await ask(self._propose, freight, budget_ms, *self._named, attempts=self._attempts)
+        except RemoteFailed as failure:
+            raise ProposalFailed(str(failure), failure.source) from failure
+        proposal: Proposal = await run_blocking(len(answer), lambda: decode(answer))
+        return proposal
+
+
+class RemoteJudge:
+    """The judge behind SafetyValidator. Judging is pure, so a call whose replica died is made again."""
+
+    def __init__(self, judge: RemoteMethod, *, attempts: int, timeout_seconds: float) -> None:
+        self._judge = judge
+        self._attempts = attempts
+        self._timeout_seconds = timeout_seconds
+
+    async def judge(
+        self, problem: Problem, schedule: Schedule, recent_makespans_seconds: tuple[int, ...] = ()
+    ) -> Verdict:
+        """The verdict. Raises `JudgeUnavailable` or `Overloaded`."""
+        freight = await _packed(problem, (problem, schedule))
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                answer = await ask(self._judge, freight, recent_makespans_seconds, attempts=self._attempts)
+        except TimeoutError:
+            message = f"the judge must answer within {self._timeout_seconds:g} s, took longer"
+            raise JudgeUnavailable(message, _RETRY_AFTER_SECONDS) from None
+        except RemoteFailed as failure:
+            raise JudgeUnavailable(f"no verdict: {failure}", _RETRY_AFTER_SECONDS) from failure
+        verdict: Verdict = await run_blocking(len(answer), lambda: decode(answer))
+        return verdict
+
+
+class PlannersRule:
+    """The manual arm, in threads of this process: it must survive what it backs up."""
+
+    def __init__(self, threads: Executor) -> None:
+        self._threads = threads
+
+    async def propose(self, problem: Problem, budget_ms: int) -> Proposal:  # noqa: ARG002
+        """The planner's schedule; a time budget changes nothing. Raises `HorizonExceeded`."""
+        loop = asyncio.get_running_loop()
+        schedule = await loop.run_in_executor(self._threads, dispatch, problem, Rule.PLANNER)
+        return Proposal(schedule=schedule, method=(Rule.PLANNER.name.lower(),))
+
+
+class SpoolJournal:
+    """Decisions are durable when they are in the spool of this replica."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+
+    async def append(self, record: Record) -> None:
+        """Returns when the record is on disk. Raises `JournalUnavailable`."""
+        size = len(record.request or b"") if isinstance(record, DecisionRecord) else 0
+        payload = await run_blocking(size, record.to_bytes)
+        try:
+            await self._spool.append(payload)
+        except SpoolError as failure:
+            raise JournalUnavailable(f"the decision could not be kept: {failure}", _RETRY_AFTER_SECONDS) from failure
+
+
+class StoredDecisions:
+    """The decisions in the database, read in threads: a slow query delays only whoever asked.
+
+    Whoever has just got a schedule may ask for it while it is still on its way from the spool of some
+    router. An id that is younger than `patience_seconds` is therefore looked for until it is older.
+    """
+
+    def __init__(self, engine: Engine, corruption: CorruptionLog, patience_seconds: float = _PATIENCE_SECONDS) -> None:
+        self._engine = engine
+        self._corruption = corruption
+        self._patience_seconds = patience_seconds
+
+    async def get(self, decision_id: str, client: str) -> DecisionRecord | None:
+        """One decision with its payload, None when `client` has none of that id.
+
+        Raises `DatabaseError`; `PayloadMismatch`, after it was reported, when the payload is damaged.
+        """
+        made = made_at(decision_id)
+        age_seconds = self._patience_seconds if made is None else max(0.0, time.time() - made)
+        deadline = time.monotonic() + self._patience_seconds - age_seconds
+        while (record := await self._read(decision_id, client)) is None and time.monotonic() < deadline:
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        return record
+
+    async def _read(self, decision_id: str, client: str) -> DecisionRecord | None:
+        def read() -> DecisionRecord | None:
+            with unit_of_work(self._engine) as decisions:
+                return decisions.get(decision_id, client)
+
+        try:
+            return await asyncio.to_thread(read)
+        except PayloadMismatch as mismatch:
+            self._corruption.report(CorruptionEvent(found_by=FoundBy.READ, detail=str(mismatch)))
+            raise
+
+    async def page(
+        self, client: str, *, before: str | None, limit: int, plants: frozenset[str] | None = None
+    ) -> DecisionPage:
+        """At most `limit` decisions of `plants` (None: of all), newest first, without payload.
+
+        Raises `InvalidCursor` or `DatabaseError`.
+        """
+
+        def read() -> DecisionPage:
+            with unit_of_work(self._engine) as decisions:
+                return decisions.page(client, before=before, limit=limit, plants=plants)
+
+        return await asyncio.to_thread(read)
+
+
+class StoredAudit:
+    """The audit trail in the database, read in threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def page(self, *, before: str | None, limit: int) -> list[AuditEvent]:
+        """The newest events, older than that of the id `before`. Raises `InvalidCursor` or `DatabaseError`."""
+
+        def read() -> list[AuditEvent]:
+            with audit_work(self._engine) as trail:
+                return trail.page(before=before, limit=limit)
+
+        return await asyncio.to_thread(read)
+
+
+def remote_write(write: RemoteMethod) -> Callable[[list[bytes]], Awaitable[WriteReport]]:
+    """DBWriter as the drain wants it. Not tried again here: the drain has its own patience."""
+
+    async def written(payloads: list[bytes]) -> WriteReport:
+        report: WriteReport = await write.remote(payloads)
+        return report
+
+    return written
+
+
+async def ask(method: RemoteMethod, *arguments: Any, attempts: int) -> Any:
+    """The answer of a pure remote method. Raises `RemoteFailed`, `Overloaded`, or the `GantryError` of the far side."""
+    source = None
+    for attempt in range(1, attempts + 1):
+        try:
+            return await method.remote(*arguments)
+        except BackPressureError as error:
+            raise Overloaded("all replicas are busy and their queue is full", _RETRY_AFTER_SECONDS) from error
+        except (RayActorError, DeploymentUnavailableError) as error:
+            source = str(getattr(error, "actor_id", None) or UNKNOWN_REPLICA)
+            _log.warning("attempt %d of %d: replica lost: %s", attempt, attempts, type(error).__name__)
+            await asyncio.sleep(_FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
+        except Exception as error:  # the edge of this process: whatever was raised at the far side arrives here
+            # Bare, or wrapped by Ray, depending on how the replicas talk to each other.
+            cause = error.cause if isinstance(error, RayTaskError) else error
+            if isinstance(cause, GantryError):
+                raise cause from None
+            raise RemoteFailed(f"{type(cause).__name__}: {cause}") from error
+    raise RemoteFailed(f"replica lost in each of {attempts} attempts", source)
+
+
+async def _packed(problem: Problem, value: object) -> bytes:
+    return await run_blocking(_BYTES_PER_OPERATION * len(problem.operations), lambda: encode(value))

@@ -1,0 +1,62 @@
+"""Counterfactual: has the arm that did not serve computed and judged, one at a time, by a process of low priority.
+
+`python -m deployments.serve.shadow` is that process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from deployments.serve.process import configure_process, leave_out_unused, release_start_up_memory
+from deployments.shadow.worker_process import NoResult, WorkerProcess, answer_parent
+
+
+class ShadowArm:
+    """One thread that asks the process, beside an event loop. Never on the served path.
+
+    The arm may hang, and it may kill whoever computes it. If the replica computed it itself, Serve would replace the
+    replica, at normal priority, and the served path would notice. `program` is what the process runs.
+    """
+
+    program: tuple[str, ...] = ("deployments.serve.shadow",)
+
+    def __init__(self) -> None:
+        self._process = WorkerProcess(*self.program)
+        self._thread = ThreadPoolExecutor(1, "counterfactual")
+        configure_process()
+        release_start_up_memory()
+
+    async def compute(self, freight: bytes, limit_seconds: float) -> bytes | NoResult:
+        """A packed `ShadowWork` -> a packed `ShadowEvaluation`, or why there is none."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._process.ask, freight, limit_seconds)
+
+    def __del__(self) -> None:
+        self._process.close()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def prepared() -> Callable[[bytes], bytes]:
+    """What turns a packed `ShadowWork` into a packed `ShadowEvaluation`, warm.
+
+    Raises `ArtefactError` for a published policy that must not be used.
+    """
+    # Whatever weighs something is imported here, at the lowest priority.
+    leave_out_unused()
+    from deployments.serve.policy import PolicyCache
+    from deployments.serve.serialization import decode, encode
+    from deployments.shadow.evaluation import ShadowEvaluator
+    from models.search.warm_up import warm_policy, warm_rules
+
+    settings = configure_process()
+    predictors = PolicyCache(settings.model_path, settings.models_folder)
+    recomputer = ShadowEvaluator(lambda contender: predictors.get(contender.artefact), settings.anomaly_limits)
+    warm_rules()
+    warm_policy(predictors.published)
+    release_start_up_memory()
+    return lambda freight: encode(recomputer.compute(decode(freight)))
+
+
+if __name__ == "__main__":
+    answer_parent(prepared)

@@ -1,0 +1,349 @@
+"""Where the service runs: settings from environment variables and `.env`, checked before anything starts.
+
+Environment variables win over `.env`. Everything is refused that could not have been meant: a
+`GANTRY_` name that is no setting, two names that contradict each other, and in production every
+value that is only safe on a developer's machine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import unquote, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from dotenv import dotenv_values
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    FilePath,
+    ModelWrapValidatorHandler,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from deployments.errors import InvalidSettings, Reasons
+from deployments.settings.database_tls import DatabaseTls, is_local, tls_query, with_tls
+from deployments.settings.rollout import OFF, GoalSettings, RolloutSettings, Threshold, none_when_off
+from env.judge.anomalies import AnomalyLimits
+
+PREFIX = "GANTRY_"
+ENVIRONMENT_ALIAS = "ENVIRONMENT"
+DEVELOPMENT_API_KEY = "dev-api-key-change-in-production"
+MIN_KEY_CHARACTERS = 32
+MEBIBYTE = 2**20
+PRODUCTION_RATE = "1200/minute"
+PUBLISHED_MODEL = Path(__file__).resolve().parents[2] / "models" / "full_production"
+# Names that belong to the tests and their machines, not to the service.
+FOREIGN_NAMES = frozenset({"GANTRY_REQUIRE", "GANTRY_BENCHMARKS", "GANTRY_MAIN"})
+FOREIGN_PREFIX = "GANTRY_TEST_"
+# Under this name, which no setting can have, the reader of the environment passes on what it found wrong itself.
+_FAULTS = " faults"
+
+
+class Environment(StrEnum):
+    """How much is at stake."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+def _understood_rate(value: str | None) -> str | None:
+    if value is not None:
+        # Imported here, because most processes need no rate and its library is not small.
+        from deployments.access.client import rate_of
+
+        rate_of(value)
+    return value
+
+
+Rate = Annotated[str | None, BeforeValidator(none_when_off), AfterValidator(_understood_rate)]
+
+
+def _embedded_database(earlier: dict[str, Any]) -> SecretStr:
+    return SecretStr(f"sqlite:///{earlier['data_folder'].resolve() / 'gantry.sqlite3'}")
+
+
+def _rate_of_environment(earlier: dict[str, Any]) -> str | None:
+    return PRODUCTION_RATE if earlier["environment"] is Environment.PRODUCTION else None
+
+
+def _embedded_rollout(earlier: dict[str, Any]) -> Path:
+    folder: Path = earlier["data_folder"]
+    return folder / "rollout"
+
+
+def _embedded_models(earlier: dict[str, Any]) -> Path:
+    folder: Path = earlier["data_folder"]
+    return folder / "models"
+
+
+def _embedded_spool(earlier: dict[str, Any]) -> Path:
+    folder: Path = earlier["data_folder"]
+    return folder / "spool"
+
+
+class Settings(RolloutSettings, GoalSettings, BaseSettings):
+    """Every setting; the name of its environment variable is `GANTRY_` and the field in capitals.
+
+    Raises `InvalidSettings` with every reason at once.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        protected_namespaces=(),
+    )
+
+    environment: Environment = Field(Environment.DEVELOPMENT, description="development or production")
+    api_key: SecretStr = Field(
+        SecretStr(DEVELOPMENT_API_KEY),
+        description="the key that clients send as X-API-Key; in production only until the first admin key is stored",
+    )
+    data_folder: Path = Field(Path("data"), description="where the embedded default keeps its files")
+    database_tls: DatabaseTls = Field(
+        DatabaseTls.PREFERRED,
+        description="off, preferred (encrypted if offered), required, or verified (and the server is known)",
+    )
+    database_tls_ca: FilePath | None = Field(None, description="certificates of who signed that of the server, PEM")
+    database_tls_certificate: FilePath | None = Field(None, description="our own certificate for the server, PEM")
+    database_tls_key: FilePath | None = Field(None, description="private key of our own certificate, PEM")
+    database_url: SecretStr = Field(
+        default_factory=_embedded_database, description="SQLAlchemy URL; default: SQLite in the data folder"
+    )
+    spool_folder: Path = Field(
+        default_factory=_embedded_spool, description="decisions on their way to the database; default: in data folder"
+    )
+    rollout_folder: Path = Field(
+        default_factory=_embedded_rollout, description="the rollout controller's journal; default: in data folder"
+    )
+    models_folder: Path = Field(
+        default_factory=_embedded_models, description="policies registered while running; default: in data folder"
+    )
+    model_path: Path = Field(PUBLISHED_MODEL, description="folder of the published policy")
+    plant_timezone: str = Field("UTC", description="IANA zone of naive datetimes, of calendars and of answers")
+    plant_id: str = Field("default", min_length=1, max_length=128, description="plant of requests that name none")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="origins that browsers may call from, separated by commas"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    max_jobs: int = Field(20_000, ge=1, description="jobs in one request")
+    max_machines: int = Field(5_000, ge=1, description="machines in one request")
+    max_body_bytes: int = Field(32 * MEBIBYTE, ge=1024, description="bytes of one request body")
+    max_spool_bytes: int = Field(1024 * MEBIBYTE, ge=MEBIBYTE, description="bytes that may wait for the database")
+    integrity_interval_seconds: float = Field(
+        60.0, gt=0, le=86_400, description="pause between background samples of stored decisions"
+    )
+    body_timeout_seconds: float = Field(60.0, gt=0, le=3600, description="limit for one body to arrive in full")
+    rate_limit: Rate = Field(
+        default_factory=_rate_of_environment,
+        description="requests of one key, such as 1200/minute, or off; default: off in development",
+    )
+    request_timeout_seconds: float = Field(120.0, gt=0, le=3600, description="limit for one whole request")
+    proposal_timeout_seconds: float = Field(
+        45.0, gt=0, le=3600, description="limit for one arm, on top of the request's own time budget"
+    )
+    anomaly_makespan_hours: Threshold = Field(None, description="longest makespan that is not suspicious")
+    anomaly_makespan_over_baseline_percent: Threshold = Field(10.0, description="makespan above that of another plan")
+    anomaly_makespan_from_history_percent: Threshold = Field(
+        50.0, description="makespan above or below the median of the plant's recent ones"
+    )
+    anomaly_lowest_utilisation_percent: Threshold = Field(50.0, description="utilisation that is not suspicious")
+    anomaly_lowest_completion_percent: Threshold = Field(100.0, description="completion that is not suspicious")
+    anomaly_load_over_mean: Threshold = Field(2.0, description="work of one machine over the mean of all")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then our own reading of the environment, which refuses what it does not know."""
+        file = getattr(dotenv_settings, "env_file", None)
+        return init_settings, _Environment(settings_cls, file if isinstance(file, str | Path) else None)
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_lower_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_at_commas(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _with_tls(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        """The URL says all that there is to know about the way to the database, so nobody can forget half of it."""
+        names = ("ca", "certificate", "key")
+        files = {name: path for name in names if (path := info.data.get(f"database_tls_{name}")) is not None}
+        query = tls_query(info.data.get("database_tls", DatabaseTls.PREFERRED), files)
+        return SecretStr(with_tls(value.get_secret_value(), query)) if query else value
+
+    @field_validator("plant_timezone")
+    @classmethod
+    def _is_a_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f"must be an IANA time zone, was {value!r}") from error
+        return value
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _tells_every_reason(cls, values: dict[str, Any], validate: ModelWrapValidatorHandler[Self]) -> Self:
+        """Whoever mends one setting should not meet the next fault at the next start."""
+        reasons: list[tuple[str, str]] = list(values.pop(_FAULTS, ()))
+        settings = None
+        try:
+            settings = validate(values)
+            reasons += _production_faults(settings)
+        except ValidationError as error:
+            found = _reasons_of(error)
+            reasons += [*found, *_further_faults(values, found, validate)]
+        if settings is None or reasons:
+            raise InvalidSettings(tuple(reasons))
+        return settings
+
+    @property
+    def initial_stage(self) -> str:
+        """Where the rollout of a new database begins: a newcomer sees PPO at once, a plant sees it in shadow."""
+        by_environment = "full" if self.environment is Environment.DEVELOPMENT else "shadow"
+        return self.rollout_initial_stage or by_environment
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The plant's time zone."""
+        return ZoneInfo(self.plant_timezone)
+
+    @property
+    def own_key(self) -> str | None:
+        """`GANTRY_API_KEY`, None when it is off: then only stored keys open anything."""
+        key = self.api_key.get_secret_value()
+        return None if key == OFF else key
+
+    @property
+    def key_snapshot_path(self) -> Path:
+        """Where a router keeps the digests of the stored keys for a start without the database."""
+        return self.data_folder / "api_keys.json"
+
+    @property
+    def anomaly_limits(self) -> AnomalyLimits:
+        """The thresholds of the judge."""
+        return AnomalyLimits(
+            makespan_hours=self.anomaly_makespan_hours,
+            makespan_over_baseline_percent=self.anomaly_makespan_over_baseline_percent,
+            makespan_from_history_percent=self.anomaly_makespan_from_history_percent,
+            lowest_utilisation_percent=self.anomaly_lowest_utilisation_percent,
+            lowest_completion_percent=self.anomaly_lowest_completion_percent,
+            load_over_mean=self.anomaly_load_over_mean,
+        )
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never appear in a log line."""
+        url = self.database_url.get_secret_value()
+        password = urlsplit(url).password
+        key = (self.own_key,) if self.own_key is not None else ()
+        webhook = () if self.webhook_secret is None else (self.webhook_secret.get_secret_value(),)
+        return (*key, url, *webhook, *([unquote(password)] if password else []))
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings of this process; `overrides` win over the environment. Raises `InvalidSettings`."""
+    return Settings(**overrides)
+
+
+def _reasons_of(error: ValidationError) -> Reasons:
+    faults = [fault for fault in error.errors(include_url=False) if fault["type"] != "default_factory_not_called"]
+    return tuple((_name(str(fault["loc"][0])), fault["msg"]) for fault in faults)
+
+
+def _further_faults(values: dict[str, Any], found: Reasons, validate: Callable[[Any], Settings]) -> Reasons:
+    """What else would be unsafe in production if the settings that were `found` faulty were at their defaults."""
+    faulty = {name for name, _ in found}
+    try:
+        settings = validate({field: value for field, value in values.items() if _name(field) not in faulty})
+    except ValidationError as error:
+        return tuple(reason for reason in _reasons_of(error) if reason[0] not in faulty)
+    return tuple(reason for reason in _production_faults(settings) if reason[0] not in faulty)
+
+
+def _production_faults(settings: Settings) -> Iterator[tuple[str, str]]:
+    if settings.environment is not Environment.PRODUCTION:
+        return
+    key = settings.api_key.get_secret_value()
+    if settings.own_key is None:
+        pass
+    elif key == DEVELOPMENT_API_KEY:
+        yield _name("api_key"), "must not be the development key in production"
+    elif len(key) < MIN_KEY_CHARACTERS:
+        yield _name("api_key"), f"must have at least {MIN_KEY_CHARACTERS} characters in production, had {len(key)}"
+    if any("*" in origin for origin in settings.cors_origins):
+        yield _name("cors_origins"), "must name each origin in production, had a wildcard"
+    if settings.database_url.get_secret_value().startswith("sqlite"):
+        yield _name("database_url"), "must be a MariaDB URL in production, was SQLite"
+    elif settings.database_tls is DatabaseTls.OFF and not is_local(settings.database_url.get_secret_value()):
+        yield _name("database_tls"), "must not be off in production for a database on another machine"
+
+
+class _Environment(PydanticBaseSettingsSource):
+    """Reads `.env` and the environment, and refuses names that nobody would act upon."""
+
+    def __init__(self, settings_cls: type[BaseSettings], file: str | Path | None) -> None:
+        super().__init__(settings_cls)
+        self._file = file
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError("all fields are read at once")  # pragma: no cover
+
+    def __call__(self) -> dict[str, Any]:
+        in_file = dotenv_values(self._file) if self._file is not None else {}
+        # An empty variable is how shells and compose files spell "not set".
+        values = {name: value for name, value in {**in_file, **os.environ}.items() if value}
+        faults = [*_unknown_names(values, known=frozenset(map(_name, self.settings_cls.model_fields)))]
+        settings = {name: values[_name(name)] for name in self.settings_cls.model_fields if _name(name) in values}
+        environment, contradictions = _aliased_environment(values)
+        faults += contradictions
+        return settings | environment | ({_FAULTS: faults} if faults else {})
+
+
+def _unknown_names(values: Mapping[str, str], known: frozenset[str]) -> Iterator[tuple[str, str]]:
+    for name in sorted(values):
+        if not name.startswith(PREFIX) or name.startswith(FOREIGN_PREFIX) or name in known | FOREIGN_NAMES:
+            continue
+        guess = get_close_matches(name, known, n=1)
+        yield name, f"is not a setting{f'; did you mean {guess[0]}?' if guess else ''}"
+
+
+def _aliased_environment(values: Mapping[str, str]) -> tuple[dict[str, str], Reasons]:
+    """`ENVIRONMENT` means the same as `GANTRY_ENVIRONMENT`; of two different answers the stricter is looked at, too."""
+    alias, ours = values.get(ENVIRONMENT_ALIAS), values.get(_name("environment"))
+    if alias is None or ours == alias:
+        return {}, ()
+    if ours is None:
+        return {"environment": alias}, ()
+    stricter = Environment.PRODUCTION.value if Environment.PRODUCTION in {alias, ours} else ours
+    message = f"must agree with {_name('environment')} {ours!r}, was {alias!r}"
+    return {"environment": stricter}, ((ENVIRONMENT_ALIAS, message),)
+
+
+def _name(field: str) -> str:
+    return PREFIX + field.upper()

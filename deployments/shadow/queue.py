@@ -1,0 +1,196 @@
+"""The bounded queue of arms that did not serve, and the router's task that has them computed, one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from deployments.errors import JournalUnavailable
+from deployments.persistence.decisions.records import EvaluationRecord, EvaluationStatus
+from deployments.rollout.analysis.outcomes import Alarm
+from deployments.rollout.assignment import unit_bucket
+from deployments.rollout.ramp.traffic import Rollout
+from deployments.scheduling.arms import Attempt
+from deployments.scheduling.evaluations import (
+    ShadowTask,
+    dropped_record,
+    evaluation_events,
+    evaluation_records,
+    missing_pair,
+    pair_events,
+)
+from deployments.scheduling.ports import Journal
+from deployments.shadow.evaluation import ShadowEvaluation, ShadowWork
+
+SAMPLING_SEED = "counterfactual"
+# The process may take the arm's limit to start and again to answer, and both once more when it dies of the question.
+_LIMITS = 4
+# Beyond that, for waiting behind other routers and for travelling.
+PATIENCE_SECONDS = 30.0
+_LOST = (EvaluationStatus.DROPPED, EvaluationStatus.SHED)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueBounds:
+    """`share` of the requests (0 to 1) are compared; at most `most_reruns` with `most_jobs` in all may wait."""
+
+    share: float = 1.0
+    most_reruns: int = 64
+    most_jobs: int = 100_000
+    proposal_seconds: float = 45.0
+
+
+class ShadowQueue:
+    """`offer` never waits. What has no room is dropped, counted, and told as a missing pair.
+
+    `compute` asks the Counterfactual deployment and gives back what came of it, failures included.
+    """
+
+    def __init__(
+        self,
+        compute: Callable[[ShadowWork], Awaitable[ShadowEvaluation]],
+        *,
+        journal: Journal,
+        rollout: Rollout,
+        bounds: QueueBounds,
+        clock: Callable[[], datetime],
+        has_room: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._compute = compute
+        self._journal = journal
+        self._rollout = rollout
+        self._bounds = bounds
+        self._clock = clock
+        self._has_room = has_room
+        self._waiting: deque[ShadowTask] = deque()
+        self._waiting_jobs = 0
+        self._arrived = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._keeping: set[asyncio.Task[None]] = set()
+        self.dropped = 0
+        self.computed = 0
+
+    def start(self) -> None:
+        """Begins, on the running event loop."""
+        self._task = asyncio.create_task(self._run(), name="counterfactuals")
+
+    async def stop(self) -> None:
+        """Ends at once; what waits is lost, as the arms of no answer."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def offer(self, rerun: ShadowTask) -> None:
+        """Take it, or drop it and count."""
+        if unit_bucket(SAMPLING_SEED, rerun.asked.decision_id) >= self._bounds.share:
+            return
+        jobs = self._waiting_jobs + rerun.asked.job_count
+        if len(self._waiting) >= self._bounds.most_reruns or (self._waiting and jobs > self._bounds.most_jobs):
+            self._drop(rerun, "the queue of counterfactuals is full")
+            return
+        self._waiting.append(rerun)
+        self._waiting_jobs = jobs
+        self._arrived.set()
+
+    async def _run(self) -> None:
+        while True:
+            if not self._waiting:
+                self._arrived.clear()
+                await self._arrived.wait()
+            rerun = self._waiting.popleft()
+            self._waiting_jobs -= rerun.asked.job_count
+            # The edge of a background task: the next rerun must come to its turn whatever this one does.
+            try:
+                await self._rerun(rerun)
+            except Exception as error:
+                _log.exception("the counterfactual of %s is lost", rerun.asked.decision_id)
+                self._drop(rerun, f"{type(error).__name__}: {error}")
+
+    async def _rerun(self, rerun: ShadowTask) -> None:
+        served = rerun.attempts.served
+        assert served.proposal is not None, "what is served was proposed"
+        budget_ms = rerun.asked.budget_ms
+        work = ShadowWork(
+            problem=rerun.question.problem,
+            planned=rerun.question.planned,
+            served=served.proposal.schedule,
+            contender=rerun.contender,
+            recent=rerun.recent,
+            budget_ms=budget_ms,
+            limit_seconds=self._bounds.proposal_seconds + budget_ms / 1000,
+        )
+        try:
+            async with asyncio.timeout(_LIMITS * work.limit_seconds + PATIENCE_SECONDS):
+                found = await self._compute(work)
+        except TimeoutError:
+            found = ShadowEvaluation(
+                status=EvaluationStatus.DROPPED, reason="the counterfactual did not come to its turn"
+            )
+        if found.status in _LOST:
+            self._drop(rerun, found.reason or found.status.value)
+            return
+        self.computed += 1
+        await self._tell(rerun, found)
+
+    async def _tell(self, rerun: ShadowTask, found: ShadowEvaluation) -> None:
+        attempt = Attempt(
+            contender=rerun.contender,
+            status=found.status,
+            proposal=found.proposal,
+            verdict=found.verdict,
+            reason=found.reason,
+            baseline=found.baseline,
+            source=found.source,
+            proposal_seconds=found.proposal_seconds,
+            judge_seconds=found.judge_seconds,
+        )
+        both, served = (*rerun.attempts.all, attempt), rerun.attempts.served
+        self._alarm(rerun, found)
+        events = evaluation_events(rerun.asked, both, served)
+        for event in events:
+            if event.arm is rerun.contender.role:
+                self._rollout.observe(event)
+        for pair in pair_events(events):
+            self._rollout.observe(pair)
+        await self._keep(evaluation_records(rerun.asked, both, served)[-1])
+
+    def _alarm(self, rerun: ShadowTask, found: ShadowEvaluation) -> None:
+        if found.served_objection is None:
+            return
+        assigned = rerun.asked.assigned
+        _log.error("the schedule %s was served and is wrong: %s", rerun.asked.decision_id, found.served_objection)
+        self._rollout.observe(
+            Alarm(
+                decision_id=rerun.asked.decision_id,
+                at=self._clock(),
+                ramp=assigned.ramp,
+                stage=assigned.assignment.stage,
+                corruption=None,
+                detail=found.served_objection,
+            )
+        )
+
+    def _drop(self, rerun: ShadowTask, reason: str) -> None:
+        self.dropped += 1
+        self._rollout.observe(missing_pair(rerun.asked, reason, self._clock()))
+        record = dropped_record(rerun.asked, rerun.contender, EvaluationStatus.DROPPED, reason)
+        task = asyncio.create_task(self._keep(record), name="dropped counterfactual")
+        # The event loop itself holds its tasks only weakly.
+        self._keeping.add(task)
+        task.add_done_callback(self._keeping.discard)
+
+    async def _keep(self, record: EvaluationRecord) -> None:
+        """Into the same spool as decisions, as long as they do not need the room."""
+        if not self._has_room():
+            self.dropped += 1
+            return
+        try:
+            await self._journal.append(record)
+        except JournalUnavailable as failure:
+            self.dropped += 1
+            _log.warning("an evaluation of %s is not kept: %s", record.decision_id, failure)

@@ -1,0 +1,13 @@
+"""The judge: the only one who may call a schedule valid. Shares no code with whatever proposes one.
+
+| module | what it holds |
+|---|---|
+| judge | violations, anomalies and measures of a schedule |
+| case | a schedule beside what it is held to, looked up once |
+| rules | the rules of one piece of work, and of work beside other work |
+| calendar | when machines are open, by the judge's own zone arithmetic |
+| verdict | violations, anomalies, and the verdict that is derived from them |
+| anomalies | what is suspicious about a schedule that may well be valid |
+| wording | amounts and instants as planners read them |
+| rules_page | docs/WHAT_THE_JUDGE_CHECKS.md, from the codes |
+"""

@@ -1,0 +1,192 @@
+"""When machines are open, by the judge's own zone arithmetic: nothing here is shared with the simulator.
+
+The judge asks one question only: how many open seconds lie before a given second? That function
+never falls, so durations, closed starts and closed ends all follow from it by difference and bisection.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from env.problem import Machine, WorkingHours
+
+SECONDS_PER_DAY = 86_400
+JUDGED_YEARS = 250
+MAX_REACH_SECONDS = 2**61
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_DAY = _EPOCH.toordinal()
+_EPOCH_WEEKDAY = _EPOCH.weekday()
+
+Interval = tuple[int, int]
+
+
+class OpenTime:
+    """Open seconds as a running total: all time less the closed intervals, or `base` less those intervals.
+
+    Intervals are [start, end) in seconds from `schedule_start`, in any order; they may touch and overlap.
+    """
+
+    __slots__ = ("_base", "_base_at_end", "_open_at_start", "_starts")
+
+    def __init__(self, closed: Iterable[Interval], base: OpenTime | None = None) -> None:
+        merged = _merged(closed)
+        self._base = base
+        self._starts = [start for start, _ in merged]
+        self._base_at_end = [self._base_until(end) for _, end in merged]
+        self._open_at_start: list[int] = []
+        lost = 0
+        for start, end in merged:
+            self._open_at_start.append(self._base_until(start) - lost)
+            lost += self._base_until(end) - self._base_until(start)
+
+    def until(self, second: int) -> int:
+        """Open seconds before `second`, counted from a fixed but arbitrary instant: only differences mean something."""
+        base = self._base_until(second)
+        index = bisect_right(self._starts, second) - 1
+        if index < 0:
+            return base
+        return self._open_at_start[index] + max(0, base - self._base_at_end[index])
+
+    def between(self, start: int, end: int) -> int:
+        """Open seconds within [start, end); negative when `end` is before `start`."""
+        return self.until(end) - self.until(start)
+
+    def is_open(self, second: int) -> bool:
+        """Whether [second, second + 1) is open."""
+        return self.between(second, second + 1) == 1
+
+    def closed_from(self, start: int, end: int) -> int:
+        """Closed seconds with which [start, end) begins: 0 when `start` is open, all of them when nothing is open."""
+        return bisect_right(range(start, end + 1), self.until(start), key=self.until) - 1
+
+    def closed_before(self, start: int, end: int) -> int:
+        """Closed seconds with which [start, end) ends: 0 when its last second is open."""
+        return end - start - bisect_left(range(start, end + 1), self.until(end), key=self.until)
+
+    def _base_until(self, second: int) -> int:
+        return second if self._base is None else self._base.until(second)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """The seconds that can be judged, both ends included."""
+
+    first: int
+    last: int
+
+    def holds(self, second: int) -> bool:
+        return self.first <= second <= self.last
+
+
+def reach_of(hours: WorkingHours | None) -> Reach:
+    """How far from second 0 the calendar can be known: 250 years, less where the years 1 to 9999 end sooner."""
+    if hours is None:
+        return Reach(first=-MAX_REACH_SECONDS, last=MAX_REACH_SECONDS)
+    longest = JUDGED_YEARS * 366 * SECONDS_PER_DAY
+    # Two days of margin keep every local time of a judged second inside the years of `datetime`.
+    earliest = datetime.min.replace(tzinfo=UTC) + timedelta(days=2) - hours.origin
+    latest = datetime.max.replace(tzinfo=UTC) - timedelta(days=2) - hours.origin
+    return Reach(first=min(0, max(-longest, _seconds(earliest))), last=max(0, min(longest, _seconds(latest))))
+
+
+def open_times(hours: WorkingHours | None, machines: Sequence[Machine], first: int, last: int) -> tuple[OpenTime, ...]:
+    """Open time of each machine, right for every second of [first, last], which must lie in `reach_of(hours)`."""
+    plant = plant_open_time(hours, first, last)
+    return tuple(open_together(plant, (machine,)) for machine in machines)
+
+
+def plant_open_time(hours: WorkingHours | None, first: int, last: int) -> OpenTime:
+    """Open time of the plant as a whole, right for every second of [first, last]."""
+    return OpenTime(() if hours is None else closed_hours(hours, first, last))
+
+
+def open_together(plant: OpenTime, machines: Iterable[Machine]) -> OpenTime:
+    """The time in which the plant and all of the machines are open."""
+    closed = [(closure.start_seconds, closure.end_seconds) for machine in machines for closure in machine.closures]
+    return OpenTime(closed, base=plant) if closed else plant
+
+
+def closed_hours(hours: WorkingHours, first: int, last: int) -> list[Interval]:
+    """Closed intervals of the plant within [first, last], in seconds from its origin; they may overlap."""
+    origin = _seconds(hours.origin - _EPOCH)
+    closed = []
+    for start, end, offset in _constant_offsets(hours, first, last):
+        shift = origin + offset
+        for from_local, to_local in _closed_by_wall_clock(hours, start + shift, end + shift):
+            closed.append((max(start, from_local - shift), min(end, to_local - shift)))
+    return [(start, end) for start, end in closed if start < end]
+
+
+def _constant_offsets(hours: WorkingHours, first: int, last: int) -> Iterator[tuple[int, int, int]]:
+    """Pieces (start, end, offset) of [first, last] in which local time is UTC plus one offset in seconds.
+
+    Looks once a day and bisects to the second where two days differ; since 1970 the changes of any
+    one zone lie at least six days apart.
+    """
+    zone = ZoneInfo(hours.zone)
+
+    def offset_at(second: int) -> int:
+        offset = (hours.origin + timedelta(seconds=second)).astimezone(zone).utcoffset()
+        assert offset is not None
+        return _seconds(offset)
+
+    start, offset = first, offset_at(first)
+    for day in range(first, last, SECONDS_PER_DAY):
+        until = min(day + SECONDS_PER_DAY, last)
+        if offset_at(until) == offset:
+            continue
+        known = offset
+        change = day + bisect_left(range(day, until), True, key=lambda second: offset_at(second) != known)
+        yield start, change, offset
+        start, offset = change, offset_at(until)
+    yield start, last, offset
+
+
+def _closed_by_wall_clock(hours: WorkingHours, first: int, last: int) -> Iterator[Interval]:
+    """Breaks and holidays that touch [first, last], in local seconds since 1970 on a clock without changes."""
+    holidays = {holiday.toordinal() - _EPOCH_DAY for holiday in hours.holidays}
+    spans = [(rule.weekdays, *_span_in_day(rule.start, rule.end)) for rule in hours.breaks]
+    # A break over midnight reaches the first day from the day before it.
+    for day in range(first // SECONDS_PER_DAY - 1, last // SECONDS_PER_DAY + 1):
+        midnight = day * SECONDS_PER_DAY
+        weekday = (day + _EPOCH_WEEKDAY) % 7
+        if day in holidays:
+            yield midnight, midnight + SECONDS_PER_DAY
+        for weekdays, start, end in spans:
+            if weekday in weekdays:
+                yield midnight + start, midnight + end
+
+
+def _span_in_day(start: time, end: time) -> Interval:
+    """Seconds from midnight; whole seconds lie in the span exactly when their instant does."""
+    first, last = (_seconds_rounded_up(moment) for moment in (start, end))
+    return first, last if end > start else last + SECONDS_PER_DAY
+
+
+def _seconds_rounded_up(moment: time) -> int:
+    return moment.hour * 3600 + moment.minute * 60 + moment.second + (moment.microsecond > 0)
+
+
+def _seconds(duration: timedelta) -> int:
+    return duration // timedelta(seconds=1)
+
+
+def _merged(intervals: Iterable[Interval]) -> list[Interval]:
+    """Sorted, with a closed interval's neighbours joined to it."""
+    merged: list[Interval] = []
+    for start, end in sorted(intervals):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def local_moment(hours: WorkingHours, second: int) -> datetime:
+    """Wall-clock time of the plant at `second`, which must lie in `reach_of(hours)`."""
+    return (hours.origin + timedelta(seconds=second)).astimezone(ZoneInfo(hours.zone))

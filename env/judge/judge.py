@@ -1,0 +1,94 @@
+"""The judge: whether a schedule may be served, decided without any code that could have proposed it.
+
+Only this module may call a schedule valid. It leans on problem, schedule and errors, and on its own
+rooms: the case, its rules of work and of plans, verdict, anomalies, judge_calendar and planner_words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+
+from env.judge.anomalies import AnomalyLimits, anomalies
+from env.judge.calendar import open_times, reach_of
+from env.judge.case import Case, case_of
+from env.judge.rules import miscounted, missed_deadlines, out_of_sequence, overlaps, violations_of_work
+from env.judge.verdict import Anomaly, AnomalyCode, Verdict, Violation, ViolationCode
+from env.problem import Problem
+from env.schedule import Schedule, measure
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "Anomaly",
+    "AnomalyCode",
+    "AnomalyLimits",
+    "Verdict",
+    "Violation",
+    "ViolationCode",
+    "anomalies",
+    "judge",
+    "open_seconds",
+    "violations",
+]
+
+DEFAULT_LIMITS = AnomalyLimits()
+
+
+def judge(
+    problem: Problem,
+    schedule: Schedule,
+    limits: AnomalyLimits = DEFAULT_LIMITS,
+    baseline_makespan_seconds: int | None = None,
+    recent_makespans_seconds: Sequence[int] = (),
+) -> Verdict:
+    """All violations, anomalies and measures of `schedule`. Never raises, whatever the schedule claims.
+
+    What the baseline and the recent makespans are compared with is told in `env.judge.anomalies.anomalies`.
+    Measures leave out assignments at times too far away to be judged (`OUT_OF_RANGE`).
+    """
+    case = case_of(problem, schedule)
+    reach = case.reach
+    judged = Schedule(
+        assignments=tuple(
+            each for each in schedule.assignments if reach.holds(each.start_seconds) and reach.holds(each.end_seconds)
+        )
+    )
+    until = max(0, judged.makespan_seconds)
+    opened = sum(case.opened(index).between(0, until) for index in range(len(problem.machines)))
+    measures = measure(problem, judged, opened)
+    return Verdict(
+        violations=_violations(case),
+        anomalies=anomalies(problem, judged, measures, limits, baseline_makespan_seconds, recent_makespans_seconds),
+        measures=measures,
+    )
+
+
+def violations(problem: Problem, schedule: Schedule) -> tuple[Violation, ...]:
+    """Every broken rule, whatever the order of the assignments: missing and repeated work, then each assignment
+    in order of its start, then overlaps by machine, sequences by job, and missed deadlines. Never raises.
+
+    Overlap is reported once for each assignment that starts before a machine that it holds is free, and
+    each such machine.
+    """
+    return _violations(case_of(problem, schedule))
+
+
+def open_seconds(problem: Problem, until_seconds: int) -> int:
+    """Open time of all machines together within [0, until_seconds), 0 for a negative argument.
+
+    What lies beyond the 250 years that the calendar can be known for is not counted.
+    """
+    until = max(0, min(until_seconds, reach_of(problem.hours).last))
+    return sum(opened.between(0, until) for opened in open_times(problem.hours, problem.machines, 0, until))
+
+
+def _violations(case: Case) -> tuple[Violation, ...]:
+    return tuple(
+        chain(
+            miscounted(case),
+            chain.from_iterable(violations_of_work(case, work) for work in case.works),
+            overlaps(case),
+            out_of_sequence(case),
+            missed_deadlines(case),
+        )
+    )

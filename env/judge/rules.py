@@ -1,0 +1,208 @@
+"""The rules of the judge: what one piece of work can break alone, and what work beside other work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from env.judge.calendar import OpenTime
+from env.judge.case import Case, Work
+from env.judge.verdict import Violation, ViolationCode
+from env.judge.wording import amount, machine_words
+from env.problem import Operation
+
+NAMED_MACHINES = 5
+
+
+def violations_of_work(case: Case, work: Work) -> Iterator[Violation]:
+    """Every rule that `work` breaks whatever else is in the schedule, but for the setup that goes before it."""
+    if work.operation is None:
+        yield broken(ViolationCode.UNKNOWN_OPERATION, work, 0, "is not part of the request.")
+    else:
+        yield from _material(case, work, work.operation)
+        yield from _pin(case, work, work.operation)
+    yield from _span(work)
+    yield from _placement(case, work)
+    if not case.can_time(work):
+        reach = case.reach
+        beyond = max(reach.first - work.start, reach.first - work.end, work.start - reach.last, work.end - reach.last)
+        text = "is placed at a time that cannot be judged; it must lie within 250 years of the start of the schedule."
+        yield broken(ViolationCode.OUT_OF_RANGE, work, beyond, text)
+    elif work.machines and not work.is_settled:
+        yield from _earlier_load(case, work)
+        if work.end > work.start:
+            yield from _openings(case, work, case.opened(*work.machines))
+
+
+def broken(code: ViolationCode, work: Work, by_seconds: int, text: str, machine_id: int | None = None) -> Violation:
+    """The violation of `code` by `work`, on the machine that it names unless another one is given."""
+    return Violation(
+        code=code,
+        operation_id=work.assignment.operation_id,
+        machine_id=work.assignment.machine_id if machine_id is None else machine_id,
+        message=f"{work.assignment.operation_id} {text}",
+        by_seconds=by_seconds,
+    )
+
+
+def _material(case: Case, work: Work, operation: Operation) -> Iterator[Violation]:
+    early = operation.release_seconds - max(0, work.start)
+    # Work that was running before second 0 has its material, whatever is said about its arrival.
+    if early > 0 and not work.was_running:
+        text = f"starts {amount(early)} before its material arrives at {case.moment(operation.release_seconds)}."
+        yield broken(ViolationCode.BEFORE_RELEASE, work, early, text)
+
+
+def _pin(case: Case, work: Work, operation: Operation) -> Iterator[Violation]:
+    if operation.pin is None:
+        return
+    moved = work.start - operation.pin.start_seconds
+    if moved:
+        text = f"starts {_apart(case, moved, operation.pin.start_seconds)}, where it is pinned; it must not move."
+        yield broken(ViolationCode.PIN_MOVED, work, abs(moved), text)
+    if operation.pin.end_seconds is None:
+        return
+    moved = work.end - operation.pin.end_seconds
+    if moved:
+        text = f"ends {_apart(case, moved, operation.pin.end_seconds)}, which was settled before; it must not move."
+        yield broken(ViolationCode.PIN_END_MOVED, work, abs(moved), text)
+
+
+def _apart(case: Case, moved: int, second: int) -> str:
+    return f"{amount(abs(moved))} {'after' if moved > 0 else 'before'} {case.moment(second)}"
+
+
+def _span(work: Work) -> Iterator[Violation]:
+    # Settled work may have begun at any time; that it did not move is the rule of its pin.
+    if work.start < 0 and not work.is_settled:
+        text = f"starts {amount(-work.start)} before the schedule does; it must start at or after its beginning."
+        yield broken(ViolationCode.BEFORE_START, work, -work.start, text)
+    if work.end <= work.start:
+        text = f"ends {amount(work.start - work.end)} before its own start; it must end at least 1 s after it."
+        yield broken(ViolationCode.EMPTY_SPAN, work, work.start - work.end + 1, text)
+
+
+def _placement(case: Case, work: Work) -> Iterator[Violation]:
+    if not work.machines:
+        text = f"is on a machine that is not part of the request{_eligible(case, work.operation)}."
+        yield broken(ViolationCode.UNKNOWN_MACHINE, work, 0, text)
+    elif work.operation is not None and work.alternative is None:
+        text = f"is on {case.where(work)}, which cannot do it{_eligible(case, work.operation)}."
+        yield broken(ViolationCode.INELIGIBLE_MACHINE, work, 0, text)
+
+
+def _eligible(case: Case, operation: Operation | None) -> str:
+    """Which machines it must be on, ready to be appended to a sentence."""
+    if operation is None:
+        return ""
+    ids = [str(case.problem.machines[alternative.machine].id) for alternative in operation.alternatives]
+    more = f" or {len(ids) - NAMED_MACHINES} others" if len(ids) > NAMED_MACHINES else ""
+    named = "one of the machines" if len(ids) > 1 else "machine"
+    return f"; it must be on {named} {', '.join(ids[:NAMED_MACHINES])}{more}"
+
+
+def _earlier_load(case: Case, work: Work) -> Iterator[Violation]:
+    for index in work.machines:
+        machine = case.problem.machines[index]
+        load = machine.busy_seconds - max(0, case.opened(index).between(0, work.start)) if machine.busy_seconds else 0
+        if load > 0:
+            text = f"starts on {machine_words(machine)} at {case.moment(work.start)}, {amount(load)} of open time "
+            text += "too early: it must wait for the machine's earlier load."
+            yield broken(ViolationCode.MACHINE_BUSY, work, load, text, machine.id)
+
+
+def _openings(case: Case, work: Work, opened: OpenTime) -> Iterator[Violation]:
+    start, end, alone = work.start, work.end, len(work.machines) == 1
+    if not opened.is_open(start):
+        closed = opened.closed_from(start, end)
+        state = "is closed" if alone else "are not all open"
+        text = f"starts on {case.where(work)} at {case.moment(start)}, which {state} for {amount(closed)} more; "
+        yield broken(ViolationCode.STARTS_WHILE_CLOSED, work, closed, text + "it must start in open time.")
+    if not opened.is_open(end - 1):
+        closed = opened.closed_before(start, end)
+        state = "has been closed" if alone else "have not all been open"
+        text = f"ends on {case.where(work)} at {case.moment(end)}, which {state} for {amount(closed)}; "
+        yield broken(ViolationCode.ENDS_WHILE_CLOSED, work, closed, text + "its last second must be open.")
+    worked = opened.between(start, end)
+    yield from _working_time(case, work, worked)
+    paused = end - start - worked
+    if work.alternative is not None and work.operation is not None and not work.operation.interruptible and paused:
+        state = "is closed" if alone else "are not all open"
+        text = f"pauses for {amount(paused)} while {case.where(work)} {state}; "
+        text += "it must not pause, so it must fit inside one opening."
+        yield broken(ViolationCode.INTERRUPTED, work, paused, text)
+
+
+def _working_time(case: Case, work: Work, worked: int) -> Iterator[Violation]:
+    if work.alternative is None:
+        return
+    duration = work.setup_seconds + work.alternative.processing_seconds
+    if worked == duration:
+        return
+    takes = "setup and processing take"
+    if work.setup_seconds != work.alternative.setup_seconds:
+        takes = f"processing and {amount(work.setup_seconds)} of changeover take"
+    held, must = (
+        f"has {amount(worked)} of open time on {case.where(work)}, ",
+        f"the {amount(duration)} that its {takes}",
+    )
+    if worked < duration:
+        text = f"{held}{amount(duration - worked)} less than {must}."
+        yield broken(ViolationCode.WORKING_TIME_SHORT, work, duration - worked, text)
+    else:
+        text = f"{held}{amount(worked - duration)} more than {must}."
+        yield broken(ViolationCode.WORKING_TIME_LONG, work, worked - duration, text)
+
+
+def miscounted(case: Case) -> Iterator[Violation]:
+    """Operations that are not there exactly once: the missing ones, then the repeated ones."""
+    for operation in case.problem.operations:
+        if operation.id not in case.of_operation:
+            message = f"{operation.id} is not in the schedule; it must be there once."
+            yield Violation(code=ViolationCode.MISSING_OPERATION, operation_id=operation.id, message=message)
+    for operation_id, works in case.of_operation.items():
+        if len(works) > 1:
+            message = f"{operation_id} is in the schedule {len(works)} times; it must be there once."
+            yield Violation(code=ViolationCode.DUPLICATE_OPERATION, operation_id=operation_id, message=message)
+
+
+def overlaps(case: Case) -> Iterator[Violation]:
+    """By machine, each work that starts before the machine is free, which names who has it."""
+    holding: list[list[Work]] = [[] for _ in case.problem.machines]
+    for work in case.works:
+        for index in work.machines if work.end > work.start else ():
+            holding[index].append(work)
+    for machine, works in zip(case.problem.machines, holding, strict=True):
+        holder: Work | None = None
+        for work in works:
+            if holder is not None and work.start < holder.end:
+                shared = min(holder.end, work.end) - work.start
+                text = f"shares {machine_words(machine)} with {holder.assignment.operation_id} for {amount(shared)} "
+                text += f"from {case.moment(work.start)}; it must wait until the machine is free."
+                yield broken(ViolationCode.MACHINE_OVERLAP, work, shared, text, machine.id)
+            if holder is None or work.end > holder.end:
+                holder = work
+
+
+def out_of_sequence(case: Case) -> Iterator[Violation]:
+    """Each placed operation against the placed one ahead of it; of repeated ones the latest end and the first start."""
+    for job in case.problem.jobs:
+        placed = [case.of_operation[operation.id] for operation in job.operations if operation.id in case.of_operation]
+        for ahead, behind in pairwise(placed):
+            last = max(ahead, key=lambda each: each.end)
+            early = last.end - behind[0].start
+            if early > 0:
+                text = f"starts at {case.moment(behind[0].start)}, {amount(early)} before "
+                text += f"{last.assignment.operation_id} ends, which comes ahead of it; it must wait for that."
+                yield broken(ViolationCode.WRONG_SEQUENCE, behind[0], early, text)
+
+
+def missed_deadlines(case: Case) -> Iterator[Violation]:
+    """Work that ends after its deadline."""
+    for operation in case.problem.operations:
+        for work in case.of_operation.get(operation.id, ()):
+            if operation.deadline_seconds is not None and work.end > operation.deadline_seconds:
+                late = work.end - operation.deadline_seconds
+                text = f"ends at {case.moment(work.end)}, {amount(late)} after its deadline "
+                text += f"{case.moment(operation.deadline_seconds)}."
+                yield broken(ViolationCode.DEADLINE_MISSED, work, late, text)

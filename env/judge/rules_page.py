@@ -1,0 +1,107 @@
+"""The docs page of the judge, from its codes: `python -m env.judge.rules_page > docs/WHAT_THE_JUDGE_CHECKS.md`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+from env.judge.anomalies import MIN_HISTORY, AnomalyLimits
+from env.judge.verdict import DEDUCTION_POINTS, MIN_VALID_SCORE, AnomalyCode, ViolationCode
+
+LIMIT_OF = {
+    AnomalyCode.MAKESPAN_ABOVE_LIMIT: "makespan_hours",
+    AnomalyCode.MAKESPAN_ABOVE_BASELINE: "makespan_over_baseline_percent",
+    AnomalyCode.MAKESPAN_UNLIKE_HISTORY: "makespan_from_history_percent",
+    AnomalyCode.LOW_UTILISATION: "lowest_utilisation_percent",
+    AnomalyCode.INCOMPLETE: "lowest_completion_percent",
+    AnomalyCode.LOAD_IMBALANCE: "load_over_mean",
+}
+"""The field of `AnomalyLimits` that each anomaly is held against."""
+
+
+def page() -> str:
+    """The page in Markdown."""
+    critical = (_row(code) for code in ViolationCode if code.is_critical)
+    reported = (_row(code) for code in ViolationCode if not code.is_critical)
+    suspicious = (
+        (f"`{code}`", code.description, f"`{LIMIT_OF[code]}`", _limit(getattr(AnomalyLimits(), LIMIT_OF[code])))
+        for code in AnomalyCode
+    )
+    violation_head = ("code", "what is wrong", "what the amount counts")
+    return "\n".join(
+        (
+            _BEGINNING,
+            "## Never served\n",
+            *_table(violation_head, critical),
+            "\n## Reported\n",
+            *_table(violation_head, reported),
+            _RULES,
+            "## Suspicious\n",
+            _SUSPICIOUS,
+            *_table(("code", "what is strange", "limit", "default"), suspicious),
+            _SCORE,
+        )
+    )
+
+
+def _row(code: ViolationCode) -> tuple[str, ...]:
+    return f"`{code}`", code.description, code.counted or "-"
+
+
+def _limit(value: float | None) -> str:
+    return "off" if value is None else f"{value:g}"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterable[str]:
+    lines = (head, ("---",) * len(head), *rows)
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+_BEGINNING = """\
+# What the judge checks
+
+No schedule is served unless the judge finds nothing critical in it, whoever proposed it: the policy, a rule, the
+search or a planner. The judge shares no code with them. It expands the calendar by its own arithmetic and looks
+only at the request and at the finished schedule. Every amount is exact to the second.
+
+This page is generated from the codes: `python -m env.judge.rules_page > docs/WHAT_THE_JUDGE_CHECKS.md`. `make mutation`
+spoils valid schedules in every one of these ways, most by one second, and shows that each is caught.
+"""
+
+_RULES = """
+## How the rules are meant
+
+- **Working time** is setup and processing, counted in open time only. Work may pause while a machine is closed,
+  unless it must not be interrupted; its first and its last second are always open.
+- **Setup** is the operation's own on that machine. With a setup matrix, and when both the operation and the last
+  work that ended before it on the machine have a setup group, it is what the matrix lists for the two groups; when
+  it lists nothing, none within a group and its own otherwise. The first work on a machine and pinned work take
+  their own.
+- **Several machines**: work that holds several machines works only while all of them are open, waits for the
+  earlier load of each, overlaps with nobody on any of them, and takes the longest of their setups.
+- **Earlier load** of a machine is counted in open time from the start of the schedule.
+- **Pinned work** must start exactly where it is pinned. Where its end was settled before, because it is running or
+  was frozen by an earlier plan, it must end exactly there too; then neither its duration nor the calendar nor
+  earlier load is judged, and it may have begun before the schedule does. It holds its machines and its place in the
+  sequence all the same.
+- **Material**: work that had begun before the schedule has its material; all other work waits for it, pinned or
+  not.
+- **Sequence**: of a repeated operation the latest end and the first start count; a missing one is passed over.
+"""
+
+_SUSPICIOUS = f"""\
+A schedule beyond one of these limits is served, with the anomaly in the answer. A measure exactly at its limit is
+none, and a limit can be switched off. The baseline is the other plan for the same request; the history needs at
+least {MIN_HISTORY} recent schedules of the plant.
+"""
+
+_SCORE = f"""
+## Safety score
+
+0 with anything critical. Otherwise 100 less {DEDUCTION_POINTS:g} for each reported violation and each anomaly, but
+not below {MIN_VALID_SCORE:g}: 0 always means that the schedule must not be served.
+"""
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -1,0 +1,316 @@
+"""A `Problem` as the flat arrays that the compiled core works on, pinned work and changeovers included."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from itertools import chain
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from env.objective import OBJECTIVE_WEIGHTS
+from env.problem import Operation, Problem
+from env.schedule import Assignment, Schedule
+from env.simulator.calendar import NEVER, CalendarTables, calendar_tables
+
+NO_GROUP = -1
+OWN_SETUP = -1
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Booleans = NDArray[np.bool_]
+Number = TypeVar("Number", np.int64, np.float64)
+
+
+class Setups(NamedTuple):
+    """Groups by number and what changing between them takes."""
+
+    operation_group: NDArray[np.int64]  # [operation] NO_GROUP where setups do not depend on the sequence
+    changeover: NDArray[np.int64]  # [group, group] seconds, OWN_SETUP for an operation's own
+
+    def bounds(self, own: NDArray[np.int64], pair_operation: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+        """Shortest and longest setup of each pair over all that may precede it, both shape [pair]."""
+        if not self.changeover.size:
+            return own, own
+        listed = self.changeover != OWN_SETUP
+        least = np.where(listed, self.changeover, np.iinfo(np.int64).max).min(axis=0)
+        most = np.where(listed, self.changeover, 0).max(axis=0)
+        group = self.operation_group[pair_operation]
+        depends = group != NO_GROUP
+        shortest = np.where(depends, np.minimum(own, least[group]), own)
+        return shortest, np.where(depends, np.maximum(own, most[group]), own)
+
+
+class PinnedWork(NamedTuple):
+    """What is pinned, by operation and by machine."""
+
+    operation_pinned: NDArray[np.bool_]  # [operation]
+    operation_urgent: NDArray[np.bool_]  # [operation] pinned work of its job waits for it
+    pin_start: NDArray[np.int64]  # [operation] 0 where it is not pinned
+    pin_end: NDArray[np.int64]  # [operation] 0 where it is not pinned
+    pinned_first: NDArray[np.int64]  # [machine + 1] first pinned work of each machine
+    pinned_start: NDArray[np.int64]  # [pinned] sorted by start
+    pinned_end: NDArray[np.int64]  # [pinned]
+    pinned_group: NDArray[np.int64]  # [pinned]
+
+
+def setups(problem: Problem) -> Setups:
+    """Groups and changeovers of a problem; without changeovers no operation has a group."""
+    named = [operation.setup_group for operation in problem.operations]
+    if not problem.changeovers:
+        return Setups(np.full(len(named), NO_GROUP, dtype=np.int64), np.empty((0, 0), dtype=np.int64))
+    listed = {name for change in problem.changeovers for name in (change.before, change.after)}
+    number = {name: index for index, name in enumerate(sorted(listed | {name for name in named if name is not None}))}
+    changeover = np.full((len(number), len(number)), OWN_SETUP, dtype=np.int64)
+    np.fill_diagonal(changeover, 0)
+    for change in problem.changeovers:
+        changeover[number[change.before], number[change.after]] = change.setup_seconds
+    group = [NO_GROUP if name is None else number[name] for name in named]
+    return Setups(np.array(group, dtype=np.int64), changeover)
+
+
+def pinned_work(problem: Problem, operation_group: NDArray[np.int64], calendars: CalendarTables) -> PinnedWork:
+    """Pins with their ends; work without a given end takes its own setup and processing on the calendar."""
+    operations = problem.operations
+    spans = _spans(operations, calendars)
+    by_machine: list[list[tuple[int, int, int]]] = [[] for _ in problem.machines]
+    for operation, span, group in zip(operations, spans, operation_group.tolist(), strict=True):
+        if span is not None:
+            for machine in operation.alternatives[0].machines:
+                by_machine[machine].append((*span, group))
+    rows = np.array([row for work in by_machine for row in sorted(work)], dtype=np.int64).reshape(-1, 3)
+    return PinnedWork(
+        operation_pinned=np.array([span is not None for span in spans]),
+        operation_urgent=np.array(_urgent(problem)),
+        pin_start=np.array([0 if span is None else span[0] for span in spans], dtype=np.int64),
+        pin_end=np.array([0 if span is None else span[1] for span in spans], dtype=np.int64),
+        pinned_first=np.cumsum([0, *map(len, by_machine)]).astype(np.int64),
+        pinned_start=rows[:, 0].copy(),
+        pinned_end=rows[:, 1].copy(),
+        pinned_group=rows[:, 2].copy(),
+    )
+
+
+def _spans(operations: tuple[Operation, ...], calendars: CalendarTables) -> list[tuple[int, int] | None]:
+    spans: list[tuple[int, int] | None] = []
+    pair = 0
+    for operation in operations:
+        if operation.pin is None:
+            spans.append(None)
+        else:
+            start, end = operation.pin.start_seconds, operation.pin.end_seconds
+            if end is None:
+                work = operation.alternatives[0].duration_seconds
+                end = calendars.end_of_work(int(calendars.pair_calendar[pair]), start, work)
+            spans.append((start, end))
+        pair += len(operation.alternatives)
+    return spans
+
+
+def _urgent(problem: Problem) -> list[bool]:
+    """Whether any later operation of the same job is pinned."""
+    urgent: list[bool] = []
+    for job in problem.jobs:
+        last_pin = max((step for step, operation in enumerate(job.operations) if operation.pin is not None), default=0)
+        urgent += [step < last_pin for step in range(len(job.operations))]
+    return urgent
+
+
+class ProblemArrays(NamedTuple):
+    """Read-only arrays; all times in seconds."""
+
+    job_first: Integers  # [job + 1] first operation of each job
+    operation_job: Integers  # [operation]
+    operation_release: Integers  # [operation]
+    operation_has_due: Booleans  # [operation]
+    operation_due: Integers  # [operation] 0 where there is none
+    operation_weight: Floats  # [operation]
+    operation_important: Booleans  # [operation]
+    operation_priority: Integers  # [operation]
+    operation_interruptible: Booleans  # [operation]
+    operation_group: Integers  # [operation] setup group, -1 where setups do not depend on the sequence
+    operation_pinned: Booleans  # [operation]
+    operation_urgent: Booleans  # [operation] pinned work of its job waits for it
+    pin_start: Integers  # [operation] 0 where it is not pinned
+    pin_end: Integers  # [operation] 0 where it is not pinned
+    pinned_first: Integers  # [machine + 1] first pinned work of each machine
+    pinned_start: Integers  # [pinned] sorted by start
+    pinned_end: Integers  # [pinned]
+    pinned_group: Integers  # [pinned]
+    changeover: Integers  # [group, group] setup from one group to another, -1 for an operation's own
+    has_special_work: Booleans  # [1] whether setups, pins or several machines count at all
+    operation_latest: Integers  # [operation] latest end that lets all due dates from here to the end of its job be met
+    operation_is_urged: Booleans  # [operation] whether there is such a due date
+    operation_shortest: Integers  # [operation] shortest duration among its pairs
+    operation_remaining: Integers  # [operation] sum of `shortest` from here to the end of its job
+    operation_pressure: Floats  # [operation] load of its machines per mean load, before anything is dispatched
+    operation_pressed: Floats  # [operation] sum of shortest * pressure after it, to the end of its job
+    operation_peak: Floats  # [operation] highest pressure after it in its job, 0 at the end
+    operation_until_peak: Integers  # [operation] shortest work between it and that peak
+    pair_first: Integers  # [operation + 1] first pair of each operation
+    pair_operation: Integers  # [pair]
+    pair_machine: Integers  # [pair]
+    pair_setup: Integers  # [pair] its own setup
+    pair_processing: Integers  # [pair]
+    pair_calendar: Integers  # [pair] when all of its machines are open
+    held_first: Integers  # [pair + 1] first held machine of each pair
+    held_machine: Integers  # [held] all machines of each pair, pair_machine first
+    held_pair: Integers  # [held]
+    machine_busy: Integers  # [machine] open seconds before it takes new work
+    machine_calendar: Integers  # [machine]
+    calendar_first: Integers  # [calendar + 1] first opening of each calendar
+    opening_start: Integers  # [opening]
+    opening_end: Integers  # [opening]
+    opening_before: Integers  # [opening] open seconds of its calendar before it
+    time_scale: Floats  # [1] mean shortest duration
+    objective: Floats  # [3] weight of the makespan, of the weighted tardiness sum; seconds that being late counts
+
+
+def compile_problem(problem: Problem) -> ProblemArrays:
+    """Arrays of `problem`. Raises `HorizonExceeded` when its calendar cannot hold its work."""
+    operations = problem.operations
+    pairs = [pair for operation in operations for pair in operation.alternatives]
+    choices = _integers(len(operation.alternatives) for operation in operations)
+    pair_first = _offsets(choices)
+    pair_operation = np.repeat(np.arange(len(operations), dtype=np.int64), choices)
+    processing = _each(pairs, "processing_seconds")
+    own_setup = _each(pairs, "setup_seconds")
+    setup = setups(problem)
+    least_setup, most_setup = setup.bounds(own_setup, pair_operation)
+    shortest = np.minimum.reduceat(processing + least_setup, pair_first[:-1])
+    longest = np.maximum.reduceat(processing + most_setup, pair_first[:-1])
+    calendars = calendar_tables(problem, pairs, int(longest.sum()))
+    pins = pinned_work(problem, setup.operation_group, calendars)
+    job_first = _offsets(_integers(len(job.operations) for job in problem.jobs))
+    pair_machine = _each(pairs, "machine")
+    held_counts = _integers(1 + len(pair.also_holds) for pair in pairs)
+    pressure = _pressure(pair_machine, own_setup + processing, pair_first, len(problem.machines))
+    latest = _latest_ends(operations, shortest, job_first)
+    weights = OBJECTIVE_WEIGHTS[problem.objective]
+    total_weight = sum(operation.weight for operation in operations)
+    holds_several = len(pairs) < int(held_counts.sum())
+    special = bool(problem.changeovers) or bool(pins.operation_pinned.any()) or holds_several
+    return ProblemArrays(
+        job_first=job_first,
+        operation_job=np.repeat(np.arange(len(problem.jobs), dtype=np.int64), np.diff(job_first)),
+        **_per_operation(operations),
+        **setup._asdict(),
+        **pins._asdict(),
+        **calendars._asdict(),
+        operation_latest=latest,
+        operation_is_urged=latest < NEVER,
+        operation_shortest=shortest,
+        operation_pressure=pressure,
+        **work_ahead(shortest, pressure, job_first),
+        pair_first=pair_first,
+        pair_operation=pair_operation,
+        pair_machine=pair_machine,
+        pair_setup=own_setup,
+        pair_processing=processing,
+        held_first=_offsets(held_counts),
+        held_machine=_integers(chain.from_iterable(pair.machines for pair in pairs)) if holds_several else pair_machine,
+        held_pair=np.repeat(np.arange(len(pairs), dtype=np.int64), held_counts),
+        machine_busy=_each(problem.machines, "busy_seconds"),
+        has_special_work=np.array([special]),
+        time_scale=np.array([shortest.mean()]),
+        objective=np.array([weights.makespan, weights.tardiness / total_weight, weights.late_seconds]),
+    )
+
+
+def schedule_of(problem: Problem, pair: Integers, start: Integers, end: Integers) -> Schedule:
+    """The schedule in which operation i runs on pair[i] from start[i] to end[i]; shapes [operation]."""
+    machines = [alternative.machine for operation in problem.operations for alternative in operation.alternatives]
+    return Schedule(
+        assignments=tuple(
+            Assignment(
+                operation_id=operation.id,
+                machine_id=problem.machines[machines[chosen]].id,
+                start_seconds=begun,
+                end_seconds=ended,
+            )
+            for operation, chosen, begun, ended in zip(
+                problem.operations, pair.tolist(), start.tolist(), end.tolist(), strict=True
+            )
+        )
+    )
+
+
+def _per_operation(operations: tuple[Operation, ...]) -> dict[str, Any]:
+    return {
+        "operation_release": _each(operations, "release_seconds"),
+        "operation_has_due": np.array([operation.due_seconds is not None for operation in operations]),
+        "operation_due": _integers(operation.due_seconds or 0 for operation in operations),
+        "operation_weight": np.array([operation.weight for operation in operations], dtype=np.float64),
+        "operation_important": np.array([operation.is_important for operation in operations]),
+        "operation_priority": _each(operations, "priority"),
+        "operation_interruptible": np.array([operation.interruptible for operation in operations]),
+    }
+
+
+def work_ahead(shortest: Integers, pressure: Floats, job_first: Integers) -> dict[str, Any]:
+    """The arrays that say what each operation has before it in its job."""
+    peak, until_peak = _peaks(pressure, shortest, job_first)
+    return {
+        "operation_remaining": _remaining(shortest, job_first),
+        "operation_pressed": _remaining(shortest * pressure, job_first) - shortest * pressure,
+        "operation_peak": peak,
+        "operation_until_peak": until_peak,
+    }
+
+
+def _remaining(work: NDArray[Number], job_first: Integers) -> NDArray[Number]:
+    """Sum of work from each operation to the end of its job, shape [operation]."""
+    until_here = np.concatenate([np.zeros(1, dtype=work.dtype), np.cumsum(work)])
+    until_end = np.repeat(until_here[job_first[1:]], np.diff(job_first))
+    remaining: NDArray[Number] = until_end - until_here[:-1]
+    return remaining
+
+
+def _pressure(pair_machine: Integers, duration: Integers, pair_first: Integers, machines: int) -> Floats:
+    """Mean load of each operation's machines per mean load of all, each operation spread over its pairs."""
+    choices = np.diff(pair_first)
+    load = np.bincount(pair_machine, duration / np.repeat(choices, choices), minlength=machines)
+    pressure: Floats = np.add.reduceat(load[pair_machine], pair_first[:-1]) / choices / load.mean()
+    return pressure
+
+
+def _peaks(pressure: Floats, shortest: Integers, job_first: Integers) -> tuple[Floats, Integers]:
+    """For each operation the highest pressure after it in its job, and the work until there."""
+    peak, until_peak = np.zeros(len(pressure)), np.zeros(len(pressure), dtype=np.int64)
+    lasts = set((job_first[1:] - 1).tolist())
+    for operation in range(len(pressure) - 2, -1, -1):
+        following = operation + 1
+        if operation in lasts:
+            continue
+        if pressure[following] >= peak[following]:
+            peak[operation], until_peak[operation] = pressure[following], 0
+        else:
+            peak[operation], until_peak[operation] = peak[following], until_peak[following] + shortest[following]
+    return peak, until_peak
+
+
+def _latest_ends(operations: tuple[Operation, ...], shortest: Integers, job_first: Integers) -> Integers:
+    """For each operation when it must end so that nothing from here to the end of its job is late, else NEVER."""
+    latest = np.full(len(operations), NEVER, dtype=np.int64)
+    lasts = set((job_first[1:] - 1).tolist())
+    for operation in range(len(operations) - 1, -1, -1):
+        due = operations[operation].due_seconds
+        if due is not None:
+            latest[operation] = due
+        if operation not in lasts and latest[operation + 1] < NEVER:
+            latest[operation] = min(latest[operation], latest[operation + 1] - shortest[operation + 1])
+    return latest
+
+
+def _offsets(lengths: Integers) -> Integers:
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+
+
+def _integers(values: Iterable[int]) -> Integers:
+    return np.fromiter(values, dtype=np.int64)
+
+
+def _each(things: Collection[object], name: str) -> Integers:
+    """That whole number of each thing."""
+    return np.fromiter(map(attrgetter(name), things), dtype=np.int64, count=len(things))

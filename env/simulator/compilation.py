@@ -1,0 +1,66 @@
+"""How the compiled core is built and cached, once for training and serving.
+
+numba notices a change in the function that it caches, not in functions of other files that were
+compiled into it. So all caches live in one folder named by a hash of every compiled source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+
+_ROOT = Path(__file__).resolve().parents[2]
+_COMPILED_FLOORS = ("env", "models")
+_MARK = b"@compiled"
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def source_digest() -> str:
+    """Hash of all sources that hold compiled functions, and of the compiler's version."""
+    digest = hashlib.sha256(numba.__version__.encode())
+    for floor in _COMPILED_FLOORS:
+        for path in sorted((_ROOT / floor).rglob("*.py")):
+            source = path.read_bytes()
+            if _MARK in source:
+                digest.update(path.relative_to(_ROOT).as_posix().encode() + b"\0" + source)
+    return digest.hexdigest()[:16]
+
+
+def cache_folder() -> Path:
+    """Where compiled code is kept: below NUMBA_CACHE_DIR, else the user's cache folder, else a temporary one."""
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = (Path(chosen) if chosen else user_cache / "gantry" / "compiled") / source_digest()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="gantry-compiled-"))
+
+
+def compiled(function: Function) -> Function:
+    """Compile on first use, without the interpreter lock, and keep the result for the next process."""
+    return cast("Function", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+def compiled_lean(function: Function) -> Function:
+    """Like `compiled`, but for what hot loops call with tuples of arrays: uncounted, and written into every caller.
+
+    A call would count references on every array of a tuple, and copy what describes each of them; both
+    can cost more than the function's own work. Such a function may use the arrays that it is given and
+    return numbers; it must neither make arrays, which the compiler refuses, nor return any, since nobody
+    would count the new owner.
+    """
+    options: dict[str, Any] = {"_nrt": False, "forceinline": True}  # numba's own names; its types do not list them
+    return cast("Function", numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function))
+
+
+numba.config.CACHE_DIR = str(cache_folder())  # type: ignore[attr-defined]

@@ -1,0 +1,12 @@
+"""How good schedules are beside others, and the documents that say so.
+
+| module | what it holds |
+|---|---|
+| benchmark | competitors x instances -> judged cells, kept on disk as they finish |
+| competitors | rules, the policy, its search at several budgets, CP-SAT |
+| cpsat, cpsat_model, open_time | a problem for OR-Tools CP-SAT: the competitor, and proven optima for tests |
+| leaderboard | how each competitor stands, who beats whom, and one document of it |
+| quality_page | that document as Markdown and as pictures |
+| speed | what a pass, a rule and a judgement cost, and how that grows |
+| performance_report, model_card | the documents, and the given figures that they are held against |
+"""

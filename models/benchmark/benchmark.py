@@ -1,0 +1,170 @@
+"""Contestants x instances -> cells, one after the other on the same cores; kept on disk as they finish.
+
+All contestants meet an instance before the next one begins, so a contest that is stopped early still
+compares like with like, and one that is started again goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from env.errors import GantryError
+from env.judge.judge import judge
+from env.objective import objective_value
+from env.problem import Problem
+from env.schedule import Schedule
+
+
+class OtherConditions(GantryError):
+    """The folder holds the cells of a contest under other conditions; names what differs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """A problem and the best value of its makespan that anybody knows, if anybody does."""
+
+    problem: Problem
+    best_known_seconds: float | None
+
+    @property
+    def name(self) -> str:
+        return self.problem.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a competitor had after `seconds`; None where it had no schedule yet."""
+
+    competitor: str
+    schedule: Schedule | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Competitor:
+    """Makes one attempt for each of `competitors` on a problem, in about `expected_seconds`."""
+
+    competitors: tuple[str, ...]
+    expected_seconds: float
+    attempt: Callable[[Problem], Sequence[Result]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One competitor on one instance, judged. Values are None where there was no schedule."""
+
+    instance: str
+    operations: int
+    competitor: str
+    seconds: float
+    valid: bool
+    objective_seconds: float | None
+    makespan_seconds: int | None
+    best_known_seconds: float | None
+    on_time_percent: float | None
+    important_on_time_percent: float | None
+    utilisation_percent: float | None
+
+    @property
+    def gap_percent(self) -> float | None:
+        """How far the makespan is above the best known one."""
+        if self.makespan_seconds is None or self.best_known_seconds is None:
+            return None
+        return 100.0 * (self.makespan_seconds - self.best_known_seconds) / self.best_known_seconds
+
+
+class CellJournal:
+    """Finished cells, one JSON line each, under conditions that must not change while it grows."""
+
+    def __init__(self, path: Path, conditions: Mapping[str, Any]) -> None:
+        self.path = path
+        self.conditions = dict(conditions)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.write_text(json.dumps(self.conditions) + "\n", encoding="utf-8")
+        self._refuse_other_conditions(read_conditions(path))
+        self._drop_cut_line()
+
+    def cells(self) -> list[Cell]:
+        """All finished cells, the latest one where a cell was repeated."""
+        return read_cells(self.path)
+
+    def append(self, cells: Sequence[Cell]) -> None:
+        """Keep the cells of one contestant on one instance, all at once."""
+        text = "".join(json.dumps(asdict(cell)) + "\n" for cell in cells)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(text)
+
+    def _drop_cut_line(self) -> None:
+        """A line that was being written when the machine stopped would spoil the next one."""
+        text = self.path.read_text(encoding="utf-8")
+        if not text.endswith("\n"):
+            self.path.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")
+
+    def _refuse_other_conditions(self, found: Mapping[str, Any]) -> None:
+        names = sorted({*found, *self.conditions})
+        differences = [
+            f"{name} must be {found.get(name)!r}, was {self.conditions.get(name)!r}"
+            for name in names
+            if found.get(name) != self.conditions.get(name)
+        ]
+        if differences:
+            raise OtherConditions(f"{self.path} was begun under other conditions: {'; '.join(differences)}")
+
+
+def read_conditions(path: Path) -> dict[str, Any]:
+    """The conditions in the first line of a journal."""
+    with path.open(encoding="utf-8") as file:
+        conditions: dict[str, Any] = json.loads(file.readline())
+    return conditions
+
+
+def read_cells(path: Path) -> list[Cell]:
+    """The cells of a journal. A last line that was cut off when the machine stopped does not count."""
+    found: dict[tuple[str, str], Cell] = {}
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True)[1:]:
+        if line.endswith("\n"):
+            cell = Cell(**json.loads(line))
+            found[cell.instance, cell.competitor] = cell
+    return list(found.values())
+
+
+def missing(
+    instances: Sequence[Instance], contestants: Sequence[Competitor], cells: Sequence[Cell]
+) -> list[tuple[Instance, Competitor]]:
+    """Who still has to meet which instance, in the order of the contest."""
+    done = {(cell.instance, cell.competitor) for cell in cells}
+    return [
+        (instance, contestant)
+        for instance in instances
+        for contestant in contestants
+        if any((instance.name, name) not in done for name in contestant.competitors)
+    ]
+
+
+def meet(instance: Instance, contestant: Competitor) -> list[Cell]:
+    """Let a contestant try an instance, and judge what it brings."""
+    return [_judged(instance, attempt) for attempt in contestant.attempt(instance.problem)]
+
+
+def _judged(instance: Instance, attempt: Result) -> Cell:
+    problem, schedule = instance.problem, attempt.schedule
+    verdict = None if schedule is None else judge(problem, schedule)
+    measures = None if verdict is None else verdict.measures
+    return Cell(
+        instance=instance.name,
+        operations=len(problem.operations),
+        competitor=attempt.competitor,
+        seconds=attempt.seconds,
+        valid=verdict is None or verdict.valid,
+        objective_seconds=None if schedule is None else objective_value(problem, schedule),
+        makespan_seconds=None if schedule is None else schedule.makespan_seconds,
+        best_known_seconds=instance.best_known_seconds,
+        on_time_percent=None if measures is None else measures.on_time_percent,
+        important_on_time_percent=None if measures is None else measures.important_on_time_percent,
+        utilisation_percent=None if measures is None else measures.utilisation_percent,
+    )

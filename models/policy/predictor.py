@@ -1,0 +1,303 @@
+"""Policy weights -> schedule: the only inference path. Imports neither torch nor Ray.
+
+A play runs compiled: find candidates, encode, score, dispatch the best, until nothing is left. It is
+deterministic: equal scores go to the better composite rank. A policy pass is a few plays, and the best
+schedule counts: one by each network that has learned the objective, since they err in different places,
+and where the plant has a mirror another one backwards, which errs at the other end. What was played is
+justified before it is compared. Large plants are played once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from env.problem import Problem
+from env.schedule import Schedule
+from env.simulator.arrays import Integers, ProblemArrays, compile_problem
+from env.simulator.candidates import CANDIDATE_LIMIT, Candidates, find_candidates, new_candidates
+from env.simulator.compilation import compiled
+from env.simulator.episode import objective_bound
+from env.simulator.observation import FEATURE_COUNT, TALLIES, encode
+from env.simulator.reverse import Mirror, has_mirror, mirrored, order_of
+from env.simulator.rules import finished_schedule
+from env.simulator.simulation import DISPATCHED, State, dispatch, is_complete, new_state, operation_of
+from models.policy.justification import can_be_justified, dispatch_in, justified
+
+MAX_PAIRS = 10_000
+"""Operations on each of their machines. Larger plants are played once: they have less to gain from further plays."""
+ROWS_FOR_A_LIBRARY = 16
+"""From so many rows on, BLAS multiplies sooner than the plain loop; below, its call costs more than the work."""
+
+Matrix = NDArray[np.float32]
+
+
+class Weights(NamedTuple):
+    """The scorer of `models.network.CandidateScorer`; matrices act on rows from the right."""
+
+    first: Matrix  # [feature, hidden]
+    first_bias: Matrix  # [hidden]
+    second: Matrix  # [hidden, hidden]
+    context: Matrix  # [hidden, hidden]
+    second_bias: Matrix  # [hidden]
+    score: Matrix  # [hidden]
+
+
+class Workspace(NamedTuple):
+    """Room for one decision."""
+
+    rows: Matrix  # [limit, feature]
+    hidden: Matrix  # [limit, hidden]
+    mixed: Matrix  # [limit, hidden]
+    mean: Matrix  # [hidden]
+    shift: Matrix  # [hidden]
+    logits: Matrix  # [limit]
+    tallies: Integers  # [TALLIES, machine]
+
+
+class Predictor:
+    """A policy of one or more networks, ready to schedule.
+
+    `for_due_dates` are the places of those networks that have learned nothing else. Safe to share between
+    threads: each pass has its own state.
+    """
+
+    def __init__(
+        self, networks: Sequence[Weights], model_id: str = "unpublished", for_due_dates: Collection[int] = ()
+    ) -> None:
+        if not networks:
+            raise ValueError("a policy must have a network, had none")
+        for weights in networks:
+            if weights.first.shape[0] != FEATURE_COUNT:
+                raise ValueError(f"weights must take {FEATURE_COUNT} features, took {weights.first.shape[0]}")
+        self.networks = tuple(
+            Weights(*(np.ascontiguousarray(matrix, dtype=np.float32) for matrix in weights)) for weights in networks
+        )
+        self.model_id = model_id
+        others = [weights for place, weights in enumerate(self.networks) if place not in for_due_dates]
+        self._for_makespans = tuple(others) or self.networks
+
+    def schedule(self, problem: Problem) -> Schedule:
+        """One greedy policy pass. Raises `HorizonExceeded` when the calendar cannot hold the work."""
+        arrays = compile_problem(problem)
+        state = new_state(arrays)
+        self.play(arrays, state)
+        return finished_schedule(problem, state)
+
+    def schedule_once(self, problem: Problem) -> Schedule:
+        """A single greedy play by a single network: what the literature calls a pass. Raises like `schedule`."""
+        arrays = compile_problem(problem)
+        return finished_schedule(problem, _play(arrays, new_state(arrays), self._specialist(arrays)))
+
+    def play(self, arrays: ProblemArrays, state: State) -> None:
+        """One greedy policy pass: dispatch everything that is left in `state`, in place.
+
+        Of all plays the best by makespan and tardiness counts, of equal ones the first; what changes against an
+        earlier plan cost is for `search` to weigh. Once something has been dispatched, the rest is played forwards
+        only, and stays as it is played.
+        """
+        players = [self._specialist(arrays)] if _is_large(arrays) else self._players(arrays)
+        plays = [_play(arrays, copy_of(state), weights) for weights in players]
+        if _is_played_backwards(arrays, state):
+            mirror = mirrored(arrays, int(plays[0].end.max()))
+            plays += [_play_backwards(arrays, copy_of(state), mirror, weights) for weights in players]
+        _keep_best(arrays, state, plays)
+
+    def sample(self, arrays: ProblemArrays, state: State, seed: int, temperature: float) -> None:
+        """Dispatch everything that is left in `state`, in place, by draws of one network.
+
+        Which one comes by `seed`, and so does whether it plays forwards or, where only makespans count, backwards.
+        """
+        players = self._players(arrays)
+        turn, weights = seed // len(players), players[seed % len(players)]
+        if turn % 2 and arrays.objective[1] == 0.0 and _is_played_backwards(arrays, state):
+            play = _play_backwards(arrays, copy_of(state), mirrored(arrays, 0), weights, seed, temperature)
+        else:
+            play = _play(arrays, copy_of(state), weights, seed, temperature)
+        _keep_best(arrays, state, [play])
+
+    def _players(self, arrays: ProblemArrays) -> Sequence[Weights]:
+        """Whose plays may be the best: where due dates count, even those of networks for makespans at times."""
+        return self.networks if arrays.objective[1] > 0.0 else self._for_makespans
+
+    def _specialist(self, arrays: ProblemArrays) -> Weights:
+        """Whose play is most likely the best: of a policy's networks the first knows due dates, the last makespans."""
+        return self.networks[0] if arrays.objective[1] > 0.0 else self._for_makespans[-1]
+
+
+def copy_of(state: State) -> State:
+    """A state of its own that is equal to `state`."""
+    return State._make(array.copy() for array in state)
+
+
+def _is_new(state: State) -> bool:
+    return bool(state.totals[DISPATCHED] == 0)
+
+
+def _is_large(arrays: ProblemArrays) -> bool:
+    return len(arrays.pair_machine) > MAX_PAIRS
+
+
+def _is_played_backwards(arrays: ProblemArrays, state: State) -> bool:
+    return _is_new(state) and not _is_large(arrays) and has_mirror(arrays)
+
+
+def _play(arrays: ProblemArrays, state: State, weights: Weights, seed: int = 0, temperature: float = 0.0) -> State:
+    """Dispatch everything that is left in `state`, in place, by one network; gives `state`."""
+    workspace = new_workspace(weights, len(arrays.machine_busy))
+    play_policy(arrays, state, new_candidates(arrays), weights, workspace, seed, temperature)
+    return state
+
+
+def _play_backwards(
+    arrays: ProblemArrays, state: State, mirror: Mirror, weights: Weights, seed: int = 0, temperature: float = 0.0
+) -> State:
+    """The same backwards: play the mirror, and dispatch in the order that comes of it."""
+    backwards = _play(mirror.arrays, new_state(mirror.arrays), weights, seed, temperature)
+    dispatch_in(arrays, state, order_of(mirror, backwards))
+    return state
+
+
+def _keep_best(arrays: ProblemArrays, state: State, plays: Sequence[State]) -> None:
+    """Write the best play into `state`, justified where that is possible."""
+    if _is_new(state) and can_be_justified(arrays):
+        best = justified(arrays, plays)
+    else:
+        best = min(plays, key=lambda play: objective_bound(arrays, play))
+    for place, found in zip(state, best, strict=True):
+        place[:] = found
+
+
+def new_workspace(weights: Weights, machines: int, limit: int = CANDIDATE_LIMIT) -> Workspace:
+    """Scratch arrays for `limit` candidates."""
+    hidden = len(weights.score)
+    return Workspace(
+        rows=np.zeros((limit, FEATURE_COUNT), dtype=np.float32),
+        hidden=np.zeros((limit, hidden), dtype=np.float32),
+        mixed=np.zeros((limit, hidden), dtype=np.float32),
+        mean=np.zeros(hidden, dtype=np.float32),
+        shift=np.zeros(hidden, dtype=np.float32),
+        logits=np.zeros(limit, dtype=np.float32),
+        tallies=np.zeros((TALLIES, machines), dtype=np.int64),
+    )
+
+
+@compiled
+def play_policy(
+    arrays: ProblemArrays,
+    state: State,
+    found: Candidates,
+    weights: Weights,
+    workspace: Workspace,
+    seed: int,
+    temperature: float,
+) -> None:
+    """`play_on` with draws of its own."""
+    np.random.seed(seed)
+    play_on(arrays, state, found, weights, workspace, temperature)
+
+
+@compiled
+def play_on(
+    arrays: ProblemArrays, state: State, found: Candidates, weights: Weights, workspace: Workspace, temperature: float
+) -> None:
+    """Dispatch until the episode is complete: the best scored candidate, or with a temperature a drawn one."""
+    while not is_complete(state):
+        find_candidates(arrays, state, found)
+        count = found.filled[0]
+        chosen = 0
+        if count > 1:
+            encode(arrays, state, found, workspace.tallies, workspace.rows)
+            chosen = score(weights, workspace, count)
+            if temperature > 0.0:
+                chosen = draw(workspace.logits, count, temperature)
+        pair = found.pair[chosen]
+        dispatch(arrays, state, pair, operation_of(arrays, pair))
+
+
+@compiled
+def draw(logits: NDArray[np.float32], count: int, temperature: float) -> int:
+    """A candidate in proportion to exp(logit / temperature), by the Gumbel-max trick."""
+    best, best_value = 0, -np.inf
+    for index in range(count):
+        noise = -np.log(-np.log(np.random.random() + 1e-12) + 1e-12)
+        value = logits[index] + temperature * noise
+        if value > best_value:
+            best, best_value = index, value
+    return best
+
+
+@compiled
+def score(weights: Weights, workspace: Workspace, count: int) -> int:
+    """Fill workspace.logits[:count] from workspace.rows[:count]; gives the place of the first largest."""
+    hidden, mixed, logits = workspace.hidden[:count], workspace.mixed[:count], workspace.logits[:count]
+    multiply(workspace.rows[:count], weights.first, hidden)
+    rectify(hidden, weights.first_bias)
+    mean_over_rows(hidden, workspace.mean)
+    shift_by_context(workspace.mean, weights.context, weights.second_bias, workspace.shift)
+    multiply(hidden, weights.second, mixed)
+    rectify(mixed, workspace.shift)
+    np.dot(mixed, weights.score, logits)
+    best = 0
+    for row in range(count):
+        if logits[row] > logits[best]:
+            best = row
+    return best
+
+
+@compiled
+def multiply(rows: Matrix, matrix: Matrix, product: Matrix) -> None:
+    """rows @ matrix; shapes [row, feature], [feature, unit] and [row, unit]."""
+    features, units = matrix.shape
+    if rows.shape[0] >= ROWS_FOR_A_LIBRARY:
+        np.dot(rows, matrix, product)
+        return
+    # Four features at a time: the sums of a row are read and written a quarter as often.
+    whole = features - features % 4
+    for row in range(rows.shape[0]):
+        for unit in range(units):
+            product[row, unit] = np.float32(0.0)
+        for feature in range(0, whole, 4):
+            first, second = rows[row, feature], rows[row, feature + 1]
+            third, fourth = rows[row, feature + 2], rows[row, feature + 3]
+            for unit in range(units):
+                product[row, unit] += (
+                    first * matrix[feature, unit]
+                    + second * matrix[feature + 1, unit]
+                    + third * matrix[feature + 2, unit]
+                    + fourth * matrix[feature + 3, unit]
+                )
+        for feature in range(whole, features):
+            for unit in range(units):
+                product[row, unit] += rows[row, feature] * matrix[feature, unit]
+
+
+@compiled
+def rectify(rows: Matrix, shift: Matrix) -> None:
+    """max(rows + shift, 0) in place; shapes [row, unit] and [unit]."""
+    for row in range(rows.shape[0]):
+        for unit in range(rows.shape[1]):
+            rows[row, unit] = max(rows[row, unit] + shift[unit], np.float32(0.0))
+
+
+@compiled
+def mean_over_rows(rows: Matrix, mean: Matrix) -> None:
+    """Mean of each unit over all rows; shapes [row, unit] and [unit]."""
+    mean[:] = np.float32(0.0)
+    for row in range(rows.shape[0]):
+        for unit in range(rows.shape[1]):
+            mean[unit] += rows[row, unit]
+    for unit in range(len(mean)):
+        mean[unit] /= np.float32(rows.shape[0])
+
+
+@compiled
+def shift_by_context(mean: Matrix, context: Matrix, bias: Matrix, shift: Matrix) -> None:
+    """bias + mean @ context; too small a product for the call of a library to pay."""
+    shift[:] = bias
+    for row in range(len(mean)):
+        for unit in range(len(shift)):
+            shift[unit] += mean[row] * context[row, unit]

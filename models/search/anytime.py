@@ -1,0 +1,203 @@
+"""A policy and a budget -> the best schedule that it buys: policy pass, sampled plays, local search.
+
+Each stage goes on from the best schedule so far, so no budget makes anything worse. A time budget ends
+by the clock; a number of `iterations` in its place makes the result depend on the seed alone.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from env.objective import objective_value
+from env.problem import Problem
+from env.schedule import Schedule
+from env.simulator.arrays import ProblemArrays, compile_problem
+from env.simulator.calendar import NEVER
+from env.simulator.episode import objective_bound
+from env.simulator.rules import finished_schedule
+from env.simulator.simulation import State, new_state, reset
+from models.policy.predictor import Predictor
+from models.search.local_search import LocalSearch, has_earlier_plan, local_search, repaired
+
+TEMPERATURE = 1.0
+"""Of sampled passes; chosen on generated plants, where cooler samples differ too little from the greedy pass."""
+MAX_SAMPLES = 4
+SHARE_FOR_SAMPLES = 0.15
+"""Of the budget: samples are good starting points, but local search makes more of the time."""
+FIRST_MOVES = 8
+CHUNKS = 100
+MAX_CHUNK_SECONDS = 0.02
+ITERATION_CHUNKS = 50
+MIN_SEARCH_SECONDS = 0.002
+
+_second_core = threading.Semaphore(max(0, len(os.sched_getaffinity(0)) - 1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The best schedule, the stages that ran in order, and what they brought.
+
+    `gains` are by how much each stage after the first lowered the objective, in seconds of it;
+    `policy_makespan_seconds` is the makespan of the greedy policy pass.
+    """
+
+    schedule: Schedule
+    method: tuple[str, ...]
+    policy_makespan_seconds: int
+    gains: dict[str, float] = field(default_factory=dict)
+
+
+def search(
+    predictor: Predictor,
+    problem: Problem,
+    budget_ms: int,
+    seed: int = 0,
+    *,
+    iterations: int | None = None,
+    threads: int = 2,
+) -> Found:
+    """The best schedule within `budget_ms`, or within so many `iterations` of local search; 0: the policy pass.
+
+    The pass itself is made whatever it costs. A second thread helps while no other search of this process
+    has one; with `iterations` there is only one, so that the result depends on the seed alone. Where an
+    earlier plan counts, repairing it competes as well. Raises `HorizonExceeded` when the calendar cannot
+    hold the work.
+    """
+    begun = time.perf_counter()
+    arrays = compile_problem(problem)
+    state = new_state(arrays)
+    predictor.play(arrays, state)
+    greedy = finished_schedule(problem, state)
+    best = _Best(problem, arrays, greedy, state)
+    if has_earlier_plan(problem):
+        shifted = repaired(predictor, problem, arrays)
+        best.offer("repair", shifted)
+    if iterations is not None or budget_ms > 0:
+        budget = _Budget(begun, budget_ms / 1000.0, time.perf_counter() - begun, iterations)
+        _sample(predictor, best, seed, budget)
+        _improve(best, seed, budget, threads)
+    return Found(
+        schedule=best.schedule,
+        method=("policy", *best.gains),
+        policy_makespan_seconds=greedy.makespan_seconds,
+        gains=best.gains,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=False)
+class _Budget:
+    """When to stop: `seconds` after `begun`, or after `iterations` whatever time that takes."""
+
+    begun: float
+    seconds: float
+    pass_seconds: float
+    iterations: int | None
+
+    @property
+    def left_seconds(self) -> float:
+        return self.begun + self.seconds - time.perf_counter()
+
+    def allows_sampling(self, seconds: float) -> bool:
+        """Whether so many seconds may go into samples."""
+        return self.iterations is not None or seconds <= SHARE_FOR_SAMPLES * self.seconds
+
+
+class _Best:
+    """The best schedule so far by the objective, with the state that it came from."""
+
+    def __init__(self, problem: Problem, arrays: ProblemArrays, schedule: Schedule, state: State) -> None:
+        self.problem = problem
+        self.arrays = arrays
+        self.schedule = schedule
+        self.state = state
+        self.value = objective_value(problem, schedule)
+        self.gains: dict[str, float] = {}
+
+    def offer(self, stage: str, state: State | None) -> bool:
+        """Keep a complete state if its schedule is better; says whether it was.
+
+        The bound, cheap to tell, sorts out most that are not.
+        """
+        self.gains.setdefault(stage, 0.0)
+        if state is None or objective_bound(self.arrays, state) >= self.value or state.end.max() >= NEVER:
+            return False
+        schedule = finished_schedule(self.problem, state)
+        value = objective_value(self.problem, schedule)
+        if value >= self.value:
+            return False
+        self.gains[stage] += self.value - value
+        self.schedule, self.state, self.value = schedule, state, value
+        return True
+
+
+def _sample(predictor: Predictor, best: _Best, seed: int, budget: _Budget) -> None:
+    """Sampled plays while they are worth their time: one takes hardly longer than the pass, mostly much less."""
+    state = new_state(best.arrays)
+    begun = time.perf_counter()
+    for sample in range(MAX_SAMPLES):
+        spent = time.perf_counter() - begun
+        if not budget.allows_sampling(spent + (spent / sample if sample else budget.pass_seconds)):
+            return
+        reset(best.arrays, state)
+        predictor.sample(best.arrays, state, seed * MAX_SAMPLES + sample, TEMPERATURE)
+        if best.offer("samples", state):
+            state = new_state(best.arrays)
+
+
+def _improve(best: _Best, seed: int, budget: _Budget, threads: int) -> None:
+    """Local search with what is left of the budget; a second one beside it while a core is free."""
+    if budget.iterations is None and budget.left_seconds < MIN_SEARCH_SECONDS:
+        return
+    first = local_search(best.problem, best.arrays, best.state, seed)
+    if first is None:
+        return
+    if budget.iterations is not None:
+        _run_iterations(first, budget.iterations)
+        searches = [first]
+    elif threads > 1 and _second_core.acquire(blocking=False):
+        try:
+            searches = _run_both(first, best, seed, budget)
+        finally:
+            _second_core.release()
+    else:
+        _run_until(first, budget)
+        searches = [first]
+    for found in searches:
+        state = new_state(best.arrays)
+        found.realise(state)
+        best.offer(found.name, state)
+
+
+def _run_both(first: LocalSearch, best: _Best, seed: int, budget: _Budget) -> list[LocalSearch]:
+    second = local_search(best.problem, best.arrays, best.state, seed + 1_000_003)
+    assert second is not None
+    with ThreadPoolExecutor(1) as threads:
+        beside = threads.submit(_run_until, second, budget)
+        _run_until(first, budget)
+        beside.result()
+    return [first, second]
+
+
+def _run_iterations(search: LocalSearch, iterations: int) -> None:
+    for chunk in range(ITERATION_CHUNKS):
+        if search.is_done:
+            return
+        moves = iterations * (chunk + 1) // ITERATION_CHUNKS - iterations * chunk // ITERATION_CHUNKS
+        search.run(moves, chunk / ITERATION_CHUNKS)
+
+
+def _run_until(search: LocalSearch, budget: _Budget, clock: Callable[[], float] = time.perf_counter) -> None:
+    """Run in chunks short enough to stop in time; what a move costs is learned on the way."""
+    whole = budget.left_seconds
+    chunk_seconds = min(MAX_CHUNK_SECONDS, whole / CHUNKS)
+    moves = FIRST_MOVES
+    while (left := budget.left_seconds) > chunk_seconds and not search.is_done:
+        before = clock()
+        search.run(moves, 1.0 - left / whole)
+        took = max(clock() - before, 1e-7)
+        moves = max(1, min(4 * moves, int(moves * chunk_seconds / took)))

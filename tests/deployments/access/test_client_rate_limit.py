@@ -1,0 +1,61 @@
+"""How often a key may ask."""
+
+from __future__ import annotations
+
+import pytest
+
+from deployments.access import Client, Scope
+from deployments.access.client import RateLimiter, rate_of
+from deployments.errors import RateLimited
+
+
+def client(key_id: str | None = "0" * 12) -> Client:
+    """The ERP with one of its keys."""
+    return Client(name="erp", scopes=frozenset({Scope.READ}), key_id=key_id)
+
+
+def granted(limiter: RateLimiter, asked: int, caller: Client) -> int:
+    """How many of `asked` requests in a row pass."""
+    passed = 0
+    for _ in range(asked):
+        try:
+            limiter.count(caller)
+        except RateLimited:
+            continue
+        passed += 1
+    return passed
+
+
+def test_key_may_ask_as_often_as_the_rate_says() -> None:
+    """Three an hour are three; the fourth is told how long to wait."""
+    limiter = RateLimiter(rate_of("3/hour"))
+    assert granted(limiter, 3, client()) == 3
+    with pytest.raises(RateLimited, match=r"the key may ask 3 per 1 hour; ask again in \d+ s") as caught:
+        limiter.count(client())
+    assert 3500 < caught.value.retry_after_seconds <= 3600
+
+
+def test_keys_are_counted_apart() -> None:
+    """One key that asks too often is no trouble for another, not even of the same client."""
+    limiter = RateLimiter(rate_of("3/hour"))
+    assert granted(limiter, 10, client()) == 3
+    assert granted(limiter, 10, client("1" * 12)) == 3
+    assert granted(limiter, 10, client(None)) == 3
+
+
+@pytest.mark.parametrize(("routers", "part"), [(1, 9), (2, 5), (4, 3), (100, 1)])
+def test_routers_share_the_rate(routers: int, part: int) -> None:
+    """Each replica grants its part, rounded up, so that a rate is never nothing."""
+    assert granted(RateLimiter(rate_of("9/hour"), router_count=lambda: routers), 20, client()) == part
+
+
+def test_without_a_rate_everything_passes() -> None:
+    """Off is off."""
+    assert granted(RateLimiter(None), 2000, client()) == 2000
+
+
+@pytest.mark.parametrize("text", ["", "often", "0/minute", "-1/minute", "5/fortnight", "100001/minute"])
+def test_rate_that_means_nothing_is_refused(text: str) -> None:
+    """A typing error is no licence."""
+    with pytest.raises(ValueError):  # noqa: PT011 in part the words of the library
+        rate_of(text)

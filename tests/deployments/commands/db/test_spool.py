@@ -1,0 +1,76 @@
+"""`gantry db spool`, on a folder that a dead router left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from deployments import cli
+from deployments.persistence.database import create_engine, upgrade
+from deployments.persistence.decisions.repository import unit_of_work
+from deployments.persistence.errors import SchemaMismatch
+from deployments.persistence.spool.segment_folder import SegmentFolder
+from tests.deployments.persistence.faulty_disk import FaultyDisk
+from tests.deployments.persistence.payloads import decision, decision_id
+
+
+@pytest.fixture
+def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The data folder of a service that died with two decisions in its spool."""
+    for name in os.environ:
+        if name.startswith("GANTRY_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GANTRY_DATA_FOLDER", str(tmp_path))
+    spool = SegmentFolder(tmp_path / "spool", segment_bytes=9_999, disk=FaultyDisk(), clock_us=lambda: 1_000_000)
+    spool.open()
+    spool.append([decision(1).to_bytes(), decision(2).to_bytes()])
+    spool.close()
+    return tmp_path
+
+
+def test_status_shows_what_waits(data_folder: Path) -> None:
+    """As lines and as JSON."""
+    shown = CliRunner().invoke(cli.app, ["db", "spool", "status"])
+    assert shown.exit_code == 0
+    assert "waiting        2 decisions in 1 segments" in shown.output
+    document = json.loads(CliRunner().invoke(cli.app, ["db", "spool", "status", "--json"]).output)
+    assert (document["waiting_records"], document["dead_letters"]) == (2, {})
+
+
+def test_replay_empties_the_spool(data_folder: Path) -> None:
+    """The decisions are in the database, the folder holds no segment, and a second run finds nothing."""
+    url = f"sqlite:///{data_folder / 'gantry.sqlite3'}"
+    upgrade(url)
+    done = CliRunner().invoke(cli.app, ["db", "spool", "replay"])
+    assert done.output.splitlines() == ["2 decisions written from 1 segments, 0 to the dead letters"]
+    again = CliRunner().invoke(cli.app, ["db", "spool", "replay", "--dead-letters"])
+    assert again.output.splitlines()[-1] == "0 dead letters are in the database now"
+    engine = create_engine(url)
+    with unit_of_work(engine) as decisions:
+        assert decisions.get(decision_id(2), "planner") == decision(2)
+    engine.dispose()
+    assert list((data_folder / "spool").glob("*.segment")) == []
+
+
+def test_replay_into_an_old_schema_is_refused(data_folder: Path) -> None:
+    """The spool is left as it is."""
+    done = CliRunner().invoke(cli.app, ["db", "spool", "replay"])
+    assert isinstance(done.exception, SchemaMismatch)
+    assert len(list((data_folder / "spool").glob("*.segment"))) == 1
+
+
+def test_status_exits_with_1_when_a_person_must_look(data_folder: Path) -> None:
+    """Dead letters do not pass unnoticed in a script."""
+    spool = SegmentFolder(data_folder / "spool", segment_bytes=9_999, disk=FaultyDisk(), clock_us=lambda: 2_000_000)
+    spool.open()
+    spool.append([b"poison"])
+    spool.close()
+    upgrade(f"sqlite:///{data_folder / 'gantry.sqlite3'}")
+    CliRunner().invoke(cli.app, ["db", "spool", "replay"])
+    shown = CliRunner().invoke(cli.app, ["db", "spool", "status"])
+    assert (shown.exit_code, "dead letters   1 unreadable" in shown.output) == (1, True)

@@ -1,0 +1,149 @@
+"""`gantry rollout …` against a service in a thread: what is asked, what is shown, and one line when it is refused."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from deployments.cli import app
+from deployments.commands.rollout.operate import OrderRefused
+from deployments.rollout.report.report import report_of
+from tests.deployments.rollout.records import TransitionLog
+
+STATE = {"stage": "limited", "version": 2, "share": 0.1, "detail": "in force"}
+LATCHED = {"stage": "rolled_back", "version": None, "share": 0.0, "detail": "this router serves manual from now on"}
+REFUSED = {"detail": "expected_version must be 3, was 2: somebody changed the rollout first"}
+OVERVIEW = STATE | {
+    "ramp": 1,
+    "held_stage": None,
+    "challenger": "published",
+    "champion": "manual",
+    "actual_share": 0.12,
+    "gate": {"verdict": "HOLD", "reasons": ["not enough data"]},
+    "guardrails": [
+        {"guardrail": "crash_rate", "rule": "confidence bound", "value": 0.001, "limit": 0.01, "n": 40}
+        | {"condition": "healthy", "baseline": None}
+    ],
+}
+
+
+class Service(ThreadingHTTPServer):
+    """Answers as it is told to, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.status, self.answer = 200, json.dumps(STATE)
+        self.asked: list[tuple[str, str, Any]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Service
+
+    def do_GET(self) -> None:
+        self._do()
+
+    def do_POST(self) -> None:
+        self._do()
+
+    def _do(self) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        body = json.loads(self.rfile.read(length)) if length else None
+        self.server.asked.append((self.command, self.path, body))
+        self.send_response(self.server.status)
+        self.end_headers()
+        self.wfile.write(self.server.answer.encode())
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    server = Service()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def _run(service: Service, *words: str) -> Any:
+    return CliRunner().invoke(app, ["rollout", *words, "--url", service.url])
+
+
+def test_promotion_sends_reason_version_and_force(service: Service) -> None:
+    """And shows where that leads."""
+    done = _run(service, "promote", "--reason", "a good week", "--expected-version", "1", "--force")
+    assert (done.exit_code, done.output) == (0, "limited, version 2, share 10%\n")
+    sent = {"reason": "a good week", "expected_version": 1, "force": True}
+    assert service.asked == [("POST", "/v1/rollout/promote", sent)]
+
+
+@pytest.mark.parametrize("action", ["pause", "resume", "rollback"])
+def test_other_orders_need_a_reason(service: Service, action: str) -> None:
+    """Without one nothing is sent."""
+    assert _run(service, action).exit_code != 0
+    assert service.asked == []
+    assert _run(service, action, "--reason", "because").exit_code == 0
+    assert service.asked == [("POST", f"/v1/rollout/{action}", {"reason": "because"})]
+
+
+def test_rollback_without_a_controller_says_so(service: Service) -> None:
+    """It is done all the same: exit code 0."""
+    service.status, service.answer = 202, json.dumps(LATCHED)
+    done = _run(service, "rollback", "--reason", "because")
+    assert (done.exit_code, done.output) == (0, "rolled back, share 0%\nthis router serves manual from now on\n")
+
+
+def test_refusal_is_one_line(service: Service) -> None:
+    """The service's own words."""
+    service.status, service.answer = 409, json.dumps(REFUSED)
+    done = _run(service, "pause", "--reason", "because")
+    assert done.exit_code != 0
+    assert isinstance(done.exception, OrderRefused)
+    assert str(done.exception) == f"409: {REFUSED['detail']}"
+
+
+def test_service_that_is_not_there_is_one_line() -> None:
+    """With its address."""
+    done = CliRunner().invoke(app, ["rollout", "status", "--url", "http://127.0.0.1:9"])
+    assert isinstance(done.exception, OrderRefused)
+    assert "http://127.0.0.1:9 must be a running service" in str(done.exception)
+
+
+def test_status_shows_stage_split_guardrails_and_verdict(service: Service) -> None:
+    """As a table, or as the answer itself."""
+    service.answer = json.dumps(OVERVIEW)
+    shown = _run(service, "status").output
+    for words in ("limited, version 2", "10% of the windows, 12% of what was served", "verdict HOLD", "crash_rate"):
+        assert words in shown
+    assert json.loads(_run(service, "status", "--json").output) == OVERVIEW
+
+
+def test_report_is_written_as_a_page(service: Service, tmp_path: Path) -> None:
+    """The week's, where it was wanted."""
+    service.answer = "<!doctype html>"
+    done = _run(service, "report", "--weekly", "--output", str(tmp_path / "report.html"))
+    assert done.exit_code == 0
+    assert (tmp_path / "report.html").read_text() == "<!doctype html>"
+    assert service.asked == [("GET", "/v1/rollout/report?days=7&format=html", None)]
+
+
+def test_report_is_summed_up_on_the_terminal(service: Service) -> None:
+    """Verdict, goals with their states, figures by arm, and "not enough data" where that is the truth."""
+    service.answer = json.dumps(report_of(TransitionLog(days=12, requests_per_day=4).records()).as_json())
+    shown = _run(service, "report").output
+    for words in ("verdict HOLD", "makespan", "< 45 h", "not enough data", "shadow", "limited"):
+        assert words in shown

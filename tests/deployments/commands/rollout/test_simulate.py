@@ -1,0 +1,70 @@
+"""`gantry rollout simulate`: figures for people and programs, and an exit code that means something."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from deployments.cli import app
+from deployments.commands.rollout.simulate import ImpossibleScenario
+
+
+def invoke(*words: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["rollout", "simulate", *words])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.stdout
+
+
+def test_own_world_is_simulated_alone() -> None:
+    """Given figures are one scenario without a promise."""
+    code, printed = invoke("--rollouts", "5", "--completion-percent", "70", "--requests", "500", "--json")
+    document = json.loads(printed)
+    assert code == 0
+    assert [scenario["scenario"] for scenario in document["scenarios"]] == ["as given"]
+    assert document["scenarios"][0]["alarm_share"] == 1.0
+    assert 1 <= document["scenarios"][0]["wait_median"] <= 100
+    assert document["missed"] == []
+
+
+def test_time_to_promote_is_told() -> None:
+    """A shorter makespan climbs in the least time that the configuration allows."""
+    code, printed = invoke("--rollouts", "3", "--makespan-percent", "-10", "--requests", "2000", "--json")
+    assert code == 0
+    days = json.loads(printed)["scenarios"][0]["days_to_promote"]
+    assert {stage: found["median"] for stage, found in days.items()} == {"limited": 7, "expanded": 14, "full": 28}
+
+
+def test_table_is_for_people() -> None:
+    """Without --json there is a table and a closing line."""
+    code, printed = invoke("--rollouts", "2", "--crash-percent", "5", "--requests", "500", "--seed", "7")
+    assert code == 0
+    assert "median until seen" in printed
+    assert "2 rollouts of each scenario, seed 7" in printed
+    assert "0 promises, none made" in printed
+
+
+def test_missed_promise_is_a_failure() -> None:
+    """A single rollout is no sample: some promise is missed, the command says which and exits with 1."""
+    for seed in range(5):
+        code, printed = invoke("--rollouts", "1", "--json", "--seed", str(seed))
+        document = json.loads(printed)
+        assert code == (1 if document["missed"] else 0)
+        assert document["missed"] == [row["scenario"] for row in document["scenarios"] if row["kept"] is False]
+        if document["missed"]:
+            return
+    pytest.fail("no seed missed a promise with one rollout each")
+
+
+def test_impossible_world_is_refused() -> None:
+    """The message says what a completion may be."""
+    result = CliRunner().invoke(app, ["rollout", "simulate", "--completion-percent", "950"])
+    assert isinstance(result.exception, ImpossibleScenario)
+    assert str(result.exception) == "completion must be between 0 and 100 per cent, was 950"
+
+
+def test_help_has_an_example() -> None:
+    """Both ways to call it are shown."""
+    printed = CliRunner().invoke(app, ["rollout", "simulate", "--help"]).output
+    assert "gantry rollout simulate --seed 1 --rollouts 1000" in printed

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from deployments.cli import app
+from deployments.commands.demo import EXAMPLE
+from deployments.commands.solve import UnknownAlgorithm
+from env.errors import BenchmarkFormatError, InvalidProblem
+
+TINY = "2 2\n2 1 0 3 1 1 2\n2 1 1 3 1 0 2\n"
+RULES = ["manual", "fifo", "edd", "spt", "mwkr", "atcs", "composite", "planner"]
+
+
+def solve(*arguments: str) -> dict[str, Any]:
+    """What `gantry solve ... --json` prints, which must be one JSON object and nothing else."""
+    result = CliRunner().invoke(app, ["solve", *arguments, "--json"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> str:
+    """A benchmark file with a known optimum of 5."""
+    path = tmp_path / "tiny.fjs"
+    path.write_text(TINY, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", *RULES])
+def test_benchmark_is_solved_in_its_own_unit(tiny: str, algorithm: str) -> None:
+    """Whole units, machines and operations named as in the file, and the judge agrees."""
+    found = solve(tiny, "--algorithm", algorithm)
+    assert (found["makespan"], found["valid"], found["operations"]) == (5, True, 4)
+    assert sorted(row["job_id"] for row in found["schedule"]) == ["0-0", "0-1", "1-0", "1-1"]
+    assert {row["machine_id"] for row in found["schedule"]} == {0, 1}
+    assert found["algorithm"] == algorithm
+    assert found["seconds"] > 0
+
+
+def test_request_is_solved_in_hours() -> None:
+    """The shipped example: 170 jobs, all placed, times in hours."""
+    found = solve(str(EXAMPLE))
+    assert (found["valid"], found["operations"], len(found["schedule"])) == (True, 170, 170)
+    assert found["metrics"]["completion_rate"] == 100.0
+    assert found["makespan"] == max(row["end"] for row in found["schedule"]) < 100
+
+
+def test_same_file_gives_the_same_schedule() -> None:
+    """With a number of iterations instead of a time budget, solving twice gives the same plan."""
+    first, second = (solve(str(EXAMPLE), "--iterations", "2000", "--seed", "3") for _ in range(2))
+    assert first["schedule"] == second["schedule"]
+
+
+def test_table_is_for_people(tiny: str) -> None:
+    """Without --json a table says what was found."""
+    result = CliRunner().invoke(app, ["solve", tiny, "--algorithm", "spt"])
+    assert result.exit_code == 0
+    assert "makespan" in result.stdout
+    assert "valid" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "algorithm", "error", "message"),
+    [
+        ("a.fjs", TINY, "magic", UnknownAlgorithm, "algorithm must be one of ppo, atcs, .*, was 'magic'"),
+        ("a.fjs", "1", "spt", BenchmarkFormatError, "must be 'jobs machines'"),
+    ],
+)
+def test_unusable_input_is_one_clear_error(
+    tmp_path: Path, name: str, text: str, algorithm: str, error: type[Exception], message: str
+) -> None:
+    """The command line turns each of these into one line and exit code 1."""
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(error, match=message):
+        CliRunner().invoke(app, ["solve", str(path), "--algorithm", algorithm], catch_exceptions=False)
+
+
+def test_infeasible_request_lists_its_reasons(tmp_path: Path) -> None:
+    """A machine type that nobody has is named with its field."""
+    request = json.loads(EXAMPLE.read_text(encoding="utf-8"))
+    request["jobs"][0]["machine_types"] = [99]
+    path = tmp_path / "request.json"
+    path.write_text(json.dumps(request), encoding="utf-8")
+    with pytest.raises(InvalidProblem, match=r"jobs\[0\]"):
+        CliRunner().invoke(app, ["solve", str(path)], catch_exceptions=False)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from deployments.cli import app
+from deployments.commands.train import NoSuchNetwork, NothingToEvaluate, TwoNetworks
+from models.policy.artefact import PUBLISHED, load_predictor, read_manifest
+
+TINY = "2 2\n2 1 0 3 1 1 2\n2 1 1 3 1 0 2\n"
+
+
+def run(*arguments: str) -> str:
+    """Output of a command that must succeed."""
+    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_evaluation_compares_policy_and_rules(tmp_path: Path) -> None:
+    """The report has the policy and every rule on every file, with gaps to the best known."""
+    (tmp_path / "tiny.fjs").write_text(TINY, encoding="utf-8")
+    (tmp_path / "best_known.json").write_text('{"tiny": [5, 5]}', encoding="utf-8")
+    best_known = str(tmp_path / "best_known.json")
+    run("evaluate", str(tmp_path), "--best-known", best_known, "--output", str(tmp_path / "report"))
+    rows = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
+    assert {row["scheduler"] for row in rows} >= {"ppo", "mwkr", "planner"}
+    assert all(row["valid"] and row["gap_percent"] == 0.0 for row in rows)
+
+
+def test_evaluation_of_nothing_is_an_error(tmp_path: Path) -> None:
+    """A folder without problems is named."""
+    with pytest.raises(NothingToEvaluate, match="must hold request JSON"):
+        CliRunner().invoke(app, ["evaluate", str(tmp_path)], catch_exceptions=False)
+
+
+def test_reproducing_a_network_that_there_is_not_is_an_error() -> None:
+    """It says how many the published policy has."""
+    pytest.importorskip("sb3_contrib", reason="training needs the extra 'train'")
+    with pytest.raises(NoSuchNetwork, match="has networks 1 to 3, was asked for 9"):
+        CliRunner().invoke(app, ["train", "--reproduce", "--network", "9"], catch_exceptions=False)
+
+
+def test_two_specialists_are_two_runs() -> None:
+    """A network for makespans alone does not learn due dates."""
+    pytest.importorskip("sb3_contrib", reason="training needs the extra 'train'")
+    with pytest.raises(TwoNetworks, match="train one after the other"):
+        CliRunner().invoke(app, ["train", "--makespan", "--due-dates"], catch_exceptions=False)
+
+
+@pytest.mark.learning
+@pytest.mark.parametrize(
+    ("kind", "objectives"),
+    [
+        ((), {"makespan", "balanced", "tardiness"}),
+        (("--makespan",), {"makespan"}),
+        (("--due-dates",), {"balanced", "tardiness"}),
+        (("--reproduce", "--network", "3"), {"makespan"}),
+    ],
+    ids=["all", "makespan", "due dates", "again"],
+)
+def test_training_writes_a_policy(tmp_path: Path, kind: tuple[str, ...], objectives: set[str]) -> None:
+    """A few steps of each stage give a policy that loads, verified, as an unpublished version."""
+    pytest.importorskip("sb3_contrib", reason="training needs the extra 'train'")
+    short = ("--decisions", "0", "--demonstrations", "4", "--updates", "2", "--groups", "2", "--threads", "1")
+    output = run("train", "--output", str(tmp_path / "run"), *kind, *short)
+    assert "better than the composite rule" in output
+    assert load_predictor(tmp_path / "run").model_id == "run@0"
+    (training,) = read_manifest(tmp_path / "run").training
+    assert set(training["config"]["plant"]["objectives"]) == objectives
+
+
+@pytest.mark.learning
+def test_published_policy_passes_the_gates(tmp_path: Path) -> None:
+    """The policy that ships passes every gate again, in a folder of its own as version 1."""
+    pytest.importorskip("sb3_contrib", reason="publishing needs the extra 'train'")
+    assert "published mine@1" in run("publish", str(PUBLISHED), "--target", str(tmp_path / "mine"))
+    assert load_predictor(tmp_path / "mine").model_id == "mine@1"
+
+
+def test_warming_says_where_the_cache_is() -> None:
+    """After warming, the compiled core is in the named folder."""
+    assert "compiled core ready after" in run("warm")
+
+
+def test_every_command_has_an_example() -> None:
+    """`--help` of each command shows how it is used."""
+    for command in app.registered_commands:
+        assert command.callback is not None
+        assert "Example: gantry" in (command.callback.__doc__ or ""), command.callback

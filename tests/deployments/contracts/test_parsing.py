@@ -1,0 +1,178 @@
+"""Reading bodies: what is refused, with which words, and how much of it is listed."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployments.contracts.parsing import RequestLimits, dotted, read_schedule_request, read_validate_request
+from deployments.errors import InvalidRequest, MalformedBody
+from tests.deployments.fakes import LIMITS, body, job, machine
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+)
+
+
+def _reasons(document: object, limits: RequestLimits = LIMITS) -> list[tuple[str, str]]:
+    with pytest.raises(InvalidRequest) as caught:
+        read_schedule_request(json.dumps(document).encode(), limits)
+    return list(caught.value.reasons)
+
+
+def _job_reasons(**changes: Any) -> list[tuple[str, str]]:
+    return _reasons(body(jobs=[job(**changes)]))
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"nul", b'{"jobs": [}', b'{"a": "\xff"}', b'{"a": "\\ud800"}', b"[" * 300])
+def test_body_that_is_not_json_is_malformed(raw: bytes) -> None:
+    """An empty, cut, wrongly encoded or bottomless body is not JSON, and the error says where."""
+    with pytest.raises(MalformedBody, match=r"the body must be JSON: .* at line 1 column"):
+        read_schedule_request(raw, LIMITS)
+
+
+@pytest.mark.parametrize(("document", "found"), [([], "a list of 0"), (None, "null"), (3, "3"), ("x", '"x"')])
+def test_body_must_be_an_object(document: object, found: str) -> None:
+    """JSON that is no object is refused by name."""
+    assert _reasons(document) == [("body", f"must be an object, was {found}")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "message"),
+    [
+        ({"processing_time": 0}, "processing_time", "must be greater than 0, was 0"),
+        ({"processing_time": -1.5}, "processing_time", "must be greater than 0, was -1.5"),
+        ({"processing_time": 1e300}, "processing_time", "must be less than or equal to 10000, was 1e+300"),
+        ({"processing_time": 10_000.1}, "processing_time", "must be less than or equal to 10000, was 10000.1"),
+        ({"processing_time": float("nan")}, "processing_time", "must be a finite number, was NaN"),
+        ({"processing_time": float("inf")}, "processing_time", "must be a finite number, was Infinity"),
+        ({"processing_time": "2.5"}, "processing_time", 'must be a valid number, was "2.5"'),
+        ({"processing_time": True}, "processing_time", "must be a valid number, was true"),
+        ({"setup_time": -0.1}, "setup_time", "must be greater than or equal to 0, was -0.1"),
+        ({"machine_types": "x"}, "machine_types", 'must be a valid list, was "x"'),
+        ({"machine_types": [1.5]}, "machine_types[0]", "must be a valid integer, was 1.5"),
+        ({"priority": 4}, "priority", "must be less than or equal to 3, was 4"),
+        ({"priority": "high"}, "priority", 'must be a valid integer, was "high"'),
+        ({"is_important": 1}, "is_important", "must be a valid boolean, was 1"),
+        ({"job_id": 7}, "job_id", "must be a valid string, was 7"),
+        ({"job_id": ""}, "job_id", 'must have at least 1 character, was ""'),
+        ({"job_id": "a\nb"}, "job_id", 'must consist of printable characters, was "a\\nb"'),
+        ({"lcd_date": 1753142400}, "lcd_date", "must be an ISO 8601 date and time, was 1753142400"),
+        ({"lcd_date": "tomorrow"}, "lcd_date", 'must be an ISO 8601 date and time, was "tomorrow"'),
+        ({"weight": 0}, "weight", "must be greater than 0, was 0"),
+    ],
+)
+def test_bad_job_field_is_named_with_its_value(changes: dict[str, Any], field: str, message: str) -> None:
+    """The error says which job, which field, what was required and what was found."""
+    assert _job_reasons(**changes) == [(f"jobs[0].{field}", message)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"jobs": None}, "jobs"),
+        ({"jobs": {}}, "jobs"),
+        ({"jobs": [None]}, "jobs[0]"),
+        ({"optimization_objective": "profit"}, "optimization_objective"),
+        ({"machines": [machine(status="broken")]}, "machines[0].status"),
+        ({"schedule_start": "2025-13-01T00:00:00"}, "schedule_start"),
+        ({"time_budget_ms": -1}, "time_budget_ms"),
+        ({"calendar": {"breaks": [{"start": "25:00", "end": "13:00"}]}}, "calendar.breaks[0].start"),
+        ({"calendar": {"machines": [{"machine_id": 1, "unavailable": [{"to": "2025-01-01"}]}]}}, None),
+    ],
+)
+def test_bad_request_field_is_named(changes: dict[str, Any], field: str | None) -> None:
+    """Fields of the request are named by their path, aliases by the name on the wire."""
+    reasons = _reasons(body(**changes))
+    assert [name for name, _ in reasons] == [field or "calendar.machines[0].unavailable[0].from"]
+
+
+def test_missing_jobs_are_named() -> None:
+    """A request without jobs is told so."""
+    assert _reasons({"machines": []}) == [("jobs", "must be given, was absent")]
+
+
+def test_all_faults_are_listed_at_once() -> None:
+    """Two bad jobs give two reasons in one answer."""
+    reasons = _reasons(body(jobs=[job(processing_time=0), job("B", priority=0)]))
+    assert [field for field, _ in reasons] == ["jobs[0].processing_time", "jobs[1].priority"]
+
+
+def test_long_lists_of_faults_are_cut_and_counted() -> None:
+    """A hundred reasons are shown, the others are counted."""
+    with pytest.raises(InvalidRequest) as caught:
+        read_schedule_request(json.dumps(body(jobs=[{}] * 130)).encode(), LIMITS)
+    assert (len(caught.value.reasons), caught.value.omitted) == (100, 30)
+
+
+def test_sizes_are_checked_before_the_schema() -> None:
+    """Too many entries are one reason each, however many of them are wrong."""
+    reasons = _reasons({"jobs": [{}] * 4, "machines": [{}] * 3}, RequestLimits(jobs=3, machines=2))
+    assert reasons == [
+        ("jobs", "must have at most 3 entries, had 4"),
+        ("machines", "must have at most 2 entries, had 3"),
+    ]
+
+
+def test_whole_floats_are_integers() -> None:
+    """JSON does not tell 2.0 from 2, and neither do we."""
+    request = read_schedule_request(json.dumps(body(jobs=[job(priority=3.0, machine_types=[2.0])])).encode(), LIMITS)
+    assert (request.jobs[0].priority, request.jobs[0].machine_types) == (3, [2])
+
+
+def test_dates_without_time_are_midnight() -> None:
+    """An LCD is often only a date."""
+    request = read_schedule_request(json.dumps(body(jobs=[job(lcd_date="2025-07-25")])).encode(), LIMITS)
+    assert request.jobs[0].lcd_date is not None
+    assert request.jobs[0].lcd_date.isoformat() == "2025-07-25T00:00:00"
+
+
+def test_validate_request_checks_both_halves() -> None:
+    """Faults of the inner request and of the rows are named by their paths."""
+    document = {"request": body(jobs=[job(priority=0)]), "scheduled_jobs": [{"job_id": "A"}]}
+    with pytest.raises(InvalidRequest) as caught:
+        read_validate_request(json.dumps(document).encode(), LIMITS)
+    assert [field for field, _ in caught.value.reasons] == [
+        "request.jobs[0].priority",
+        "scheduled_jobs[0].machine_id",
+        "scheduled_jobs[0].start_time",
+        "scheduled_jobs[0].end_time",
+    ]
+
+
+def test_path_of_the_whole_body_has_a_name() -> None:
+    """No field is ever called nothing."""
+    assert dotted(()) == "body"
+    assert dotted(("jobs", 3, "machine_options", 0, "machine_id")) == "jobs[3].machine_options[0].machine_id"
+
+
+@given(JSON)
+def test_any_json_is_read_or_refused_by_a_typed_error(document: object) -> None:
+    """No JSON document makes the reader raise anything but the two errors it names."""
+    raw = json.dumps({"jobs": document, "machines": document, "calendar": document}).encode()
+    with suppress(InvalidRequest, MalformedBody):
+        read_schedule_request(raw, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("calendar", "field", "message"),
+    [
+        (
+            {"breaks": [{"start": "25:00", "end": "12:00"}]},
+            "breaks[0].start",
+            'a time of day such as 09:45, was "25:00"',
+        ),
+        ({"breaks": [{"start": "8:00", "end": "12:00"}]}, "breaks[0].start", 'a time of day such as 09:45, was "8:00"'),
+        ({"breaks": [{"start": "22:00", "end": "24:01"}]}, "breaks[0].end", 'a time of day such as 09:45, was "24:01"'),
+        ({"country": "my"}, "country", 'an ISO 3166 code of two capital letters, was "my"'),
+    ],
+)
+def test_wrongly_written_calendar_is_refused_in_words(calendar: dict[str, Any], field: str, message: str) -> None:
+    """What must follow a pattern is described: planners do not read patterns."""
+    assert _reasons(body(calendar=calendar)) == [(f"calendar.{field}", f"must be {message}")]

@@ -1,0 +1,119 @@
+"""Freezing an earlier schedule: what stays, what is dropped, and what is said about it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from deployments.contracts.translation.fixed_work import EarlierRow, as_schedule, earlier_rows
+from env.problem import Pin
+from tests.deployments.contracts.problems import question_of, reasons_of
+from tests.deployments.fakes import job, machine
+
+START, UNTIL = "2025-07-22T14:00:00", "2025-07-22T15:00:00"
+FREEZE = {"freeze_until": UNTIL, "previous_schedule_id": "earlier"}
+
+
+def _row(job_id: str, start: str, end: str, on: int = 42) -> dict[str, Any]:
+    day = "2025-07-22T"
+    return {
+        "job_id": job_id,
+        "machine_id": on,
+        "start_datetime": f"{day}{start}+08:00",
+        "end_datetime": f"{day}{end}+08:00",
+    }
+
+
+def _rows(*rows: dict[str, Any]) -> tuple[EarlierRow, ...]:
+    return earlier_rows(json.dumps({"scheduled_jobs": rows}).encode())
+
+
+def test_work_that_starts_before_the_limit_is_pinned_with_its_end() -> None:
+    """A row that began before the schedule keeps both ends; one that starts at the limit is free to move."""
+    earlier = _rows(
+        _row("A", "13:30:00", "14:59:59"), _row("B", "14:59:59", "16:00:00"), _row("C", "15:00:00", "18:00:00")
+    )
+    question = question_of(earlier, jobs=[job("A"), job("B"), job("C")], **FREEZE)
+    assert [operation.pin for operation in question.problem.operations] == [
+        Pin(start_seconds=-1800, end_seconds=3599),
+        Pin(start_seconds=3599, end_seconds=7200),
+        None,
+    ]
+    assert question.earlier == as_schedule(earlier, question.start)
+    assert question.warnings == ()
+
+
+def test_jobs_that_are_gone_are_dropped_with_a_warning() -> None:
+    """Finished or cancelled work is not in the request any more."""
+    earlier = _rows(
+        _row("X", "14:00:00", "14:30:00"), _row("Y", "17:00:00", "18:00:00"), _row("A", "14:30:00", "17:18:00")
+    )
+    question = question_of(earlier, jobs=[job("A")], **FREEZE)
+    assert question.warnings == ("2 jobs of previous_schedule_id not in jobs: dropped; first is X",)
+
+
+def test_frozen_job_leaves_a_broken_machine() -> None:
+    """After a breakdown only the work of that machine moves, and the answer names it."""
+    earlier = _rows(_row("A", "14:00:00", "16:48:00", on=43), _row("B", "14:00:00", "16:48:00"))
+    machines = [machine(42), machine(43, status="offline")]
+    question = question_of(earlier, jobs=[job("A"), job("B")], machines=machines, **FREEZE)
+    assert [operation.pin is None for operation in question.problem.operations] == [True, False]
+    message = "1 frozen job planned anew: no longer possible on the machine of the earlier schedule; first is A"
+    assert question.warnings == (message,)
+
+
+def test_frozen_job_does_not_wait_for_later_material() -> None:
+    """What was planned with its material stays; a later date does not undo it."""
+    jobs = [job("A", release_at="2025-07-22T20:00:00")]
+    operation = question_of(_rows(_row("A", "14:30:00", "17:18:00")), jobs=jobs, **FREEZE).problem.operations[0]
+    assert operation.release_seconds == 1800
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [({"freeze_until": UNTIL}, "previous_schedule_id"), ({"previous_schedule_id": "earlier"}, "freeze_until")],
+)
+def test_one_without_the_other_is_refused(changes: dict[str, Any], field: str) -> None:
+    """Freezing needs both a limit and a schedule."""
+    (other,) = changes
+    earlier = _rows(_row("JOAW001", "14:00:00", "16:48:00"))
+    assert reasons_of(earlier, **changes) == [(field, f"must be given together with {other}, was absent")]
+
+
+def test_unknown_schedule_is_refused() -> None:
+    """A schedule that nobody has, that is somebody else's or that was not kept cannot be continued."""
+    message = "must be one of your schedules whose payload was kept, was 'earlier'"
+    assert reasons_of(None, **FREEZE) == [("previous_schedule_id", message)]
+
+
+def test_pin_may_not_contradict_the_frozen_place() -> None:
+    """A frozen job pinned where it stands is fine, anywhere else is a contradiction."""
+    earlier = _rows(_row("A", "14:30:00", "17:18:00"))
+    pin = {"machine_id": 42, "start_datetime": "2025-07-22T14:30:00"}
+    question_of(earlier, jobs=[job("A", pinned=pin)], **FREEZE)
+    pin["start_datetime"] = "2025-07-22T14:31:00"
+    message = "must be the place in previous_schedule_id, where the job starts before freeze_until, was another"
+    assert reasons_of(earlier, jobs=[job("A", pinned=pin)], **FREEZE) == [("jobs[0].pinned", message)]
+
+
+def test_pin_may_not_overlap_frozen_work() -> None:
+    """A new pin must respect what is frozen on its machine."""
+    pin = {"machine_id": 42, "start_datetime": "2025-07-22T17:00:00"}
+    jobs = [job("A"), job("B", pinned=pin)]
+    message = "must not overlap A on machine 42 (CM42), did for 18 min"
+    assert reasons_of(_rows(_row("A", "14:30:00", "17:18:00")), jobs=jobs, **FREEZE) == [("jobs[1].pinned", message)]
+
+
+@pytest.mark.parametrize("end", ["2025-07-22T14:00:00.999+08:00", "2025-07-22T16:48:00"])
+def test_row_that_takes_no_time_is_no_plan(end: str) -> None:
+    """A row must last a second at least, and be written with a zone on both ends or on none."""
+    with pytest.raises(ValueError, match="must have scheduled_jobs"):
+        _rows(_row("A", "14:00:00", "16:48:00") | {"end_datetime": end})
+
+
+def test_answer_without_rows_is_no_schedule() -> None:
+    """Whatever is read as an earlier answer must have scheduled jobs."""
+    with pytest.raises(ValueError, match=r"must have scheduled_jobs, had 1 faults"):
+        earlier_rows(b"{}")

@@ -1,0 +1,1 @@
+"""Mirrors deployments/local_cluster."""

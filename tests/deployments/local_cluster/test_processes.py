@@ -1,0 +1,52 @@
+"""Child processes: found, waited for, and ended when they are stubborn."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from deployments.local_cluster.processes import Process, descendants, end
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="not run: reads /proc, which only Linux has")
+
+SLEEP = "import time; time.sleep(60)"
+PARENT = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {SLEEP!r}]).pid, flush=True); {SLEEP}"
+
+
+def test_descendants_include_grandchildren() -> None:
+    """A child and the child of that child are both found, and this process is not."""
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        grandchild = int(child.stdout.readline())
+        family = descendants(os.getpid())
+        assert {child.pid, grandchild} <= {process.pid for process in family}
+        assert os.getpid() not in {process.pid for process in family}
+        assert end(tuple(process for process in family if process.pid in {child.pid, grandchild}), 0.0) == 2
+
+
+def test_end_kills_what_outlives_the_grace() -> None:
+    """A process that will not go by itself is killed, and counted."""
+    with subprocess.Popen([sys.executable, "-c", SLEEP]) as child:
+        (process,) = (process for process in descendants(os.getpid()) if process.pid == child.pid)
+        assert end((process,), 0.0) == 1
+        assert child.wait(timeout=10) == -9
+    assert not process.is_alive
+
+
+def test_end_waits_for_what_goes_by_itself() -> None:
+    """A process that ends within the grace is not killed."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.3)"]) as child:
+        (process,) = (process for process in descendants(os.getpid()) if process.pid == child.pid)
+        started = time.monotonic()
+        assert end((process,), 20.0) == 0
+        assert time.monotonic() - started < 20.0
+        assert child.wait() == 0
+
+
+def test_process_is_not_mistaken_for_a_later_one() -> None:
+    """The same id with another birth is another process."""
+    assert not Process(pid=os.getpid(), born=-1).is_alive

@@ -1,0 +1,297 @@
+"""Each trigger fires where it must, and nothing else does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+
+from deployments.rollout.analysis.guardrails import Event, Guardrails, one_event_trigger
+from deployments.rollout.analysis.outcomes import Baseline, Corruption, Outcome
+from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailRule, Limits, Reading, Trigger
+from deployments.rollout.assignment import ArmRole
+from deployments.rollout.errors import UnreadableState
+from tests.deployments.rollout.events import alarm, evaluation, missing, pair
+
+
+def first(events: Iterable[Event], guardrails: Guardrails | None = None) -> tuple[int, Trigger] | None:
+    """Number of the event, from 1, that fires, and its trigger."""
+    guardrails = guardrails or Guardrails(ramp=1)
+    for number, event in enumerate(events, start=1):
+        trigger = guardrails.observe(event)
+        if trigger is not None:
+            return number, trigger
+    return None
+
+
+def reading(
+    guardrails: Guardrails, guardrail: Guardrail, rule: GuardrailRule, baseline: Baseline | None = None
+) -> Reading:
+    return next(
+        found
+        for found in guardrails.readings()
+        if (found.guardrail, found.rule, found.baseline) == (guardrail, rule, baseline)
+    )
+
+
+def healthy(count: int) -> Guardrails:
+    guardrails = Guardrails(ramp=1)
+    assert first((evaluation(minute) for minute in range(count)), guardrails) is None
+    return guardrails
+
+
+def test_one_critical_violation_fires_at_once() -> None:
+    """A single critical outcome rolls back, and a router sees it without any history."""
+    event = evaluation(0, Outcome.CRITICAL, detail="machine_overlap")
+    found = first([event])
+    assert found is not None
+    assert found == (1, one_event_trigger(event))
+    assert found[1].guardrail is Guardrail.CRITICAL
+    assert "machine_overlap" in found[1].reason
+
+
+@pytest.mark.parametrize(
+    ("corruption", "guardrail"),
+    [
+        (None, Guardrail.CRITICAL),
+        (Corruption.CHECKSUM, Guardrail.CORRUPTION),
+        (Corruption.TWO_PAYLOADS, Guardrail.CORRUPTION),
+    ],
+)
+def test_one_alarm_fires_at_once(corruption: Corruption | None, guardrail: Guardrail) -> None:
+    """Corrupt data, or a served schedule that fails re-validation, rolls back by itself."""
+    event = alarm(corruption=corruption, detail="decision 7")
+    trigger = one_event_trigger(event)
+    assert trigger is not None
+    assert trigger.guardrail is guardrail
+    assert first([event]) == (1, trigger)
+    assert "decision 7" in trigger.reason
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        evaluation(0, Outcome.CRITICAL, arm=ArmRole.MANUAL),
+        evaluation(0, Outcome.CRITICAL, is_forced=True),
+        evaluation(0, Outcome.CRASH),
+        evaluation(0, Outcome.INCOMPLETE),
+        evaluation(0, Outcome.INPUT),
+        evaluation(0, Outcome.SHED),
+        pair(0, 9.0),
+        missing(),
+    ],
+)
+def test_nothing_else_fires_at_once(event: Event) -> None:
+    """The champion, forced requests and single failures of other kinds do not roll back."""
+    assert one_event_trigger(event) is None
+    assert first([event]) is None
+
+
+def test_crash_rate_fires_at_three_early_events() -> None:
+    """Two crashes are not enough, three in a row are."""
+    found = first(evaluation(minute, Outcome.CRASH) for minute in range(9))
+    assert found is not None
+    assert (found[0], found[1].guardrail, found[1].rule) == (3, Guardrail.CRASH, GuardrailRule.BOUND)
+    assert found[1].value > found[1].limit == 0.01
+
+
+def test_crashes_of_one_replica_at_one_moment_are_one_event() -> None:
+    """Ten requests lost with one replica count once; the same replica a minute later counts again."""
+    lost = [evaluation(minute / 1000, Outcome.CRASH, source="replica-1") for minute in range(10)]
+    guardrails = Guardrails(ramp=1)
+    assert first(lost, guardrails) is None
+    crashes = reading(guardrails, Guardrail.CRASH, GuardrailRule.BOUND)
+    assert crashes.n == 1
+    assert first([evaluation(5, Outcome.CRASH, source="replica-1")], guardrails) is None
+    assert first([evaluation(5, Outcome.CRASH, source="replica-2")], guardrails) is not None
+
+
+def test_crashes_of_one_moment_are_seen_through_a_clock_that_steps_back() -> None:
+    """A later loss with an earlier time is another loss, one within the moment is not."""
+    guardrails = Guardrails(ramp=1)
+    for minute in (60, 60 - 0.001, 0):
+        guardrails.observe(evaluation(minute, Outcome.CRASH, source="replica-1"))
+    assert reading(guardrails, Guardrail.CRASH, GuardrailRule.BOUND).n == 2
+
+
+def test_total_failure_is_seen_after_six_requests_whatever_came_before() -> None:
+    """After a thousand healthy requests the bound is blind, and the CUSUM fires at the sixth incomplete plan."""
+    found = first((evaluation(minute, Outcome.INCOMPLETE) for minute in range(5000, 5020)), healthy(1000))
+    assert found is not None
+    assert (found[0], found[1].guardrail, found[1].rule) == (6, Guardrail.COMPLETION, GuardrailRule.CUSUM)
+
+
+def test_total_failure_from_the_start_is_seen_by_the_bound() -> None:
+    """Without history four incomplete plans refute a completion of 95 %."""
+    found = first(evaluation(minute, Outcome.INCOMPLETE) for minute in range(9))
+    assert found is not None
+    assert (found[0], found[1].rule) == (4, GuardrailRule.BOUND)
+    assert found[1].value < found[1].limit == 0.95
+
+
+def test_makespan_is_seen_at_the_hundredth_pair() -> None:
+    """Twenty per cent longer with a deviation of 0.1: the window fires as soon as it is full."""
+    noise = np.random.default_rng(0).normal(np.log(1.2), 0.1, size=200)
+    found = first(pair(minute, ratio) for minute, ratio in enumerate(noise))
+    assert found is not None
+    assert (found[0], found[1].guardrail, found[1].rule) == (100, Guardrail.MAKESPAN, GuardrailRule.WINDOW)
+    assert found[1].value > found[1].limit == 0.10
+
+
+def test_makespan_slightly_above_the_limit_is_seen_by_the_bound() -> None:
+    """The window with its wide margin stays quiet at +12 %; the bound does not."""
+    noise = np.random.default_rng(1).normal(np.log(1.12), 0.05, size=2000)
+    found = first(pair(minute, ratio) for minute, ratio in enumerate(noise))
+    assert found is not None
+    assert found[1].rule is GuardrailRule.BOUND
+
+
+def test_identical_plans_far_above_the_limit_fire_and_near_it_do_not() -> None:
+    """Pairs without any spread get the deviation floor: +10.1 % is no proof after a hundred, +20 % is."""
+    assert first(pair(minute, float(np.log(1.101))) for minute in range(150)) is None
+    assert first(pair(minute, float(np.log(1.2))) for minute in range(150)) is not None
+
+
+def test_replans_of_one_list_are_one_pair() -> None:
+    """Five hundred replans of one bad list are one observation, not a reason to roll back."""
+    guardrails = Guardrails(ramp=1)
+    assert first((pair(minute, 0.5, job_list_digest="same") for minute in range(500)), guardrails) is None
+    bound = reading(guardrails, Guardrail.MAKESPAN, GuardrailRule.BOUND, Baseline.RULE)
+    assert (bound.n, bound.condition) == (1, Condition.NOT_ENOUGH_DATA)
+
+
+def test_revised_observation_moves_within_the_window() -> None:
+    """A replan corrects its own observation in the mean and in the window, and no other."""
+    guardrails = Guardrails(ramp=1)
+    for minute in range(150):
+        guardrails.observe(pair(minute, 0.0))
+    guardrails.observe(pair(149, 0.4))
+    guardrails.observe(pair(10, 0.4))
+    point = reading(guardrails, Guardrail.MAKESPAN, GuardrailRule.POINT, Baseline.RULE)
+    assert point.value == pytest.approx(np.expm1(0.2 / 100))
+    bound = reading(guardrails, Guardrail.MAKESPAN, GuardrailRule.BOUND, Baseline.RULE)
+    assert bound.interval is not None
+    assert bound.interval.estimate == pytest.approx(np.expm1(0.4 / 150))
+
+
+def test_kinds_of_baseline_are_judged_apart() -> None:
+    """Being better than the rule does not hide being worse than the planners."""
+    stream = []
+    for minute in range(100):
+        stream += [pair(minute, -0.2), pair(minute + 0.5, 0.25, baseline=Baseline.PLANNER)]
+    found = first(stream)
+    assert found is not None
+    assert found[1].baseline is Baseline.PLANNER
+
+
+def test_point_breach_shows_and_clears_itself() -> None:
+    """Six incomplete of the last hundred are a breach; once they have left the window it is gone."""
+    guardrails = healthy(300)
+    for minute in range(300, 405):
+        guardrails.observe(evaluation(minute, Outcome.INCOMPLETE if minute % 17 == 0 else Outcome.OK))
+    assert guardrails.triggers == ()
+    assert [(found.guardrail, found.value) for found in guardrails.breaches()] == [(Guardrail.COMPLETION, 0.94)]
+    for minute in range(500, 600):
+        guardrails.observe(evaluation(minute))
+    assert guardrails.breaches() == ()
+
+
+def test_five_of_a_hundred_are_no_breach() -> None:
+    """Exactly 95 % complete is within the limit, whatever binary fractions say."""
+    guardrails = healthy(95)
+    for minute in range(100, 105):
+        guardrails.observe(evaluation(minute, Outcome.INCOMPLETE))
+    point = reading(guardrails, Guardrail.COMPLETION, GuardrailRule.POINT)
+    assert (point.value, point.condition) == (0.95, Condition.HEALTHY)
+
+
+def test_other_ramps_forced_and_uncounted_events_leave_no_trace() -> None:
+    """Late news of an earlier ramp does not count against this one."""
+    guardrails = Guardrails(ramp=2)
+    before = guardrails.snapshot()
+    strays = [
+        evaluation(0, Outcome.CRITICAL, ramp=1),
+        alarm(0, ramp=1),
+        pair(0, 1.0, ramp=1),
+        evaluation(0, Outcome.CRASH, ramp=2, is_forced=True),
+        evaluation(0, Outcome.SHED, ramp=2),
+        evaluation(0, Outcome.INPUT, ramp=2),
+        evaluation(0, Outcome.CRASH, ramp=2, arm=ArmRole.MANUAL),
+    ]
+    assert first(strays, guardrails) is None
+    assert guardrails.snapshot() == before
+
+
+def test_each_guardrail_fires_once() -> None:
+    """The first trigger of a guardrail stands; another guardrail still fires."""
+    guardrails = Guardrails(ramp=1)
+    fired = [guardrails.observe(evaluation(minute, Outcome.CRITICAL)) for minute in range(3)]
+    assert [trigger is not None for trigger in fired] == [True, False, False]
+    assert guardrails.observe(alarm(9, Corruption.CHECKSUM)) is not None
+    assert [trigger.guardrail for trigger in guardrails.triggers] == [Guardrail.CRITICAL, Guardrail.CORRUPTION]
+    assert reading(guardrails, Guardrail.CRITICAL, GuardrailRule.EVENT).value == 3
+
+
+def test_new_guardrails_say_that_they_know_nothing() -> None:
+    """Without data no rule shows a tick, except those that one event decides."""
+    conditions = {found.rule: found.condition for found in Guardrails(ramp=1).readings()}
+    assert conditions.pop(GuardrailRule.EVENT) is Condition.HEALTHY
+    assert set(conditions.values()) == {Condition.NOT_ENOUGH_DATA}
+
+
+def random_events(seed: int, count: int) -> list[Event]:
+    rng = np.random.default_rng(seed)
+    events: list[Event] = []
+    for minute in range(count):
+        outcome = rng.choice(list(Outcome), p=[0.9, 0.06, 0.002, 0.02, 0.009, 0.009])
+        events.append(evaluation(minute, Outcome(outcome), source=str(rng.choice(["a", "b"]))))
+        baseline = Baseline.RULE if rng.random() < 0.7 else Baseline.PLANNER
+        digest = f"jobs-{rng.integers(count // 2)}"
+        events.append(pair(minute, float(rng.normal(0.1, 0.1)), baseline=baseline, job_list_digest=digest))
+    return events
+
+
+def test_snapshot_goes_on_exactly_where_it_stopped() -> None:
+    """Through JSON and back at any point, the same triggers and readings follow."""
+    events = random_events(3, 400)
+    whole, halved = Guardrails(ramp=1), Guardrails(ramp=1)
+    for number, event in enumerate(events):
+        if number % 97 == 0:
+            halved = Guardrails.restored(json.loads(json.dumps(halved.snapshot())))
+        assert whole.observe(event) == halved.observe(event)
+    assert whole.readings() == halved.readings()
+    assert whole.triggers == halved.triggers != ()
+
+
+def test_dry_run_leaves_everything_as_it_was() -> None:
+    """What would fire is told, and did not happen."""
+    guardrails = healthy(10)
+    before = guardrails.snapshot()
+    trial = guardrails.dry_run([evaluation(20, Outcome.CRITICAL)])
+    assert [trigger.guardrail for trigger in trial.triggers] == [Guardrail.CRITICAL]
+    assert guardrails.triggers == ()
+    assert guardrails.snapshot() == before
+
+
+@pytest.mark.parametrize("damage", [{"format": 2}, {"format": 1}, {"format": 1, "ramp": "x"}])
+def test_damaged_snapshot_is_refused(damage: dict[str, object]) -> None:
+    """A snapshot of another version, or half of one, is no state."""
+    with pytest.raises(UnreadableState, match="guardrail snapshot"):
+        Guardrails.restored(damage)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"completion": 95.0}, "completion must lie strictly between 0 and 1, was 95.0"),
+        ({"cusum_complete": 0.1}, "cusum_complete must be < 0"),
+        ({"makespan_increase": 0.0}, "makespan_increase must be > 0"),
+        ({"window": 1}, "window must be >= 2, was 1"),
+    ],
+)
+def test_limits_refuse_nonsense(change: dict[str, float], message: str) -> None:
+    """A limit in per cent, or a rule that can never fire, is a mistake."""
+    with pytest.raises(ValueError, match=message):
+        Limits(**change)  # type: ignore[arg-type]

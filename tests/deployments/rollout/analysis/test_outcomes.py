@@ -1,0 +1,136 @@
+"""Outcomes and pairs: what counts, what is compared, and that nothing is lost on the way through JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime
+
+import pytest
+
+from deployments.rollout.analysis.outcomes import (
+    DIFFERENCE_NAMES,
+    Baseline,
+    Evaluation,
+    Kpis,
+    Outcome,
+    PairedObservation,
+    judged_outcome,
+    paired,
+)
+from deployments.rollout.assignment import ArmRole
+from env.instances.generator import toy_problem
+from env.judge.judge import judge
+from env.judge.verdict import Verdict, Violation, ViolationCode
+from env.schedule import Schedule
+from tests.deployments.rollout.events import evaluation, kpis, pair
+
+MEASURES = judge(toy_problem(), Schedule(assignments=())).measures
+
+
+def verdict(*codes: ViolationCode) -> Verdict:
+    violations = tuple(Violation(code=code, message=code.value) for code in codes)
+    return Verdict(violations=violations, anomalies=(), measures=MEASURES)
+
+
+MISSING, LATE, OVERLAP = (
+    ViolationCode.MISSING_OPERATION,
+    ViolationCode.DEADLINE_MISSED,
+    ViolationCode.MACHINE_OVERLAP,
+)
+
+
+@pytest.mark.parametrize(
+    ("challenger", "champion", "outcome"),
+    [
+        ((), (), Outcome.OK),
+        ((), (OVERLAP,), Outcome.OK),
+        ((LATE,), (LATE,), Outcome.OK),
+        ((MISSING, MISSING, LATE), (LATE,), Outcome.INCOMPLETE),
+        ((MISSING, OVERLAP), (), Outcome.CRITICAL),
+        ((OVERLAP,), (), Outcome.CRITICAL),
+        ((OVERLAP,), (OVERLAP,), Outcome.INPUT),
+        ((MISSING,), (MISSING,), Outcome.INPUT),
+    ],
+)
+def test_outcome_follows_the_judge(
+    challenger: tuple[ViolationCode, ...], champion: tuple[ViolationCode, ...], outcome: Outcome
+) -> None:
+    """Missing jobs alone are incomplete, anything else critical, and nothing counts when both are rejected."""
+    assert judged_outcome(verdict(*challenger), verdict(*champion)) is outcome
+
+
+def test_shed_work_and_bad_input_are_not_counted() -> None:
+    """Back-pressure and impossible requests say nothing about the challenger."""
+    assert {outcome for outcome in Outcome if not outcome.is_counted} == {Outcome.SHED, Outcome.INPUT}
+
+
+def test_kpis_come_from_the_verdict() -> None:
+    """The measures that the judge reckoned are taken over by name."""
+    found = Kpis.of(verdict())
+    assert found.makespan_seconds == MEASURES.makespan_seconds
+    assert found.completion_percent == MEASURES.completion_percent
+
+
+def test_pair_is_ratio_of_makespans_and_differences_elsewhere() -> None:
+    """The challenger ten per cent shorter and two points more on time: ln 0.9 and +2."""
+    challenger = evaluation(kpis=kpis(90.0, on_time_percent=99.0))
+    champion = evaluation(arm=ArmRole.MANUAL, kpis=kpis(100.0), baseline=Baseline.PLANNER)
+    found = paired(challenger, champion)
+    assert found is not None
+    assert found.log_makespan_ratio == pytest.approx(math.log(0.9))
+    assert dict(zip(DIFFERENCE_NAMES, found.differences, strict=True))["on_time_percent"] == pytest.approx(2.0)
+    assert found.baseline is Baseline.PLANNER
+
+
+@pytest.mark.parametrize(
+    ("challenger", "champion"),
+    [
+        ({"outcome": Outcome.INCOMPLETE, "kpis": kpis()}, {}),
+        ({"outcome": Outcome.CRASH}, {}),
+        ({"is_forced": True}, {}),
+        ({"budget_ms": 1000}, {}),
+        ({}, {"outcome": Outcome.CRITICAL}),
+        ({}, {"kpis": None}),
+        ({"kpis": kpis(0.0)}, {}),
+    ],
+)
+def test_pair_needs_two_complete_plans_of_equal_budget(
+    challenger: dict[str, object], champion: dict[str, object]
+) -> None:
+    """A plan without its last jobs, a forced arm or another budget is not compared."""
+    assert paired(evaluation(**challenger), evaluation(**({"arm": ArmRole.MANUAL} | champion))) is None
+
+
+def test_pair_refuses_two_decisions() -> None:
+    """Only both arms of one request make a pair."""
+    with pytest.raises(ValueError, match=r"must be ppo and manual of one decision, was ppo of decision-0 and manual"):
+        paired(evaluation(0), evaluation(1, arm=ArmRole.MANUAL))
+    with pytest.raises(ValueError, match="must be ppo and manual"):
+        paired(evaluation(), evaluation())
+
+
+def test_replans_share_a_group() -> None:
+    """Same unit and job list: one observation; another unit with the same list: another."""
+    assert pair(0, job_list_digest="a").group == pair(9, job_list_digest="a").group
+    assert pair(0, job_list_digest="a").group != pair(0, job_list_digest="a", unit="p//2025-07-23").group
+
+
+def test_pair_refuses_what_is_no_number() -> None:
+    """An endless ratio, or differences that are not all there, would poison every mean."""
+    with pytest.raises(ValueError, match="must be finite"):
+        pair(ratio=math.inf)
+    with pytest.raises(ValueError, match="differences must be 5, were 1"):
+        pair(differences=(1.0,))
+    with pytest.raises(ValueError, match="an instant must have a time zone"):
+        evaluation(at=datetime(2025, 7, 22))  # noqa: DTZ001 - that is the point
+
+
+def test_events_survive_json() -> None:
+    """What a router sends is what the controller reads."""
+    sent = evaluation(3, model="full_production@3", source="replica", latency_ms=12.5, baseline=Baseline.PLANNER)
+    assert Evaluation.from_json(json.loads(json.dumps(sent.as_json()))) == sent
+    crash = evaluation(4, Outcome.CRASH)
+    assert Evaluation.from_json(json.loads(json.dumps(crash.as_json()))) == crash
+    observed = pair(5, 0.1)
+    assert PairedObservation.from_json(json.loads(json.dumps(observed.as_json()))) == observed

@@ -1,0 +1,177 @@
+"""The audit of the assignment: quiet on fair splits however often it looks, loud on every way to break one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import date, timedelta
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+from deployments.rollout.analysis.sample_ratio import (
+    E_THRESHOLD,
+    PRIOR_UNITS,
+    AssignedUnit,
+    BlockedSampleRatio,
+    SampleRatio,
+    audit,
+    recomputes,
+)
+from deployments.rollout.assignment import ArmRole, PlanningWindow, UnitAssignment, assign
+from tests.deployments.rollout.events import at
+
+FIRST_DAY = date.fromordinal(739_000)
+
+
+def row(assignment: UnitAssignment, minute: float = 0, ramp: int = 1) -> AssignedUnit:
+    return AssignedUnit(
+        unit=assignment.unit,
+        at=at(minute),
+        ramp=ramp,
+        stage=assignment.stage,
+        share=assignment.share,
+        bucket=assignment.bucket,
+        seed=assignment.seed,
+        hash_version=assignment.hash_version,
+        arm=assignment.arm,
+    )
+
+
+def units(count: int, share: float = 0.5, seed: str = "gantry") -> list[AssignedUnit]:
+    return [row(assign(f"unit-{number}", seed=seed, share=share, stage="s"), number) for number in range(count)]
+
+
+def windows(days: Iterable[int], share: float = 0.1, stage: str = "limited") -> list[AssignedUnit]:
+    return [
+        row(
+            assign(
+                PlanningWindow(plant_id="p", line_id=None, day=FIRST_DAY + timedelta(days=day)),
+                seed="gantry",
+                share=share,
+                stage=stage,
+            ),
+            1440 * day,
+        )
+        for day in days
+    ]
+
+
+def test_fair_experiment_has_no_findings() -> None:
+    """Explicit units and windows, at two shares, replanned: nothing to say, and all of it counted once."""
+    rows = units(500) + units(500, 0.1) + windows(range(30)) + windows(range(30, 60), 0.5, "expanded")
+    found = audit(rows + rows)
+    assert found.findings == ()
+    assert (found.explicit.units, found.explicit.expected) == (1000, pytest.approx(300.0))
+    assert (found.windows.units, found.windows.challenger) == (60, 18)
+    assert found.windows.expected == pytest.approx(18.0)
+
+
+def test_lost_units_of_one_arm_are_a_mismatch() -> None:
+    """A third of the challenger's units lost on the way to the database is found within 500."""
+    rows = [unit for number, unit in enumerate(units(500)) if unit.arm is ArmRole.MANUAL or number % 3]
+    found = audit(rows)
+    assert found.explicit.is_mismatch
+    assert found.findings[0].startswith(
+        f"sample ratio mismatch: {found.explicit.challenger} of {len(rows)} explicit units"
+    )
+
+
+def test_lost_windows_of_one_arm_are_a_mismatch() -> None:
+    """When the challenger's windows never reach the database, nine windows of ten, eight times, are too many."""
+    rows = [window for window in windows(range(200)) if window.arm is ArmRole.MANUAL]
+    assert audit(rows).windows.is_mismatch
+    assert not audit(rows[:18]).windows.is_mismatch
+
+
+def test_closed_days_are_no_mismatch() -> None:
+    """Weekends belong to no arm: windows that do not appear regardless of their arm are fair."""
+    assert audit(windows(day for day in range(700) if day % 7 < 5)).findings == ()
+
+
+def test_stage_change_within_a_block_is_no_mismatch() -> None:
+    """From ten to fifty per cent in the middle of a block: the rest of the deal is known and fair."""
+    rows = windows(range(205)) + windows(range(204, 400), 0.5, "expanded")
+    found = audit(rows)
+    assert found.findings == ()
+    assert found.windows.units == 400
+
+
+def test_unit_with_both_arms_in_one_stage_is_found() -> None:
+    """Mixed exposure within a stage; the same unit in another stage or ramp may have the other arm."""
+    manual = next(unit for unit in units(50) if unit.arm is ArmRole.MANUAL)
+    found = audit([manual, replace(manual, arm=ArmRole.PPO)])
+    assert found.mixed == (manual.unit,)
+    assert any("exposed to both arms within a stage" in finding for finding in found.findings)
+    later = row(assign(manual.unit, seed="gantry", share=1.0, stage="full"))
+    again = row(assign(manual.unit, seed="other", share=0.5, stage="s"), ramp=2)
+    assert audit([manual, later, again]).mixed == ()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"bucket": 0.4}, {"seed": "x"}, {"hash_version": 1}, {"share": 0.01}, {"arm": ArmRole.MANUAL}, {"unit": "x"}],
+)
+def test_row_that_does_not_recompute_is_found(damage: dict[str, object]) -> None:
+    """Every stored field takes part in the recomputation."""
+    unit = next(unit for unit in units(50) if unit.arm is ArmRole.PPO and unit.bucket > 0.02)
+    assert recomputes(unit)
+    broken = replace(unit, **damage)  # type: ignore[arg-type]
+    assert not recomputes(broken)
+    assert audit([broken]).not_recomputed == (broken.unit,)
+
+
+def test_explicit_unit_that_looks_like_a_window_recomputes() -> None:
+    """A client may choose any text; the stored bucket tells that it went by the plain hash."""
+    unit = windows([3])[0].unit
+    found = audit([row(assign(unit, seed="gantry", share=0.5, stage="s"))])
+    assert found.findings == ()
+    assert (found.explicit.units, found.windows.units) == (1, 0)
+
+
+def test_fair_split_is_rarely_suspected_however_often_one_looks() -> None:
+    """Looked at after each of 1,000 units: at most one in a thousand by the e-process, many by chi-square."""
+    rng = np.random.default_rng(0)
+    rollouts, units_each, share = 1000, 1000, 0.5
+    challenger = np.cumsum(rng.random((rollouts, units_each)) < share, axis=1)
+    n = np.arange(1, units_each + 1)
+    from deployments.rollout.analysis.confidence import beta_binomial_log_e
+
+    prior = (PRIOR_UNITS * share, PRIOR_UNITS * (1 - share))
+    suspected = (beta_binomial_log_e(challenger, n, share, prior) >= math.log(E_THRESHOLD)).any(axis=1).mean()
+    naive = ((challenger - n * share) ** 2 / (n * share * (1 - share)))[:, 99:] > chi2.isf(0.001, 1)
+    assert suspected <= 0.001 + 4 * math.sqrt(0.001 / rollouts)
+    assert naive.any(axis=1).mean() > 5 * 0.001
+
+
+def test_sample_ratio_is_one_process_through_the_shares() -> None:
+    """E-values of the shares multiply; an impossible unit is proof by itself."""
+    ratio = SampleRatio()
+    for number in range(100):
+        ratio.add(number % 10 == 0, 0.1)
+    single = ratio.log_e
+    for number in range(100):
+        ratio.add(number % 2 == 0, 0.5)
+    assert ratio.log_e < 0
+    assert ratio.log_e < single
+    ratio.add(True, 0.0)
+    assert math.isinf(ratio.log_e)
+    assert ratio.reading().is_mismatch
+
+
+@pytest.mark.parametrize(("share", "meant"), [(0.1, 1), (0.3, 3), (0.5, 5)])
+def test_blocked_e_process_is_fair(share: float, meant: int) -> None:
+    """Over all equally likely deals of a block its expectation is exactly one, however many windows have appeared."""
+    deals = list(combinations(range(10), meant))
+    for appeared in (1, 2, 5, 9, 10):
+        values = []
+        for places in deals:
+            ratio, left, others = BlockedSampleRatio(), iter(range(meant)), iter(range(meant, 10))
+            for place in range(appeared):
+                rank = next(left) if place in places else next(others)
+                ratio.add((rank + 0.5) / 10, share, ("block",))
+            values.append(math.exp(ratio.log_e))
+        assert sum(values) / len(deals) == pytest.approx(1.0)

@@ -1,0 +1,69 @@
+"""The ramp's numbers: what is refused, and a hash that tells configurations apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from deployments.rollout.analysis.triggers import Limits
+from deployments.rollout.errors import UnknownStage
+from deployments.rollout.ramp.state import RAMP, RampConfiguration, Stage, StageStep
+
+PLAIN = RampConfiguration()
+
+
+def test_ramp_has_the_shares_of_the_plan() -> None:
+    """Shadow serves nothing of the challenger, then ten, fifty and a hundred per cent."""
+    assert [PLAIN.step(stage).share for stage in RAMP] == [0.0, 0.1, 0.5, 1.0]
+
+
+def test_hash_tells_configurations_apart() -> None:
+    """Equal numbers give equal hashes; any other number gives another."""
+    others = (
+        replace(PLAIN, limited=replace(PLAIN.limited, share=0.2)),
+        replace(PLAIN, shadow=replace(PLAIN.shadow, minimum_pairs=101)),
+        replace(PLAIN, limits=Limits(completion=0.96)),
+    )
+    assert RampConfiguration().hash == PLAIN.hash
+    assert len({PLAIN.hash, *(other.hash for other in others)}) == 4
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, 10.0, float("nan")])
+def test_share_outside_zero_to_a_hundred_is_refused(share: float) -> None:
+    """The message names the limits and what was found, in per cent."""
+    with pytest.raises(ValueError, match="share must be between 0 and 100 per cent, was"):
+        StageStep(share=share, minimum_seconds=0.0, minimum_pairs=0)
+
+
+@pytest.mark.parametrize(
+    ("stage", "share", "message"),
+    [
+        ("shadow", 0.1, "shadow must have 0 and full 100 per cent"),
+        ("full", 0.9, "shadow must have 0 and full 100 per cent"),
+        ("limited", 0.0, "shares must rise"),
+        ("limited", 0.6, "were limited 60 and expanded 50"),
+        ("expanded", 1.0, "shares must rise"),
+    ],
+)
+def test_shares_must_rise(stage: str, share: float, message: str) -> None:
+    """A later stage never serves less than an earlier one."""
+    with pytest.raises(ValueError, match=message):
+        replace(PLAIN, **{stage: replace(getattr(PLAIN, stage), share=share)})
+
+
+def test_other_nonsense_is_refused() -> None:
+    """No negative duration, no negative number of pairs, no part above one."""
+    with pytest.raises(ValueError, match="minimum_seconds must be >= 0, was -1"):
+        StageStep(share=0.1, minimum_seconds=-1.0, minimum_pairs=0)
+    with pytest.raises(ValueError, match="minimum_pairs must be >= 0, was -1"):
+        StageStep(share=0.1, minimum_seconds=0.0, minimum_pairs=-1)
+    with pytest.raises(ValueError, match="most_missing_pairs must be between 0 and 1, was 5"):
+        replace(PLAIN, most_missing_pairs=5.0)
+
+
+def test_unknown_stage_names_the_known_ones() -> None:
+    """A typing mistake is answered with what there is."""
+    assert Stage.named("limited") is Stage.LIMITED
+    with pytest.raises(UnknownStage, match=r"stage must be one of shadow, limited, .* was 'canary'"):
+        Stage.named("canary")

@@ -1,0 +1,109 @@
+"""Realised KPIs: only what the serving arm is to blame for, and silence until there is enough of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from deployments.rollout.assignment import ArmRole
+from deployments.rollout.report.arm_figures import Rating, RealisedJob, realised_arms, realised_effects, satisfaction
+from tests.deployments.rollout.events import at
+
+DAY = 1440
+
+
+def job(window: int = 0, arm: ArmRole = ArmRole.PPO, delay_hours: float = 0.0, share: float = 0.5) -> RealisedJob:
+    end = at(window * DAY)
+    return RealisedJob(
+        unit=f"window-{window}",
+        at=end,
+        stage="expanded",
+        share=share,
+        arm=arm,
+        job_id="job",
+        completed_at=end + timedelta(hours=delay_hours),
+        planned_end_at=end,
+        due_at=end,
+        begun_under=arm,
+    )
+
+
+def switchback(windows: int, effect_hours: float, share: float = 0.5, drift_hours: float = 0.0) -> list[RealisedJob]:
+    """Windows that PPO serves by chance, `effect_hours` later than manual would, on top of a drift of the plant."""
+    rng = np.random.default_rng(0)
+    jobs = []
+    for window in range(windows):
+        arm = ArmRole.PPO if rng.random() < share else ArmRole.MANUAL
+        delay = rng.normal(5.0 + drift_hours * window / windows, 0.5) + (effect_hours if arm is ArmRole.PPO else 0.0)
+        jobs.append(job(window, arm, float(delay), share))
+    return jobs
+
+
+def test_jobs_begun_under_the_other_arm_are_excluded() -> None:
+    """What manual began, PPO is not blamed for; an unknown beginning is taken as its own."""
+    jobs = [job(), job(delay_hours=2.0), replace(job(delay_hours=99.0), begun_under=ArmRole.MANUAL)]
+    jobs.append(replace(job(delay_hours=4.0), begun_under=None))
+    (found,) = realised_arms(jobs)
+    assert (found.jobs, found.excluded, found.windows) == (3, 1, 1)
+    assert found.delay_hours == pytest.approx(2.0)
+    assert found.on_time_percent == pytest.approx(100 / 3)
+
+
+def test_arms_are_told_by_stage() -> None:
+    """One row for each stage and served arm; without due dates there is no on-time rate."""
+    jobs = [job(), job(arm=ArmRole.MANUAL), replace(job(), stage="limited", due_at=None)]
+    found = realised_arms(jobs)
+    assert [(row.stage, row.arm.value) for row in found] == [
+        ("expanded", "manual"),
+        ("expanded", "ppo"),
+        ("limited", "ppo"),
+    ]
+    assert found[2].on_time_percent is None
+    assert realised_arms([replace(job(), begun_under=ArmRole.MANUAL)])[0].delay_hours is None
+
+
+@pytest.mark.parametrize("drift", [0.0, 20.0])
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_switchback_finds_the_effect_in_spite_of_drift(share: float, drift: float) -> None:
+    """Two hours later on average, over a year of windows, while the plant itself drifts."""
+    effect = next(
+        found for found in realised_effects(switchback(1500, 2.0, share, drift)) if found.name == "delay_hours"
+    )
+    assert effect.windows == 1500
+    assert effect.interval is not None
+    assert effect.interval.lower < 2.0 < effect.interval.upper
+
+
+def test_switchback_sees_a_large_effect() -> None:
+    """Ten hours more delay at an even split: the interval lies above zero."""
+    delay = next(found for found in realised_effects(switchback(400, 10.0)) if found.name == "delay_hours")
+    assert delay.interval is not None
+    assert delay.interval.lower > 0
+
+
+def test_few_windows_are_not_enough_data() -> None:
+    """Ninety-nine windows say nothing, and stages in which one arm serves everything never do."""
+    assert all(effect.interval is None for effect in realised_effects(switchback(99, 2.0)))
+    alone = [job(window, ArmRole.PPO, share=1.0) for window in range(500)]
+    assert [effect.windows for effect in realised_effects(alone)] == [0, 0]
+
+
+def test_ratings_are_told_by_arm() -> None:
+    """Mean and rate of satisfied planners, with an interval that two ratings leave wide."""
+    ratings = [Rating(at=at(0), stage="limited", arm=ArmRole.PPO, rating=rating) for rating in (5, 4)]
+    ratings.append(Rating(at=at(0), stage="limited", arm=ArmRole.MANUAL, rating=2))
+    manual, ppo = satisfaction(ratings)
+    assert (ppo.mean, ppo.ratings, ppo.satisfied.estimate) == (4.5, 2, 1.0)
+    assert ppo.satisfied.lower < 0.2
+    assert manual.satisfied.estimate == 0.0
+    assert satisfaction([]) == ()
+
+
+@pytest.mark.parametrize("rating", [0, 6])
+def test_rating_outside_one_to_five_is_refused(rating: int) -> None:
+    """The scale of the feedback route."""
+    with pytest.raises(ValueError, match=f"rating must be between 1 and 5, was {rating}"):
+        Rating(at=at(0), stage="limited", arm=ArmRole.PPO, rating=rating)

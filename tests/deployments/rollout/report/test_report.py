@@ -1,0 +1,237 @@
+"""The report: figures that can be recounted by hand, and a page that needs nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from datetime import timedelta
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+
+from deployments.rollout.analysis.outcomes import Baseline, Corruption, Outcome
+from deployments.rollout.assignment import ArmRole
+from deployments.rollout.ramp.comparison import MAKESPAN
+from deployments.rollout.ramp.gate import GateVerdict
+from deployments.rollout.ramp.stages import rollback
+from deployments.rollout.ramp.state import Order, Stage
+from deployments.rollout.report.goals import GoalState
+from deployments.rollout.report.page import page_of
+from deployments.rollout.report.report import MAX_TREND_POINTS, Records, RolloutReport, pairs_of, report_of, thinned
+from tests.deployments.rollout.events import alarm
+from tests.deployments.rollout.records import QUICK, START, TransitionLog
+
+LEDGER = TransitionLog()
+REPORT = report_of(LEDGER.records())
+
+
+class Reader(HTMLParser):
+    """Collects tags and text, and checks that every element that is opened is closed."""
+
+    VOID = frozenset({"meta"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def read(page: str) -> Reader:
+    reader = Reader()
+    reader.feed(page)
+    assert reader.open == []
+    return reader
+
+
+def test_figures_by_arm_are_plain_means() -> None:
+    """What the table says of PPO in limited can be recounted from the rows."""
+    rows = [e for e in LEDGER.evaluations if e.arm is ArmRole.PPO and e.stage == "limited"]
+    figures = next(f for f in REPORT.arms_by_stage if (f.group, f.arm) == ("limited", ArmRole.PPO))
+    makespans = [e.kpis.makespan_seconds for e in rows if e.kpis is not None]
+    assert figures.evaluations == len(rows)
+    assert figures.served == sum(e.is_served for e in rows)
+    assert figures.kpis is not None
+    assert figures.kpis["makespan_seconds"] == pytest.approx(sum(makespans) / len(makespans))
+    assert [f.group for f in REPORT.arms_by_stage] == ["shadow"] * 2 + ["limited"] * 2 + ["expanded"] * 2
+
+
+def test_differences_are_those_of_the_pairs() -> None:
+    """Estimates are means over pairs by kind of baseline; the better challenger is seen as such."""
+    pairs = [pair for pair in pairs_of(LEDGER.evaluations) if pair.baseline is Baseline.RULE]
+    found = {(d.name, d.baseline): d for d in REPORT.differences}
+    makespan = found[(MAKESPAN, Baseline.RULE)]
+    assert makespan.n == len(pairs)
+    assert makespan.interval is not None
+    assert makespan.interval.upper < 0
+    utilisation = found[("utilisation_percent", Baseline.RULE)].interval
+    assert utilisation is not None
+    assert utilisation.estimate == pytest.approx(sum(pair.differences[1] for pair in pairs) / len(pairs))
+
+
+def test_differences_are_told_for_each_stage_too() -> None:
+    """The pairs of the stages add up to those of the ramp; what has fewer than a hundred has no interval."""
+    by_stage = [d for d in REPORT.differences_by_stage if (d.name, d.baseline) == (MAKESPAN, Baseline.RULE)]
+    whole = next(d for d in REPORT.differences if (d.name, d.baseline) == (MAKESPAN, Baseline.RULE))
+    assert [d.stage for d in by_stage] == ["shadow", "limited", "expanded"]
+    assert sum(d.n for d in by_stage) == whole.n
+    assert all((d.interval is None) == (d.n < 100) for d in REPORT.differences_by_stage)
+
+
+def test_verdict_is_that_of_the_gate() -> None:
+    """Better in pairs, healthy, long enough: PROMOTE; a trigger changes it to ROLLBACK."""
+    assert REPORT.gate.verdict is GateVerdict.PROMOTE
+    broken = report_of(LEDGER.records(alarms=[alarm(99_999, Corruption.CHECKSUM)]))
+    assert broken.gate.verdict is GateVerdict.ROLLBACK
+    assert "checksum mismatch" in broken.gate.texts[0]
+    assert len(broken.triggers) == 1
+
+
+def test_broken_assignment_is_invalid() -> None:
+    """A row whose bucket does not recompute makes the whole comparison doubtful."""
+    records = LEDGER.records()
+    rows = [replace(LEDGER.assignments[0], bucket=0.123), *LEDGER.assignments[1:]]
+    found = report_of(replace(records, assignments=rows))
+    assert found.gate.verdict is GateVerdict.INVALID
+    assert "does not recompute" in found.gate.texts[0]
+
+
+def test_goals_are_read_from_the_challenger() -> None:
+    """Utilisation is met, makespan and every single completion are missed, eleven ratings are not enough."""
+    states = {reading.goal.name: reading.state for reading in REPORT.goals}
+    assert states["utilisation_percent"] is GoalState.MET
+    assert states["makespan_hours"] is GoalState.MISSED
+    assert states["completion_percent"] is GoalState.MISSED
+    assert states["satisfaction_percent"] is GoalState.NOT_ENOUGH_DATA
+    assert states["uptime_percent"] is GoalState.MET
+
+
+def test_trends_run_through_the_stages() -> None:
+    """Intervals over time narrow, start at the hundredth pair and end with what the table says."""
+    points = REPORT.makespan_trend[Baseline.RULE]
+    assert points[0].interval.n == 100
+    assert points[-1].interval == next(d.interval for d in REPORT.differences)
+    assert {point.stage for point in points} == {"limited", "expanded"}
+    assert len(REPORT.completion_trend) == MAX_TREND_POINTS
+    spans = [(span.stage, (span.end - span.begin).days) for span in REPORT.stages]
+    assert spans == [("shadow", 10), ("limited", 10), ("expanded", 20)]
+
+
+def test_thinning_keeps_both_ends() -> None:
+    """However long the rollout, the chart has a bounded number of points."""
+    many = REPORT.completion_trend * 9
+    assert len(thinned(many)) == MAX_TREND_POINTS
+    assert (thinned(many)[0], thinned(many)[-1]) == (many[0], many[-1])
+    assert thinned(many[:3]) == many[:3]
+
+
+def test_period_bounds_figures_and_not_sequences() -> None:
+    """The weekly report counts a week, while the intervals keep all that they have learned."""
+    weekly = report_of(LEDGER.records(since=START + timedelta(days=33)))
+    assert [figures.group for figures in weekly.arms_by_stage] == ["expanded"] * 2
+    assert sum(weekly.health.outcomes.values()) < sum(REPORT.health.outcomes.values()) / 5
+    assert weekly.differences == REPORT.differences
+    assert len({figures.group for figures in weekly.arms_by_week}) == 6
+
+
+def test_forced_requests_are_in_no_statistic() -> None:
+    """They are counted as forced, and nothing else changes."""
+    first = next(e for e in LEDGER.evaluations if e.arm is ArmRole.PPO)
+    forced = replace(first, decision_id="forced", is_forced=True, outcome=Outcome.CRITICAL)
+    found = report_of(replace(LEDGER.records(), evaluations=[*LEDGER.evaluations, forced]))
+    assert found.health.forced == 1
+    assert (found.gate, found.differences, found.arms_by_stage) == (
+        REPORT.gate,
+        REPORT.differences,
+        REPORT.arms_by_stage,
+    )
+
+
+def test_report_without_rows_says_so_everywhere() -> None:
+    """A new rollout: HOLD with everything that is missing, and no figure that nobody measured."""
+    first = LEDGER.transitions[0]
+    empty = report_of(Records(at=START, state=first.state, configuration=QUICK, transitions=[first]))
+    assert empty.gate.verdict is GateVerdict.HOLD
+    assert len(empty.gate.texts) == 3
+    assert all(difference.interval is None for difference in empty.differences)
+    assert {reading.state for reading in empty.goals} == {GoalState.NOT_ENOUGH_DATA}
+    text = read(page_of(empty)).text
+    assert text.count("not enough data") > 15
+    assert "HOLD" in text
+
+
+def test_report_after_a_rollback_still_tells() -> None:
+    """The stage is rolled back, the verdict says what would have to be shown again."""
+    row = rollback(LEDGER.state, Order(actor="guardrail", reason="crash_rate", at=START + timedelta(days=40)))
+    assert row is not None
+    found = report_of(replace(LEDGER.records(), state=row.state, transitions=[*LEDGER.transitions, row]))
+    assert found.state.stage is Stage.ROLLED_BACK
+    assert "rolled back" in read(page_of(found)).text
+
+
+def test_json_is_json() -> None:
+    """No number that JSON does not know, and everything that the contract names."""
+    document = json.loads(json.dumps(REPORT.as_json(), allow_nan=False))
+    assert document["gate"]["verdict"] == "PROMOTE"
+    assert document["differences"][0]["interval"]["n"] == document["differences"][0]["n"]
+    assert document["arms_by_stage"][0]["arm"] == "manual"
+    assert document["integrity"]["findings"] == []
+    assert document["transitions"][1]["to"] == "limited"
+    assert document["makespan_trend"]["planner"][0]["interval"]["n"] == 100
+
+
+def test_page_needs_nothing_else() -> None:
+    """No script, no link, no file from anywhere; every chart is well-formed and has a name."""
+    page = page_of(REPORT)
+    reader = read(page)
+    names = {tag for tag, _ in reader.tags}
+    assert not names & {"script", "link", "img", "iframe", "a"}
+    assert not re.search(r"https?://|url\(|@import", page)
+    charts = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
+    assert len(charts) == 4
+    for chart in charts:
+        root = ElementTree.fromstring(chart)
+        assert root.attrib["aria-label"]
+        assert "nan" not in chart
+        assert "inf" not in chart
+
+
+def test_page_shows_what_the_report_says() -> None:
+    """Verdict, stage, intervals and history are there in words."""
+    text = read(page_of(REPORT)).text
+    for expected in ("PROMOTE", "expanded, 50 % to full_production@3", "rollback", "Every stored bucket recomputes"):
+        assert expected in text
+    assert "the pairs are better" in text
+    assert re.search(r"not enough data \(\d+ of 100 windows\)", text)
+
+
+def test_page_escapes_what_people_wrote() -> None:
+    """A reason or a model's name cannot become markup."""
+    row = LEDGER.transitions[-1]
+    bad = "<script>alert('x')</script>"
+    records = replace(
+        LEDGER.records(),
+        state=replace(LEDGER.state, challenger=bad),
+        transitions=[*LEDGER.transitions[:-1], replace(row, reason=bad, actor=bad)],
+    )
+    report = report_of(records)
+    assert isinstance(report, RolloutReport)
+    page = page_of(report, title=bad)
+    assert "<script>" not in page
+    assert page.count("&lt;script&gt;") >= 4

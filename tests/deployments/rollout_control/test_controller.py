@@ -1,0 +1,433 @@
+"""The controller over a real journal: what it decides survives it, and what it does not know it does not serve."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.errors import RolloutUnavailable
+from deployments.persistence.errors import DatabaseUnavailable
+from deployments.rollout.analysis.outcomes import Alarm, Corruption, Outcome, PairedObservation
+from deployments.rollout.analysis.triggers import Limits
+from deployments.rollout.errors import StaleVersion, TransitionRefused, UnreadableState
+from deployments.rollout.ramp.latch import Latch
+from deployments.rollout.ramp.state import Action, Order, RolloutState, Stage, Transition
+from deployments.rollout.ramp.traffic import PUBLISHED
+from deployments.rollout_control.controller import Command, Controller
+from deployments.rollout_control.protocol import Incident
+from deployments.rollout_control.recovery import ControlSettings
+from deployments.rollout_control.transition_log import JOURNAL, STATISTICS, ControllerJournal, ControllerTaken, Entry
+from tests.deployments.rollout_control.events import NOW, QUICK, Clock, evaluation, report, state
+
+CRASHES_TO_FIRE = 3
+
+
+class Memory:
+    """A database that knows one state, nothing, or raises."""
+
+    def __init__(self, known: RolloutState | Exception | None = None) -> None:
+        self.known = known
+
+    async def newest_state(self) -> RolloutState | None:
+        if isinstance(self.known, Exception):
+            raise self.known
+        return self.known
+
+
+class Ears:
+    """Remembers what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[Entry] = []
+
+    def hear(self, entry: Entry) -> None:
+        self.heard.append(entry)
+
+
+class Plant:
+    """A controller over a folder, which may be started again and again."""
+
+    def __init__(self, folder: Path, *, initial: Stage = Stage.EXPANDED, **changes: Any) -> None:
+        self.folder = folder
+        self.clock = Clock()
+        self.ears = Ears()
+        self.memory = Memory()
+        self.settings = ControlSettings(
+            configuration=QUICK, initial_stage=initial, seed="gantry", challenger=PUBLISHED, **changes
+        )
+
+    async def start(self) -> Controller:
+        control = Controller(
+            self.settings,
+            journal=ControllerJournal(self.folder),
+            memory=self.memory,
+            listeners=(self.ears,),
+            clock=self.clock.now,
+            heartbeat_seconds=3600.0,
+        )
+        await control.open()
+        return control
+
+    @property
+    def incidents(self) -> list[Incident]:
+        return [entry for entry in self.ears.heard if isinstance(entry, Incident)]
+
+    @property
+    def transitions(self) -> list[Transition]:
+        return [entry for entry in self.ears.heard if isinstance(entry, Transition)]
+
+
+def command(action: Action, expected_version: int | None = None, **changes: Any) -> Command:
+    order = Order(actor="ops", reason="because", at=NOW, expected_version=expected_version)
+    return Command(action=action, order=order, **changes)
+
+
+def stage_of(control: Controller) -> str:
+    assert control.ledger.state is not None
+    return control.ledger.state.stage.value
+
+
+@pytest.mark.parametrize("initial", [Stage.SHADOW, Stage.FULL])
+async def test_new_rollout_begins_where_the_settings_say(tmp_path: Path, initial: Stage) -> None:
+    """In a new database, and once: a restart begins nothing."""
+    plant = Plant(tmp_path, initial=initial)
+    for _ in range(2):
+        control = await plant.start()
+        assert (stage_of(control), len(control.ledger.transitions)) == (initial.value, 1)
+        await control.close()
+
+
+async def test_walk_survives_restarts_between_its_steps(tmp_path: Path) -> None:
+    """Each promotion needs the one before, and is there after the controller's death."""
+    plant = Plant(tmp_path, initial=Stage.SHADOW)
+    for version, expected in enumerate(("limited", "expanded", "full"), start=1):
+        control = await plant.start()
+        found = await control.command(command(Action.PROMOTE, version, force=True))
+        assert found.stage.value == expected
+        # No close: it died. Only its lock must go, as it does with a process.
+        control._journal.close()
+    control = await plant.start()
+    assert [each.to_stage.value for each in control.ledger.transitions] == ["shadow", "limited", "expanded", "full"]
+    await control.close()
+
+
+async def test_orders_are_refused_with_what_is_missing(tmp_path: Path) -> None:
+    """Without data no promotion, with an old version no order, and nothing has changed."""
+    control = await Plant(tmp_path, initial=Stage.SHADOW).start()
+    with pytest.raises(TransitionRefused, match="not enough data to compare makespans"):
+        await control.command(command(Action.PROMOTE, 1))
+    with pytest.raises(StaleVersion, match="expected_version must be 1, was 7"):
+        await control.command(command(Action.PAUSE, 7))
+    with pytest.raises(TransitionRefused, match="sample ratio mismatch"):
+        await control.command(command(Action.PROMOTE, 1, force=True, integrity=("sample ratio mismatch",)))
+    assert stage_of(control) == "shadow"
+    await control.close()
+
+
+async def test_pause_holds_and_resume_goes_on(tmp_path: Path) -> None:
+    """The share stays, and a promotion has to wait."""
+    control = await Plant(tmp_path).start()
+    paused = await control.command(command(Action.PAUSE, 1))
+    assert (paused.stage.value, paused.share) == ("paused", 0.5)
+    with pytest.raises(TransitionRefused, match="resume it first"):
+        await control.command(command(Action.PROMOTE, 2, force=True))
+    assert (await control.command(command(Action.RESUME, 2))).stage.value == "expanded"
+    await control.close()
+
+
+def _pairs(count: int, log_ratio: float) -> list[PairedObservation]:
+    # Alternating a little, so that there is a variance.
+    return [
+        PairedObservation(
+            decision_id=f"d{number}",
+            at=NOW,
+            ramp=1,
+            stage="expanded",
+            unit=f"u{number}",
+            job_list_digest=str(number),
+            baseline=evaluation().baseline,
+            budget_ms=25,
+            log_makespan_ratio=log_ratio + 0.02 * (-1) ** number,
+            differences=(0.0,) * 5,
+        )
+        for number in range(count)
+    ]
+
+
+_TRIGGERS: dict[str, list[Any]] = {
+    "critical_violation": [evaluation(1, Outcome.CRITICAL)],
+    "data_corruption": [
+        Alarm(decision_id="d", at=NOW, ramp=1, stage="expanded", corruption=Corruption.CHECKSUM, detail="d")
+    ],
+    "crash_rate": [evaluation(number, Outcome.CRASH) for number in range(CRASHES_TO_FIRE)],
+    "completion_rate": [evaluation(number, Outcome.INCOMPLETE) for number in range(6)],
+    "makespan_increase": _pairs(Limits().window, 0.3),
+}
+
+
+@pytest.mark.parametrize("name", _TRIGGERS)
+async def test_each_guardrail_rolls_back_with_evidence(tmp_path: Path, name: str) -> None:
+    """Each of the five triggers leads to rolled back, an incident that says why, and nothing else."""
+    plant = Plant(tmp_path)
+    control = await plant.start()
+    reply = await control.exchange(report(*_TRIGGERS[name]))
+    assert reply.state is not None
+    assert (reply.state.stage, reply.state.share) == (Stage.ROLLED_BACK, 0.0)
+    (incident,) = plant.incidents
+    assert (incident.trigger, incident.action, incident.stage) == (name, "rolled back", "expanded")
+    assert incident.evidence["trigger"]["guardrail"] == name
+    assert incident.evidence["readings"]
+    assert plant.transitions[-1].actor == "guardrail"
+    await control.close()
+
+
+async def test_healthy_events_roll_nothing_back(tmp_path: Path) -> None:
+    """Fifty good answers and better makespans leave the stage alone, and are counted."""
+    plant = Plant(tmp_path)
+    control = await plant.start()
+    events = [evaluation(number) for number in range(50)]
+    reply = await control.exchange(report(*events, *_pairs(100, -0.2)))
+    assert reply.state is not None
+    assert reply.state.stage is Stage.EXPANDED
+    assert control.overview()["actual_share"] == 1.0
+    assert control.gate().verdict.value == "PROMOTE"
+    assert plant.incidents == []
+    await control.close()
+
+
+@pytest.mark.parametrize(
+    ("initial", "is_dry_run", "action"),
+    [(Stage.SHADOW, False, "promotion is blocked"), (Stage.EXPANDED, True, "dry run")],
+)
+async def test_trigger_where_nothing_is_to_be_rolled_back(
+    tmp_path: Path, initial: Stage, is_dry_run: bool, action: str
+) -> None:
+    """In shadow, and on trial, a trigger opens an incident, stays, and stands in the way of promotion."""
+    plant = Plant(tmp_path, initial=initial, is_dry_run=is_dry_run)
+    control = await plant.start()
+    await control.exchange(report(evaluation(1, Outcome.CRITICAL, stage=initial.value)))
+    assert (stage_of(control), plant.incidents[0].action) == (initial.value, action)
+    assert control.gate().verdict.value == "ROLLBACK"
+    with pytest.raises(TransitionRefused, match="the verdict is ROLLBACK"):
+        await control.command(command(Action.PROMOTE, 1, force=True))
+    await control.close()
+
+
+async def test_latch_of_a_router_rolls_all_back(tmp_path: Path) -> None:
+    """A router's rollback becomes the state, once; after a person's new start it is of the past."""
+    plant = Plant(tmp_path)
+    control = await plant.start()
+    latch = Latch(ramp=1, version=1, at=NOW, router="r1", actor="night shift", reason="late trucks")
+    for _ in range(2):
+        await control.exchange(report(latch=latch))
+    assert (stage_of(control), len(plant.transitions), len(plant.incidents)) == ("rolled_back", 2, 1)
+    assert plant.transitions[-1].actor == "night shift"
+    again = await control.command(command(Action.PROMOTE, 2))
+    assert (again.stage, again.ramp) == (Stage.SHADOW, 2)
+    await control.exchange(report(latch=latch))
+    assert stage_of(control) == "shadow"
+    await control.close()
+
+
+async def test_rollback_ignores_the_version_and_is_idempotent(tmp_path: Path) -> None:
+    """From wherever, however often."""
+    plant = Plant(tmp_path)
+    control = await plant.start()
+    for _ in range(2):
+        found = await control.command(command(Action.ROLLBACK, 999))
+        assert found.stage is Stage.ROLLED_BACK
+    assert (len(plant.transitions), [each.trigger for each in plant.incidents]) == (2, ["by hand"])
+    await control.close()
+
+
+async def test_events_count_once_whoever_tells_them_again(tmp_path: Path) -> None:
+    """A report that is sent twice, and one that overlaps, add nothing; a gap is asked for again."""
+    control = await Plant(tmp_path).start()
+    crashes = [evaluation(number, Outcome.CRASH) for number in range(2)]
+    for _ in range(3):
+        assert (await control.exchange(report(*crashes, first=5))).received == 7
+    overlapping = report(*crashes, evaluation(9), first=5)
+    assert (await control.exchange(overlapping)).received == 8
+    assert (await control.exchange(report(evaluation(12, Outcome.CRASH), first=10, oldest=8))).received == 8
+    assert stage_of(control) == "expanded"
+    await control.close()
+
+
+async def test_statistics_survive_the_controller(tmp_path: Path) -> None:
+    """Two crashes before a restart and one after it are three; what was not kept is told again."""
+    plant = Plant(tmp_path)
+    control = await plant.start()
+    await control.exchange(report(*(evaluation(number, Outcome.CRASH) for number in range(2))))
+    await control.close()
+    control = await plant.start()
+    reply = await control.exchange(report(first=2, oldest=2))
+    assert (reply.received, reply.kept) == (2, 2)
+    await control.exchange(report(evaluation(3, Outcome.CRASH), first=2))
+    assert stage_of(control) == "rolled_back"
+    await control.close()
+
+
+async def test_statistics_that_were_lost_are_told_again(tmp_path: Path) -> None:
+    """A controller that dies before it has kept its events answers so that the router sends them again."""
+    plant = Plant(tmp_path)
+    control = await plant.start()
+    reply = await control.exchange(report(evaluation(1), evaluation(2)))
+    assert (reply.received, reply.kept) == (2, 0)
+    control._journal.close()
+    control = await plant.start()
+    assert (await control.exchange(report(first=2, oldest=0))).received == 0
+    await control.close()
+
+
+async def test_rollback_that_died_with_its_controller_is_carried_out(tmp_path: Path) -> None:
+    """The statistics knew of the third crash, the journal not yet of the rollback: the next controller rolls back."""
+    plant = Plant(tmp_path)
+    control = await plant.start()
+    before = (tmp_path / JOURNAL).read_bytes()
+    await control.exchange(report(*(evaluation(number, Outcome.CRASH) for number in range(3))))
+    await control.close()
+    (tmp_path / JOURNAL).write_bytes(before)
+    control = await plant.start()
+    assert stage_of(control) == "rolled_back"
+    assert control.ledger.transitions[-1].actor == "guardrail"
+    await control.exchange(report(first=3, oldest=3))
+    assert [each.to_stage.value for each in control.ledger.transitions] == ["expanded", "rolled_back"]
+    await control.close()
+
+
+async def test_next_ramp_starts_from_nothing(tmp_path: Path) -> None:
+    """What the last ramp did does not count against the next one."""
+    control = await Plant(tmp_path).start()
+    await control.exchange(report(*(evaluation(number, Outcome.CRASH) for number in range(3))))
+    await control.command(command(Action.PROMOTE, 2))
+    late = [evaluation(number, Outcome.CRASH) for number in range(3, 9)]
+    await control.exchange(report(*late, first=3))
+    assert (stage_of(control), control.overview()["triggers"]) == ("shadow", [])
+    await control.close()
+
+
+async def test_newer_state_of_the_database_wins(tmp_path: Path) -> None:
+    """A controller on a new node, with an empty or an old journal, goes on where the database is."""
+    plant = Plant(tmp_path, initial=Stage.FULL)
+    plant.memory.known = state(version=40, stage=Stage.LIMITED, share=0.1)
+    control = await plant.start()
+    assert (stage_of(control), len(control.ledger.transitions)) == ("limited", 0)
+    await control.close()
+
+
+async def test_sources_that_disagree_mean_manual(tmp_path: Path) -> None:
+    """Two states under one version: nobody can tell which is right."""
+    plant = Plant(tmp_path)
+    control = await plant.start()
+    await control.close()
+    plant.memory.known = state(version=1, stage=Stage.FULL, share=1.0)
+    control = await plant.start()
+    assert stage_of(control) == "rolled_back"
+    await control.close()
+
+
+async def test_empty_journal_without_a_database_knows_nothing(tmp_path: Path) -> None:
+    """It does not begin anew: the stage is unknown, so routers serve manual, until the database tells."""
+    plant = Plant(tmp_path, initial=Stage.FULL)
+    plant.memory.known = DatabaseUnavailable("down")
+    control = await plant.start()
+    assert (await control.exchange(report(evaluation(1)))).state is None
+    for action in (Action.PROMOTE, Action.ROLLBACK):
+        with pytest.raises(RolloutUnavailable, match="the stage is not known"):
+            await control.command(command(action))
+    plant.memory.known = state(version=12, stage=Stage.LIMITED, share=0.1)
+    await control._recover()
+    assert stage_of(control) == "limited"
+    assert (await control.exchange(report(evaluation(1)))).received == 1
+    await control.close()
+
+
+async def test_own_journal_is_enough(tmp_path: Path) -> None:
+    """With the database down a controller that has a journal starts as if nothing were."""
+    plant = Plant(tmp_path, initial=Stage.FULL)
+    control = await plant.start()
+    await control.close()
+    plant.memory.known = DatabaseUnavailable("down")
+    control = await plant.start()
+    assert stage_of(control) == "full"
+    await control.close()
+
+
+@pytest.mark.parametrize("name", [JOURNAL, STATISTICS])
+async def test_damaged_journal_means_manual(tmp_path: Path, name: str) -> None:
+    """What cannot be read is set aside, and the rollout is rolled back: whatever the database says."""
+    plant = Plant(tmp_path, initial=Stage.FULL)
+    control = await plant.start()
+    await control.exchange(report(evaluation(1)))
+    await control.close()
+    (tmp_path / name).write_text('{"kind": "transition", "transition": {}}\n')
+    plant.memory.known = state(version=1, stage=Stage.FULL, share=1.0)
+    control = await plant.start()
+    assert stage_of(control) == "rolled_back"
+    assert control.ledger.state is not None
+    assert control.ledger.state.version == 2
+    assert list(tmp_path.glob("*.damaged-*"))
+    await control.close()
+
+
+async def test_unreadable_database_means_manual(tmp_path: Path) -> None:
+    """A state that this version does not understand is not guessed at."""
+    plant = Plant(tmp_path, initial=Stage.FULL)
+    plant.memory.known = UnreadableState("newer than this program")
+    control = await plant.start()
+    assert stage_of(control) == "rolled_back"
+    await control.close()
+
+
+async def test_torn_last_line_was_never_promised(tmp_path: Path) -> None:
+    """A death in the middle of a transition leaves the state before it, and the journal goes on."""
+    plant = Plant(tmp_path, initial=Stage.SHADOW)
+    control = await plant.start()
+    await control.command(command(Action.PROMOTE, 1, force=True))
+    await control.close()
+    path = tmp_path / JOURNAL
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + lines[1][:-9])
+    control = await plant.start()
+    assert stage_of(control) == "shadow"
+    await control.command(command(Action.PROMOTE, 1, force=True))
+    await control.close()
+    assert [json.loads(line)["kind"] for line in path.read_bytes().splitlines()] == ["transition", "transition"]
+
+
+async def test_new_numbers_are_a_transition(tmp_path: Path) -> None:
+    """Another share in the settings takes effect at the next start, and stands in the trail."""
+    plant = Plant(tmp_path, initial=Stage.EXPANDED)
+    control = await plant.start()
+    await control.close()
+    steps = replace(QUICK, expanded=replace(QUICK.expanded, share=0.6))
+    plant.settings = replace(plant.settings, configuration=steps)
+    control = await plant.start()
+    assert control.ledger.state is not None
+    assert control.ledger.state.share == 0.6
+    assert control.ledger.transitions[-1].actor == "configuration"
+    await control.close()
+
+
+async def test_clock_that_steps_back_changes_nothing(tmp_path: Path) -> None:
+    """The trail never runs backwards, and the stage has lasted no less than nothing."""
+    plant = Plant(tmp_path, initial=Stage.SHADOW)
+    control = await plant.start()
+    plant.clock.seconds = -3600.0
+    await control.command(command(Action.PROMOTE, 1, force=True))
+    first, second = control.ledger.transitions
+    assert second.at >= first.at
+    assert control.overview()["seconds_in_stage"] == 0.0
+    await control.close()
+
+
+async def test_second_controller_does_not_start(tmp_path: Path) -> None:
+    """One stage has one owner."""
+    control = await Plant(tmp_path).start()
+    with pytest.raises(ControllerTaken, match="must belong to one rollout controller"):
+        ControllerJournal(tmp_path).open(patience_seconds=0.0)
+    await control.close()

@@ -1,0 +1,159 @@
+"""What a router knows about its neighbours: learned from answers, kept through slowness, lost by failure and time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from deployments.errors import Overloaded
+from deployments.persistence.delivery.drain import DrainState
+from deployments.persistence.integrity.events import CorruptionEvent, CorruptionLog, FoundBy
+from deployments.persistence.spool.spool import SpoolDepth
+from deployments.serve.health import HealthMonitor, Probe
+
+
+class FakeClock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Neighbour:
+    """Answers, raises what it is told to, or is silent."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.is_silent = False
+
+    async def __call__(self) -> object:
+        if self.is_silent:
+            await asyncio.Event().wait()
+        if self.error is not None:
+            raise self.error
+        return "here"
+
+
+def watched() -> tuple[Probe, Neighbour, FakeClock]:
+    neighbour, clock = Neighbour(), FakeClock()
+    return Probe("it", neighbour, clock=clock, timeout_seconds=0.01, patience_seconds=20.0), neighbour, clock
+
+
+async def test_watch_holds_from_the_first_answer() -> None:
+    """Nobody is there until it has answered once."""
+    watch, _, _ = watched()
+    assert not watch.holds
+    await watch.ask_once()
+    assert watch.holds
+
+
+async def test_watch_is_lost_by_a_failure() -> None:
+    """An error is an answer too: the neighbour is not there, at once."""
+    watch, neighbour, _ = watched()
+    await watch.ask_once()
+    neighbour.error = ConnectionError("gone")
+    await watch.ask_once()
+    assert not watch.holds
+
+
+async def test_watch_is_patient_with_silence() -> None:
+    """A busy neighbour is not sent away before the patience is over."""
+    watch, neighbour, clock = watched()
+    await watch.ask_once()
+    neighbour.is_silent = True
+    clock.now += 19.9
+    await watch.ask_once()
+    assert watch.holds
+    clock.now += 0.2
+    assert not watch.holds
+
+
+async def test_watch_takes_a_full_queue_as_an_answer() -> None:
+    """Who sheds load is there."""
+    watch, neighbour, _ = watched()
+    neighbour.error = Overloaded("full")
+    await watch.ask_once()
+    assert watch.holds
+
+
+@pytest.mark.parametrize(("disk_bytes", "has_room"), [(0, True), (100, False)])
+async def test_monitor_reports_what_it_knows(disk_bytes: int, has_room: bool) -> None:
+    """A report puts together watches, spool and uptime, without asking anyone."""
+    clock = FakeClock()
+    model, judge, database = (watched()[0] for _ in range(3))
+    await model.ask_once()
+    depth = SpoolDepth(
+        records=3,
+        bytes=90,
+        oldest_age_seconds=2.5,
+        disk_bytes=disk_bytes,
+        capacity_bytes=100,
+        damaged_regions=0,
+        dead_letter_files=0,
+    )
+    monitor = HealthMonitor(model=model, judge=judge, database=database, depth=lambda: depth, clock=clock)
+    clock.now += 7.0
+    report = await monitor.report()
+    assert (report.model_loaded, report.judge_reachable, report.database_connected) == (True, False, False)
+    assert (report.spool_has_room, report.spool_records, report.spool_bytes) == (has_room, 3, 90)
+    assert (report.spool_oldest_seconds, report.uptime_seconds) == (2.5, 7.0)
+
+
+async def test_monitor_raises_each_alarm() -> None:
+    """What a person must look at is told in words; a failing disk is told from a full one."""
+    watches = [watched()[0] for _ in range(3)]
+    depth = SpoolDepth(
+        records=0,
+        bytes=0,
+        oldest_age_seconds=None,
+        disk_bytes=0,
+        capacity_bytes=1,
+        damaged_regions=2,
+        dead_letter_files=1,
+        failure="could not append to the spool: [Errno 5] Input/output error",
+    )
+    corruption = CorruptionLog()
+    corruption.report(CorruptionEvent(found_by=FoundBy.READ, detail="decision 7"))
+    monitor = HealthMonitor(
+        model=watches[0],
+        judge=watches[1],
+        database=watches[2],
+        depth=lambda: depth,
+        drain=lambda: DrainState(failures_in_a_row=3, advice="mend it"),
+        corruption=corruption,
+        skew_seconds=lambda: -5.04,
+    )
+    report = await monitor.report()
+    assert not report.spool_works
+    assert report.alarms == (
+        "the database takes no decisions, they wait in the spool: mend it",
+        "the database's clock is -5.0 s off that of this machine: let a time service set both",
+        "1 files of dead letters: look at `gantry db spool status`",
+        "2 damaged regions in the spool: look at `gantry db spool status`",
+        "1 corruption events since the start: the log names each decision",
+    )
+
+
+async def test_monitor_asks_in_the_background_until_stopped() -> None:
+    """After a start the watches fill by themselves, and no task outlives the stop."""
+    watches = [Probe("it", Neighbour(), period_seconds=0.01) for _ in range(3)]
+    depth = SpoolDepth(
+        records=0,
+        bytes=0,
+        oldest_age_seconds=None,
+        disk_bytes=0,
+        capacity_bytes=1,
+        damaged_regions=0,
+        dead_letter_files=0,
+    )
+    monitor = HealthMonitor(model=watches[0], judge=watches[1], database=watches[2], depth=lambda: depth)
+    monitor.start()
+    while not all(watch.holds for watch in watches):
+        await asyncio.sleep(0)
+    await monitor.stop()
+    assert (await monitor.report()).shortcomings == ()
+    assert len(asyncio.all_tasks()) == 1

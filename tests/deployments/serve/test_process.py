@@ -1,0 +1,73 @@
+"""Memory that is given back: the program goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from deployments.serve.process import release_start_up_memory
+from models.search.warm_up import compile_core
+
+_LOADS_THE_COMPILER = """
+import pathlib, llvmlite.binding
+from deployments.serve.process import release_start_up_memory
+def resident_megabytes():
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("RssFile")) / 1000
+before = resident_megabytes()
+release_start_up_memory()
+print(before - resident_megabytes())
+"""
+
+
+def run(program: str) -> str:
+    """What a fresh interpreter prints."""
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_core_works_after_memory_was_released() -> None:
+    """Pages that are needed after all are read again, so nothing but memory changes."""
+    compile_core()
+    release_start_up_memory()
+    compile_core()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which pages are clean")
+def test_release_drops_the_code_of_the_compiler() -> None:
+    """Most of what the loader of LLVM read, more than 30 MB, is not resident any more."""
+    assert float(run(_LOADS_THE_COMPILER)) > 20
+
+
+def test_serve_does_without_pandas() -> None:
+    """Ray Serve is whole when pandas is left out, and its import did not bring it in."""
+    program = (
+        "from deployments.serve.process import leave_out_unused; leave_out_unused(); import sys; from ray import serve;"
+        "print(sys.modules['pandas'], hasattr(serve, 'run'))"
+    )
+    assert run(program) == "None True"
+
+
+def test_scheduling_does_without_gymnasium() -> None:
+    """A process that schedules never imports gymnasium; one that does finds the environment by its room."""
+    program = (
+        "import sys; from env.instances.generator import toy_problem; from env.simulator.rules import Rule, dispatch;"
+        " print(dispatch(toy_problem(), Rule.SPT).makespan_seconds, 'gymnasium' in sys.modules)"
+    )
+    assert run(program) == "5 False"
+    found = "import gymnasium; print(gymnasium.make('env.gym:gantry/FlexibleJobShop-v0').spec.id)"
+    assert run(found) == "gantry/FlexibleJobShop-v0"
+
+
+def test_rollout_controller_does_without_the_core() -> None:
+    """It compares figures and names, so its replica neither loads policies nor the compiler behind them."""
+    program = "import sys, deployments.serve.controller; print({'numba', 'models'} & set(sys.modules))"
+    assert run(f"from deployments.serve.process import leave_out_unused; leave_out_unused(); {program}") == "set()"
+
+
+def test_policy_does_without_the_words_of_the_wire() -> None:
+    """A policy replica imports neither the contracts nor what only they need, so that it stays small."""
+    unwanted = {"deployments.contracts", "holidays", "sqlalchemy"}
+    program = f"import sys, deployments.serve.policy; print({unwanted} & set(sys.modules))"
+    assert run(program) == "set()"

@@ -1,0 +1,39 @@
+"""What replicas send each other arrives as it was sent."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given, settings
+
+from deployments.serve.serialization import decode, encode
+from env.judge.judge import judge
+from env.problem import Alternative, Job, Machine, Operation, Problem
+from env.schedule import Schedule
+from tests.problems import EVERY_FEATURE, solved_problems
+
+
+@given(solved_problems(EVERY_FEATURE))
+@settings(max_examples=25)
+def test_freight_arrives_as_it_was_sent(solved: tuple[Problem, Schedule]) -> None:
+    """Problem, schedule and verdict are the same at the other end, field by field."""
+    sent = (*solved, judge(*solved))
+    arrived = decode(encode(sent))
+    assert arrived == sent
+    assert repr(arrived) == repr(sent)
+
+
+def test_freight_keeps_what_is_shared_shared() -> None:
+    """Jobs that agree share one tuple of alternatives, without which thousands of them would not fit into memory."""
+    alternatives = (Alternative(machine=0, processing_seconds=1),)
+    jobs = tuple(Job(id=id, operations=(Operation(id=id, alternatives=alternatives),)) for id in "AB")
+    first, second = decode(encode(Problem(jobs=jobs, machines=(Machine(id=1),)))).operations
+    assert first.alternatives is second.alternatives
+
+
+def test_freight_is_as_frozen_as_it_was() -> None:
+    """Nobody may change at the far end what nobody may change here."""
+    arrived = decode(encode(Schedule(assignments=())))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        arrived.assignments = ()

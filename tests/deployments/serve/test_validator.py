@@ -1,0 +1,80 @@
+"""SafetyValidator without Ray: what the settings and the router give it reaches the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.scheduling.use_case import Scheduling
+from deployments.serve.handles import RemoteJudge
+from deployments.serve.validator import SafetyValidator
+from tests.deployments.api.calls import call
+from tests.deployments.fakes import body, job, scheduling_over, services_over
+
+
+class _NearMethod:
+    """The `judge` of a validator in this process, called as if it were far away."""
+
+    def __init__(self, validator: SafetyValidator) -> None:
+        self._validator = validator
+
+    def remote(self, *arguments: Any) -> Awaitable[bytes]:
+        return self._answer(*arguments)
+
+    async def _answer(self, *arguments: Any) -> bytes:
+        return self._validator.judge(*arguments)
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, _restored_loggers: None) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def _scheduling() -> Scheduling:
+    method = _NearMethod(SafetyValidator())
+    return scheduling_over(judge=RemoteJudge(method, attempts=1, timeout_seconds=5.0))
+
+
+async def _validated(scheduling: Scheduling, hours: float) -> list[tuple[str, float]]:
+    """The anomalies, with their limits, of a schedule that works that long."""
+    services = services_over(scheduling=scheduling)
+    row = {"job_id": "JOAW001", "machine_id": 42, "start_time": 0.0, "end_time": hours}
+    claim = {"request": body(jobs=[job(processing_time=hours - 0.3)]), "scheduled_jobs": [row]}
+    response = await call("POST", "/v1/validate", services=services, json=claim)
+    verdict = response.json()
+    assert verdict["valid"], verdict
+    return [(each["code"], each["limit"]) for each in verdict["anomalies"]]
+
+
+async def _serve(scheduling: Scheduling, times: int) -> None:
+    services = services_over(scheduling=scheduling)
+    for _ in range(times):
+        assert (await call("POST", "/schedule", services=services, json=body())).status_code == 200
+
+
+async def test_limits_of_the_settings_reach_validate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A threshold in the environment decides what `/v1/validate` calls suspicious."""
+    monkeypatch.setenv("GANTRY_ANOMALY_MAKESPAN_HOURS", "2")
+    assert await _validated(_scheduling(), 2.8) == [("makespan_above_limit", 2.0)]
+    monkeypatch.setenv("GANTRY_ANOMALY_MAKESPAN_HOURS", "3")
+    assert await _validated(_scheduling(), 2.8) == []
+
+
+async def test_history_reaches_validate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A foreign schedule is held against what the plant was served, by the threshold of the settings."""
+    monkeypatch.setenv("GANTRY_ANOMALY_MAKESPAN_FROM_HISTORY_PERCENT", "20")
+    scheduling = _scheduling()
+    await _serve(scheduling, 5)
+    assert await _validated(scheduling, 3.3) == []
+    assert await _validated(scheduling, 3.8) == [("makespan_unlike_history", 20.0)]
+
+
+async def test_history_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`off` compares with no history, however long it is."""
+    monkeypatch.setenv("GANTRY_ANOMALY_MAKESPAN_FROM_HISTORY_PERCENT", "off")
+    scheduling = _scheduling()
+    await _serve(scheduling, 5)
+    assert await _validated(scheduling, 28.0) == []

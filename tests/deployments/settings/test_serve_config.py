@@ -1,0 +1,83 @@
+"""serve_config.yaml: understood by Ray to the last key, and in step with the application that it configures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deployments.local_cluster.service import DEFAULT_CONFIG
+from deployments.settings.serve_config import InvalidServeConfig, read_serve_config
+
+DEPLOYMENTS = {"RequestRouter", "PPOPolicy", "SafetyValidator", "DBWriter", "Counterfactual", "RolloutController"}
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "serve.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_shipped_config_holds_only_what_ray_reads() -> None:
+    """No key of ours is one that Ray would silently overlook."""
+    config = read_serve_config(DEFAULT_CONFIG)
+    (application,) = config.applications
+    assert application.import_path == "deployments.app:build_app"
+    assert {deployment.name for deployment in application.deployments} == DEPLOYMENTS
+
+
+def test_shipped_config_bounds_every_queue() -> None:
+    """Ray's default of an unlimited queue is overridden everywhere, and so is its limit of five requests at a time."""
+    (application,) = yaml.safe_load(DEFAULT_CONFIG.read_text(encoding="utf-8"))["applications"]
+    for deployment in application["deployments"]:
+        assert deployment["max_queued_requests"] > 0, deployment["name"]
+        assert deployment["max_ongoing_requests"] > 0, deployment["name"]
+        assert 0 < deployment["ray_actor_options"]["num_cpus"] < 1, deployment["name"]
+
+
+def test_shipped_config_scales_the_policy_on_ongoing_requests() -> None:
+    """PPOPolicy grows within seconds: the defaults would take up to a minute."""
+    (application,) = yaml.safe_load(DEFAULT_CONFIG.read_text(encoding="utf-8"))["applications"]
+    (policy,) = (entry for entry in application["deployments"] if entry["name"] == "PPOPolicy")
+    scaling = policy["autoscaling_config"]
+    assert scaling["max_replicas"] > scaling["min_replicas"] >= 1
+    assert scaling["target_ongoing_requests"] <= policy["max_ongoing_requests"]
+    assert scaling["upscale_delay_s"] <= 1
+    assert scaling["look_back_period_s"] <= 4
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("htp_options: {port: 8000}\napplications: []", "htp_options"),
+        ("http_options: {prt: 8000}\napplications: []", "http_options.prt"),
+        (
+            "applications: [{name: a, import_path: 'b:c', deployments: [{name: D, max_ongoing: 2}]}]",
+            "applications[0].deployments[0].max_ongoing",
+        ),
+        (
+            "applications: [{name: a, import_path: 'b:c', deployments: [{name: D, ray_actor_options: {cpus: 1}}]}]",
+            "applications[0].deployments[0].ray_actor_options.cpus",
+        ),
+        (
+            "applications: [{name: a, import_path: 'b:c', deployments: [{name: D, autoscaling_config: {most: 1}}]}]",
+            "D.autoscaling_config.most",
+        ),
+    ],
+)
+def test_config_with_an_overlooked_key_is_refused(tmp_path: Path, text: str, key: str) -> None:
+    """A key that Ray does not know is named, at whatever depth."""
+    path = written(tmp_path, text)
+    with pytest.raises(InvalidServeConfig) as refused:
+        read_serve_config(path)
+    assert str(refused.value) == f"{path} must hold only keys that Ray Serve reads, had {key}"
+
+
+@pytest.mark.parametrize("text", ["applications: [", "just words", "applications: 3", "http_options: {port: many}"])
+def test_config_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    """Broken YAML and wrong types are one typed error, as is a missing file."""
+    with pytest.raises(InvalidServeConfig, match="must be a Serve configuration"):
+        read_serve_config(written(tmp_path, text))
+    with pytest.raises(InvalidServeConfig, match="must be a Serve configuration"):
+        read_serve_config(tmp_path / "missing.yaml")

@@ -1,0 +1,315 @@
+"""Settings: what is read from where, and what is refused."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.errors import InvalidSettings
+from deployments.rollout.ramp.state import RampConfiguration
+from deployments.rollout.report.goals import GOALS
+from deployments.settings.service import DEVELOPMENT_API_KEY, Environment, Settings, load_settings
+from env.judge.anomalies import AnomalyLimits
+
+EXAMPLE = Path(__file__).parents[3] / ".env.example"
+SAFE_KEY = "k" * 32
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in os.environ:
+        if name.startswith("GANTRY_") or name == "ENVIRONMENT":
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_settings_default_to_the_embedded_development_service(tmp_path: Path) -> None:
+    """Without any variable the service runs on SQLite with the development key."""
+    settings = load_settings()
+    assert settings.environment is Environment.DEVELOPMENT
+    assert settings.api_key.get_secret_value() == DEVELOPMENT_API_KEY
+    assert settings.database_url.get_secret_value() == f"sqlite:///{tmp_path}/data/gantry.sqlite3"
+    assert settings.spool_folder == Path("data/spool")
+    assert (settings.max_jobs, settings.max_machines, settings.max_body_bytes) == (20_000, 5_000, 33_554_432)
+    assert settings.initial_stage == "full"
+    assert settings.zone.key == "UTC"
+
+
+def test_settings_describe_a_ramp() -> None:
+    """Percentages and hours become shares and seconds; the shipped ones are the ramp's own defaults."""
+    ramp = load_settings().ramp_configuration
+    assert ramp == RampConfiguration()
+    quick = load_settings(rollout_limited_percent=20, rollout_limited_minimum_hours=0.5).ramp_configuration
+    assert (quick.limited.share, quick.limited.minimum_seconds) == (0.2, 1800.0)
+
+
+def test_settings_say_what_rolls_back() -> None:
+    """Limits become fractions; the cumulative sum follows the completion: three times the incomplete plans allowed."""
+    strict = load_settings(
+        rollout_least_completion_percent=98, rollout_most_crash_percent=0.5, rollout_most_makespan_increase_percent=5
+    )
+    limits = strict.ramp_configuration.limits
+    assert (limits.completion, limits.crash_rate, limits.makespan_increase) == (0.98, 0.005, 0.05)
+    # Logarithms of 6 % over 2 % and of 94 % over 98 %.
+    assert (limits.cusum_incomplete, limits.cusum_complete) == (1.1, -0.0417)
+    assert strict.ramp_configuration.hash != load_settings().ramp_configuration.hash
+
+
+def test_settings_name_each_goal() -> None:
+    """Every goal that may differ from plant to plant has its setting, by default the user's number; off: no goal."""
+    settings = load_settings(goal_makespan_hours=36, goal_uptime_percent="off")
+    targets = {goal.name: goal.target for goal in settings.goals}
+    assert load_settings().goals == GOALS
+    assert targets["makespan_hours"] == 36
+    assert "uptime_percent" not in targets
+    named = {f"goal_{goal.name}" for goal in GOALS} & set(Settings.model_fields)
+    assert named == {name for name in Settings.model_fields if name.startswith("goal_")}
+    assert len(named) == len(GOALS) - 1, "all but the critical violations"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"rollout_least_completion_percent": 100}, ("GANTRY_ROLLOUT_LEAST_COMPLETION_PERCENT", "less than 100")),
+        ({"rollout_least_completion_percent": 60}, ("GANTRY_ROLLOUT_LEAST_COMPLETION_PERCENT", "equal to 70")),
+        ({"goal_on_time_percent": 101}, ("GANTRY_GOAL_ON_TIME_PERCENT", "less than or equal to 100")),
+        ({"rollout_limited_percent": 60}, ("GANTRY_ROLLOUT_EXPANDED_PERCENT", "at least rollout_limited_percent 60")),
+        ({"rollout_limited_percent": 0}, ("GANTRY_ROLLOUT_LIMITED_PERCENT", "greater than 0")),
+        ({"rollout_initial_stage": "half"}, ("GANTRY_ROLLOUT_INITIAL_STAGE", "'shadow', 'limited'")),
+        ({"webhook_url": "http://x", "webhook_secret": "short"}, ("GANTRY_WEBHOOK_SECRET", "at least 16 characters")),
+        ({"webhook_url": "file:///x"}, ("GANTRY_WEBHOOK_URL", "match pattern")),
+    ],
+)
+def test_settings_refuse_a_ramp_that_is_none(changes: dict[str, Any], reason: tuple[str, str]) -> None:
+    """Shares that fall, stages that nobody knows, and notices that nobody could trust are named."""
+    with pytest.raises(InvalidSettings) as refused:
+        load_settings(**changes)
+    name, message = refused.value.reasons[0]
+    assert name == reason[0]
+    assert reason[1] in message
+
+
+def test_settings_begin_in_shadow_in_production() -> None:
+    """A plant sees nothing of PPO until somebody promotes it."""
+    safe = {"api_key": "k" * 40, "database_url": "mariadb+pymysql://u:p@h/d"}
+    assert load_settings(environment="production", **safe).initial_stage == "shadow"
+    assert load_settings(rollout_initial_stage="limited").initial_stage == "limited"
+
+
+def test_settings_follow_the_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Database and spool move with the data folder unless they are set themselves."""
+    monkeypatch.setenv("GANTRY_DATA_FOLDER", "/srv/gantry")
+    settings = load_settings()
+    assert settings.database_url.get_secret_value() == "sqlite:////srv/gantry/gantry.sqlite3"
+    assert settings.spool_folder == Path("/srv/gantry/spool")
+
+
+def test_settings_prefer_the_environment_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`.env` is read, and a variable of the environment wins over it."""
+    (tmp_path / ".env").write_text("GANTRY_PLANT_ID=from-file\nGANTRY_MAX_JOBS=7\nPATH_OF_OTHERS=1\n")
+    monkeypatch.setenv("GANTRY_PLANT_ID", "from-environment")
+    settings = load_settings()
+    assert (settings.plant_id, settings.max_jobs) == ("from-environment", 7)
+
+
+def test_settings_take_an_empty_variable_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty variable leaves the default."""
+    monkeypatch.setenv("GANTRY_MAX_JOBS", "")
+    assert load_settings().max_jobs == 20_000
+
+
+def test_settings_refuse_an_unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelled variable stops the start and names the nearest setting."""
+    monkeypatch.setenv("GANTRY_PLANT_TIMEZON", "UTC")
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings()
+    assert str(caught.value) == "GANTRY_PLANT_TIMEZON: is not a setting; did you mean GANTRY_PLANT_TIMEZONE?"
+
+
+def test_settings_refuse_an_unknown_name_in_the_file(tmp_path: Path) -> None:
+    """The same holds for `.env`."""
+    (tmp_path / ".env").write_text("GANTRY_NONSENSE=1\n")
+    with pytest.raises(InvalidSettings, match="GANTRY_NONSENSE: is not a setting"):
+        load_settings()
+
+
+def test_settings_tell_every_fault_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Names that are none, values that are none, and what is unsafe in production: nobody mends them one by one."""
+    (tmp_path / ".env").write_text("GANTRY_NONSENSE=1\n")
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("GANTRY_CORS_ORIGINS", "*")
+    monkeypatch.setenv("GANTRY_LOG_LEVEL", "loud")
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings(max_jobs=0)
+    assert sorted(name for name, _ in caught.value.reasons) == [
+        "GANTRY_API_KEY",
+        "GANTRY_CORS_ORIGINS",
+        "GANTRY_DATABASE_URL",
+        "GANTRY_LOG_LEVEL",
+        "GANTRY_MAX_JOBS",
+        "GANTRY_NONSENSE",
+    ]
+
+
+def test_faulty_setting_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be read is not judged by its default as well."""
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("GANTRY_API_KEY", SAFE_KEY)
+    monkeypatch.setenv("GANTRY_DATABASE_URL", "mariadb+pymysql://u:p@h/d")
+    monkeypatch.setenv("GANTRY_DATABASE_TLS", "never")
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings()
+    assert [name for name, _ in caught.value.reasons] == ["GANTRY_DATABASE_TLS"]
+
+
+@pytest.mark.parametrize("name", ["GANTRY_REQUIRE", "GANTRY_TEST_MARIADB_URL", "GANTRY_BENCHMARKS", "GANTRY_MAIN"])
+def test_settings_leave_the_names_of_tests_alone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Variables that belong to the tests are no settings and not refused."""
+    monkeypatch.setenv(name, "x")
+    load_settings()
+
+
+def test_environment_has_an_alias(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ENVIRONMENT=production` means production."""
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    with pytest.raises(InvalidSettings, match="development key in production"):
+        load_settings()
+
+
+def test_environment_and_its_alias_must_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two different answers to one question refuse the start, beside what would be unsafe by the stricter one."""
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("GANTRY_ENVIRONMENT", "development")
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings()
+    message = "must agree with GANTRY_ENVIRONMENT 'development', was 'production'"
+    assert caught.value.reasons[0] == ("ENVIRONMENT", message)
+    assert [name for name, _ in caught.value.reasons[1:]] == ["GANTRY_API_KEY", "GANTRY_DATABASE_URL"]
+
+
+def test_production_lists_all_unsafe_values_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator sees everything that is unsafe in one attempt."""
+    monkeypatch.setenv("GANTRY_ENVIRONMENT", "production")
+    monkeypatch.setenv("GANTRY_CORS_ORIGINS", "https://plant.example, *")
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings()
+    assert [name for name, _ in caught.value.reasons] == [
+        "GANTRY_API_KEY",
+        "GANTRY_CORS_ORIGINS",
+        "GANTRY_DATABASE_URL",
+    ]
+
+
+@pytest.mark.parametrize(("key", "is_safe"), [("k" * 31, False), ("k" * 32, True)])
+def test_production_wants_a_long_key(monkeypatch: pytest.MonkeyPatch, key: str, is_safe: bool) -> None:
+    """A key of 31 characters is refused in production, one of 32 is not."""
+    monkeypatch.setenv("GANTRY_ENVIRONMENT", "production")
+    monkeypatch.setenv("GANTRY_API_KEY", key)
+    monkeypatch.setenv("GANTRY_DATABASE_URL", "mariadb+pymysql://gantry:secret@db/gantry")
+    if is_safe:
+        assert load_settings().environment is Environment.PRODUCTION
+    else:
+        with pytest.raises(InvalidSettings, match="must have at least 32 characters in production, had 31"):
+            load_settings()
+
+
+def test_production_may_do_without_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GANTRY_API_KEY=off is safe: only stored keys open anything then."""
+    monkeypatch.setenv("GANTRY_ENVIRONMENT", "production")
+    monkeypatch.setenv("GANTRY_API_KEY", "off")
+    monkeypatch.setenv("GANTRY_DATABASE_URL", "mariadb+pymysql://gantry:secret@db/gantry")
+    settings = load_settings()
+    assert settings.own_key is None
+    assert "off" not in settings.secrets
+
+
+def test_settings_errors_never_quote_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused setting is named without its value, which may be a secret in the wrong place."""
+    monkeypatch.setenv("GANTRY_MAX_JOBS", "hunter2")
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings()
+    assert "GANTRY_MAX_JOBS" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_settings_hide_their_secrets() -> None:
+    """Printing the settings shows neither key nor password."""
+    settings = load_settings(api_key=SAFE_KEY, database_url="mariadb+pymysql://gantry:hunter2@db/gantry")
+    assert SAFE_KEY not in repr(settings)
+    assert "hunter2" not in repr(settings)
+    assert set(settings.secrets) == {SAFE_KEY, "mariadb+pymysql://gantry:hunter2@db/gantry", "hunter2"}
+
+
+def test_unencrypted_way_to_another_machine_is_refused_in_production() -> None:
+    """TLS may be off for a database on the same machine only."""
+    safe = {"environment": "production", "api_key": SAFE_KEY, "database_tls": "off"}
+    load_settings(**safe, database_url="mariadb+pymysql://u:p@127.0.0.1:3306/gantry")
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings(**safe, database_url="mariadb+pymysql://u:p@db.example/gantry")
+    assert str(caught.value) == ("GANTRY_DATABASE_TLS: must not be off in production for a database on another machine")
+
+
+def test_rate_limit_is_off_in_development_and_on_in_production() -> None:
+    """A developer is not slowed down; production limits each key unless it is told otherwise."""
+    safe = {"environment": "production", "api_key": SAFE_KEY, "database_url": "mariadb+pymysql://u:p@db/gantry"}
+    assert load_settings().rate_limit is None
+    assert load_settings(**safe).rate_limit == "1200/minute"
+    assert load_settings(**safe, rate_limit="off").rate_limit is None
+    assert load_settings(rate_limit="10 per 2 seconds").rate_limit == "10 per 2 seconds"
+
+
+@pytest.mark.parametrize("rate", ["often", "0/minute", "1000000/minute"])
+def test_rate_limit_must_mean_something(rate: str) -> None:
+    """A rate that cannot be understood refuses the start."""
+    with pytest.raises(InvalidSettings, match="GANTRY_RATE_LIMIT"):
+        load_settings(rate_limit=rate)
+
+
+def test_timezone_must_exist() -> None:
+    """A zone that nobody knows refuses the start."""
+    with pytest.raises(InvalidSettings, match="must be an IANA time zone, was 'Mars/Olympus'"):
+        load_settings(plant_timezone="Mars/Olympus")
+
+
+def test_anomaly_thresholds_reach_the_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A threshold can be moved or switched off."""
+    monkeypatch.setenv("GANTRY_ANOMALY_LOWEST_UTILISATION_PERCENT", "off")
+    monkeypatch.setenv("GANTRY_ANOMALY_MAKESPAN_HOURS", "72")
+    limits = load_settings().anomaly_limits
+    assert limits.lowest_utilisation_percent is None
+    assert limits.makespan_hours == 72.0
+    assert limits.lowest_completion_percent == 100.0
+
+
+def test_every_anomaly_threshold_is_a_setting_with_the_default_of_the_judge() -> None:
+    """The judge knows no threshold that the settings leave out or see differently."""
+    settings = Settings(_env_file=None)
+    named = {name.removeprefix("anomaly_") for name in Settings.model_fields if name.startswith("anomaly_")}
+    assert named == {threshold.name for threshold in fields(AnomalyLimits)}
+    assert settings.anomaly_limits == AnomalyLimits()
+    moved = {f"anomaly_{name}": 7.0 for name in named}
+    assert Settings(_env_file=None, **moved).anomaly_limits == AnomalyLimits(**dict.fromkeys(named, 7.0))
+
+
+def test_example_file_names_every_setting() -> None:
+    """`.env.example` shows each setting once, and nothing else."""
+    lines = [line.lstrip("# ") for line in EXAMPLE.read_text().splitlines()]
+    shown = [line.split("=")[0] for line in lines if line.startswith("GANTRY_")]
+    assert sorted(shown) == sorted(f"GANTRY_{name.upper()}" for name in Settings.model_fields)
+
+
+def test_example_file_works(tmp_path: Path) -> None:
+    """A copy of `.env.example` starts the embedded default."""
+    (tmp_path / ".env").write_text(EXAMPLE.read_text())
+    assert load_settings() == load_settings(_env_file=None)
+
+
+def test_example_file_shows_the_defaults(tmp_path: Path) -> None:
+    """Each value that the example shows commented out is the default."""
+    text = EXAMPLE.read_text().replace("# GANTRY_", "GANTRY_").replace("GANTRY_CORS_ORIGINS=https", "# https")
+    (tmp_path / ".env").write_text(text)
+    assert load_settings() == load_settings(_env_file=None)

@@ -1,0 +1,203 @@
+"""The arm that did not serve: computed in turn, told and kept; dropped, counted and told when there is no room."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from deployments.persistence.decisions.records import EvaluationRecord, EvaluationStatus
+from deployments.rollout.analysis.guardrails import Event
+from deployments.rollout.analysis.outcomes import Alarm, Evaluation, MissingPair, Outcome, PairedObservation
+from deployments.rollout.assignment import ArmRole
+from deployments.rollout.ramp.traffic import FixedRollout, fixed_traffic_split
+from deployments.scheduling.evaluations import ShadowTask
+from deployments.serve.handles import RemoteFailed
+from deployments.shadow.evaluation import ShadowEvaluation, ShadowEvaluator, ShadowWork
+from deployments.shadow.queue import QueueBounds, ShadowQueue
+from env.judge.judge import DEFAULT_LIMITS
+from env.schedule import Schedule
+from tests.deployments.fakes import NOW, FullJournal, MemoryJournal, body, request_of, scheduling_over
+
+Compute = Callable[[ShadowWork], Awaitable[ShadowEvaluation]]
+
+
+async def in_process(work: ShadowWork) -> ShadowEvaluation:
+    """The real computation of the rule; there is no policy."""
+    return ShadowEvaluator(_no_policy, DEFAULT_LIMITS).compute(work)
+
+
+def _no_policy(contender: Any) -> Any:
+    raise RuntimeError(f"no policy {contender.name}")
+
+
+class Bench:
+    """A queue over fakes, and everything that leaves it."""
+
+    def __init__(self, compute: Compute = in_process, *, share: float = 1.0, **bounds: Any) -> None:
+        self.events: list[Event] = []
+        self.journal = MemoryJournal()
+        self.reruns: list[ShadowTask] = []
+        self.rollout = FixedRollout(fixed_traffic_split(share, "gantry"), on_event=self.events.append)
+        self.queue = ShadowQueue(
+            compute, journal=self.journal, rollout=self.rollout, bounds=QueueBounds(**bounds), clock=lambda: NOW
+        )
+
+    def offer(self, rerun: ShadowTask) -> None:
+        self.reruns.append(rerun)
+
+    async def rerun(self, **changes: Any) -> ShadowTask:
+        """What the use case would offer after one served request; its own news are forgotten."""
+        scheduling = scheduling_over(rollout=self.rollout, counterfactuals=self)
+        raw = json.dumps(body(**changes)).encode()
+        await scheduling.schedule(request_of(**changes), client="default", raw_body=raw)
+        self.events.clear()
+        return self.reruns.pop()
+
+    async def settle(self, rows: int) -> list[EvaluationRecord]:
+        """Runs the queue until so many rows are kept."""
+        self.queue.start()
+        async with asyncio.timeout(20):
+            while len(self.journal.others) < rows:
+                await asyncio.sleep(0)
+        await self.queue.stop()
+        return [row for row in self.journal.others if isinstance(row, EvaluationRecord)]
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+async def test_manual_beside_ppo_is_a_row_an_event_and_a_pair() -> None:
+    """Both arms on one request: the row stands beside the served one, and the pair has its ratio."""
+    bench = Bench()
+    bench.queue.offer(await bench.rerun())
+    (row,) = await bench.settle(1)
+    assert (row.arm, row.is_served, row.status, row.outcome) == ("manual", False, "valid", "ok")
+    (event,) = bench.of(Evaluation)
+    assert (event.arm, event.is_served) == (ArmRole.MANUAL, False)
+    (pair,) = bench.of(PairedObservation)
+    assert pair.log_makespan_ratio == 0.0
+    assert bench.queue.computed == 1
+
+
+async def test_planners_own_plan_is_what_ppo_is_compared_with() -> None:
+    """A plan that the request carries is judged as the manual arm, and the pair says so."""
+    bench = Bench()
+    plan = [{"job_id": "JOAW001", "machine_id": 42, "start_datetime": "2025-07-22T16:48:00"}]
+    bench.queue.offer(await bench.rerun(manual_schedule=plan))
+    (row,) = await bench.settle(1)
+    assert row.baseline == "planner"
+    (pair,) = bench.of(PairedObservation)
+    assert pair.log_makespan_ratio == pytest.approx(-0.6931, abs=1e-4)
+
+
+async def test_ppo_that_raises_in_shadow_is_a_crash() -> None:
+    """An exception of the arm is its outcome, and nobody's else."""
+    bench = Bench(share=0.0)
+    bench.queue.offer(await bench.rerun())
+    (row,) = await bench.settle(1)
+    assert (row.arm, row.status, row.outcome) == ("ppo", "failed", "crash")
+    assert row.reason == "no proposal: RuntimeError: no policy ppo"
+    assert [event.outcome for event in bench.of(Evaluation)] == [Outcome.CRASH]
+    assert bench.of(PairedObservation) == []
+
+
+async def test_ppo_that_hangs_is_a_crash_of_its_replica() -> None:
+    """A replica that gave up says so, and who is to blame."""
+
+    async def hung(work: ShadowWork) -> ShadowEvaluation:
+        return ShadowEvaluation(status=EvaluationStatus.TIMED_OUT, reason="took longer than 45 s", source="replica 7")
+
+    bench = Bench(hung, share=0.0)
+    bench.queue.offer(await bench.rerun())
+    (row,) = await bench.settle(1)
+    assert (row.status, row.outcome, row.source) == ("timed_out", "crash", "replica 7")
+
+
+async def test_full_queue_drops_counts_and_tells() -> None:
+    """What has no room is a row without figures and a missing pair; what waits comes to its turn."""
+    bench = Bench(most_reruns=1)
+    first, second = await bench.rerun(), await bench.rerun()
+    bench.queue.offer(first)
+    bench.queue.offer(second)
+    rows = await bench.settle(2)
+    assert sorted((row.status, row.outcome) for row in rows) == [("dropped", None), ("valid", "ok")]
+    assert [event.reason for event in bench.of(MissingPair)] == ["the queue of counterfactuals is full"]
+    assert bench.queue.dropped == 1
+
+
+async def test_unsampled_requests_are_no_missing_pairs() -> None:
+    """With sampling off nothing is computed, and nothing is said to be missing."""
+    bench = Bench(share=1.0)
+    bench.queue = ShadowQueue(
+        in_process, journal=bench.journal, rollout=bench.rollout, bounds=QueueBounds(share=0.0), clock=lambda: NOW
+    )
+    bench.queue.offer(await bench.rerun())
+    bench.queue.start()
+    await asyncio.sleep(0)
+    await bench.queue.stop()
+    assert (bench.events, bench.journal.others, bench.queue.dropped) == ([], [], 0)
+
+
+async def test_lost_deployment_does_not_stop_the_queue() -> None:
+    """An answer that never came is a missing pair; the next rerun is computed all the same."""
+    answers: list[Any] = [RemoteFailed("gone"), None]
+
+    async def flaky(work: ShadowWork) -> ShadowEvaluation:
+        failure = answers.pop(0)
+        if failure is not None:
+            raise failure
+        return await in_process(work)
+
+    bench = Bench(flaky)
+    bench.queue.offer(await bench.rerun())
+    bench.queue.offer(await bench.rerun())
+    rows = await bench.settle(2)
+    assert sorted(row.status for row in rows) == ["dropped", "valid"]
+    assert len(bench.of(MissingPair)) == 1
+
+
+async def test_served_schedule_that_is_wrong_raises_an_alarm() -> None:
+    """The other process judges what was served once more, and a wrong one is a trigger."""
+    bench = Bench()
+    rerun = await bench.rerun()
+    proposal = rerun.attempts.served.proposal
+    assert proposal is not None
+    object.__setattr__(proposal, "schedule", Schedule(assignments=()))
+    bench.queue.offer(rerun)
+    await bench.settle(1)
+    (alarm,) = bench.of(Alarm)
+    assert alarm.corruption is None
+    assert alarm.detail.startswith("rejected by the judge: 1 critical violation")
+
+
+async def test_journal_without_room_costs_only_the_row() -> None:
+    """The event is told whether or not the row can be kept."""
+    bench = Bench()
+    bench.queue = ShadowQueue(
+        in_process, journal=FullJournal(), rollout=bench.rollout, bounds=QueueBounds(), clock=lambda: NOW
+    )
+    bench.queue.offer(await bench.rerun())
+    bench.queue.start()
+    async with asyncio.timeout(20):
+        while not bench.queue.dropped:
+            await asyncio.sleep(0)
+    await bench.queue.stop()
+    assert len(bench.of(PairedObservation)) == 1
+
+
+async def test_budget_and_limit_are_those_of_the_served_path() -> None:
+    """Both arms get the same time, or their pair would prove nothing."""
+    seen: list[ShadowWork] = []
+
+    async def remember(work: ShadowWork) -> ShadowEvaluation:
+        seen.append(work)
+        return await in_process(work)
+
+    bench = Bench(remember, proposal_seconds=2.0)
+    bench.queue.offer(await bench.rerun(time_budget_ms=500))
+    await bench.settle(1)
+    assert (seen[0].budget_ms, seen[0].limit_seconds) == (500, 2.5)

@@ -1,0 +1,112 @@
+"""The judge against the definitions, told second by second: it accepts exactly what they allow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from env.judge.judge import judge
+from env.problem import Alternative, Operation, Problem
+from env.schedule import Assignment, Schedule
+from tests.problems import DAY, EVERY_FEATURE, open_mask, solved_problems
+
+
+def is_allowed(problem: Problem, schedule: Schedule) -> bool:
+    """Whether a schedule of known operations, each once on some machine of the plant, keeps every rule."""
+    rows = schedule.by_operation
+    chosen = {each.id: _chosen(problem, each, rows[each.id]) for each in problem.operations}
+    if None in chosen.values():
+        return False
+    return (
+        all(_keeps_its_place(problem, each, rows, chosen) for each in problem.operations)
+        and all(_is_held_by_one(rows, chosen, machine) for machine in range(len(problem.machines)))
+        and all(
+            rows[ahead.id].end_seconds <= rows[behind.id].start_seconds
+            for job in problem.jobs
+            for ahead, behind in zip(job.operations, job.operations[1:], strict=False)
+        )
+    )
+
+
+def _chosen(problem: Problem, operation: Operation, row: Assignment) -> Alternative | None:
+    return next((each for each in operation.alternatives if problem.machines[each.machine].id == row.machine_id), None)
+
+
+def _keeps_its_place(
+    problem: Problem, operation: Operation, rows: dict[str, Assignment], chosen: dict[str, Alternative]
+) -> bool:
+    start, end = rows[operation.id].start_seconds, rows[operation.id].end_seconds
+    pin, mine = operation.pin, chosen[operation.id]
+    if end <= start or (pin is not None and start != pin.start_seconds):
+        return False
+    if pin is not None and pin.end_seconds is not None:
+        return end == pin.end_seconds and (start < 0 or operation.release_seconds <= start)
+    if start < max(0, operation.release_seconds) or any(
+        _has_load(problem, machine, start) for machine in mine.machines
+    ):
+        return False
+    opened = open_mask(problem, *mine.machines)[start:end]
+    setup = max(_setup(problem, operation, machine, rows, chosen) for machine in mine.machines)
+    works = bool(opened[0] and opened[-1]) and int(opened.sum()) == setup + mine.processing_seconds
+    return works and (operation.interruptible or bool(opened.all()))
+
+
+def _has_load(problem: Problem, machine: int, start: int) -> bool:
+    return int(open_mask(problem, machine)[:start].sum()) < problem.machines[machine].busy_seconds
+
+
+def _setup(
+    problem: Problem, operation: Operation, machine: int, rows: dict[str, Assignment], chosen: dict[str, Alternative]
+) -> int:
+    own = chosen[operation.id].setup_seconds
+    ended = [
+        (rows[each.id].end_seconds, each.setup_group)
+        for each in problem.operations
+        if machine in chosen[each.id].machines and rows[each.id].end_seconds <= rows[operation.id].start_seconds
+    ]
+    group = operation.setup_group
+    before = max(ended, key=lambda each: each[0])[1] if ended else None
+    if operation.pin is not None or not problem.changeovers or before is None or group is None:
+        return own
+    listed = [each.setup_seconds for each in problem.changeovers if (each.before, each.after) == (before, group)]
+    return listed[0] if listed else (0 if before == group else own)
+
+
+def _is_held_by_one(rows: dict[str, Assignment], chosen: dict[str, Alternative], machine: int) -> bool:
+    """Counts the holders of each second, from a day before the schedule on."""
+    held = np.zeros(DAY + max(row.end_seconds for row in rows.values()), dtype=int)
+    for operation_id, alternative in chosen.items():
+        if machine in alternative.machines:
+            held[DAY + rows[operation_id].start_seconds : DAY + rows[operation_id].end_seconds] += 1
+    return bool(held.max() <= 1)
+
+
+@st.composite
+def disturbed(draw: st.DrawFn) -> tuple[Problem, Schedule]:
+    """A valid schedule with some of its work nudged, sent to another machine, or exchanged with other work."""
+    problem, schedule = draw(solved_problems(EVERY_FEATURE))
+    rows = list(schedule.assignments)
+    nudge = st.sampled_from((0, 0, -1, 1, -60, 60, 3600))
+    for _ in range(draw(st.integers(0, 2))):
+        one, other = draw(st.integers(0, len(rows) - 1)), draw(st.integers(0, len(rows) - 1))
+        if draw(st.booleans()):
+            machine = draw(st.sampled_from(problem.machines)).id
+            rows[one] = replace(rows[one], machine_id=draw(st.sampled_from((rows[one].machine_id, machine))))
+        else:
+            first, second = rows[one].operation_id, rows[other].operation_id
+            rows[one] = replace(rows[one], operation_id=second)
+            rows[other] = replace(rows[other], operation_id=first)
+        start, by = rows[one].start_seconds + draw(nudge), draw(nudge)
+        length = rows[one].end_seconds - rows[one].start_seconds
+        rows[one] = replace(rows[one], start_seconds=start, end_seconds=start + length + by)
+    return problem, Schedule(assignments=tuple(rows))
+
+
+@given(disturbed())
+@settings(max_examples=200)
+def test_judge_accepts_exactly_what_the_definitions_allow(case: tuple[Problem, Schedule]) -> None:
+    """Neither does anything slip past, nor is anything refused that keeps every rule."""
+    assert judge(*case).valid == is_allowed(*case)

@@ -1,0 +1,226 @@
+"""The judge against changeovers, pinned work and work that holds several machines, with faults known by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from env.judge.judge import ViolationCode, judge
+from env.problem import Alternative, Changeover, Closure, Job, Machine, Operation, Pin, Problem, WorkingHours
+from tests.env.judge.test_judge import found, only
+from tests.problems import DAY, HOUR, LUNCH, MINUTE, one_machine, operation, schedule_of
+
+LUNCH_HOURS = WorkingHours(origin=datetime(2025, 7, 21, tzinfo=UTC), breaks=(LUNCH,))
+NOON = 12 * HOUR
+RED_TO_BLUE = Changeover(before="red", after="blue", setup_seconds=20 * MINUTE)
+
+
+def grouped(id: str, group: str | None, pin: Pin | None = None) -> Operation:
+    """An hour of work after five minutes of its own setup."""
+    alternative = Alternative(machine=0, processing_seconds=HOUR, setup_seconds=5 * MINUTE)
+    return Operation(id=id, alternatives=(alternative,), setup_group=group, pin=pin)
+
+
+def after_red(second: Operation, *changeovers: Changeover) -> Problem:
+    """Red work, and then the second operation on the same machine."""
+    return replace(one_machine(grouped("A", "red"), second), changeovers=changeovers)
+
+
+RED_FIRST = ("A", 1, 0, 65 * MINUTE)
+
+
+def second_row(setup_minutes: int, start_minutes: int = 65) -> tuple[str, int, int, int]:
+    return ("B", 1, start_minutes * MINUTE, (start_minutes + setup_minutes + 60) * MINUTE)
+
+
+def test_listed_changeover_replaces_the_setup() -> None:
+    """From red to blue twenty minutes are listed, so neither its own five nor a second less will do."""
+    problem = after_red(grouped("B", "blue"), RED_TO_BLUE)
+    assert found(problem, RED_FIRST, second_row(20)) == []
+    violation = only(problem, RED_FIRST, second_row(5))
+    assert (violation.code, violation.by_seconds) == (ViolationCode.WORKING_TIME_SHORT, 15 * MINUTE)
+    assert violation.message == (
+        "B has 1 h 5 min of open time on machine 1, 15 min less than the 1 h 20 min "
+        "that its processing and 20 min of changeover take."
+    )
+
+
+def test_changeover_that_is_not_listed_is_free_within_a_group() -> None:
+    """Red after red takes no setup, blue after red its own when only another pair is listed."""
+    blue_to_red = Changeover(before="blue", after="red", setup_seconds=20 * MINUTE)
+    assert found(after_red(grouped("B", "red"), blue_to_red), RED_FIRST, second_row(0)) == []
+    assert found(after_red(grouped("B", "blue"), blue_to_red), RED_FIRST, second_row(5)) == []
+
+
+def test_listed_changeover_within_a_group_counts() -> None:
+    """Red after red takes what is listed for it."""
+    cleaning = Changeover(before="red", after="red", setup_seconds=2 * MINUTE)
+    assert found(after_red(grouped("B", "red"), cleaning), RED_FIRST, second_row(2)) == []
+
+
+def test_work_without_a_group_takes_its_own_setup() -> None:
+    """Nobody listed a changeover for it; the same holds for all work when no changeover is listed."""
+    assert found(after_red(grouped("B", None), RED_TO_BLUE), RED_FIRST, second_row(5)) == []
+    assert found(after_red(grouped("B", "red")), RED_FIRST, second_row(5)) == []
+
+
+def test_first_work_takes_its_own_setup() -> None:
+    """Blue before red: the first takes five minutes; the second its own, as blue to red is not listed."""
+    problem = after_red(grouped("B", "blue"), RED_TO_BLUE)
+    assert found(problem, second_row(5, start_minutes=0), ("A", 1, 65 * MINUTE, 130 * MINUTE)) == []
+
+
+def test_changeover_looks_at_the_last_work_that_ended() -> None:
+    """C follows B, whatever went before that, and idle time between them changes nothing."""
+    problem = replace(
+        one_machine(grouped("A", "red"), grouped("B", None), grouped("C", "blue")), changeovers=(RED_TO_BLUE,)
+    )
+    rows = (RED_FIRST, second_row(5))
+    assert found(problem, *rows, ("C", 1, 3 * HOUR, 3 * HOUR + 65 * MINUTE)) == []
+    assert found(problem, *rows, ("C", 1, 3 * HOUR, 3 * HOUR + 80 * MINUTE)) == [
+        (ViolationCode.WORKING_TIME_LONG, 15 * MINUTE)
+    ]
+
+
+def test_pinned_work_takes_its_own_setup() -> None:
+    """The matrix is not asked about pinned work, but work behind it is changed over from it."""
+    pinned = after_red(grouped("B", "blue", Pin(start_seconds=2 * HOUR)), RED_TO_BLUE)
+    assert found(pinned, RED_FIRST, second_row(5, start_minutes=120)) == []
+    running = Pin(start_seconds=-HOUR, end_seconds=5 * MINUTE)
+    behind = replace(one_machine(grouped("A", "red", running), grouped("B", "blue")), changeovers=(RED_TO_BLUE,))
+    assert found(behind, ("A", 1, -HOUR, 5 * MINUTE), second_row(20, start_minutes=5)) == []
+
+
+def test_changeover_over_several_machines_is_the_longest() -> None:
+    """Blue work needs twenty minutes on the machine that did red and five on the other, so twenty."""
+    both = Alternative(machine=0, processing_seconds=HOUR, setup_seconds=5 * MINUTE, also_holds=(1,))
+    blue = Operation(id="B", alternatives=(both,), setup_group="blue")
+    red = replace(operation("A", 1), setup_group="red")
+    problem = Problem(
+        jobs=(Job(id="A", operations=(red,)), Job(id="B", operations=(blue,))),
+        machines=(Machine(id=1), Machine(id=2)),
+        changeovers=(RED_TO_BLUE,),
+    )
+    assert found(problem, ("A", 2, 0, HOUR), ("B", 1, HOUR, 140 * MINUTE)) == []
+    assert found(problem, ("A", 2, 0, HOUR), ("B", 1, HOUR, 140 * MINUTE - 1)) == [
+        (ViolationCode.WORKING_TIME_SHORT, 1)
+    ]
+
+
+def test_measures_count_the_setup_that_was_taken() -> None:
+    """Five and twenty minutes of setup, and two hours of processing, fill the machine until the end."""
+    measures = judge(after_red(grouped("B", "blue"), RED_TO_BLUE), schedule_of(RED_FIRST, second_row(20))).measures
+    assert (measures.setup_seconds, measures.working_seconds) == (25 * MINUTE, 145 * MINUTE)
+    assert measures.utilisation_percent == 100.0
+
+
+def held_together(*closures: Closure, interruptible: bool = True, busy_seconds: int = 0) -> Problem:
+    """An hour on machine 7 that holds 8 as well, which has the closures and the load, and other work for 8."""
+    both = Alternative(machine=0, processing_seconds=HOUR, also_holds=(1,))
+    return Problem(
+        jobs=(
+            Job(id="A", operations=(Operation(id="A", alternatives=(both,), interruptible=interruptible),)),
+            Job(id="B", operations=(operation("B", 1),)),
+        ),
+        machines=(Machine(id=7, name="press"), Machine(id=8, closures=closures, busy_seconds=busy_seconds)),
+    )
+
+
+def test_work_may_not_start_while_a_second_machine_is_taken() -> None:
+    """A is on machine 7 and needs 8, where B still is for one second; the violation names machine 8."""
+    assert found(held_together(), ("B", 8, 0, HOUR), ("A", 7, HOUR, 2 * HOUR)) == []
+    violation = only(held_together(), ("B", 8, 0, HOUR), ("A", 7, HOUR - 1, 2 * HOUR - 1))
+    assert (violation.code, violation.machine_id, violation.by_seconds) == (ViolationCode.MACHINE_OVERLAP, 8, 1)
+    assert violation.message.startswith("A shares machine 8 with B for 1 s from")
+
+
+def test_work_pauses_while_any_of_its_machines_is_closed() -> None:
+    """Half an hour of closure on the second machine makes the work as much longer."""
+    closed = Closure(start_seconds=10 * MINUTE, end_seconds=40 * MINUTE)
+    rest = ("B", 8, 2 * HOUR, 3 * HOUR)
+    assert found(held_together(closed), ("A", 7, 0, 90 * MINUTE), rest) == []
+    violation = only(held_together(closed), ("A", 7, 0, HOUR), rest)
+    assert (violation.code, violation.by_seconds) == (ViolationCode.WORKING_TIME_SHORT, 30 * MINUTE)
+    assert "open time on machines 7 (press) and 8, 30 min less" in violation.message
+    paused = only(held_together(closed, interruptible=False), ("A", 7, 0, 90 * MINUTE), rest)
+    assert paused.code is ViolationCode.INTERRUPTED
+    assert "pauses for 30 min while machines 7 (press) and 8 are not all open" in paused.message
+
+
+def test_work_may_not_begin_or_end_while_a_second_machine_is_closed() -> None:
+    """A second of closed time at either end is named."""
+    rest = ("B", 8, 3 * HOUR, 4 * HOUR)
+    before, behind = Closure(start_seconds=0, end_seconds=10), Closure(start_seconds=HOUR, end_seconds=2 * HOUR)
+    assert found(held_together(before), ("A", 7, 9, HOUR + 10), rest) == [(ViolationCode.STARTS_WHILE_CLOSED, 1)]
+    assert found(held_together(behind), ("A", 7, 0, HOUR + 1), rest) == [(ViolationCode.ENDS_WHILE_CLOSED, 1)]
+
+
+def test_work_waits_for_the_load_of_a_second_machine() -> None:
+    """The load of machine 8 counts for work that is on machine 7."""
+    rest = ("B", 8, 3 * HOUR, 4 * HOUR)
+    problem = held_together(busy_seconds=HOUR)
+    assert found(problem, ("A", 7, HOUR, 2 * HOUR), rest) == []
+    violation = only(problem, ("A", 7, HOUR - 1, 2 * HOUR - 1), rest)
+    assert (violation.code, violation.machine_id, violation.by_seconds) == (ViolationCode.MACHINE_BUSY, 8, 1)
+
+
+def test_measures_count_every_machine_that_is_held() -> None:
+    """A works on both machines for the hour before B has the second one: three of four machine hours."""
+    measures = judge(held_together(), schedule_of(("A", 7, 0, HOUR), ("B", 8, HOUR, 2 * HOUR))).measures
+    assert (measures.working_seconds, measures.utilisation_percent) == (3 * HOUR, 75.0)
+
+
+def test_pinned_work_stays_to_the_second() -> None:
+    """An hour that is pinned to 01:00 must not start a second later, and the sentence tells both times."""
+    problem = one_machine(operation("A", pin=Pin(start_seconds=HOUR)), hours=LUNCH_HOURS)
+    assert found(problem, ("A", 1, HOUR, 2 * HOUR)) == []
+    violation = only(problem, ("A", 1, HOUR + 1, 2 * HOUR + 1))
+    assert (violation.code, violation.by_seconds) == (ViolationCode.PIN_MOVED, 1)
+    assert violation.message == "A starts 1 s after Mon 2025-07-21 01:00:00, where it is pinned; it must not move."
+    assert found(problem, ("A", 1, HOUR - 1, 2 * HOUR - 1)) == [(ViolationCode.PIN_MOVED, 1)]
+
+
+def test_pinned_work_without_an_end_is_held_to_the_calendar() -> None:
+    """Its duration, its machine's openings and second 0 are rules for it as for any work."""
+    late = one_machine(operation("A", pin=Pin(start_seconds=NOON)), hours=LUNCH_HOURS)
+    assert found(late, ("A", 1, NOON, NOON + 90 * MINUTE)) == [(ViolationCode.STARTS_WHILE_CLOSED, 30 * MINUTE)]
+    early = one_machine(operation("A", pin=Pin(start_seconds=-1)), hours=LUNCH_HOURS)
+    assert found(early, ("A", 1, -1, HOUR - 1)) == [(ViolationCode.BEFORE_START, 1)]
+
+
+def test_settled_work_is_held_to_its_times_alone() -> None:
+    """Work that runs since before the start, into lunch and longer than it should, is right where it is."""
+    running = operation("A", pin=Pin(start_seconds=-HOUR, end_seconds=NOON + MINUTE), release_seconds=HOUR)
+    problem = one_machine(running, operation("B"), hours=LUNCH_HOURS, busy_seconds=HOUR)
+    rest = ("B", 1, NOON + 30 * MINUTE, NOON + 90 * MINUTE)
+    assert found(problem, ("A", 1, -HOUR, NOON + MINUTE), rest) == []
+    violation = only(problem, ("A", 1, -HOUR, NOON + MINUTE - 1), rest)
+    assert (violation.code, violation.by_seconds) == (ViolationCode.PIN_END_MOVED, 1)
+    assert violation.message == (
+        "A ends 1 s before Mon 2025-07-21 12:01:00, which was settled before; it must not move."
+    )
+    assert found(problem, ("A", 1, 1 - HOUR, NOON + MINUTE), rest) == [(ViolationCode.PIN_MOVED, 1)]
+
+
+def test_settled_work_holds_its_machine() -> None:
+    """Other work waits for its end, and the next step of its job as well."""
+    running = operation("A", pin=Pin(start_seconds=-HOUR, end_seconds=HOUR))
+    problem = Problem(jobs=(Job(id="J", operations=(running, operation("B"))),), machines=(Machine(id=1),))
+    assert found(problem, ("A", 1, -HOUR, HOUR), ("B", 1, HOUR, 2 * HOUR)) == []
+    assert found(problem, ("A", 1, -HOUR, HOUR), ("B", 1, HOUR - 1, 2 * HOUR - 1)) == [
+        (ViolationCode.MACHINE_OVERLAP, 1),
+        (ViolationCode.WRONG_SEQUENCE, 1),
+    ]
+
+
+def test_settled_work_that_starts_later_still_needs_its_material() -> None:
+    """A freeze does not make material arrive."""
+    frozen = operation("A", pin=Pin(start_seconds=HOUR, end_seconds=2 * HOUR), release_seconds=HOUR + 1)
+    assert found(one_machine(frozen), ("A", 1, HOUR, 2 * HOUR)) == [(ViolationCode.BEFORE_RELEASE, 1)]
+
+
+def test_running_work_counts_only_after_the_start() -> None:
+    """A day of work that ends an hour after the start works for that hour at most."""
+    running = operation("A", seconds=DAY, pin=Pin(start_seconds=-DAY, end_seconds=HOUR))
+    measures = judge(one_machine(running), schedule_of(("A", 1, -DAY, HOUR))).measures
+    assert (measures.working_seconds, measures.utilisation_percent) == (HOUR, 100.0)

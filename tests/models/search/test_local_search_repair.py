@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from env.instances.generator import Plant, random_problem
+from env.judge.judge import violations
+from env.objective import change_count, objective_value
+from env.problem import Alternative, Closure, EarlierPlace, Job, Machine, Operation, Pin, Problem
+from env.schedule import Schedule
+from env.simulator.arrays import compile_problem
+from models.search.anytime import search
+from models.search.local_search import has_earlier_plan, repaired
+from tests.models.policy.test_predictor import random_predictor
+
+SMALL = Plant(operations=(10, 40), changeover_share=0.0)
+
+
+def continued(problem: Problem, plan: Schedule, stability_seconds: float) -> Problem:
+    """`problem` asked again, with `plan` as its earlier plan."""
+    index_of = {machine.id: index for index, machine in enumerate(problem.machines)}
+    rows = plan.by_operation
+
+    def placed(step: Operation) -> Operation:
+        row = rows[step.id]
+        return replace(
+            step, earlier_place=EarlierPlace(machine=index_of[row.machine_id], start_seconds=row.start_seconds)
+        )
+
+    jobs = tuple(Job(id=job.id, operations=tuple(map(placed, job.operations))) for job in problem.jobs)
+    return replace(problem, jobs=jobs, stability_seconds=stability_seconds)
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=40)
+def test_undisturbed_plan_is_kept(seed: int) -> None:
+    """Where nothing happened and changes are dear, the earlier plan comes back without a single change."""
+    problem = random_problem(np.random.default_rng(seed), SMALL)
+    plan = random_predictor(seed).schedule(problem)
+    asked = continued(problem, plan, stability_seconds=1e9)
+    found = search(random_predictor(seed + 1), asked, 0)
+    assert found.method == ("policy", "repair")
+    assert change_count(asked, found.schedule) == 0
+    assert found.schedule.makespan_seconds == plan.makespan_seconds
+
+
+def test_breakdown_moves_only_what_it_must() -> None:
+    """Machine 0 fails from 5 to 15: its second job waits, its first and the whole other machine stay."""
+
+    def job(name: str, machine: int, start: int) -> Job:
+        step = Operation(
+            id=name,
+            alternatives=(Alternative(machine=machine, processing_seconds=5),),
+            earlier_place=EarlierPlace(machine=machine, start_seconds=start),
+        )
+        return Job(id=name, operations=(step,))
+
+    problem = Problem(
+        machines=(Machine(id=0, closures=(Closure(start_seconds=5, end_seconds=15),)), Machine(id=1)),
+        jobs=(job("A", 0, 0), job("B", 0, 5), job("C", 1, 0), job("D", 1, 8)),
+        stability_seconds=100.0,
+    )
+    found = search(random_predictor(), problem, 0).schedule
+    assert {row.operation_id: row.start_seconds for row in found.assignments} == {"A": 0, "B": 15, "C": 0, "D": 8}
+    assert change_count(problem, found) == 1
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=40)
+def test_repair_after_a_breakdown_is_valid(seed: int) -> None:
+    """A closure in the middle of the plan and a new job: the judge has nothing against the repair."""
+    rng = np.random.default_rng(seed)
+    problem = random_problem(rng, SMALL)
+    plan = random_predictor(seed).schedule(problem)
+    asked = continued(problem, plan, stability_seconds=600.0)
+    begin = int(rng.integers(1, plan.makespan_seconds))
+    broken = replace(asked.machines[0], closures=(Closure(start_seconds=begin, end_seconds=begin + 7_200),))
+    new = Job(id="new", operations=(Operation(id="new", alternatives=asked.operations[0].alternatives),))
+    disturbed = replace(asked, machines=(broken, *asked.machines[1:]), jobs=(*asked.jobs, new))
+    found = search(random_predictor(seed), disturbed, 5).schedule
+    assert violations(disturbed, found) == ()
+    assert objective_value(disturbed, found) <= objective_value(disturbed, random_predictor(seed).schedule(disturbed))
+
+
+def test_cheap_changes_let_the_plan_improve() -> None:
+    """The earlier plan left the machine idle for 90 s; at a small price per change the job moves forward."""
+    step = Operation(
+        id="A",
+        alternatives=(Alternative(machine=0, processing_seconds=10),),
+        earlier_place=EarlierPlace(machine=0, start_seconds=90),
+    )
+    problem = Problem(machines=(Machine(id=0),), jobs=(Job(id="A", operations=(step,)),), stability_seconds=1.0)
+    assert search(random_predictor(), problem, 0).schedule.makespan_seconds == 10
+    dear = replace(problem, stability_seconds=1_000.0)
+    assert search(random_predictor(), dear, 0).schedule.makespan_seconds == 100
+
+
+def test_repair_that_would_miss_a_pin_is_not_offered() -> None:
+    """A1 shifted right would end after A2 is pinned: there is no repair."""
+    first = Operation(
+        id="A1",
+        alternatives=(Alternative(machine=0, processing_seconds=10),),
+        earlier_place=EarlierPlace(machine=0, start_seconds=5),
+    )
+    pinned = Operation(id="A2", alternatives=(Alternative(machine=1, processing_seconds=5),), pin=Pin(start_seconds=12))
+    problem = Problem(
+        machines=(Machine(id=0), Machine(id=1)), jobs=(Job(id="A", operations=(first, pinned)),), stability_seconds=1.0
+    )
+    assert repaired(random_predictor(), problem, compile_problem(problem)) is None
+    assert violations(problem, search(random_predictor(), problem, 0).schedule) == ()
+
+
+@pytest.mark.parametrize("stability_seconds", [0.0, 5.0])
+def test_plan_without_places_is_not_repaired(stability_seconds: float) -> None:
+    """Without an earlier plan there is nothing to keep, whatever a change would cost."""
+    problem = replace(random_problem(np.random.default_rng(0), SMALL), stability_seconds=stability_seconds)
+    assert not has_earlier_plan(problem)
