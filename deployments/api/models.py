@@ -58,7 +58,7 @@ async def activate_model(request: Request, services: Bound, client: Caller, mode
         challenger=_wire_name(known[model_id]),
         champion=_wire_name(known[body.champion]) if body.champion in known else body.champion,
     )
-    return written(state_answer(await services.desk.command(command)))
+    return written(state_answer(await services.rollout_client.command(command)))
 
 
 def _wire_name(entry: Registered) -> str:
@@ -68,7 +68,7 @@ def _wire_name(entry: Registered) -> str:
 
 async def _roles(services: Services) -> dict[str, str]:
     try:
-        overview = await services.desk.overview()
+        overview = await services.rollout_client.overview()
     except RolloutUnavailable:
         return {}
     return {overview["champion"]: "champion", overview["challenger"]: "challenger"}

@@ -39,7 +39,7 @@ ACCEPTED = 202
 async def rollout(services: Bound, client: Caller) -> Response:
     """Stage, target and actual split, guardrails with value, limit, n and state, and the verdict."""
     client.require(Scope.OPERATE)
-    document = await services.desk.overview()
+    document = await services.rollout_client.overview()
     return written(RolloutAnswer(**document))
 
 
@@ -51,7 +51,7 @@ async def promote(request: Request, services: Bound, client: Caller) -> Response
     integrity = await services.trail.integrity()
     order = order_of(services, client, body)
     command = Command(action=Action.PROMOTE, order=order, force=body.force, integrity=integrity)
-    return written(state_answer(await services.desk.command(command)))
+    return written(state_answer(await services.rollout_client.command(command)))
 
 
 async def pause(request: Request, services: Bound, client: Caller) -> Response:
@@ -69,7 +69,7 @@ async def rollback(request: Request, services: Bound, client: Caller) -> Respons
     client.require(Scope.ROLLBACK, Scope.OPERATE)
     body = await body_as(request, services, RollbackRequest)
     order = order_of(services, client, body)
-    found = await services.desk.roll_back(order.actor, order.reason)
+    found = await services.rollout_client.roll_back(order.actor, order.reason)
     if isinstance(found, Latch):
         return written(_latch_answer(found), status=ACCEPTED)
     return written(state_answer(found))
@@ -102,7 +102,7 @@ async def _simple(action: Action, request: Request, services: Services, client: 
     client.require(Scope.OPERATE)
     body = await body_as(request, services, OrderRequest)
     command = Command(action=action, order=order_of(services, client, body))
-    return written(state_answer(await services.desk.command(command)))
+    return written(state_answer(await services.rollout_client.command(command)))
 
 
 async def body_as(request: Request, services: Services, model: type[Any]) -> Any:

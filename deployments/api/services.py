@@ -154,7 +154,7 @@ class Services:
     idempotency: Idempotency
     access: Access
     audit: AuditTrail
-    desk: RolloutOrders
+    rollout_client: RolloutOrders
     trail: Trail
     registry: Registry
     clock: Callable[[], datetime]

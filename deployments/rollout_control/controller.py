@@ -64,8 +64,8 @@ class Controller:
         self._journal = journal
         self._clock = clock
         self._heartbeat_seconds = heartbeat_seconds
-        self.ledger = TransitionLog(journal, listeners, clock=clock)
-        self._recovery = Recovery(settings, self.ledger, memory, clock=clock)
+        self.transition_log = TransitionLog(journal, listeners, clock=clock)
+        self._recovery = Recovery(settings, self.transition_log, memory, clock=clock)
         self._lock = asyncio.Lock()
         self._statistics = RampStatistics(ramp=0, limits=settings.configuration.limits)
         self._kept: dict[str, int] = {}
@@ -100,11 +100,11 @@ class Controller:
             }
             while len(self._routers) > len(self._statistics.all_received) + 1:
                 self._routers.pop(next(iter(self._routers)))
-            if self.ledger.state is not None:
+            if self.transition_log.state is not None:
                 await self._take(report)
             received = self._statistics.received(report.router)
             kept = min(received, self._kept.get(report.router, 0))
-            return ControllerReply(state=self.ledger.state, received=received, kept=kept)
+            return ControllerReply(state=self.transition_log.state, received=received, kept=kept)
 
     async def command(self, command: Command) -> RolloutState:
         """Carries out a person's order. Raises `RolloutError`, `RolloutUnavailable`, or `OSError` of the disk."""
@@ -148,9 +148,9 @@ class Controller:
         }
 
     def _known(self) -> RolloutState:
-        if self.ledger.state is None:
+        if self.transition_log.state is None:
             raise RolloutUnavailable("the stage is not known: the database does not answer", _RETRY_SECONDS)
-        return self.ledger.state
+        return self.transition_log.state
 
     def _transition(self, command: Command, state: RolloutState) -> Transition | None:
         order = command.order
@@ -179,7 +179,7 @@ class Controller:
 
         A guardrail fires once a ramp and its event is not told again, so nothing else would.
         """
-        state, triggers = self.ledger.state, self._statistics.triggers
+        state, triggers = self.transition_log.state, self._statistics.triggers
         if state is None or not triggers or self._settings.is_dry_run:
             return
         if state.serving_stage not in (Stage.SHADOW, Stage.ROLLED_BACK):
@@ -210,7 +210,7 @@ class Controller:
         may_roll_back = state.serving_stage not in (Stage.SHADOW, Stage.ROLLED_BACK)
         if not may_roll_back or self._settings.is_dry_run:
             action = "dry run" if may_roll_back else "promotion is blocked"
-            await self.ledger.open_incident(trigger.guardrail.value, state, action, evidence)
+            await self.transition_log.open_incident(trigger.guardrail.value, state, action, evidence)
             return
         order = Order(actor=GUARDRAIL, reason=trigger.reason, at=self._clock(), evidence=evidence)
         transition = rollback(state, order)
@@ -219,10 +219,12 @@ class Controller:
         await self._rolled_back(trigger.guardrail.value, transition, evidence)
 
     async def _rolled_back(self, trigger: str, transition: Transition, evidence: dict[str, Any]) -> None:
-        await self.ledger.open_incident(trigger, transition.state, "rolled back", evidence, transition.from_stage)
+        await self.transition_log.open_incident(
+            trigger, transition.state, "rolled back", evidence, transition.from_stage
+        )
 
     async def _commit(self, transition: Transition) -> None:
-        await self.ledger.commit(transition)
+        await self.transition_log.commit(transition)
         if transition.state.ramp != self._statistics.ramp:
             self._statistics.begin(transition.state.ramp)
             self._is_dirty = True
@@ -239,7 +241,7 @@ class Controller:
             await asyncio.sleep(self._heartbeat_seconds)
             # The edge of a background task: the next beat must come whatever this one meets.
             try:
-                if self.ledger.state is None:
+                if self.transition_log.state is None:
                     await self._recover()
                 self._notice_breaches()
                 await self._save_statistics()
@@ -251,7 +253,7 @@ class Controller:
         for name, reading in found.items():
             if name not in self._breaches:
                 _log.warning("point breach of %s: %s, limit %s", name, reading.value, reading.limit)
-                self.ledger.tell(reading)
+                self.transition_log.tell(reading)
         self._breaches = frozenset(found)
 
     async def _save_statistics(self) -> None:

@@ -46,10 +46,10 @@ class Recovery:
     """Done once, and again every second while nobody knows a state."""
 
     def __init__(
-        self, settings: ControlSettings, ledger: TransitionLog, memory: Memory, *, clock: Callable[[], datetime]
+        self, settings: ControlSettings, transition_log: TransitionLog, memory: Memory, *, clock: Callable[[], datetime]
     ) -> None:
         self._settings = settings
-        self._ledger = ledger
+        self._transition_log = transition_log
         self._memory = memory
         self._clock = clock
 
@@ -64,40 +64,40 @@ class Recovery:
             _log.warning("the database does not tell the stage: %s", error)
         except UnreadableState as error:
             damage = damage or f"the database's newest state cannot be read: {error}"
-        if damage is None and not self._ledger.transitions and not is_known:
+        if damage is None and not self._transition_log.transitions and not is_known:
             # An empty journal may be a new disk: only the database can tell a new rollout from an old one.
             return statistics
         await self._settle(stored, damage)
         await self._configure()
-        assert self._ledger.state is not None
-        if self._ledger.state.ramp != statistics.ramp:
-            statistics.begin(self._ledger.state.ramp)
+        assert self._transition_log.state is not None
+        if self._transition_log.state.ramp != statistics.ramp:
+            statistics.begin(self._transition_log.state.ramp)
         return statistics
 
     async def _own(self) -> tuple[RampStatistics, str | None]:
         """The journal's statistics, and what is wrong with the journal."""
         limits = self._settings.configuration.limits
         try:
-            remembered = await self._ledger.read()
+            remembered = await self._transition_log.read()
             if remembered.statistics is not None:
                 return RampStatistics.restored(remembered.statistics, limits=limits), None
         except UnreadableState as error:
             _log.error("the controller's journal is set aside: %s", error)
-            await self._ledger.set_aside()
+            await self._transition_log.set_aside()
             return RampStatistics(ramp=0, limits=limits), f"the controller's journal cannot be read: {error}"
         return RampStatistics(ramp=0, limits=limits), None
 
     async def _settle(self, stored: RolloutState | None, damage: str | None) -> None:
-        settings, ledger = self._settings, self._ledger
+        settings, transition_log = self._settings, self._transition_log
         order = self._order(SYSTEM, damage or "the controller has started")
-        own = ledger.transitions[-1].state if ledger.transitions else None
+        own = transition_log.transitions[-1].state if transition_log.transitions else None
         # Told again, because whoever listens may have missed them when the last controller died.
-        for transition_before in ledger.transitions:
-            ledger.tell(transition_before)
-        for incident in ledger.incidents:
-            ledger.tell(incident)
+        for transition_before in transition_log.transitions:
+            transition_log.tell(transition_before)
+        for incident in transition_log.incidents:
+            transition_log.tell(incident)
         state, transition = recovered((own, stored), (), order=order)
-        ledger.state = state
+        transition_log.state = state
         if state is None:
             stage = Stage.ROLLED_BACK if damage else settings.initial_stage
             transition = begin(
@@ -106,15 +106,15 @@ class Recovery:
         elif damage is not None:
             transition = rollback(state, order)
         if transition is not None:
-            await ledger.commit(transition)
+            await transition_log.commit(transition)
 
     async def _configure(self) -> None:
         """Other numbers in the settings are another configuration, which the audit trail must show."""
-        assert self._ledger.state is not None
+        assert self._transition_log.state is not None
         order = self._order(CONFIGURATION, "the settings have changed")
-        transition = configure(self._ledger.state, self._settings.configuration, order)
+        transition = configure(self._transition_log.state, self._settings.configuration, order)
         if transition is not None:
-            await self._ledger.commit(transition)
+            await self._transition_log.commit(transition)
 
     def _order(self, actor: str, reason: str) -> Order:
         return Order(actor=actor, reason=reason, at=self._clock())

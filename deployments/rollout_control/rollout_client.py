@@ -25,7 +25,7 @@ class RolloutClient:
 
     def __init__(
         self,
-        position: RolloutView,
+        view: RolloutView,
         *,
         command: Callable[[Command], Awaitable[RolloutState]],
         overview: Callable[[], Awaitable[dict[str, Any]]],
@@ -33,7 +33,7 @@ class RolloutClient:
         clock: Callable[[], datetime],
         steady: Callable[[], float],
     ) -> None:
-        self._position = position
+        self._view = view
         self._command = command
         self._overview = overview
         self._unreachable: tuple[type[Exception], ...] = (*unreachable, TimeoutError, Overloaded, RolloutUnavailable)
@@ -56,7 +56,7 @@ class RolloutClient:
                 state = await self._command(command)
         except self._unreachable as failure:
             raise _unavailable(failure) from failure
-        self._position.learn(state, asked_at)
+        self._view.learn(state, asked_at)
         return state
 
     async def roll_back(self, actor: str, reason: str) -> RolloutState | Latch:
@@ -66,7 +66,7 @@ class RolloutClient:
         """
         kept = True
         try:
-            latch = await self._position.roll_back(actor, reason)
+            latch = await self._view.roll_back(actor, reason)
         except OSError as error:
             _log.error("the rollback is not on disk: %s", error)
             kept = False
@@ -81,7 +81,7 @@ class RolloutClient:
                 message = "rolled back on this router until it ends: neither disk nor controller could keep it"
                 raise JournalUnavailable(message, _RETRY_AFTER_SECONDS) from failure
             return latch
-        self._position.learn(state, asked_at)
+        self._view.learn(state, asked_at)
         return state
 
 

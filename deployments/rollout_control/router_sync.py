@@ -24,20 +24,20 @@ class StateSync:
 
     def __init__(
         self,
-        position: RolloutView,
+        view: RolloutView,
         tell: Callable[[RouterReport], Awaitable[ControllerReply]],
         *,
         steady: Callable[[], float],
         interval_seconds: float = INTERVAL_SECONDS,
         watch_seconds: float = WATCH_SECONDS,
-        longest_call_seconds: float = MAX_CALL_SECONDS,
+        max_call_seconds: float = MAX_CALL_SECONDS,
     ) -> None:
-        self._position = position
+        self._view = view
         self._tell = tell
         self._steady = steady
         self._interval_seconds = interval_seconds
         self._watch_seconds = watch_seconds
-        self._longest_call_seconds = longest_call_seconds
+        self._max_call_seconds = max_call_seconds
         self._tasks: list[asyncio.Task[None]] = []
         self._failures = 0
 
@@ -59,17 +59,17 @@ class StateSync:
     async def once(self) -> bool:
         """One exchange; whether it succeeded. Never raises but when cancelled."""
         asked_at = self._steady()
-        self._position.news.clear()
+        self._view.news.clear()
         try:
-            async with asyncio.timeout(self._longest_call_seconds):
-                reply = await self._tell(self._position.report())
+            async with asyncio.timeout(self._max_call_seconds):
+                reply = await self._tell(self._view.report())
         except Exception as error:  # the edge of a background task: whatever it is, the controller is not there
             self._failures += 1
             if self._failures == 1:
                 _log.warning("the rollout controller does not answer: %s: %s", type(error).__name__, error)
             return False
         self._failures = 0
-        self._position.accept(reply, asked_at)
+        self._view.accept(reply, asked_at)
         return True
 
     async def _watch(self) -> None:
@@ -77,7 +77,7 @@ class StateSync:
             await asyncio.sleep(self._watch_seconds)
             # The edge of a background task: the next look must come whatever this one meets.
             try:
-                await self._position.look()
+                await self._view.look()
             except Exception:
                 _log.exception("the router could not look for the latch of another one")
 
@@ -86,4 +86,4 @@ class StateSync:
             await self.once()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval_seconds):
-                    await self._position.news.wait()
+                    await self._view.news.wait()

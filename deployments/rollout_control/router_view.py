@@ -97,7 +97,7 @@ class RolloutView:
         steady: Callable[[], float],
         limits: Limits | None = None,
         is_dry_run: bool = False,
-        most_events: int = MAX_EVENTS,
+        max_events: int = MAX_EVENTS,
     ) -> None:
         self._router = router
         self._latches = latches
@@ -107,7 +107,7 @@ class RolloutView:
         self._steady = steady
         self._limits = Limits() if limits is None else limits
         self._is_dry_run = is_dry_run
-        self._most_events = most_events
+        self._max_events = max_events
         self._state: RolloutState | None = None
         self._heard_at = float("-inf")
         self._latch: Latch | None = None
@@ -178,7 +178,7 @@ class RolloutView:
         """The newest state that was heard of, however long ago."""
         return self._state
 
-    def standing(self) -> TrafficSplit:
+    def traffic_split(self) -> TrafficSplit:
         """What is in force now: nothing when the state is stale, rolled back while a latch holds."""
         fresh = self._state if self.is_current else None
         return traffic_split_of(in_force(fresh, self._latch), self._seed, self._find_model)
@@ -191,7 +191,7 @@ class RolloutView:
             if latch is not None and self._latch is None and not self._is_dry_run:
                 _log.error("rolled back at once: %s", latch.reason)
                 self._set(latch)
-        if len(self._events) >= self._most_events:
+        if len(self._events) >= self._max_events:
             self._events.popleft()
             self._oldest += 1
             self._next = max(self._next, self._oldest)

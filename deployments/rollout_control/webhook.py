@@ -63,9 +63,9 @@ class DeliveryLog:
         self._save()
 
     def _save(self) -> None:
-        told = [[name, when.isoformat()] for name, when in self._keys.items()]
+        delivery_log = [[name, when.isoformat()] for name, when in self._keys.items()]
         try:
-            write_atomically(self._path, json.dumps({"since": self._since.isoformat(), "told": told}))
+            write_atomically(self._path, json.dumps({"since": self._since.isoformat(), "told": delivery_log}))
         except OSError as error:
             _log.error("%s could not be written: %s", self._path, error)
 
@@ -84,20 +84,20 @@ class Destination:
 class Webhook:
     """Listens to the ledger. With `MAX_WAITING` notices waiting the oldest is dropped, and logged.
 
-    `told` remembers what an earlier controller has told: the ledger tells everything again when it starts.
+    `delivery_log` remembers what an earlier controller has told: the ledger tells everything again when it starts.
     """
 
     def __init__(
         self,
         destination: Destination,
         *,
-        told: DeliveryLog,
+        delivery_log: DeliveryLog,
         clock: Callable[[], datetime],
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._destination = destination
-        self._told = told
+        self._delivery_log = delivery_log
         self._clock = clock
         self._transport = transport
         self._sleep = sleep
@@ -107,7 +107,7 @@ class Webhook:
 
     def hear(self, entry: Entry) -> None:
         """What was told before is not told twice."""
-        if not isinstance(entry, Reading) and self._told.knows(_key_of(entry), entry.at):
+        if not isinstance(entry, Reading) and self._delivery_log.knows(_key_of(entry), entry.at):
             return
         if len(self._waiting) >= MAX_WAITING:
             dropped = notice_of(self._waiting.popleft())
@@ -134,7 +134,7 @@ class Webhook:
                     entry = self._waiting.popleft()
                     await self._deliver(client, json.dumps(notice_of(entry)).encode())
                     if not isinstance(entry, Reading):
-                        await asyncio.to_thread(self._told.add, _key_of(entry), entry.at)
+                        await asyncio.to_thread(self._delivery_log.add, _key_of(entry), entry.at)
                 self._arrived.clear()
 
     async def _deliver(self, client: httpx.AsyncClient, body: bytes) -> None:

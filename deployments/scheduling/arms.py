@@ -30,7 +30,7 @@ class Attempt:
     names the replica that was lost with it, if one was.
     """
 
-    contender: Arm
+    arm: Arm
     status: EvaluationStatus
     proposal: Proposal | None = None
     verdict: Verdict | None = None
@@ -89,17 +89,17 @@ class ArmRunner:
         """
         attempts: list[Attempt] = []
         warnings: tuple[str, ...] = ()
-        for contender in order:
-            if contender.is_rule and question.planned is not None:
-                own = await self._planners_own(contender, question, recent)
+        for arm in order:
+            if arm.is_rule and question.planned is not None:
+                own = await self._planners_own(arm, question, recent)
                 if own.is_valid:
                     return Attempts(all=(*attempts, own), warnings=warnings)
                 warnings = (f"manual_schedule was not used: {own.reason}",)
-            attempt = await self.attempt(contender, question, budget_ms, recent)
+            attempt = await self.attempt(arm, question, budget_ms, recent)
             attempts.append(attempt)
             if attempt.is_valid:
                 return Attempts(all=tuple(attempts), warnings=warnings)
-            _log.warning("arm %s did not serve: %s", contender.name, attempt.reason)
+            _log.warning("arm %s did not serve: %s", arm.name, attempt.reason)
         raise NoSafeSchedule(tuple(map(_rejection, attempts)))
 
     async def replaced(self, question: Question, attempts: Attempts, reason: str, recent: tuple[int, ...]) -> Attempts:
@@ -107,37 +107,37 @@ class ArmRunner:
         last = await self.first_safe(question, (RULE,), 0, recent)
         return Attempts(all=(*attempts.all, *last.all), warnings=(*attempts.warnings, *last.warnings), withdrawn=reason)
 
-    async def attempt(self, contender: Arm, question: Question, budget_ms: int, recent: tuple[int, ...]) -> Attempt:
+    async def attempt(self, arm: Arm, question: Question, budget_ms: int, recent: tuple[int, ...]) -> Attempt:
         """What one arm makes of the question, judged. Raises as `first_safe` does, but for `NoSafeSchedule`."""
         started = self._stopwatch()
         try:
-            proposal = await self._proposal(contender, question, budget_ms)
+            proposal = await self._proposal(arm, question, budget_ms)
         except TimeoutError:
             reason = f"no proposal: took longer than {self._limit_seconds(budget_ms):g} s"
-            return Attempt(contender=contender, status=EvaluationStatus.TIMED_OUT, reason=reason)
+            return Attempt(arm=arm, status=EvaluationStatus.TIMED_OUT, reason=reason)
         except ProposalFailed as failure:
-            return _failed(contender, failure)
+            return _failed(arm, failure)
         except HorizonExceeded as failure:
-            if contender.is_rule:
+            if arm.is_rule:
                 raise InvalidProblem([("jobs", str(failure))]) from failure
-            return _failed(contender, failure)
-        return await self._judged(contender, question, proposal, recent, proposed=self._stopwatch() - started)
+            return _failed(arm, failure)
+        return await self._judged(arm, question, proposal, recent, proposed=self._stopwatch() - started)
 
-    async def _planners_own(self, contender: Arm, question: Question, recent: tuple[int, ...]) -> Attempt:
+    async def _planners_own(self, arm: Arm, question: Question, recent: tuple[int, ...]) -> Attempt:
         assert question.planned is not None
         proposal = Proposal(schedule=question.planned, method=(PLANNERS_OWN,))
-        return await self._judged(contender, question, proposal, recent, Baseline.PLANNER)
+        return await self._judged(arm, question, proposal, recent, Baseline.PLANNER)
 
-    async def _proposal(self, contender: Arm, question: Question, budget_ms: int) -> Proposal:
+    async def _proposal(self, arm: Arm, question: Question, budget_ms: int) -> Proposal:
         async with asyncio.timeout(self._limit_seconds(budget_ms)):
-            return await self._proposer_of(contender).propose(question.problem, budget_ms)
+            return await self._proposer_of(arm).propose(question.problem, budget_ms)
 
     def _limit_seconds(self, budget_ms: int) -> float:
         return self._proposal_seconds + budget_ms / 1000
 
     async def _judged(
         self,
-        contender: Arm,
+        arm: Arm,
         question: Question,
         proposal: Proposal,
         recent: tuple[int, ...],
@@ -147,7 +147,7 @@ class ArmRunner:
         started = self._stopwatch()
         verdict = await self._judge.judge(question.problem, proposal.schedule, recent)
         return Attempt(
-            contender=contender,
+            arm=arm,
             status=EvaluationStatus.VALID if verdict.valid else EvaluationStatus.REJECTED,
             proposal=proposal,
             verdict=verdict,
@@ -170,12 +170,12 @@ def objection(verdict: Verdict) -> str:
     return shortened(f"rejected by the judge: {count}, first {critical[0].code.value}: {critical[0].message}")
 
 
-def _failed(contender: Arm, failure: Exception) -> Attempt:
+def _failed(arm: Arm, failure: Exception) -> Attempt:
     reason = shortened(f"no proposal: {failure}")
     source = failure.source if isinstance(failure, ProposalFailed) else None
-    return Attempt(contender=contender, status=EvaluationStatus.FAILED, reason=reason, source=source)
+    return Attempt(arm=arm, status=EvaluationStatus.FAILED, reason=reason, source=source)
 
 
 def _rejection(attempt: Attempt) -> Rejection:
     violations = () if attempt.verdict is None else attempt.verdict.violations
-    return Rejection(arm=attempt.contender.name, reason=attempt.reason or "", violations=violations)
+    return Rejection(arm=attempt.arm.name, reason=attempt.reason or "", violations=violations)

@@ -33,7 +33,7 @@ _JOB_LIST = TypeAdapter(list[JobRequest])
 class Decision:
     """Everything that is answered and stored about one request."""
 
-    asked: EvaluationContext
+    context: EvaluationContext
     client: str
     request: ScheduleRequest
     question: Question
@@ -57,26 +57,26 @@ class Decision:
 
     def answer(self) -> ScheduleAnswer:
         """The decision in the words of the wire."""
-        proposal, verdict, asked = self.proposal, self.verdict, self.asked
+        proposal, verdict, context = self.proposal, self.verdict, self.context
         policy_makespan = proposal.policy_makespan_seconds
         return ScheduleAnswer(
-            schedule_id=asked.decision_id,
+            schedule_id=context.decision_id,
             request_id=self.request.request_id,
             scheduled_jobs=scheduled_jobs_of(self.request, self.question, proposal.schedule),
             metrics=metrics_of(verdict.measures),
             generation_time=self.generation_seconds,
-            algorithm_used=self.attempts.served.contender.algorithm.value,
-            timestamp=asked.created_at,
+            algorithm_used=self.attempts.served.arm.algorithm.value,
+            timestamp=context.created_at,
             warnings=list(self.warnings),
             changes=changes_of(self.request, self.question, proposal.schedule),
             decision=DecisionAnswer(
-                arm=asked.assigned.contender.name,
-                stage=asked.assigned.assignment.stage,
+                arm=context.assigned.arm.name,
+                stage=context.assigned.assignment.stage,
                 model=proposal.model,
                 method=list(proposal.method),
                 fallback_reason=self.attempts.fallback_reason,
                 policy_makespan=None if policy_makespan is None else hours_of(policy_makespan),
-                time_budget_ms=asked.budget_ms,
+                time_budget_ms=context.budget_ms,
                 gains={stage: hours_of(seconds) for stage, seconds in proposal.gains.items()},
             ),
             safety=safety_of(verdict),
@@ -86,14 +86,14 @@ class Decision:
         """The decision as it is stored; without the bodies when the client asked for that."""
         keeps_payload = self.request.save_to_database
         request, answer = (request_body, answer_body) if keeps_payload else (None, None)
-        asked, measures, served = self.asked, self.verdict.measures, self.attempts.served
-        assigned, assignment = asked.assigned, asked.assigned.assignment
+        context, measures, served = self.context, self.verdict.measures, self.attempts.served
+        assigned, assignment = context.assigned, context.assigned.assignment
         return DecisionRecord(
-            decision_id=asked.decision_id,
-            created_at=asked.created_at,
+            decision_id=context.decision_id,
+            created_at=context.created_at,
             client=self.client,
             request_id=self.request.request_id,
-            plant_id=asked.plant_id,
+            plant_id=context.plant_id,
             line_id=self.request.line_id,
             unit=assignment.unit,
             bucket=assignment.bucket,
@@ -101,12 +101,12 @@ class Decision:
             hash_version=assignment.hash_version,
             stage=assignment.stage,
             share=assignment.share,
-            arm=assigned.contender.name,
-            algorithm_used=served.contender.algorithm.value,
+            arm=assigned.arm.name,
+            algorithm_used=served.arm.algorithm.value,
             model=self.proposal.model,
             fallback_reason=self.attempts.fallback_reason,
             objective=self.request.optimization_objective.value,
-            time_budget_ms=asked.budget_ms,
+            time_budget_ms=context.budget_ms,
             job_count=measures.operations,
             machine_count=len(self.question.problem.machines),
             makespan_seconds=measures.makespan_seconds,
@@ -123,12 +123,12 @@ class Decision:
             payload_sha256=payload_digest(request, answer),
             rollout_version=assigned.version,
             is_forced=assigned.is_forced,
-            job_list_sha256=asked.job_list_sha256,
-            evaluations=tuple(evaluation_records(asked, self.attempts.all, served)),
+            job_list_sha256=context.job_list_sha256,
+            evaluations=tuple(evaluation_records(context, self.attempts.all, served)),
         )
 
 
-def asked_of(
+def context_of(
     request: ScheduleRequest,
     decision_id: str,
     created_at: datetime,

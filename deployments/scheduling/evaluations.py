@@ -36,16 +36,16 @@ class EvaluationContext:
 
 
 def evaluation_records(
-    asked: EvaluationContext, attempts: Iterable[Attempt], served: Attempt | None
+    context: EvaluationContext, attempts: Iterable[Attempt], served: Attempt | None
 ) -> list[EvaluationRecord]:
     """One row for each attempt; `served` is the one among them that was answered, None: none of them."""
     found = tuple(attempts)
-    return [_record(asked, attempt, outcome_of(attempt, found), attempt is served) for attempt in found]
+    return [_record(context, attempt, outcome_of(attempt, found), attempt is served) for attempt in found]
 
 
-def dropped_record(asked: EvaluationContext, contender: Arm, status: EvaluationStatus, reason: str) -> EvaluationRecord:
+def dropped_record(context: EvaluationContext, arm: Arm, status: EvaluationStatus, reason: str) -> EvaluationRecord:
     """The row of an arm that was to be computed and was not."""
-    return _record(asked, Attempt(contender=contender, status=status, reason=reason), None, False)
+    return _record(context, Attempt(arm=arm, status=status, reason=reason), None, False)
 
 
 def outcome_of(attempt: Attempt, attempts: Iterable[Attempt]) -> Outcome:
@@ -61,17 +61,17 @@ def outcome_of(attempt: Attempt, attempts: Iterable[Attempt]) -> Outcome:
 
 
 def evaluation_events(
-    asked: EvaluationContext, attempts: Iterable[Attempt], served: Attempt | None
+    context: EvaluationContext, attempts: Iterable[Attempt], served: Attempt | None
 ) -> list[Evaluation]:
     """What the guardrails hear of the two arms. Forced requests are no news, nor is the rule behind two models."""
     found = tuple(attempts)
-    if asked.assigned.is_forced or not asked.assigned.ramp:
+    if context.assigned.is_forced or not context.assigned.ramp:
         return []
-    names = {asked.assigned.contender.name, asked.assigned.rival.name}
+    names = {context.assigned.arm.name, context.assigned.rival.name}
     return [
-        _event(asked, attempt, outcome_of(attempt, found), attempt is served)
+        _event(context, attempt, outcome_of(attempt, found), attempt is served)
         for attempt in found
-        if attempt.contender.name in names
+        if attempt.arm.name in names
     ]
 
 
@@ -84,53 +84,53 @@ def pair_events(events: Iterable[Evaluation]) -> Iterator[Event]:
             yield pair
 
 
-def missing_pair(asked: EvaluationContext, reason: str, at: datetime) -> MissingPair:
+def missing_pair(context: EvaluationContext, reason: str, at: datetime) -> MissingPair:
     """The news that a comparison was to be made and was not."""
-    assigned = asked.assigned
+    assigned = context.assigned
     stage = assigned.assignment.stage
-    return MissingPair(decision_id=asked.decision_id, at=at, ramp=assigned.ramp, stage=stage, reason=reason)
+    return MissingPair(decision_id=context.decision_id, at=at, ramp=assigned.ramp, stage=stage, reason=reason)
 
 
-def _event(asked: EvaluationContext, attempt: Attempt, outcome: Outcome, is_served: bool) -> Evaluation:
+def _event(context: EvaluationContext, attempt: Attempt, outcome: Outcome, is_served: bool) -> Evaluation:
     proposal = attempt.proposal
     seconds = attempt.proposal_seconds
     return Evaluation(
-        decision_id=asked.decision_id,
-        at=asked.created_at,
-        ramp=asked.assigned.ramp,
-        stage=asked.assigned.assignment.stage,
-        unit=asked.assigned.assignment.unit,
-        job_list_digest=asked.job_list_sha256,
-        arm=attempt.contender.role,
+        decision_id=context.decision_id,
+        at=context.created_at,
+        ramp=context.assigned.ramp,
+        stage=context.assigned.assignment.stage,
+        unit=context.assigned.assignment.unit,
+        job_list_digest=context.job_list_sha256,
+        arm=attempt.arm.role,
         outcome=outcome,
         is_served=is_served,
         baseline=attempt.baseline,
         model=None if proposal is None else proposal.model,
         source=attempt.source,
-        budget_ms=asked.budget_ms,
+        budget_ms=context.budget_ms,
         latency_ms=None if seconds is None else 1000 * seconds,
         kpis=None if attempt.verdict is None else Kpis.of(attempt.verdict),
-        is_forced=asked.assigned.is_forced,
+        is_forced=context.assigned.is_forced,
         detail=attempt.reason or "",
     )
 
 
-def _record(asked: EvaluationContext, attempt: Attempt, outcome: Outcome | None, is_served: bool) -> EvaluationRecord:
-    assigned, proposal, verdict = asked.assigned, attempt.proposal, attempt.verdict
-    known = {assigned.contender.name, assigned.rival.name}
+def _record(context: EvaluationContext, attempt: Attempt, outcome: Outcome | None, is_served: bool) -> EvaluationRecord:
+    assigned, proposal, verdict = context.assigned, attempt.proposal, attempt.verdict
+    known = {assigned.arm.name, assigned.rival.name}
     return EvaluationRecord(
-        decision_id=asked.decision_id,
-        arm=attempt.contender.name,
-        role=attempt.contender.role.value if attempt.contender.name in known else FALLBACK,
-        created_at=asked.created_at,
-        plant_id=asked.plant_id,
+        decision_id=context.decision_id,
+        arm=attempt.arm.name,
+        role=attempt.arm.role.value if attempt.arm.name in known else FALLBACK,
+        created_at=context.created_at,
+        plant_id=context.plant_id,
         unit=assigned.assignment.unit,
         stage=assigned.assignment.stage,
         share=assigned.assignment.share,
         rollout_version=assigned.version,
         ramp=assigned.ramp,
         is_forced=assigned.is_forced,
-        job_list_sha256=asked.job_list_sha256,
+        job_list_sha256=context.job_list_sha256,
         is_served=is_served,
         status=attempt.status.value,
         outcome=None if outcome is None else outcome.value,
@@ -138,8 +138,8 @@ def _record(asked: EvaluationContext, attempt: Attempt, outcome: Outcome | None,
         model=None if proposal is None else proposal.model,
         source=attempt.source,
         baseline=attempt.baseline.value,
-        time_budget_ms=asked.budget_ms,
-        job_count=asked.job_count,
+        time_budget_ms=context.budget_ms,
+        job_count=context.job_count,
         proposal_ms=_milliseconds(attempt.proposal_seconds),
         judge_ms=_milliseconds(attempt.judge_seconds),
         **({} if verdict is None else _figures(verdict)),
@@ -177,19 +177,19 @@ def _milliseconds(seconds: float | None) -> float | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShadowTask:
-    """`contender` is still to be computed on `question`; `attempts` is what was made of it for the answer."""
+    """`arm` is still to be computed on `question`; `attempts` is what was made of it for the answer."""
 
-    asked: EvaluationContext
+    context: EvaluationContext
     question: Question
     recent: tuple[int, ...]
     attempts: Attempts
-    contender: Arm
+    arm: Arm
 
 
 class ShadowPort(Protocol):
     """Whoever computes them."""
 
-    def offer(self, rerun: ShadowTask) -> None:
+    def offer(self, shadow_task: ShadowTask) -> None:
         """Take it, or drop it and count; never waits, never raises."""
         ...
 
@@ -197,5 +197,5 @@ class ShadowPort(Protocol):
 class NoShadow:
     """Computes nothing."""
 
-    def offer(self, rerun: ShadowTask) -> None:
+    def offer(self, shadow_task: ShadowTask) -> None:
         """Nothing."""

@@ -21,7 +21,7 @@ from deployments.rollout.assignment import ArmRole
 from deployments.rollout.model_registry import Artefact
 from deployments.rollout.ramp.traffic import RULE, Arm, ArmAssignment, Rollout
 from deployments.scheduling.arms import ArmRunner, Attempts
-from deployments.scheduling.decision import Decision, asked_of
+from deployments.scheduling.decision import Decision, context_of
 from deployments.scheduling.evaluations import EvaluationContext, ShadowPort, ShadowTask, evaluation_events, pair_events
 from deployments.scheduling.idempotency import Lease, under_claim
 from deployments.scheduling.ports import Archive, Journal, Judge, Proposer
@@ -39,13 +39,13 @@ Clock = Callable[[], datetime]
 class RecentMakespans:
     """Begins empty with each router, and shares nothing with the others.
 
-    Of each plant the last `most_makespans` are kept; with more than `most_plants`, the plant that was
+    Of each plant the last `max_makespans` are kept; with more than `max_plants`, the plant that was
     served least recently is forgotten, because clients name plants as they like.
     """
 
-    def __init__(self, *, most_makespans: int = MAX_MAKESPANS, most_plants: int = MAX_PLANTS) -> None:
-        self._most_makespans = most_makespans
-        self._most_plants = most_plants
+    def __init__(self, *, max_makespans: int = MAX_MAKESPANS, max_plants: int = MAX_PLANTS) -> None:
+        self._max_makespans = max_makespans
+        self._max_plants = max_plants
         self._plants: OrderedDict[str, deque[int]] = OrderedDict()
 
     def recent_makespans_seconds(self, plant_id: str) -> tuple[int, ...]:
@@ -54,9 +54,9 @@ class RecentMakespans:
 
     def remember(self, plant_id: str, makespan_seconds: int) -> None:
         """A schedule of the plant was served."""
-        self._plants.setdefault(plant_id, deque(maxlen=self._most_makespans)).append(makespan_seconds)
+        self._plants.setdefault(plant_id, deque(maxlen=self._max_makespans)).append(makespan_seconds)
         self._plants.move_to_end(plant_id)
-        if len(self._plants) > self._most_plants:
+        if len(self._plants) > self._max_plants:
             self._plants.popitem(last=False)
 
 
@@ -77,9 +77,9 @@ class Scheduling:
         arms: ArmRunner,
         judge: Judge,
         journal: Journal,
-        questions: QuestionBuilder,
+        question_builder: QuestionBuilder,
         rollout: Rollout,
-        counterfactuals: ShadowPort,
+        shadow: ShadowPort,
         find_model: Callable[[str], Artefact | None],
         request_seconds: float,
         clock: Clock,
@@ -89,22 +89,22 @@ class Scheduling:
         self._arms = arms
         self._judge = judge
         self._journal = journal
-        self._questions = questions
+        self._question_builder = question_builder
         self._rollout = rollout
-        self._counterfactuals = counterfactuals
+        self._shadow = shadow
         self._find_model = find_model
         self._request_seconds = request_seconds
         self._clock = clock
         self._stopwatch = stopwatch
         self._new_id = new_id
-        self._history = RecentMakespans()
-        self._budgets = LoadShedding()
+        self._recent_makespans = RecentMakespans()
+        self._load = LoadShedding()
         self._last_decided_at: datetime | None = None
 
     @property
     def stage(self) -> str:
         """How far PPO is rolled out, as far as this router knows."""
-        return self._rollout.standing().stage
+        return self._rollout.traffic_split().stage
 
     @property
     def last_decided_at(self) -> datetime | None:
@@ -128,7 +128,7 @@ class Scheduling:
         """
         limit = self._request_seconds
         try:
-            with self._budgets.request():
+            with self._load.request():
                 async with asyncio.timeout(limit):
                     return await self._decide(request, client, raw_body, warnings, lease)
         except TimeoutError:
@@ -136,11 +136,11 @@ class Scheduling:
 
     async def validate(self, request: ValidateRequest, *, client: str, body_bytes: int) -> ValidateAnswer:
         """The verdict on somebody's schedule. Raises `InvalidProblem`, `JudgeUnavailable` or `DatabaseError`."""
-        asked, body = await self._questions.completed(request.request, b"")
+        completed, body = await self._question_builder.completed(request.request, b"")
         body_bytes += len(body)
-        question = await self.question(asked, client, self._clock(), body_bytes)
+        question = await self.question(completed, client, self._clock(), body_bytes)
         schedule = await run_blocking(body_bytes, lambda: claimed_schedule(request.scheduled_jobs))
-        recent = self._history.recent_makespans_seconds(self._questions.plant_of(asked))
+        recent = self._recent_makespans.recent_makespans_seconds(self._question_builder.plant_of(completed))
         verdict = await self._judge.judge(question.problem, schedule, recent)
         warnings = unknown_field_warnings(request)
         return await run_blocking(
@@ -149,7 +149,7 @@ class Scheduling:
 
     async def question(self, request: ScheduleRequest, client: str, now: datetime, body_bytes: int) -> Question:
         """What `request` asks when it arrives at `now`. Raises `InvalidProblem` or `DatabaseError`."""
-        return await self._questions.question(request, client, now, body_bytes)
+        return await self._question_builder.question(request, client, now, body_bytes)
 
     async def _decide(
         self,
@@ -160,21 +160,21 @@ class Scheduling:
         lease: Lease | None,
     ) -> Answered:
         created_at, started = self._clock(), self._stopwatch()
-        request, raw_body = await self._questions.completed(request, raw_body)
+        request, raw_body = await self._question_builder.completed(request, raw_body)
         question = await self.question(request, client, created_at, len(raw_body))
         assigned = self._assigned(request, question)
-        plant_id = self._questions.plant_of(request)
-        recent = self._history.recent_makespans_seconds(plant_id)
-        budget_ms = self._budgets.afforded_ms(request.time_budget_ms)
+        plant_id = self._question_builder.plant_of(request)
+        recent = self._recent_makespans.recent_makespans_seconds(plant_id)
+        budget_ms = self._load.afforded_ms(request.time_budget_ms)
         attempts = await self._arms.first_safe(question, assigned.order, budget_ms, recent)
         decision_id = str(self._new_id()) if lease is None else lease.decision_id
-        asked = await run_blocking(
-            len(raw_body), lambda: asked_of(request, decision_id, created_at, plant_id, assigned, budget_ms)
+        context = await run_blocking(
+            len(raw_body), lambda: context_of(request, decision_id, created_at, plant_id, assigned, budget_ms)
         )
 
         async def settled() -> tuple[Answered, DecisionRecord]:
             decision = Decision(
-                asked=asked,
+                context=context,
                 client=client,
                 request=request,
                 question=question,
@@ -186,48 +186,48 @@ class Scheduling:
 
         answered, record = await settled()
         # Once more just before the promise: a rollback must not have to wait for slow requests.
-        if not self._rollout.standing().permits(assigned, attempts.served.contender):
+        if not self._rollout.traffic_split().permits(assigned, attempts.served.arm):
             attempts = await self._arms.replaced(question, attempts, WITHDRAWN, recent)
             answered, record = await settled()
         if lease is not None:
             record = under_claim(record, lease, answered.body)
             lease.begin_append()
         await self._journal.append(record)
-        self._history.remember(plant_id, record.makespan_seconds)
+        self._recent_makespans.remember(plant_id, record.makespan_seconds)
         self._last_decided_at = created_at
-        self._report(asked, question, recent, attempts)
+        self._report(context, question, recent, attempts)
         return answered
 
     def _assigned(self, request: ScheduleRequest, question: Question) -> ArmAssignment:
-        standing, unit = self._rollout.standing(), self._questions.unit_of(request, question)
+        split, unit = self._rollout.traffic_split(), self._question_builder.unit_of(request, question)
         if request.arm is None:
-            return standing.assign(unit)
-        return standing.force(unit, self._named(request.arm))
+            return split.assign(unit)
+        return split.force(unit, self._named(request.arm))
 
     def _named(self, arm: str) -> Arm:
         """The arm that a request asks for. Raises `InvalidProblem` when there is none of that name."""
         if arm == ArmRole.MANUAL.value:
             return RULE
         if arm == ArmRole.PPO.value:
-            return self._rollout.standing().challenger
+            return self._rollout.traffic_split().challenger
         artefact = self._find_model(arm)
         if artefact is None:
             raise InvalidProblem([("arm", f"must be ppo, manual or the id of a registered model, was {arm!r}")])
         return Arm(name=arm, role=ArmRole.PPO, artefact=artefact)
 
     def _report(
-        self, asked: EvaluationContext, question: Question, recent: tuple[int, ...], attempts: Attempts
+        self, context: EvaluationContext, question: Question, recent: tuple[int, ...], attempts: Attempts
     ) -> None:
         """Tells the guardrails what happened, and has the arm computed that did not come to be asked."""
-        events = evaluation_events(asked, attempts.all, attempts.served)
+        events = evaluation_events(context, attempts.all, attempts.served)
         for event in (*events, *pair_events(events)):
             self._rollout.observe(event)
-        assigned = asked.assigned
-        was_asked = any(attempt.contender == assigned.rival for attempt in attempts.all)
-        if assigned.is_forced or was_asked or not self._rollout.standing().is_comparing:
+        assigned = context.assigned
+        was_asked = any(attempt.arm == assigned.rival for attempt in attempts.all)
+        if assigned.is_forced or was_asked or not self._rollout.traffic_split().is_comparing:
             return
-        self._counterfactuals.offer(
-            ShadowTask(asked=asked, question=question, recent=recent, attempts=attempts, contender=assigned.rival)
+        self._shadow.offer(
+            ShadowTask(context=context, question=question, recent=recent, attempts=attempts, arm=assigned.rival)
         )
 
 

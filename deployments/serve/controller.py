@@ -33,9 +33,9 @@ class ControllerServices:
         async with AsyncExitStack() as stack:
             engine = create_engine(settings.database_url.get_secret_value())
             stack.callback(engine.dispose)
-            filing = DatabaseSync(RolloutRows(engine))
-            filing.start()
-            stack.push_async_callback(filing.stop)
+            database_sync = DatabaseSync(RolloutRows(engine))
+            database_sync.start()
+            stack.push_async_callback(database_sync.stop)
             control = Controller(
                 ControlSettings(
                     configuration=settings.ramp_configuration,
@@ -45,8 +45,8 @@ class ControllerServices:
                     is_dry_run=settings.rollout_dry_run,
                 ),
                 journal=ControllerJournal(settings.rollout_folder),
-                memory=filing,
-                listeners=(filing, *_webhooks(settings, stack)),
+                memory=database_sync,
+                listeners=(database_sync, *_webhooks(settings, stack)),
                 clock=_utc_now,
             )
             stack.push_async_callback(control.close)
@@ -62,7 +62,9 @@ def _webhooks(settings: Settings, stack: AsyncExitStack) -> tuple[TransitionList
     if settings.webhook_url is None or settings.webhook_secret is None:
         return ()
     destination = Destination(url=settings.webhook_url, secret=settings.webhook_secret.get_secret_value())
-    webhook = Webhook(destination, told=DeliveryLog(settings.rollout_folder, begun_at=_utc_now()), clock=_utc_now)
+    webhook = Webhook(
+        destination, delivery_log=DeliveryLog(settings.rollout_folder, begun_at=_utc_now()), clock=_utc_now
+    )
     webhook.start()
     stack.push_async_callback(webhook.stop)
     return (webhook,)
@@ -77,7 +79,7 @@ class RolloutController:
 
     async def __init__(self) -> None:  # type: ignore[misc]
         """Ray awaits this. Raises `InvalidSettings`, or `ControllerTaken` while an earlier controller lives."""
-        self._controlling = await ControllerServices.open(self.settings())
+        self._services = await ControllerServices.open(self.settings())
         release_start_up_memory()
 
     def settings(self) -> Settings:
@@ -86,15 +88,15 @@ class RolloutController:
 
     async def exchange(self, report: RouterReport) -> ControllerReply:
         """A router's news for the state."""
-        return await self._controlling.control.exchange(report)
+        return await self._services.control.exchange(report)
 
     async def command(self, command: Command) -> RolloutState:
         """A person's order. Raises `RolloutError` or `RolloutUnavailable`."""
-        return await self._controlling.control.command(command)
+        return await self._services.control.command(command)
 
     async def overview(self) -> dict[str, Any]:
         """What an operator looks at. Raises `RolloutUnavailable`."""
-        return self._controlling.control.overview()
+        return self._services.control.overview()
 
     async def __del__(self) -> None:
-        await self._controlling.close()
+        await self._services.close()

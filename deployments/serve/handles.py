@@ -72,9 +72,9 @@ class RemoteProposer:
 
     async def propose(self, problem: Problem, budget_ms: int) -> Proposal:
         """What the policy proposes. Raises `ProposalFailed`, `Overloaded`, or the domain's own error."""
-        freight = await _packed(problem, problem)
+        payload = await _packed(problem, problem)
         try:
-            answer = await ask(self._propose, freight, budget_ms, *self._named, attempts=self._attempts)
+            answer = await ask(self._propose, payload, budget_ms, *self._named, attempts=self._attempts)
         except RemoteFailed as failure:
             raise ProposalFailed(str(failure), failure.source) from failure
         proposal: Proposal = await run_blocking(len(answer), lambda: decode(answer))
@@ -93,10 +93,10 @@ class RemoteJudge:
         self, problem: Problem, schedule: Schedule, recent_makespans_seconds: tuple[int, ...] = ()
     ) -> Verdict:
         """The verdict. Raises `JudgeUnavailable` or `Overloaded`."""
-        freight = await _packed(problem, (problem, schedule))
+        payload = await _packed(problem, (problem, schedule))
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                answer = await ask(self._judge, freight, recent_makespans_seconds, attempts=self._attempts)
+                answer = await ask(self._judge, payload, recent_makespans_seconds, attempts=self._attempts)
         except TimeoutError:
             message = f"the judge must answer within {self._timeout_seconds:g} s, took longer"
             raise JudgeUnavailable(message, _RETRY_AFTER_SECONDS) from None

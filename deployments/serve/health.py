@@ -103,8 +103,8 @@ class HealthMonitor:
 
     def start(self) -> None:
         """Begin to ask."""
-        watches = (self._model, self._judge, self._database)
-        self._tasks = tuple(asyncio.create_task(watch.ask_for_ever(), name="watch") for watch in watches)
+        probes = (self._model, self._judge, self._database)
+        self._tasks = tuple(asyncio.create_task(probe.ask_for_ever(), name="watch") for probe in probes)
 
     async def stop(self) -> None:
         """Ask no more."""

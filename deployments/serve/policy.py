@@ -52,18 +52,18 @@ class PPOPolicy:
     def __init__(self) -> None:
         """Raises `ArtefactError` for a policy that must not be used: then the replica never becomes ready."""
         settings = configure_process()
-        self._predictors = PolicyCache(settings.model_path, settings.models_folder)
-        warm_policy(self._predictors.published)
+        self._policies = PolicyCache(settings.model_path, settings.models_folder)
+        warm_policy(self._policies.published)
         release_start_up_memory()
 
-    def propose(self, freight: bytes, budget_ms: int, artefact: Artefact | None = None) -> bytes:
+    def propose(self, payload: bytes, budget_ms: int, artefact: Artefact | None = None) -> bytes:
         """A packed `Problem` -> a packed `Proposal`, the best that the budget buys, by the policy `artefact`.
 
         Without one the published policy proposes. Raises `HorizonExceeded`, or `ArtefactError` for a policy that is
         not there.
         """
-        problem: Problem = decode(freight)
-        predictor = self._predictors.get(artefact)
+        problem: Problem = decode(payload)
+        predictor = self._policies.get(artefact)
         found = search(predictor, problem, budget_ms)
         return encode(
             Proposal(
@@ -77,4 +77,4 @@ class PPOPolicy:
 
     def model_id(self) -> str:
         """The published policy, such as "full_production@1"."""
-        return self._predictors.published.model_id
+        return self._policies.published.model_id

@@ -55,9 +55,9 @@ class RolloutMethods:
 class RolloutServices:
     """What the rest of the router uses."""
 
-    position: RolloutView
-    counterfactuals: ShadowQueue
-    desk: RolloutClient
+    view: RolloutView
+    shadow: ShadowQueue
+    rollout_client: RolloutClient
     registry: Registry
 
 
@@ -71,7 +71,7 @@ async def open_rollout_services(
 ) -> RolloutServices:
     """Reads the latch that an earlier router left, hears of the state if it can, and begins to exchange."""
     registry = Registry(settings.models_folder, settings.model_path)
-    position = RolloutView(
+    view = RolloutView(
         router=uuid.uuid4().hex,
         latches=LatchFile(settings.spool_folder),
         seed=settings.assignment_seed,
@@ -81,30 +81,30 @@ async def open_rollout_services(
         limits=settings.ramp_configuration.limits,
         is_dry_run=settings.rollout_dry_run,
     )
-    await position.open()
-    stack.push_async_callback(position.close)
-    corruption.listen(lambda event: _alarm(position, event))
+    await view.open()
+    stack.push_async_callback(view.close)
+    corruption.listen(lambda event: _alarm(view, event))
     queue = ShadowQueue(
         computed_by(methods.compute),
         journal=journal,
-        rollout=position,
+        rollout=view,
         bounds=QueueBounds(
             share=settings.counterfactual_percent / 100.0,
-            most_reruns=settings.counterfactual_queue,
+            max_tasks=settings.counterfactual_queue,
             proposal_seconds=settings.proposal_timeout_seconds,
         ),
         clock=_utc_now,
         has_room=has_room,
     )
-    exchange = StateSync(position, _told(methods.exchange), steady=time.monotonic)
+    exchange = StateSync(view, _told(methods.exchange), steady=time.monotonic)
     exchange.start()
     stack.push_async_callback(exchange.stop)
     queue.start()
     stack.push_async_callback(queue.stop)
-    return RolloutServices(position=position, counterfactuals=queue, desk=_desk(position, methods), registry=registry)
+    return RolloutServices(view=view, shadow=queue, rollout_client=_rollout_client(view, methods), registry=registry)
 
 
-def _desk(position: RolloutView, methods: RolloutMethods) -> RolloutClient:
+def _rollout_client(view: RolloutView, methods: RolloutMethods) -> RolloutClient:
     async def command(order: Command) -> RolloutState:
         # Once only: an order that was carried out must not be carried out again.
         state: RolloutState = await ask(methods.command, order, attempts=1)
@@ -115,7 +115,7 @@ def _desk(position: RolloutView, methods: RolloutMethods) -> RolloutClient:
         return document
 
     return RolloutClient(
-        position,
+        view,
         command=command,
         overview=overview,
         unreachable=(RemoteFailed,),
@@ -137,28 +137,28 @@ def computed_by(compute: RemoteMethod) -> Callable[[ShadowWork], Awaitable[Shado
 
     async def computed(work: ShadowWork) -> ShadowEvaluation:
         size = _BYTES_PER_JOB * len(work.problem.operations)
-        freight = await run_blocking(size, lambda: encode(work))
+        payload = await run_blocking(size, lambda: encode(work))
         try:
-            answer = await ask(compute, freight, work.limit_seconds, attempts=_COUNTERFACTUAL_ATTEMPTS)
+            answer = await ask(compute, payload, work.limit_seconds, attempts=_COUNTERFACTUAL_ATTEMPTS)
         except Overloaded as failure:
             return ShadowEvaluation(status=EvaluationStatus.SHED, reason=str(failure))
         except RemoteFailed as failure:
             return ShadowEvaluation(status=EvaluationStatus.DROPPED, reason=f"no proposal: {failure}")
         if isinstance(answer, NoResult):
-            return ShadowEvaluation(status=_STATUS_OF[answer.lack], reason=f"no proposal: {answer.reason}")
+            return ShadowEvaluation(status=_STATUS_OF[answer.kind], reason=f"no proposal: {answer.reason}")
         found: ShadowEvaluation = await run_blocking(len(answer), lambda: decode(answer))
         return found
 
     return computed
 
 
-def _alarm(position: RolloutView, event: CorruptionEvent) -> None:
+def _alarm(view: RolloutView, event: CorruptionEvent) -> None:
     """Corrupt data say nothing about one arm; they roll back because nothing that was stored can be trusted."""
-    state = position.state
+    state = view.state
     if state is None:
         return
     kind = Corruption.TWO_PAYLOADS if event.found_by is FoundBy.WRITE else Corruption.CHECKSUM
-    position.observe(
+    view.observe(
         Alarm(
             decision_id="",
             at=_utc_now(),

@@ -43,18 +43,18 @@ class RequestRouter:
                 compute=counterfactual.compute,
             ),
         )
-        self._routing = await RouterServices.open(
+        self._services = await RouterServices.open(
             neighbours, args, self._settings, router_count=router_count, disk=self.disk
         )
         release_start_up_memory()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        api = create_api(lambda: self._routing.services, cors_origins=self._settings.cors_origins)
+        api = create_api(lambda: self._services.services, cors_origins=self._settings.cors_origins)
         api.add_middleware(_WithoutRequestId)
         return api
 
     async def __del__(self) -> None:
-        await self._routing.close()
+        await self._services.close()
 
 
 class _WithoutRequestId:

@@ -102,9 +102,9 @@ class RouterServices:
             rollout = await open_rollout_services(
                 settings, neighbours.rollout, journal, corruption, lambda: _has_spare_room(spool), stack
             )
-            monitor = _monitor(neighbours, spool, drain, corruption, engine, rollout.position)
-            monitor.start()
-            stack.push_async_callback(monitor.stop)
+            health = _health_monitor(neighbours, spool, drain, corruption, engine, rollout.view)
+            health.start()
+            stack.push_async_callback(health.stop)
             decisions, plants = StoredDecisions(engine, corruption), _stored_plants(settings, engine, stack)
             services = Services(
                 settings=settings,
@@ -112,10 +112,10 @@ class RouterServices:
                 decisions=decisions,
                 journal=journal,
                 idempotency=_idempotency(engine, spool, stack),
-                health=monitor,
+                health=health,
                 access=await _open_keys(settings, engine, stack),
                 audit=StoredAudit(engine),
-                desk=rollout.desk,
+                rollout_client=rollout.rollout_client,
                 trail=_trail(settings, engine),
                 registry=rollout.registry,
                 rates=RateLimiter(_rate(settings), router_count=router_count),
@@ -152,15 +152,15 @@ def _start_drain(
 def _watch_integrity(
     settings: Settings, engine: Engine, spool: Spool, corruption: CorruptionLog, stack: AsyncExitStack
 ) -> None:
-    watch = IntegritySampler(
+    sampler = IntegritySampler(
         engine,
         corruption,
         damaged_regions=lambda: spool.depth.damaged_regions,
         rng=np.random.default_rng(),
         interval_seconds=settings.integrity_interval_seconds,
     )
-    watch.start()
-    stack.push_async_callback(watch.stop)
+    sampler.start()
+    stack.push_async_callback(sampler.stop)
 
 
 def _trail(settings: Settings, engine: Engine) -> RolloutTrail:
@@ -199,18 +199,20 @@ def _scheduling(
     judge = RemoteJudge(neighbours.judge, attempts=args.attempts, timeout_seconds=args.judge_timeout_seconds)
     rule = PlannersRule(threads)
 
-    def proposer_of(contender: Arm) -> Proposer:
-        if contender.is_rule:
+    def proposer_of(arm: Arm) -> Proposer:
+        if arm.is_rule:
             return rule
-        return RemoteProposer(neighbours.propose, attempts=args.attempts, artefact=contender.artefact)
+        return RemoteProposer(neighbours.propose, attempts=args.attempts, artefact=arm.artefact)
 
     return Scheduling(
         arms=ArmRunner(proposer_of, judge, proposal_seconds=settings.proposal_timeout_seconds),
         judge=judge,
         journal=journal,
-        questions=QuestionBuilder(archive=decisions, plants=plants, zone=settings.zone, plant_id=settings.plant_id),
-        rollout=rollout.position,
-        counterfactuals=rollout.counterfactuals,
+        question_builder=QuestionBuilder(
+            archive=decisions, plants=plants, zone=settings.zone, plant_id=settings.plant_id
+        ),
+        rollout=rollout.view,
+        shadow=rollout.shadow,
         find_model=rollout.registry.find,
         request_seconds=settings.request_timeout_seconds,
         clock=_utc_now,
@@ -242,13 +244,13 @@ def _has_spare_room(spool: Spool) -> bool:
     return 2 * depth.disk_bytes < depth.capacity_bytes
 
 
-def _monitor(
+def _health_monitor(
     neighbours: Neighbours,
     spool: Spool,
     drain: SpoolDrain,
     corruption: CorruptionLog,
     engine: Engine,
-    position: RolloutView,
+    view: RolloutView,
 ) -> HealthMonitor:
     skew = ClockSkew(engine, _utc_now)
     return HealthMonitor(
@@ -258,7 +260,7 @@ def _monitor(
         depth=lambda: spool.depth,
         drain=lambda: drain.state,
         corruption=corruption,
-        knows_stage=lambda: position.is_current,
+        knows_stage=lambda: view.is_current,
         skew_seconds=lambda: skew.seconds,
     )
 

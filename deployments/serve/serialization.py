@@ -26,16 +26,16 @@ Parts = tuple[Callable[..., object], tuple[object, ...]]
 
 def encode(value: object) -> bytes:
     """`value` as bytes for another process of the same cluster."""
-    freight = io.BytesIO()
-    pickler = pickle.Pickler(freight, protocol=pickle.HIGHEST_PROTOCOL)
+    payload = io.BytesIO()
+    pickler = pickle.Pickler(payload, protocol=pickle.HIGHEST_PROTOCOL)
     pickler.dispatch_table = copyreg.dispatch_table | {Problem: _parts_of_problem, Schedule: _parts_of_schedule}
     pickler.dump(value)
-    return freight.getvalue()
+    return payload.getvalue()
 
 
-def decode(freight: bytes) -> Any:
+def decode(payload: bytes) -> Any:
     """What was packed. Only for bytes from our own replicas, as for every argument of a remote call."""
-    return pickle.loads(freight)  # noqa: S301
+    return pickle.loads(payload)  # noqa: S301
 
 
 def _parts_of_schedule(schedule: Schedule) -> Parts:

@@ -28,9 +28,9 @@ class ShadowArm:
         configure_process()
         release_start_up_memory()
 
-    async def compute(self, freight: bytes, limit_seconds: float) -> bytes | NoResult:
+    async def compute(self, payload: bytes, limit_seconds: float) -> bytes | NoResult:
         """A packed `ShadowWork` -> a packed `ShadowEvaluation`, or why there is none."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._process.ask, freight, limit_seconds)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._process.ask, payload, limit_seconds)
 
     def __del__(self) -> None:
         self._process.close()
@@ -50,12 +50,12 @@ def prepared() -> Callable[[bytes], bytes]:
     from models.search.warm_up import warm_policy, warm_rules
 
     settings = configure_process()
-    predictors = PolicyCache(settings.model_path, settings.models_folder)
-    recomputer = ShadowEvaluator(lambda contender: predictors.get(contender.artefact), settings.anomaly_limits)
+    policies = PolicyCache(settings.model_path, settings.models_folder)
+    evaluator = ShadowEvaluator(lambda arm: policies.get(arm.artefact), settings.anomaly_limits)
     warm_rules()
-    warm_policy(predictors.published)
+    warm_policy(policies.published)
     release_start_up_memory()
-    return lambda freight: encode(recomputer.compute(decode(freight)))
+    return lambda payload: encode(evaluator.compute(decode(payload)))
 
 
 if __name__ == "__main__":

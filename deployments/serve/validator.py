@@ -19,9 +19,9 @@ class SafetyValidator:
         judge(toy_problem(), Schedule(assignments=()), self._limits)
         release_start_up_memory()
 
-    def judge(self, freight: bytes, recent_makespans_seconds: tuple[int, ...] = ()) -> bytes:
+    def judge(self, payload: bytes, recent_makespans_seconds: tuple[int, ...] = ()) -> bytes:
         """A packed (`Problem`, `Schedule`) and what the plant's latest schedules took -> a packed `Verdict`."""
-        problem, schedule = _opened(freight)
+        problem, schedule = _opened(payload)
         return encode(judge(problem, schedule, self._limits, recent_makespans_seconds=recent_makespans_seconds))
 
     def ping(self) -> bool:
@@ -29,6 +29,6 @@ class SafetyValidator:
         return True
 
 
-def _opened(freight: bytes) -> tuple[Problem, Schedule]:
-    problem, schedule = decode(freight)
+def _opened(payload: bytes) -> tuple[Problem, Schedule]:
+    problem, schedule = decode(payload)
     return problem, schedule

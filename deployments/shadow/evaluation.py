@@ -27,12 +27,12 @@ from models.search.anytime import search
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShadowWork:
-    """What is to be computed: `contender` on `problem`, with the budget and the limit of the served path."""
+    """What is to be computed: `arm` on `problem`, with the budget and the limit of the served path."""
 
     problem: Problem
     planned: Schedule | None
     served: Schedule
-    contender: Arm
+    arm: Arm
     recent: tuple[int, ...]
     budget_ms: int
     limit_seconds: float
@@ -71,7 +71,7 @@ class ShadowEvaluator:
         """Never raises for what the arm does wrong: that is the result."""
         served = judge(work.problem, work.served, self._limits)
         wrong = None if served.valid else objection(served)
-        if work.contender.is_rule and work.planned is not None:
+        if work.arm.is_rule and work.planned is not None:
             own = Proposal(schedule=work.planned, method=(PLANNERS_OWN,))
             found = self._judged(work, own, None, Baseline.PLANNER, wrong)
             if found.status is EvaluationStatus.VALID:
@@ -86,9 +86,9 @@ class ShadowEvaluator:
         return self._judged(work, proposal, self._stopwatch() - started, Baseline.RULE, wrong)
 
     def _proposal(self, work: ShadowWork) -> Proposal:
-        if work.contender.is_rule:
+        if work.arm.is_rule:
             return Proposal(schedule=dispatch(work.problem, Rule.PLANNER), method=(Rule.PLANNER.name.lower(),))
-        predictor = self._predictor_of(work.contender)
+        predictor = self._predictor_of(work.arm)
         found = search(predictor, work.problem, work.budget_ms, threads=1)
         return Proposal(
             schedule=found.schedule,

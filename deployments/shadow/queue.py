@@ -37,11 +37,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueBounds:
-    """`share` of the requests (0 to 1) are compared; at most `most_reruns` with `most_jobs` in all may wait."""
+    """`share` of the requests (0 to 1) are compared; at most `max_tasks` with `max_jobs` in all may wait."""
 
     share: float = 1.0
-    most_reruns: int = 64
-    most_jobs: int = 100_000
+    max_tasks: int = 64
+    max_jobs: int = 100_000
     proposal_seconds: float = 45.0
 
 
@@ -85,15 +85,15 @@ class ShadowQueue:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def offer(self, rerun: ShadowTask) -> None:
+    def offer(self, shadow_task: ShadowTask) -> None:
         """Take it, or drop it and count."""
-        if unit_bucket(SAMPLING_SEED, rerun.asked.decision_id) >= self._bounds.share:
+        if unit_bucket(SAMPLING_SEED, shadow_task.context.decision_id) >= self._bounds.share:
             return
-        jobs = self._waiting_jobs + rerun.asked.job_count
-        if len(self._waiting) >= self._bounds.most_reruns or (self._waiting and jobs > self._bounds.most_jobs):
-            self._drop(rerun, "the queue of counterfactuals is full")
+        jobs = self._waiting_jobs + shadow_task.context.job_count
+        if len(self._waiting) >= self._bounds.max_tasks or (self._waiting and jobs > self._bounds.max_jobs):
+            self._drop(shadow_task, "the queue of counterfactuals is full")
             return
-        self._waiting.append(rerun)
+        self._waiting.append(shadow_task)
         self._waiting_jobs = jobs
         self._arrived.set()
 
@@ -102,25 +102,25 @@ class ShadowQueue:
             if not self._waiting:
                 self._arrived.clear()
                 await self._arrived.wait()
-            rerun = self._waiting.popleft()
-            self._waiting_jobs -= rerun.asked.job_count
+            shadow_task = self._waiting.popleft()
+            self._waiting_jobs -= shadow_task.context.job_count
             # The edge of a background task: the next rerun must come to its turn whatever this one does.
             try:
-                await self._rerun(rerun)
+                await self._evaluate(shadow_task)
             except Exception as error:
-                _log.exception("the counterfactual of %s is lost", rerun.asked.decision_id)
-                self._drop(rerun, f"{type(error).__name__}: {error}")
+                _log.exception("the counterfactual of %s is lost", shadow_task.context.decision_id)
+                self._drop(shadow_task, f"{type(error).__name__}: {error}")
 
-    async def _rerun(self, rerun: ShadowTask) -> None:
-        served = rerun.attempts.served
+    async def _evaluate(self, shadow_task: ShadowTask) -> None:
+        served = shadow_task.attempts.served
         assert served.proposal is not None, "what is served was proposed"
-        budget_ms = rerun.asked.budget_ms
+        budget_ms = shadow_task.context.budget_ms
         work = ShadowWork(
-            problem=rerun.question.problem,
-            planned=rerun.question.planned,
+            problem=shadow_task.question.problem,
+            planned=shadow_task.question.planned,
             served=served.proposal.schedule,
-            contender=rerun.contender,
-            recent=rerun.recent,
+            arm=shadow_task.arm,
+            recent=shadow_task.recent,
             budget_ms=budget_ms,
             limit_seconds=self._bounds.proposal_seconds + budget_ms / 1000,
         )
@@ -132,14 +132,14 @@ class ShadowQueue:
                 status=EvaluationStatus.DROPPED, reason="the counterfactual did not come to its turn"
             )
         if found.status in _LOST:
-            self._drop(rerun, found.reason or found.status.value)
+            self._drop(shadow_task, found.reason or found.status.value)
             return
         self.computed += 1
-        await self._tell(rerun, found)
+        await self._tell(shadow_task, found)
 
-    async def _tell(self, rerun: ShadowTask, found: ShadowEvaluation) -> None:
+    async def _tell(self, shadow_task: ShadowTask, found: ShadowEvaluation) -> None:
         attempt = Attempt(
-            contender=rerun.contender,
+            arm=shadow_task.arm,
             status=found.status,
             proposal=found.proposal,
             verdict=found.verdict,
@@ -149,24 +149,26 @@ class ShadowQueue:
             proposal_seconds=found.proposal_seconds,
             judge_seconds=found.judge_seconds,
         )
-        both, served = (*rerun.attempts.all, attempt), rerun.attempts.served
-        self._alarm(rerun, found)
-        events = evaluation_events(rerun.asked, both, served)
+        both, served = (*shadow_task.attempts.all, attempt), shadow_task.attempts.served
+        self._alarm(shadow_task, found)
+        events = evaluation_events(shadow_task.context, both, served)
         for event in events:
-            if event.arm is rerun.contender.role:
+            if event.arm is shadow_task.arm.role:
                 self._rollout.observe(event)
         for pair in pair_events(events):
             self._rollout.observe(pair)
-        await self._keep(evaluation_records(rerun.asked, both, served)[-1])
+        await self._keep(evaluation_records(shadow_task.context, both, served)[-1])
 
-    def _alarm(self, rerun: ShadowTask, found: ShadowEvaluation) -> None:
+    def _alarm(self, shadow_task: ShadowTask, found: ShadowEvaluation) -> None:
         if found.served_objection is None:
             return
-        assigned = rerun.asked.assigned
-        _log.error("the schedule %s was served and is wrong: %s", rerun.asked.decision_id, found.served_objection)
+        assigned = shadow_task.context.assigned
+        _log.error(
+            "the schedule %s was served and is wrong: %s", shadow_task.context.decision_id, found.served_objection
+        )
         self._rollout.observe(
             Alarm(
-                decision_id=rerun.asked.decision_id,
+                decision_id=shadow_task.context.decision_id,
                 at=self._clock(),
                 ramp=assigned.ramp,
                 stage=assigned.assignment.stage,
@@ -175,10 +177,10 @@ class ShadowQueue:
             )
         )
 
-    def _drop(self, rerun: ShadowTask, reason: str) -> None:
+    def _drop(self, shadow_task: ShadowTask, reason: str) -> None:
         self.dropped += 1
-        self._rollout.observe(missing_pair(rerun.asked, reason, self._clock()))
-        record = dropped_record(rerun.asked, rerun.contender, EvaluationStatus.DROPPED, reason)
+        self._rollout.observe(missing_pair(shadow_task.context, reason, self._clock()))
+        record = dropped_record(shadow_task.context, shadow_task.arm, EvaluationStatus.DROPPED, reason)
         task = asyncio.create_task(self._keep(record), name="dropped counterfactual")
         # The event loop itself holds its tasks only weakly.
         self._keeping.add(task)

@@ -45,7 +45,7 @@ class FailureKind(StrEnum):
 class NoResult:
     """What is there in place of an answer."""
 
-    lack: FailureKind
+    kind: FailureKind
     reason: str
 
 
@@ -68,10 +68,10 @@ class WorkerProcess:
         try:
             return self._answer(question, limit_seconds)
         except _Lost as lost:
-            _log.warning("%s; no other process for %g s", lost.unanswered.reason, self._pause_seconds)
+            _log.warning("%s; no other process for %g s", lost.no_result.reason, self._pause_seconds)
             self._absent_until = max(self._absent_until, self._steady() + self._pause_seconds)
             self._pause_seconds = min(2 * self._pause_seconds, MAX_PAUSE_SECONDS)
-            return lost.unanswered
+            return lost.no_result
 
     def close(self) -> None:
         """End the process for good, from any thread; a question that waits for it is unanswered."""
@@ -84,7 +84,7 @@ class WorkerProcess:
             return self._exchange(question, limit_seconds)
         except _Lost as lost:
             # One death may be an accident, so the question is asked again. If nobody is left to ask, the death counts.
-            if lost.unanswered.lack is not FailureKind.DIED:
+            if lost.no_result.kind is not FailureKind.DIED:
                 raise
             again = self._exchange(question, limit_seconds)
             is_closed = self._absent_until == math.inf
@@ -94,14 +94,14 @@ class WorkerProcess:
 
     def _exchange(self, question: bytes, limit_seconds: float) -> bytes | NoResult:
         if self._steady() < self._absent_until:
-            return NoResult(lack=FailureKind.ABSENT, reason="the process was lost and is not replaced yet")
+            return NoResult(kind=FailureKind.ABSENT, reason="the process was lost and is not replaced yet")
         try:
             child = self._child = self._child or _Child(self._program)
         except OSError as failure:
             raise _Lost(FailureKind.ABSENT, f"the process did not start: {failure}") from None
         try:
             if not child.is_ready(limit_seconds):
-                return NoResult(lack=FailureKind.ABSENT, reason="the process is still starting")
+                return NoResult(kind=FailureKind.ABSENT, reason="the process is still starting")
             answer = child.ask(question, limit_seconds)
         except _Lost:
             self._child = None
@@ -136,9 +136,9 @@ def _die_with_parent() -> None:
 class _Lost(Exception):
     """The process is no more, and what that means for the question."""
 
-    def __init__(self, lack: FailureKind, reason: str) -> None:
+    def __init__(self, kind: FailureKind, reason: str) -> None:
         super().__init__(reason)
-        self.unanswered = NoResult(lack=lack, reason=reason)
+        self.no_result = NoResult(kind=kind, reason=reason)
 
 
 class _Child:

@@ -290,7 +290,7 @@ def rollout_state(**changes: Any) -> RolloutState:
     return RolloutState(**values | changes)
 
 
-class ObedientDesk:
+class ObedientClient:
     """Takes every order, and remembers it."""
 
     def __init__(self, state: RolloutState | None = None) -> None:
@@ -368,7 +368,7 @@ def scheduling_over(
     plants: Plants | None = None,
     share: float = 1.0,
     rollout: Rollout | None = None,
-    counterfactuals: ShadowPort | None = None,
+    shadow: ShadowPort | None = None,
     request_seconds: float = 60.0,
     proposal_seconds: float = 60.0,
 ) -> Scheduling:
@@ -380,17 +380,17 @@ def scheduling_over(
     ticks, ids = count(), count(1)
     court = judge or LocalJudge()
     return Scheduling(
-        arms=ArmRunner(lambda contender: proposers[contender.algorithm], court, proposal_seconds=proposal_seconds),
+        arms=ArmRunner(lambda arm: proposers[arm.algorithm], court, proposal_seconds=proposal_seconds),
         judge=court,
         journal=journal or MemoryJournal(),
-        questions=QuestionBuilder(
+        question_builder=QuestionBuilder(
             archive=archive or JournalDecisions(MemoryJournal()),
             plants=plants or KnownPlants(),
             zone=KUALA_LUMPUR,
             plant_id="penang",
         ),
         rollout=rollout or FixedRollout(fixed_traffic_split(share, "gantry")),
-        counterfactuals=counterfactuals or NoShadow(),
+        shadow=shadow or NoShadow(),
         find_model=REGISTERED.get,
         request_seconds=request_seconds,
         clock=lambda: NOW,
@@ -410,7 +410,7 @@ def services_over(**changes: Any) -> Services:
         "idempotency": Idempotency(MemoryClaims(), owner_id="0" * 32),
         "health": KnownHealth(health_report()),
         "audit": JournalAudit(journal),
-        "desk": ObedientDesk(),
+        "rollout_client": ObedientClient(),
         "trail": EmptyTrail(),
         "registry": Registry(Path("no such folder"), PUBLISHED_MODEL),
         "access": KeyRing.of_single_key(DEVELOPMENT_API_KEY),

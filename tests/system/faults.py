@@ -24,15 +24,15 @@ LATE_SECONDS = 7200
 class FaultyPolicy(PPOPolicy):
     """The published policy, but for requests whose name begins with a fault."""
 
-    def propose(self, freight: bytes, budget_ms: int, artefact: Artefact | None = None) -> bytes:
+    def propose(self, payload: bytes, budget_ms: int, artefact: Artefact | None = None) -> bytes:
         """As the policy does it; or an exception, the end of this process, or a schedule that is wrong or late."""
-        problem: Problem = decode(freight)
+        problem: Problem = decode(payload)
         fault = problem.name.split("-")[0]
         if fault == CRASH:
             raise RuntimeError("crashed as asked")
         if fault == DIE:
             os._exit(1)
-        proposed = super().propose(freight, budget_ms, artefact)
+        proposed = super().propose(payload, budget_ms, artefact)
         if fault not in (INCOMPLETE, TOO_EARLY, LATE):
             return proposed
         proposal = decode(proposed)

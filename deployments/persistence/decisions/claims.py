@@ -200,10 +200,10 @@ def _is(claim: ClaimKey) -> ColumnElement[bool]:
 class StoredClaims:
     """Works in threads that it shares with nobody who could do without the database."""
 
-    def __init__(self, engine: Engine, threads: Executor, *, longest_wait_seconds: float = MAX_WAIT_SECONDS) -> None:
+    def __init__(self, engine: Engine, threads: Executor, *, max_wait_seconds: float = MAX_WAIT_SECONDS) -> None:
         self._engine = engine
         self._threads = threads
-        self._longest_wait_seconds = longest_wait_seconds
+        self._longest_wait_seconds = max_wait_seconds
 
     async def claim(self, wanted: Wanted) -> ClaimOutcome:
         """Takes the claim, or says how it stands. Raises `ClaimUnavailable`."""

@@ -40,7 +40,7 @@ class SpoolDrain:
     """One background task that moves batches from `spool` to `write` until stopped.
 
     `write` stores payloads and reports, or raises whatever it likes: then the batch stays in the
-    spool and is tried again after a pause that doubles up to `longest_pause_seconds`, for ever.
+    spool and is tried again after a pause that doubles up to `max_pause_seconds`, for ever.
     `on_mismatch` is told of each payload that contradicted a stored one, which is a guardrail event.
     """
 
@@ -50,7 +50,7 @@ class SpoolDrain:
         write: Callable[[list[bytes]], Awaitable[WriteReport]],
         *,
         first_pause_seconds: float = 0.1,
-        longest_pause_seconds: float = 5.0,
+        max_pause_seconds: float = 5.0,
         on_mismatch: Callable[[str], None] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.time,
@@ -58,7 +58,7 @@ class SpoolDrain:
         self._spool = spool
         self._write = write
         self._first_pause_seconds = first_pause_seconds
-        self._longest_pause_seconds = longest_pause_seconds
+        self._longest_pause_seconds = max_pause_seconds
         self._on_mismatch = on_mismatch
         self._sleep = sleep
         self._clock = clock

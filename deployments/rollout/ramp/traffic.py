@@ -44,7 +44,7 @@ class ArmAssignment:
     """The arm of one request with all that it was derived from; `version` and `ramp` are 0 without any state."""
 
     assignment: UnitAssignment
-    contender: Arm
+    arm: Arm
     rival: Arm
     version: int
     ramp: int
@@ -53,8 +53,8 @@ class ArmAssignment:
     @property
     def order(self) -> tuple[Arm, ...]:
         """Who is asked, one after the other: the assigned arm, the champion, and the rule behind all."""
-        champion = (self.rival,) if self.contender.role is ArmRole.PPO and not self.is_forced else ()
-        return tuple(dict.fromkeys((self.contender, *champion, RULE)))
+        champion = (self.rival,) if self.arm.role is ArmRole.PPO and not self.is_forced else ()
+        return tuple(dict.fromkeys((self.arm, *champion, RULE)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,24 +80,24 @@ class TrafficSplit:
         """The arm of a planning window, or of a unit that the client chose."""
         if self.state is None:
             assignment = assign(unit, seed=self.seed, share=0.0, stage=UNKNOWN_STAGE)
-            return ArmAssignment(assignment=assignment, contender=RULE, rival=self.challenger, version=0, ramp=0)
+            return ArmAssignment(assignment=assignment, arm=RULE, rival=self.challenger, version=0, ramp=0)
         assignment = self.state.assign(unit)
         is_challenger = assignment.arm is ArmRole.PPO
         # After a rollback nothing learned serves, whoever the champion was.
         champion = RULE if self.state.stage is Stage.ROLLED_BACK else self.champion
         return ArmAssignment(
             assignment=assignment,
-            contender=self.challenger if is_challenger else champion,
+            arm=self.challenger if is_challenger else champion,
             rival=champion if is_challenger else self.challenger,
             version=self.state.version,
             ramp=self.state.ramp,
         )
 
-    def force(self, unit: PlanningWindow | str, contender: Arm) -> ArmAssignment:
+    def force(self, unit: PlanningWindow | str, arm: Arm) -> ArmAssignment:
         """The arm that the request asked for, beside what it would have got."""
         by_hash = self.assign(unit)
-        assignment = replace(by_hash.assignment, arm=contender.role)
-        return replace(by_hash, assignment=assignment, contender=contender, is_forced=True)
+        assignment = replace(by_hash.assignment, arm=arm.role)
+        return replace(by_hash, assignment=assignment, arm=arm, is_forced=True)
 
     def permits(self, assigned: ArmAssignment, served: Arm) -> bool:
         """Whether `served` may still serve what was `assigned` a moment ago. A forced arm was asked for by name."""
@@ -111,7 +111,7 @@ class TrafficSplit:
 class Rollout(Protocol):
     """The rollout as a router meets it."""
 
-    def standing(self) -> TrafficSplit:
+    def traffic_split(self) -> TrafficSplit:
         """What is in force now."""
         ...
 
@@ -123,12 +123,12 @@ class Rollout(Protocol):
 class FixedRollout:
     """A rollout that never changes: for whoever has no controller."""
 
-    def __init__(self, standing: TrafficSplit, *, on_event: Callable[[Event], None] = lambda _: None) -> None:
-        self._standing = standing
+    def __init__(self, split: TrafficSplit, *, on_event: Callable[[Event], None] = lambda _: None) -> None:
+        self._split = split
         self._on_event = on_event
 
-    def standing(self) -> TrafficSplit:
-        return self._standing
+    def traffic_split(self) -> TrafficSplit:
+        return self._split
 
     def observe(self, event: Event) -> None:
         self._on_event(event)

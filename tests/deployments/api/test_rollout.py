@@ -19,11 +19,11 @@ from deployments.rollout.ramp.traffic import PUBLISHED
 from deployments.rollout_control.controller import Command
 from deployments.settings.service import PUBLISHED_MODEL
 from tests.deployments.api.calls import call
-from tests.deployments.fakes import NOW, EmptyTrail, ObedientDesk, development_settings, services_over
+from tests.deployments.fakes import NOW, EmptyTrail, ObedientClient, development_settings, services_over
 from tests.deployments.rollout.test_model_registry import candidate
 
 
-class RefusingDesk(ObedientDesk):
+class RefusingDesk(ObedientClient):
     """Raises at every order, and latches at a rollback."""
 
     def __init__(self, error: Exception) -> None:
@@ -50,11 +50,13 @@ async def test_overview_is_what_the_contract_names() -> None:
 @pytest.mark.parametrize("action", ["promote", "pause", "resume"])
 async def test_order_says_who_and_why(action: str) -> None:
     """The actor is the key's name, the reason the person's words, the version the one they looked at."""
-    desk = ObedientDesk()
+    rollout_client = ObedientClient()
     sent = {"reason": "trucks are late", "expected_version": 3}
-    response = await call("POST", f"/v1/rollout/{action}", services=services_over(desk=desk), json=sent)
+    response = await call(
+        "POST", f"/v1/rollout/{action}", services=services_over(rollout_client=rollout_client), json=sent
+    )
     assert (response.status_code, response.json()["stage"]) == (200, "expanded")
-    (command,) = desk.commands
+    (command,) = rollout_client.commands
     assert command.action == action
     assert (command.order.actor, command.order.reason, command.order.expected_version) == (
         "default",
@@ -70,10 +72,13 @@ async def test_promotion_brings_the_audit_of_the_experiment_along() -> None:
         async def integrity(self) -> tuple[str, ...]:
             return ("sample ratio mismatch",)
 
-    desk = ObedientDesk()
-    services = services_over(desk=desk, trail=Doubtful())
+    rollout_client = ObedientClient()
+    services = services_over(rollout_client=rollout_client, trail=Doubtful())
     await call("POST", "/v1/rollout/promote", services=services, json={"reason": "because", "force": True})
-    assert (desk.commands[0].integrity, desk.commands[0].force) == (("sample ratio mismatch",), True)
+    assert (rollout_client.commands[0].integrity, rollout_client.commands[0].force) == (
+        ("sample ratio mismatch",),
+        True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,7 +124,7 @@ async def test_refusal_says_what_stands_in_the_way(
     error: Exception, status: int, word: str, reasons: list[str] | None
 ) -> None:
     """Each as a problem of its own, with everything that is missing."""
-    services = services_over(desk=RefusingDesk(error))
+    services = services_over(rollout_client=RefusingDesk(error))
     response = await call("POST", "/v1/rollout/promote", services=services, json={"reason": "x"})
     assert (response.status_code, response.json()["error"]) == (status, word)
     assert response.json().get("reasons") == reasons
@@ -128,12 +133,12 @@ async def test_refusal_says_what_stands_in_the_way(
 
 async def test_rollback_is_in_force_with_and_without_the_controller() -> None:
     """200 with the state when the controller took it, 202 when this router has latched alone."""
-    desk = ObedientDesk()
+    rollout_client = ObedientClient()
     sent = {"reason": "late trucks", "expected_version": 1}
-    done = await call("POST", "/v1/rollout/rollback", services=services_over(desk=desk), json=sent)
+    done = await call("POST", "/v1/rollout/rollback", services=services_over(rollout_client=rollout_client), json=sent)
     assert (done.status_code, done.json()["stage"], done.json()["version"]) == (200, "rolled_back", 4)
-    assert desk.rollbacks == [("default", "late trucks")]
-    lost = services_over(desk=RefusingDesk(RolloutUnavailable("gone")))
+    assert rollout_client.rollbacks == [("default", "late trucks")]
+    lost = services_over(rollout_client=RefusingDesk(RolloutUnavailable("gone")))
     latched = await call("POST", "/v1/rollout/rollback", services=lost, json=sent)
     assert (latched.status_code, latched.json()["stage"], latched.json()["version"]) == (202, "rolled_back", None)
 
@@ -153,8 +158,10 @@ async def test_model_is_registered_listed_and_activated(tmp_path: Path) -> None:
     """From a folder to the challenger, by name; the published policy is called so whatever its id."""
     settings = development_settings(models_folder=tmp_path)
     shutil.copytree(candidate(tmp_path, 1), tmp_path / "incoming")
-    desk = ObedientDesk()
-    services = services_over(settings=settings, desk=desk, registry=Registry(tmp_path, PUBLISHED_MODEL))
+    rollout_client = ObedientClient()
+    services = services_over(
+        settings=settings, rollout_client=rollout_client, registry=Registry(tmp_path, PUBLISHED_MODEL)
+    )
     made = await call("POST", "/v1/models", services=services, json={"folder": "incoming"})
     assert (made.status_code, made.json()["model_id"], made.json()["role"]) == (201, "candidate@1", "idle")
     models = (await call("GET", "/v1/models", services=services)).json()["models"]
@@ -163,7 +170,7 @@ async def test_model_is_registered_listed_and_activated(tmp_path: Path) -> None:
     sent = {"reason": "better", "champion": published, "force": True}
     path = "/v1/models/candidate@1/activate"
     assert (await call("POST", path, services=services, json=sent)).status_code == 200
-    (command,) = desk.commands
+    (command,) = rollout_client.commands
     assert (command.challenger, command.champion, command.force) == ("candidate@1", PUBLISHED, True)
 
 

@@ -64,21 +64,21 @@ def test_replica_loads_by_hash_and_keeps_the_last_four(tmp_path: Path) -> None:
     """A policy is read once while it is kept; the one that was asked for least recently is forgotten."""
     registry = Registry(tmp_path / "models", PUBLISHED_MODEL)
     known = [registry.register(candidate(tmp_path, version)).artefact for version in range(MAX_KEPT + 1)]
-    predictors = PolicyCache(PUBLISHED_MODEL, tmp_path / "models")
-    held = [predictors.get(artefact) for artefact in known]
+    policies = PolicyCache(PUBLISHED_MODEL, tmp_path / "models")
+    held = [policies.get(artefact) for artefact in known]
     assert [predictor.model_id for predictor in held] == [artefact.model_id for artefact in known]
-    assert predictors.get(known[-1]) is held[-1]
-    assert predictors.get(known[0]) is not held[0]
-    assert predictors.get(None) is predictors.published
+    assert policies.get(known[-1]) is held[-1]
+    assert policies.get(known[0]) is not held[0]
+    assert policies.get(None) is policies.published
 
 
 def test_replica_refuses_a_policy_that_is_not_the_one_asked_for(tmp_path: Path) -> None:
     """A hash that is not there, and a folder that holds something else, are no policy."""
     registry = Registry(tmp_path / "models", PUBLISHED_MODEL)
     artefact = registry.register(candidate(tmp_path, 1)).artefact
-    predictors = PolicyCache(PUBLISHED_MODEL, tmp_path / "models")
+    policies = PolicyCache(PUBLISHED_MODEL, tmp_path / "models")
     with pytest.raises(ArtefactError, match="must exist"):
-        predictors.get(Artefact(model_id="candidate@2", sha256="0" * 64))
+        policies.get(Artefact(model_id="candidate@2", sha256="0" * 64))
     with pytest.raises(ArtefactError, match="must hold other@1"):
-        predictors.get(replace(artefact, model_id="other@1"))
+        policies.get(replace(artefact, model_id="other@1"))
     assert registry.find("other@1") is None

@@ -87,8 +87,8 @@ def command(action: Action, expected_version: int | None = None, **changes: Any)
 
 
 def stage_of(control: Controller) -> str:
-    assert control.ledger.state is not None
-    return control.ledger.state.stage.value
+    assert control.transition_log.state is not None
+    return control.transition_log.state.stage.value
 
 
 @pytest.mark.parametrize("initial", [Stage.SHADOW, Stage.FULL])
@@ -97,7 +97,7 @@ async def test_new_rollout_begins_where_the_settings_say(tmp_path: Path, initial
     plant = Plant(tmp_path, initial=initial)
     for _ in range(2):
         control = await plant.start()
-        assert (stage_of(control), len(control.ledger.transitions)) == (initial.value, 1)
+        assert (stage_of(control), len(control.transition_log.transitions)) == (initial.value, 1)
         await control.close()
 
 
@@ -111,7 +111,12 @@ async def test_walk_survives_restarts_between_its_steps(tmp_path: Path) -> None:
         # No close: it died. Only its lock must go, as it does with a process.
         control._journal.close()
     control = await plant.start()
-    assert [each.to_stage.value for each in control.ledger.transitions] == ["shadow", "limited", "expanded", "full"]
+    assert [each.to_stage.value for each in control.transition_log.transitions] == [
+        "shadow",
+        "limited",
+        "expanded",
+        "full",
+    ]
     await control.close()
 
 
@@ -293,9 +298,9 @@ async def test_rollback_that_died_with_its_controller_is_carried_out(tmp_path: P
     (tmp_path / JOURNAL).write_bytes(before)
     control = await plant.start()
     assert stage_of(control) == "rolled_back"
-    assert control.ledger.transitions[-1].actor == "guardrail"
+    assert control.transition_log.transitions[-1].actor == "guardrail"
     await control.exchange(report(first=3, oldest=3))
-    assert [each.to_stage.value for each in control.ledger.transitions] == ["expanded", "rolled_back"]
+    assert [each.to_stage.value for each in control.transition_log.transitions] == ["expanded", "rolled_back"]
     await control.close()
 
 
@@ -315,7 +320,7 @@ async def test_newer_state_of_the_database_wins(tmp_path: Path) -> None:
     plant = Plant(tmp_path, initial=Stage.FULL)
     plant.memory.known = state(version=40, stage=Stage.LIMITED, share=0.1)
     control = await plant.start()
-    assert (stage_of(control), len(control.ledger.transitions)) == ("limited", 0)
+    assert (stage_of(control), len(control.transition_log.transitions)) == ("limited", 0)
     await control.close()
 
 
@@ -368,8 +373,8 @@ async def test_damaged_journal_means_manual(tmp_path: Path, name: str) -> None:
     plant.memory.known = state(version=1, stage=Stage.FULL, share=1.0)
     control = await plant.start()
     assert stage_of(control) == "rolled_back"
-    assert control.ledger.state is not None
-    assert control.ledger.state.version == 2
+    assert control.transition_log.state is not None
+    assert control.transition_log.state.version == 2
     assert list(tmp_path.glob("*.damaged-*"))
     await control.close()
 
@@ -407,9 +412,9 @@ async def test_new_numbers_are_a_transition(tmp_path: Path) -> None:
     steps = replace(QUICK, expanded=replace(QUICK.expanded, share=0.6))
     plant.settings = replace(plant.settings, configuration=steps)
     control = await plant.start()
-    assert control.ledger.state is not None
-    assert control.ledger.state.share == 0.6
-    assert control.ledger.transitions[-1].actor == "configuration"
+    assert control.transition_log.state is not None
+    assert control.transition_log.state.share == 0.6
+    assert control.transition_log.transitions[-1].actor == "configuration"
     await control.close()
 
 
@@ -419,7 +424,7 @@ async def test_clock_that_steps_back_changes_nothing(tmp_path: Path) -> None:
     control = await plant.start()
     plant.clock.seconds = -3600.0
     await control.command(command(Action.PROMOTE, 1, force=True))
-    first, second = control.ledger.transitions
+    first, second = control.transition_log.transitions
     assert second.at >= first.at
     assert control.overview()["seconds_in_stage"] == 0.0
     await control.close()

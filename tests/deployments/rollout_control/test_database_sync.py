@@ -39,22 +39,22 @@ def _transition(version: int) -> Transition:
     )
 
 
-async def _filed(filing: DatabaseSync, rows: RolloutRows, transitions: int) -> None:
-    filing.start()
+async def _filed(database_sync: DatabaseSync, rows: RolloutRows, transitions: int) -> None:
+    database_sync.start()
     async with asyncio.timeout(10):
         while len(rows.transitions()) < transitions:
             await asyncio.sleep(0.01)
-    await filing.stop()
+    await database_sync.stop()
 
 
 async def test_entries_are_filed_once_whoever_tells_them_again(engine: Engine) -> None:
     """A new controller tells all that it remembers; the rows stay as they are, newest first."""
     rows = RolloutRows(engine)
     for _ in range(2):
-        filing = DatabaseSync(rows)
+        database_sync = DatabaseSync(rows)
         for entry in (_transition(1), _transition(2), INCIDENT):
-            filing.hear(entry)
-        await _filed(filing, rows, 2)
+            database_sync.hear(entry)
+        await _filed(database_sync, rows, 2)
     assert [row["version"] for row in rows.transitions()] == [2, 1]
     assert rows.transitions()[0]["evidence"] == {"pairs": 3, "action": "pause", "is_forced": False}
     assert [row["trigger"] for row in rows.incidents()] == ["crash_rate"]
@@ -82,16 +82,16 @@ async def test_entries_wait_for_the_database(engine: Engine) -> None:
         await asyncio.sleep(0)
 
     rows = DownAtFirst(engine)
-    filing = DatabaseSync(rows, sleep=sleep)
-    filing.hear(_transition(1))
-    await _filed(filing, rows, 1)
+    database_sync = DatabaseSync(rows, sleep=sleep)
+    database_sync.hear(_transition(1))
+    await _filed(database_sync, rows, 1)
     assert pauses == [0.1, 0.2]
 
 
 async def test_state_that_cannot_be_read_is_told_from_none(engine: Engine) -> None:
     """A new database knows nothing; a damaged row is an error."""
-    filing = DatabaseSync(RolloutRows(engine))
-    assert await filing.newest_state() is None
+    database_sync = DatabaseSync(RolloutRows(engine))
+    assert await database_sync.newest_state() is None
     for text in ("{", '{"version": 1}'):
         with engine.begin() as connection:
             connection.execute(ROLLOUT_TRANSITION.delete())
@@ -99,4 +99,4 @@ async def test_state_that_cannot_be_read_is_told_from_none(engine: Engine) -> No
             row |= {"reason": "r", "evidence": "{}", "configuration_sha256": "0" * 64, "state": text}
             connection.execute(ROLLOUT_TRANSITION.insert().values(row))
         with pytest.raises(UnreadableState):
-            await filing.newest_state()
+            await database_sync.newest_state()

@@ -17,7 +17,7 @@ from deployments.rollout_control.router_view import LatchFile, RolloutView
 from tests.deployments.rollout_control.events import NOW, Clock, evaluation, state
 
 
-def position(tmp_path: Path, clock: Clock | None = None, **changes: Any) -> RolloutView:
+def view(tmp_path: Path, clock: Clock | None = None, **changes: Any) -> RolloutView:
     """A router's position over a folder."""
     times = clock or Clock()
     return RolloutView(
@@ -33,29 +33,29 @@ def position(tmp_path: Path, clock: Clock | None = None, **changes: Any) -> Roll
 
 async def test_router_without_a_state_knows_nothing(tmp_path: Path) -> None:
     """Before the first exchange the rule serves."""
-    standing = position(tmp_path).standing()
-    assert (standing.stage, standing.assign("unit").contender.is_rule) == ("unknown", True)
+    split = view(tmp_path).traffic_split()
+    assert (split.stage, split.assign("unit").arm.is_rule) == ("unknown", True)
 
 
 async def test_state_goes_stale_after_five_seconds(tmp_path: Path) -> None:
     """State older than that is no state; the next exchange makes it one again."""
     clock = Clock()
-    router = position(tmp_path, clock)
+    router = view(tmp_path, clock)
     router.learn(state(), clock.seconds)
     clock.seconds = 4.9
-    assert (router.standing().stage, router.is_current) == ("expanded", True)
+    assert (router.traffic_split().stage, router.is_current) == ("expanded", True)
     clock.seconds = 5.1
-    assert (router.standing().stage, router.is_current) == ("unknown", False)
+    assert (router.traffic_split().stage, router.is_current) == ("unknown", False)
     router.learn(state(), clock.seconds)
-    assert router.standing().stage == "expanded"
+    assert router.traffic_split().stage == "expanded"
 
 
 async def test_lower_version_is_never_accepted(tmp_path: Path) -> None:
     """A controller that lost its memory cannot undo a rollback."""
-    router = position(tmp_path)
+    router = view(tmp_path)
     router.learn(state(version=9, stage=Stage.ROLLED_BACK, share=0.0), 0.0)
     router.learn(state(version=8), 0.0)
-    assert router.standing().stage == "rolled_back"
+    assert router.traffic_split().stage == "rolled_back"
 
 
 @pytest.mark.parametrize(
@@ -68,16 +68,16 @@ async def test_lower_version_is_never_accepted(tmp_path: Path) -> None:
 )
 async def test_one_event_latches_at_once_and_for_good(tmp_path: Path, event: Any) -> None:
     """In force before anything else happens, on disk soon after, in force again after a restart."""
-    router = position(tmp_path)
+    router = view(tmp_path)
     router.learn(state(), 0.0)
     router.observe(event)
-    assert router.standing().stage == "rolled_back"
+    assert router.traffic_split().stage == "rolled_back"
     assert router.news.is_set()
     await router.close()
-    again = position(tmp_path)
+    again = view(tmp_path)
     await again.open()
     again.learn(state(version=50), 0.0)
-    assert again.standing().stage == "rolled_back"
+    assert again.traffic_split().stage == "rolled_back"
     assert again.report().latch is not None
 
 
@@ -93,53 +93,53 @@ async def test_one_event_latches_at_once_and_for_good(tmp_path: Path, event: Any
 )
 async def test_other_events_do_not_latch(tmp_path: Path, event: Any, found: Any) -> None:
     """Forced requests, another ramp, a stage that serves nothing, and what takes more than one event."""
-    router = position(tmp_path)
+    router = view(tmp_path)
     router.learn(found, 0.0)
     router.observe(event)
-    assert router.standing().stage == found.stage.value
+    assert router.traffic_split().stage == found.stage.value
     assert router.latch is None
 
 
 async def test_dry_run_does_not_latch(tmp_path: Path) -> None:
     """Guardrails on trial roll nothing back."""
-    router = position(tmp_path, is_dry_run=True)
+    router = view(tmp_path, is_dry_run=True)
     router.learn(state(), 0.0)
     router.observe(evaluation(1, Outcome.CRITICAL))
-    assert router.standing().stage == "expanded"
+    assert router.traffic_split().stage == "expanded"
 
 
 async def test_next_ramp_clears_the_latch(tmp_path: Path) -> None:
     """Only a person's new start does, and then from the disk as well."""
-    router = position(tmp_path)
+    router = view(tmp_path)
     router.learn(state(), 0.0)
     await router.roll_back("night shift", "late trucks")
     router.learn(state(version=60, stage=Stage.PAUSED, held_stage=Stage.EXPANDED), 0.0)
-    assert router.standing().stage == "rolled_back"
+    assert router.traffic_split().stage == "rolled_back"
     router.learn(state(version=61, ramp=2, stage=Stage.SHADOW, share=0.0), 0.0)
-    assert router.standing().stage == "shadow"
+    assert router.traffic_split().stage == "shadow"
     await router.close()
     assert LatchFile(tmp_path).read(NOW, "r2") is None
 
 
 async def test_latch_reaches_the_other_routers_of_a_node_without_a_controller(tmp_path: Path) -> None:
     """The file beside the spool is enough; one of an earlier ramp is not."""
-    one, other, later = position(tmp_path), position(tmp_path), position(tmp_path)
+    one, other, later = view(tmp_path), view(tmp_path), view(tmp_path)
     for router, found in ((one, state()), (other, state()), (later, state(version=9, ramp=2))):
         await router.open()
         router.learn(found, 0.0)
     await one.roll_back("night shift", "late trucks")
     for router in (other, later):
         await router.look()
-    assert (other.standing().stage, later.standing().stage) == ("rolled_back", "expanded")
+    assert (other.traffic_split().stage, later.traffic_split().stage) == ("rolled_back", "expanded")
 
 
 async def test_rollback_of_a_router_that_knows_nothing_holds_later(tmp_path: Path) -> None:
     """Whatever ramp it hears of first is rolled back, and the disk learns which it was."""
-    router = position(tmp_path)
+    router = view(tmp_path)
     latch = await router.roll_back("night shift", "late trucks")
     assert latch.ramp == 0
     router.learn(state(), 0.0)
-    assert router.standing().stage == "rolled_back"
+    assert router.traffic_split().stage == "rolled_back"
     await router.close()
     found = LatchFile(tmp_path).read(NOW, "r2")
     assert found is not None
@@ -148,7 +148,7 @@ async def test_rollback_of_a_router_that_knows_nothing_holds_later(tmp_path: Pat
 
 async def test_events_are_kept_until_the_controller_has_kept_them(tmp_path: Path) -> None:
     """What was received but not kept is told again to a controller that has lost it; what was kept is forgotten."""
-    router = position(tmp_path)
+    router = view(tmp_path)
     for number in range(4):
         router.observe(evaluation(number))
     assert (router.report().first, len(router.report().events)) == (0, 4)
@@ -160,7 +160,7 @@ async def test_events_are_kept_until_the_controller_has_kept_them(tmp_path: Path
 
 async def test_memory_of_events_is_bounded(tmp_path: Path) -> None:
     """Without a controller the oldest events go, and their number is told."""
-    router = position(tmp_path, most_events=3)
+    router = view(tmp_path, max_events=3)
     for number in range(5):
         router.observe(evaluation(number))
     told = router.report()
@@ -169,9 +169,9 @@ async def test_memory_of_events_is_bounded(tmp_path: Path) -> None:
 
 async def test_models_that_nobody_knows_serve_nothing(tmp_path: Path) -> None:
     """A state that names an artefact this node does not have is as good as none: the rule serves."""
-    router = position(tmp_path)
+    router = view(tmp_path)
     router.learn(state(challenger="full_production@9"), 0.0)
-    assert router.standing().assign("unit").contender.is_rule
+    assert router.traffic_split().assign("unit").arm.is_rule
 
 
 class Controller:
@@ -192,7 +192,7 @@ class Controller:
 async def test_exchange_survives_a_lost_controller(tmp_path: Path) -> None:
     """A failed exchange loses nothing: the next one tells the same, and the state is fresh from when it was asked."""
     clock, controller = Clock(), Controller(failures=1)
-    router = position(tmp_path, clock)
+    router = view(tmp_path, clock)
     router.observe(evaluation(1))
     exchange = StateSync(router, controller.tell, steady=clock.steady)
     assert not await exchange.once()
@@ -217,16 +217,16 @@ class SilentController:
 async def test_latch_of_a_neighbour_acts_while_the_controller_hangs(tmp_path: Path) -> None:
     """A call that nobody answers holds up nothing else."""
     clock = Clock()
-    router, neighbour = position(tmp_path, clock), position(tmp_path, clock)
+    router, neighbour = view(tmp_path, clock), view(tmp_path, clock)
     for each in (router, neighbour):
         each.learn(state(), clock.seconds)
     controller = SilentController()
-    exchange = StateSync(router, controller.tell, steady=clock.steady, watch_seconds=0.01, longest_call_seconds=0.5)
+    exchange = StateSync(router, controller.tell, steady=clock.steady, watch_seconds=0.01, max_call_seconds=0.5)
     exchange.start()
     await neighbour.roll_back("anna", "late trucks")
     while router.latch is None:
         await asyncio.sleep(0.01)
-    assert (router.standing().stage, controller.asked) == ("rolled_back", 1)
+    assert (router.traffic_split().stage, controller.asked) == ("rolled_back", 1)
     await exchange.stop()
 
 
@@ -234,7 +234,7 @@ async def test_latch_of_a_neighbour_acts_while_the_controller_hangs(tmp_path: Pa
 async def test_router_guards_itself_while_the_controller_is_silent(tmp_path: Path, outcome: Outcome) -> None:
     """Six failures in a row, and nobody else to look at them: two missed exchanges later the router latches."""
     clock = Clock()
-    router = position(tmp_path, clock)
+    router = view(tmp_path, clock)
     router.learn(state(), clock.seconds)
     for number in range(6):
         router.observe(evaluation(number, outcome))
@@ -245,7 +245,7 @@ async def test_router_guards_itself_while_the_controller_is_silent(tmp_path: Pat
     await router.look()
     assert router.latch is not None
     assert router.latch.trigger is not None
-    assert router.standing().stage == "rolled_back"
+    assert router.traffic_split().stage == "rolled_back"
     await router.close()
     assert LatchFile(tmp_path).read(NOW, "r2") == router.latch
 
@@ -256,7 +256,7 @@ async def test_router_guards_itself_while_the_controller_is_silent(tmp_path: Pat
 async def test_router_guards_only_what_it_serves(tmp_path: Path, changes: dict[str, Any], is_dry_run: bool) -> None:
     """In shadow, for events of an earlier ramp and in a dry run nothing is latched."""
     clock = Clock()
-    router = position(tmp_path, clock, is_dry_run=is_dry_run)
+    router = view(tmp_path, clock, is_dry_run=is_dry_run)
     router.learn(state(**changes), clock.seconds)
     for number in range(6):
         router.observe(evaluation(number, Outcome.CRASH))
@@ -268,7 +268,7 @@ async def test_router_guards_only_what_it_serves(tmp_path: Path, changes: dict[s
 async def test_healthy_router_is_left_alone_without_a_controller(tmp_path: Path) -> None:
     """One crash among forty plans is no reason to stop, however silent the controller is."""
     clock = Clock()
-    router = position(tmp_path, clock)
+    router = view(tmp_path, clock)
     router.learn(state(), clock.seconds)
     for number in range(40):
         router.observe(evaluation(number, Outcome.CRASH if number == 20 else Outcome.OK))
@@ -280,7 +280,7 @@ async def test_healthy_router_is_left_alone_without_a_controller(tmp_path: Path)
 async def test_exchange_does_not_wait_for_urgent_news(tmp_path: Path) -> None:
     """A latch travels with the next exchange, which comes at once."""
     controller = Controller()
-    router = position(tmp_path)
+    router = view(tmp_path)
     exchange = StateSync(router, controller.tell, steady=Clock().steady, interval_seconds=3600.0)
     exchange.start()
     while not router.is_current:

@@ -56,8 +56,8 @@ class Receiver:
     def webhook(self, **changes: Any) -> Webhook:
         destination = Destination(url="http://plant.example/hook", secret=SECRET, **changes)
         transport = httpx.MockTransport(self.answer)
-        told = DeliveryLog(self.folder, begun_at=NOW)
-        return Webhook(destination, told=told, clock=lambda: NOW, transport=transport, sleep=self.sleep)
+        delivery_log = DeliveryLog(self.folder, begun_at=NOW)
+        return Webhook(destination, delivery_log=delivery_log, clock=lambda: NOW, transport=transport, sleep=self.sleep)
 
 
 async def _until(webhook: Webhook, receiver: Receiver, requests: int) -> None:
@@ -137,9 +137,9 @@ async def test_notice_outlives_its_controller(tmp_path: Path) -> None:
 
 def test_memory_of_what_was_told_is_bounded(tmp_path: Path) -> None:
     """What is older than all that it remembers counts as told, and so does everything when it cannot be read."""
-    told = DeliveryLog(tmp_path, begun_at=NOW)
+    delivery_log = DeliveryLog(tmp_path, begun_at=NOW)
     for number in range(MAX_KEYS + 1):
-        told.add(f"transition {number}", NOW + timedelta(seconds=number))
+        delivery_log.add(f"transition {number}", NOW + timedelta(seconds=number))
     again = DeliveryLog(tmp_path, begun_at=NOW + timedelta(days=1))
     assert again.knows("transition 1", NOW + timedelta(seconds=1))
     assert again.knows("transition 0", NOW - timedelta(seconds=1))
@@ -203,7 +203,7 @@ class Listener:
 async def _tell(listener: Listener, folder: Path, heard: int, **changes: Any) -> None:
     """The incident and the transition, until the listener has heard of `heard` attempts."""
     destination = Destination(url=listener.url, secret=SECRET, first_pause_seconds=0.01, **changes)
-    webhook = Webhook(destination, told=DeliveryLog(folder, begun_at=NOW), clock=lambda: NOW)
+    webhook = Webhook(destination, delivery_log=DeliveryLog(folder, begun_at=NOW), clock=lambda: NOW)
     webhook.hear(INCIDENT)
     webhook.hear(TRANSITION)
     webhook.start()

@@ -38,14 +38,14 @@ class Kept:
     def __init__(self, share: float = 1.0) -> None:
         self.journal = MemoryJournal()
         self.events: list[Event] = []
-        self.reruns: list[ShadowTask] = []
+        self.shadow_tasks: list[ShadowTask] = []
         self.rollout = FixedRollout(fixed_traffic_split(share, "gantry"), on_event=self.events.append)
 
-    def offer(self, rerun: ShadowTask) -> None:
-        self.reruns.append(rerun)
+    def offer(self, shadow_task: ShadowTask) -> None:
+        self.shadow_tasks.append(shadow_task)
 
     def scheduling(self, **parts: Any) -> Scheduling:
-        parts = {"journal": self.journal, "rollout": self.rollout, "counterfactuals": self} | parts
+        parts = {"journal": self.journal, "rollout": self.rollout, "shadow": self} | parts
         return scheduling_over(**parts)
 
     @property
@@ -73,8 +73,8 @@ async def test_served_arm_is_a_row_and_the_other_is_offered() -> None:
     assert row.proposal_ms is not None
     assert row.judge_ms is not None
     assert kept.record.job_list_sha256 == row.job_list_sha256
-    (rerun,) = kept.reruns
-    assert (rerun.contender.name, rerun.attempts.served.contender.name) == ("manual", "ppo")
+    (shadow_task,) = kept.shadow_tasks
+    assert (shadow_task.arm.name, shadow_task.attempts.served.arm.name) == ("manual", "ppo")
     assert kept.evaluations[ArmRole.PPO].outcome is Outcome.OK
 
 
@@ -106,7 +106,7 @@ async def test_failure_of_the_challenger_is_kept_and_told(proposer: Any, outcome
         ArmRole.PPO: outcome,
         ArmRole.MANUAL: Outcome.OK,
     }
-    assert kept.reruns == []
+    assert kept.shadow_tasks == []
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ async def test_forced_arm_serves_and_counts_for_nothing(arm: str, served: str, m
     answer = (await _answered(scheduling, arm=arm)).answer
     assert (answer.decision.arm, answer.algorithm_used, answer.decision.model) == (arm, served, model)
     assert (kept.record.is_forced, kept.record.evaluations[0].is_forced) == (True, True)
-    assert (kept.events, kept.reruns) == ([], [])
+    assert (kept.events, kept.shadow_tasks) == ([], [])
 
 
 async def test_arm_of_nobody_is_refused() -> None:
@@ -159,13 +159,13 @@ class Withdrawing:
     """A rollout that is rolled back between assignment and promise."""
 
     def __init__(self) -> None:
-        self._standings = [fixed_traffic_split(1.0, "gantry")]
-        state = self._standings[0].state
+        self._splits = [fixed_traffic_split(1.0, "gantry")]
+        state = self._splits[0].state
         assert state is not None
         self._later = TrafficSplit(state=replace(state, stage=Stage.ROLLED_BACK, share=0.0, version=2), seed="gantry")
 
-    def standing(self) -> TrafficSplit:
-        return self._standings.pop() if self._standings else self._later
+    def traffic_split(self) -> TrafficSplit:
+        return self._splits.pop() if self._splits else self._later
 
     def observe(self, event: Event) -> None:
         raise AssertionError
@@ -178,14 +178,14 @@ async def test_rollback_reaches_requests_that_are_under_way() -> None:
     assert (answer.decision.arm, answer.algorithm_used) == ("ppo", "manual")
     assert answer.decision.fallback_reason == "withdrawn by the rollout while the request was under way"
     assert [(row.arm, row.is_served) for row in kept.record.evaluations] == [("ppo", False), ("manual", True)]
-    assert kept.reruns == []
+    assert kept.shadow_tasks == []
 
 
 class _Deaf:
     """A rollout that nobody can tell anything."""
 
     def __init__(self, inner: Withdrawing) -> None:
-        self.standing = inner.standing
+        self.traffic_split = inner.traffic_split
 
     def observe(self, event: Event) -> None:
         """Nothing."""
@@ -197,16 +197,16 @@ async def test_without_a_state_the_rule_serves() -> None:
     unknown = FixedRollout(TrafficSplit(state=None, seed="gantry"), on_event=kept.events.append)
     answer = (await _answered(kept.scheduling(rollout=unknown))).answer
     assert (answer.algorithm_used, answer.decision.stage) == ("manual", "unknown")
-    assert (kept.events, kept.reruns) == ([], [])
+    assert (kept.events, kept.shadow_tasks) == ([], [])
 
 
 async def test_champion_that_is_a_model_stands_before_the_rule() -> None:
     """Two models: the challenger fails, the champion serves under its own id, and the rule is not asked."""
     champion = Arm(name="old@1", role=ArmRole.MANUAL)
     challenger = Arm(name="new@2", role=ArmRole.PPO)
-    standing = replace(fixed_traffic_split(1.0, "gantry"), challenger=challenger, champion=champion)
+    split = replace(fixed_traffic_split(1.0, "gantry"), challenger=challenger, champion=champion)
     kept = Kept()
-    kept.rollout = FixedRollout(standing, on_event=kept.events.append)
+    kept.rollout = FixedRollout(split, on_event=kept.events.append)
 
     class Champion(PlannedProposer):
         async def propose(self, problem: Any, budget_ms: int) -> Any:
@@ -225,4 +225,4 @@ async def test_input_that_both_arms_reject_is_nobodys_fault() -> None:
     kept = Kept()
     with pytest.raises(NoSafeSchedule):
         await _answered(kept.scheduling(ppo=PlannedProposer(nothing), manual=PlannedProposer(nothing)))
-    assert (kept.events, kept.reruns, kept.journal.records) == ([], [], [])
+    assert (kept.events, kept.shadow_tasks, kept.journal.records) == ([], [], [])

@@ -70,8 +70,8 @@ async def test_proposer_hands_over_problem_and_budget() -> None:
     method = FakeMethod(proposal())
     found = await RemoteProposer(method, attempts=3).propose(PROBLEM, 250)
     assert found == Proposal(schedule=SCHEDULE, method=("policy",), model="m@1")
-    ((freight, budget_ms),) = method.calls
-    assert (decode(freight), budget_ms) == (PROBLEM, 250)
+    ((payload, budget_ms),) = method.calls
+    assert (decode(payload), budget_ms) == (PROBLEM, 250)
 
 
 @pytest.mark.parametrize("lost", [DEAD, AWAY])

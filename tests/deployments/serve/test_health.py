@@ -45,39 +45,39 @@ def watched() -> tuple[Probe, Neighbour, FakeClock]:
 
 async def test_watch_holds_from_the_first_answer() -> None:
     """Nobody is there until it has answered once."""
-    watch, _, _ = watched()
-    assert not watch.holds
-    await watch.ask_once()
-    assert watch.holds
+    probe, _, _ = watched()
+    assert not probe.holds
+    await probe.ask_once()
+    assert probe.holds
 
 
 async def test_watch_is_lost_by_a_failure() -> None:
     """An error is an answer too: the neighbour is not there, at once."""
-    watch, neighbour, _ = watched()
-    await watch.ask_once()
+    probe, neighbour, _ = watched()
+    await probe.ask_once()
     neighbour.error = ConnectionError("gone")
-    await watch.ask_once()
-    assert not watch.holds
+    await probe.ask_once()
+    assert not probe.holds
 
 
 async def test_watch_is_patient_with_silence() -> None:
     """A busy neighbour is not sent away before the patience is over."""
-    watch, neighbour, clock = watched()
-    await watch.ask_once()
+    probe, neighbour, clock = watched()
+    await probe.ask_once()
     neighbour.is_silent = True
     clock.now += 19.9
-    await watch.ask_once()
-    assert watch.holds
+    await probe.ask_once()
+    assert probe.holds
     clock.now += 0.2
-    assert not watch.holds
+    assert not probe.holds
 
 
 async def test_watch_takes_a_full_queue_as_an_answer() -> None:
     """Who sheds load is there."""
-    watch, neighbour, _ = watched()
+    probe, neighbour, _ = watched()
     neighbour.error = Overloaded("full")
-    await watch.ask_once()
-    assert watch.holds
+    await probe.ask_once()
+    assert probe.holds
 
 
 @pytest.mark.parametrize(("disk_bytes", "has_room"), [(0, True), (100, False)])
@@ -95,9 +95,9 @@ async def test_monitor_reports_what_it_knows(disk_bytes: int, has_room: bool) ->
         damaged_regions=0,
         dead_letter_files=0,
     )
-    monitor = HealthMonitor(model=model, judge=judge, database=database, depth=lambda: depth, clock=clock)
+    health = HealthMonitor(model=model, judge=judge, database=database, depth=lambda: depth, clock=clock)
     clock.now += 7.0
-    report = await monitor.report()
+    report = await health.report()
     assert (report.model_loaded, report.judge_reachable, report.database_connected) == (True, False, False)
     assert (report.spool_has_room, report.spool_records, report.spool_bytes) == (has_room, 3, 90)
     assert (report.spool_oldest_seconds, report.uptime_seconds) == (2.5, 7.0)
@@ -105,7 +105,7 @@ async def test_monitor_reports_what_it_knows(disk_bytes: int, has_room: bool) ->
 
 async def test_monitor_raises_each_alarm() -> None:
     """What a person must look at is told in words; a failing disk is told from a full one."""
-    watches = [watched()[0] for _ in range(3)]
+    probes = [watched()[0] for _ in range(3)]
     depth = SpoolDepth(
         records=0,
         bytes=0,
@@ -118,16 +118,16 @@ async def test_monitor_raises_each_alarm() -> None:
     )
     corruption = CorruptionLog()
     corruption.report(CorruptionEvent(found_by=FoundBy.READ, detail="decision 7"))
-    monitor = HealthMonitor(
-        model=watches[0],
-        judge=watches[1],
-        database=watches[2],
+    health = HealthMonitor(
+        model=probes[0],
+        judge=probes[1],
+        database=probes[2],
         depth=lambda: depth,
         drain=lambda: DrainState(failures_in_a_row=3, advice="mend it"),
         corruption=corruption,
         skew_seconds=lambda: -5.04,
     )
-    report = await monitor.report()
+    report = await health.report()
     assert not report.spool_works
     assert report.alarms == (
         "the database takes no decisions, they wait in the spool: mend it",
@@ -140,7 +140,7 @@ async def test_monitor_raises_each_alarm() -> None:
 
 async def test_monitor_asks_in_the_background_until_stopped() -> None:
     """After a start the watches fill by themselves, and no task outlives the stop."""
-    watches = [Probe("it", Neighbour(), period_seconds=0.01) for _ in range(3)]
+    probes = [Probe("it", Neighbour(), period_seconds=0.01) for _ in range(3)]
     depth = SpoolDepth(
         records=0,
         bytes=0,
@@ -150,10 +150,10 @@ async def test_monitor_asks_in_the_background_until_stopped() -> None:
         damaged_regions=0,
         dead_letter_files=0,
     )
-    monitor = HealthMonitor(model=watches[0], judge=watches[1], database=watches[2], depth=lambda: depth)
-    monitor.start()
-    while not all(watch.holds for watch in watches):
+    health = HealthMonitor(model=probes[0], judge=probes[1], database=probes[2], depth=lambda: depth)
+    health.start()
+    while not all(probe.holds for probe in probes):
         await asyncio.sleep(0)
-    await monitor.stop()
-    assert (await monitor.report()).shortcomings == ()
+    await health.stop()
+    assert (await health.report()).shortcomings == ()
     assert len(asyncio.all_tasks()) == 1

@@ -21,7 +21,7 @@ WORK = ShadowWork(
     problem=PROBLEM,
     planned=None,
     served=dispatch(PROBLEM, Rule.PLANNER),
-    contender=PUBLISHED_POLICY,
+    arm=PUBLISHED_POLICY,
     recent=(),
     budget_ms=0,
     limit_seconds=7.0,
@@ -34,21 +34,21 @@ async def test_work_travels_with_its_limit() -> None:
     answer = ShadowEvaluation(status=EvaluationStatus.REJECTED, reason="too late")
     method = FakeMethod(encode(answer))
     assert await computed_by(method)(WORK) == answer
-    ((freight, limit_seconds),) = method.calls
-    assert (decode(freight), limit_seconds) == (WORK, 7.0)
+    ((payload, limit_seconds),) = method.calls
+    assert (decode(payload), limit_seconds) == (WORK, 7.0)
 
 
 @pytest.mark.parametrize(
-    ("lack", "status"),
+    ("kind", "status"),
     [
         (FailureKind.HUNG, EvaluationStatus.TIMED_OUT),
         (FailureKind.DIED, EvaluationStatus.FAILED),
         (FailureKind.ABSENT, EvaluationStatus.DROPPED),
     ],
 )
-async def test_only_an_arm_that_was_asked_can_have_failed(lack: FailureKind, status: EvaluationStatus) -> None:
+async def test_only_an_arm_that_was_asked_can_have_failed(kind: FailureKind, status: EvaluationStatus) -> None:
     """One that hung or died of the request is a crash; without a process to ask, the pair is merely missing."""
-    found = await computed_by(FakeMethod(NoResult(lack=lack, reason="because")))(WORK)
+    found = await computed_by(FakeMethod(NoResult(kind=kind, reason="because")))(WORK)
     assert (found.status, found.reason) == (status, "no proposal: because")
 
 

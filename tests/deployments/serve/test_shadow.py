@@ -40,13 +40,13 @@ def make(_restored_loggers: None) -> Iterator[Make]:
         replica.__del__()
 
 
-def work(contender: Arm) -> bytes:
+def work(arm: Arm) -> bytes:
     return encode(
         ShadowWork(
             problem=PROBLEM,
             planned=None,
             served=SCHEDULE,
-            contender=contender,
+            arm=arm,
             recent=(),
             budget_ms=0,
             limit_seconds=PATIENCE_SECONDS,
@@ -57,30 +57,30 @@ def work(contender: Arm) -> bytes:
 async def test_both_arms_are_computed_and_judged(make: Make) -> None:
     """By the real process, one after the other: the rule as it would serve, and the published policy."""
     replica = make(ShadowArm)
-    for contender in (RULE, PUBLISHED_POLICY):
-        answer = await replica.compute(work(contender), PATIENCE_SECONDS)
+    for arm in (RULE, PUBLISHED_POLICY):
+        answer = await replica.compute(work(arm), PATIENCE_SECONDS)
         assert isinstance(answer, bytes)
         found: ShadowEvaluation = decode(answer)
         assert (found.status, found.served_objection) == (EvaluationStatus.VALID, None)
         assert found.proposal is not None
-        assert (found.proposal.model is None) is contender.is_rule
+        assert (found.proposal.model is None) is arm.is_rule
 
 
 async def test_replica_outlives_an_arm_that_dies(make: Make) -> None:
     """The load test's deadly arm kills its process, twice, and what is lacking is told as an arm that died."""
     replica = make(CrashingCounterfactual)
     answer = await replica.compute(work(PUBLISHED_POLICY), PATIENCE_SECONDS)
-    assert answer == NoResult(lack=FailureKind.DIED, reason="the process died: exit code 1")
+    assert answer == NoResult(kind=FailureKind.DIED, reason="the process died: exit code 1")
 
 
 async def test_replica_outlives_an_arm_that_hangs(make: Make) -> None:
     """The load test's hanging arm never answers; its start does not count as hanging, however long it takes."""
     replica = make(HangingCounterfactual)
     while (answer := await replica.compute(work(PUBLISHED_POLICY), 1.0)) == NoResult(
-        lack=FailureKind.ABSENT, reason="the process is still starting"
+        kind=FailureKind.ABSENT, reason="the process is still starting"
     ):
         pass
-    assert answer == NoResult(lack=FailureKind.HUNG, reason="took longer than 1 s")
+    assert answer == NoResult(kind=FailureKind.HUNG, reason="took longer than 1 s")
 
 
 def test_nothing_of_weight_is_imported_at_the_priority_of_all() -> None:

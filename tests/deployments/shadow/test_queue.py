@@ -30,8 +30,8 @@ async def in_process(work: ShadowWork) -> ShadowEvaluation:
     return ShadowEvaluator(_no_policy, DEFAULT_LIMITS).compute(work)
 
 
-def _no_policy(contender: Any) -> Any:
-    raise RuntimeError(f"no policy {contender.name}")
+def _no_policy(arm: Any) -> Any:
+    raise RuntimeError(f"no policy {arm.name}")
 
 
 class Bench:
@@ -40,22 +40,22 @@ class Bench:
     def __init__(self, compute: Compute = in_process, *, share: float = 1.0, **bounds: Any) -> None:
         self.events: list[Event] = []
         self.journal = MemoryJournal()
-        self.reruns: list[ShadowTask] = []
+        self.shadow_tasks: list[ShadowTask] = []
         self.rollout = FixedRollout(fixed_traffic_split(share, "gantry"), on_event=self.events.append)
         self.queue = ShadowQueue(
             compute, journal=self.journal, rollout=self.rollout, bounds=QueueBounds(**bounds), clock=lambda: NOW
         )
 
-    def offer(self, rerun: ShadowTask) -> None:
-        self.reruns.append(rerun)
+    def offer(self, shadow_task: ShadowTask) -> None:
+        self.shadow_tasks.append(shadow_task)
 
-    async def rerun(self, **changes: Any) -> ShadowTask:
+    async def shadow_task(self, **changes: Any) -> ShadowTask:
         """What the use case would offer after one served request; its own news are forgotten."""
-        scheduling = scheduling_over(rollout=self.rollout, counterfactuals=self)
+        scheduling = scheduling_over(rollout=self.rollout, shadow=self)
         raw = json.dumps(body(**changes)).encode()
         await scheduling.schedule(request_of(**changes), client="default", raw_body=raw)
         self.events.clear()
-        return self.reruns.pop()
+        return self.shadow_tasks.pop()
 
     async def settle(self, rows: int) -> list[EvaluationRecord]:
         """Runs the queue until so many rows are kept."""
@@ -73,7 +73,7 @@ class Bench:
 async def test_manual_beside_ppo_is_a_row_an_event_and_a_pair() -> None:
     """Both arms on one request: the row stands beside the served one, and the pair has its ratio."""
     bench = Bench()
-    bench.queue.offer(await bench.rerun())
+    bench.queue.offer(await bench.shadow_task())
     (row,) = await bench.settle(1)
     assert (row.arm, row.is_served, row.status, row.outcome) == ("manual", False, "valid", "ok")
     (event,) = bench.of(Evaluation)
@@ -87,7 +87,7 @@ async def test_planners_own_plan_is_what_ppo_is_compared_with() -> None:
     """A plan that the request carries is judged as the manual arm, and the pair says so."""
     bench = Bench()
     plan = [{"job_id": "JOAW001", "machine_id": 42, "start_datetime": "2025-07-22T16:48:00"}]
-    bench.queue.offer(await bench.rerun(manual_schedule=plan))
+    bench.queue.offer(await bench.shadow_task(manual_schedule=plan))
     (row,) = await bench.settle(1)
     assert row.baseline == "planner"
     (pair,) = bench.of(PairedObservation)
@@ -97,7 +97,7 @@ async def test_planners_own_plan_is_what_ppo_is_compared_with() -> None:
 async def test_ppo_that_raises_in_shadow_is_a_crash() -> None:
     """An exception of the arm is its outcome, and nobody's else."""
     bench = Bench(share=0.0)
-    bench.queue.offer(await bench.rerun())
+    bench.queue.offer(await bench.shadow_task())
     (row,) = await bench.settle(1)
     assert (row.arm, row.status, row.outcome) == ("ppo", "failed", "crash")
     assert row.reason == "no proposal: RuntimeError: no policy ppo"
@@ -112,15 +112,15 @@ async def test_ppo_that_hangs_is_a_crash_of_its_replica() -> None:
         return ShadowEvaluation(status=EvaluationStatus.TIMED_OUT, reason="took longer than 45 s", source="replica 7")
 
     bench = Bench(hung, share=0.0)
-    bench.queue.offer(await bench.rerun())
+    bench.queue.offer(await bench.shadow_task())
     (row,) = await bench.settle(1)
     assert (row.status, row.outcome, row.source) == ("timed_out", "crash", "replica 7")
 
 
 async def test_full_queue_drops_counts_and_tells() -> None:
     """What has no room is a row without figures and a missing pair; what waits comes to its turn."""
-    bench = Bench(most_reruns=1)
-    first, second = await bench.rerun(), await bench.rerun()
+    bench = Bench(max_tasks=1)
+    first, second = await bench.shadow_task(), await bench.shadow_task()
     bench.queue.offer(first)
     bench.queue.offer(second)
     rows = await bench.settle(2)
@@ -135,7 +135,7 @@ async def test_unsampled_requests_are_no_missing_pairs() -> None:
     bench.queue = ShadowQueue(
         in_process, journal=bench.journal, rollout=bench.rollout, bounds=QueueBounds(share=0.0), clock=lambda: NOW
     )
-    bench.queue.offer(await bench.rerun())
+    bench.queue.offer(await bench.shadow_task())
     bench.queue.start()
     await asyncio.sleep(0)
     await bench.queue.stop()
@@ -153,8 +153,8 @@ async def test_lost_deployment_does_not_stop_the_queue() -> None:
         return await in_process(work)
 
     bench = Bench(flaky)
-    bench.queue.offer(await bench.rerun())
-    bench.queue.offer(await bench.rerun())
+    bench.queue.offer(await bench.shadow_task())
+    bench.queue.offer(await bench.shadow_task())
     rows = await bench.settle(2)
     assert sorted(row.status for row in rows) == ["dropped", "valid"]
     assert len(bench.of(MissingPair)) == 1
@@ -163,11 +163,11 @@ async def test_lost_deployment_does_not_stop_the_queue() -> None:
 async def test_served_schedule_that_is_wrong_raises_an_alarm() -> None:
     """The other process judges what was served once more, and a wrong one is a trigger."""
     bench = Bench()
-    rerun = await bench.rerun()
-    proposal = rerun.attempts.served.proposal
+    shadow_task = await bench.shadow_task()
+    proposal = shadow_task.attempts.served.proposal
     assert proposal is not None
     object.__setattr__(proposal, "schedule", Schedule(assignments=()))
-    bench.queue.offer(rerun)
+    bench.queue.offer(shadow_task)
     await bench.settle(1)
     (alarm,) = bench.of(Alarm)
     assert alarm.corruption is None
@@ -180,7 +180,7 @@ async def test_journal_without_room_costs_only_the_row() -> None:
     bench.queue = ShadowQueue(
         in_process, journal=FullJournal(), rollout=bench.rollout, bounds=QueueBounds(), clock=lambda: NOW
     )
-    bench.queue.offer(await bench.rerun())
+    bench.queue.offer(await bench.shadow_task())
     bench.queue.start()
     async with asyncio.timeout(20):
         while not bench.queue.dropped:
@@ -198,6 +198,6 @@ async def test_budget_and_limit_are_those_of_the_served_path() -> None:
         return await in_process(work)
 
     bench = Bench(remember, proposal_seconds=2.0)
-    bench.queue.offer(await bench.rerun(time_budget_ms=500))
+    bench.queue.offer(await bench.shadow_task(time_budget_ms=500))
     await bench.settle(1)
     assert (seen[0].budget_ms, seen[0].limit_seconds) == (500, 2.5)

@@ -23,7 +23,7 @@ from tests.deployments.shadow.answering import DIE, DIE_ONCE, HANG, NICENESS
 
 PROGRAM = "tests.deployments.shadow.answering"
 PATIENCE_SECONDS = 60.0
-RESTING = NoResult(lack=FailureKind.ABSENT, reason="the process was lost and is not replaced yet")
+RESTING = NoResult(kind=FailureKind.ABSENT, reason="the process was lost and is not replaced yet")
 # Asks a question that hangs, from the program that the test kills.
 ASKING = f"""
 import sys
@@ -84,7 +84,7 @@ def test_one_death_may_be_an_accident(bench: Bench, tmp_path: Path) -> None:
 
 def test_question_of_which_two_processes_die_has_killed_them(bench: Bench) -> None:
     """It says how the last one ended; the next process starts after a pause, and answers."""
-    assert bench.ask(DIE) == NoResult(lack=FailureKind.DIED, reason="the process died: exit code 7")
+    assert bench.ask(DIE) == NoResult(kind=FailureKind.DIED, reason="the process died: exit code 7")
     assert bench.ask(b"who") == RESTING
     bench.now += FIRST_PAUSE_SECONDS
     assert isinstance(bench.ask(b"who"), bytes)
@@ -94,7 +94,7 @@ def test_question_of_which_two_processes_die_has_killed_them(bench: Bench) -> No
 def test_death_counts_where_nobody_is_left_to_ask_again(bench: Bench) -> None:
     """A replacement that is not ready in time must not hide that the question was deadly."""
     bench.ask(b"who")
-    assert bench.ask(DIE, 0.05) == NoResult(lack=FailureKind.DIED, reason="the process died: exit code 7")
+    assert bench.ask(DIE, 0.05) == NoResult(kind=FailureKind.DIED, reason="the process died: exit code 7")
     assert bench.ask(b"who") == RESTING
 
 
@@ -106,7 +106,7 @@ def test_process_for_which_there_is_no_room_is_nobodys_fault(bench: Bench, monke
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
     assert bench.ask(b"who") == NoResult(
-        lack=FailureKind.ABSENT, reason="the process did not start: cannot allocate memory"
+        kind=FailureKind.ABSENT, reason="the process did not start: cannot allocate memory"
     )
 
 
@@ -114,7 +114,7 @@ def test_process_that_hangs_is_killed_and_replaced(bench: Bench) -> None:
     """In time, and told apart from one that died."""
     bench.ask(b"who")
     (hanging,) = (process for process in descendants(os.getpid()) if str(process.pid) in bench.starts)
-    assert bench.ask(HANG, 0.2) == NoResult(lack=FailureKind.HUNG, reason="took longer than 0.2 s")
+    assert bench.ask(HANG, 0.2) == NoResult(kind=FailureKind.HUNG, reason="took longer than 0.2 s")
     assert not hanging.is_alive
     assert bench.ask(b"who") == RESTING
     bench.now += FIRST_PAUSE_SECONDS
@@ -148,14 +148,14 @@ def test_process_that_does_not_start_is_nobodys_fault() -> None:
     """What was asked has not been looked at, and the pauses are those after any other loss."""
     process = WorkerProcess(PROGRAM, "failing", steady=lambda: 0.0)
     assert process.ask(b"", PATIENCE_SECONDS) == NoResult(
-        lack=FailureKind.ABSENT, reason="the process did not start: exit code 3"
+        kind=FailureKind.ABSENT, reason="the process did not start: exit code 3"
     )
     assert process.ask(b"", PATIENCE_SECONDS) == RESTING
 
 
 def test_slow_start_goes_on_while_questions_pass(bench: Bench) -> None:
     """A question waits no longer than its limit, and the process that it began to start serves a later one."""
-    assert bench.ask(b"who", 0.0) == NoResult(lack=FailureKind.ABSENT, reason="the process is still starting")
+    assert bench.ask(b"who", 0.0) == NoResult(kind=FailureKind.ABSENT, reason="the process is still starting")
     assert isinstance(bench.ask(b"who"), bytes)
     assert len(bench.starts) == 1
 

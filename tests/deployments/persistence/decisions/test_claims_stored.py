@@ -148,7 +148,7 @@ async def test_database_that_hangs_makes_keys_unavailable(engine: Engine) -> Non
     """Nobody waits for ever."""
     with engine.connect() as connection, ThreadPoolExecutor(1) as threads:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-        claims = StoredClaims(engine, threads, longest_wait_seconds=0.05)
+        claims = StoredClaims(engine, threads, max_wait_seconds=0.05)
         with pytest.raises(ClaimUnavailable):
             await claims.claim(_wanted(1, "0" * 32))
         connection.rollback()
