@@ -57,16 +57,16 @@ class RolloutSettings(BaseModel):
     )
     rollout_limited_percent: float = Field(10.0, gt=0, lt=100, description="share of PPO in the stage limited")
     rollout_expanded_percent: float = Field(50.0, gt=0, lt=100, description="share of PPO in the stage expanded")
-    rollout_shadow_minimum_hours: float = Field(168.0, ge=0, le=87_600, description="before limited")
-    rollout_limited_minimum_hours: float = Field(168.0, ge=0, le=87_600, description="before expanded")
-    rollout_expanded_minimum_hours: float = Field(336.0, ge=0, le=87_600, description="before full")
-    rollout_shadow_minimum_pairs: int = Field(100, ge=0, description="paired requests before limited")
-    rollout_limited_minimum_pairs: int = Field(100, ge=0, description="paired requests before expanded")
-    rollout_expanded_minimum_pairs: int = Field(100, ge=0, description="paired requests before full")
-    rollout_most_missing_percent: float = Field(5.0, ge=0, le=100, description="missing pairs that promotion bears")
-    rollout_least_completion_percent: float = Field(95.0, ge=70, lt=100, description="complete plans; fewer: rollback")
-    rollout_most_crash_percent: float = Field(1.0, gt=0, le=50, description="crashes of the policy; more: rollback")
-    rollout_most_makespan_increase_percent: float = Field(
+    rollout_shadow_min_hours: float = Field(168.0, ge=0, le=87_600, description="before limited")
+    rollout_limited_min_hours: float = Field(168.0, ge=0, le=87_600, description="before expanded")
+    rollout_expanded_min_hours: float = Field(336.0, ge=0, le=87_600, description="before full")
+    rollout_shadow_min_pairs: int = Field(100, ge=0, description="paired requests before limited")
+    rollout_limited_min_pairs: int = Field(100, ge=0, description="paired requests before expanded")
+    rollout_expanded_min_pairs: int = Field(100, ge=0, description="paired requests before full")
+    rollout_max_missing_percent: float = Field(5.0, ge=0, le=100, description="missing pairs that promotion bears")
+    rollout_min_completion_percent: float = Field(95.0, ge=70, lt=100, description="complete plans; fewer: rollback")
+    rollout_max_crash_percent: float = Field(1.0, gt=0, le=50, description="crashes of the policy; more: rollback")
+    rollout_max_makespan_increase_percent: float = Field(
         10.0, gt=0, le=1000, description="makespan above the champion's; more: rollback"
     )
     rollout_dry_run: bool = Field(False, description="guardrails that fire open an incident and roll nothing back")
@@ -100,18 +100,16 @@ class RolloutSettings(BaseModel):
         from deployments.rollout.ramp.state import RampConfiguration
 
         return RampConfiguration(
-            shadow=_step(0.0, self.rollout_shadow_minimum_hours, self.rollout_shadow_minimum_pairs),
-            limited=_step(
-                self.rollout_limited_percent, self.rollout_limited_minimum_hours, self.rollout_limited_minimum_pairs
-            ),
+            shadow=_step(0.0, self.rollout_shadow_min_hours, self.rollout_shadow_min_pairs),
+            limited=_step(self.rollout_limited_percent, self.rollout_limited_min_hours, self.rollout_limited_min_pairs),
             expanded=_step(
-                self.rollout_expanded_percent, self.rollout_expanded_minimum_hours, self.rollout_expanded_minimum_pairs
+                self.rollout_expanded_percent, self.rollout_expanded_min_hours, self.rollout_expanded_min_pairs
             ),
-            most_missing_pairs=self.rollout_most_missing_percent / 100.0,
+            most_missing_pairs=self.rollout_max_missing_percent / 100.0,
             limits=limits_at(
-                completion=self.rollout_least_completion_percent / 100.0,
-                crash_rate=self.rollout_most_crash_percent / 100.0,
-                makespan_increase=self.rollout_most_makespan_increase_percent / 100.0,
+                completion=self.rollout_min_completion_percent / 100.0,
+                crash_rate=self.rollout_max_crash_percent / 100.0,
+                makespan_increase=self.rollout_max_makespan_increase_percent / 100.0,
             ),
         )
 

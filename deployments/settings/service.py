@@ -7,6 +7,7 @@ value that is only safe on a developer's machine.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
@@ -38,6 +39,7 @@ from deployments.settings.rollout import OFF, GoalSettings, RolloutSettings, Thr
 from env.judge.anomalies import AnomalyLimits
 
 PREFIX = "GANTRY_"
+_log = logging.getLogger(__name__)
 ENVIRONMENT_ALIAS = "ENVIRONMENT"
 DEVELOPMENT_API_KEY = "dev-api-key-change-in-production"
 MIN_KEY_CHARACTERS = 32
@@ -47,6 +49,21 @@ PUBLISHED_MODEL = Path(__file__).resolve().parents[2] / "models" / "full_product
 # Names that belong to the tests and their machines, not to the service.
 FOREIGN_NAMES = frozenset({"GANTRY_REQUIRE", "GANTRY_BENCHMARKS", "GANTRY_MAIN"})
 FOREIGN_PREFIX = "GANTRY_TEST_"
+OLD_NAMES = {
+    "rollout_shadow_minimum_hours": "rollout_shadow_min_hours",
+    "rollout_limited_minimum_hours": "rollout_limited_min_hours",
+    "rollout_expanded_minimum_hours": "rollout_expanded_min_hours",
+    "rollout_shadow_minimum_pairs": "rollout_shadow_min_pairs",
+    "rollout_limited_minimum_pairs": "rollout_limited_min_pairs",
+    "rollout_expanded_minimum_pairs": "rollout_expanded_min_pairs",
+    "rollout_most_missing_percent": "rollout_max_missing_percent",
+    "rollout_least_completion_percent": "rollout_min_completion_percent",
+    "rollout_most_crash_percent": "rollout_max_crash_percent",
+    "rollout_most_makespan_increase_percent": "rollout_max_makespan_increase_percent",
+    "anomaly_lowest_utilisation_percent": "anomaly_min_utilisation_percent",
+    "anomaly_lowest_completion_percent": "anomaly_min_completion_percent",
+}
+"""What settings were called in 0.1.0 -> what they are called now. The old name counts where the new one is not set."""
 # Under this name, which no setting can have, the reader of the environment passes on what it found wrong itself.
 _FAULTS = " faults"
 
@@ -161,8 +178,8 @@ class Settings(RolloutSettings, GoalSettings, BaseSettings):
     anomaly_makespan_from_history_percent: Threshold = Field(
         50.0, description="makespan above or below the median of the plant's recent ones"
     )
-    anomaly_lowest_utilisation_percent: Threshold = Field(50.0, description="utilisation that is not suspicious")
-    anomaly_lowest_completion_percent: Threshold = Field(100.0, description="completion that is not suspicious")
+    anomaly_min_utilisation_percent: Threshold = Field(50.0, description="utilisation that is not suspicious")
+    anomaly_min_completion_percent: Threshold = Field(100.0, description="completion that is not suspicious")
     anomaly_load_over_mean: Threshold = Field(2.0, description="work of one machine over the mean of all")
 
     @classmethod
@@ -251,8 +268,8 @@ class Settings(RolloutSettings, GoalSettings, BaseSettings):
             makespan_hours=self.anomaly_makespan_hours,
             makespan_over_baseline_percent=self.anomaly_makespan_over_baseline_percent,
             makespan_from_history_percent=self.anomaly_makespan_from_history_percent,
-            lowest_utilisation_percent=self.anomaly_lowest_utilisation_percent,
-            lowest_completion_percent=self.anomaly_lowest_completion_percent,
+            min_utilisation_percent=self.anomaly_min_utilisation_percent,
+            min_completion_percent=self.anomaly_min_completion_percent,
             load_over_mean=self.anomaly_load_over_mean,
         )
 
@@ -318,11 +335,24 @@ class _Environment(PydanticBaseSettingsSource):
         in_file = dotenv_values(self._file) if self._file is not None else {}
         # An empty variable is how shells and compose files spell "not set".
         values = {name: value for name, value in {**in_file, **os.environ}.items() if value}
-        faults = [*_unknown_names(values, known=frozenset(map(_name, self.settings_cls.model_fields)))]
+        values, faults = _renamed(values)
+        faults += _unknown_names(values, known=frozenset(map(_name, self.settings_cls.model_fields)))
         settings = {name: values[_name(name)] for name in self.settings_cls.model_fields if _name(name) in values}
         environment, contradictions = _aliased_environment(values)
         faults += contradictions
         return settings | environment | ({_FAULTS: faults} if faults else {})
+
+
+def _renamed(values: Mapping[str, str]) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """The same under the new names, and what is said twice and differently."""
+    found, faults = dict(values), []
+    for old, new in ((_name(old), _name(new)) for old, new in OLD_NAMES.items()):
+        if (value := found.pop(old, None)) is None:
+            continue
+        _log.warning("%s is called %s now; the old name will not be known for ever", old, new)
+        if found.setdefault(new, value) != value:
+            faults.append((old, f"must agree with {new} {found[new]!r}, was {value!r}"))
+    return found, faults
 
 
 def _unknown_names(values: Mapping[str, str], known: frozenset[str]) -> Iterator[tuple[str, str]]:

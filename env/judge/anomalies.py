@@ -24,8 +24,8 @@ class AnomalyLimits:
     makespan_hours: float | None = None
     makespan_over_baseline_percent: float | None = 10.0
     makespan_from_history_percent: float | None = 50.0
-    lowest_utilisation_percent: float | None = 50.0
-    lowest_completion_percent: float | None = 100.0
+    min_utilisation_percent: float | None = 50.0
+    min_completion_percent: float | None = 100.0
     load_over_mean: float | None = 2.0
 
     def __post_init__(self) -> None:
@@ -100,7 +100,7 @@ def _history(measures: Measures, limits: AnomalyLimits, recent_seconds: Sequence
 
 
 def _shortfalls(measures: Measures, limits: AnomalyLimits) -> Iterator[Anomaly]:
-    used, least_used = measures.utilisation_percent, limits.lowest_utilisation_percent
+    used, least_used = measures.utilisation_percent, limits.min_utilisation_percent
     if least_used is not None and used < least_used:
         yield Anomaly(
             code=AnomalyCode.LOW_UTILISATION,
@@ -108,7 +108,7 @@ def _shortfalls(measures: Measures, limits: AnomalyLimits) -> Iterator[Anomaly]:
             value=used,
             limit=least_used,
         )
-    complete, least_complete = measures.completion_percent, limits.lowest_completion_percent
+    complete, least_complete = measures.completion_percent, limits.min_completion_percent
     if least_complete is not None and complete < least_complete:
         yield Anomaly(
             code=AnomalyCode.INCOMPLETE,

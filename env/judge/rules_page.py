@@ -12,8 +12,8 @@ LIMIT_OF = {
     AnomalyCode.MAKESPAN_ABOVE_LIMIT: "makespan_hours",
     AnomalyCode.MAKESPAN_ABOVE_BASELINE: "makespan_over_baseline_percent",
     AnomalyCode.MAKESPAN_UNLIKE_HISTORY: "makespan_from_history_percent",
-    AnomalyCode.LOW_UTILISATION: "lowest_utilisation_percent",
-    AnomalyCode.INCOMPLETE: "lowest_completion_percent",
+    AnomalyCode.LOW_UTILISATION: "min_utilisation_percent",
+    AnomalyCode.INCOMPLETE: "min_completion_percent",
     AnomalyCode.LOAD_IMBALANCE: "load_over_mean",
 }
 """The field of `AnomalyLimits` that each anomaly is held against."""

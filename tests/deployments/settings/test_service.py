@@ -12,7 +12,7 @@ import pytest
 from deployments.errors import InvalidSettings
 from deployments.rollout.ramp.state import RampConfiguration
 from deployments.rollout.report.goals import GOALS
-from deployments.settings.service import DEVELOPMENT_API_KEY, Environment, Settings, load_settings
+from deployments.settings.service import DEVELOPMENT_API_KEY, OLD_NAMES, Environment, Settings, load_settings
 from env.judge.anomalies import AnomalyLimits
 
 EXAMPLE = Path(__file__).parents[3] / ".env.example"
@@ -43,14 +43,14 @@ def test_settings_describe_a_ramp() -> None:
     """Percentages and hours become shares and seconds; the shipped ones are the ramp's own defaults."""
     ramp = load_settings().ramp_configuration
     assert ramp == RampConfiguration()
-    quick = load_settings(rollout_limited_percent=20, rollout_limited_minimum_hours=0.5).ramp_configuration
+    quick = load_settings(rollout_limited_percent=20, rollout_limited_min_hours=0.5).ramp_configuration
     assert (quick.limited.share, quick.limited.minimum_seconds) == (0.2, 1800.0)
 
 
 def test_settings_say_what_rolls_back() -> None:
     """Limits become fractions; the cumulative sum follows the completion: three times the incomplete plans allowed."""
     strict = load_settings(
-        rollout_least_completion_percent=98, rollout_most_crash_percent=0.5, rollout_most_makespan_increase_percent=5
+        rollout_min_completion_percent=98, rollout_max_crash_percent=0.5, rollout_max_makespan_increase_percent=5
     )
     limits = strict.ramp_configuration.limits
     assert (limits.completion, limits.crash_rate, limits.makespan_increase) == (0.98, 0.005, 0.05)
@@ -74,8 +74,8 @@ def test_settings_name_each_goal() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"rollout_least_completion_percent": 100}, ("GANTRY_ROLLOUT_LEAST_COMPLETION_PERCENT", "less than 100")),
-        ({"rollout_least_completion_percent": 60}, ("GANTRY_ROLLOUT_LEAST_COMPLETION_PERCENT", "equal to 70")),
+        ({"rollout_min_completion_percent": 100}, ("GANTRY_ROLLOUT_MIN_COMPLETION_PERCENT", "less than 100")),
+        ({"rollout_min_completion_percent": 60}, ("GANTRY_ROLLOUT_MIN_COMPLETION_PERCENT", "equal to 70")),
         ({"goal_on_time_percent": 101}, ("GANTRY_GOAL_ON_TIME_PERCENT", "less than or equal to 100")),
         ({"rollout_limited_percent": 60}, ("GANTRY_ROLLOUT_EXPANDED_PERCENT", "at least rollout_limited_percent 60")),
         ({"rollout_limited_percent": 0}, ("GANTRY_ROLLOUT_LIMITED_PERCENT", "greater than 0")),
@@ -277,12 +277,12 @@ def test_timezone_must_exist() -> None:
 
 def test_anomaly_thresholds_reach_the_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     """A threshold can be moved or switched off."""
-    monkeypatch.setenv("GANTRY_ANOMALY_LOWEST_UTILISATION_PERCENT", "off")
+    monkeypatch.setenv("GANTRY_ANOMALY_MIN_UTILISATION_PERCENT", "off")
     monkeypatch.setenv("GANTRY_ANOMALY_MAKESPAN_HOURS", "72")
     limits = load_settings().anomaly_limits
-    assert limits.lowest_utilisation_percent is None
+    assert limits.min_utilisation_percent is None
     assert limits.makespan_hours == 72.0
-    assert limits.lowest_completion_percent == 100.0
+    assert limits.min_completion_percent == 100.0
 
 
 def test_every_anomaly_threshold_is_a_setting_with_the_default_of_the_judge() -> None:
@@ -293,6 +293,29 @@ def test_every_anomaly_threshold_is_a_setting_with_the_default_of_the_judge() ->
     assert settings.anomaly_limits == AnomalyLimits()
     moved = {f"anomaly_{name}": 7.0 for name in named}
     assert Settings(_env_file=None, **moved).anomaly_limits == AnomalyLimits(**dict.fromkeys(named, 7.0))
+
+
+def test_old_name_counts_and_is_warned_of(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever configured 0.1.0 starts as before, and hears what the setting is called now."""
+    monkeypatch.setenv("GANTRY_ROLLOUT_MOST_CRASH_PERCENT", "0.5")
+    assert load_settings().rollout_max_crash_percent == 0.5
+    assert "GANTRY_ROLLOUT_MOST_CRASH_PERCENT is called GANTRY_ROLLOUT_MAX_CRASH_PERCENT now" in caplog.text
+
+
+def test_old_name_must_not_contradict_the_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two answers nobody can tell which one was meant; twice the same is one."""
+    monkeypatch.setenv("GANTRY_ROLLOUT_SHADOW_MIN_PAIRS", "50")
+    monkeypatch.setenv("GANTRY_ROLLOUT_SHADOW_MINIMUM_PAIRS", "50")
+    assert load_settings().rollout_shadow_min_pairs == 50
+    monkeypatch.setenv("GANTRY_ROLLOUT_SHADOW_MINIMUM_PAIRS", "60")
+    with pytest.raises(InvalidSettings, match="must agree with GANTRY_ROLLOUT_SHADOW_MIN_PAIRS '50', was '60'"):
+        load_settings()
+
+
+def test_old_names_stand_for_settings() -> None:
+    """Each is none any more, and what it is called now is one."""
+    assert set(OLD_NAMES.values()) <= set(Settings.model_fields)
+    assert not set(OLD_NAMES) & set(Settings.model_fields)
 
 
 def test_example_file_names_every_setting() -> None:

@@ -50,7 +50,7 @@ def test_makespan_is_held_to_an_absolute_limit_only_when_there_is_one() -> None:
 def test_makespan_may_exceed_the_baseline_by_ten_per_cent() -> None:
     """Eleven hours against ten are ten per cent and pass; a second more does not."""
     problem = one_machine(operation("A", seconds=11 * HOUR), operation("B", seconds=11 * HOUR + 1))
-    limits = AnomalyLimits(lowest_completion_percent=None)
+    limits = AnomalyLimits(min_completion_percent=None)
     assert found(problem, schedule_of(("A", 1, 0, 11 * HOUR)), limits, 10 * HOUR) == []
     (anomaly,) = found(problem, schedule_of(("B", 1, 0, 11 * HOUR + 1)), limits, 10 * HOUR)
     assert (anomaly.code, anomaly.limit) == (AnomalyCode.MAKESPAN_ABOVE_BASELINE, 10.0)
@@ -109,7 +109,7 @@ def test_incomplete_schedule_is_an_anomaly_too() -> None:
 
 def test_machine_may_work_twice_the_mean() -> None:
     """Loads of 4, 1 and 1 hours are twice the mean of 2 and pass; 5, 1 and 1 do not."""
-    limits = AnomalyLimits(lowest_utilisation_percent=None)
+    limits = AnomalyLimits(min_utilisation_percent=None)
     assert found(*machines_of_hours(4, 1, 1), limits=limits) == []
     (anomaly,) = found(*machines_of_hours(1, 5, 1), limits=limits)
     assert (anomaly.code, anomaly.limit) == (AnomalyCode.LOAD_IMBALANCE, 2.0)
@@ -119,7 +119,7 @@ def test_machine_may_work_twice_the_mean() -> None:
 
 def test_imbalance_names_the_machine_that_works_most() -> None:
     """Of two machines above the limit the busier one is named, and of equals the first."""
-    limits = AnomalyLimits(lowest_utilisation_percent=None, load_over_mean=0.0)
+    limits = AnomalyLimits(min_utilisation_percent=None, load_over_mean=0.0)
     (busiest,) = found(*machines_of_hours(2, 3, 2), limits=limits)
     (first,) = found(*machines_of_hours(1, 3, 3), limits=limits)
     assert busiest.message.startswith("Machine 1 works 1.3 times")
@@ -128,7 +128,7 @@ def test_imbalance_names_the_machine_that_works_most() -> None:
 
 def test_idle_machines_count_for_the_mean() -> None:
     """Two operations on one of three machines, all of which could work, are three times the mean."""
-    (anomaly,) = found(*machines_of_hours(2, 0, 0), limits=AnomalyLimits(lowest_utilisation_percent=None))
+    (anomaly,) = found(*machines_of_hours(2, 0, 0), limits=AnomalyLimits(min_utilisation_percent=None))
     assert anomaly.value == pytest.approx(3.0)
 
 
@@ -143,7 +143,7 @@ def test_work_on_several_machines_is_load_of_each() -> None:
 
 def test_single_operation_is_no_imbalance() -> None:
     """One operation among three machines cannot be divided, so nobody could do better."""
-    assert found(*machines_of_hours(1, 0, 0), limits=AnomalyLimits(lowest_utilisation_percent=None)) == []
+    assert found(*machines_of_hours(1, 0, 0), limits=AnomalyLimits(min_utilisation_percent=None)) == []
 
 
 def test_limits_can_be_switched_off() -> None:
@@ -151,8 +151,8 @@ def test_limits_can_be_switched_off() -> None:
     nothing = AnomalyLimits(
         makespan_over_baseline_percent=None,
         makespan_from_history_percent=None,
-        lowest_utilisation_percent=None,
-        lowest_completion_percent=None,
+        min_utilisation_percent=None,
+        min_completion_percent=None,
         load_over_mean=None,
     )
     verdict = judge(one_machine(operation("A")), Schedule(assignments=()), nothing, 1, USUAL)
