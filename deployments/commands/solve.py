@@ -54,7 +54,7 @@ class SolvedInvalid(ServiceError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Solution:
+class SolvedProblem:
     """What was solved, how, and the judge's verdict. `unit_seconds` is one unit of the file's time."""
 
     problem: Problem
@@ -143,7 +143,7 @@ def solve_file(
     budget_ms: int = 0,
     seed: int = 0,
     iterations: int | None = None,
-) -> Solution:
+) -> SolvedProblem:
     """Solve the problem in `file`. Raises `GantryError` for an unusable file, policy or algorithm."""
     from env.judge.judge import judge
 
@@ -153,7 +153,7 @@ def solve_file(
     begun = time.perf_counter()
     schedule = schedule_with(problem)
     seconds = time.perf_counter() - begun
-    return Solution(
+    return SolvedProblem(
         problem=problem,
         schedule=schedule,
         verdict=judge(problem, schedule),
@@ -214,7 +214,7 @@ def _warm_up(algorithm: str, model: Path | None) -> None:
         warm_rules()
 
 
-def _show(solution: Solution) -> None:
+def _show(solution: SolvedProblem) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -21,7 +21,7 @@ from deployments.rollout.ramp.stages import activate, pause, promote, resume, ro
 from deployments.rollout.ramp.state import GUARDRAIL, Action, Order, RolloutState, Stage, Transition
 from deployments.rollout_control.protocol import ControllerReply, RouterReport
 from deployments.rollout_control.ramp_statistics import RampStatistics
-from deployments.rollout_control.recovery import ControlSettings, Memory, Recovery
+from deployments.rollout_control.recovery import ControlSettings, Recovery, StoredTransitions
 from deployments.rollout_control.transition_log import ControllerJournal, TransitionListener, TransitionLog
 
 HEARTBEAT_SECONDS = 1.0
@@ -55,7 +55,7 @@ class Controller:
         settings: ControlSettings,
         *,
         journal: ControllerJournal,
-        memory: Memory,
+        memory: StoredTransitions,
         listeners: tuple[TransitionListener, ...],
         clock: Callable[[], datetime],
         heartbeat_seconds: float = HEARTBEAT_SECONDS,

@@ -8,7 +8,7 @@ from typing import Any
 
 from deployments.rollout.analysis.guardrails import Event, Guardrails
 from deployments.rollout.analysis.outcomes import Evaluation
-from deployments.rollout.analysis.triggers import Limits, Reading, Trigger
+from deployments.rollout.analysis.triggers import GuardrailReading, Limits, Trigger
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.comparison import PairedComparison
@@ -72,11 +72,11 @@ class RampStatistics:
         """What has fired in this ramp."""
         return self._guardrails.triggers
 
-    def readings(self) -> tuple[Reading, ...]:
+    def readings(self) -> tuple[GuardrailReading, ...]:
         """Every rule as it stands."""
         return self._guardrails.readings()
 
-    def breaches(self) -> tuple[Reading, ...]:
+    def breaches(self) -> tuple[GuardrailReading, ...]:
         """Point breaches of this moment."""
         return self._guardrails.breaches()
 

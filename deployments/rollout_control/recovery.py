@@ -34,7 +34,7 @@ class ControlSettings:
     is_dry_run: bool = False
 
 
-class Memory(Protocol):
+class StoredTransitions(Protocol):
     """The database, as far as the controller asks it: once, when it starts."""
 
     async def newest_state(self) -> RolloutState | None:
@@ -46,7 +46,12 @@ class Recovery:
     """Done once, and again every second while nobody knows a state."""
 
     def __init__(
-        self, settings: ControlSettings, transition_log: TransitionLog, memory: Memory, *, clock: Callable[[], datetime]
+        self,
+        settings: ControlSettings,
+        transition_log: TransitionLog,
+        memory: StoredTransitions,
+        *,
+        clock: Callable[[], datetime],
     ) -> None:
         self._settings = settings
         self._transition_log = transition_log

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from uuid6 import uuid7
 
 from deployments.errors import ServiceError
-from deployments.rollout.analysis.triggers import Reading
+from deployments.rollout.analysis.triggers import GuardrailReading
 from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.stages import succeed
 from deployments.rollout.ramp.state import RolloutState, Stage, Transition
@@ -27,7 +27,7 @@ JOURNAL, STATISTICS, LOCK = "journal.jsonl", "statistics.json", "lock"
 _LOCK_SECONDS = 20.0
 _POLL_SECONDS = 0.1
 _log = logging.getLogger(__name__)
-Entry = Transition | Incident | Reading
+Entry = Transition | Incident | GuardrailReading
 
 
 class ControllerTaken(ServiceError):

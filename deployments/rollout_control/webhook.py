@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 from deployments.persistence.spool.disk import write_atomically
-from deployments.rollout.analysis.triggers import Reading
+from deployments.rollout.analysis.triggers import GuardrailReading
 from deployments.rollout.ramp.state import Transition
 from deployments.rollout_control.protocol import Incident
 from deployments.rollout_control.transition_log import Entry
@@ -107,7 +107,7 @@ class Webhook:
 
     def hear(self, entry: Entry) -> None:
         """What was told before is not told twice."""
-        if not isinstance(entry, Reading) and self._delivery_log.knows(_key_of(entry), entry.at):
+        if not isinstance(entry, GuardrailReading) and self._delivery_log.knows(_key_of(entry), entry.at):
             return
         if len(self._waiting) >= MAX_WAITING:
             dropped = notice_of(self._waiting.popleft())
@@ -133,7 +133,7 @@ class Webhook:
                 while self._waiting:
                     entry = self._waiting.popleft()
                     await self._deliver(client, json.dumps(notice_of(entry)).encode())
-                    if not isinstance(entry, Reading):
+                    if not isinstance(entry, GuardrailReading):
                         await asyncio.to_thread(self._delivery_log.add, _key_of(entry), entry.at)
                 self._arrived.clear()
 
@@ -174,7 +174,7 @@ def signature(secret: str, timestamp: str, body: bytes) -> str:
 
 def notice_of(entry: Entry) -> dict[str, Any]:
     """The body of a notice; evidence stays in the database, where it may be long."""
-    if isinstance(entry, Reading):
+    if isinstance(entry, GuardrailReading):
         return {"kind": "breach", "breach": entry.as_json()}
     if isinstance(entry, Incident):
         document = {name: value for name, value in entry.as_json().items() if name != "evidence"}

@@ -13,7 +13,7 @@ from typing import Any
 from deployments.errors import Overloaded
 from deployments.persistence.decisions.records import EvaluationStatus
 from deployments.persistence.integrity.events import CorruptionEvent, CorruptionLog, FoundBy
-from deployments.rollout.analysis.outcomes import Alarm, Corruption
+from deployments.rollout.analysis.outcomes import Alarm, CorruptionKind
 from deployments.rollout.model_registry import Registry
 from deployments.rollout.ramp.state import RolloutState
 from deployments.rollout_control.controller import Command
@@ -157,7 +157,7 @@ def _alarm(view: RolloutView, event: CorruptionEvent) -> None:
     state = view.state
     if state is None:
         return
-    kind = Corruption.TWO_PAYLOADS if event.found_by is FoundBy.WRITE else Corruption.CHECKSUM
+    kind = CorruptionKind.TWO_PAYLOADS if event.found_by is FoundBy.WRITE else CorruptionKind.CHECKSUM
     view.observe(
         Alarm(
             decision_id="",

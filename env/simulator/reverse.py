@@ -1,8 +1,8 @@
 """The same work backwards in time, for a player that plans from the end.
 
 The last operations come first, due dates become releases and the release of a job work that is left, so
-that who plays the mirror decides first what a player forwards decides last (Li and Willis 1992). Later
-releases, breaks and what machines have to do before are left out, and only the makespan counts: a mirror
+that who plays the reverse decides first what a player forwards decides last (Li and Willis 1992). Later
+releases, breaks and what machines have to do before are left out, and only the makespan counts: a reverse
 is good for the order in which to dispatch the plant itself, which then keeps all of its constraints.
 """
 
@@ -17,20 +17,20 @@ from env.simulator.calendar import NEVER
 from env.simulator.simulation import State
 
 
-class Mirror(NamedTuple):
+class ReversedPlant(NamedTuple):
     """A plant backwards, and which operation of the plant itself each of its own is."""
 
     arrays: ProblemArrays
     operation: Integers  # [operation]
 
 
-def has_mirror(arrays: ProblemArrays) -> bool:
-    """Whether a mirror says enough of the plant: setups by sequence, pins and work on several machines have none."""
+def is_reversible(arrays: ProblemArrays) -> bool:
+    """Whether a reverse says enough of the plant: setups by sequence, pins and work on several machines have none."""
     return not arrays.has_special_work[0]
 
 
-def mirrored(arrays: ProblemArrays, horizon: int) -> Mirror:
-    """The mirror of a plant that has one, seen from the second `horizon`: what is due before begins later backwards."""
+def reversed_plant(arrays: ProblemArrays, horizon: int) -> ReversedPlant:
+    """The reverse of a plant that has one, seen from the second `horizon`: what is due earlier begins later in it."""
     operations, pairs = len(arrays.operation_job), len(arrays.pair_machine)
     operation = arrays.job_first[:-1][arrays.operation_job] + arrays.job_first[1:][arrays.operation_job]
     operation -= 1 + np.arange(operations)
@@ -43,7 +43,7 @@ def mirrored(arrays: ProblemArrays, horizon: int) -> Mirror:
     release = np.where(is_awaited, np.maximum(0, horizon - arrays.operation_due), 0)[operation]
     ahead = work_ahead(shortest, pressure, arrays.job_first)
     ahead["operation_remaining"] += arrays.operation_release[arrays.job_first[:-1]][arrays.operation_job]
-    return Mirror(
+    return ReversedPlant(
         arrays=arrays._replace(
             operation_release=release,
             operation_has_due=no,
@@ -76,7 +76,7 @@ def mirrored(arrays: ProblemArrays, horizon: int) -> Mirror:
     )
 
 
-def order_of(mirror: Mirror, state: State) -> Integers:
-    """The operations of the plant, shape [operation], in the order in which a complete state of its mirror has them."""
-    order: Integers = mirror.operation[np.lexsort((mirror.operation, -state.end))]
+def order_of(reverse: ReversedPlant, state: State) -> Integers:
+    """The operations of the plant, shape [operation], in the order that a complete state of its reverse gives."""
+    order: Integers = reverse.operation[np.lexsort((reverse.operation, -state.end))]
     return order

@@ -36,7 +36,7 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class CompetitorResult:
     """What a competitor had after `seconds`; None where it had no schedule yet."""
 
     competitor: str
@@ -50,7 +50,7 @@ class Competitor:
 
     competitors: tuple[str, ...]
     expected_seconds: float
-    attempt: Callable[[Problem], Sequence[Result]]
+    attempt: Callable[[Problem], Sequence[CompetitorResult]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +151,7 @@ def meet(instance: Instance, contestant: Competitor) -> list[Cell]:
     return [_judged(instance, attempt) for attempt in contestant.attempt(instance.problem)]
 
 
-def _judged(instance: Instance, attempt: Result) -> Cell:
+def _judged(instance: Instance, attempt: CompetitorResult) -> Cell:
     problem, schedule = instance.problem, attempt.schedule
     verdict = None if schedule is None else judge(problem, schedule)
     measures = None if verdict is None else verdict.measures

@@ -11,7 +11,7 @@ from env.schedule import Schedule
 from env.simulator.arrays import compile_problem
 from env.simulator.rules import Rule, dispatch, finished_schedule
 from env.simulator.simulation import new_state, reset
-from models.benchmark.benchmark import Competitor, Result
+from models.benchmark.benchmark import Competitor, CompetitorResult
 from models.benchmark.cpsat import solve
 from models.policy.predictor import Predictor
 from models.search.anytime import TEMPERATURE, search
@@ -70,10 +70,10 @@ def warm_up(competitors: Sequence[Competitor], problem: Problem) -> None:
 
 
 def _timed(name: str, expected_seconds: float, schedule: Callable[[Problem], Schedule]) -> Competitor:
-    def attempt(problem: Problem) -> list[Result]:
+    def attempt(problem: Problem) -> list[CompetitorResult]:
         begun = time.perf_counter()
         found = schedule(problem)
-        return [Result(competitor=name, schedule=found, seconds=time.perf_counter() - begun)]
+        return [CompetitorResult(competitor=name, schedule=found, seconds=time.perf_counter() - begun)]
 
     return Competitor(competitors=(name,), expected_seconds=expected_seconds, attempt=attempt)
 
@@ -108,13 +108,13 @@ def _solver(budgets: tuple[float, ...], seed: int, hinted: bool) -> Competitor:
     Hinted, it begins at the composite rule's schedule and falls back on it while it has nothing better.
     """
 
-    def attempt(problem: Problem) -> list[Result]:
+    def attempt(problem: Problem) -> list[CompetitorResult]:
         begun = time.perf_counter()
         hint = dispatch(problem, Rule.COMPOSITE) if hinted else None
         spent = time.perf_counter() - begun
         left = [budget - spent for budget in budgets]
         return [
-            Result(
+            CompetitorResult(
                 competitor=solver_name(budget, hinted),
                 schedule=_better(problem, found.schedule, hint),
                 seconds=found.seconds + spent,

@@ -7,7 +7,7 @@ from typing import Any
 
 from models.benchmark.competitors import POLICY, RULES
 from models.benchmark.leaderboard import Quality
-from models.benchmark.performance_report import SEARCH, Runs, ordered, speed_lines
+from models.benchmark.performance_report import SEARCH, ResultFiles, ordered, speed_lines
 from models.benchmark.quality_page import number, table
 from models.policy.artefact import Manifest
 from models.publishing.gates import GATES
@@ -22,7 +22,7 @@ It is not for plants whose work cannot be told by machines, times, sequences and
 shared operators."""
 
 
-def model_card(manifest: Manifest, bytes_of: Mapping[str, int], runs: Runs) -> str:
+def model_card(manifest: Manifest, bytes_of: Mapping[str, int], runs: ResultFiles) -> str:
     """The whole card; `bytes_of` is the size of each file of the artefact."""
     parts = [
         f"# {manifest.model_id}",
@@ -138,7 +138,7 @@ def _figure(found: Quality) -> tuple[str, str]:
     return "gap to best known, %", "mean_gap_percent"
 
 
-def _speed(manifest: Manifest, runs: Runs) -> str:
+def _speed(manifest: Manifest, runs: ResultFiles) -> str:
     if runs.speed is None:
         return "Not measured."
     warning = (

@@ -35,18 +35,18 @@ class NoRuns(GantryError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Runs:
+class ResultFiles:
     """The newest figures of each set, by its name, and those of speed, None where it was not measured."""
 
     qualities: Mapping[str, Quality]
     speed: Speed | None
 
-    def updated(self, newer: Runs) -> Runs:
+    def updated(self, newer: ResultFiles) -> ResultFiles:
         """These runs with whatever the newer ones have in place of it."""
-        return Runs(qualities={**self.qualities, **newer.qualities}, speed=newer.speed or self.speed)
+        return ResultFiles(qualities={**self.qualities, **newer.qualities}, speed=newer.speed or self.speed)
 
 
-def read_runs(folder: Path) -> Runs:
+def read_runs(folder: Path) -> ResultFiles:
     """The runs in a folder that `gantry bench quality`, `gantry bench speed` or `write_runs` wrote to.
 
     Raises `NoRuns` when a file is none of theirs.
@@ -62,10 +62,10 @@ def read_runs(folder: Path) -> Runs:
                 qualities[found.conditions.set_name] = found
         except (ValueError, TypeError, KeyError) as error:
             raise NoRuns(f"{path} must hold the figures of a benchmark, but does not: {error}") from error
-    return Runs(qualities=qualities, speed=speed)
+    return ResultFiles(qualities=qualities, speed=speed)
 
 
-def write_runs(folder: Path, runs: Runs) -> None:
+def write_runs(folder: Path, runs: ResultFiles) -> None:
     """Write the figures, with six digits, as one file a set and one for speed."""
     folder.mkdir(parents=True, exist_ok=True)
     documents = {f"{name}.json": found.as_json() for name, found in runs.qualities.items()}
@@ -210,7 +210,7 @@ SPEED_TARGETS = (
 SET_ORDER = tuple(dict.fromkeys(target.set_name for target in TARGETS))
 
 
-def performance_markdown(runs: Runs, notes: str) -> str:
+def performance_markdown(runs: ResultFiles, notes: str) -> str:
     """The whole page; `notes` is prose on what was tried and what comes next, without figures."""
     sets = ordered(runs.qualities)
     parts = [
@@ -247,7 +247,7 @@ def speed_lines(found: Speed) -> list[str]:
     return lines
 
 
-def _targets(runs: Runs) -> list[str]:
+def _targets(runs: ResultFiles) -> list[str]:
     rows = []
     for target in TARGETS:
         found = runs.qualities.get(target.set_name)

@@ -3,7 +3,7 @@
 A play runs compiled: find candidates, encode, score, dispatch the best, until nothing is left. It is
 deterministic: equal scores go to the better composite rank. A policy pass is a few plays, and the best
 schedule counts: one by each network that has learned the objective, since they err in different places,
-and where the plant has a mirror another one backwards, which errs at the other end. What was played is
+and where the plant has a reverse another one backwards, which errs at the other end. What was played is
 justified before it is compared. Large plants are played once.
 """
 
@@ -22,7 +22,7 @@ from env.simulator.candidates import CANDIDATE_LIMIT, Candidates, find_candidate
 from env.simulator.compilation import compiled
 from env.simulator.episode import objective_bound
 from env.simulator.observation import FEATURE_COUNT, TALLIES, encode
-from env.simulator.reverse import Mirror, has_mirror, mirrored, order_of
+from env.simulator.reverse import ReversedPlant, is_reversible, order_of, reversed_plant
 from env.simulator.rules import finished_schedule
 from env.simulator.simulation import DISPATCHED, State, dispatch, is_complete, new_state, operation_of
 from models.policy.justification import can_be_justified, dispatch_in, justified
@@ -102,8 +102,8 @@ class Predictor:
         players = [self._specialist(arrays)] if _is_large(arrays) else self._players(arrays)
         plays = [_play(arrays, copy_of(state), weights) for weights in players]
         if _is_played_backwards(arrays, state):
-            mirror = mirrored(arrays, int(plays[0].end.max()))
-            plays += [_play_backwards(arrays, copy_of(state), mirror, weights) for weights in players]
+            reverse = reversed_plant(arrays, int(plays[0].end.max()))
+            plays += [_play_backwards(arrays, copy_of(state), reverse, weights) for weights in players]
         _keep_best(arrays, state, plays)
 
     def sample(self, arrays: ProblemArrays, state: State, seed: int, temperature: float) -> None:
@@ -114,7 +114,7 @@ class Predictor:
         players = self._players(arrays)
         turn, weights = seed // len(players), players[seed % len(players)]
         if turn % 2 and arrays.objective[1] == 0.0 and _is_played_backwards(arrays, state):
-            play = _play_backwards(arrays, copy_of(state), mirrored(arrays, 0), weights, seed, temperature)
+            play = _play_backwards(arrays, copy_of(state), reversed_plant(arrays, 0), weights, seed, temperature)
         else:
             play = _play(arrays, copy_of(state), weights, seed, temperature)
         _keep_best(arrays, state, [play])
@@ -142,7 +142,7 @@ def _is_large(arrays: ProblemArrays) -> bool:
 
 
 def _is_played_backwards(arrays: ProblemArrays, state: State) -> bool:
-    return _is_new(state) and not _is_large(arrays) and has_mirror(arrays)
+    return _is_new(state) and not _is_large(arrays) and is_reversible(arrays)
 
 
 def _play(arrays: ProblemArrays, state: State, weights: Weights, seed: int = 0, temperature: float = 0.0) -> State:
@@ -153,11 +153,16 @@ def _play(arrays: ProblemArrays, state: State, weights: Weights, seed: int = 0, 
 
 
 def _play_backwards(
-    arrays: ProblemArrays, state: State, mirror: Mirror, weights: Weights, seed: int = 0, temperature: float = 0.0
+    arrays: ProblemArrays,
+    state: State,
+    reverse: ReversedPlant,
+    weights: Weights,
+    seed: int = 0,
+    temperature: float = 0.0,
 ) -> State:
-    """The same backwards: play the mirror, and dispatch in the order that comes of it."""
-    backwards = _play(mirror.arrays, new_state(mirror.arrays), weights, seed, temperature)
-    dispatch_in(arrays, state, order_of(mirror, backwards))
+    """The same backwards: play the reverse, and dispatch in the order that comes of it."""
+    backwards = _play(reverse.arrays, new_state(reverse.arrays), weights, seed, temperature)
+    dispatch_in(arrays, state, order_of(reverse, backwards))
     return state
 
 

@@ -23,8 +23,8 @@ from models.search.solution import (
     NOBODY,
     TARDINESS_WEIGHT,
     VALUE,
-    Plan,
     Rules,
+    Solution,
     link_order,
     slot_on,
     sort_order,
@@ -46,7 +46,7 @@ FURTHER = 0.3
 class Annealing(NamedTuple):
     """Everything that a search remembers between two calls."""
 
-    plan: Plan
+    plan: Solution
     counts: Integers  # [4] random state, moves tried, late operations listed, moves accepted
     figures: Floats  # [2] best value, mean loss of a worsening move
     late: Links  # [listed] late operations
@@ -54,7 +54,7 @@ class Annealing(NamedTuple):
     best_order: Links  # [place]
 
 
-def new_annealing(plan: Plan, rules: Rules, seed: int, trials: int = 64) -> Annealing:
+def new_annealing(plan: Solution, rules: Rules, seed: int, trials: int = 64) -> Annealing:
     """A search that begins at `plan`; some trials tell what a worsening move costs."""
     counts = np.zeros(4, dtype=np.int64)
     counts[RANDOM] = first_random_state(seed)
@@ -159,7 +159,7 @@ def draw_move(search: Annealing) -> tuple[int, int, int]:
 
 
 @compiled_lean
-def draw_cause(plan: Plan, counts: Integers, late: Links) -> int:
+def draw_cause(plan: Solution, counts: Integers, late: Links) -> int:
     """An operation on the chain of causes of the last, or of a late operation; now and then any operation."""
     choice = random_share(counts, RANDOM)
     if choice < ANYWHERE:
@@ -178,7 +178,7 @@ def draw_cause(plan: Plan, counts: Integers, late: Links) -> int:
 
 
 @compiled_lean
-def last_operation(plan: Plan, counts: Integers) -> int:
+def last_operation(plan: Solution, counts: Integers) -> int:
     """One of those that end last, NOBODY where that is pinned work."""
     makespan = makespan_of(plan)
     found, ties = NOBODY, 0
@@ -192,7 +192,7 @@ def last_operation(plan: Plan, counts: Integers) -> int:
 
 
 @compiled_lean
-def binding_predecessor(plan: Plan, operation: int) -> int:
+def binding_predecessor(plan: Solution, operation: int) -> int:
     """Who keeps an operation from beginning earlier: the later of those before it in its job and on its machines."""
     tasks = plan.tasks
     task = tasks[operation]
@@ -209,7 +209,7 @@ def binding_predecessor(plan: Plan, operation: int) -> int:
 
 
 @compiled_lean
-def draw_forward(plan: Plan, counts: Integers, operation: int) -> tuple[int, int, int]:
+def draw_forward(plan: Solution, counts: Integers, operation: int) -> tuple[int, int, int]:
     """Before one of those that precede it on its machine, mostly the nearest."""
     tasks, links = plan.tasks, plan.links
     pair = tasks[operation].chosen
@@ -225,7 +225,7 @@ def draw_forward(plan: Plan, counts: Integers, operation: int) -> tuple[int, int
 
 
 @compiled_lean
-def draw_elsewhere(plan: Plan, counts: Integers, operation: int, pair: int) -> tuple[int, int, int]:
+def draw_elsewhere(plan: Solution, counts: Integers, operation: int, pair: int) -> tuple[int, int, int]:
     """On another machine, before the first work that it may precede, or a little later."""
     tasks, links = plan.tasks, plan.links
     machine = plan.options[pair].machine
@@ -242,7 +242,7 @@ def draw_elsewhere(plan: Plan, counts: Integers, operation: int, pair: int) -> t
 
 
 @compiled_lean
-def between(plan: Plan, operation: int, pair: int, previous: int, target: int) -> tuple[int, int, int]:
+def between(plan: Solution, operation: int, pair: int, previous: int, target: int) -> tuple[int, int, int]:
     """The move of an operation to between two others and its neighbours in the job; NOBODY where there is no room."""
     tasks = plan.tasks
     low, high = np.int64(-1), np.int64(len(tasks))

@@ -64,7 +64,7 @@ ENGINE = np.dtype(
 """One machine: when it may begin, who runs on it first and last."""
 
 
-class Plan(NamedTuple):
+class Solution(NamedTuple):
     """Mutable arrays of one plan. Pinned operations stand where they are and in no machine's sequence."""
 
     tasks: Records  # [operation] of TASK
@@ -108,11 +108,11 @@ def new_rules(arrays: ProblemArrays) -> Rules:
     )
 
 
-def new_plan(problem: Problem, arrays: ProblemArrays, state: State) -> Plan:
+def new_plan(problem: Problem, arrays: ProblemArrays, state: State) -> Solution:
     """The plan that a complete state stands for, with the state's times; its value is still unknown."""
     operations = len(arrays.operation_job)
     pinned_ends = arrays.pin_end[arrays.operation_pinned]
-    plan = Plan(
+    plan = Solution(
         tasks=_tasks(problem, arrays, state),
         options=_options(arrays),
         engines=_engines(arrays),
@@ -179,7 +179,7 @@ def _dispatch_all(arrays: ProblemArrays, state: State, chosen: Links, order: Lin
 
 
 @compiled
-def link_order(plan: Plan, order: Links) -> None:
+def link_order(plan: Solution, order: Links) -> None:
     """Take over an order of dispatch, shape [place], and link everybody by it."""
     for machine in range(len(plan.engines)):
         plan.engines[machine].first = plan.engines[machine].last = NOBODY
@@ -192,7 +192,7 @@ def link_order(plan: Plan, order: Links) -> None:
 
 
 @compiled
-def append(plan: Plan, operation: int) -> None:
+def append(plan: Solution, operation: int) -> None:
     """Put an operation behind all others on the machines of its pair."""
     option = plan.options[plan.tasks[operation].chosen]
     for held in range(option.held_count):
@@ -208,7 +208,7 @@ def append(plan: Plan, operation: int) -> None:
 
 
 @compiled_lean
-def slot_on(plan: Plan, operation: int, machine: int) -> int:
+def slot_on(plan: Solution, operation: int, machine: int) -> int:
     """Which of the machines that an operation holds is `machine`."""
     option = plan.options[plan.tasks[operation].chosen]
     held = 0
@@ -218,7 +218,7 @@ def slot_on(plan: Plan, operation: int, machine: int) -> int:
 
 
 @compiled
-def sort_order(plan: Plan) -> None:
+def sort_order(plan: Solution) -> None:
     """Order everybody by start: the same plan, in which those who may change places are likelier to stand close."""
     tasks, order = plan.tasks, plan.order
     starts = np.empty(len(order), dtype=np.int64)
@@ -231,7 +231,7 @@ def sort_order(plan: Plan) -> None:
 
 
 @compiled_lean
-def move(plan: Plan, operation: int, pair: int, place: int) -> None:
+def move(plan: Solution, operation: int, pair: int, place: int) -> None:
     """Move an operation to `place` in the order and to `pair`, and mark all whose predecessors are others now."""
     shift(plan.tasks, plan.order, operation, place)
     unlink(plan, operation)
@@ -255,7 +255,7 @@ def shift(tasks: Records, order: Links, operation: int, place: int) -> None:
 
 
 @compiled_lean
-def unlink(plan: Plan, operation: int) -> None:
+def unlink(plan: Solution, operation: int) -> None:
     """Take an operation off its machines; marks whoever follows it."""
     option = plan.options[plan.tasks[operation].chosen]
     for held in range(option.held_count):
@@ -273,7 +273,7 @@ def unlink(plan: Plan, operation: int) -> None:
 
 
 @compiled_lean
-def link(plan: Plan, operation: int) -> None:
+def link(plan: Solution, operation: int) -> None:
     """Put an operation on the machines of its pair, by its place in the order; marks whoever follows it."""
     tasks = plan.tasks
     option = plan.options[tasks[operation].chosen]

@@ -32,8 +32,8 @@ from models.search.solution import (
     TARDINESS_WEIGHT,
     VALUE,
     WRITTEN,
-    Plan,
     Rules,
+    Solution,
     mark,
     mark_once,
     move,
@@ -41,7 +41,7 @@ from models.search.solution import (
 
 
 @compiled
-def time_all(plan: Plan, rules: Rules) -> None:
+def time_all(plan: Solution, rules: Rules) -> None:
     """Find all times and the value of a plan."""
     figures, tasks = plan.figures, plan.tasks
     late_seconds = figures[LATE_SECONDS]
@@ -65,7 +65,7 @@ def settle(counts: Integers, places: int) -> None:
 
 
 @compiled_lean
-def try_move(plan: Plan, rules: Rules, operation: int, pair: int, place: int, limit: float) -> bool:
+def try_move(plan: Solution, rules: Rules, operation: int, pair: int, place: int, limit: float) -> bool:
     """Make a move and keep it, unless it breaks a constraint or the plan would be worth more than `limit`."""
     figures = plan.figures
     old_pair, old_place = plan.tasks[operation].chosen, plan.tasks[operation].place
@@ -83,7 +83,7 @@ def try_move(plan: Plan, rules: Rules, operation: int, pair: int, place: int, li
 
 
 @compiled_lean
-def restore_times(plan: Plan) -> None:
+def restore_times(plan: Solution) -> None:
     """Undo what the journal says, latest entry first."""
     for entry in range(plan.counts[WRITTEN] - 1, -1, -1):
         task = plan.tasks[plan.journal[entry, 0]]
@@ -91,7 +91,7 @@ def restore_times(plan: Plan) -> None:
 
 
 @compiled_lean
-def propagate(plan: Plan, rules: Rules, limit: float) -> bool:
+def propagate(plan: Solution, rules: Rules, limit: float) -> bool:
     """Time everything that is marked and all that follows from it; the journal can take it back.
 
     False as soon as the plan breaks a constraint, or its makespan alone is worth more than `limit`.
@@ -187,7 +187,7 @@ def span_of(
 
 
 @compiled_lean
-def entangled_span(plan: Plan, rules: Rules, operation: int) -> tuple[int, int]:
+def entangled_span(plan: Solution, rules: Rules, operation: int) -> tuple[int, int]:
     """`span_of` an operation that holds several machines or shares its machine with pinned work."""
     tasks = plan.tasks
     option = plan.options[tasks[operation].chosen]
@@ -230,7 +230,7 @@ def changed(tasks: Records, options: Records, operation: int) -> float:
 
 
 @compiled_lean
-def makespan_of(plan: Plan) -> int:
+def makespan_of(plan: Solution) -> int:
     """End of the last operation."""
     latest = plan.counts[PINNED_END]
     for machine in range(len(plan.engines)):
@@ -241,7 +241,7 @@ def makespan_of(plan: Plan) -> int:
 
 
 @compiled_lean
-def value_of(plan: Plan) -> float:
+def value_of(plan: Solution) -> float:
     """The objective of `env.objective`, in seconds."""
     figures = plan.figures
     value = figures[MAKESPAN_WEIGHT] * makespan_of(plan) + figures[TARDINESS_WEIGHT] * figures[TARDINESS]

@@ -11,7 +11,7 @@ import typer
 from deployments.errors import ServiceError
 
 if TYPE_CHECKING:
-    from models.benchmark.performance_report import Runs
+    from models.benchmark.performance_report import ResultFiles
 
 PROJECT = Path(__file__).resolve().parents[3]
 PAGE = "PERFORMANCE_IMPROVEMENTS.md"
@@ -57,7 +57,7 @@ def report(
         print(f"wrote {path}")
 
 
-def documents(docs: Path, model: Path, runs: Runs) -> dict[Path, str]:
+def documents(docs: Path, model: Path, runs: ResultFiles) -> dict[Path, str]:
     """Report and card, by where they belong."""
     from models.benchmark.model_card import model_card
     from models.benchmark.performance_report import performance_markdown
@@ -73,7 +73,7 @@ def documents(docs: Path, model: Path, runs: Runs) -> dict[Path, str]:
     }
 
 
-def _draw(figures: Path, runs: Runs) -> None:
+def _draw(figures: Path, runs: ResultFiles) -> None:
     from models.benchmark.performance_report import QUALITY_PICTURE, SPEED_PICTURE, ordered
     from models.benchmark.quality_page import draw_growth, draw_overview
 

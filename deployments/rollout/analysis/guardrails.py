@@ -14,7 +14,7 @@ from typing import Any
 from deployments.rollout.analysis.makespan_rules import Makespan
 from deployments.rollout.analysis.outcomes import Alarm, Baseline, Evaluation, MissingPair, Outcome, PairedObservation
 from deployments.rollout.analysis.rate_rules import Completion, Crashes
-from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailRule, Limits, Reading, Trigger
+from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailReading, GuardrailRule, Limits, Trigger
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
 
@@ -64,7 +64,7 @@ class Guardrails:
         self._triggers[trigger.guardrail] = trigger
         return trigger
 
-    def readings(self) -> tuple[Reading, ...]:
+    def readings(self) -> tuple[GuardrailReading, ...]:
         """Every rule as it stands."""
         rules = [self._event_reading(guardrail) for guardrail in self._events]
         rules += self._crashes.readings() + self._completion.readings()
@@ -72,7 +72,7 @@ class Guardrails:
             rules += makespan.readings()
         return tuple(rules)
 
-    def breaches(self) -> tuple[Reading, ...]:
+    def breaches(self) -> tuple[GuardrailReading, ...]:
         """Point breaches of this moment; they block promotion and clear by themselves."""
         return tuple(reading for reading in self.readings() if reading.condition is Condition.BREACH)
 
@@ -129,9 +129,9 @@ class Guardrails:
             case _:
                 return single
 
-    def _event_reading(self, guardrail: Guardrail) -> Reading:
+    def _event_reading(self, guardrail: Guardrail) -> GuardrailReading:
         count = self._events[guardrail]
-        return Reading(
+        return GuardrailReading(
             guardrail=guardrail,
             rule=GuardrailRule.EVENT,
             value=float(count),

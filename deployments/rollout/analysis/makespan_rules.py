@@ -12,9 +12,9 @@ from deployments.rollout.analysis.outcomes import Baseline, PairedObservation, R
 from deployments.rollout.analysis.triggers import (
     Condition,
     Guardrail,
+    GuardrailReading,
     GuardrailRule,
     Limits,
-    Reading,
     Trigger,
     condition_of,
     trigger_at,
@@ -76,7 +76,7 @@ class Makespan:
         deviation = max(math.sqrt(variance), self._limits.deviation_floor)
         return mean - self._limits.window_errors * deviation / math.sqrt(count)
 
-    def readings(self) -> list[Reading]:
+    def readings(self) -> list[GuardrailReading]:
         alpha = self._limits.alpha_of_one_baseline
         mean = self._window_mean()
         point = Condition.BREACH if mean is not None and mean > self._limits.log_makespan_limit else None
@@ -102,8 +102,8 @@ class Makespan:
         *,
         condition: Condition | None = None,
         interval: Interval | None = None,
-    ) -> Reading:
-        return Reading(
+    ) -> GuardrailReading:
+        return GuardrailReading(
             guardrail=Guardrail.MAKESPAN,
             rule=rule,
             value=None if value is None else math.expm1(value),

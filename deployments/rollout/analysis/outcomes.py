@@ -41,7 +41,7 @@ class Baseline(StrEnum):
     PLANNER = "planner"
 
 
-class Corruption(StrEnum):
+class CorruptionKind(StrEnum):
     """How stored data turned out not to be what was written."""
 
     CHECKSUM = "checksum mismatch on read-back"
@@ -193,7 +193,7 @@ class Alarm:
     at: datetime
     ramp: int
     stage: str
-    corruption: Corruption | None
+    corruption: CorruptionKind | None
     detail: str = ""
 
     def __post_init__(self) -> None:

@@ -13,9 +13,9 @@ from deployments.rollout.analysis.outcomes import Evaluation, Outcome
 from deployments.rollout.analysis.triggers import (
     Condition,
     Guardrail,
+    GuardrailReading,
     GuardrailRule,
     Limits,
-    Reading,
     Trigger,
     condition_of,
     trigger_at,
@@ -62,10 +62,10 @@ class Crashes:
             self._latest.popitem(last=False)
         return False
 
-    def readings(self) -> list[Reading]:
+    def readings(self) -> list[GuardrailReading]:
         limits = self._limits
         interval = self.rate.interval(limits.crash_alpha)
-        bound = Reading(
+        bound = GuardrailReading(
             guardrail=Guardrail.CRASH,
             rule=GuardrailRule.BOUND,
             value=None if interval is None else interval.lower,
@@ -128,9 +128,9 @@ class Completion:
             return None
         return Interval(estimate=1.0 - found.estimate, lower=1.0 - found.upper, upper=1.0 - found.lower, n=found.n)
 
-    def readings(self) -> list[Reading]:
+    def readings(self) -> list[GuardrailReading]:
         limits, interval = self._limits, self._bound()
-        bound = Reading(
+        bound = GuardrailReading(
             guardrail=Guardrail.COMPLETION,
             rule=GuardrailRule.BOUND,
             value=None if interval is None else interval.upper,
@@ -139,7 +139,7 @@ class Completion:
             condition=condition_of(has_data=interval is not None, has_fired=self._fired is GuardrailRule.BOUND),
             interval=interval,
         )
-        cusum = Reading(
+        cusum = GuardrailReading(
             guardrail=Guardrail.COMPLETION,
             rule=GuardrailRule.CUSUM,
             value=self._sum,
@@ -165,13 +165,13 @@ class Completion:
         self._fired = None if document["fired"] is None else GuardrailRule(document["fired"])
 
 
-def _point(guardrail: Guardrail, recent: deque[int], limits: Limits, limit: float) -> Reading:
+def _point(guardrail: Guardrail, recent: deque[int], limits: Limits, limit: float) -> GuardrailReading:
     """Rate of events over a whole window, a breach when it lies above `limit`."""
     is_whole = len(recent) == limits.window
     events = sum(recent)
     # Compared as counts: five of a hundred are not above five per cent, whatever the rounding.
     is_breach = is_whole and events > limit * limits.window + 1e-9
-    return Reading(
+    return GuardrailReading(
         guardrail=guardrail,
         rule=GuardrailRule.POINT,
         value=events / limits.window if is_whole else None,
@@ -181,6 +181,6 @@ def _point(guardrail: Guardrail, recent: deque[int], limits: Limits, limit: floa
     )
 
 
-def _mirrored(point: Reading) -> Reading:
+def _mirrored(point: GuardrailReading) -> GuardrailReading:
     """The incomplete rate told as a completion rate."""
     return replace(point, value=None if point.value is None else 1.0 - point.value, limit=1.0 - point.limit)

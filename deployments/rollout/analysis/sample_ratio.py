@@ -72,7 +72,7 @@ class SplitReading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Integrity:
+class ExperimentIntegrity:
     """All that was checked. `not_recomputed` and `mixed` name units, the readings are of the split."""
 
     explicit: SplitReading
@@ -180,7 +180,7 @@ class BlockedSampleRatio:
         )
 
 
-def audit(rows: Iterable[AssignedUnit]) -> Integrity:
+def audit(rows: Iterable[AssignedUnit]) -> ExperimentIntegrity:
     """Recompute every row, look for units with both arms, and weigh the split; each unit counts once a stage."""
     by_unit: dict[tuple[tuple[int, str, float], str], list[AssignedUnit]] = defaultdict(list)
     known: set[tuple[object, ...]] = set()
@@ -199,7 +199,7 @@ def audit(rows: Iterable[AssignedUnit]) -> Integrity:
         else:
             number = window.day.toordinal() // BLOCK_WINDOWS
             windows.add(row.bucket, row.share, (row.seed, window.plant_id, window.line_id, number))
-    return Integrity(
+    return ExperimentIntegrity(
         explicit=explicit.reading(),
         windows=windows.reading(),
         not_recomputed=_units(group for group in by_unit.values() if not all(map(recomputes, group))),

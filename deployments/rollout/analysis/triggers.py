@@ -148,7 +148,7 @@ class Trigger:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class GuardrailReading:
     """One rule as it stands: `value` is compared with `limit` after `n` events; None before it can be told.
 
     Rates and increases are fractions. `interval` is the confidence sequence behind it, where there is one.

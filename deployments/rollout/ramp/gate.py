@@ -10,7 +10,7 @@ from typing import Any
 
 from deployments.rollout.analysis.confidence import Interval
 from deployments.rollout.analysis.outcomes import Baseline
-from deployments.rollout.analysis.triggers import Condition, Reading, Trigger
+from deployments.rollout.analysis.triggers import Condition, GuardrailReading, Trigger
 from deployments.rollout.ramp.state import DAY_SECONDS, RampConfiguration, Stage
 
 
@@ -44,7 +44,7 @@ class Evidence:
     """
 
     triggers: tuple[Trigger, ...] = ()
-    breaches: tuple[Reading, ...] = ()
+    breaches: tuple[GuardrailReading, ...] = ()
     integrity: tuple[str, ...] = ()
     pairs_in_stage: int = 0
     missing_in_stage: int = 0

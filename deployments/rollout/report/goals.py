@@ -66,7 +66,7 @@ GOALS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class GoalMeasures:
     """One measure: a value after `n`, with its interval where there is one."""
 
     value: float | None
@@ -74,12 +74,12 @@ class Measured:
     interval: Interval | None = None
 
 
-def read_goals(goals: Sequence[Goal], measured: Mapping[str, Measured]) -> tuple[GoalReading, ...]:
+def read_goals(goals: Sequence[Goal], measured: Mapping[str, GoalMeasures]) -> tuple[GoalReading, ...]:
     """Every goal with its state; one that nobody measured has not enough data."""
-    return tuple(_read(goal, measured.get(goal.name, Measured(value=None, n=0))) for goal in goals)
+    return tuple(_read(goal, measured.get(goal.name, GoalMeasures(value=None, n=0))) for goal in goals)
 
 
-def measures_of(evaluations: Sequence[Evaluation]) -> dict[str, Measured]:
+def measures_of(evaluations: Sequence[Evaluation]) -> dict[str, GoalMeasures]:
     """What the challenger's counted, unforced evaluations say about the goals; replans are one observation."""
     counted = [evaluation for evaluation in evaluations if evaluation.outcome.is_counted and not evaluation.is_forced]
     outcomes = [evaluation.outcome for evaluation in counted]
@@ -89,7 +89,7 @@ def measures_of(evaluations: Sequence[Evaluation]) -> dict[str, Measured]:
     found = {
         "error_percent": _rate(errors, len(counted)),
         "completion_percent": _rate(incomplete, incomplete + complete, is_mirrored=True),
-        "critical_violations": Measured(value=float(criticals), n=len(counted)),
+        "critical_violations": GoalMeasures(value=float(criticals), n=len(counted)),
         "response_seconds": _percentile([e.latency_ms / 1000.0 for e in counted if e.latency_ms is not None]),
     }
     for name, field, factor in (
@@ -101,7 +101,7 @@ def measures_of(evaluations: Sequence[Evaluation]) -> dict[str, Measured]:
     return found
 
 
-def _read(goal: Goal, measured: Measured) -> GoalReading:
+def _read(goal: Goal, measured: GoalMeasures) -> GoalReading:
     return GoalReading(
         goal=goal,
         value=measured.value,
@@ -111,7 +111,7 @@ def _read(goal: Goal, measured: Measured) -> GoalReading:
     )
 
 
-def _state(goal: Goal, measured: Measured) -> GoalState:
+def _state(goal: Goal, measured: GoalMeasures) -> GoalState:
     value, interval = measured.value, measured.interval
     if value is None:
         return GoalState.NOT_ENOUGH_DATA
@@ -128,25 +128,27 @@ def _state(goal: Goal, measured: Measured) -> GoalState:
     return GoalState.MET if bounds == {True} else GoalState.MISSED
 
 
-def _rate(events: int, trials: int, *, is_mirrored: bool = False) -> Measured:
+def _rate(events: int, trials: int, *, is_mirrored: bool = False) -> GoalMeasures:
     """A rate in per cent; mirrored: of what did not happen."""
     found = RateSequence(prior=_PRIOR, trials=trials, events=events).interval(DISPLAY_ALPHA)
     if found is None:
-        return Measured(value=None, n=0)
+        return GoalMeasures(value=None, n=0)
     values = [100.0 * value for value in (found.estimate, found.lower, found.upper)]
     if is_mirrored:
         values = [100.0 - values[0], 100.0 - values[2], 100.0 - values[1]]
     estimate, lower, upper = values
-    return Measured(value=estimate, n=trials, interval=Interval(estimate=estimate, lower=lower, upper=upper, n=trials))
+    return GoalMeasures(
+        value=estimate, n=trials, interval=Interval(estimate=estimate, lower=lower, upper=upper, n=trials)
+    )
 
 
-def _percentile(values: Sequence[float]) -> Measured:
+def _percentile(values: Sequence[float]) -> GoalMeasures:
     if len(values) < 2:
-        return Measured(value=values[0] if values else None, n=len(values))
-    return Measured(value=statistics.quantiles(values, n=20, method="inclusive")[-1], n=len(values))
+        return GoalMeasures(value=values[0] if values else None, n=len(values))
+    return GoalMeasures(value=statistics.quantiles(values, n=20, method="inclusive")[-1], n=len(values))
 
 
-def _mean(counted: Sequence[Evaluation], field: str, factor: float) -> Measured:
+def _mean(counted: Sequence[Evaluation], field: str, factor: float) -> GoalMeasures:
     replans, sequence = Replans(), MeanSequence(deviation_floor=0.1)
     for evaluation in counted:
         if evaluation.outcome is not Outcome.OK or evaluation.kpis is None:
@@ -158,5 +160,5 @@ def _mean(counted: Sequence[Evaluation], field: str, factor: float) -> Measured:
         else:
             sequence.revise(revision.before[0], revision.after[0])
     if sequence.n == 0:
-        return Measured(value=None, n=0)
-    return Measured(value=sequence.mean, n=sequence.n, interval=sequence.interval(DISPLAY_ALPHA))
+        return GoalMeasures(value=None, n=0)
+    return GoalMeasures(value=sequence.mean, n=sequence.n, interval=sequence.interval(DISPLAY_ALPHA))

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from deployments.rollout.analysis.confidence import MIN_OBSERVATIONS
 from deployments.rollout.analysis.outcomes import Baseline
-from deployments.rollout.analysis.triggers import Guardrail, GuardrailRule, Reading
+from deployments.rollout.analysis.triggers import Guardrail, GuardrailReading, GuardrailRule
 from deployments.rollout.ramp.comparison import IS_MORE_BETTER, MAKESPAN
 from deployments.rollout.report.charts import ForestRow, forest, interval_chart
 from deployments.rollout.report.report import Difference, RolloutReport
@@ -112,7 +112,7 @@ def _completion(report: RolloutReport) -> str:
     )
 
 
-def _limit(readings: Sequence[Reading], guardrail: Guardrail) -> float:
+def _limit(readings: Sequence[GuardrailReading], guardrail: Guardrail) -> float:
     return next(
         reading.limit for reading in readings if reading.guardrail is guardrail and reading.rule is GuardrailRule.BOUND
     )

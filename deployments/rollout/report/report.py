@@ -21,8 +21,8 @@ from deployments.rollout.analysis.outcomes import (
     PairedObservation,
     paired,
 )
-from deployments.rollout.analysis.sample_ratio import AssignedUnit, Integrity, audit
-from deployments.rollout.analysis.triggers import Limits, Reading, Trigger
+from deployments.rollout.analysis.sample_ratio import AssignedUnit, ExperimentIntegrity, audit
+from deployments.rollout.analysis.triggers import GuardrailReading, Limits, Trigger
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.comparison import COMPARED, DISPLAY_ALPHA, MAKESPAN, PairedComparison
 from deployments.rollout.ramp.gate import PromotionGate, judge_gate
@@ -40,7 +40,7 @@ from deployments.rollout.report.arm_figures import (
     satisfaction,
     week_of,
 )
-from deployments.rollout.report.goals import GOALS, Goal, GoalReading, Measured, measures_of, read_goals
+from deployments.rollout.report.goals import GOALS, Goal, GoalMeasures, GoalReading, measures_of, read_goals
 
 MAX_TREND_POINTS = 120
 Point = TypeVar("Point")
@@ -197,9 +197,9 @@ class RolloutReport:
     differences_by_stage: tuple[Difference, ...]
     makespan_trend: dict[Baseline, tuple[TrendPoint, ...]]
     completion_trend: tuple[TrendPoint, ...]
-    guardrails: tuple[Reading, ...]
+    guardrails: tuple[GuardrailReading, ...]
     triggers: tuple[Trigger, ...]
-    integrity: Integrity
+    integrity: ExperimentIntegrity
     health: Health
     realised: tuple[RealisedArm, ...]
     realised_effects: tuple[RealisedEffect, ...]
@@ -269,16 +269,16 @@ def _goals(records: Records, in_period: Sequence[Evaluation], comparison: Paired
     if found is not None:
         estimate, upper, lower = (100.0 * math.expm1(-v) for v in (found.estimate, found.lower, found.upper))
         gain = Interval(estimate=estimate, lower=lower, upper=upper, n=found.n)
-        measured["throughput_percent"] = Measured(value=estimate, n=found.n, interval=gain)
+        measured["throughput_percent"] = GoalMeasures(value=estimate, n=found.n, interval=gain)
     for rated in satisfaction(_since(records.ratings, records.since)):
         if rated.arm is ArmRole.PPO:
             low, mean, high = (
                 100.0 * v for v in (rated.satisfied.lower, rated.satisfied.estimate, rated.satisfied.upper)
             )
             interval = Interval(estimate=mean, lower=low, upper=high, n=rated.ratings)
-            measured["satisfaction_percent"] = Measured(value=mean, n=rated.ratings, interval=interval)
+            measured["satisfaction_percent"] = GoalMeasures(value=mean, n=rated.ratings, interval=interval)
     if records.uptime_percent is not None:
-        measured["uptime_percent"] = Measured(value=records.uptime_percent, n=records.uptime_checks)
+        measured["uptime_percent"] = GoalMeasures(value=records.uptime_percent, n=records.uptime_checks)
     return read_goals(records.goals, measured)
 
 

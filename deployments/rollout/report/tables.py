@@ -7,7 +7,7 @@ from html import escape
 
 from deployments.rollout.analysis.confidence import MIN_OBSERVATIONS, Interval
 from deployments.rollout.analysis.sample_ratio import E_THRESHOLD, SplitReading
-from deployments.rollout.analysis.triggers import Guardrail, GuardrailRule, Reading
+from deployments.rollout.analysis.triggers import Guardrail, GuardrailReading, GuardrailRule
 from deployments.rollout.ramp.comparison import MAKESPAN
 from deployments.rollout.report.arm_figures import ArmFigures
 from deployments.rollout.report.goals import GoalReading
@@ -49,7 +49,7 @@ def guardrails_table(report: RolloutReport) -> str:
     return table(("guardrail", "rule", "value", "limit", "n", "state"), rows) + (f"<ul>{fired}</ul>" if fired else "")
 
 
-def _figure(reading: Reading, value: float) -> str:
+def _figure(reading: GuardrailReading, value: float) -> str:
     if reading.rule in (GuardrailRule.EVENT, GuardrailRule.CUSUM):
         return f"{value:.4g}"
     return change(value) if reading.guardrail is Guardrail.MAKESPAN else f"{100 * value:.2f} %"

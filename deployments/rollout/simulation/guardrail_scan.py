@@ -16,7 +16,7 @@ from deployments.rollout.analysis.confidence import (
     one_sided_radius,
 )
 from deployments.rollout.analysis.outcomes import Baseline, Outcome
-from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailRule, Limits, Reading
+from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailReading, GuardrailRule, Limits
 
 COUNTED = tuple(outcome for outcome in Outcome if outcome.is_counted)
 CODE = {outcome: code for code, outcome in enumerate(COUNTED)}
@@ -85,7 +85,7 @@ class Scan:
             squares=float(squares[pairs - 1]) if pairs else 0.0,
         )
 
-    def breaches(self, requests: int) -> tuple[Reading, ...]:
+    def breaches(self, requests: int) -> tuple[GuardrailReading, ...]:
         """Point breaches after the first `requests`."""
         limits, window = self._limits, self._limits.window
         planned, pairs = int(np.searchsorted(self._planned, requests)), self.pairs(requests)
@@ -98,7 +98,7 @@ class Scan:
             (Guardrail.MAKESPAN, math.expm1(ratios / window), limits.makespan_increase, min(pairs, window), 1.0),
         )
         return tuple(
-            Reading(
+            GuardrailReading(
                 guardrail=guardrail,
                 rule=GuardrailRule.POINT,
                 value=value,

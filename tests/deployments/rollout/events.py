@@ -9,7 +9,7 @@ from deployments.rollout.analysis.outcomes import (
     DIFFERENCE_NAMES,
     Alarm,
     Baseline,
-    Corruption,
+    CorruptionKind,
     Evaluation,
     Kpis,
     MissingPair,
@@ -73,7 +73,7 @@ def missing(minute: float = 0, stage: str = "limited", ramp: int = 1) -> Missing
     return MissingPair(decision_id=f"decision-{minute}", at=at(minute), ramp=ramp, stage=stage, reason="queue full")
 
 
-def alarm(minute: float = 0, corruption: Corruption | None = None, **changes: Any) -> Alarm:
+def alarm(minute: float = 0, corruption: CorruptionKind | None = None, **changes: Any) -> Alarm:
     fields: dict[str, Any] = {
         "decision_id": f"decision-{minute}",
         "at": at(minute),

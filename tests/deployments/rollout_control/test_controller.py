@@ -11,7 +11,7 @@ import pytest
 
 from deployments.errors import RolloutUnavailable
 from deployments.persistence.errors import DatabaseUnavailable
-from deployments.rollout.analysis.outcomes import Alarm, Corruption, Outcome, PairedObservation
+from deployments.rollout.analysis.outcomes import Alarm, CorruptionKind, Outcome, PairedObservation
 from deployments.rollout.analysis.triggers import Limits
 from deployments.rollout.errors import StaleVersion, TransitionRefused, UnreadableState
 from deployments.rollout.ramp.latch import Latch
@@ -166,7 +166,7 @@ def _pairs(count: int, log_ratio: float) -> list[PairedObservation]:
 _TRIGGERS: dict[str, list[Any]] = {
     "critical_violation": [evaluation(1, Outcome.CRITICAL)],
     "data_corruption": [
-        Alarm(decision_id="d", at=NOW, ramp=1, stage="expanded", corruption=Corruption.CHECKSUM, detail="d")
+        Alarm(decision_id="d", at=NOW, ramp=1, stage="expanded", corruption=CorruptionKind.CHECKSUM, detail="d")
     ],
     "crash_rate": [evaluation(number, Outcome.CRASH) for number in range(CRASHES_TO_FIRE)],
     "completion_rate": [evaluation(number, Outcome.INCOMPLETE) for number in range(6)],

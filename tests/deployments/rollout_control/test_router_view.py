@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deployments.rollout.analysis.outcomes import Alarm, Corruption, Outcome
+from deployments.rollout.analysis.outcomes import Alarm, CorruptionKind, Outcome
 from deployments.rollout.ramp.latch import Latch
 from deployments.rollout.ramp.state import Stage
 from deployments.rollout_control.protocol import ControllerReply, RouterReport
@@ -62,7 +62,7 @@ async def test_lower_version_is_never_accepted(tmp_path: Path) -> None:
     "event",
     [
         evaluation(1, Outcome.CRITICAL),
-        Alarm(decision_id="d", at=NOW, ramp=1, stage="expanded", corruption=Corruption.TWO_PAYLOADS),
+        Alarm(decision_id="d", at=NOW, ramp=1, stage="expanded", corruption=CorruptionKind.TWO_PAYLOADS),
         Alarm(decision_id="d", at=NOW, ramp=1, stage="expanded", corruption=None),
     ],
 )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from env.instances.generator import Plant, random_problem
 from env.problem import Job, Machine, Objective, Problem
 from env.simulator.arrays import ProblemArrays, compile_problem
-from env.simulator.reverse import Mirror, has_mirror, mirrored, order_of
+from env.simulator.reverse import ReversedPlant, is_reversible, order_of, reversed_plant
 from env.simulator.rules import Rule, follow_rule, mean_times
 from env.simulator.simulation import State, new_state
 from tests.problems import EVERY_FEATURE, operation, problems
@@ -20,9 +20,9 @@ def arrays_of(seed: int, objective: Objective = Objective.MAKESPAN) -> ProblemAr
     return compile_problem(random_problem(np.random.default_rng(seed), plant))
 
 
-def played(mirror: Mirror) -> State:
-    state = new_state(mirror.arrays)
-    follow_rule(mirror.arrays, state, int(Rule.MWKR), mean_times(mirror.arrays))
+def played(reverse: ReversedPlant) -> State:
+    state = new_state(reverse.arrays)
+    follow_rule(reverse.arrays, state, int(Rule.MWKR), mean_times(reverse.arrays))
     return state
 
 
@@ -31,7 +31,7 @@ def test_special_work_has_no_mirror(problem: Problem) -> None:
     """Setups by sequence, pins and work on several machines: their order backwards is not that forwards."""
     holds_several = any(option.also_holds for step in problem.operations for option in step.alternatives)
     is_pinned = any(step.pin is not None for step in problem.operations)
-    assert has_mirror(compile_problem(problem)) == (not problem.changeovers and not holds_several and not is_pinned)
+    assert is_reversible(compile_problem(problem)) == (not problem.changeovers and not holds_several and not is_pinned)
 
 
 @given(SEEDS)
@@ -39,7 +39,7 @@ def test_special_work_has_no_mirror(problem: Problem) -> None:
 def test_the_mirror_of_a_mirror_is_the_plant(seed: int) -> None:
     """Work, machines and what lies ahead come back as they were."""
     arrays = arrays_of(seed)
-    back = mirrored(mirrored(arrays, 0).arrays, 0).arrays
+    back = reversed_plant(reversed_plant(arrays, 0).arrays, 0).arrays
     for name in (
         "operation_shortest",
         "operation_remaining",
@@ -61,8 +61,8 @@ def test_the_mirror_of_a_mirror_is_the_plant(seed: int) -> None:
 def test_the_order_keeps_the_sequence_of_each_job(seed: int, objective: Objective) -> None:
     """Whatever is played backwards, everything comes once, and behind what is before it in its job."""
     arrays = arrays_of(seed, objective)
-    mirror = mirrored(arrays, 100_000)
-    order = order_of(mirror, played(mirror))
+    reverse = reversed_plant(arrays, 100_000)
+    order = order_of(reverse, played(reverse))
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))
     assert sorted(order.tolist()) == list(range(len(order)))
@@ -80,8 +80,8 @@ def test_due_dates_become_releases_and_releases_work_left() -> None:
         jobs=(Job(id="a", operations=steps),), machines=(Machine(id=0, name="M"),), objective=Objective.TARDINESS
     )
     arrays = compile_problem(problem)
-    mirror = mirrored(arrays, 100)
-    assert mirror.operation.tolist() == [1, 0]
-    assert mirror.arrays.operation_release.tolist() == [30, 0]
-    assert mirror.arrays.operation_remaining.tolist() == [45, 25]
-    assert not mirrored(arrays._replace(objective=np.array([1.0, 0.0, 0.0])), 100).arrays.operation_release.any()
+    reverse = reversed_plant(arrays, 100)
+    assert reverse.operation.tolist() == [1, 0]
+    assert reverse.arrays.operation_release.tolist() == [30, 0]
+    assert reverse.arrays.operation_remaining.tolist() == [45, 25]
+    assert not reversed_plant(arrays._replace(objective=np.array([1.0, 0.0, 0.0])), 100).arrays.operation_release.any()

@@ -10,15 +10,23 @@ from env.instances.generator import toy_problem
 from env.problem import Problem
 from env.schedule import Schedule
 from env.simulator.rules import Rule, dispatch
-from models.benchmark.benchmark import CellJournal, Competitor, Instance, OtherConditions, Result, meet, missing
+from models.benchmark.benchmark import (
+    CellJournal,
+    Competitor,
+    CompetitorResult,
+    Instance,
+    OtherConditions,
+    meet,
+    missing,
+)
 
 TOY = Instance(problem=toy_problem(), best_known_seconds=5.0)
 TWICE = [TOY, Instance(problem=replace(toy_problem(), name="again"), best_known_seconds=None)]
 
 
 def _contestant(name: str, schedule: Schedule | None) -> Competitor:
-    def attempt(problem: Problem) -> Sequence[Result]:
-        return [Result(competitor=name, schedule=schedule, seconds=0.25)]
+    def attempt(problem: Problem) -> Sequence[CompetitorResult]:
+        return [CompetitorResult(competitor=name, schedule=schedule, seconds=0.25)]
 
     return Competitor(competitors=(name,), expected_seconds=1.0, attempt=attempt)
 

@@ -5,13 +5,13 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from models.benchmark.model_card import model_card
-from models.benchmark.performance_report import Runs
+from models.benchmark.performance_report import ResultFiles
 from models.policy.artefact import Manifest
 from models.publishing.gates import GATES, compared
 from tests.models.benchmark.measured import quality_of, speed_of
 
 SIZES = {"final_model.zip": 1_234_000, "weights.npz": 56_000}
-RUNS = Runs(qualities={"brandimarte": quality_of("brandimarte")}, speed=speed_of())
+RUNS = ResultFiles(qualities={"brandimarte": quality_of("brandimarte")}, speed=speed_of())
 
 
 def _manifest(**results: object) -> Manifest:
@@ -55,7 +55,9 @@ def test_card_has_the_figures_of_the_runs() -> None:
 
 def test_card_warns_of_figures_of_another_policy() -> None:
     """Runs of an earlier version are not passed off as this one's."""
-    runs = Runs(qualities={"a": quality_of("a", model="full_production@6")}, speed=speed_of(model="full_production@6"))
+    runs = ResultFiles(
+        qualities={"a": quality_of("a", model="full_production@6")}, speed=speed_of(model="full_production@6")
+    )
     card = model_card(_manifest(), SIZES, runs)
     assert card.count("**Measured with full_production@6, not with this version.**") == 2
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.benchmark.performance_report import LEARNED_DISPATCHERS, TARGETS, Runs, performance_markdown
+from models.benchmark.performance_report import LEARNED_DISPATCHERS, TARGETS, ResultFiles, performance_markdown
 from tests.models.benchmark.measured import quality_of, speed_of
 
 
@@ -10,7 +10,7 @@ def _page(**qualities: float) -> str:
     found = {
         name.replace("_", "-"): quality_of(name.replace("_", "-"), search_gap=gap) for name, gap in qualities.items()
     }
-    return performance_markdown(Runs(qualities=found, speed=speed_of()), "Tabu search helped.")
+    return performance_markdown(ResultFiles(qualities=found, speed=speed_of()), "Tabu search helped.")
 
 
 @pytest.mark.parametrize(("gap", "reached"), [(1.99, "yes"), (2.0, "yes"), (2.01, "no")])
@@ -23,7 +23,7 @@ def test_target_is_reached_by_the_figure(gap: float, reached: str) -> None:
 
 def test_what_was_not_measured_is_not_reached() -> None:
     """A set without a run, and a speed without one, are told apart from targets that were missed."""
-    page = performance_markdown(Runs(qualities={}, speed=None), "")
+    page = performance_markdown(ResultFiles(qualities={}, speed=None), "")
     assert page.count("| not measured |") == len(TARGETS) + 5
     assert "| yes |" not in page
 

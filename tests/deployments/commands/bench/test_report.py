@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from deployments.cli import app
 from deployments.commands.bench.report import CARD, FIGURES, NOTES, PAGE, PROJECT, documents
-from models.benchmark.performance_report import NoRuns, Runs, read_runs, write_runs
+from models.benchmark.performance_report import NoRuns, ResultFiles, read_runs, write_runs
 from models.policy.artefact import PUBLISHED
 from tests.models.benchmark.measured import quality_of, speed_of
 
@@ -44,7 +44,7 @@ def test_report_is_written_from_runs_and_keeps_other_sets(tmp_path: Path) -> Non
     docs, model = tmp_path / "docs", tmp_path / "full_production"
     shutil.copytree(PUBLISHED, model)
     for name in ("brandimarte", "taillard"):
-        write_runs(tmp_path / name, Runs(qualities={name: quality_of(name)}, speed=speed_of()))
+        write_runs(tmp_path / name, ResultFiles(qualities={name: quality_of(name)}, speed=speed_of()))
         result = CliRunner().invoke(
             app, ["bench", "report", str(tmp_path / name), "--docs", str(docs), "--model", str(model)]
         )

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from deployments.rollout.analysis.guardrails import Event, Guardrails, one_event_trigger
-from deployments.rollout.analysis.outcomes import Baseline, Corruption, Outcome
-from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailRule, Limits, Reading, Trigger
+from deployments.rollout.analysis.outcomes import Baseline, CorruptionKind, Outcome
+from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailReading, GuardrailRule, Limits, Trigger
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
 from tests.deployments.rollout.events import alarm, evaluation, missing, pair
@@ -28,7 +28,7 @@ def first(events: Iterable[Event], guardrails: Guardrails | None = None) -> tupl
 
 def reading(
     guardrails: Guardrails, guardrail: Guardrail, rule: GuardrailRule, baseline: Baseline | None = None
-) -> Reading:
+) -> GuardrailReading:
     return next(
         found
         for found in guardrails.readings()
@@ -56,11 +56,11 @@ def test_one_critical_violation_fires_at_once() -> None:
     ("corruption", "guardrail"),
     [
         (None, Guardrail.CRITICAL),
-        (Corruption.CHECKSUM, Guardrail.CORRUPTION),
-        (Corruption.TWO_PAYLOADS, Guardrail.CORRUPTION),
+        (CorruptionKind.CHECKSUM, Guardrail.CORRUPTION),
+        (CorruptionKind.TWO_PAYLOADS, Guardrail.CORRUPTION),
     ],
 )
-def test_one_alarm_fires_at_once(corruption: Corruption | None, guardrail: Guardrail) -> None:
+def test_one_alarm_fires_at_once(corruption: CorruptionKind | None, guardrail: Guardrail) -> None:
     """Corrupt data, or a served schedule that fails re-validation, rolls back by itself."""
     event = alarm(corruption=corruption, detail="decision 7")
     trigger = one_event_trigger(event)
@@ -229,7 +229,7 @@ def test_each_guardrail_fires_once() -> None:
     guardrails = Guardrails(ramp=1)
     fired = [guardrails.observe(evaluation(minute, Outcome.CRITICAL)) for minute in range(3)]
     assert [trigger is not None for trigger in fired] == [True, False, False]
-    assert guardrails.observe(alarm(9, Corruption.CHECKSUM)) is not None
+    assert guardrails.observe(alarm(9, CorruptionKind.CHECKSUM)) is not None
     assert [trigger.guardrail for trigger in guardrails.triggers] == [Guardrail.CRITICAL, Guardrail.CORRUPTION]
     assert reading(guardrails, Guardrail.CRITICAL, GuardrailRule.EVENT).value == 3
 

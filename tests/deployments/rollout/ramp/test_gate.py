@@ -9,7 +9,7 @@ import pytest
 from deployments.rollout.analysis.confidence import Interval
 from deployments.rollout.analysis.guardrails import one_event_trigger
 from deployments.rollout.analysis.outcomes import Baseline, Outcome
-from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailRule, Reading
+from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailReading, GuardrailRule
 from deployments.rollout.ramp.gate import Evidence, GateVerdict, PromotionGate, judge_gate
 from deployments.rollout.ramp.state import DAY_SECONDS, RampConfiguration, Stage
 from tests.deployments.rollout.events import evaluation
@@ -18,7 +18,7 @@ SHORTER = Interval(estimate=-0.08, lower=-0.1, upper=-0.05, n=200)
 SAME = Interval(estimate=0.0, lower=-0.02, upper=0.02, n=200)
 LONGER = Interval(estimate=0.05, lower=0.02, upper=0.08, n=200)
 TRIGGER = one_event_trigger(evaluation(0, Outcome.CRITICAL))
-BREACH = Reading(
+BREACH = GuardrailReading(
     guardrail=Guardrail.COMPLETION, rule=GuardrailRule.POINT, value=0.94, limit=0.95, n=100, condition=Condition.BREACH
 )
 GOOD = Evidence(pairs_in_stage=200, missing_in_stage=2, makespans={Baseline.RULE: SHORTER})

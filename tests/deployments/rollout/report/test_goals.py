@@ -6,12 +6,12 @@ import pytest
 
 from deployments.rollout.analysis.confidence import Interval
 from deployments.rollout.analysis.outcomes import Outcome
-from deployments.rollout.report.goals import GOALS, GoalState, Measured, measures_of, read_goals
+from deployments.rollout.report.goals import GOALS, GoalMeasures, GoalState, measures_of, read_goals
 from tests.deployments.rollout.events import evaluation, kpis
 
 
-def measured(lower: float, estimate: float, upper: float, n: int = 200) -> Measured:
-    return Measured(value=estimate, n=n, interval=Interval(estimate=estimate, lower=lower, upper=upper, n=n))
+def measured(lower: float, estimate: float, upper: float, n: int = 200) -> GoalMeasures:
+    return GoalMeasures(value=estimate, n=n, interval=Interval(estimate=estimate, lower=lower, upper=upper, n=n))
 
 
 @pytest.mark.parametrize(
@@ -21,20 +21,20 @@ def measured(lower: float, estimate: float, upper: float, n: int = 200) -> Measu
         ("makespan_hours", measured(44, 44.5, 45.5), GoalState.UNDECIDED),
         ("makespan_hours", measured(46, 47, 48), GoalState.MISSED),
         ("makespan_hours", measured(40, 42, 44, n=99), GoalState.NOT_ENOUGH_DATA),
-        ("makespan_hours", Measured(value=None, n=0), GoalState.NOT_ENOUGH_DATA),
+        ("makespan_hours", GoalMeasures(value=None, n=0), GoalState.NOT_ENOUGH_DATA),
         ("utilisation_percent", measured(81, 83, 85), GoalState.MET),
         ("utilisation_percent", measured(70, 75, 79), GoalState.MISSED),
         ("completion_percent", measured(97, 100, 100), GoalState.MET),
         ("completion_percent", measured(97, 99.9, 100), GoalState.MISSED),
         ("completion_percent", measured(50, 100, 100, n=9), GoalState.NOT_ENOUGH_DATA),
         ("completion_percent", measured(20, 50, 80, n=2), GoalState.MISSED),
-        ("critical_violations", Measured(value=0.0, n=500), GoalState.MET),
-        ("critical_violations", Measured(value=1.0, n=500), GoalState.MISSED),
-        ("response_seconds", Measured(value=1.9, n=100), GoalState.MET),
-        ("response_seconds", Measured(value=2.0, n=100), GoalState.MISSED),
+        ("critical_violations", GoalMeasures(value=0.0, n=500), GoalState.MET),
+        ("critical_violations", GoalMeasures(value=1.0, n=500), GoalState.MISSED),
+        ("response_seconds", GoalMeasures(value=1.9, n=100), GoalState.MET),
+        ("response_seconds", GoalMeasures(value=2.0, n=100), GoalState.MISSED),
     ],
 )
-def test_goal_state_follows_the_interval(name: str, found: Measured, state: GoalState) -> None:
+def test_goal_state_follows_the_interval(name: str, found: GoalMeasures, state: GoalState) -> None:
     """On one side of the target: met or missed; across it: undecided; little data: said so."""
     goal = next(goal for goal in GOALS if goal.name == name)
     (reading,) = read_goals([goal], {name: found})

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from deployments.rollout.analysis.outcomes import Baseline, Corruption, Outcome
+from deployments.rollout.analysis.outcomes import Baseline, CorruptionKind, Outcome
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.comparison import MAKESPAN
 from deployments.rollout.ramp.gate import GateVerdict
@@ -97,7 +97,7 @@ def test_differences_are_told_for_each_stage_too() -> None:
 def test_verdict_is_that_of_the_gate() -> None:
     """Better in pairs, healthy, long enough: PROMOTE; a trigger changes it to ROLLBACK."""
     assert REPORT.gate.verdict is GateVerdict.PROMOTE
-    broken = report_of(LEDGER.records(alarms=[alarm(99_999, Corruption.CHECKSUM)]))
+    broken = report_of(LEDGER.records(alarms=[alarm(99_999, CorruptionKind.CHECKSUM)]))
     assert broken.gate.verdict is GateVerdict.ROLLBACK
     assert "checksum mismatch" in broken.gate.texts[0]
     assert len(broken.triggers) == 1

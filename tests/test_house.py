@@ -1,0 +1,144 @@
+"""The house that the code lives in: how large its rooms and modules are, what things are called, what imports what."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FLOORS = ("env", "models", "deployments", "loadtests")
+MAX_MODULES_OF_A_ROOM = 12
+MAX_MODULES = 230
+MEAN_LINES = (160, 280)
+MAX_LINES = 500
+MAX_PROJECT_LINES = 160
+# What the field calls otherwise; each word was a module's or a class's name once.
+PRIVATE_WORDS = """
+acting archiving asked assigned attempting block_minima budgeting budgets comparing completing contender contest
+contestant contestants controlling corruption counterfactual counterfactuals counting desk evaluating exact exchange
+feasibility filing freight granting history id_order integrity is_sitting lack learning ledger memory mirror monitor
+niced_process off_loop on_router open_axis opening pictures placing plan planner_words position predictors questioning
+questions reading recomputed recomputing rerun revisiting routing runs settle_in slots special_work spooling standing
+standings steering told unanswered warming watch whole_file writing
+"""
+# Of the modules that end like verbs these are nouns of the field.
+NOUNS = frozenset({"annealing", "key_ring", "parsing", "pruning", "sampling", "timing", "wording"})
+
+
+def modules() -> list[Path]:
+    """Every module of the floors, but for what a migration tool reads and for the maps of rooms."""
+    found = [path.relative_to(ROOT) for floor in FLOORS for path in sorted((ROOT / floor).rglob("*.py"))]
+    return [path for path in found if path.name != "__init__.py" and "versions" not in path.parts]
+
+
+def lines_of(path: Path) -> int:
+    """How many lines the file has."""
+    return (ROOT / path).read_text(encoding="utf-8").count("\n")
+
+
+def classes() -> Iterator[tuple[str, Path]]:
+    """Every class at the top of a module, with the module."""
+    for path in modules():
+        for node in ast.parse((ROOT / path).read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                yield node.name, path
+
+
+def test_room_holds_at_most_a_dozen_modules() -> None:
+    """A room can be looked over at once."""
+    rooms = Counter(path.parent for path in modules())
+    assert {str(room): count for room, count in rooms.items() if count > MAX_MODULES_OF_A_ROOM} == {}
+
+
+def test_modules_are_few_and_read_in_one_sitting() -> None:
+    """Many files of sixty lines are as hard to see as one of two thousand."""
+    lines = {path: lines_of(path) for path in modules()}
+    assert len(lines) <= MAX_MODULES
+    assert MEAN_LINES[0] <= sum(lines.values()) / len(lines) <= MEAN_LINES[1]
+    assert {str(path): count for path, count in lines.items() if count > MAX_LINES} == {}
+
+
+def test_project_file_is_short() -> None:
+    """What pyproject.toml says of rooms are contracts, not a list of files."""
+    assert lines_of(Path("pyproject.toml")) <= MAX_PROJECT_LINES
+
+
+def test_nothing_is_called_by_a_private_word() -> None:
+    """Modules and classes bear the words that a stranger would search for."""
+    named = [(path.stem, path) for path in modules()] + [(name.lower(), path) for name, path in classes()]
+    assert [(name, str(path)) for name, path in named if name in PRIVATE_WORDS.split()] == []
+
+
+def test_modules_are_nouns() -> None:
+    """A module is a thing, not something that somebody does."""
+    assert [str(path) for path in modules() if path.stem.endswith("ing") and path.stem not in NOUNS] == []
+
+
+def test_one_word_means_one_thing() -> None:
+    """No two public classes share a name."""
+    where: dict[str, set[str]] = {}
+    for name, path in classes():
+        if not name.startswith("_"):
+            where.setdefault(name, set()).add(str(path))
+    assert {name: paths for name, paths in where.items() if len(paths) > 1} == {}
+
+
+def test_bounds_are_called_max_and_min() -> None:
+    """One word for one kind of bound, wherever it is held."""
+    others = ("MOST_", "LEAST_", "LONGEST_", "FEWEST_")
+    found = {
+        f"{path}: {node.id}"
+        for path in modules()
+        for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8")))
+        if isinstance(node, ast.Name) and node.id.lstrip("_").startswith(others)
+    }
+    assert found == set()
+
+
+def test_every_room_maps_its_modules() -> None:
+    """The docstring of a room names each module and each room in it, in a table."""
+    for package in sorted({path.parent for path in modules()} - {Path("loadtests")}):
+        text = ast.get_docstring(ast.parse((ROOT / package / "__init__.py").read_text(encoding="utf-8"))) or ""
+        if "migrations" in package.parts:
+            continue
+        rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| ")]
+        named = {word.strip().rstrip("/") for row in rows for word in row.split(",")}
+        inside = {path.stem for path in modules() if path.parent == package}
+        inside |= {path.parent.name for path in modules() if path.parent.parent == package}
+        assert inside <= named, f"{package} must name {sorted(inside - named)}"
+
+
+def test_tests_mirror_the_rooms() -> None:
+    """A test of a floor lies in the mirrored folder and begins with the name of the module that it tests."""
+    stray = []
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        folder = path.parent.relative_to(ROOT / "tests")
+        if folder.parts[:1] and folder.parts[0] in FLOORS:
+            names = {source.stem for source in (ROOT / folder).glob("*.py")} | {"ops"}
+            names |= (
+                {room.name for room in (ROOT / folder).iterdir() if room.is_dir()} if folder.name == "ops" else set()
+            )
+            stem = path.stem.removeprefix("test_")
+            if not any(stem == name or stem.startswith(f"{name}_") for name in names):
+                stray.append(str(path.relative_to(ROOT)))
+    assert stray == []
+
+
+@pytest.mark.parametrize("room", ["api", "scheduling", "rollout"])
+def test_room_knows_neither_ray_nor_sql(room: str) -> None:
+    """All its modules can be imported in a fresh process, and none of them brings Ray, SQLAlchemy or torch along."""
+    program = (
+        f"import importlib, pkgutil, sys, deployments.{room} as room\n"
+        "for module in pkgutil.walk_packages(room.__path__, f'{room.__name__}.'):\n"
+        "    if not module.name.endswith('__main__'):\n"
+        "        importlib.import_module(module.name)\n"
+        "print(sorted({'ray', 'sqlalchemy', 'pymysql', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
