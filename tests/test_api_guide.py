@@ -9,8 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from deployments.api import create_api
-from deployments.contracts.requests.schedule_request import JobRequest, MachineRequest, ScheduleRequest
+from deployments.contracts.requests.schedule_request import (
+    DEFAULT_BUDGET_MS,
+    DEFAULT_SETUP_HOURS,
+    DEFAULT_STABILITY_HOURS,
+    IMPORTANT_WEIGHT,
+    JobRequest,
+    MachineRequest,
+    ScheduleRequest,
+)
 from env.problem import Problem
 from env.schedule import Schedule
 from env.simulator.rules import Rule, dispatch
@@ -98,3 +108,21 @@ def test_reference_lists_every_field() -> None:
     for title, model in (("The request", ScheduleRequest), ("A job", JobRequest), ("A machine", MachineRequest)):
         section = REFERENCE.split(f"## {title}\n")[1].split("\n## ")[0]
         assert re.findall(r"^\| `(\w+)`", section, re.MULTILINE) == list(model.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("page", "sentence"),
+    [
+        ("openapi.json", f"of tardiness; default {IMPORTANT_WEIGHT:g} when important, else 3, 2, 1 for priority"),
+        ("API_QUICK_REFERENCE.md", f"| `weight` | of tardiness; {IMPORTANT_WEIGHT:g} when important, else 3, 2, 1 for"),
+        ("API_QUICK_REFERENCE.md", f"| `setup_time` | {DEFAULT_SETUP_HOURS:g} |"),
+        ("REQUEST_FEATURES.md", f"of tardiness; by default {IMPORTANT_WEIGHT:g} for important jobs, else 3, 2, 1 for"),
+        ("REQUEST_FEATURES.md", f"objective (default {DEFAULT_STABILITY_HOURS:g}; 0 lets"),
+        ("REQUEST_FEATURES.md", f"for the whole schedule, {DEFAULT_BUDGET_MS} by default"),
+        ("OBJECTIVES.md", f"gives one; else {IMPORTANT_WEIGHT:g} for an important job, and 3, 2 or 1 for priority"),
+        ("OBJECTIVES.md", f"`stability_weight` hours (default {DEFAULT_STABILITY_HOURS:g})"),
+    ],
+)
+def test_pages_name_the_defaults_of_the_code(page: str, sentence: str) -> None:
+    """Whoever reads what an absent field means reads what the service does."""
+    assert sentence in (DOCS / page).read_text(encoding="utf-8")

@@ -36,6 +36,8 @@ Country = Annotated[
     written_as(_COUNTRY, "an ISO 3166 code of two capital letters"),
 ]
 DEFAULT_SETUP_HOURS = 0.3
+IMPORTANT_WEIGHT = 12.0
+"""As much as four urgent jobs: an important one is late only where it cannot be helped."""
 MAX_BUDGET_MS = 60_000
 DEFAULT_BUDGET_MS = 100
 DEFAULT_STABILITY_HOURS = 0.1
@@ -151,7 +153,10 @@ class JobRequest(WireModel):
     release_at: Instant | None = Field(None, description="when the material arrives")
     deadline_at: Instant | None = Field(None, description="a miss is a reported violation")
     weight: Number | None = Field(
-        None, gt=0, le=1e6, description="of tardiness; default 4 when important, else 3, 2, 1 for priority 1, 2, 3"
+        None,
+        gt=0,
+        le=1e6,
+        description=f"of tardiness; default {IMPORTANT_WEIGHT:g} when important, else 3, 2, 1 for priority 1, 2, 3",
     )
     interruptible: Boolean = Field(True, description="pauses over breaks; false: must fit between them")
     setup_group: Text | None = Field(None, description="what setup_matrix changes a machine over from and to")

@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-from deployments.contracts.requests.schedule_request import JobRequest, ScheduleRequest, incomplete
+from deployments.contracts.requests.schedule_request import IMPORTANT_WEIGHT, JobRequest, ScheduleRequest, incomplete
 from deployments.contracts.requests.wire import (
     WireModel,
     first_second_from,
@@ -50,8 +50,6 @@ MAX_WARNINGS = 50
 MAX_NAME_LENGTH = 80
 FIRST_YEAR, LAST_YEAR = 1970, 2200
 MAX_ALTERNATIVES = 2_000_000
-IMPORTANT_WEIGHT = 12.0
-"""As much as four urgent jobs: an important one is late only where it cannot be helped."""
 NumberedJob = tuple[int, JobRequest]
 MAX_PAST_SECONDS = 366 * 24 * 3600
 
