@@ -62,7 +62,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goals:
-    """Limits of one run; each of them is inclusive."""
+    """Limits of one run; inclusive, except those that are named `below`."""
 
     least_requests: int = 100
     least_success_percent: float = 99.9

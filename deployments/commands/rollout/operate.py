@@ -177,14 +177,16 @@ def _show_report(found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from deployments.rollout.report.goals import Goal
+
     console = Console()
     gate = found["gate"]
     console.print(f"verdict {gate['verdict']}: {'; '.join(gate['reasons']) or 'nothing against it'}")
     goals = Table("goal", "target", "value", "n", "state")
     for each in found["goals"]:
-        goal, sign = each["goal"], ">" if each["goal"]["is_more_better"] else "<"
-        value = "-" if each["value"] is None else f"{each['value']:.4g} {goal['unit']}"
-        goals.add_row(goal["label"], f"{sign} {goal['target']:g} {goal['unit']}", value, str(each["n"]), each["state"])
+        goal = Goal(**each["goal"])
+        value = "-" if each["value"] is None else f"{each['value']:.4g} {goal.unit}"
+        goals.add_row(goal.label, goal.condition, value, str(each["n"]), each["state"])
     console.print(goals)
     arms = Table("stage", "arm", "evaluations", "served", "makespan h", "on time %", "utilisation %")
     for each in found["arms_by_stage"]:

@@ -33,11 +33,25 @@ class Goal:
     unit: str
     is_more_better: bool
 
+    @property
+    def asks_for_everything(self) -> bool:
+        """Whether nothing is better than the target: then the target itself is good, and one miss is one too many."""
+        return self.target == (100.0 if self.is_more_better else 0.0)
+
     def holds(self, value: float) -> bool:
         """Whether `value` is on the good side; the target itself is only good where no more is possible."""
+        if value == self.target:
+            return self.asks_for_everything
+        return value > self.target if self.is_more_better else value < self.target
+
+    @property
+    def condition(self) -> str:
+        """What `holds` asks, as every report writes it: `> 80 %`, `>= 100 %`, `= 0`."""
         if self.is_more_better:
-            return value > self.target or value == self.target == 100.0
-        return value < self.target or value == self.target == 0.0
+            sign = ">=" if self.asks_for_everything else ">"
+        else:
+            sign = "=" if self.asks_for_everything else "<"
+        return f"{sign} {self.target:g} {self.unit}".rstrip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,12 +129,11 @@ def _state(goal: Goal, measured: GoalMeasures) -> GoalState:
     value, interval = measured.value, measured.interval
     if value is None:
         return GoalState.NOT_ENOUGH_DATA
-    if goal.target in (0.0, 100.0) and not goal.holds(value):
-        # One miss is enough where everything was asked for.
+    if goal.asks_for_everything and not goal.holds(value):
         return GoalState.MISSED
     if measured.n < MIN_OBSERVATIONS:
         return GoalState.NOT_ENOUGH_DATA
-    if interval is None or goal.target in (0.0, 100.0):
+    if interval is None or goal.asks_for_everything:
         return GoalState.MET if goal.holds(value) else GoalState.MISSED
     bounds = {goal.holds(interval.lower), goal.holds(interval.upper)}
     if len(bounds) == 2:

@@ -21,8 +21,7 @@ def goals_table(goals: Sequence[GoalReading]) -> str:
     rows = []
     for reading in goals:
         goal = reading.goal
-        sign = ("at least" if goal.target == 100.0 else "above") if goal.is_more_better else "below"
-        target = "none" if goal.target == 0.0 else f"{sign} {goal.target:g} {goal.unit}"
+        target = escape(goal.condition)
         value = ABSENT if reading.value is None else f"{reading.value:.2f} {goal.unit}"
         state = f'<span class="state {_slug(reading.state.value)}">{reading.state.value}</span>'
         rows.append((escape(goal.label), target, value, _bounds(reading.interval, goal.unit), f"{reading.n:,}", state))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from deployments.cli import app
 from deployments.commands.rollout.operate import OrderRefused
+from deployments.rollout.report.page import page_of
 from deployments.rollout.report.report import report_of
 from tests.deployments.rollout.records import TransitionLog
 
@@ -147,3 +149,15 @@ def test_report_is_summed_up_on_the_terminal(service: Service) -> None:
     shown = _run(service, "report").output
     for words in ("verdict HOLD", "makespan", "< 45 h", "not enough data", "shadow", "limited"):
         assert words in shown
+
+
+def test_goals_are_the_same_on_terminal_and_page(service: Service) -> None:
+    """Both say what each goal compares, so none is shown that nothing could fulfil."""
+    found = report_of(TransitionLog(days=12, requests_per_day=4).records())
+    service.answer = json.dumps(found.as_json())
+    shown, page = _run(service, "report").output, page_of(found)
+    for reading in found.goals:
+        row = next(line for line in shown.splitlines() if line.startswith(f"│ {reading.goal.label} "))
+        assert row.split("│")[2].strip() == reading.goal.condition
+        assert f"<td>{reading.goal.label}</td><td>{escape(reading.goal.condition)}</td>" in page
+    assert {">= 100 %", "= 0"} <= {reading.goal.condition for reading in found.goals}

@@ -6,7 +6,7 @@ import pytest
 
 from deployments.rollout.analysis.confidence import Interval
 from deployments.rollout.analysis.outcomes import Outcome
-from deployments.rollout.report.goals import GOALS, GoalMeasures, GoalState, measures_of, read_goals
+from deployments.rollout.report.goals import GOALS, Goal, GoalMeasures, GoalState, measures_of, read_goals
 from tests.deployments.rollout.events import evaluation, kpis
 
 
@@ -39,6 +39,37 @@ def test_goal_state_follows_the_interval(name: str, found: GoalMeasures, state: 
     goal = next(goal for goal in GOALS if goal.name == name)
     (reading,) = read_goals([goal], {name: found})
     assert (reading.state, reading.value, reading.n) == (state, found.value, found.n)
+
+
+@pytest.mark.parametrize(
+    ("target", "is_more_better", "condition", "good", "bad"),
+    [
+        (80.0, True, "> 80 %", 80.1, 80.0),
+        (100.0, True, ">= 100 %", 100.0, 99.9),
+        (0.0, True, "> 0 %", 0.1, 0.0),
+        (1.0, False, "< 1 %", 0.9, 1.0),
+        (0.0, False, "= 0 %", 0.0, 0.1),
+        (100.0, False, "< 100 %", 99.9, 100.0),
+    ],
+)
+def test_condition_is_what_the_goal_compares(
+    target: float, is_more_better: bool, condition: str, good: float, bad: float
+) -> None:
+    """No condition is written that nothing could fulfil, or that the goal does not hold anybody to."""
+    goal = Goal(name="share", label="share", target=target, unit="%", is_more_better=is_more_better)
+    assert (goal.condition, goal.holds(good), goal.holds(bad)) == (condition, True, False)
+
+
+def test_condition_without_a_unit_ends_with_the_target() -> None:
+    """Critical violations are counted in nothing."""
+    assert next(goal for goal in GOALS if goal.name == "critical_violations").condition == "= 0"
+
+
+def test_round_target_is_as_undecided_as_any_other() -> None:
+    """A makespan of 100 h is nothing like 100 % of the schedules: an hour more in the mean decides nothing."""
+    goal = Goal(name="makespan_hours", label="makespan", target=100.0, unit="h", is_more_better=False)
+    (reading,) = read_goals([goal], {goal.name: measured(95, 101, 107)})
+    assert reading.state is GoalState.UNDECIDED
 
 
 def test_user_s_goals_are_all_there() -> None:
