@@ -35,6 +35,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # Typer's own default takes what stands in square brackets for a style, and leaves it out.
+    rich_markup_mode="markdown",
     help="Production scheduling by a PPO policy: judged, durable, and rolled out with proof.",
 )
 for command in COMMANDS:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from deployments import cli
+
+
+def _commands(command: Any, *words: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """A command or group with what is typed for it, and all below it."""
+    yield words, command
+    for name, each in getattr(command, "commands", {}).items():
+        yield from _commands(each, *words, name)
+
+
+COMMANDS = tuple(_commands(get_command(cli.app)))
 
 
 @pytest.mark.parametrize("name", ["demo", "serve", "validate", "db"])
@@ -57,3 +72,22 @@ def test_help_needs_neither_ray_nor_torch() -> None:
     program = "import sys, deployments.cli; print(sorted({'ray', 'torch', 'sqlalchemy', 'numba'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def _as_shown(text: str) -> str:
+    """Text without frames, line breaks and what marks a word as code."""
+    return " ".join(re.sub("[│╭╮╰╯─]", " ", text.replace("`", "")).split())
+
+
+@pytest.mark.parametrize(("words", "command"), COMMANDS, ids=[" ".join(words) for words, _ in COMMANDS])
+def test_help_shows_every_word(words: tuple[str, ...], command: Any) -> None:
+    """Docstrings, and the texts of options and arguments: nothing in them is taken for markup and left out."""
+    shown = _as_shown(CliRunner().invoke(cli.app, [*words, "--help"], env={"COLUMNS": "1000"}).output)
+    texts = [command.help, *(getattr(parameter, "help", None) for parameter in command.params)]
+    for paragraph in (part for text in texts if text for part in inspect.cleandoc(text).split("\n\n")):
+        assert _as_shown(paragraph) in shown
+
+
+def test_help_shows_what_stands_in_brackets() -> None:
+    """The form of the file is the whole point of that sentence."""
+    assert "JSON: problem -> [lower bound, best]." in CliRunner().invoke(cli.app, ["evaluate", "--help"]).output
