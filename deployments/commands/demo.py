@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from deployments.commands.terminal import plain_console
 from deployments.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -48,9 +49,7 @@ def demo() -> None:
 
     Example: gantry demo
     """
-    from rich.console import Console
-
-    console = Console()
+    console = plain_console()
     with tempfile.TemporaryDirectory(prefix="gantry-demo-", ignore_cleanup_errors=True) as data_folder:
         use_throwaway_settings(Path(data_folder))
         answer = _answer_over_http(console)

@@ -13,6 +13,7 @@ import typer
 
 from deployments.access.client import Scope
 from deployments.commands.database import actor, event_of, opened
+from deployments.commands.terminal import plain_console
 
 if TYPE_CHECKING:
     from deployments.access.key_ring import NewKey
@@ -183,7 +184,6 @@ def _show(entry: KeyEntry, as_json: bool, sentence: str) -> None:
 
 
 def _show_table(entries: list[KeyEntry]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     now, table = datetime.now(UTC), Table(box=None)
@@ -201,7 +201,7 @@ def _show_table(entries: list[KeyEntry]) -> None:
             _instant(entry.expires_at),
             _instant(entry.last_used_at),
         )
-    Console(width=None if sys.stdout.isatty() else 240).print(table)
+    plain_console(file_width=240).print(table)
 
 
 def _document(entry: KeyEntry) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deployments.commands.terminal import plain_console
 from deployments.errors import ServiceError
 from env.errors import InvalidProblem
 
@@ -215,7 +216,6 @@ def _warm_up(algorithm: str, model: Path | None) -> None:
 
 
 def _show(solution: SolvedProblem) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     unit = " h" if solution.unit_seconds == _SECONDS_PER_HOUR else ""
@@ -226,4 +226,4 @@ def _show(solution: SolvedProblem) -> None:
     table.add_row("operations", f"{len(solution.problem.operations):,}")
     table.add_row("valid", "yes" if solution.verdict.valid else "NO")
     table.add_row("solved in", f"{1000 * solution.seconds:,.1f} ms")
-    Console().print(table)
+    plain_console().print(table)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deployments.commands.terminal import plain_console
 from deployments.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -131,8 +132,6 @@ def evaluate(
 
     Example: gantry evaluate plants/ --best-known plants/best_known.json --output report
     """
-    from rich.console import Console
-
     from models.policy.artefact import PUBLISHED, load_predictor
     from models.publishing.evaluation import evaluate as run
     from models.publishing.evaluation import schedulers, summarise
@@ -146,7 +145,7 @@ def evaluate(
         task = bar.add_task("evaluating", total=len(problems) * len(competitors))
         rows = run(competitors, problems, references, lambda: bar.advance(task))
     summaries = summarise(rows)
-    Console().print(_table(summaries))
+    plain_console().print(_table(summaries))
     if output is not None:
         from models.publishing.evaluation import write_report
 

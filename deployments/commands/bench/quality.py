@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deployments.commands.terminal import plain_console
 from deployments.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -52,17 +53,13 @@ def quality(
 
     Example: gantry bench quality --set brandimarte --budgets 0.1,2 --limit 3
     """
-    from rich.console import Console
-
     from deployments.commands.bench.benchmark_sets import load_set
     from deployments.commands.bench.benchmark_sets import set_names as known_sets
 
     chosen = known_sets() if "all" in set_names else set_names
     sets = [load_set(name, limit) for name in chosen]
     lineup = _Lineup(model, _seconds(budgets), samples, seed, with_solver=not without_solver)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PAGE_WIDTH)
+    console = plain_console(file_width=PAGE_WIDTH)
     count = sum(len(each.instances) for each in sets)
     minutes = lineup.seconds_for_one * count / 60
     print(f"{count} instances: about {minutes:,.0f} min, less for what was measured before", file=sys.stderr)
@@ -149,7 +146,7 @@ def _hold(held: BenchmarkSet, lineup: _Lineup, output: Path) -> Quality:
     if ahead:
         warm_up(lineup.warming, toy_problem())
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
         total = sum(contestant.expected_seconds for _, contestant in ahead)
         task = bar.add_task(held.name, total=total)

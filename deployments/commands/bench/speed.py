@@ -16,6 +16,7 @@ import typer
 
 from deployments.commands.bench.quality import quality
 from deployments.commands.bench.report import report
+from deployments.commands.terminal import plain_console
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -80,7 +81,7 @@ def speed(
         warm_process_ms=warm_process_ms,
         decodes_per_second=_decodes_per_second(),
     )
-    Console().print(_table(found))
+    plain_console().print(_table(found))
     for line in speed_lines(found):
         print(line)
     if output is not None:

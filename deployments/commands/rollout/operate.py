@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deployments.commands.terminal import plain_console
 from deployments.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -153,10 +154,9 @@ def _words_of(answer: httpx.Response) -> str:
 
 
 def _show_status(found: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = plain_console()
     actual = (
         "nothing served yet" if found["actual_share"] is None else f"{found['actual_share']:.0%} of what was served"
     )
@@ -174,12 +174,11 @@ def _show_status(found: dict[str, Any]) -> None:
 
 
 def _show_report(found: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from deployments.rollout.report.goals import Goal
 
-    console = Console()
+    console = plain_console()
     gate = found["gate"]
     console.print(f"verdict {gate['verdict']}: {'; '.join(gate['reasons']) or 'nothing against it'}")
     goals = Table("goal", "target", "value", "n", "state")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deployments.commands.terminal import plain_console
 from deployments.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -162,12 +163,11 @@ def _finite(value: float) -> float | None:
 
 
 def _show(results: Sequence[Result]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from deployments.rollout.simulation.scenarios import Purpose
 
-    console = Console(width=None if Console().is_terminal else 140)
+    console = plain_console(file_width=140)
     for purpose in Purpose:
         rows = [result for result in results if result.scenario.purpose is purpose]
         if not rows:

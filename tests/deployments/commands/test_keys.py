@@ -85,6 +85,12 @@ def test_list_shows_state_and_rights() -> None:
     assert (entry["state"], entry["last_used_at"], entry["revoked_at"]) == ("active", None, None)
 
 
+def test_list_shows_names_as_they_were_given() -> None:
+    """What stands in brackets or between colons is part of the name."""
+    run(*CREATE, "--name", "[ops] night :key:")
+    assert "[ops] night :key:" in run("keys", "list")
+
+
 def test_key_expires_after_a_year_unless_told_otherwise() -> None:
     """A key that nobody thinks of any more ends by itself."""
     expires_at = datetime.fromisoformat(made()["expires_at"])

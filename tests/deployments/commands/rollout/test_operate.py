@@ -134,6 +134,13 @@ def test_status_shows_stage_split_guardrails_and_verdict(service: Service) -> No
     assert json.loads(_run(service, "status", "--json").output) == OVERVIEW
 
 
+def test_status_shows_reasons_as_they_were_given(service: Service) -> None:
+    """What stands in brackets or between colons is part of the reason."""
+    gate = {"verdict": "BLOCKED", "reasons": ["paused: [ticket 12] :truck: is late"]}
+    service.answer = json.dumps(OVERVIEW | {"gate": gate})
+    assert "verdict BLOCKED: paused: [ticket 12] :truck: is late" in _run(service, "status").output
+
+
 def test_report_is_written_as_a_page(service: Service, tmp_path: Path) -> None:
     """The week's, where it was wanted."""
     service.answer = "<!doctype html>"
