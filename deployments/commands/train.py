@@ -14,7 +14,7 @@ from deployments.commands.terminal import plain_console
 from deployments.errors import ServiceError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.progress import Progress as ProgressBar
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from models.training.train import Progress
 
 EVALUATION_PROBLEMS = 96
+GENERATED = "generated"
 
 
 class TrainingExtraMissing(ServiceError):
@@ -122,10 +123,20 @@ def _config_of_published(network: int) -> TrainingConfig:
 
 def evaluate(
     folder: Annotated[
-        Path | None, typer.Argument(exists=True, help="Folder of request JSON, .fjs or .jsp; default: validation set.")
+        Path | None,
+        typer.Argument(
+            exists=True, file_okay=False, help="Folder of request JSON, .fjs or .jsp; default: validation set."
+        ),
     ] = None,
     model: Annotated[Path | None, typer.Option(help="Policy folder; default: the published one.")] = None,
-    best_known: Annotated[Path | None, typer.Option(exists=True, help="JSON: problem -> [lower bound, best].")] = None,
+    best_known: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="JSON: problem -> [lower bound, best]; or set -> that, and the set of the folder's name counts.",
+        ),
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for report.json and, with matplotlib, a plot.")] = None,
 ) -> None:
     """Compare a policy with every rule on the same problems; every schedule is judged.
@@ -136,8 +147,8 @@ def evaluate(
     from models.publishing.evaluation import evaluate as run
     from models.publishing.evaluation import schedulers, summarise
 
-    problems, unit_seconds = _problems(folder)
-    references = _references(best_known, unit_seconds)
+    problems, units = _problems(folder)
+    references = _references(best_known, folder, units)
     competitors = schedulers(load_predictor(model or PUBLISHED))
     for schedule in competitors.values():
         schedule(problems[0])
@@ -239,34 +250,43 @@ class _Reporter:
         )
 
 
-def _problems(folder: Path | None) -> tuple[Sequence[Problem], int]:
-    """Problems and how many seconds one unit of their files is."""
+def _problems(folder: Path | None) -> tuple[Sequence[Problem], Mapping[str, int]]:
+    """Problems, and by their names how many seconds one unit of the file is."""
     if folder is None:
         import numpy as np
 
         from env.instances.generator import random_problem
 
         rng = np.random.default_rng(0)
-        return [_named(random_problem(rng), f"generated-{index}") for index in range(EVALUATION_PROBLEMS)], 3600
+        names = [f"{GENERATED}-{index}" for index in range(EVALUATION_PROBLEMS)]
+        return [_named(random_problem(rng), name) for name in names], dict.fromkeys(names, 3600)
+    from deployments.commands.bench.best_known import BEST_KNOWN
     from deployments.commands.solve import read_problem
 
     files = sorted(path for path in folder.iterdir() if path.suffix in {".json", ".fjs", ".jsp"})
-    files = [path for path in files if path.name != "best_known.json"]
+    files = [path for path in files if path.name != BEST_KNOWN]
     if not files:
         raise NothingToEvaluate(f"{folder} must hold request JSON, .fjs or .jsp files, but holds none")
     read = [(path.stem, *read_problem(path)) for path in files]
-    return [_named(problem, name) for name, problem, _ in read], read[0][2]
+    return [_named(problem, name) for name, problem, _ in read], {name: unit_seconds for name, _, unit_seconds in read}
 
 
 def _named(problem: Problem, name: str) -> Problem:
     return replace(problem, name=name)
 
 
-def _references(best_known: Path | None, unit_seconds: int) -> dict[str, float]:
-    if best_known is None:
+def _references(file: Path | None, folder: Path | None, units: Mapping[str, int]) -> dict[str, float]:
+    """Best known makespans in seconds, by the names of the problems."""
+    if file is None:
         return {}
-    found = json.loads(best_known.read_text(encoding="utf-8"))
-    return {name: values[1] * unit_seconds for name, values in found.items()}
+    from deployments.commands.bench.best_known import NoBestKnown, best_known
+
+    makespans = best_known(file, GENERATED if folder is None else folder.resolve().name)
+    references = {name: makespan * units[name] for name, makespan in makespans.items() if name in units}
+    if not references:
+        wanted, had = (f"{', '.join(names):.80}" for names in (units, makespans))
+        raise NoBestKnown(f"{file} must have one of the problems {wanted}, but has {had}")
+    return references
 
 
 def _table(summaries: Sequence[Summary]) -> object:

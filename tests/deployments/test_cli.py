@@ -90,4 +90,5 @@ def test_help_shows_every_word(words: tuple[str, ...], command: Any) -> None:
 
 def test_help_shows_what_stands_in_brackets() -> None:
     """The form of the file is the whole point of that sentence."""
-    assert "JSON: problem -> [lower bound, best]." in CliRunner().invoke(cli.app, ["evaluate", "--help"]).output
+    shown = CliRunner().invoke(cli.app, ["evaluate", "--help"], env={"COLUMNS": "1000"}).output
+    assert "JSON: problem -> [lower bound, best]" in shown

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.random import Generator
 
+from deployments.commands.bench.best_known import BEST_KNOWN, best_known
 from deployments.errors import ServiceError
 from env.instances.generator import Plant, due_by_load, random_problem
 from env.problem import SECONDS_PER_HOUR, Objective, Problem
@@ -34,7 +34,6 @@ KIND = Plant(
 TARDINESS_FACTOR = (0.2, 0.6)
 DUE_DATE_RANGE = (0.4, 1.0)
 BESIDE_THE_PROJECT = Path(__file__).resolve().parents[4] / "shared"
-BEST_KNOWN = "best_known.json"
 
 
 def benchmark_plants(count: int = COUNT) -> list[Problem]:
@@ -83,7 +82,10 @@ def set_names() -> tuple[str, ...]:
 
 
 def load_set(name: str, limit: int | None = None) -> BenchmarkSet:
-    """A set by its name; `limit` takes that many instances, spread evenly. Raises `UnknownSet`, `BenchmarksMissing`."""
+    """A set by its name; `limit` takes that many instances, spread evenly.
+
+    Raises `UnknownSet`, `BenchmarksMissing`, `NoBestKnown`.
+    """
     if name not in _LOADERS:
         raise UnknownSet(f"the set must be one of {', '.join(_LOADERS)}, was {name!r}")
     return _LOADERS[name](limit)
@@ -110,17 +112,15 @@ def spread(items: Sequence[Item], limit: int | None) -> list[Item]:
 
 def _public(name: str, limit: int | None) -> BenchmarkSet:
     folder = data_folder() / "benchmarks"
-    best = _best_known(folder / BEST_KNOWN)
-    if name not in best:
-        raise BenchmarksMissing(f"{folder / BEST_KNOWN} must have the set {name!r}, but has {', '.join(best)}")
-    files = sorted(path for path in _files(folder / name) if path.stem in best[name])
-    return _of_files(name, files, best[name], limit, Objective.MAKESPAN, in_hours=False)
+    best = best_known(folder / BEST_KNOWN, name)
+    files = sorted(path for path in _files(folder / name) if path.stem in best)
+    return _of_files(name, files, best, limit, Objective.MAKESPAN, in_hours=False)
 
 
 def _reference(name: str, objective: Objective, limit: int | None) -> BenchmarkSet:
     folder = data_folder() / "workloads" / "reference-170"
     files = sorted(path for path in _files(folder) if path.suffix == ".json" and path.name != BEST_KNOWN)
-    return _of_files(name, files, _best_known(folder / BEST_KNOWN), limit, objective, in_hours=True)
+    return _of_files(name, files, best_known(folder / BEST_KNOWN, name), limit, objective, in_hours=True)
 
 
 def _plants(limit: int | None) -> BenchmarkSet:
@@ -152,18 +152,10 @@ def _files(folder: Path) -> list[Path]:
         raise BenchmarksMissing(f"{folder} must be a folder of problems, but cannot be read: {error}") from error
 
 
-def _best_known(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BenchmarksMissing(f"{path} must hold best known makespans, but cannot be read: {error}") from error
-    return found
-
-
 def _of_files(
     name: str,
     files: Sequence[Path],
-    best: Mapping[str, tuple[float, float]],
+    best: Mapping[str, float],
     limit: int | None,
     objective: Objective,
     *,
@@ -177,7 +169,7 @@ def _of_files(
         instances=tuple(
             Instance(
                 problem=replace(_read(path), name=path.stem, objective=objective),
-                best_known_seconds=best[path.stem][1] * unit_seconds if path.stem in best else None,
+                best_known_seconds=best[path.stem] * unit_seconds if path.stem in best else None,
             )
             for path in spread(files, limit)
         ),

@@ -7,8 +7,10 @@ import pytest
 from typer.testing import CliRunner
 
 from deployments.cli import app
+from deployments.commands.bench.best_known import NoBestKnown
 from deployments.commands.train import NoSuchNetwork, NothingToEvaluate, TwoNetworks
 from models.policy.artefact import PUBLISHED, load_predictor, read_manifest
+from tests.deployments.fakes import job, machine
 
 TINY = "2 2\n2 1 0 3 1 1 2\n2 1 1 3 1 0 2\n"
 
@@ -29,6 +31,39 @@ def test_evaluation_compares_policy_and_rules(tmp_path: Path) -> None:
     rows = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
     assert {row["scheduler"] for row in rows} >= {"ppo", "mwkr", "planner"}
     assert all(row["valid"] and row["gap_percent"] == 0.0 for row in rows)
+
+
+@pytest.mark.parametrize("known", [{"tiny": [5, 10]}, {"other": {"tiny": [1, 2]}, "small": {"tiny": [5, 10]}}])
+def test_best_known_may_be_grouped_by_set(tmp_path: Path, known: dict[str, object]) -> None:
+    """The set is the one of the folder's name."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    (folder / "tiny.fjs").write_text(TINY, encoding="utf-8")
+    (tmp_path / "known.json").write_text(json.dumps(known), encoding="utf-8")
+    run("evaluate", str(folder), "--best-known", str(tmp_path / "known.json"), "--output", str(tmp_path / "report"))
+    rows = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
+    assert {row["gap_percent"] for row in rows} == {-50.0}
+
+
+def test_best_known_of_other_problems_is_an_error(tmp_path: Path) -> None:
+    """Rather than a table without the gaps that were asked for."""
+    (tmp_path / "tiny.fjs").write_text(TINY, encoding="utf-8")
+    (tmp_path / "best_known.json").write_text('{"mk01": [40, 40]}', encoding="utf-8")
+    words = ["evaluate", str(tmp_path), "--best-known", str(tmp_path / "best_known.json")]
+    with pytest.raises(NoBestKnown, match="must have one of the problems tiny, but has mk01"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
+
+
+def test_each_file_has_its_own_unit_of_time(tmp_path: Path) -> None:
+    """Best known makespans are hours for a request, and the file's own units for a public format."""
+    (tmp_path / "tiny.fjs").write_text(TINY, encoding="utf-8")
+    request = {"jobs": [job(processing_time=2, setup_time=0)], "machines": [machine()], "respect_break_times": False}
+    (tmp_path / "plant.json").write_text(json.dumps(request), encoding="utf-8")
+    (tmp_path / "best_known.json").write_text('{"tiny": [5, 5], "plant": [2, 2]}', encoding="utf-8")
+    best_known = str(tmp_path / "best_known.json")
+    run("evaluate", str(tmp_path), "--best-known", best_known, "--output", str(tmp_path / "report"))
+    rows = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
+    assert {(row["problem"], row["gap_percent"]) for row in rows} == {("tiny", 0.0), ("plant", 0.0)}
 
 
 def test_evaluation_of_nothing_is_an_error(tmp_path: Path) -> None:

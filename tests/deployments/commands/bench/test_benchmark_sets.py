@@ -13,6 +13,7 @@ from deployments.commands.bench.benchmark_sets import (
     set_names,
     spread,
 )
+from deployments.commands.bench.best_known import NoBestKnown
 from env.problem import Objective
 from tests.benchmark_data import data_folder as public_data
 
@@ -49,7 +50,7 @@ def test_missing_data_names_the_variable(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_missing_set_is_an_error_of_one_line(shelf: Path) -> None:
     """A set that this copy of the data lacks, and one that nobody knows, are told apart."""
-    with pytest.raises(BenchmarksMissing, match="must have the set 'behnke', but has brandimarte"):
+    with pytest.raises(NoBestKnown, match="must have the set 'behnke', but has brandimarte"):
         load_set("behnke")
     with pytest.raises(BenchmarksMissing, match="reference-170 must be a folder of problems"):
         load_set("reference-170")
