@@ -44,9 +44,17 @@ for command in COMMANDS:
 
 
 def main() -> None:
-    """Entry point. An expected failure is one line on stderr and exit code 1."""
+    """Entry point. An expected failure is one line on stderr and exit code 1; so is a file that cannot be used."""
     try:
         app()
     except GantryError as error:
-        print(f"gantry: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(1)
+        _fail(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename} cannot be used: {error.strerror}")
+
+
+def _fail(message: str) -> None:
+    print(f"gantry: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(1)

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,6 +66,21 @@ def test_failure_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     assert ended.value.code == 1
     assert printed.err.startswith("gantry: GANTRY_LOG_LEVEL: ")
     assert printed.err.count("\n") == 1
+
+
+def test_file_that_cannot_be_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder was named where a file stands: the line says which."""
+    problems, output = tmp_path / "problems", tmp_path / "report"
+    problems.mkdir()
+    (problems / "tiny.fjs").write_text("2 2\n2 1 0 3 1 1 2\n2 1 1 3 1 0 2\n", encoding="utf-8")
+    output.touch()
+    monkeypatch.setattr(sys, "argv", ["gantry", "evaluate", str(problems), "--output", str(output)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.splitlines()[-1] == f"gantry: {output} cannot be used: File exists"
 
 
 def test_help_needs_neither_ray_nor_torch() -> None:
