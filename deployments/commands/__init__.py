@@ -4,6 +4,6 @@
 |---|---|
 | serve, demo, solve, validate, train, keys, audit | those commands; `train` also evaluates, publishes and warms |
 | db, rollout, bench | groups of commands |
-| database | what commands on the database share: the way to it, who works on it, a progress bar |
+| database | what commands on the database share: the way to it, which one it is, who works on it, a progress bar |
 | terminal | what commands on a terminal share: a console that shows words as they are |
 """

@@ -1,8 +1,9 @@
-"""What commands on the database share: the way to it, who works on it, and a progress bar."""
+"""What commands on the database share: the way to it, which one it is, who works on it, and a progress bar."""
 
 from __future__ import annotations
 
 import getpass
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,21 +17,32 @@ if TYPE_CHECKING:
 
 @contextmanager
 def opened(url: str | None = None, *, statement_timeout_seconds: int = 30) -> Iterator[Engine]:
-    """The database of `url`, by default GANTRY_DATABASE_URL, let go at the end.
+    """The database of `url`, by default GANTRY_DATABASE_URL, named on stderr and let go at the end.
 
     Raises `SchemaMismatch` unless its schema is the program's, and other `DatabaseError`s as they come.
     """
     from deployments.persistence.database import create_engine, require_current_schema
-    from deployments.settings.service import load_settings
 
-    if url is None:
-        url = load_settings().database_url.get_secret_value()
-    engine = create_engine(url, statement_timeout_seconds=statement_timeout_seconds)
+    engine = create_engine(named_url(url), statement_timeout_seconds=statement_timeout_seconds)
     try:
         require_current_schema(engine)
         yield engine
     finally:
         engine.dispose()
+
+
+def named_url(url: str | None = None) -> str:
+    """The URL that a command works on, by default GANTRY_DATABASE_URL, after one line that says which database it is.
+
+    On stderr, because stdout may go into a file or another program.
+    """
+    from deployments.persistence.database import place_of
+    from deployments.settings.service import load_settings
+
+    if url is None:
+        url = load_settings().database_url.get_secret_value()
+    print(f"database: {place_of(url)}", file=sys.stderr, flush=True)
+    return url
 
 
 def actor() -> str:

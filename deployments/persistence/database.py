@@ -72,7 +72,17 @@ def create_engine(
 
 def address_of(engine: Engine) -> str:
     """The URL without its password: for messages and logs."""
-    return engine.url.render_as_string(hide_password=True)
+    return _without_secrets(engine.url)
+
+
+def place_of(url: str) -> str:
+    """Where the database of a URL is, for people: its file, or its schema and host. Raises `InvalidDatabaseUrl`."""
+    parsed = _parsed(url)
+    if parsed.drivername in _SQLITE_DRIVERS:
+        return f"file {Path(parsed.database or '').absolute()}"
+    port = "" if parsed.port is None else f":{parsed.port}"
+    host = parsed.query.get("unix_socket", f"{parsed.host or 'localhost'}{port}")
+    return f"schema {parsed.database} on {host}"
 
 
 def upgrade(url: str, revision: str = "head") -> None:
@@ -141,8 +151,13 @@ def _parsed(url: str) -> URL:
     if parsed.drivername not in {*_SQLITE_DRIVERS, _MARIADB_DRIVER}:
         raise InvalidDatabaseUrl(f"database URL must begin with sqlite or {_MARIADB_DRIVER}, was {parsed.drivername}")
     if not parsed.database or parsed.database == ":memory:":
-        raise InvalidDatabaseUrl(f"database URL must name a database, was {parsed.render_as_string()}")
+        raise InvalidDatabaseUrl(f"database URL must name a database, was {_without_secrets(parsed)}")
     return parsed
+
+
+def _without_secrets(url: URL) -> str:
+    # Without the query, too: drivers take passwords there as well.
+    return url.set(query={}).render_as_string(hide_password=True)
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

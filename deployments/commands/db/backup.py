@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployments.commands.database import counted
+from deployments.commands.database import counted, named_url
 from deployments.commands.db.upgrade import database
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def check() -> None:
     from deployments.persistence.maintenance.checks import Level
     from deployments.persistence.maintenance.checks import check as look
 
-    findings = look(_url())
+    findings = look(named_url())
     for finding in findings:
         print(f"{_MARKS[finding.level.value]}  {finding.subject}: {finding.message}")
     if any(finding.level is Level.ERROR for finding in findings):
@@ -53,7 +53,7 @@ def backup(
     from deployments.persistence.maintenance.backup import back_up, row_counts
 
     path = file or Path(f"gantry-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.backup")
-    url = _url()
+    url = named_url()
     with counted("backing up", sum(row_counts(url).values())) as on_row:
         counts = back_up(url, path, on_row)
     rows = f"{sum(counts.values()):,} rows, {counts['decision']:,} of them decisions"
@@ -70,7 +70,7 @@ def restore(
     """
     from deployments.persistence.maintenance.backup import restore as fill
 
-    url = into or _url()
+    url = named_url(into)
     with counted("restoring") as on_row:
         comparisons = fill(url, file, on_row)
     _show(file, comparisons)
@@ -86,15 +86,10 @@ def verify(
     """
     from deployments.persistence.maintenance.backup import verify as prove
 
+    url = None if into is None else named_url(into)
     with counted("verifying") as on_row:
-        comparisons = prove(file, on_row, into)
+        comparisons = prove(file, on_row, url)
     _show(file, comparisons)
-
-
-def _url() -> str:
-    from deployments.settings.service import load_settings
-
-    return load_settings().database_url.get_secret_value()
 
 
 def _show(file: Path, comparisons: list[BackupComparison]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deployments.commands.database import named_url
 from deployments.commands.db.upgrade import database
 
 if TYPE_CHECKING:
@@ -89,8 +90,9 @@ def store(kind: Kind, plant_id: str, documents: list[Document], settings: Settin
     from deployments.persistence.database import create_engine
     from deployments.persistence.decisions.plant_repository import plant_work
 
+    url = named_url(settings.database_url.get_secret_value())
     prepare_database(settings)
-    engine = create_engine(settings.database_url.get_secret_value())
+    engine = create_engine(url)
     try:
         with plant_work(engine) as plants:
             _write(plants, kind, plant_id, documents, replace=replace)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from deployments.commands.database import named_url
+
 database = typer.Typer(no_args_is_help=True, help="The database behind the service.")
 
 
@@ -25,8 +27,7 @@ def upgrade() -> None:
     """
     from deployments.persistence.database import current_revision
     from deployments.persistence.database import upgrade as migrate
-    from deployments.settings.service import load_settings
 
-    url = load_settings().database_url.get_secret_value()
+    url = named_url()
     migrate(url)
     print(f"the schema is at {current_revision(url)}")

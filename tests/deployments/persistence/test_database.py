@@ -12,10 +12,12 @@ from sqlalchemy import Engine, inspect, text
 
 import deployments.persistence.migrations
 from deployments.persistence.database import (
+    address_of,
     create_engine,
     current_revision,
     downgrade,
     head_revision,
+    place_of,
     require_current_schema,
     upgrade,
 )
@@ -71,6 +73,29 @@ def test_newer_schema_is_refused_and_not_migrated(url: str) -> None:
     with pytest.raises(SchemaMismatch, match="was at 9999: it is newer than this program, which must be updated"):
         upgrade(url)
     engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("sqlite:////var/lib/gantry.sqlite3", "file /var/lib/gantry.sqlite3"),
+        ("mariadb+pymysql://gantry:hush@db.example/gantry", "schema gantry on db.example"),
+        ("mariadb+pymysql://gantry:hush@db.example:3307/plans?ssl_key=k", "schema plans on db.example:3307"),
+        ("mariadb+pymysql://gantry@/gantry?unix_socket=/run/mysqld.sock", "schema gantry on /run/mysqld.sock"),
+        ("mariadb+pymysql:///gantry", "schema gantry on localhost"),
+    ],
+)
+def test_place_of_a_database_is_its_file_or_schema_and_host(url: str, place: str) -> None:
+    """What tells one database from another, and nothing else of the URL."""
+    assert place_of(url) == place
+
+
+def test_address_has_no_password_wherever_that_stands() -> None:
+    """Drivers take one in the query of the URL, too."""
+    engine = create_engine("mariadb+pymysql://gantry:hush@db.example:3307/gantry?passwd=hush")
+    assert address_of(engine) == "mariadb+pymysql://gantry:***@db.example:3307/gantry"
+    with pytest.raises(InvalidDatabaseUrl, match=r"must name a database, was mariadb\+pymysql://gantry@db.example$"):
+        create_engine("mariadb+pymysql://gantry@db.example?passwd=hush")
 
 
 def test_revision_is_one_statement() -> None:

@@ -30,7 +30,7 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def _import(*words: str) -> str:
     result = CliRunner().invoke(cli.app, ["db", "import", *words], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    return result.output
+    return result.stdout
 
 
 def _job_ids(url: str, plant_id: str = "penang") -> list[str]:

@@ -47,9 +47,9 @@ def test_replay_empties_the_spool(data_folder: Path) -> None:
     url = f"sqlite:///{data_folder / 'gantry.sqlite3'}"
     upgrade(url)
     done = CliRunner().invoke(cli.app, ["db", "spool", "replay"])
-    assert done.output.splitlines() == ["2 decisions written from 1 segments, 0 to the dead letters"]
+    assert done.stdout.splitlines() == ["2 decisions written from 1 segments, 0 to the dead letters"]
     again = CliRunner().invoke(cli.app, ["db", "spool", "replay", "--dead-letters"])
-    assert again.output.splitlines()[-1] == "0 dead letters are in the database now"
+    assert again.stdout.splitlines()[-1] == "0 dead letters are in the database now"
     engine = create_engine(url)
     with unit_of_work(engine) as decisions:
         assert decisions.get(decision_id(2), "planner") == decision(2)
