@@ -46,6 +46,8 @@ MIN_KEY_CHARACTERS = 32
 MEBIBYTE = 2**20
 PRODUCTION_RATE = "1200/minute"
 PUBLISHED_MODEL = Path(__file__).resolve().parents[2] / "models" / "full_production"
+MIN_LIKENESS = 0.85
+"""Of a name to the setting that it may have been meant for: a letter or two wrong, by difflib's ratio."""
 # Names that belong to the tests and their machines, not to the service.
 FOREIGN_NAMES = frozenset({"GANTRY_REQUIRE", "GANTRY_BENCHMARKS", "GANTRY_MAIN"})
 FOREIGN_PREFIX = "GANTRY_TEST_"
@@ -359,8 +361,10 @@ def _unknown_names(values: Mapping[str, str], known: frozenset[str]) -> Iterator
     for name in sorted(values):
         if not name.startswith(PREFIX) or name.startswith(FOREIGN_PREFIX) or name in known | FOREIGN_NAMES:
             continue
-        guess = get_close_matches(name, known, n=1)
-        yield name, f"is not a setting{f'; did you mean {guess[0]}?' if guess else ''}"
+        # Without what all of them begin with, which would make any two names alike.
+        fields = [each.removeprefix(PREFIX) for each in known]
+        guess = get_close_matches(name.removeprefix(PREFIX), fields, n=1, cutoff=MIN_LIKENESS)
+        yield name, f"is not a setting{f'; did you mean {PREFIX}{guess[0]}?' if guess else ''}"
 
 
 def _aliased_environment(values: Mapping[str, str]) -> tuple[dict[str, str], Reasons]:

@@ -130,6 +130,47 @@ def test_settings_refuse_an_unknown_name(monkeypatch: pytest.MonkeyPatch) -> Non
     assert str(caught.value) == "GANTRY_PLANT_TIMEZON: is not a setting; did you mean GANTRY_PLANT_TIMEZONE?"
 
 
+def _refusal(monkeypatch: pytest.MonkeyPatch, name: str) -> str:
+    with monkeypatch.context() as patch:
+        patch.setenv(name, "1")
+        with pytest.raises(InvalidSettings) as caught:
+            load_settings()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("DATABSE_URL", "DATABASE_URL"),
+        ("DATABASEURL", "DATABASE_URL"),
+        ("API_KYE", "API_KEY"),
+        ("PLANTID", "PLANT_ID"),
+        ("LOGLEVEL", "LOG_LEVEL"),
+        ("CORS_ORIGIN", "CORS_ORIGINS"),
+        ("MAX_BODY_BYTE", "MAX_BODY_BYTES"),
+        ("WEBHOOK_ULR", "WEBHOOK_URL"),
+    ],
+)
+def test_settings_guess_a_name_that_is_nearly_right(monkeypatch: pytest.MonkeyPatch, name: str, meant: str) -> None:
+    """A letter too few, too many or in the wrong place."""
+    assert _refusal(monkeypatch, f"GANTRY_{name}") == f"GANTRY_{name}: is not a setting; did you mean GANTRY_{meant}?"
+
+
+@pytest.mark.parametrize("name", ["FOO", "PORT", "HOST", "URL", "KEY", "DEBUG", "WORKERS", "DATABASE", "GOAL"])
+def test_settings_guess_nothing_far_off(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A wrong hint is worse than none: whoever follows it breaks a second setting."""
+    assert _refusal(monkeypatch, f"GANTRY_{name}") == f"GANTRY_{name}: is not a setting"
+
+
+def test_settings_guess_every_name_without_one_of_its_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the setting, and however short it is."""
+    for field in Settings.model_fields:
+        name = field.upper()
+        for place in range(len(name)):
+            short = f"GANTRY_{name[:place]}{name[place + 1 :]}"
+            assert f"did you mean GANTRY_{name}?" in _refusal(monkeypatch, short)
+
+
 def test_settings_refuse_an_unknown_name_in_the_file(tmp_path: Path) -> None:
     """The same holds for `.env`."""
     (tmp_path / ".env").write_text("GANTRY_NONSENSE=1\n")
