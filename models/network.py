@@ -1,4 +1,4 @@
-"""Candidate scorer and pooled critic as a Stable-Baselines3 policy.
+"""Candidate scorer and pooled critic, as a Stable-Baselines3 policy.
 
 Every candidate row goes through the same two hidden layers; between them the mean of all candidates
 is added, so that a row is scored knowing its rivals. There is no limit on how many rows there are:
