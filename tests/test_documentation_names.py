@@ -1,0 +1,76 @@
+"""README, CONTRIBUTING and docs: every file, module, link and make target that they name is there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+FLOORS = ("env", "models", "deployments", "tests", "loadtests")
+FOLDERS = (*FLOORS, "docs", ".ci")
+FILES = tuple(
+    f"/{path.relative_to(ROOT).as_posix()}" for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*"))
+)
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def _page(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def _quoted(text: str) -> set[str]:
+    """What stands in backticks within a line."""
+    return set(re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)))
+
+
+def is_there(name: str) -> bool:
+    """Whether a path, or the end of one, is a file or a folder of the project."""
+    return (ROOT / name).exists() or any(file.endswith(f"/{name.rstrip('/')}") for file in FILES)
+
+
+def is_defined(dotted: str) -> bool:
+    """Whether a dotted name is a module, or something at the top of one."""
+    place = ROOT.joinpath(*dotted.split("."))
+    if place.is_dir() or place.with_suffix(".py").is_file():
+        return True
+    module = place.parent / "__init__.py" if place.parent.is_dir() else place.parent.with_suffix(".py")
+    tree = ast.parse(module.read_text(encoding="utf-8")) if module.is_file() else ast.Module([], [])
+    return place.name in {getattr(each, "name", None) for each in tree.body}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=_page)
+def test_named_files_exist(path: Path) -> None:
+    """Paths that begin at a folder of the project, and names of Python files and pages; placeholders are none."""
+    names = {name.partition(":")[0] for name in _quoted(path.read_text(encoding="utf-8"))}
+    paths = {name for name in names if re.fullmatch(r"\w[\w./-]*", name)}
+    ours = {name for name in paths if name.split("/")[0] in FOLDERS or re.search(r"\w\.(py|md)$", name)}
+    assert sorted(name for name in ours if not is_there(name)) == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=_page)
+def test_named_modules_exist(path: Path) -> None:
+    """Dotted names of ours, and whatever `python -m` is to run."""
+    text = path.read_text(encoding="utf-8")
+    dotted = {name for name in _quoted(text) if re.fullmatch(rf"({'|'.join(FLOORS)})(\.\w+)+", name)}
+    run = {name for name in re.findall(r"python -m ([\w.]+)", text) if name.split(".")[0] in FLOORS}
+    assert sorted(name for name in dotted | run if not is_defined(name)) == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=_page)
+def test_links_lead_somewhere(path: Path) -> None:
+    """Links that are not to the web lead to a file or a folder."""
+    links = {link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8"))}
+    assert sorted(link for link in links if ":" not in link and not (path.parent / link).exists()) == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=_page)
+def test_make_targets_exist(path: Path) -> None:
+    """Whatever is to be made can be made."""
+    text = path.read_text(encoding="utf-8")
+    blocks = "\n".join(re.findall(r"^```sh$(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE))
+    named = re.findall(r"`make ([a-z-]+)", text) + re.findall(r"^make ([a-z-]+)", blocks, re.MULTILINE)
+    assert sorted(set(named) - TARGETS) == []
