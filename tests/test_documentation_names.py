@@ -1,4 +1,4 @@
-"""README, CONTRIBUTING and docs: every file, module, link and make target that they name is there."""
+"""README, CONTRIBUTING, docs and one docstring: all files, modules, links and make targets that they name are there."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
+
+import deployments.rollout
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -38,8 +40,7 @@ def is_defined(dotted: str) -> bool:
     if place.is_dir() or place.with_suffix(".py").is_file():
         return True
     module = place.parent / "__init__.py" if place.parent.is_dir() else place.parent.with_suffix(".py")
-    tree = ast.parse(module.read_text(encoding="utf-8")) if module.is_file() else ast.Module([], [])
-    return place.name in {getattr(each, "name", None) for each in tree.body}
+    return module.is_file() and place.name in _top_names(module)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=_page)
@@ -74,3 +75,21 @@ def test_make_targets_exist(path: Path) -> None:
     blocks = "\n".join(re.findall(r"^```sh$(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE))
     named = re.findall(r"`make ([a-z-]+)", text) + re.findall(r"^make ([a-z-]+)", blocks, re.MULTILINE)
     assert sorted(set(named) - TARGETS) == []
+
+
+def test_functions_of_the_rollout_exist() -> None:
+    """How the service uses the rollout is told by functions that are there."""
+    text = deployments.rollout.__doc__ or ""
+    named = set(re.findall(r"\b(?:analysis|ramp|report|simulation)\.\w+\.\w+", text))
+    assert len(named) > 10
+    assert sorted(name for name in named if not is_defined(f"deployments.rollout.{name}")) == []
+    members = set(re.findall(r"`([A-Z]\w+)", text))
+    defined = {name for path in (ROOT / "deployments" / "rollout").rglob("*.py") for name in _top_names(path)}
+    assert sorted(members - defined) == []
+
+
+def _top_names(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assigned = (target for each in tree.body if isinstance(each, ast.Assign) for target in each.targets)
+    names = {getattr(each, "name", None) for each in tree.body} | {getattr(each, "id", None) for each in assigned}
+    return {name for name in names if name is not None}

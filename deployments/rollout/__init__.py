@@ -11,24 +11,29 @@
 | errors | what can be wrong with an order |
 
 How the service uses this
-- A router assigns with `RolloutState.assign(unit)` and stores the `Assignment` with the decision. It acts on
-  `latch.in_force(state, own_latch)`, and on nothing (champion serves) unless `latch.is_fresh(age)`; it keeps
-  `latch.newer(current, fetched)`.
-- For each evaluation of the challenger it makes an `Evaluation` (`judged_outcome` for judged ones), and with the
-  champion's a `PairedObservation` by `paired`, or a `MissingPair` when the counterfactual was lost. `ramp` and
-  `stage` come from the state at assignment (`serving_stage`).
-- Before it sends an event on, it asks `guardrails.one_event_trigger(event)`; a trigger and `latch.latched(...)`
-  give the latch that it fsyncs at once and sends with the next exchange.
-- The controller feeds each event once, in order of arrival, to `Guardrails.observe` and `Comparison.observe`, both
-  made anew for each ramp and journalled by `snapshot`. When `observe` returns a trigger it calls
-  `stages.rollback` with an `Order` of the actor `GUARDRAIL`, except in shadow, where it only opens an incident: the
-  trigger stays and makes the verdict ROLLBACK. A latch that arrives goes through `latch.roll_back_for`.
-- An operator's order goes to `promote` (with `gate.judge(state.serving_stage, state.seconds_in_stage(now),
-  configuration, comparison.evidence(...), is_paused=...)`), `pause`, `resume`, `rollback`; the `Transition` that
-  comes back is written under a unique version, and only then `succeed` makes it the state. Losing that race is
-  `StaleVersion`, like an outdated `expected_version`.
-- The report: fill `report.Records` from stored rows (of the current ramp at least), call `report_of`, answer with
-  `Report.as_json()` or show `report_page.page_of(report)`; `since` makes it weekly. `AssignedUnit` rows come from
-  decisions that were not forced; `gate.judge` gets `sample_ratio.audit(...).findings` as `integrity`.
-- A starting controller uses `latch.recovered`, and `stages.begin` when nobody knows a state.
+- A router acts on `ramp.latch.in_force(state, own_latch)`, and on no state at all unless `ramp.latch.is_fresh(age)`;
+  it keeps `ramp.latch.newer(current, fetched)`. What it acts on becomes a `TrafficSplit` by
+  `ramp.traffic.traffic_split_of`, where no state means that the planner's rule serves. `TrafficSplit.assign(unit)` is
+  the `ArmAssignment` of a request; its `UnitAssignment` is stored with the decision.
+- For each evaluation of the challenger it makes an `Evaluation` (`analysis.outcomes.judged_outcome` says how one that
+  the judge refuses has ended), and with the champion's a `PairedObservation` by `analysis.outcomes.paired`, or a
+  `MissingPair` when the arm that did not serve was to be computed and was not. `ramp` and `stage` come from the state
+  at assignment (`serving_stage`).
+- Each event is asked for `analysis.guardrails.one_event_trigger(event)` before it is sent on; a trigger and
+  `ramp.latch.latched(...)` give the latch that is in force at once, is written to disk, and is sent with the next
+  exchange.
+- The controller feeds each event once, in order of arrival, to `Guardrails.observe` and `PairedComparison.observe`,
+  both made anew for each ramp and kept by `snapshot`. When the guardrails return a trigger it calls
+  `ramp.stages.rollback` with an `Order` of the actor `GUARDRAIL`, except in shadow, where it only opens an incident:
+  the trigger stays and makes the verdict ROLLBACK. A latch that arrives goes through `ramp.latch.roll_back_for`.
+- An operator's order goes to `ramp.stages.promote` (with `ramp.gate.judge_gate(state.serving_stage,
+  state.seconds_in_stage(now), configuration, evidence, is_paused=...)`, the evidence being that of
+  `PairedComparison.evidence`), `pause`, `resume`, `activate` or `rollback`. `ramp.stages.succeed` says which state the
+  `Transition` that comes back leads to, and raises `StaleVersion` when it was made for another one, as an outdated
+  `expected_version` does; it is on disk before it is in force.
+- The report: fill `report.report.Records` from stored rows (of the current ramp at least), call
+  `report.report.report_of`, answer with `RolloutReport.as_json()` or show `report.page.page_of(report)`; `since` makes
+  it weekly. `AssignedUnit` rows come from decisions that were not forced; the gate gets
+  `analysis.sample_ratio.audit(...).findings` as `integrity`.
+- A starting controller uses `ramp.latch.recovered`, and `ramp.stages.begin` when nobody knows a state.
 """

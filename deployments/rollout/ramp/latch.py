@@ -17,7 +17,7 @@ from deployments.rollout.ramp.stages import rollback
 from deployments.rollout.ramp.state import GUARDRAIL, Order, RolloutState, Stage, Transition
 
 STALE_SECONDS = 5.0
-"""State that was fetched longer ago is no state: the champion serves."""
+"""State that was fetched longer ago is no state: the planner's rule serves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
