@@ -1,6 +1,6 @@
 """A plan and what it is worth: assignments are stored, every measure is derived from them.
 
-A `Schedule` is only a claim. Nothing here checks it; the judge in `feasibility` does.
+A `Schedule` is only a claim. Nothing here checks it; the judge in `env.judge` does.
 """
 
 from __future__ import annotations

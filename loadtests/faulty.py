@@ -1,4 +1,4 @@
-"""Applications whose counterfactuals hang or die, to see what the served path notices of it."""
+"""Applications whose shadow arm hangs or dies, to see what the served path notices of it."""
 
 # No `from __future__ import annotations` here, for the reason that deployments.app gives.
 
@@ -23,10 +23,10 @@ class CrashingCounterfactual(ShadowArm):
 
 
 def build_hanging(args: AppArgs) -> Application:
-    """The application whose counterfactuals hang."""
+    """The application whose shadow arm hangs."""
     return compose(PPOPolicy, args, counterfactual=HangingCounterfactual)
 
 
 def build_crashing(args: AppArgs) -> Application:
-    """The application whose counterfactuals kill the process that computes them."""
+    """The application whose shadow arm kills the process that computes it."""
     return compose(PPOPolicy, args, counterfactual=CrashingCounterfactual)

@@ -1,4 +1,4 @@
-"""`python -m loadtests.faulty_arm hanging` or `dying`: starts as the counterfactuals' process does, then fails."""
+"""`python -m loadtests.faulty_arm hanging` or `dying`: starts as the shadow process does, then fails."""
 
 from __future__ import annotations
 

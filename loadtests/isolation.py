@@ -1,10 +1,10 @@
 """`python -m loadtests.isolation`: what a served request notices of the arm that is computed beside it.
 
-One client posts 170 jobs at a fixed rate to a service of its own, four times: with counterfactuals off, on, hanging
-and dying. The served p99 of each may exceed that with them off by 10 % or 5 ms, whichever is more; the exit code says
+One client posts 170 jobs at a fixed rate to a service of its own, four times: with the shadow arm off, on, hanging
+and dying. The served p99 of each may exceed that with it off by 10 % or 5 ms, whichever is more; the exit code says
 whether it did. In stage `shadow` manual serves and PPO is what is computed beside it, in `full` the other way round.
 `--seconds` is the length of each run; the first tenth of it is not counted. At most 30 % of the machine may be in use
-by the service while counterfactuals are off, and nothing else should run on it.
+by the service while the shadow arm is off, and nothing else should run on it.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 class DatabaseSync:
-    """Listens to the ledger; what the database did not take is kept and tried again, for ever."""
+    """Listens to the transition log; what the database did not take is kept and tried again, for ever."""
 
     def __init__(self, rows: RolloutRows, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._rows = rows
@@ -32,7 +32,7 @@ class DatabaseSync:
         self._task: asyncio.Task[None] | None = None
 
     async def newest_state(self) -> RolloutState | None:
-        """The state of the newest transition that is filed. Raises `DatabaseError` or `UnreadableState`."""
+        """The state of the newest transition in the database. Raises `DatabaseError` or `UnreadableState`."""
         try:
             document = await asyncio.to_thread(self._rows.newest_state)
         except ValueError as error:
@@ -40,7 +40,7 @@ class DatabaseSync:
         return None if document is None else RolloutState.from_json(document)
 
     def hear(self, entry: Entry) -> None:
-        """Files transitions and incidents; a breach is no row."""
+        """Keeps transitions and incidents for the database; a breach is no row."""
         if isinstance(entry, Transition):
             self._transitions.append(entry)
         elif isinstance(entry, Incident):
@@ -52,7 +52,7 @@ class DatabaseSync:
         self._task = asyncio.create_task(self._run(), name="rollout filing")
 
     async def stop(self) -> None:
-        """Ends at once: what is not filed is told again by the next controller."""
+        """Ends at once: what is not in the database yet is passed on again by the next controller."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

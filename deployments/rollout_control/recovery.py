@@ -59,7 +59,7 @@ class Recovery:
         self._clock = clock
 
     async def recover(self) -> RampStatistics:
-        """Gives the ledger its state, if anybody knows one, and returns the statistics of its ramp."""
+        """Gives the transition log its state, if anybody knows one, and returns the statistics of its ramp."""
         statistics, damage = await self._own()
         stored, is_known = None, False
         try:
@@ -96,7 +96,7 @@ class Recovery:
         settings, transition_log = self._settings, self._transition_log
         order = self._order(SYSTEM, damage or "the controller has started")
         own = transition_log.transitions[-1].state if transition_log.transitions else None
-        # Told again, because whoever listens may have missed them when the last controller died.
+        # Passed on again, because whoever listens may have missed them when the last controller died.
         for transition_before in transition_log.transitions:
             transition_log.tell(transition_before)
         for incident in transition_log.incidents:

@@ -181,7 +181,7 @@ def evaluation_of(record: EvaluationRecord) -> Evaluation | None:
 
 
 def missing_of(record: EvaluationRecord) -> MissingPair:
-    """A counterfactual that was dropped."""
+    """A shadow evaluation that was dropped."""
     return MissingPair(
         decision_id=record.decision_id,
         at=record.created_at,

@@ -1,4 +1,4 @@
-"""What was decided about the rollout: fsynced on the controller's disk before it is in force, then told."""
+"""What was decided about the rollout: fsynced on the controller's disk before it is in force, then passed on."""
 
 from __future__ import annotations
 

@@ -31,9 +31,9 @@ MAX_WAITING = 100
 
 
 class DeliveryLog:
-    """Keys of what was told, the latest `MAX_KEYS` of them; what is older than all of those counts as told.
+    """Keys of what was delivered, the latest `MAX_KEYS`; what is older than all of those counts as delivered.
 
-    So does what happened before `begun_at`, where nobody has told anything yet. Blocking, but for `knows`.
+    So does what happened before `begun_at`, where nothing has been delivered yet. Blocking, but for `knows`.
     """
 
     def __init__(self, folder: Path, *, begun_at: datetime) -> None:
@@ -51,11 +51,11 @@ class DeliveryLog:
             _log.error("%s cannot be read, so older news are not told: %s", self._path, error)
 
     def knows(self, key: str, at: datetime) -> bool:
-        """Whether this was told, or is too old to be news."""
+        """Whether this was delivered, or is too old to be news."""
         return key in self._keys or at < self._since
 
     def add(self, key: str, at: datetime) -> None:
-        """It was told, or given up. A disk that does not keep this may have it told twice."""
+        """It was delivered, or given up. A disk that does not keep this may have it delivered twice."""
         self._keys[key] = at
         while len(self._keys) > MAX_KEYS:
             _, oldest = self._keys.popitem(last=False)
@@ -82,9 +82,10 @@ class Destination:
 
 
 class Webhook:
-    """Listens to the ledger. With `MAX_WAITING` notices waiting the oldest is dropped, and logged.
+    """Listens to the transition log. With `MAX_WAITING` notices waiting the oldest is dropped, and logged.
 
-    `delivery_log` remembers what an earlier controller has told: the ledger tells everything again when it starts.
+    `delivery_log` remembers what an earlier controller has delivered: the transition log passes everything on again
+    when it starts.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class Webhook:
         self._task = asyncio.create_task(self._run(), name="webhook")
 
     async def stop(self) -> None:
-        """Ends at once; what was not told is told by the next controller."""
+        """Ends at once; what was not delivered is delivered by the next controller."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

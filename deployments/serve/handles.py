@@ -31,7 +31,7 @@ from env.problem import Problem
 from env.schedule import Schedule
 from env.simulator.rules import Rule, dispatch
 
-# Roughly what one operation takes on the wire, to tell large plants from small ones before packing.
+# Roughly what one operation takes on the wire, to tell large plants from small ones before encoding.
 _BYTES_PER_OPERATION = 200
 _FIRST_PAUSE_SECONDS = 0.05
 _RETRY_AFTER_SECONDS = 2

@@ -57,7 +57,7 @@ class PPOPolicy:
         release_start_up_memory()
 
     def propose(self, payload: bytes, budget_ms: int, artefact: Artefact | None = None) -> bytes:
-        """A packed `Problem` -> a packed `Proposal`, the best that the budget buys, by the policy `artefact`.
+        """An encoded `Problem` -> an encoded `Proposal`, the best that the budget buys, by the policy `artefact`.
 
         Without one the published policy proposes. Raises `HorizonExceeded`, or `ArtefactError` for a policy that is
         not there.

@@ -43,7 +43,7 @@ _STATUS_OF = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutMethods:
-    """Methods of the controller and of the counterfactual deployment."""
+    """Methods of the controller and of the deployment Counterfactual."""
 
     exchange: RemoteMethod
     command: RemoteMethod
@@ -133,7 +133,7 @@ def _told(exchange: RemoteMethod) -> Callable[[RouterReport], Awaitable[Controll
 
 
 def computed_by(compute: RemoteMethod) -> Callable[[ShadowWork], Awaitable[ShadowEvaluation]]:
-    """The Counterfactual deployment as the queue wants it: what it lacks is a result as well."""
+    """The Counterfactual deployment as the queue wants it: that there is no result is one as well."""
 
     async def computed(work: ShadowWork) -> ShadowEvaluation:
         size = _BYTES_PER_JOB * len(work.problem.operations)

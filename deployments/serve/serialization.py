@@ -34,7 +34,7 @@ def encode(value: object) -> bytes:
 
 
 def decode(payload: bytes) -> Any:
-    """What was packed. Only for bytes from our own replicas, as for every argument of a remote call."""
+    """What was encoded. Only for bytes from our own replicas, as for every argument of a remote call."""
     return pickle.loads(payload)  # noqa: S301
 
 

@@ -29,7 +29,7 @@ class ShadowArm:
         release_start_up_memory()
 
     async def compute(self, payload: bytes, limit_seconds: float) -> bytes | NoResult:
-        """A packed `ShadowWork` -> a packed `ShadowEvaluation`, or why there is none."""
+        """An encoded `ShadowWork` -> an encoded `ShadowEvaluation`, or why there is none."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._process.ask, payload, limit_seconds)
 
     def __del__(self) -> None:
@@ -38,7 +38,7 @@ class ShadowArm:
 
 
 def prepared() -> Callable[[bytes], bytes]:
-    """What turns a packed `ShadowWork` into a packed `ShadowEvaluation`, warm.
+    """What turns an encoded `ShadowWork` into an encoded `ShadowEvaluation`, warm.
 
     Raises `ArtefactError` for a published policy that must not be used.
     """

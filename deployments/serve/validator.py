@@ -20,7 +20,7 @@ class SafetyValidator:
         release_start_up_memory()
 
     def judge(self, payload: bytes, recent_makespans_seconds: tuple[int, ...] = ()) -> bytes:
-        """A packed (`Problem`, `Schedule`) and what the plant's latest schedules took -> a packed `Verdict`."""
+        """(`Problem`, `Schedule`), encoded, and what the plant's latest schedules took -> an encoded `Verdict`."""
         problem, schedule = _opened(payload)
         return encode(judge(problem, schedule, self._limits, recent_makespans_seconds=recent_makespans_seconds))
 

@@ -1,4 +1,4 @@
-"""What the counterfactuals' process does with one request: the arm that did not serve, proposed and judged here.
+"""What the shadow process does with one request: the arm that did not serve, proposed and judged here.
 
 The schedule that was served is judged once more as well: by another process, with nothing of the first verdict.
 """
@@ -54,7 +54,7 @@ class ShadowEvaluation:
 
 
 class ShadowEvaluator:
-    """Blocking, and as slow as the arm is. `predictor_of` loads the policy of a contender."""
+    """Blocking, and as slow as the arm is. `predictor_of` loads the policy of an arm."""
 
     def __init__(
         self,

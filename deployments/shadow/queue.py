@@ -46,7 +46,7 @@ class QueueBounds:
 
 
 class ShadowQueue:
-    """`offer` never waits. What has no room is dropped, counted, and told as a missing pair.
+    """`offer` never waits. What has no room is dropped, counted, and reported as a missing pair.
 
     `compute` asks the Counterfactual deployment and gives back what came of it, failures included.
     """
@@ -104,7 +104,7 @@ class ShadowQueue:
                 await self._arrived.wait()
             shadow_task = self._waiting.popleft()
             self._waiting_jobs -= shadow_task.context.job_count
-            # The edge of a background task: the next rerun must come to its turn whatever this one does.
+            # The edge of a background task: the next task must come to its turn whatever this one does.
             try:
                 await self._evaluate(shadow_task)
             except Exception as error:

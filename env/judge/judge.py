@@ -1,7 +1,7 @@
 """The judge: whether a schedule may be served, decided without any code that could have proposed it.
 
-Only this module may call a schedule valid. It leans on problem, schedule and errors, and on its own
-rooms: the case, its rules of work and of plans, verdict, anomalies, judge_calendar and planner_words.
+Only this module may call a schedule valid. It leans on problem, schedule and errors, and on the other
+modules of its room: the case, the rules, the verdict, the anomalies, a calendar and a wording of their own.
 """
 
 from __future__ import annotations

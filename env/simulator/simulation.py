@@ -68,7 +68,7 @@ class State(NamedTuple):
     job_ready: Integers  # [job] end of its last work
     job_bound: Integers  # [job] earliest possible completion
     job_tardiness_bound: Floats  # [job] least possible weighted tardiness, as the objective counts it
-    block_start: Integers  # [block] least of `job_start` in each block of jobs, see `block_minima`
+    block_start: Integers  # [block] least of `job_start` in each block of jobs, see `change_entry`
     block_end: Integers  # [block] likewise
     machine_group: Integers  # [machine] setup group of its last work, -1 if none
     machine_waiting: Integers  # [machine] first in the list of those next operations that may run on it

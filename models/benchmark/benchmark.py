@@ -1,6 +1,6 @@
-"""Contestants x instances -> cells, one after the other on the same cores; kept on disk as they finish.
+"""Competitors x instances -> cells, one after the other on the same cores; kept on disk as they finish.
 
-All contestants meet an instance before the next one begins, so a contest that is stopped early still
+All competitors meet an instance before the next one begins, so a benchmark that is stopped early still
 compares like with like, and one that is started again goes on where it stopped.
 """
 
@@ -20,7 +20,7 @@ from env.schedule import Schedule
 
 
 class OtherConditions(GantryError):
-    """The folder holds the cells of a contest under other conditions; names what differs."""
+    """The folder holds the cells of a benchmark under other conditions; names what differs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ class CellJournal:
         return read_cells(self.path)
 
     def append(self, cells: Sequence[Cell]) -> None:
-        """Keep the cells of one contestant on one instance, all at once."""
+        """Keep the cells of one competitor on one instance, all at once."""
         text = "".join(json.dumps(asdict(cell)) + "\n" for cell in cells)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(text)
@@ -136,7 +136,7 @@ def read_cells(path: Path) -> list[Cell]:
 def missing(
     instances: Sequence[Instance], contestants: Sequence[Competitor], cells: Sequence[Cell]
 ) -> list[tuple[Instance, Competitor]]:
-    """Who still has to meet which instance, in the order of the contest."""
+    """Who still has to meet which instance, in the order of the benchmark."""
     done = {(cell.instance, cell.competitor) for cell in cells}
     return [
         (instance, contestant)
@@ -147,7 +147,7 @@ def missing(
 
 
 def meet(instance: Instance, contestant: Competitor) -> list[Cell]:
-    """Let a contestant try an instance, and judge what it brings."""
+    """Let a competitor try an instance, and judge what it brings."""
     return [_judged(instance, attempt) for attempt in contestant.attempt(instance.problem)]
 
 

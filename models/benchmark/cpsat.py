@@ -40,7 +40,7 @@ class Incumbent:
     """The best schedule known after `budget_seconds`, None when there was none yet.
 
     `seconds` is less than the budget where the optimum was proven before. `is_exact` tells whether the
-    solver saw every setup and break (`exact_model`).
+    solver saw every setup and break (`ExactModel`).
     """
 
     budget_seconds: float

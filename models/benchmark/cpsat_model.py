@@ -1,8 +1,8 @@
-"""A problem as a model of OR-Tools CP-SAT; only `exact` imports this room, because it needs ortools.
+"""A problem as a model of OR-Tools CP-SAT; only `cpsat` imports this module, because it needs ortools.
 
 Operations are optional intervals, one for each alternative, which may not overlap on a machine. Where
 setups depend on the sequence each machine is also a circuit through its work, in which the arc into an
-operation decides its setup. Time is open time where machines close (`open_axis`).
+operation decides its setup. Time is open time where machines close (`open_time`).
 """
 
 from __future__ import annotations

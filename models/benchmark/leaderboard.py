@@ -49,7 +49,7 @@ class Duel:
 
 
 def leaderboard(cells: Sequence[Cell]) -> list[LeaderboardRow]:
-    """One standing a competitor, in the order in which they competed."""
+    """One row a competitor, in the order in which they competed."""
     best = {name: min(map(_value, group)) for name, group in _grouped(cells, lambda cell: cell.instance).items()}
     by_competitor = _grouped(cells, lambda cell: cell.competitor)
     return [_standing(name, group, best) for name, group in by_competitor.items()]
@@ -155,7 +155,7 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """Standings of a set, duels of the product's own competitors, and shares of instances where they are ahead."""
+    """The leaderboard of a set, duels of the product's own competitors, shares of instances where they are ahead."""
 
     conditions: Conditions
     instances: tuple[str, ...]

@@ -128,7 +128,7 @@ BASELINE_MAKESPAN_HOURS = {"First-Fit": 65.3, "SJF": 62.1, "EDD": 58.7, "earlier
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A bound that a competitor shall hold on the mean over a set. `figure` is an attribute of its standing."""
+    """A bound that a competitor shall hold on the mean over a set. `figure` is an attribute of its row."""
 
     set_name: str
     competitor: str

@@ -24,7 +24,7 @@ _DOTS_PER_INCH = 80
 
 
 def quality_markdown(found: Quality) -> str:
-    """Standings, duels and shares of one set."""
+    """Leaderboard, duels and shares of one set."""
     conditions = found.conditions
     heading = (
         f"{len(found.instances)} of {found.instances_in_set} instances, objective {conditions.objective}, "

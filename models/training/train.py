@@ -164,7 +164,7 @@ def _new_model(slots: EpisodeSlots, config: TrainingConfig) -> MaskablePPO:
 
 
 def scorer_of(model: MaskablePPO) -> CandidateScorer:
-    """The network inside a model that this room trained."""
+    """The network inside a model that this module trained."""
     assert isinstance(model.policy, CandidatePolicy)
     return model.policy.mlp_extractor
 

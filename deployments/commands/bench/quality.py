@@ -124,7 +124,7 @@ def _search_digest() -> str:
 
 
 def _hold(held: BenchmarkSet, lineup: _Lineup, output: Path) -> Quality:
-    """Let everyone meet every instance of a set, as far as they have not yet, and read the standings."""
+    """Let everyone meet every instance of a set, as far as they have not yet, and read the leaderboard."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -19,7 +19,7 @@ MAX_OPEN_GROUPS = 1000
 
 
 class Outcome(StrEnum):
-    """How one evaluation of the challenger ended, served or counterfactual; exactly one of these."""
+    """How one evaluation of the challenger ended, served or in shadow; exactly one of these."""
 
     OK = "ok"
     INCOMPLETE = "incomplete"
@@ -170,7 +170,7 @@ class PairedObservation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissingPair:
-    """A request that should have been compared and was not: its counterfactual was dropped or never answered."""
+    """A request that should have been compared and was not: its shadow evaluation was dropped or never came."""
 
     decision_id: str
     at: datetime

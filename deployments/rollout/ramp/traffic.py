@@ -135,7 +135,7 @@ class FixedRollout:
 
 
 def fixed_traffic_split(share: float, seed: str) -> TrafficSplit:
-    """The standing while `share` of the units go to the published policy and nothing ever changes."""
+    """The split while `share` of the units go to the published policy and nothing ever changes."""
     stage = Stage.FULL if share == 1.0 else Stage.EXPANDED if share else Stage.SHADOW
     epoch = datetime.fromtimestamp(0, UTC)
     state = RolloutState(
@@ -154,7 +154,7 @@ def fixed_traffic_split(share: float, seed: str) -> TrafficSplit:
 
 
 def traffic_split_of(state: RolloutState | None, seed: str, find: Callable[[str], Artefact | None]) -> TrafficSplit:
-    """The standing under `state`. A model that `find` does not know cannot serve: the rule does."""
+    """The split under `state`. A model that `find` does not know cannot serve: the rule does."""
     if state is None:
         return TrafficSplit(state=None, seed=seed)
     champion = RULE if state.champion == MANUAL else _policy(state.champion, ArmRole.MANUAL, state.champion, find)

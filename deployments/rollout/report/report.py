@@ -183,7 +183,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutReport:
-    """All of it; `as_json` is what the route answers, `report_page` shows it."""
+    """All of it; `as_json` is what the route answers, `report.page` shows it."""
 
     at: datetime
     since: datetime | None

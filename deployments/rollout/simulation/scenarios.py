@@ -59,7 +59,7 @@ class Scenario:
     """A stream of `requests` in `world`, from request `change_at` on in `later`, and what must come of it.
 
     `drift` is the relative amplitude of a slow wave in load: in the failure rates and in the deviation.
-    `missing_pairs` is the part of the counterfactuals that is lost. With `forces_ramp` a person forces each
+    `missing_pairs` is the part of the pairs that is lost. With `forces_ramp` a person forces each
     promotion once the minimum duration has passed. `promise` bounds the share of false alarms, or the
     `promised_quantile` of the time to detect on `clock`; None: shown without a promise. `rule` names the one
     bound that is looked at.

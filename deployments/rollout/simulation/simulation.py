@@ -172,7 +172,7 @@ def _climb(
 
 
 def _evidence(scan: Scan, requests: int, entered_at: int) -> Evidence:
-    """What `Comparison.evidence` would say after `requests`, in a stage that began after `entered_at`."""
+    """What `PairedComparison.evidence` would say after `requests`, in a stage that began after `entered_at`."""
     pairs = scan.pairs(requests) - scan.pairs(entered_at)
     interval = scan.makespan(requests).interval(DISPLAY_ALPHA)
     return Evidence(

@@ -18,7 +18,7 @@ from tests.deployments.rollout_control.events import NOW, Clock, evaluation, sta
 
 
 def view(tmp_path: Path, clock: Clock | None = None, **changes: Any) -> RolloutView:
-    """A router's position over a folder."""
+    """A router's view over a folder."""
     times = clock or Clock()
     return RolloutView(
         router="r1",

@@ -113,7 +113,7 @@ async def test_failure_of_the_challenger_is_kept_and_told(proposer: Any, outcome
     ("arm", "served", "model"), [("manual", "manual", None), ("ppo", "ppo", "m@1"), ("full_production@7", "ppo", "m@1")]
 )
 async def test_forced_arm_serves_and_counts_for_nothing(arm: str, served: str, model: str | None) -> None:
-    """The arm that the request names serves, marked as forced, without an event and without a counterfactual."""
+    """The arm that the request names serves, marked as forced, without an event and without a shadow task."""
     kept = Kept(share=0.0 if served == "ppo" else 1.0)
     scheduling = kept.scheduling(ppo=PlannedProposer(model="m@1"))
     answer = (await _answered(scheduling, arm=arm)).answer

@@ -143,7 +143,7 @@ async def test_unsampled_requests_are_no_missing_pairs() -> None:
 
 
 async def test_lost_deployment_does_not_stop_the_queue() -> None:
-    """An answer that never came is a missing pair; the next rerun is computed all the same."""
+    """An answer that never came is a missing pair; the next task is computed all the same."""
     answers: list[Any] = [RemoteFailed("gone"), None]
 
     async def flaky(work: ShadowWork) -> ShadowEvaluation:

@@ -26,7 +26,7 @@ from tests.models.policy.test_predictor import random_predictor
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A small artefact whose model file is only a placeholder: this room never opens it."""
+    """A small artefact whose model file is only a placeholder: this module never opens it."""
     (tmp_path / MODEL_FILE).write_bytes(b"not opened here")
     write_artefact(
         tmp_path,

@@ -74,7 +74,7 @@ def test_decision_of_an_earlier_version_is_still_read() -> None:
 
 
 def test_evaluations_come_before_or_after_their_decision(engine: Engine) -> None:
-    """A counterfactual that overtakes its decision, or comes late, is one more arm of it; the first one stays."""
+    """A shadow evaluation that overtakes its decision, or comes late, is one more arm of it; the first one stays."""
     early, late = evaluation(1), evaluation(2, reason="queue full", status="dropped", outcome=None)
     own = [replace(decision(number), evaluations=(evaluation(number, "ppo"),)) for number in (1, 2)]
     writer = DecisionWriter(engine)

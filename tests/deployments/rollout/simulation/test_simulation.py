@@ -59,7 +59,7 @@ def test_equal_challenger_stays_in_shadow_unless_a_person_forces_it() -> None:
 
 
 def test_too_many_missing_pairs_hold_the_ramp() -> None:
-    """Ten per cent lost counterfactuals, and even a better challenger stays where it is."""
+    """Ten per cent lost pairs, and even a better challenger stays where it is."""
     losing = replace(BY_NAME["makespan -10%, 50 requests a day"], missing_pairs=0.10)
     assert all(days == () for days in run(losing, 5).days_to.values())
 
