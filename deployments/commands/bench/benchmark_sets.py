@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.random import Generator
@@ -34,6 +34,31 @@ KIND = Plant(
 TARDINESS_FACTOR = (0.2, 0.6)
 DUE_DATE_RANGE = (0.4, 1.0)
 BESIDE_THE_PROJECT = Path(__file__).resolve().parents[4] / "shared"
+FLEXIBLE_JOB_SHOPS = "https://github.com/SchedulingLab/fjsp-instances"
+JOB_SHOPS = "https://github.com/SchedulingLab/jsp-instances"
+
+
+class PublicSet(NamedTuple):
+    """Where instances are published, as .txt, and what their files end in here."""
+
+    repository: str
+    folder: str
+    suffix: str
+
+    @property
+    def origin(self) -> str:
+        """The same in words."""
+        return f"published as .txt in {self.folder}/ of {self.repository}"
+
+
+PUBLIC_SETS = {
+    "brandimarte": PublicSet(FLEXIBLE_JOB_SHOPS, "brandimarte", ".fjs"),
+    "hurink-edata": PublicSet(FLEXIBLE_JOB_SHOPS, "hurink/edata", ".fjs"),
+    "hurink-rdata": PublicSet(FLEXIBLE_JOB_SHOPS, "hurink/rdata", ".fjs"),
+    "hurink-vdata": PublicSet(FLEXIBLE_JOB_SHOPS, "hurink/vdata", ".fjs"),
+    "behnke": PublicSet(FLEXIBLE_JOB_SHOPS, "behnke", ".fjs"),
+    "taillard": PublicSet(JOB_SHOPS, "ta", ".jsp"),
+}
 
 
 def benchmark_plants(count: int = COUNT) -> list[Problem]:
@@ -54,7 +79,7 @@ def _with_due_dates(rng: Generator, problem: Problem) -> Problem:
 
 
 class BenchmarksMissing(ServiceError):
-    """The benchmark files are not where they are looked for; says where that is."""
+    """The benchmark files are not where they are looked for; says where that is, and where they come from."""
 
 
 class UnknownSet(ServiceError):
@@ -92,13 +117,8 @@ def load_set(name: str, limit: int | None = None) -> BenchmarkSet:
 
 
 def data_folder() -> Path:
-    """The folder of benchmarks and workloads. Raises `BenchmarksMissing`."""
-    folder = Path(os.environ.get("GANTRY_BENCHMARKS") or BESIDE_THE_PROJECT)
-    if (folder / "benchmarks").is_dir() and (folder / "workloads").is_dir():
-        return folder
-    raise BenchmarksMissing(
-        f"{folder} must hold benchmarks/ and workloads/, but does not: set GANTRY_BENCHMARKS to the folder that does"
-    )
+    """The folder above benchmarks/ and workloads/, whether or not anything is there."""
+    return Path(os.environ.get("GANTRY_BENCHMARKS") or BESIDE_THE_PROJECT)
 
 
 def spread(items: Sequence[Item], limit: int | None) -> list[Item]:
@@ -111,15 +131,16 @@ def spread(items: Sequence[Item], limit: int | None) -> list[Item]:
 
 
 def _public(name: str, limit: int | None) -> BenchmarkSet:
-    folder = data_folder() / "benchmarks"
+    folder, public = data_folder() / "benchmarks", PUBLIC_SETS[name]
+    files = _files(folder / name, public.suffix, public.origin)
     best = best_known(folder / BEST_KNOWN, name)
-    files = sorted(path for path in _files(folder / name) if path.stem in best)
-    return _of_files(name, files, best, limit, Objective.MAKESPAN, in_hours=False)
+    known = [path for path in files if path.stem in best]
+    return _of_files(name, known, best, limit, Objective.MAKESPAN, in_hours=False)
 
 
 def _reference(name: str, objective: Objective, limit: int | None) -> BenchmarkSet:
     folder = data_folder() / "workloads" / "reference-170"
-    files = sorted(path for path in _files(folder) if path.suffix == ".json" and path.name != BEST_KNOWN)
+    files = _files(folder, ".json", "not published")
     return _of_files(name, files, best_known(folder / BEST_KNOWN, name), limit, objective, in_hours=True)
 
 
@@ -135,21 +156,22 @@ def _plants(limit: int | None) -> BenchmarkSet:
 
 
 _LOADERS: dict[str, Loader] = {
-    **{
-        name: partial(_public, name)
-        for name in ("brandimarte", "hurink-edata", "hurink-rdata", "hurink-vdata", "behnke", "taillard")
-    },
+    **{name: partial(_public, name) for name in PUBLIC_SETS},
     "reference-170": partial(_reference, "reference-170", Objective.MAKESPAN),
     "reference-170-balanced": partial(_reference, "reference-170-balanced", Objective.BALANCED),
     "plants": _plants,
 }
 
 
-def _files(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except OSError as error:
-        raise BenchmarksMissing(f"{folder} must be a folder of problems, but cannot be read: {error}") from error
+def _files(folder: Path, suffix: str, origin: str) -> list[Path]:
+    found = sorted(path for path in folder.glob(f"*{suffix}") if path.name != BEST_KNOWN)
+    if not found:
+        raise BenchmarksMissing(
+            f"{folder} must hold the {suffix} files of the set, but has none: they are {origin}. GANTRY_BENCHMARKS "
+            f"names the folder above {folder.parent.name}/, and docs/BENCHMARKS.md says what belongs there. "
+            "The set plants needs no files"
+        )
+    return found
 
 
 def _of_files(

@@ -34,7 +34,8 @@ def _document(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise NoBestKnown(f"{path} must hold best known makespans, but cannot be read: {error}") from error
+        wanted = "problem -> [lower bound, best], or set -> that"
+        raise NoBestKnown(f"{path} must be JSON, {wanted}, but cannot be read: {error}") from error
     if not isinstance(found, dict):
         raise NoBestKnown(f"{path} must be a JSON object, was {type(found).__name__}")
     return found

@@ -47,11 +47,11 @@ def quality(
 ) -> None:
     """Compare rules, policy, search and CP-SAT on the same instances; every schedule is judged.
 
-    Sets: brandimarte, hurink-edata, hurink-rdata, hurink-vdata, behnke, taillard, reference-170,
-    reference-170-balanced (files below GANTRY_BENCHMARKS) and plants (generated). Started again with the
-    same options, it goes on where it was stopped.
+    The set plants is generated. All others need files below GANTRY_BENCHMARKS, and docs/BENCHMARKS.md says where
+    they come from: brandimarte, hurink-edata, hurink-rdata, hurink-vdata, behnke, taillard, reference-170,
+    reference-170-balanced. Started again with the same options, it goes on where it was stopped.
 
-    Example: gantry bench quality --set brandimarte --budgets 0.1,2 --limit 3
+    Example: gantry bench quality --set plants --budgets 0.1,2 --limit 3
     """
     from deployments.commands.bench.benchmark_sets import load_set
     from deployments.commands.bench.benchmark_sets import set_names as known_sets

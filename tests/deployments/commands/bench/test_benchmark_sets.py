@@ -1,19 +1,22 @@
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from deployments.commands.bench.benchmark_sets import (
+    PUBLIC_SETS,
     BenchmarksMissing,
     UnknownSet,
-    data_folder,
     load_set,
     set_names,
     spread,
 )
 from deployments.commands.bench.best_known import NoBestKnown
+from deployments.commands.bench.quality import quality
 from env.problem import Objective
 from tests.benchmark_data import data_folder as public_data
 
@@ -41,18 +44,72 @@ def test_set_has_its_files_and_best_known_values(shelf: Path) -> None:
     assert (found.instances_in_set, found.in_hours, found.objective) == (3, False, Objective.MAKESPAN)
 
 
-def test_missing_data_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the folders the error says where it looked and what to set."""
+@pytest.mark.parametrize(
+    ("name", "files", "origin"),
+    [
+        ("brandimarte", "benchmarks/brandimarte must hold the .fjs files", "in brandimarte/ of https://github.com/"),
+        ("hurink-vdata", "benchmarks/hurink-vdata must hold the .fjs files", "in hurink/vdata/ of https://github.com/"),
+        ("taillard", "benchmarks/taillard must hold the .jsp files", "SchedulingLab/jsp-instances"),
+        ("reference-170-balanced", "workloads/reference-170 must hold the .json files", "they are not published"),
+    ],
+)
+def test_missing_data_says_what_is_missing_and_where_it_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, files: str, origin: str
+) -> None:
+    """Where it looked and for what, who publishes that, what to set, and what runs without."""
     monkeypatch.setenv("GANTRY_BENCHMARKS", str(tmp_path))
-    with pytest.raises(BenchmarksMissing, match=r"must hold benchmarks/ and workloads/.*GANTRY_BENCHMARKS"):
-        data_folder()
+    with pytest.raises(BenchmarksMissing) as caught:
+        load_set(name)
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path}/{files}")
+    for part in (origin, "GANTRY_BENCHMARKS names the folder", "docs/BENCHMARKS.md", "plants needs no files"):
+        assert part in message
+
+
+def test_public_set_needs_no_workloads(shelf: Path) -> None:
+    """Who has only what is published can measure with that; other files beside the instances are left alone."""
+    (shelf / "workloads").rmdir()
+    (shelf / "benchmarks" / "brandimarte" / "mk01.txt").write_text(TINY, encoding="utf-8")
+    assert load_set("brandimarte").instances_in_set == 3
+
+
+def test_documentation_says_where_every_set_comes_from() -> None:
+    """Its table names the files of each, and who publishes them."""
+    page = (Path(__file__).parents[4] / "docs" / "BENCHMARKS.md").read_text(encoding="utf-8")
+    for name, public in PUBLIC_SETS.items():
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+        assert f"`benchmarks/{name}/*{public.suffix}`" in row
+        assert f"`{public.folder}/` of" in row
+        assert public.repository in page
+    assert "`workloads/reference-170/*.json`" in page
+    assert {name for name in set_names() if f"`{name}`" not in page} == set()
+
+
+def test_examples_run_without_any_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of `--help` and the first one of the documentation are of a set that is generated."""
+    monkeypatch.setenv("GANTRY_BENCHMARKS", str(tmp_path))
+    page = (Path(__file__).parents[4] / "docs" / "BENCHMARKS.md").read_text(encoding="utf-8")
+    for text in (inspect.getdoc(quality) or "", page):
+        example = next(line for line in text.splitlines() if "gantry bench quality --set" in line)
+        for name in re.findall(r"--set (\S+)", example):
+            assert load_set(name, limit=1).instances
+
+
+def test_help_names_every_set() -> None:
+    """And no set that there is not."""
+    words = set(re.findall(r"[a-z]+(?:-[a-z0-9]+)*", inspect.getdoc(quality) or ""))
+    assert set(set_names()) <= words
 
 
 def test_missing_set_is_an_error_of_one_line(shelf: Path) -> None:
     """A set that this copy of the data lacks, and one that nobody knows, are told apart."""
+    behnke = shelf / "benchmarks" / "behnke"
+    behnke.mkdir()
+    (behnke / "sm01_1.fjs").write_text(TINY, encoding="utf-8")
     with pytest.raises(NoBestKnown, match="must have the set 'behnke', but has brandimarte"):
         load_set("behnke")
-    with pytest.raises(BenchmarksMissing, match="reference-170 must be a folder of problems"):
+    (shelf / "workloads" / "reference-170").mkdir()
+    with pytest.raises(BenchmarksMissing, match=r"reference-170 must hold the \.json files"):
         load_set("reference-170")
     with pytest.raises(UnknownSet, match=r"must be one of brandimarte, .*plants, was 'mk'"):
         load_set("mk")

@@ -32,7 +32,7 @@ def test_file_of_several_sets_is_read_for_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "must hold best known makespans, but cannot be read"),
+        ("{", "must be JSON, problem -> .*, but cannot be read"),
         ("[]", "must be a JSON object, was list"),
         ('{"a": 5}', r"must have \[lower bound, best\] for 'a', had 5"),
         ('{"a": [5]}', r"must have \[lower bound, best\] for 'a', had \[5\]"),
