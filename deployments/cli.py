@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -37,10 +39,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     # Typer's own default takes what stands in square brackets for a style, and leaves it out.
     rich_markup_mode="markdown",
-    help="Production scheduling by a PPO policy: judged, durable, and rolled out with proof.",
 )
 for command in COMMANDS:
     command.register(app)
+
+
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"gantry {version('gantry')}")
+        raise typer.Exit
+
+
+@app.callback()
+def gantry(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Production scheduling by a PPO policy: judged, durable, and rolled out with proof."""
 
 
 def main() -> None:

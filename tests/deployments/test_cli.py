@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,13 @@ def test_every_command_shows_an_example(words: tuple[str, ...]) -> None:
     result = CliRunner().invoke(cli.app, [*words, "--help"])
     assert result.exit_code == 0
     assert "Example" in result.output
+
+
+def test_cli_tells_its_version() -> None:
+    """`gantry --version` says what is installed, the version of the package."""
+    result = CliRunner().invoke(cli.app, ["--version"])
+    assert result.exit_code == 0
+    assert result.output == f"gantry {version('gantry')}\n"
 
 
 def test_failure_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
