@@ -1,30 +1,24 @@
 """Public benchmarks and workloads, read where they lie: they are not part of the project.
 
 `GANTRY_BENCHMARKS` names the folder that holds `benchmarks/` and `workloads/`; without it the folder
-`shared` beside the project is tried. Tests that need it are reported as not run where it is absent,
-unless `GANTRY_REQUIRE` contains `benchmarks`: then they fail.
+`shared` beside the project is tried.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
-import pytest
-
 from deployments.commands.bench import benchmark_sets
+from tests.requirements import not_run
 
 
 def data_folder() -> Path:
-    """The folder of benchmarks and workloads; the calling test is skipped, or fails, without one."""
+    """The folder of benchmarks and workloads; without one the calling test does not run."""
     folder = benchmark_sets.data_folder()
-    if (folder / "benchmarks").is_dir() and (folder / "workloads").is_dir():
-        return folder
-    reason = f"not run: {folder} must hold benchmarks/ and workloads/, but does not: set GANTRY_BENCHMARKS"
-    if "benchmarks" in os.environ.get("GANTRY_REQUIRE", ""):
-        pytest.fail(reason)
-    pytest.skip(reason)
+    if not ((folder / "benchmarks").is_dir() and (folder / "workloads").is_dir()):
+        not_run("benchmarks", f"{folder} must hold benchmarks/ and workloads/, but does not: set GANTRY_BENCHMARKS")
+    return folder
 
 
 def benchmark_files(name: str) -> dict[Path, float]:

@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from tests.requirements import require_extra
+
 if TYPE_CHECKING:
     from tests.system.serving import Service
 
 settings.register_profile("gantry", deadline=None, print_blob=True)
 settings.load_profile("gantry")
+
+
+def pytest_configure() -> None:
+    """A run that cannot have what it must have ends before its first test."""
+    require_extra()
 
 
 @pytest.fixture(scope="session")

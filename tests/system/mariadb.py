@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pymysql
 import pymysql.cursors
-import pytest
 from sqlalchemy import URL, make_url
 
 from deployments.local_cluster.cluster import free_port
+from tests.requirements import not_run
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
@@ -122,10 +122,7 @@ class PrivateMariaDb(MariaDbServer):
 
 @contextmanager
 def mariadb_server() -> Iterator[MariaDbServer]:
-    """The server of `GANTRY_TEST_MARIADB_URL`, else a private one, else the test does not run.
-
-    With `mariadb` in `GANTRY_REQUIRE` a test that cannot run fails.
-    """
+    """The server of `GANTRY_TEST_MARIADB_URL`, else a private one, else the test does not run."""
     if given := os.environ.get("GANTRY_TEST_MARIADB_URL"):
         yield MariaDbServer(make_url(given).set(database=None))
         return
@@ -137,7 +134,7 @@ def mariadb_server() -> Iterator[MariaDbServer]:
 def private_mariadb(options: Sequence[str] = ()) -> Iterator[PrivateMariaDb]:
     """A private server with its own data and `options`, started, and stopped and removed at the end."""
     if not is_installed():
-        not_run("neither GANTRY_TEST_MARIADB_URL is set nor is mariadbd installed")
+        not_run("mariadb", "neither GANTRY_TEST_MARIADB_URL is set nor is mariadbd installed")
     folder = Path(tempfile.mkdtemp(prefix="gantry-mariadb-"))
     try:
         server = PrivateMariaDb(folder, options)
@@ -153,18 +150,6 @@ def private_mariadb(options: Sequence[str] = ()) -> Iterator[PrivateMariaDb]:
 def is_installed() -> bool:
     """Whether a private server can be had."""
     return bool(_binary("mariadbd") and _binary("mariadb-install-db"))
-
-
-def not_run(reason: str) -> None:
-    """The calling test cannot run here; it fails where it must."""
-    if is_required():
-        pytest.fail(f"required, but cannot run: {reason}")
-    pytest.skip(f"not run: {reason}")
-
-
-def is_required() -> bool:
-    """Whether a test that cannot have a server must fail."""
-    return "mariadb" in os.environ.get("GANTRY_REQUIRE", "").replace(",", " ").split()
 
 
 def _binary(name: str) -> str:

@@ -22,8 +22,9 @@ from deployments.commands.bench.benchmark_sets import BenchmarksMissing, data_fo
 from deployments.commands.demo import EXAMPLE
 from deployments.persistence.database import create_engine, upgrade
 from tests.deployments.fakes import body, job
+from tests.requirements import required
 from tests.system import serving
-from tests.system.mariadb import PrivateMariaDb, is_installed, is_required, private_mariadb
+from tests.system.mariadb import PrivateMariaDb, is_installed, private_mariadb
 from tests.system.receiver import SECRET, Receiver, listening
 from tests.system.serving import Service, config_with, running_service
 
@@ -172,7 +173,7 @@ def operated(folder: Path) -> Iterator[Operator]:
 
 @contextmanager
 def _own_database(folder: Path) -> Iterator[tuple[str, PrivateMariaDb | None]]:
-    if not (is_installed() or is_required()):
+    if not (is_installed() or "mariadb" in required()):
         yield f"sqlite:///{folder / 'data' / 'gantry.sqlite3'}", None
         return
     with private_mariadb() as server, server.schema() as url:

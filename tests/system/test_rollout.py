@@ -21,8 +21,8 @@ import pytest
 from deployments.rollout.assignment import assign
 from deployments.settings.service import PUBLISHED_MODEL
 from models.policy.artefact import MANIFEST_FILE, read_manifest
+from tests.requirements import not_run
 from tests.system.faults import CRASH, INCOMPLETE, LATE, TOO_EARLY
-from tests.system.mariadb import not_run
 from tests.system.operating import (
     Operator,
     eventually,
@@ -195,7 +195,7 @@ def drill_without_controller(operator: Operator, name: str | None, number: signa
 def test_rollback_needs_no_database(operator: Operator) -> None:
     """With MariaDB dead a trigger ends PPO as soon as ever, and the trail is complete once it is back."""
     if operator.server is None:
-        not_run("MariaDB is not installed")
+        not_run("mariadb", "mariadbd is not installed")
     assert drill_without_database(operator) < ALLOWED_SECONDS
 
 
