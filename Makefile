@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help install demo serve test test-fast mutation fuzz check format load audit explain train openapi clean
+.PHONY: help install demo serve test test-fast mutation fuzz check format load audit explain train wheel openapi clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,8 +64,11 @@ load: $(READY) ## a bounded locust run against a service that it starts itself; 
 train: $(READY) ## train a policy into runs/latest
 	$(BIN)/gantry train
 
+wheel: $(READY) ## build a source distribution and a wheel into dist/
+	$(BIN)/python -m build --no-isolation
+
 openapi: $(READY) ## write docs/openapi.json anew
 	$(BIN)/python -m deployments.api > docs/openapi.json
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist *.egg-info
