@@ -1,7 +1,8 @@
-"""How all tests run: Hypothesis without deadlines, because a busy machine proves nothing about a law."""
+"""How all tests run: Hypothesis without deadlines, because a busy machine proves nothing about a law, and in tiers."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,30 @@ if TYPE_CHECKING:
 settings.register_profile("gantry", deadline=None, print_blob=True)
 settings.load_profile("gantry")
 
+STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system"})
+"""What Python calls it, in its audit events, when a process is started."""
+MARKS_OF_PROCESSES = ("system", "learning")
+_started: list[str] = []
+
 
 def pytest_configure() -> None:
     """A run that cannot have what it must have ends before its first test."""
     require_extra()
+    sys.addaudithook(lambda event, details: _started.append(f"{event} {details!r}") if event in STARTS else None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the shared service come last, so that it does not take its share of the machine beside the others."""
+    items.sort(key=lambda item: "service" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(autouse=True)
+def _starts_processes_only_where_marked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The fast tests stay fast, and run beside each other."""
+    _started.clear()
+    yield
+    if not any(request.node.get_closest_marker(mark) for mark in MARKS_OF_PROCESSES):
+        assert _started == [], "a test that starts processes must be marked system"
 
 
 @pytest.fixture(scope="session")

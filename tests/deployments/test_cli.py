@@ -91,6 +91,7 @@ def test_file_that_cannot_be_written_is_one_line(
     assert capsys.readouterr().err.splitlines()[-1] == f"gantry: {output} cannot be used: File exists"
 
 
+@pytest.mark.system
 def test_help_needs_neither_ray_nor_torch() -> None:
     """The command line is assembled without what only some commands need."""
     program = "import sys, deployments.cli; print(sorted({'ray', 'torch', 'sqlalchemy', 'numba'} & set(sys.modules)))"

@@ -29,6 +29,7 @@ def test_checked_in_document_is_current() -> None:
     assert CHECKED_IN.read_text() == document_text(create_api(services_over))
 
 
+@pytest.mark.system
 def test_document_can_be_written_without_a_service() -> None:
     """The command that the test above names prints the document."""
     done = subprocess.run([sys.executable, "-m", "deployments.api"], capture_output=True, text=True, check=True)

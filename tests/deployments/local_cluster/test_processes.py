@@ -11,7 +11,10 @@ import pytest
 
 from deployments.local_cluster.processes import Process, descendants, end
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="not run: reads /proc, which only Linux has")
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(sys.platform != "linux", reason="not run: reads /proc, which only Linux has"),
+]
 
 SLEEP = "import time; time.sleep(60)"
 PARENT = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {SLEEP!r}]).pid, flush=True); {SLEEP}"

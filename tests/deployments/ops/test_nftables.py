@@ -23,6 +23,7 @@ def nft_command() -> str:
     return shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin") or not_run("nftables", "nft is not installed")
 
 
+@pytest.mark.system
 def test_rules_are_understood_by_nft() -> None:
     """The tool itself accepts the file."""
     done = subprocess.run(

@@ -286,6 +286,7 @@ async def test_warnings_of_edge_and_request_come_together() -> None:
     assert answered.answer.warnings == ["from the edge", "unknown field colour was ignored"]
 
 
+@pytest.mark.system
 def test_use_case_loads_neither_ray_nor_torch() -> None:
     """The use case runs where neither Ray nor torch is installed."""
     program = "import sys, deployments.scheduling.use_case; print(sorted({'ray', 'torch'} & set(sys.modules)))"

@@ -34,12 +34,14 @@ def test_core_works_after_memory_was_released() -> None:
     compile_core()
 
 
+@pytest.mark.system
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which pages are clean")
 def test_release_drops_the_code_of_the_compiler() -> None:
     """Most of what the loader of LLVM read, more than 30 MB, is not resident any more."""
     assert float(run(_LOADS_THE_COMPILER)) > 20
 
 
+@pytest.mark.system
 def test_serve_does_without_pandas() -> None:
     """Ray Serve is whole when pandas is left out, and its import did not bring it in."""
     program = (
@@ -49,6 +51,7 @@ def test_serve_does_without_pandas() -> None:
     assert run(program) == "None True"
 
 
+@pytest.mark.system
 def test_scheduling_does_without_gymnasium() -> None:
     """A process that schedules never imports gymnasium; one that does finds the environment by its room."""
     program = (
@@ -60,12 +63,14 @@ def test_scheduling_does_without_gymnasium() -> None:
     assert run(found) == "gantry/FlexibleJobShop-v0"
 
 
+@pytest.mark.system
 def test_rollout_controller_does_without_the_core() -> None:
     """It compares figures and names, so its replica neither loads policies nor the compiler behind them."""
     program = "import sys, deployments.serve.controller; print({'numba', 'models'} & set(sys.modules))"
     assert run(f"from deployments.serve.process import leave_out_unused; leave_out_unused(); {program}") == "set()"
 
 
+@pytest.mark.system
 def test_policy_does_without_the_words_of_the_wire() -> None:
     """A policy replica imports neither the contracts nor what only they need, so that it stays small."""
     unwanted = {"deployments.contracts", "holidays", "sqlalchemy"}

@@ -18,6 +18,8 @@ from env.instances.generator import toy_problem
 from env.simulator.rules import Rule, dispatch
 from loadtests.faulty import CrashingCounterfactual, HangingCounterfactual
 
+pytestmark = pytest.mark.system
+
 PROBLEM = toy_problem()
 SCHEDULE = dispatch(PROBLEM, Rule.PLANNER)
 # Long, because the process of lowest priority may start beside anything.

@@ -21,6 +21,8 @@ from deployments.shadow.worker_process import (
 )
 from tests.deployments.shadow.answering import DIE, DIE_ONCE, HANG, NICENESS
 
+pytestmark = pytest.mark.system
+
 PROGRAM = "tests.deployments.shadow.answering"
 PATIENCE_SECONDS = 60.0
 RESTING = NoResult(kind=FailureKind.ABSENT, reason="the process was lost and is not replaced yet")

@@ -188,6 +188,7 @@ def test_weights_for_other_features_are_refused() -> None:
         Predictor([weights._replace(first=weights.first[1:])])
 
 
+@pytest.mark.system
 def test_serving_a_policy_imports_neither_torch_nor_ray() -> None:
     """The floors below the deployments, and the use case, stay light."""
     program = (

@@ -76,6 +76,7 @@ def test_final_model_opens_with_maskable_ppo() -> None:
     assert shop.schedule.makespan_seconds == 5
 
 
+@pytest.mark.learning
 def test_publishing_raises_the_version(tmp_path: Path) -> None:
     """An equal policy may be published again, one version up; what was trained and measured stays in the manifest."""
     published = read_manifest(PUBLISHED)
@@ -89,6 +90,7 @@ def test_publishing_raises_the_version(tmp_path: Path) -> None:
     assert load_predictor(tmp_path).model_id == f"{tmp_path.name}@2"
 
 
+@pytest.mark.learning
 def test_a_network_joins_the_published_ones(run: Path, tmp_path: Path) -> None:
     """An untrained one cannot make anything worse, because the best schedule counts."""
     target = tmp_path / "full_production"
@@ -102,6 +104,7 @@ def test_a_network_joins_the_published_ones(run: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(networks[-1].score, load_predictor(run).networks[0].score)
 
 
+@pytest.mark.learning
 def test_worse_policy_is_not_published(run: Path, tmp_path: Path) -> None:
     """An untrained policy does not replace the published one; the error names every gate that it misses."""
     target = tmp_path / "full_production"

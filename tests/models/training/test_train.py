@@ -53,6 +53,7 @@ def test_sampling_is_seeded() -> None:
     assert greedy.value == objective_value(problem, predictor.schedule_once(problem))
 
 
+@pytest.mark.learning
 def test_same_config_gives_the_same_weights() -> None:
     """Training depends on nothing but its config."""
     one, two = (train(SHORT) for _ in range(2))
@@ -60,6 +61,7 @@ def test_same_config_gives_the_same_weights() -> None:
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.learning
 def test_training_reports_every_stage(tmp_path: Path) -> None:
     """Progress of each stage ends at its total, and TensorBoard has something to show."""
     heard: list[Progress] = []

@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from deployments.cli import app
 from models.benchmark.speed import speed_of_json
 
 
+@pytest.mark.system
 def test_speed_prints_a_table_and_writes_figures(tmp_path: Path) -> None:
     """One row for continuous operation and one with the calendar; how long a process takes to be warm."""
     output = tmp_path / "figures" / "speed.json"

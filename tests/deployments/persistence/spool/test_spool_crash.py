@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from deployments.persistence.spool.spool import Spool, SpoolConfig
 
 _APPEND_FOR_EVER = """
@@ -36,6 +38,7 @@ async def _adopted(folder: Path) -> list[bytes]:
     return payloads
 
 
+@pytest.mark.system
 def test_killed_process_keeps_every_promise(tmp_path: Path) -> None:
     """Whatever it said was appended before kill -9 is adopted afterwards, once, over several segments."""
     command = [sys.executable, "-c", _APPEND_FOR_EVER, str(tmp_path)]
