@@ -43,7 +43,8 @@ _CHART = re.compile(r"<svg.*?</svg>", re.DOTALL)
 _COORDINATE = re.compile(r"\d+\.\d+")
 _NAME_IN_CHART = re.compile(r'<text class="stage-name".*?</text>')
 # What the way of an answer over the wire decides.
-_UNRECORDED_HEADERS = frozenset({"date", "content-length", "connection", "transfer-encoding"})
+# The entity tag of a file, and when it was last modified, tell when the project was checked out.
+_UNRECORDED_HEADERS = frozenset({"date", "content-length", "connection", "transfer-encoding", "etag", "last-modified"})
 _LARGEST_BODY = 24_000
 _KEY_FIGURES = ("metrics", "warnings", "decision", "safety", "changes", "valid", "violations", "health", "gate")
 
