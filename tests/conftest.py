@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -24,8 +25,14 @@ _started: list[str] = []
 
 
 def pytest_configure() -> None:
-    """A run that cannot have what it must have ends before its first test."""
+    """A run that cannot have what it must have ends before its first test.
+
+    One thread each, as a replica has it: where tests run beside each other, two threads of a small network would
+    wait for each other most of the time.
+    """
     require_extra()
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
     sys.addaudithook(lambda event, details: _started.append(f"{event} {details!r}") if event in STARTS else None)
 
 
