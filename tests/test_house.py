@@ -130,6 +130,7 @@ def test_tests_mirror_the_rooms() -> None:
     assert stray == []
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("room", ["api", "scheduling", "rollout"])
 def test_room_knows_neither_ray_nor_sql(room: str) -> None:
     """All its modules can be imported in a fresh process, and none of them brings Ray, SQLAlchemy or torch along."""
