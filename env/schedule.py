@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 from env.problem import Alternative, Job, Operation, Problem
@@ -38,6 +38,25 @@ class Schedule:
     def by_operation(self) -> Mapping[str, Assignment]:
         """Operation id -> its (last) assignment."""
         return {assignment.operation_id: assignment for assignment in self.assignments}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFigures:
+    """What is kept, answered and compared of a judged schedule: its measures, each under one name everywhere.
+
+    Amounts are seconds, shares are per cent. A figure that older records do not have is None there.
+    """
+
+    makespan_seconds: int
+    tardiness_seconds: int
+    setup_seconds: int
+    completion_percent: float
+    utilisation_percent: float
+    on_time_percent: float
+    important_on_time_percent: float
+
+
+KEY_FIGURES = tuple(field.name for field in fields(KeyFigures))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +96,11 @@ class Measures:
     @property
     def important_on_time_percent(self) -> float:
         return _percent(self.important_jobs_on_time, self.important_jobs)
+
+    @property
+    def key_figures(self) -> KeyFigures:
+        """Those that outlive the schedule."""
+        return KeyFigures(**{name: getattr(self, name) for name in KEY_FIGURES})
 
 
 def measure(problem: Problem, schedule: Schedule, open_seconds: int) -> Measures:

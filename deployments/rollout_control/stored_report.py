@@ -16,7 +16,7 @@ from deployments.contracts.requests.wire import in_zone
 from deployments.errors import RolloutUnavailable
 from deployments.persistence.decisions.records import EvaluationRecord, EvaluationStatus
 from deployments.persistence.decisions.rollout_repository import RolloutRows
-from deployments.rollout.analysis.outcomes import Baseline, Evaluation, Kpis, MissingPair, Outcome
+from deployments.rollout.analysis.outcomes import Baseline, Evaluation, MissingPair, Outcome
 from deployments.rollout.analysis.sample_ratio import AssignedUnit, audit
 from deployments.rollout.assignment import ArmRole, PlanningWindow, assign, planning_window
 from deployments.rollout.ramp.state import RampConfiguration, RolloutState, Transition
@@ -174,7 +174,7 @@ def evaluation_of(record: EvaluationRecord) -> Evaluation | None:
         source=record.source,
         budget_ms=record.time_budget_ms,
         latency_ms=record.proposal_ms,
-        kpis=_kpis(record),
+        figures=record.figures,
         is_forced=record.is_forced,
         detail=record.reason or "",
     )
@@ -188,20 +188,6 @@ def missing_of(record: EvaluationRecord) -> MissingPair:
         ramp=record.ramp,
         stage=record.stage,
         reason=record.reason or record.status,
-    )
-
-
-def _kpis(record: EvaluationRecord) -> Kpis | None:
-    if record.makespan_seconds is None:
-        return None
-    values: Any = record
-    return Kpis(
-        makespan_seconds=float(values.makespan_seconds),
-        tardiness_seconds=float(values.tardiness_seconds),
-        utilisation_percent=values.utilisation_percent,
-        on_time_percent=values.on_time_percent,
-        important_on_time_percent=values.important_on_time_percent,
-        completion_percent=values.completion_percent,
     )
 
 

@@ -11,11 +11,11 @@ from typing import Any, Protocol
 from deployments.contracts.translation.problem import Question
 from deployments.persistence.decisions.records import EvaluationRecord, EvaluationStatus
 from deployments.rollout.analysis.guardrails import Event
-from deployments.rollout.analysis.outcomes import Evaluation, Kpis, MissingPair, Outcome, judged_outcome, paired
+from deployments.rollout.analysis.outcomes import Evaluation, MissingPair, Outcome, judged_outcome, paired
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.traffic import Arm, ArmAssignment
 from deployments.scheduling.arms import Attempt, Attempts
-from env.judge.verdict import Verdict, Violation
+from env.judge.verdict import Violation
 
 MAX_VIOLATIONS = 20
 FALLBACK = "fallback"
@@ -109,7 +109,7 @@ def _event(context: EvaluationContext, attempt: Attempt, outcome: Outcome, is_se
         source=attempt.source,
         budget_ms=context.budget_ms,
         latency_ms=None if seconds is None else 1000 * seconds,
-        kpis=None if attempt.verdict is None else Kpis.of(attempt.verdict),
+        figures=None if attempt.verdict is None else attempt.verdict.measures.key_figures,
         is_forced=context.assigned.is_forced,
         detail=attempt.reason or "",
     )
@@ -118,6 +118,7 @@ def _event(context: EvaluationContext, attempt: Attempt, outcome: Outcome, is_se
 def _record(context: EvaluationContext, attempt: Attempt, outcome: Outcome | None, is_served: bool) -> EvaluationRecord:
     assigned, proposal, verdict = context.assigned, attempt.proposal, attempt.verdict
     known = {assigned.arm.name, assigned.rival.name}
+    violations = () if verdict is None else verdict.violations
     return EvaluationRecord(
         decision_id=context.decision_id,
         arm=attempt.arm.name,
@@ -142,24 +143,11 @@ def _record(context: EvaluationContext, attempt: Attempt, outcome: Outcome | Non
         job_count=context.job_count,
         proposal_ms=_milliseconds(attempt.proposal_seconds),
         judge_ms=_milliseconds(attempt.judge_seconds),
-        **({} if verdict is None else _figures(verdict)),
+        figures=None if verdict is None else verdict.measures.key_figures,
+        safety_score=None if verdict is None else verdict.safety_score,
+        violation_count=len(violations),
+        violations=json.dumps([_violation(each) for each in violations[:MAX_VIOLATIONS]]),
     )
-
-
-def _figures(verdict: Verdict) -> dict[str, Any]:
-    measures = verdict.measures
-    return {
-        "makespan_seconds": measures.makespan_seconds,
-        "tardiness_seconds": measures.tardiness_seconds,
-        "setup_seconds": measures.setup_seconds,
-        "completion_percent": measures.completion_percent,
-        "utilisation_percent": measures.utilisation_percent,
-        "on_time_percent": measures.on_time_percent,
-        "important_on_time_percent": measures.important_on_time_percent,
-        "safety_score": verdict.safety_score,
-        "violation_count": len(verdict.violations),
-        "violations": json.dumps([_violation(each) for each in verdict.violations[:MAX_VIOLATIONS]]),
-    }
 
 
 def _violation(violation: Violation) -> dict[str, Any]:

@@ -193,7 +193,7 @@ class Scheduling:
             record = under_claim(record, lease, answered.body)
             lease.begin_append()
         await self._journal.append(record)
-        self._recent_makespans.remember(plant_id, record.makespan_seconds)
+        self._recent_makespans.remember(plant_id, record.figures.makespan_seconds)
         self._last_decided_at = created_at
         self._report(context, question, recent, attempts)
         return answered

@@ -17,7 +17,7 @@ from deployments.errors import NotFound
 from deployments.persistence.decisions.records import DecisionRecord, EvaluationRecord
 from deployments.rollout.assignment import ArmRole
 from env.judge.judge import judge
-from env.schedule import Schedule
+from env.schedule import KeyFigures, Schedule
 
 MAX_REASON_LENGTH = 300
 
@@ -168,25 +168,30 @@ def _summary(record: DecisionRecord) -> dict[str, Any]:
     }
 
 
+def figures_answer(figures: KeyFigures, safety_score: float) -> Figures:
+    """The key figures of a schedule in the words of the wire."""
+    return Figures(
+        makespan=hours_of(figures.makespan_seconds),
+        completion_rate=figures.completion_percent,
+        average_utilization=figures.utilisation_percent,
+        total_setup_time=hours_of(figures.setup_seconds),
+        jobs_on_time=figures.on_time_percent,
+        important_jobs_on_time=figures.important_on_time_percent,
+        total_tardiness=hours_of(figures.tardiness_seconds),
+        safety_score=safety_score,
+    )
+
+
+def figures_of(record: DecisionRecord) -> Figures:
+    """The key figures of a decision, which are kept also when its payload is not."""
+    return figures_answer(record.figures, record.safety_score)
+
+
 def _figures(evaluation: EvaluationRecord) -> Figures | None:
     """The key figures of one arm, None when it made no schedule."""
-    return None if evaluation.makespan_seconds is None else figures_of(evaluation)
-
-
-def figures_of(record: DecisionRecord | EvaluationRecord) -> Figures:
-    """The key figures of a decision, which are kept also when its payload is not, or of an arm that has a schedule."""
-    # An evaluation without a schedule has no figures; nobody asks for them.
-    kept: Any = record
-    return Figures(
-        makespan=hours_of(kept.makespan_seconds),
-        completion_rate=kept.completion_percent,
-        average_utilization=kept.utilisation_percent,
-        total_setup_time=hours_of(kept.setup_seconds),
-        jobs_on_time=kept.on_time_percent,
-        important_jobs_on_time=kept.important_on_time_percent,
-        total_tardiness=hours_of(kept.tardiness_seconds),
-        safety_score=kept.safety_score,
-    )
+    if evaluation.figures is None or evaluation.safety_score is None:
+        return None
+    return figures_answer(evaluation.figures, evaluation.safety_score)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,11 +6,14 @@ import base64
 import hashlib
 import json
 import zlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 from uuid import UUID
+
+from env.schedule import KEY_FIGURES, KeyFigures
 
 _TIME_ORDERED = 7
 MAX_DETAIL_LENGTH = 2000
@@ -36,14 +39,14 @@ class _Record:
 
     def to_bytes(self) -> bytes:
         """The record as one spool payload; `from_fields` takes the object inside."""
-        values: dict[str, Any] = {"kind": self.kind} | asdict(self)  # type: ignore[call-overload]
+        values: dict[str, Any] = {"kind": self.kind} | columns_of(self)  # type: ignore[arg-type]
         values["created_at"] = values["created_at"].isoformat()
         return json.dumps(values, separators=(",", ":")).encode()
 
     @classmethod
     def from_fields(cls, values: dict[str, Any]) -> Self:
         """The record from its JSON object. Raises `ValueError` or `TypeError` if it is not one."""
-        values = {name: value for name, value in values.items() if name != "kind"}
+        values = with_figures({name: value for name, value in values.items() if name != "kind"})
         return cls(**values | {"created_at": datetime.fromisoformat(values["created_at"])})
 
 
@@ -54,8 +57,8 @@ class EvaluationRecord(_Record):
     `unit` to `job_list_sha256` are those of the decision, so that the statistics need no other row.
     `arm` is "ppo", "manual" or a model id; `role` is that of `rollout.assignment.Arm`, or "fallback" for the
     rule where both roles are models. `outcome` is a word of `rollout.outcomes`, None where nothing was
-    computed; `baseline` is where the manual plan came from, `source` the replica that is to blame. Figures
-    are None where there is no schedule; `violations` is JSON, cut to the first ones.
+    computed; `baseline` is where the manual plan came from, `source` the replica that is to blame. `figures`
+    and score are None where there is no schedule; `violations` is JSON, cut to the first ones.
     """
 
     kind = "evaluation"
@@ -81,13 +84,7 @@ class EvaluationRecord(_Record):
     baseline: str
     time_budget_ms: int
     job_count: int
-    makespan_seconds: int | None = None
-    tardiness_seconds: int | None = None
-    setup_seconds: int | None = None
-    completion_percent: float | None = None
-    utilisation_percent: float | None = None
-    on_time_percent: float | None = None
-    important_on_time_percent: float | None = None
+    figures: KeyFigures | None = None
     safety_score: float | None = None
     violation_count: int = 0
     violations: str = "[]"
@@ -232,13 +229,7 @@ class DecisionRecord:
     time_budget_ms: int
     job_count: int
     machine_count: int
-    makespan_seconds: int
-    tardiness_seconds: int
-    setup_seconds: int
-    completion_percent: float
-    utilisation_percent: float
-    on_time_percent: float
-    important_on_time_percent: float
+    figures: KeyFigures
     safety_score: float
     generation_ms: float
     request: bytes | None
@@ -252,7 +243,7 @@ class DecisionRecord:
 
     def to_bytes(self) -> bytes:
         """The record as one spool payload; `from_bytes` gives it back unchanged."""
-        fields: dict[str, Any] = asdict(replace(self, evaluations=()))
+        fields: dict[str, Any] = columns_of(replace(self, evaluations=()))
         fields["evaluations"] = [evaluation.to_bytes().decode() for evaluation in self.evaluations]
         fields["created_at"] = self.created_at.isoformat()
         for name in ("request", "answer"):
@@ -269,6 +260,7 @@ class DecisionRecord:
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> DecisionRecord:
         """The record from its JSON object. Raises `ValueError` or `TypeError` if it is not one."""
+        fields = with_figures(fields)
         fields["created_at"] = datetime.fromisoformat(fields["created_at"])
         earlier = fields.get("evaluations", ())
         fields["evaluations"] = tuple(EvaluationRecord.from_fields(json.loads(text)) for text in earlier)
@@ -289,6 +281,23 @@ class DecisionPage:
 
     records: tuple[DecisionRecord, ...]
     next_cursor: str | None
+
+
+def columns_of(record: DecisionRecord | EvaluationRecord | FeedbackRecord) -> dict[str, Any]:
+    """The record as a flat object, its figures beside the rest; `with_figures` is the inverse."""
+    values = asdict(record)
+    if "figures" in values:
+        values |= values.pop("figures") or dict.fromkeys(KEY_FIGURES)
+    return values
+
+
+def with_figures(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a record from a flat object; without a makespan there are no figures. Raises `TypeError`."""
+    values = dict(columns)
+    figures = {name: values.pop(name) for name in KEY_FIGURES if name in values}
+    if figures:
+        values["figures"] = None if figures["makespan_seconds"] is None else KeyFigures(**figures)
+    return values
 
 
 def record_of(payload: bytes) -> Record:

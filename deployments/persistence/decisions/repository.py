@@ -8,7 +8,7 @@ import uuid
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,14 +27,16 @@ from deployments.persistence.decisions.records import (
     EvaluationRecord,
     FeedbackRecord,
     Record,
+    columns_of,
     payload_digest,
+    with_figures,
 )
 from deployments.persistence.decisions.rollout_repository import evaluations_of, insert_evaluations, insert_feedback
 from deployments.persistence.errors import DataRejected, InvalidCursor, Mismatch, PayloadMismatch
 from deployments.persistence.failures import database_errors
 from deployments.persistence.tables import DECISION
 
-_FIELDS = tuple(field.name for field in fields(DecisionRecord) if field.name not in {"evaluations", "claim"})
+_APART = {"evaluations", "claim"}
 _PAYLOAD = ("request", "answer")
 _ESCAPED_BYTES = tuple(bytes([byte]) for byte in b"\0\n\r\x1a\"'\\")
 _STATEMENT_OVERHEAD_BYTES = 64 * 1024
@@ -230,14 +232,14 @@ def _cursor_parts(cursor: str) -> tuple[datetime, str]:
 
 
 def _row_of(record: DecisionRecord) -> dict[str, Any]:
-    row = {name: getattr(record, name) for name in _FIELDS}
+    row = {name: value for name, value in columns_of(record).items() if name not in _APART}
     for name in _PAYLOAD:
         row[name] = None if row[name] is None else zlib.compress(row[name])
     return row
 
 
 def _record_of(row: RowMapping) -> DecisionRecord:
-    values: dict[str, Any] = {name: row.get(name) for name in _FIELDS}
+    values: dict[str, Any] = dict.fromkeys(_PAYLOAD) | with_figures(dict(row))
     try:
         for name in _PAYLOAD:
             values[name] = None if values[name] is None else zlib.decompress(values[name])

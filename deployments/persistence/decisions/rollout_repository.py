@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Insert, RowMapping, Se
 from sqlalchemy.dialects import mysql, sqlite
 
 from deployments.persistence.database import address_of
-from deployments.persistence.decisions.records import EvaluationRecord, FeedbackRecord
+from deployments.persistence.decisions.records import EvaluationRecord, FeedbackRecord, columns_of, with_figures
 from deployments.persistence.failures import database_errors
 from deployments.persistence.tables import DECISION, EVALUATION, FEEDBACK, INCIDENT, ROLLOUT_TRANSITION
 
@@ -43,12 +42,12 @@ def evaluations_of_query(decision_id: str) -> Select[Any]:
 
 def evaluation_of(row: RowMapping) -> EvaluationRecord:
     """One row of the table as a record."""
-    return EvaluationRecord(**{field.name: row[field.name] for field in fields(EvaluationRecord)})
+    return EvaluationRecord(**with_figures(dict(row)))
 
 
 def _insert_evaluation_once(connection: Connection, table: Table, records: list[Any]) -> None:
     if records:
-        connection.execute(_insert(connection, table), [asdict(record) for record in records])
+        connection.execute(_insert(connection, table), [columns_of(record) for record in records])
 
 
 def _insert(connection: Connection, table: Table) -> Insert:

@@ -13,6 +13,7 @@ from typing import Any
 
 from deployments.rollout.assignment import ArmRole
 from env.judge.verdict import Verdict, ViolationCode
+from env.schedule import KeyFigures
 
 MAX_OPEN_GROUPS = 1000
 """Job lists that are remembered; a replan of one that was forgotten is a new observation."""
@@ -49,28 +50,27 @@ class CorruptionKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kpis:
-    """Planned measures of one judged schedule, in the units of `env.schedule.Measures`."""
+class ComparedFigure:
+    """How a key figure is compared between the arms, by difference in its own unit.
 
-    makespan_seconds: float
-    tardiness_seconds: float
-    utilisation_percent: float
-    on_time_percent: float
-    important_on_time_percent: float
-    completion_percent: float
+    `deviation_floor` is the least standard deviation that is believed, `notable` half the width of a plot.
+    """
 
-    @classmethod
-    def of(cls, verdict: Verdict) -> Kpis:
-        """Those of the schedule that `verdict` judged."""
-        return cls(**{field.name: float(getattr(verdict.measures, field.name)) for field in fields(cls)})
-
-    def as_json(self) -> dict[str, float]:
-        return asdict(self)
+    deviation_floor: float
+    notable: float
+    is_more_better: bool = True
 
 
-KPI_NAMES = tuple(field.name for field in fields(Kpis))
-DIFFERENCE_NAMES = KPI_NAMES[1:]
-"""The KPIs that are compared by difference; makespan is compared by ratio."""
+COMPARED_FIGURES = {
+    "tardiness_seconds": ComparedFigure(deviation_floor=60.0, notable=8 * 3600.0, is_more_better=False),
+    "utilisation_percent": ComparedFigure(deviation_floor=0.1, notable=10.0),
+    "on_time_percent": ComparedFigure(deviation_floor=0.1, notable=10.0),
+    "important_on_time_percent": ComparedFigure(deviation_floor=0.1, notable=10.0),
+    "completion_percent": ComparedFigure(deviation_floor=0.1, notable=5.0),
+}
+"""Those of `KeyFigures` that are compared by difference; makespan is compared by ratio."""
+DIFFERENCE_NAMES = tuple(COMPARED_FIGURES)
+KPI_NAMES = ("makespan_seconds", *DIFFERENCE_NAMES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ class Evaluation:
     `ramp` is the number of the rollout's attempt (see `stages`), so that late news of an earlier attempt
     cannot count against the next. `source` names the replica that a crash is blamed on. `job_list_digest`
     identifies the request's job list. `is_forced` marks a request that asked for its arm: left out of every
-    statistic. `kpis` is None when no schedule was judged. `budget_ms` is the time that the arm was given.
+    statistic. `figures` is None when no schedule was judged. `budget_ms` is the time that the arm was given.
     """
 
     decision_id: str
@@ -97,7 +97,7 @@ class Evaluation:
     source: str | None = None
     budget_ms: int = 0
     latency_ms: float | None = None
-    kpis: Kpis | None = None
+    figures: KeyFigures | None = None
     is_forced: bool = False
     detail: str = ""
 
@@ -106,20 +106,20 @@ class Evaluation:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values only; `from_json` is the inverse."""
-        document = {field.name: getattr(self, field.name) for field in fields(self)}
-        return document | {"at": self.at.isoformat(), "kpis": None if self.kpis is None else self.kpis.as_json()}
+        document = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "figures"}
+        return document | {"at": self.at.isoformat(), "kpis": None if self.figures is None else asdict(self.figures)}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Evaluation:
-        kpis = document["kpis"]
+        figures = document["kpis"]
         read = {
             "at": datetime.fromisoformat(document["at"]),
             "arm": ArmRole(document["arm"]),
             "outcome": Outcome(document["outcome"]),
             "baseline": Baseline(document["baseline"]),
-            "kpis": None if kpis is None else Kpis(**kpis),
+            "figures": None if figures is None else KeyFigures(**figures),
         }
-        return cls(**(dict(document) | read))
+        return cls(**({name: value for name, value in document.items() if name != "kpis"} | read))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +228,7 @@ def paired(challenger: Evaluation, champion: Evaluation) -> PairedObservation | 
             f"a pair must be ppo and manual of one decision, was {challenger.arm} of {challenger.decision_id} "
             f"and {champion.arm} of {champion.decision_id}"
         )
-    first, second = challenger.kpis, champion.kpis
+    first, second = challenger.figures, champion.figures
     comparable = challenger.outcome is champion.outcome is Outcome.OK and not challenger.is_forced
     if not comparable or first is None or second is None or challenger.budget_ms != champion.budget_ms:
         return None

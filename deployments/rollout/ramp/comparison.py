@@ -8,7 +8,14 @@ from typing import Any
 
 from deployments.rollout.analysis.confidence import Interval, MeanSequence
 from deployments.rollout.analysis.guardrails import Event, Guardrails
-from deployments.rollout.analysis.outcomes import DIFFERENCE_NAMES, Baseline, MissingPair, PairedObservation, Replans
+from deployments.rollout.analysis.outcomes import (
+    COMPARED_FIGURES,
+    DIFFERENCE_NAMES,
+    Baseline,
+    MissingPair,
+    PairedObservation,
+    Replans,
+)
 from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.gate import Evidence
 from deployments.rollout.ramp.state import Stage
@@ -18,17 +25,8 @@ COMPARED = (MAKESPAN, *DIFFERENCE_NAMES)
 DISPLAY_ALPHA = 0.05
 SNAPSHOT_FORMAT = 1
 
-DEVIATION_FLOORS = {
-    MAKESPAN: 0.01,
-    "tardiness_seconds": 60.0,
-    "utilisation_percent": 0.1,
-    "on_time_percent": 0.1,
-    "important_on_time_percent": 0.1,
-    "completion_percent": 0.1,
-}
+DEVIATION_FLOORS = {MAKESPAN: 0.01} | {name: figure.deviation_floor for name, figure in COMPARED_FIGURES.items()}
 """Least standard deviation that is believed, of the ratio and of each difference in its own unit."""
-
-IS_MORE_BETTER = {name: name != "tardiness_seconds" for name in DIFFERENCE_NAMES}
 
 
 class PairedComparison:
@@ -83,7 +81,11 @@ class PairedComparison:
         """What the gate must know about `stage`; `integrity` comes from `sample_ratio`."""
         makespans = {baseline: self.interval(baseline, MAKESPAN) for baseline in Baseline}
         others = (
-            (f"{name} against the {baseline.value}", self.interval(baseline, name), IS_MORE_BETTER[name])
+            (
+                f"{name} against the {baseline.value}",
+                self.interval(baseline, name),
+                COMPARED_FIGURES[name].is_more_better,
+            )
             for baseline in Baseline
             for name in DIFFERENCE_NAMES
         )

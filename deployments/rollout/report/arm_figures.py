@@ -49,7 +49,7 @@ def figures_of(evaluations: Iterable[Evaluation], group_of: Callable[[Evaluation
 
 
 def _arm_figures(group: str, arm: ArmRole, members: Sequence[Evaluation]) -> ArmFigures:
-    kpis = [member.kpis for member in members if member.outcome is Outcome.OK and member.kpis is not None]
+    found = [member.figures for member in members if member.outcome is Outcome.OK and member.figures is not None]
     latencies = sorted(member.latency_ms for member in members if member.latency_ms is not None)
     return ArmFigures(
         group=group,
@@ -57,7 +57,7 @@ def _arm_figures(group: str, arm: ArmRole, members: Sequence[Evaluation]) -> Arm
         evaluations=len(members),
         served=sum(member.is_served for member in members),
         outcomes=dict(Counter(member.outcome.value for member in members)),
-        kpis={name: sum(getattr(kpi, name) for kpi in kpis) / len(kpis) for name in KPI_NAMES} if kpis else None,
+        kpis={name: sum(getattr(each, name) for each in found) / len(found) for name in KPI_NAMES} if found else None,
         latency_ms={"p50": _quantile(latencies, 0.5), "p95": _quantile(latencies, 0.95)} if latencies else None,
     )
 

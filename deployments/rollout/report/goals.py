@@ -164,9 +164,9 @@ def _percentile(values: Sequence[float]) -> GoalMeasures:
 def _mean(counted: Sequence[Evaluation], field: str, factor: float) -> GoalMeasures:
     replans, sequence = Replans(), MeanSequence(deviation_floor=0.1)
     for evaluation in counted:
-        if evaluation.outcome is not Outcome.OK or evaluation.kpis is None:
+        if evaluation.outcome is not Outcome.OK or evaluation.figures is None:
             continue
-        value = factor * getattr(evaluation.kpis, field)
+        value = factor * getattr(evaluation.figures, field)
         revision = replans.feed(f"{evaluation.unit}\0{evaluation.job_list_digest}", (value,))
         if revision.before is None:
             sequence.add(value)

@@ -7,9 +7,9 @@ from html import escape
 from importlib.resources import files
 
 from deployments.rollout.analysis.confidence import MIN_OBSERVATIONS
-from deployments.rollout.analysis.outcomes import Baseline
+from deployments.rollout.analysis.outcomes import COMPARED_FIGURES, Baseline
 from deployments.rollout.analysis.triggers import Guardrail, GuardrailReading, GuardrailRule
-from deployments.rollout.ramp.comparison import IS_MORE_BETTER, MAKESPAN
+from deployments.rollout.ramp.comparison import MAKESPAN
 from deployments.rollout.report.charts import ForestRow, forest, interval_chart
 from deployments.rollout.report.report import Difference, RolloutReport
 from deployments.rollout.report.tables import (
@@ -27,14 +27,7 @@ from deployments.rollout.report.tables import (
     words,
 )
 
-NOTABLE = {
-    MAKESPAN: 0.15,
-    "tardiness_seconds": 8 * 3600.0,
-    "utilisation_percent": 10.0,
-    "on_time_percent": 10.0,
-    "important_on_time_percent": 10.0,
-    "completion_percent": 5.0,
-}
+NOTABLE = {MAKESPAN: 0.15} | {name: figure.notable for name, figure in COMPARED_FIGURES.items()}
 """Half the width of the forest plot, for each KPI in its own unit."""
 
 
@@ -127,7 +120,7 @@ def _differences(report: RolloutReport) -> str:
             interval=difference.interval,
             scale=NOTABLE[difference.name],
             text=_difference_text(difference),
-            is_more_better=IS_MORE_BETTER.get(difference.name, False),
+            is_more_better=difference.name != MAKESPAN and COMPARED_FIGURES[difference.name].is_more_better,
         )
         for difference in shown
     ]

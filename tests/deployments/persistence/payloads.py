@@ -7,8 +7,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from deployments.persistence.decisions.records import DecisionRecord, payload_digest
+from env.schedule import KeyFigures
 
 FIRST_INSTANT = datetime(2025, 7, 22, 6, 0, tzinfo=UTC)
+
+FIGURES = KeyFigures(
+    makespan_seconds=167_400,
+    tardiness_seconds=3_600,
+    setup_seconds=183_600,
+    completion_percent=100.0,
+    utilisation_percent=78.5,
+    on_time_percent=97.0,
+    important_on_time_percent=95.0,
+)
 
 
 def decision_id(number: int) -> str:
@@ -39,13 +50,7 @@ def decision(number: int = 1, **changes: Any) -> DecisionRecord:
         "time_budget_ms": 0,
         "job_count": 170,
         "machine_count": 40,
-        "makespan_seconds": 167_400,
-        "tardiness_seconds": 3_600,
-        "setup_seconds": 183_600,
-        "completion_percent": 100.0,
-        "utilisation_percent": 78.5,
-        "on_time_percent": 97.0,
-        "important_on_time_percent": 95.0,
+        "figures": FIGURES,
         "safety_score": 100.0,
         "generation_ms": 19.5,
         "request": f'{{"jobs": [{number}]}}'.encode(),

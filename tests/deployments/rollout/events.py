@@ -11,12 +11,12 @@ from deployments.rollout.analysis.outcomes import (
     Baseline,
     CorruptionKind,
     Evaluation,
-    Kpis,
     MissingPair,
     Outcome,
     PairedObservation,
 )
 from deployments.rollout.assignment import ArmRole
+from env.schedule import KeyFigures
 
 START = datetime(2025, 7, 22, 6, tzinfo=UTC)
 
@@ -25,15 +25,16 @@ def at(minute: float) -> datetime:
     return START + timedelta(minutes=minute)
 
 
-def kpis(makespan_seconds: float = 160_000.0, **changes: float) -> Kpis:
+def key_figures(makespan_seconds: float = 160_000.0, **changes: float) -> KeyFigures:
     values = {
         "tardiness_seconds": 0.0,
+        "setup_seconds": 0,
         "utilisation_percent": 80.0,
         "on_time_percent": 97.0,
         "important_on_time_percent": 100.0,
         "completion_percent": 100.0,
     }
-    return Kpis(makespan_seconds=makespan_seconds, **(values | changes))
+    return KeyFigures(makespan_seconds=makespan_seconds, **(values | changes))
 
 
 def evaluation(minute: float = 0, outcome: Outcome = Outcome.OK, **changes: Any) -> Evaluation:
@@ -47,7 +48,7 @@ def evaluation(minute: float = 0, outcome: Outcome = Outcome.OK, **changes: Any)
         "arm": ArmRole.PPO,
         "outcome": outcome,
         "is_served": True,
-        "kpis": kpis() if outcome is Outcome.OK else None,
+        "figures": key_figures() if outcome is Outcome.OK else None,
         "budget_ms": 500,
     }
     return Evaluation(**(fields | changes))

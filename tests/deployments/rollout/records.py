@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from deployments.rollout.analysis.outcomes import Alarm, Baseline, Evaluation, Kpis, MissingPair, Outcome
+from deployments.rollout.analysis.outcomes import Alarm, Baseline, Evaluation, MissingPair, Outcome
 from deployments.rollout.analysis.sample_ratio import AssignedUnit
 from deployments.rollout.assignment import ArmRole, PlanningWindow
 from deployments.rollout.ramp.gate import GateVerdict, PromotionGate
@@ -16,6 +16,7 @@ from deployments.rollout.ramp.stages import begin, promote
 from deployments.rollout.ramp.state import DAY_SECONDS, Order, RampConfiguration, Stage, StageStep, Transition
 from deployments.rollout.report.arm_figures import Rating, RealisedJob
 from deployments.rollout.report.report import Records
+from env.schedule import KeyFigures
 
 START = datetime.combine(datetime.fromordinal(739_000).date(), datetime.min.time(), tzinfo=UTC)
 QUICK = RampConfiguration(
@@ -123,7 +124,7 @@ class TransitionLog:
                 outcome=Outcome.OK,
                 is_served=served is ArmRole.MANUAL or outcome is not Outcome.OK,
                 latency_ms=float(rng.gamma(4, 3)),
-                kpis=self._kpis(manual, 78.0),
+                figures=self._key_figures(manual, 78.0),
             )
         )
         if rng.random() < 0.02:
@@ -138,14 +139,15 @@ class TransitionLog:
                 is_served=served is ArmRole.PPO and outcome is Outcome.OK,
                 model="full_production@3",
                 latency_ms=float(rng.gamma(20, 20)),
-                kpis=self._kpis(ppo, 83.0) if outcome is Outcome.OK else None,
+                figures=self._key_figures(ppo, 83.0) if outcome is Outcome.OK else None,
             )
         )
 
-    def _kpis(self, makespan_seconds: float, utilisation_percent: float) -> Kpis:
+    def _key_figures(self, makespan_seconds: float, utilisation_percent: float) -> KeyFigures:
         rng = self._rng
-        return Kpis(
+        return KeyFigures(
             makespan_seconds=makespan_seconds,
+            setup_seconds=0,
             tardiness_seconds=float(rng.gamma(1.0, 3600.0)),
             utilisation_percent=float(rng.normal(utilisation_percent, 2.0)),
             on_time_percent=min(100.0, float(rng.normal(96.5, 1.5))),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from deployments.rollout.analysis.outcomes import Evaluation, Kpis, Outcome
+from deployments.rollout.analysis.outcomes import Evaluation, Outcome
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.state import MANUAL, RampConfiguration, RolloutState, Stage, StageStep
 from deployments.rollout.ramp.traffic import PUBLISHED
 from deployments.rollout_control.protocol import RouterReport
+from env.schedule import KeyFigures
 
 NOW = datetime(2025, 7, 22, 6, 0, tzinfo=UTC)
 QUICK = RampConfiguration(
@@ -51,8 +52,9 @@ def state(**changes: Any) -> RolloutState:
 
 def evaluation(number: int = 1, outcome: Outcome = Outcome.OK, **changes: Any) -> Evaluation:
     """One evaluation of PPO, on a request of its own."""
-    kpis = Kpis(
+    figures = KeyFigures(
         makespan_seconds=1000.0,
+        setup_seconds=0,
         tardiness_seconds=0.0,
         utilisation_percent=80.0,
         on_time_percent=100.0,
@@ -69,7 +71,7 @@ def evaluation(number: int = 1, outcome: Outcome = Outcome.OK, **changes: Any) -
         "arm": ArmRole.PPO,
         "outcome": outcome,
         "is_served": True,
-        "kpis": kpis,
+        "figures": figures,
     }
     return Evaluation(**values | changes)
 

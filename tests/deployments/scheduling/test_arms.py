@@ -69,7 +69,7 @@ async def test_served_arm_is_a_row_and_the_other_is_offered() -> None:
     await _answered(kept.scheduling())
     (row,) = kept.record.evaluations
     assert (row.arm, row.role, row.is_served, row.status, row.outcome) == ("ppo", "ppo", True, "valid", "ok")
-    assert (row.makespan_seconds, row.model, row.ramp) == (10_080, "full_production@1", 1)
+    assert (row.figures.makespan_seconds, row.model, row.ramp) == (10_080, "full_production@1", 1)
     assert row.proposal_ms is not None
     assert row.judge_ms is not None
     assert kept.record.job_list_sha256 == row.job_list_sha256

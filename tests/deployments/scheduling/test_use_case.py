@@ -161,7 +161,11 @@ async def test_record_holds_the_decision_and_both_bodies() -> None:
     assert (record.created_at, record.client, record.plant_id, record.line_id) == (NOW, "default", "ipoh", "7")
     assert (record.unit, record.stage, record.share) == ("ipoh/7/2025-07-22", "full", 1.0)
     assert (record.arm, record.algorithm_used, record.model) == ("ppo", "ppo", "full_production@1")
-    assert (record.makespan_seconds, record.setup_seconds, record.tardiness_seconds) == (10_080, 1080, 0)
+    assert (record.figures.makespan_seconds, record.figures.setup_seconds, record.figures.tardiness_seconds) == (
+        10_080,
+        1080,
+        0,
+    )
     assert (record.job_count, record.machine_count, record.time_budget_ms) == (1, 1, 50)
     assert record.generation_ms == 250.0
 
@@ -173,7 +177,7 @@ async def test_record_without_payload_keeps_the_figures() -> None:
     (record,) = journal.records
     assert (record.request, record.answer) == (None, None)
     assert record.payload_sha256 == payload_digest(None, None)
-    assert record.makespan_seconds == 10_080
+    assert record.figures.makespan_seconds == 10_080
     assert len(answered.answer.scheduled_jobs) == 1
 
 

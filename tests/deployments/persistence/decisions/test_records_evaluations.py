@@ -12,7 +12,7 @@ from deployments.persistence.decisions.repository import unit_of_work
 from deployments.persistence.delivery.batch_writer import DecisionWriter
 from deployments.persistence.spool.dead_letters import DeadLetterKind
 from deployments.persistence.tables import FEEDBACK
-from tests.deployments.persistence.payloads import FIRST_INSTANT, decision, decision_id
+from tests.deployments.persistence.payloads import FIGURES, FIRST_INSTANT, decision, decision_id
 
 
 def evaluation(number: int = 1, arm: str = "manual", **changes: Any) -> EvaluationRecord:
@@ -39,7 +39,7 @@ def evaluation(number: int = 1, arm: str = "manual", **changes: Any) -> Evaluati
         "baseline": "rule",
         "time_budget_ms": 25,
         "job_count": 170,
-        "makespan_seconds": 170_000,
+        "figures": replace(FIGURES, makespan_seconds=170_000),
         "proposal_ms": 3.5,
     }
     return EvaluationRecord(**values | changes)

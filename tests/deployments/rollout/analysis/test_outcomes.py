@@ -12,7 +12,6 @@ from deployments.rollout.analysis.outcomes import (
     DIFFERENCE_NAMES,
     Baseline,
     Evaluation,
-    Kpis,
     Outcome,
     PairedObservation,
     judged_outcome,
@@ -23,7 +22,7 @@ from env.instances.generator import toy_problem
 from env.judge.judge import judge
 from env.judge.verdict import Verdict, Violation, ViolationCode
 from env.schedule import Schedule
-from tests.deployments.rollout.events import evaluation, kpis, pair
+from tests.deployments.rollout.events import evaluation, key_figures, pair
 
 MEASURES = judge(toy_problem(), Schedule(assignments=())).measures
 
@@ -67,15 +66,15 @@ def test_shed_work_and_bad_input_are_not_counted() -> None:
 
 def test_kpis_come_from_the_verdict() -> None:
     """The measures that the judge reckoned are taken over by name."""
-    found = Kpis.of(verdict())
+    found = verdict().measures.key_figures
     assert found.makespan_seconds == MEASURES.makespan_seconds
     assert found.completion_percent == MEASURES.completion_percent
 
 
 def test_pair_is_ratio_of_makespans_and_differences_elsewhere() -> None:
     """The challenger ten per cent shorter and two points more on time: ln 0.9 and +2."""
-    challenger = evaluation(kpis=kpis(90.0, on_time_percent=99.0))
-    champion = evaluation(arm=ArmRole.MANUAL, kpis=kpis(100.0), baseline=Baseline.PLANNER)
+    challenger = evaluation(figures=key_figures(90.0, on_time_percent=99.0))
+    champion = evaluation(arm=ArmRole.MANUAL, figures=key_figures(100.0), baseline=Baseline.PLANNER)
     found = paired(challenger, champion)
     assert found is not None
     assert found.log_makespan_ratio == pytest.approx(math.log(0.9))
@@ -86,13 +85,13 @@ def test_pair_is_ratio_of_makespans_and_differences_elsewhere() -> None:
 @pytest.mark.parametrize(
     ("challenger", "champion"),
     [
-        ({"outcome": Outcome.INCOMPLETE, "kpis": kpis()}, {}),
+        ({"outcome": Outcome.INCOMPLETE, "figures": key_figures()}, {}),
         ({"outcome": Outcome.CRASH}, {}),
         ({"is_forced": True}, {}),
         ({"budget_ms": 1000}, {}),
         ({}, {"outcome": Outcome.CRITICAL}),
-        ({}, {"kpis": None}),
-        ({"kpis": kpis(0.0)}, {}),
+        ({}, {"figures": None}),
+        ({"figures": key_figures(0.0)}, {}),
     ],
 )
 def test_pair_needs_two_complete_plans_of_equal_budget(

@@ -7,7 +7,7 @@ import pytest
 from deployments.rollout.analysis.confidence import Interval
 from deployments.rollout.analysis.outcomes import Outcome
 from deployments.rollout.report.goals import GOALS, Goal, GoalMeasures, GoalState, measures_of, read_goals
-from tests.deployments.rollout.events import evaluation, kpis
+from tests.deployments.rollout.events import evaluation, key_figures
 
 
 def measured(lower: float, estimate: float, upper: float, n: int = 200) -> GoalMeasures:
@@ -87,10 +87,10 @@ def test_user_s_goals_are_all_there() -> None:
 
 def test_measures_come_from_counted_evaluations() -> None:
     """Crashes and critical outcomes are errors; shed, input and forced ones are nothing; replans are one."""
-    rows = [evaluation(minute, latency_ms=1000.0, kpis=kpis(36_000.0)) for minute in range(96)]
+    rows = [evaluation(minute, latency_ms=1000.0, figures=key_figures(36_000.0)) for minute in range(96)]
     rows += [evaluation(200, Outcome.CRASH), evaluation(201, Outcome.CRITICAL), evaluation(202, Outcome.INCOMPLETE)]
     rows += [evaluation(203, Outcome.SHED), evaluation(204, Outcome.INPUT), evaluation(205, is_forced=True)]
-    rows += [evaluation(206, job_list_digest="jobs-0", kpis=kpis(72_000.0))]
+    rows += [evaluation(206, job_list_digest="jobs-0", figures=key_figures(72_000.0))]
     found = measures_of(rows)
     assert (found["error_percent"].value, found["error_percent"].n) == (2.0, 100)
     assert found["completion_percent"].value == pytest.approx(100 * 97 / 98)

@@ -64,7 +64,7 @@ def test_figures_by_arm_are_plain_means() -> None:
     """What the table says of PPO in limited can be recounted from the rows."""
     rows = [e for e in LEDGER.evaluations if e.arm is ArmRole.PPO and e.stage == "limited"]
     figures = next(f for f in REPORT.arms_by_stage if (f.group, f.arm) == ("limited", ArmRole.PPO))
-    makespans = [e.kpis.makespan_seconds for e in rows if e.kpis is not None]
+    makespans = [e.figures.makespan_seconds for e in rows if e.figures is not None]
     assert figures.evaluations == len(rows)
     assert figures.served == sum(e.is_served for e in rows)
     assert figures.kpis is not None
