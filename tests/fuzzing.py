@@ -23,7 +23,7 @@ from typing import Any
 import httpx
 
 from deployments.api import create_api
-from deployments.scheduling.ports import Proposal
+from deployments.scheduling.proposals import Proposal
 from deployments.serve.handles import PlannersRule
 from deployments.settings.service import DEVELOPMENT_API_KEY, PUBLISHED_MODEL
 from env.problem import Problem

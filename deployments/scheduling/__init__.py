@@ -9,5 +9,6 @@
 | decision | one decision: who was asked, who served, what the judge said; as answer and as record |
 | idempotency | requests with an Idempotency-Key are decided once |
 | time_budget | what load costs: smaller budgets; and what must leave the event loop |
+| proposals | what arms propose: a schedule by a policy, or by the planner's rule |
 | ports | what the use case needs from elsewhere |
 """

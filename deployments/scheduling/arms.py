@@ -7,15 +7,22 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from deployments.contracts.translation.problem import Question
 from deployments.errors import NoSafeSchedule, ProposalFailed, Rejection
 from deployments.persistence.decisions.records import EvaluationStatus
 from deployments.rollout.analysis.outcomes import Baseline
 from deployments.rollout.ramp.traffic import RULE, Arm
-from deployments.scheduling.ports import Judge, Proposal, Proposer
+from deployments.scheduling.ports import Judge, Proposer
+from deployments.scheduling.proposals import Proposal
 from env.errors import HorizonExceeded, InvalidProblem
 from env.judge.verdict import Verdict
+from env.problem import Problem
+from env.schedule import Schedule
+
+if TYPE_CHECKING:
+    # A shadow process knows nothing of the wire.
+    from deployments.contracts.translation.problem import Question
 
 MAX_REASON_LENGTH = 500
 PLANNERS_OWN = "planner's own plan"
@@ -64,14 +71,17 @@ class Attempts:
 
 
 class ArmRunner:
-    """Asks arms for proposals, within a limit beyond the request's own time budget."""
+    """Asks arms for proposals and has them judged: on the served path, and in shadow.
+
+    `proposal_seconds` is the limit beyond the request's own time budget, None where somebody else watches it.
+    """
 
     def __init__(
         self,
         proposer_of: Callable[[Arm], Proposer],
         judge: Judge,
         *,
-        proposal_seconds: float,
+        proposal_seconds: float | None,
         stopwatch: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._proposer_of = proposer_of
@@ -90,12 +100,8 @@ class ArmRunner:
         attempts: list[Attempt] = []
         warnings: tuple[str, ...] = ()
         for arm in order:
-            if arm.is_rule and question.planned is not None:
-                own = await self._planners_own(arm, question, recent)
-                if own.is_valid:
-                    return Attempts(all=(*attempts, own), warnings=warnings)
-                warnings = (f"manual_schedule was not used: {own.reason}",)
-            attempt = await self.attempt(arm, question, budget_ms, recent)
+            *overruled, attempt = await self.attempts(arm, question.problem, question.planned, budget_ms, recent)
+            warnings = (*warnings, *(f"manual_schedule was not used: {own.reason}" for own in overruled))
             attempts.append(attempt)
             if attempt.is_valid:
                 return Attempts(all=tuple(attempts), warnings=warnings)
@@ -107,13 +113,28 @@ class ArmRunner:
         last = await self.first_safe(question, (RULE,), 0, recent)
         return Attempts(all=(*attempts.all, *last.all), warnings=(*attempts.warnings, *last.warnings), withdrawn=reason)
 
-    async def attempt(self, arm: Arm, question: Question, budget_ms: int, recent: tuple[int, ...]) -> Attempt:
-        """What one arm makes of the question, judged. Raises as `first_safe` does, but for `NoSafeSchedule`."""
+    async def attempts(
+        self, arm: Arm, problem: Problem, planned: Schedule | None, budget_ms: int, recent: tuple[int, ...]
+    ) -> tuple[Attempt, ...]:
+        """What one arm makes of the problem, judged; the last attempt is the one that counts.
+
+        The manual arm is the planner's own plan `planned` if there is one that the judge accepts, else the rule.
+        Raises as `first_safe` does, but for `NoSafeSchedule`.
+        """
+        if not arm.is_rule or planned is None:
+            return (await self._attempt(arm, problem, budget_ms, recent),)
+        proposal = Proposal(schedule=planned, method=(PLANNERS_OWN,))
+        own = await self._judged(arm, problem, proposal, recent, Baseline.PLANNER)
+        return (own,) if own.is_valid else (own, await self._attempt(arm, problem, budget_ms, recent))
+
+    async def _attempt(self, arm: Arm, problem: Problem, budget_ms: int, recent: tuple[int, ...]) -> Attempt:
         started = self._stopwatch()
+        limit = None if self._proposal_seconds is None else self._proposal_seconds + budget_ms / 1000
         try:
-            proposal = await self._proposal(arm, question, budget_ms)
+            async with asyncio.timeout(limit):
+                proposal = await self._proposer_of(arm).propose(problem, budget_ms)
         except TimeoutError:
-            reason = f"no proposal: took longer than {self._limit_seconds(budget_ms):g} s"
+            reason = f"no proposal: took longer than {limit:g} s"
             return Attempt(arm=arm, status=EvaluationStatus.TIMED_OUT, reason=reason)
         except ProposalFailed as failure:
             return _failed(arm, failure)
@@ -121,31 +142,19 @@ class ArmRunner:
             if arm.is_rule:
                 raise InvalidProblem([("jobs", str(failure))]) from failure
             return _failed(arm, failure)
-        return await self._judged(arm, question, proposal, recent, proposed=self._stopwatch() - started)
-
-    async def _planners_own(self, arm: Arm, question: Question, recent: tuple[int, ...]) -> Attempt:
-        assert question.planned is not None
-        proposal = Proposal(schedule=question.planned, method=(PLANNERS_OWN,))
-        return await self._judged(arm, question, proposal, recent, Baseline.PLANNER)
-
-    async def _proposal(self, arm: Arm, question: Question, budget_ms: int) -> Proposal:
-        async with asyncio.timeout(self._limit_seconds(budget_ms)):
-            return await self._proposer_of(arm).propose(question.problem, budget_ms)
-
-    def _limit_seconds(self, budget_ms: int) -> float:
-        return self._proposal_seconds + budget_ms / 1000
+        return await self._judged(arm, problem, proposal, recent, proposed=self._stopwatch() - started)
 
     async def _judged(
         self,
         arm: Arm,
-        question: Question,
+        problem: Problem,
         proposal: Proposal,
         recent: tuple[int, ...],
         baseline: Baseline = Baseline.RULE,
         proposed: float | None = None,
     ) -> Attempt:
         started = self._stopwatch()
-        verdict = await self._judge.judge(question.problem, proposal.schedule, recent)
+        verdict = await self._judge.judge(problem, proposal.schedule, recent)
         return Attempt(
             arm=arm,
             status=EvaluationStatus.VALID if verdict.valid else EvaluationStatus.REJECTED,

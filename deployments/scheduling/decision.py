@@ -23,7 +23,7 @@ from deployments.persistence.decisions.records import DecisionRecord, payload_di
 from deployments.rollout.ramp.traffic import ArmAssignment
 from deployments.scheduling.arms import Attempts
 from deployments.scheduling.evaluations import EvaluationContext, evaluation_records
-from deployments.scheduling.ports import Proposal
+from deployments.scheduling.proposals import Proposal
 from env.judge.verdict import Verdict
 
 _JOB_LIST = TypeAdapter(list[JobRequest])

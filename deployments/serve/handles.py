@@ -22,14 +22,13 @@ from deployments.persistence.errors import PayloadMismatch, SpoolError
 from deployments.persistence.integrity.events import CorruptionEvent, CorruptionLog, FoundBy
 from deployments.persistence.spool.spool import Spool
 from deployments.rollout.model_registry import Artefact
-from deployments.scheduling.ports import Proposal
+from deployments.scheduling.proposals import Proposal, planners_proposal
 from deployments.scheduling.time_budget import run_blocking
 from deployments.serve.serialization import decode, encode
 from env.errors import GantryError
 from env.judge.verdict import Verdict
 from env.problem import Problem
 from env.schedule import Schedule
-from env.simulator.rules import Rule, dispatch
 
 # Roughly what one operation takes on the wire, to tell large plants from small ones before encoding.
 _BYTES_PER_OPERATION = 200
@@ -115,8 +114,7 @@ class PlannersRule:
     async def propose(self, problem: Problem, budget_ms: int) -> Proposal:  # noqa: ARG002
         """The planner's schedule; a time budget changes nothing. Raises `HorizonExceeded`."""
         loop = asyncio.get_running_loop()
-        schedule = await loop.run_in_executor(self._threads, dispatch, problem, Rule.PLANNER)
-        return Proposal(schedule=schedule, method=(Rule.PLANNER.name.lower(),))
+        return await loop.run_in_executor(self._threads, planners_proposal, problem)
 
 
 class SpoolJournal:

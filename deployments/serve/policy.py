@@ -7,13 +7,12 @@ from collections import OrderedDict
 from pathlib import Path
 
 from deployments.rollout.model_registry import Artefact, verified
-from deployments.scheduling.ports import Proposal
+from deployments.scheduling.proposals import policy_proposal
 from deployments.serve.process import configure_process, release_start_up_memory
 from deployments.serve.serialization import decode, encode
 from env.problem import Problem
 from models.policy.artefact import load_predictor
 from models.policy.predictor import Predictor
-from models.search.anytime import search
 from models.search.warm_up import warm_policy
 
 MAX_KEPT = 4
@@ -63,17 +62,7 @@ class PPOPolicy:
         not there.
         """
         problem: Problem = decode(payload)
-        predictor = self._policies.get(artefact)
-        found = search(predictor, problem, budget_ms)
-        return encode(
-            Proposal(
-                schedule=found.schedule,
-                method=found.method,
-                model=predictor.model_id,
-                policy_makespan_seconds=found.policy_makespan_seconds,
-                gains=found.gains,
-            )
-        )
+        return encode(policy_proposal(self._policies.get(artefact), problem, budget_ms))
 
     def model_id(self) -> str:
         """The published policy, such as "full_production@1"."""

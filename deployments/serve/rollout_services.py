@@ -21,6 +21,7 @@ from deployments.rollout_control.protocol import ControllerReply, RouterReport
 from deployments.rollout_control.rollout_client import RolloutClient
 from deployments.rollout_control.router_sync import StateSync
 from deployments.rollout_control.router_view import LatchFile, RolloutView
+from deployments.scheduling.arms import Attempt
 from deployments.scheduling.ports import Journal
 from deployments.scheduling.time_budget import run_blocking
 from deployments.serve.handles import RemoteFailed, RemoteMethod, ask
@@ -141,15 +142,19 @@ def computed_by(compute: RemoteMethod) -> Callable[[ShadowWork], Awaitable[Shado
         try:
             answer = await ask(compute, payload, work.limit_seconds, attempts=_COUNTERFACTUAL_ATTEMPTS)
         except Overloaded as failure:
-            return ShadowEvaluation(status=EvaluationStatus.SHED, reason=str(failure))
+            return _lost(work, EvaluationStatus.SHED, str(failure))
         except RemoteFailed as failure:
-            return ShadowEvaluation(status=EvaluationStatus.DROPPED, reason=f"no proposal: {failure}")
+            return _lost(work, EvaluationStatus.DROPPED, f"no proposal: {failure}")
         if isinstance(answer, NoResult):
-            return ShadowEvaluation(status=_STATUS_OF[answer.kind], reason=f"no proposal: {answer.reason}")
+            return _lost(work, _STATUS_OF[answer.kind], f"no proposal: {answer.reason}")
         found: ShadowEvaluation = await run_blocking(len(answer), lambda: decode(answer))
         return found
 
     return computed
+
+
+def _lost(work: ShadowWork, status: EvaluationStatus, reason: str) -> ShadowEvaluation:
+    return ShadowEvaluation(attempt=Attempt(arm=work.arm, status=status, reason=reason))
 
 
 def _alarm(view: RolloutView, event: CorruptionEvent) -> None:

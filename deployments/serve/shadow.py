@@ -55,7 +55,7 @@ def prepared() -> Callable[[bytes], bytes]:
     warm_rules()
     warm_policy(policies.published)
     release_start_up_memory()
-    return lambda payload: encode(evaluator.compute(decode(payload)))
+    return lambda payload: encode(asyncio.run(evaluator.compute(decode(payload))))
 
 
 if __name__ == "__main__":

@@ -9,20 +9,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from deployments.persistence.decisions.records import EvaluationStatus
-from deployments.rollout.analysis.outcomes import Baseline
+from deployments.errors import ProposalFailed
 from deployments.rollout.ramp.traffic import Arm
-from deployments.scheduling.arms import PLANNERS_OWN, objection, shortened
-from deployments.scheduling.ports import Proposal
+from deployments.scheduling.arms import ArmRunner, Attempt, objection
+from deployments.scheduling.proposals import Proposal, planners_proposal, policy_proposal
 from env.errors import GantryError
 from env.judge.anomalies import AnomalyLimits
 from env.judge.judge import judge
 from env.judge.verdict import Verdict
 from env.problem import Problem
 from env.schedule import Schedule
-from env.simulator.rules import Rule, dispatch
 from models.policy.predictor import Predictor
-from models.search.anytime import search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,19 +39,12 @@ class ShadowWork:
 class ShadowEvaluation:
     """What came of it. `served_objection` is what is wrong with the schedule that was served, None: nothing."""
 
-    status: EvaluationStatus
-    reason: str | None = None
-    proposal: Proposal | None = None
-    verdict: Verdict | None = None
-    baseline: Baseline = Baseline.RULE
-    source: str | None = None
-    proposal_seconds: float | None = None
-    judge_seconds: float | None = None
+    attempt: Attempt
     served_objection: str | None = None
 
 
 class ShadowEvaluator:
-    """Blocking, and as slow as the arm is. `predictor_of` loads the policy of an arm."""
+    """As slow as the arm is, and it blocks its loop. `predictor_of` loads the policy of an arm."""
 
     def __init__(
         self,
@@ -63,53 +53,42 @@ class ShadowEvaluator:
         *,
         stopwatch: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._predictor_of = predictor_of
-        self._limits = limits
-        self._stopwatch = stopwatch
+        self._judge = _LocalJudge(limits)
+        self._runner = ArmRunner(
+            lambda arm: _LocalProposer(arm, predictor_of), self._judge, proposal_seconds=None, stopwatch=stopwatch
+        )
 
-    def compute(self, work: ShadowWork) -> ShadowEvaluation:
+    async def compute(self, work: ShadowWork) -> ShadowEvaluation:
         """Never raises for what the arm does wrong: that is the result."""
-        served = judge(work.problem, work.served, self._limits)
-        wrong = None if served.valid else objection(served)
-        if work.arm.is_rule and work.planned is not None:
-            own = Proposal(schedule=work.planned, method=(PLANNERS_OWN,))
-            found = self._judged(work, own, None, Baseline.PLANNER, wrong)
-            if found.status is EvaluationStatus.VALID:
-                return found
-        started = self._stopwatch()
+        served = await self._judge.judge(work.problem, work.served, ())
+        *_, attempt = await self._runner.attempts(work.arm, work.problem, work.planned, work.budget_ms, work.recent)
+        return ShadowEvaluation(attempt=attempt, served_objection=None if served.valid else objection(served))
+
+
+class _LocalProposer:
+    """An arm in this process."""
+
+    def __init__(self, arm: Arm, predictor_of: Callable[[Arm], Predictor]) -> None:
+        self._arm = arm
+        self._predictor_of = predictor_of
+
+    async def propose(self, problem: Problem, budget_ms: int) -> Proposal:
+        """Raises `ProposalFailed`, whatever the arm raised: here the rule may fail like any other arm."""
         try:
-            proposal = self._proposal(work)
+            if self._arm.is_rule:
+                return planners_proposal(problem)
+            return policy_proposal(self._predictor_of(self._arm), problem, budget_ms, threads=1)
         except Exception as error:  # the edge of the arm: whatever it raised is what it made of the request
             cause = str(error) if isinstance(error, GantryError) else f"{type(error).__name__}: {error}"
-            reason = shortened(f"no proposal: {cause}")
-            return ShadowEvaluation(status=EvaluationStatus.FAILED, reason=reason, served_objection=wrong)
-        return self._judged(work, proposal, self._stopwatch() - started, Baseline.RULE, wrong)
+            raise ProposalFailed(cause) from error
 
-    def _proposal(self, work: ShadowWork) -> Proposal:
-        if work.arm.is_rule:
-            return Proposal(schedule=dispatch(work.problem, Rule.PLANNER), method=(Rule.PLANNER.name.lower(),))
-        predictor = self._predictor_of(work.arm)
-        found = search(predictor, work.problem, work.budget_ms, threads=1)
-        return Proposal(
-            schedule=found.schedule,
-            method=found.method,
-            model=predictor.model_id,
-            policy_makespan_seconds=found.policy_makespan_seconds,
-            gains=found.gains,
-        )
 
-    def _judged(
-        self, work: ShadowWork, proposal: Proposal, seconds: float | None, baseline: Baseline, wrong: str | None
-    ) -> ShadowEvaluation:
-        started = self._stopwatch()
-        verdict = judge(work.problem, proposal.schedule, self._limits, recent_makespans_seconds=work.recent)
-        return ShadowEvaluation(
-            status=EvaluationStatus.VALID if verdict.valid else EvaluationStatus.REJECTED,
-            reason=None if verdict.valid else objection(verdict),
-            proposal=proposal,
-            verdict=verdict,
-            baseline=baseline,
-            proposal_seconds=seconds,
-            judge_seconds=self._stopwatch() - started,
-            served_objection=wrong,
-        )
+class _LocalJudge:
+    """The judge in this process."""
+
+    def __init__(self, limits: AnomalyLimits) -> None:
+        self._limits = limits
+
+    async def judge(self, problem: Problem, schedule: Schedule, recent_makespans_seconds: tuple[int, ...]) -> Verdict:
+        """The verdict."""
+        return judge(problem, schedule, self._limits, recent_makespans_seconds=recent_makespans_seconds)

@@ -14,7 +14,6 @@ from deployments.persistence.decisions.records import EvaluationRecord, Evaluati
 from deployments.rollout.analysis.outcomes import Alarm
 from deployments.rollout.assignment import unit_bucket
 from deployments.rollout.ramp.traffic import Rollout
-from deployments.scheduling.arms import Attempt
 from deployments.scheduling.evaluations import (
     ShadowTask,
     dropped_record,
@@ -128,28 +127,16 @@ class ShadowQueue:
             async with asyncio.timeout(_LIMITS * work.limit_seconds + PATIENCE_SECONDS):
                 found = await self._compute(work)
         except TimeoutError:
-            found = ShadowEvaluation(
-                status=EvaluationStatus.DROPPED, reason="the counterfactual did not come to its turn"
-            )
-        if found.status in _LOST:
-            self._drop(shadow_task, found.reason or found.status.value)
+            self._drop(shadow_task, "the counterfactual did not come to its turn")
+            return
+        if found.attempt.status in _LOST:
+            self._drop(shadow_task, found.attempt.reason or found.attempt.status.value)
             return
         self.computed += 1
         await self._tell(shadow_task, found)
 
     async def _tell(self, shadow_task: ShadowTask, found: ShadowEvaluation) -> None:
-        attempt = Attempt(
-            arm=shadow_task.arm,
-            status=found.status,
-            proposal=found.proposal,
-            verdict=found.verdict,
-            reason=found.reason,
-            baseline=found.baseline,
-            source=found.source,
-            proposal_seconds=found.proposal_seconds,
-            judge_seconds=found.judge_seconds,
-        )
-        both, served = (*shadow_task.attempts.all, attempt), shadow_task.attempts.served
+        both, served = (*shadow_task.attempts.all, found.attempt), shadow_task.attempts.served
         self._alarm(shadow_task, found)
         events = evaluation_events(shadow_task.context, both, served)
         for event in events:

@@ -15,7 +15,7 @@ from ray.serve.exceptions import BackPressureError
 from deployments.errors import JournalUnavailable, JudgeUnavailable, Overloaded, ProposalFailed
 from deployments.persistence.delivery.batch_writer import WriteReport
 from deployments.persistence.spool.spool import Spool, SpoolConfig
-from deployments.scheduling.ports import Proposal
+from deployments.scheduling.proposals import Proposal
 from deployments.serve.handles import PlannersRule, RemoteJudge, RemoteProposer, SpoolJournal, remote_write
 from deployments.serve.serialization import decode, encode
 from env.errors import HorizonExceeded

@@ -8,6 +8,7 @@ from ray.serve.exceptions import BackPressureError
 
 from deployments.persistence.decisions.records import EvaluationStatus
 from deployments.rollout.ramp.traffic import PUBLISHED_POLICY
+from deployments.scheduling.arms import Attempt
 from deployments.serve.rollout_services import computed_by
 from deployments.serve.serialization import decode, encode
 from deployments.shadow.evaluation import ShadowEvaluation, ShadowWork
@@ -31,7 +32,7 @@ DEAD = ActorDiedError()
 
 async def test_work_travels_with_its_limit() -> None:
     """The replica does not look into what it hands on, and the process's answer comes back unchanged."""
-    answer = ShadowEvaluation(status=EvaluationStatus.REJECTED, reason="too late")
+    answer = ShadowEvaluation(attempt=Attempt(arm=WORK.arm, status=EvaluationStatus.REJECTED, reason="too late"))
     method = FakeMethod(encode(answer))
     assert await computed_by(method)(WORK) == answer
     ((payload, limit_seconds),) = method.calls
@@ -49,11 +50,11 @@ async def test_work_travels_with_its_limit() -> None:
 async def test_only_an_arm_that_was_asked_can_have_failed(kind: FailureKind, status: EvaluationStatus) -> None:
     """One that hung or died of the request is a crash; without a process to ask, the pair is merely missing."""
     found = await computed_by(FakeMethod(NoResult(kind=kind, reason="because")))(WORK)
-    assert (found.status, found.reason) == (status, "no proposal: because")
+    assert (found.attempt.status, found.attempt.reason) == (status, "no proposal: because")
 
 
 async def test_replica_that_is_lost_or_full_has_not_asked_the_arm() -> None:
     """Neither is the arm's failure: it runs in a process beside the replica."""
     lost = await computed_by(FakeMethod(DEAD, DEAD))(WORK)
     full = await computed_by(FakeMethod(BackPressureError(num_queued_requests=32, max_queued_requests=32)))(WORK)
-    assert (lost.status, full.status) == (EvaluationStatus.DROPPED, EvaluationStatus.SHED)
+    assert (lost.attempt.status, full.attempt.status) == (EvaluationStatus.DROPPED, EvaluationStatus.SHED)

@@ -63,9 +63,9 @@ async def test_both_arms_are_computed_and_judged(make: Make) -> None:
         answer = await replica.compute(work(arm), PATIENCE_SECONDS)
         assert isinstance(answer, bytes)
         found: ShadowEvaluation = decode(answer)
-        assert (found.status, found.served_objection) == (EvaluationStatus.VALID, None)
-        assert found.proposal is not None
-        assert (found.proposal.model is None) is arm.is_rule
+        assert (found.attempt.status, found.served_objection) == (EvaluationStatus.VALID, None)
+        assert found.attempt.proposal is not None
+        assert (found.attempt.proposal.model is None) is arm.is_rule
 
 
 async def test_replica_outlives_an_arm_that_dies(make: Make) -> None:

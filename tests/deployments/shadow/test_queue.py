@@ -14,6 +14,7 @@ from deployments.rollout.analysis.guardrails import Event
 from deployments.rollout.analysis.outcomes import Alarm, Evaluation, MissingPair, Outcome, PairedObservation
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.traffic import FixedRollout, fixed_traffic_split
+from deployments.scheduling.arms import Attempt
 from deployments.scheduling.evaluations import ShadowTask
 from deployments.serve.handles import RemoteFailed
 from deployments.shadow.evaluation import ShadowEvaluation, ShadowEvaluator, ShadowWork
@@ -27,7 +28,7 @@ Compute = Callable[[ShadowWork], Awaitable[ShadowEvaluation]]
 
 async def in_process(work: ShadowWork) -> ShadowEvaluation:
     """The real computation of the rule; there is no policy."""
-    return ShadowEvaluator(_no_policy, DEFAULT_LIMITS).compute(work)
+    return await ShadowEvaluator(_no_policy, DEFAULT_LIMITS).compute(work)
 
 
 def _no_policy(arm: Any) -> Any:
@@ -109,7 +110,9 @@ async def test_ppo_that_hangs_is_a_crash_of_its_replica() -> None:
     """A replica that gave up says so, and who is to blame."""
 
     async def hung(work: ShadowWork) -> ShadowEvaluation:
-        return ShadowEvaluation(status=EvaluationStatus.TIMED_OUT, reason="took longer than 45 s", source="replica 7")
+        reason, source = "took longer than 45 s", "replica 7"
+        attempt = Attempt(arm=work.arm, status=EvaluationStatus.TIMED_OUT, reason=reason, source=source)
+        return ShadowEvaluation(attempt=attempt)
 
     bench = Bench(hung, share=0.0)
     bench.queue.offer(await bench.shadow_task())

@@ -1,0 +1,52 @@
+"""What arms propose: a schedule that nobody has judged yet, by a policy or by the planner's rule.
+
+Knows nothing of the wire, so that replicas that propose need not either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from env.problem import Problem
+from env.schedule import Schedule
+from env.simulator.rules import Rule, dispatch
+from models.policy.predictor import Predictor
+from models.search.anytime import search
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A schedule that nobody has judged yet.
+
+    `method` names the stages that made it, in order. `model` is the policy's id, None when no policy
+    had a part. `policy_makespan_seconds` is the makespan of the policy pass alone, before any search, and
+    `gains` is by how many seconds each later stage lowered the objective.
+    """
+
+    schedule: Schedule
+    method: tuple[str, ...]
+    model: str | None = None
+    policy_makespan_seconds: int | None = None
+    gains: Mapping[str, float] = field(default_factory=dict)
+
+
+def policy_proposal(predictor: Predictor, problem: Problem, budget_ms: int, *, threads: int | None = None) -> Proposal:
+    """The best that the budget buys by a policy, on `threads` threads (None: as many as the search likes).
+
+    Raises `HorizonExceeded`.
+    """
+    options = {} if threads is None else {"threads": threads}
+    found = search(predictor, problem, budget_ms, **options)
+    return Proposal(
+        schedule=found.schedule,
+        method=found.method,
+        model=predictor.model_id,
+        policy_makespan_seconds=found.policy_makespan_seconds,
+        gains=found.gains,
+    )
+
+
+def planners_proposal(problem: Problem) -> Proposal:
+    """What the planner's rule makes. Raises `HorizonExceeded`."""
+    return Proposal(schedule=dispatch(problem, Rule.PLANNER), method=(Rule.PLANNER.name.lower(),))
