@@ -292,10 +292,13 @@ def columns_of(record: DecisionRecord | EvaluationRecord | FeedbackRecord) -> di
 
 
 def with_figures(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a record from a flat object; without a makespan there are no figures. Raises `TypeError`."""
+    """The fields of a record from a flat object; without a makespan there are no figures.
+
+    A figure that is not there, because the record is older than it, is None.
+    """
     values = dict(columns)
-    figures = {name: values.pop(name) for name in KEY_FIGURES if name in values}
-    if figures:
+    if "makespan_seconds" in values:
+        figures = {name: values.pop(name, None) for name in KEY_FIGURES}
         values["figures"] = None if figures["makespan_seconds"] is None else KeyFigures(**figures)
     return values
 
