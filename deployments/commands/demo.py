@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from deployments.contracts.answers.schedule import Metrics
+    from deployments.contracts.answers.figures import Metrics
     from deployments.contracts.translation.problem import Question
     from deployments.settings.service import Settings
 
@@ -124,7 +124,7 @@ def _question(settings: Settings) -> Question:
 
 
 def _manual_metrics(question: Question) -> Metrics:
-    from deployments.contracts.answers.schedule import metrics_of
+    from deployments.contracts.answers.figures import metrics_of
     from env.judge.judge import judge
     from env.simulator.rules import Rule, dispatch
 

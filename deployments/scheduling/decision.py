@@ -8,11 +8,11 @@ from datetime import datetime
 
 from pydantic import TypeAdapter
 
+from deployments.contracts.answers.figures import metrics_of
 from deployments.contracts.answers.schedule import (
     DecisionAnswer,
     ScheduleAnswer,
     changes_of,
-    metrics_of,
     safety_of,
     scheduled_jobs_of,
 )

@@ -2,6 +2,7 @@
 
 | module | what it holds |
 |---|---|
+| figures | the key figures of a schedule, as answered and as read back |
 | schedule | schedule and verdict -> the answer |
 | validation | the body and the answer of `POST /v1/validate` |
 | stored | stored decisions as they are read back, and the questions that they answered |

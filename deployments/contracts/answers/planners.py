@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 from pydantic import ConfigDict, Field, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
-from deployments.contracts.answers.stored import Figures, StoredQuestion, figures_of
+from deployments.contracts.answers.figures import Figures, difference_of, figures_of
+from deployments.contracts.answers.stored import StoredQuestion
 from deployments.contracts.requests.schedule_request import JobRequest
 from deployments.contracts.requests.wire import (
     INTEGRAL,
@@ -118,9 +119,7 @@ def _moved(move: Move, before: Place, after: Place) -> MovedJob:
 
 
 def _figures(before: Figures, after: Figures) -> FiguresBesideFigures:
-    earlier = before.model_dump()
-    difference = {name: value - earlier[name] for name, value in after.model_dump().items()}
-    return FiguresBesideFigures(before=before, after=after, difference=Figures(**difference))
+    return FiguresBesideFigures(before=before, after=after, difference=difference_of(before, after))
 
 
 class JobAhead(AnswerModel):

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 
 from pydantic import Field
 
+from deployments.contracts.answers.figures import Metrics
 from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.contracts.requests.wire import AnswerModel, hours_of, instant
 from deployments.contracts.translation.problem import Question
 from env.insight.comparison import compare
 from env.judge.verdict import Anomaly, Verdict, Violation
 from env.problem import Problem
-from env.schedule import Measures, Schedule, setup_seconds_of
+from env.schedule import Schedule, setup_seconds_of
 
 
 def _is_absent(value: object) -> bool:
@@ -34,20 +35,6 @@ class ScheduledJob(AnswerModel):
     start_datetime: datetime
     end_datetime: datetime
     setup_time_included: float
-
-
-class Metrics(AnswerModel):
-    """What planners read off a schedule: hours and per cent."""
-
-    makespan: float
-    total_jobs: int
-    scheduled_jobs: int
-    completion_rate: float
-    average_utilization: float = Field(description="busy time / time the machines were open until the makespan")
-    total_setup_time: float
-    important_jobs_on_time: float = Field(description="per cent of the families with an important job")
-    jobs_on_time: float = Field(description="per cent of the families")
-    total_tardiness: float
 
 
 class DecisionAnswer(AnswerModel):
@@ -164,21 +151,6 @@ def changes_of(request: ScheduleRequest, question: Question, schedule: Schedule)
         moved_jobs=len(found.moved),
         added_jobs=len(found.added),
         removed_jobs=len(found.removed),
-    )
-
-
-def metrics_of(measures: Measures) -> Metrics:
-    """Measures in the words of the wire."""
-    return Metrics(
-        makespan=hours_of(measures.makespan_seconds),
-        total_jobs=measures.operations,
-        scheduled_jobs=measures.scheduled_operations,
-        completion_rate=measures.completion_percent,
-        average_utilization=measures.utilisation_percent,
-        total_setup_time=hours_of(measures.setup_seconds),
-        important_jobs_on_time=measures.important_on_time_percent,
-        jobs_on_time=measures.on_time_percent,
-        total_tardiness=hours_of(measures.tardiness_seconds),
     )
 
 

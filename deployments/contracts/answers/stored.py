@@ -9,30 +9,18 @@ from typing import Any
 from pydantic import Field, ValidationError
 from pydantic_core import from_json
 
+from deployments.contracts.answers.figures import Figures, figures_answer, figures_of
 from deployments.contracts.requests.schedule_request import ScheduleRequest
-from deployments.contracts.requests.wire import AnswerModel, hours_of
+from deployments.contracts.requests.wire import AnswerModel
 from deployments.contracts.translation.fixed_work import EarlierRow, as_schedule, earlier_rows
 from deployments.contracts.translation.problem import Question
 from deployments.errors import NotFound
 from deployments.persistence.decisions.records import DecisionRecord, EvaluationRecord
 from deployments.rollout.assignment import ArmRole
 from env.judge.judge import judge
-from env.schedule import KeyFigures, Schedule
+from env.schedule import Schedule
 
 MAX_REASON_LENGTH = 300
-
-
-class Figures(AnswerModel):
-    """Key figures of one arm's schedule."""
-
-    makespan: float
-    completion_rate: float
-    average_utilization: float
-    total_setup_time: float
-    jobs_on_time: float
-    important_jobs_on_time: float
-    total_tardiness: float
-    safety_score: float
 
 
 class AssignmentAnswer(AnswerModel):
@@ -166,25 +154,6 @@ def _summary(record: DecisionRecord) -> dict[str, Any]:
         "generation_time": record.generation_ms / 1000,
         "metrics": figures_of(record),
     }
-
-
-def figures_answer(figures: KeyFigures, safety_score: float) -> Figures:
-    """The key figures of a schedule in the words of the wire."""
-    return Figures(
-        makespan=hours_of(figures.makespan_seconds),
-        completion_rate=figures.completion_percent,
-        average_utilization=figures.utilisation_percent,
-        total_setup_time=hours_of(figures.setup_seconds),
-        jobs_on_time=figures.on_time_percent,
-        important_jobs_on_time=figures.important_on_time_percent,
-        total_tardiness=hours_of(figures.tardiness_seconds),
-        safety_score=safety_score,
-    )
-
-
-def figures_of(record: DecisionRecord) -> Figures:
-    """The key figures of a decision, which are kept also when its payload is not."""
-    return figures_answer(record.figures, record.safety_score)
 
 
 def _figures(evaluation: EvaluationRecord) -> Figures | None:

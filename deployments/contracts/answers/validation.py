@@ -7,13 +7,12 @@ from datetime import datetime
 
 from pydantic import Field
 
+from deployments.contracts.answers.figures import Metrics, metrics_of
 from deployments.contracts.answers.schedule import (
     AnomalyAnswer,
-    Metrics,
     ViolationAnswer,
     anomalies_of,
     machines_held,
-    metrics_of,
     violations_of,
 )
 from deployments.contracts.requests.schedule_request import MAX_MACHINES_HELD, ScheduleRequest

@@ -27,7 +27,7 @@ class ArmFigures:
     evaluations: int
     served: int
     outcomes: dict[str, int]
-    kpis: dict[str, float] | None
+    kpis: dict[str, float | None] | None
     latency_ms: dict[str, float] | None
 
 
@@ -57,9 +57,15 @@ def _arm_figures(group: str, arm: ArmRole, members: Sequence[Evaluation]) -> Arm
         evaluations=len(members),
         served=sum(member.is_served for member in members),
         outcomes=dict(Counter(member.outcome.value for member in members)),
-        kpis={name: sum(getattr(each, name) for each in found) / len(found) for name in KPI_NAMES} if found else None,
+        kpis={name: _mean_of(getattr(each, name) for each in found) for name in KPI_NAMES} if found else None,
         latency_ms={"p50": _quantile(latencies, 0.5), "p95": _quantile(latencies, 0.95)} if latencies else None,
     )
+
+
+def _mean_of(values: Iterable[float | None]) -> float | None:
+    """The mean of those that there are; rows of earlier versions lack some."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _quantile(ordered: Sequence[float], quantile: float) -> float:

@@ -13,6 +13,14 @@ from deployments.rollout.report.arm_figures import ArmFigures
 from deployments.rollout.report.goals import GoalReading
 from deployments.rollout.report.report import RolloutReport
 
+PLANNED = {
+    "makespan_seconds": "makespan h",
+    "tardiness_seconds": "tardiness h",
+    "utilisation_percent": "utilisation %",
+    "on_time_percent": "on time %",
+    "important_on_time_percent": "important %",
+}
+"""The planned KPIs of an arm that the tables show, and their headings."""
 ABSENT = "not enough data"
 
 
@@ -71,17 +79,19 @@ def _split(split: SplitReading) -> tuple[str, ...]:
     return (split.kind, str(split.challenger), f"{split.expected:.1f}", str(split.units), f"{split.e_value:.3g}", shown)
 
 
+def _planned(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value / 3600:.2f}" if name.endswith("_seconds") else f"{value:.1f}"
+
+
 def arms_table(figures: Sequence[ArmFigures], group: str) -> str:
     """Planned KPIs and outcomes of each arm; `group` names the first column."""
-    headers = (group, "arm", "n", "served", "makespan h", "tardiness h", "utilisation %", "on time %", "important %")
+    headers = (group, "arm", "n", "served", *PLANNED.values())
     rows = []
     for arm in figures:
-        kpis, latency = arm.kpis, arm.latency_ms
-        planned = ["-"] * 5
-        if kpis is not None:
-            planned = [f"{kpis[name] / 3600:.2f}" for name in ("makespan_seconds", "tardiness_seconds")]
-            shares = ("utilisation_percent", "on_time_percent", "important_on_time_percent")
-            planned += [f"{kpis[name]:.1f}" for name in shares]
+        kpis, latency = arm.kpis or {}, arm.latency_ms
+        planned = [_planned(name, kpis.get(name)) for name in PLANNED]
         p95 = "-" if latency is None else f"{latency['p95']:,.0f}"
         ends = ", ".join(f"{count} {name}" for name, count in sorted(arm.outcomes.items()))
         name = escape(arm.group.replace("_", " "))

@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from deployments.contracts.answers.schedule import changes_of, metrics_of, safety_of, scheduled_jobs_of
+from deployments.contracts.answers.figures import metrics_of
+from deployments.contracts.answers.schedule import changes_of, safety_of, scheduled_jobs_of
 from deployments.contracts.translation.fixed_work import EarlierRow
 from deployments.contracts.translation.problem import Question, translate
 from env.judge.anomalies import AnomalyLimits
