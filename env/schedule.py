@@ -54,6 +54,7 @@ class KeyFigures:
     utilisation_percent: float
     on_time_percent: float
     important_on_time_percent: float
+    flow_time_mean_seconds: float | None = None
 
 
 KEY_FIGURES = tuple(field.name for field in fields(KeyFigures))
@@ -65,7 +66,9 @@ class Measures:
 
     A job is on time when each of its operations ends by its own due date. `utilisation` is working
     time divided by the time that machines were open until the makespan. Work that holds several machines
-    works on each of them; of work that was running before second 0 only what can lie after it counts.
+    works on each of them; of work that was running before second 0 only what can lie after it counts. The flow
+    time of a job is its last end less the later of second 0 and its first release (Pinedo, Scheduling: the time in
+    the system); its mean is over the jobs that are scheduled as a whole, None when there are none.
     """
 
     makespan_seconds: int
@@ -80,6 +83,7 @@ class Measures:
     jobs_on_time: int
     important_jobs: int
     important_jobs_on_time: int
+    flow_time_mean_seconds: float | None = None
 
     @property
     def completion_percent(self) -> float:
@@ -127,7 +131,19 @@ def measure(problem: Problem, schedule: Schedule, open_seconds: int) -> Measures
         jobs_on_time=len(on_time),
         important_jobs=sum(_is_important(job) for job in problem.jobs),
         important_jobs_on_time=sum(_is_important(job) for job in on_time),
+        flow_time_mean_seconds=_flow_time_mean(problem, done),
     )
+
+
+def _flow_time_mean(problem: Problem, done: Mapping[str, Assignment]) -> float | None:
+    """Mean seconds from release to last end of the jobs whose operations are all `done`."""
+    flow_times = [
+        max(done[operation.id].end_seconds for operation in job.operations)
+        - max(0, min(operation.release_seconds for operation in job.operations))
+        for job in problem.jobs
+        if all(operation.id in done for operation in job.operations)
+    ]
+    return sum(flow_times) / len(flow_times) if flow_times else None
 
 
 def setup_seconds_of(problem: Problem, schedule: Schedule) -> Mapping[str, int]:

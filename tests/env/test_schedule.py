@@ -49,6 +49,17 @@ def test_empty_schedule_has_measures() -> None:
     assert (found.makespan_seconds, found.utilisation_percent, found.completion_percent) == (0, 0.0, 0.0)
 
 
+def test_flow_time_runs_from_release_to_last_end() -> None:
+    """10 s for A, and for B, released at 12, from there to 20; a job that is not scheduled as a whole has none."""
+    plant = _plant()
+    later = replace(plant.jobs[1].operations[0], release_seconds=12)
+    plant = replace(plant, jobs=(plant.jobs[0], Job(id="B", operations=(later,))))
+    assert measure(plant, BOTH, open_seconds=25).flow_time_mean_seconds == (10 + 8) / 2
+    assert measure(plant, schedule_of(("A1", 9, 0, 10)), open_seconds=25).flow_time_mean_seconds == 10
+    assert measure(plant, schedule_of(), open_seconds=25).flow_time_mean_seconds is None
+    assert measure(plant, BOTH, open_seconds=25).key_figures.flow_time_mean_seconds == 9
+
+
 def test_setup_is_looked_up_by_machine() -> None:
     """The setup of an assignment is that of its own machine, 0 where it is not eligible."""
     assert setup_seconds_of(_plant(), BOTH) == {"A1": 2, "B1": 2}

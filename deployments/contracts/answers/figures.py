@@ -21,6 +21,10 @@ class Metrics(AnswerModel):
     important_jobs_on_time: float = Field(description="per cent of the families with an important job")
     jobs_on_time: float = Field(description="per cent of the families")
     total_tardiness: float
+    flow_time_mean: float | None = Field(
+        description="mean over the families that are scheduled as a whole: last end less the later of "
+        "schedule_start and first release"
+    )
 
 
 class Figures(AnswerModel):
@@ -34,6 +38,7 @@ class Figures(AnswerModel):
     important_jobs_on_time: float
     total_tardiness: float
     safety_score: float
+    flow_time_mean: float | None = Field(description="null for what was stored before it was measured")
 
 
 def metrics_of(measures: Measures) -> Metrics:
@@ -48,6 +53,7 @@ def metrics_of(measures: Measures) -> Metrics:
         important_jobs_on_time=measures.important_on_time_percent,
         jobs_on_time=measures.on_time_percent,
         total_tardiness=hours_of(measures.tardiness_seconds),
+        flow_time_mean=_hours_or_none(measures.flow_time_mean_seconds),
     )
 
 
@@ -62,6 +68,7 @@ def figures_answer(figures: KeyFigures, safety_score: float) -> Figures:
         important_jobs_on_time=figures.important_on_time_percent,
         total_tardiness=hours_of(figures.tardiness_seconds),
         safety_score=safety_score,
+        flow_time_mean=_hours_or_none(figures.flow_time_mean_seconds),
     )
 
 
@@ -75,3 +82,7 @@ def difference_of(before: Figures, after: Figures) -> Figures:
     earlier, later = before.model_dump(), after.model_dump()
     known = {name for name in later if earlier[name] is not None and later[name] is not None}
     return Figures.model_validate({name: later[name] - earlier[name] if name in known else None for name in later})
+
+
+def _hours_or_none(seconds: float | None) -> float | None:
+    return None if seconds is None else hours_of(seconds)

@@ -70,7 +70,7 @@ COMPARED_FIGURES = {
 }
 """Those of `KeyFigures` that are compared by difference; makespan is compared by ratio."""
 DIFFERENCE_NAMES = tuple(COMPARED_FIGURES)
-KPI_NAMES = ("makespan_seconds", *DIFFERENCE_NAMES)
+KPI_NAMES = ("makespan_seconds", *DIFFERENCE_NAMES, "flow_time_mean_seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ PLANNED = {
     "utilisation_percent": "utilisation %",
     "on_time_percent": "on time %",
     "important_on_time_percent": "important %",
+    "flow_time_mean_seconds": "flow time h",
 }
 """The planned KPIs of an arm that the tables show, and their headings."""
 ABSENT = "not enough data"
