@@ -1,10 +1,13 @@
 """How often the intervals miss the truth when looked at after every observation, beside an independent package.
 
-Run it: python -m tests.deployments.rollout.analysis.coverage
+Run it: python -m tests.deployments.rollout.analysis.coverage; exit code 1 when one misses more often than it promises,
+or not exactly where the package misses.
 """
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,6 +27,7 @@ MEANS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "normal": lambda rng, n: rng.normal(size=n),
     "exponential": lambda rng, n: rng.exponential(size=n) - 1.0,
 }
+MEAN_ALPHA, RATE_ALPHA = 0.05, 0.01
 RATES = ((0.05, (3.0, 15.0)), (0.01, (1.0, 20.0)))
 
 
@@ -36,8 +40,15 @@ class Coverage:
     missed_one_sided: float
     farthest: float
 
+    def holds(self, alpha: float, streams: int) -> bool:
+        """Whether the promise is kept, by all that so many streams can tell, and the package says the same."""
+        noise = 2.0 * math.sqrt(alpha * (1.0 - alpha) / streams)
+        return self.missed == self.missed_by_ville <= alpha + noise and self.farthest < 1e-6
 
-def of_means(kind: str, streams: int, observations: int, rng: np.random.Generator, alpha: float = 0.05) -> Coverage:
+
+def of_means(
+    kind: str, streams: int, observations: int, rng: np.random.Generator, alpha: float = MEAN_ALPHA
+) -> Coverage:
     """Means of `kind`, whose truth is 0."""
     missed, by_ville, one_sided, farthest = 0, 0, 0, 0.0
     n = np.arange(1, observations + 1)
@@ -66,7 +77,7 @@ def of_rates(
     streams: int,
     observations: int,
     rng: np.random.Generator,
-    alpha: float = 0.01,
+    alpha: float = RATE_ALPHA,
 ) -> Coverage:
     """Rates whose truth is `rate`; one-sided: the lower bound lay above it."""
     missed, by_ville, one_sided, farthest = 0, 0, 0, 0.0
@@ -89,22 +100,28 @@ def of_rates(
     )
 
 
-def main() -> None:
+def main() -> int:
     """Print both kinds, with a fixed seed."""
-    rng = np.random.default_rng(11)
+    rng, kept = np.random.default_rng(11), True
     print(f"{STREAMS:,} streams of {OBSERVATIONS:,} observations, looked at after every one")
     for kind in MEANS:
-        _tell(f"mean, {kind}, 95 %", of_means(kind, STREAMS, OBSERVATIONS, rng))
+        found = of_means(kind, STREAMS, OBSERVATIONS, rng)
+        kept &= _tell(f"mean, {kind}", found, MEAN_ALPHA)
     for rate, prior in RATES:
-        _tell(f"rate {rate:.0%}, 99 %", of_rates(rate, prior, STREAMS, OBSERVATIONS, rng))
+        found = of_rates(rate, prior, STREAMS, OBSERVATIONS, rng)
+        kept &= _tell(f"rate {rate:.0%}", found, RATE_ALPHA)
+    return 0 if kept else 1
 
 
-def _tell(name: str, found: Coverage) -> None:
+def _tell(name: str, found: Coverage, alpha: float) -> bool:
+    holds = found.holds(alpha, STREAMS)
     print(
-        f"{name}: missed in {found.missed:.1%}, by ville in {found.missed_by_ville:.1%}, "
+        f"{name}, {1.0 - alpha:.0%}: missed in {found.missed:.1%}, by ville in {found.missed_by_ville:.1%}, "
         f"one-sided {found.missed_one_sided:.1%}; bounds or e-values differ by at most {found.farthest:.1e}"
+        f"{'' if holds else ': PROMISE NOT KEPT'}"
     )
+    return holds
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -20,7 +20,7 @@ from deployments.rollout.analysis.confidence import (
     one_sided_radius,
     two_sided_radius,
 )
-from tests.deployments.rollout.analysis.coverage import MEANS, of_means, of_rates
+from tests.deployments.rollout.analysis.coverage import MEANS, Coverage, of_means, of_rates
 
 COUNTS = np.arange(MIN_OBSERVATIONS, 2001)
 
@@ -98,6 +98,19 @@ def test_coverage_is_that_of_ville(kind: str) -> None:
     rates = of_rates(0.05, (3.0, 15.0), 150, 1000, np.random.default_rng(3))
     assert rates.missed == rates.missed_by_ville <= 0.01 + 3 * np.sqrt(0.01 * 0.99 / 150)
     assert rates.farthest < 1e-8
+
+
+@pytest.mark.parametrize(
+    ("missed", "by_ville", "farthest", "holds"),
+    [(0.05, 0.05, 0.0, True), (0.062, 0.062, 0.0, True), (0.064, 0.064, 0.0, False), (0.04, 0.05, 0.0, False)]
+    + [(0.04, 0.04, 1e-5, False)],
+)
+def test_coverage_says_whether_the_promise_is_kept(
+    missed: float, by_ville: float, farthest: float, holds: bool
+) -> None:
+    """Two standard errors of a thousand streams above 5 % are noise; what differs from ville is none."""
+    found = Coverage(missed=missed, missed_by_ville=by_ville, missed_one_sided=0.0, farthest=farthest)
+    assert found.holds(0.05, 1000) is holds
 
 
 @pytest.mark.parametrize(("distribution", "most"), [("normal", 0.05), ("skewed", 0.065)])
