@@ -1,6 +1,6 @@
 """The map of the house, from the code's own imports: which rooms there are, what for, and who uses whom.
 
-`python -m tests.house_map` writes the generated part of docs/ARCHITECTURE.md and docs/figures/rooms.svg anew. Rooms,
+`python -m tests.house_map` writes the generated part of docs/ARCHITECTURE.md and docs/rooms.svg anew. Rooms,
 their layers and their floors stand in the import contracts of pyproject.toml, what they are for in their docstrings.
 """
 
@@ -17,7 +17,7 @@ import grimp
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "ARCHITECTURE.md"
-PICTURE = ROOT / "docs" / "figures" / "rooms.svg"
+PICTURE = ROOT / "docs" / "rooms.svg"
 BEGIN, END = "<!-- rooms: python -m tests.house_map -->", "<!-- end of rooms -->"
 MAX_LISTED = 12
 """As many modules as a room may have; of a room with more, the table tells their number alone."""

@@ -25,6 +25,7 @@ from env.problem import Problem
 from env.schedule import Schedule
 from env.simulator.rules import Rule, dispatch
 from tests.deployments.api.calls import KEY, call
+from tests.deployments.api.route_table import ROWS
 from tests.deployments.fakes import JournalDecisions, MemoryJournal, PlannedProposer, scheduling_over, services_over
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -126,3 +127,10 @@ def test_reference_lists_every_field() -> None:
 def test_pages_name_the_defaults_of_the_code(page: str, sentence: str) -> None:
     """Whoever reads what an absent field means reads what the service does."""
     assert sentence in (DOCS / page).read_text(encoding="utf-8")
+
+
+def test_reference_names_the_scopes_that_open_a_route() -> None:
+    """Those by which the table of all routes calls each of them, neither more nor fewer."""
+    shown = re.findall(r"^\| ([A-Z]+) \| `([^`]+)` \| ([a-z ]+) \|", REFERENCE, re.MULTILINE)
+    told = {f"{method} {path}": frozenset(scopes.split(" or ")) for method, path, scopes in shown}
+    assert told == {row.name: frozenset(row.shown_scopes.split(" or ")) for row in ROWS}
