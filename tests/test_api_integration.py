@@ -82,6 +82,7 @@ METRIC_FIELDS = {
     "important_jobs_on_time",
     "jobs_on_time",
     "total_tardiness",
+    "flow_time_mean",
 }
 DECISION_FIELDS = {"arm", "stage", "model", "method", "fallback_reason", "policy_makespan", "gains", "time_budget_ms"}
 SAFETY_FIELDS = {"valid", "violations", "anomalies", "safety_score"}
