@@ -28,7 +28,9 @@ def report(
     runs: Annotated[
         Path, typer.Argument(exists=True, file_okay=False, help="Folder of bench quality and bench speed.")
     ],
-    docs: Annotated[Path, typer.Option(help="Folder of the report, its figures and notes.md.")] = PROJECT / "docs",
+    docs: Annotated[
+        Path | None, typer.Option(help="Folder of the report, its figures and notes.md; default: the checkout's docs/.")
+    ] = None,
     model: Annotated[Path | None, typer.Option(help="Policy folder that gets the card; default: published.")] = None,
 ) -> None:
     """Write docs/PERFORMANCE_IMPROVEMENTS.md, its pictures and the policy's MODEL_CARD.md from measured figures.
@@ -43,6 +45,7 @@ def report(
 
     if find_spec("matplotlib") is None:
         raise PicturesMissing("pictures need matplotlib: pip install 'gantry[train]'")
+    docs = docs or _own_docs()
     figures = docs / FIGURES
     figures.mkdir(parents=True, exist_ok=True)
     found = read_runs(figures).updated(read_runs(runs))
@@ -55,6 +58,11 @@ def report(
     for path, text in documents(docs, folder, kept).items():
         path.write_text(text, encoding="utf-8")
         print(f"wrote {path}")
+
+
+def _own_docs() -> Path:
+    """Those of the checkout; where the package is installed without one, those of the current folder."""
+    return docs if (docs := PROJECT / "docs").is_dir() else Path("docs")
 
 
 def documents(docs: Path, model: Path, runs: ResultFiles) -> dict[Path, str]:
