@@ -30,9 +30,11 @@ serve: $(READY) ## run the service in the foreground on port 8000
 # What starts no process and trains nothing runs on both cores; the rest one after the other.
 FAST := not system and not learning
 
-test: $(READY) ## all tests, real Ray Serve and MariaDB included
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m '$(FAST)' --durations=25
-	$(BIN)/python -m pytest -m 'not ($(FAST))' --durations=25
+test: $(READY) ## all tests, real Ray Serve and MariaDB included; the second part also when the first has failed
+	@failed=0; \
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m '$(FAST)' --durations=25 || failed=1; \
+	$(BIN)/python -m pytest -m 'not ($(FAST))' --durations=25 || failed=1; \
+	exit $$failed
 
 test-fast: $(READY) ## tests without processes, servers and training
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m '$(FAST)'
@@ -41,6 +43,7 @@ verify: mutation fuzz audit explain ## the slow proofs in full: what make test s
 	$(BIN)/python -m tests.deployments.rollout.analysis.coverage
 	$(BIN)/python -m tests.system.test_rollout
 	$(BIN)/python -m tests.system.recording --compare tests/data/recorded_answers.json
+	$(BIN)/python -m tests.system.packaging
 	$(BIN)/python -m loadtests.isolation
 
 mutation: $(READY) ## spoil valid schedules in every way; show what the judge caught, fail if anything slipped past
