@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid6 import uuid7
 
 from deployments import access
-from deployments.api.dependencies import Bound, Caller
+from deployments.api.dependencies import Bound, Caller, json_answer
 from deployments.api.services import Services
 from deployments.contracts.answers.service import AuditPage, audit_event_answer
 from deployments.errors import ServiceError
@@ -43,7 +43,7 @@ async def list_audit(
         events=[audit_event_answer(event) for event in shown],
         next_cursor=shown[-1].event_id if len(events) > limit else None,
     )
-    return Response(page.model_dump_json(), media_type="application/json")
+    return json_answer(page)
 
 
 class Auditing:

@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from deployments.access import Scope
-from deployments.api.dependencies import Bound, Caller
-from deployments.api.rollout import body_as, order_of, state_answer, written
+from deployments.api.dependencies import Bound, Caller, json_answer
+from deployments.api.rollout import body_as, order_of, state_answer
 from deployments.api.services import Services
 from deployments.contracts.answers.rollout import ActivationRequest, ModelAnswer, ModelsAnswer, RegistrationRequest
 from deployments.errors import InvalidRequest, NotFound, RolloutUnavailable
@@ -27,7 +27,7 @@ async def list_models(services: Bound, client: Caller) -> Response:
     client.require(Scope.OPERATE)
     entries = await asyncio.to_thread(services.registry.all)
     roles = await _roles(services)
-    return written(ModelsAnswer(models=[_answer(entry, roles) for entry in entries]))
+    return json_answer(ModelsAnswer(models=[_answer(entry, roles) for entry in entries]))
 
 
 async def register_model(request: Request, services: Bound, client: Caller) -> Response:
@@ -39,7 +39,7 @@ async def register_model(request: Request, services: Bound, client: Caller) -> R
         entry = await asyncio.to_thread(services.registry.register, source)
     except ArtefactError as error:
         raise InvalidRequest((("folder", str(error)),)) from error
-    return written(_answer(entry, await _roles(services)), status=CREATED)
+    return json_answer(_answer(entry, await _roles(services)), status=CREATED)
 
 
 async def activate_model(request: Request, services: Bound, client: Caller, model_id: str) -> Response:
@@ -58,7 +58,7 @@ async def activate_model(request: Request, services: Bound, client: Caller, mode
         challenger=_wire_name(known[model_id]),
         champion=_wire_name(known[body.champion]) if body.champion in known else body.champion,
     )
-    return written(state_answer(await services.rollout_client.command(command)))
+    return json_answer(state_answer(await services.rollout_client.command(command)))
 
 
 def _wire_name(entry: Registered) -> str:

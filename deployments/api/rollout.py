@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from deployments.access import Client, Scope
-from deployments.api.dependencies import Bound, Caller
+from deployments.api.dependencies import Bound, Caller, json_answer
 from deployments.api.middleware import read_body
 from deployments.api.services import Services
 from deployments.contracts.answers.rollout import (
@@ -24,7 +24,6 @@ from deployments.contracts.answers.rollout import (
     StateAnswer,
 )
 from deployments.contracts.parsing import read_document
-from deployments.contracts.requests.wire import AnswerModel
 from deployments.errors import InvalidRequest
 from deployments.rollout.ramp.latch import Latch
 from deployments.rollout.ramp.state import GUARDRAIL, Action, Order, RolloutState
@@ -40,7 +39,7 @@ async def rollout(services: Bound, client: Caller) -> Response:
     """Stage, target and actual split, guardrails with value, limit, n and state, and the verdict."""
     client.require(Scope.OPERATE)
     document = await services.rollout_client.overview()
-    return written(RolloutAnswer(**document))
+    return json_answer(RolloutAnswer(**document))
 
 
 async def promote(request: Request, services: Bound, client: Caller) -> Response:
@@ -51,7 +50,7 @@ async def promote(request: Request, services: Bound, client: Caller) -> Response
     integrity = await services.trail.integrity()
     order = order_of(services, client, body)
     command = Command(action=Action.PROMOTE, order=order, force=body.force, integrity=integrity)
-    return written(state_answer(await services.rollout_client.command(command)))
+    return json_answer(state_answer(await services.rollout_client.command(command)))
 
 
 async def pause(request: Request, services: Bound, client: Caller) -> Response:
@@ -71,15 +70,15 @@ async def rollback(request: Request, services: Bound, client: Caller) -> Respons
     order = order_of(services, client, body)
     found = await services.rollout_client.roll_back(order.actor, order.reason)
     if isinstance(found, Latch):
-        return written(_latch_answer(found), status=ACCEPTED)
-    return written(state_answer(found))
+        return json_answer(_latch_answer(found), status=ACCEPTED)
+    return json_answer(state_answer(found))
 
 
 async def events(services: Bound, client: Caller, limit: Annotated[int, Query(ge=1, le=MAX_EVENTS)] = 50) -> Response:
     """The audit trail: transitions and incidents with their evidence, newest first."""
     client.require(Scope.OPERATE)
     transitions, incidents = await services.trail.events(limit)
-    return written(EventsAnswer(transitions=transitions, incidents=incidents))
+    return json_answer(EventsAnswer(transitions=transitions, incidents=incidents))
 
 
 async def report(
@@ -102,7 +101,7 @@ async def _simple(action: Action, request: Request, services: Services, client: 
     client.require(Scope.OPERATE)
     body = await body_as(request, services, OrderRequest)
     command = Command(action=action, order=order_of(services, client, body))
-    return written(state_answer(await services.rollout_client.command(command)))
+    return json_answer(state_answer(await services.rollout_client.command(command)))
 
 
 async def body_as(request: Request, services: Services, model: type[Any]) -> Any:
@@ -146,8 +145,3 @@ def _latch_answer(latch: Latch) -> StateAnswer:
         changed_at=latch.at,
         detail="this router serves manual from now on; the controller hears of it as soon as it answers",
     )
-
-
-def written(answer: AnswerModel, status: int = 200) -> Response:
-    """An answer as JSON."""
-    return Response(answer.model_dump_json(), status_code=status, media_type="application/json")
