@@ -36,7 +36,6 @@ from deployments.persistence.errors import DataRejected, InvalidCursor, Mismatch
 from deployments.persistence.failures import database_errors
 from deployments.persistence.tables import DECISION
 
-_APART = {"evaluations", "claim"}
 _PAYLOAD = ("request", "answer")
 _ESCAPED_BYTES = tuple(bytes([byte]) for byte in b"\0\n\r\x1a\"'\\")
 _STATEMENT_OVERHEAD_BYTES = 64 * 1024
@@ -232,7 +231,9 @@ def _cursor_parts(cursor: str) -> tuple[datetime, str]:
 
 
 def _row_of(record: DecisionRecord) -> dict[str, Any]:
-    row = {name: value for name, value in columns_of(record).items() if name not in _APART}
+    # Evaluations are rows of their own, and a claim is finished where it stands: neither is written out for nothing.
+    row = columns_of(replace(record, evaluations=(), claim=None))
+    del row["evaluations"], row["claim"]
     for name in _PAYLOAD:
         row[name] = None if row[name] is None else zlib.compress(row[name])
     return row
