@@ -1,18 +1,19 @@
-"""What routes depend on: the services behind them, who calls, and how an answer is written."""
+"""What routes depend on: the services behind them, who calls, the body, and how an answer is written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
 
 from fastapi import Depends, Security
 from fastapi.security import APIKeyHeader
 from starlette.requests import Request
 from starlette.responses import Response
 
-from deployments.access import Client
+from deployments.access import Client, Scope
 from deployments.api.services import Services
-from deployments.contracts.requests.wire import AnswerModel
+from deployments.contracts.parsing import read_document
+from deployments.contracts.requests.wire import AnswerModel, WireModel
 from deployments.errors import NotFound
 from deployments.persistence.decisions.records import DecisionRecord
 from deployments.scheduling.time_budget import run_blocking
@@ -26,14 +27,6 @@ async def services_of(request: Request) -> Services:
     """What the app was created over; asked for each request, because it may be bound late."""
     bound: Callable[[], Services] = request.app.state.services
     return bound()
-
-
-async def decision_of(services: Services, client: Client, schedule_id: str) -> DecisionRecord:
-    """One decision of the client with what was kept of it. Raises `NotFound` or `DatabaseError`."""
-    record = await services.decisions.get(schedule_id, client.name)
-    if record is None or not client.may_see(record.plant_id):
-        raise NotFound(f"there is no schedule {schedule_id[:100]!r}")
-    return record
 
 
 async def client_of(
@@ -50,8 +43,65 @@ async def client_of(
     return client
 
 
-Bound = Annotated[Services, Depends(services_of)]
 Caller = Annotated[Client, Depends(client_of)]
+
+
+def _may(*scopes: Scope) -> Callable[..., Awaitable[Client]]:
+    async def permitted(client: Caller) -> Client:
+        client.require(*scopes)
+        return client
+
+    return permitted
+
+
+AS_OPERATOR = Depends(_may(Scope.OPERATE))
+AS_ADMIN = Depends(_may(Scope.ADMIN))
+Bound = Annotated[Services, Depends(services_of)]
+# Whoever has one of the scopes; everybody else is answered 403 before anything is read.
+Planner = Annotated[Client, Depends(_may(Scope.SCHEDULE))]
+Reader = Annotated[Client, Depends(_may(Scope.SCHEDULE, Scope.READ))]
+Operator = Annotated[Client, AS_OPERATOR]
+Brakeman = Annotated[Client, Depends(_may(Scope.ROLLBACK, Scope.OPERATE))]
+
+
+def raw_body(model: type[WireModel]) -> Any:
+    """A dependency: the bytes of a body that the document describes as `model`."""
+
+    async def body(request: Request) -> bytes:
+        return await request.body()
+
+    return Depends(_describing(model, body))
+
+
+def parsed_body(model: type[WireModel]) -> Any:
+    """A dependency: the body as `model`. Raises `MalformedBody` or `InvalidRequest`."""
+
+    async def body(request: Request) -> WireModel:
+        raw = await request.body()
+        return await run_blocking(len(raw), lambda: read_document(raw, model))
+
+    return Depends(_describing(model, body))
+
+
+def model_of(dependency: Any) -> type[WireModel] | None:
+    """The model by which a body is described, None for any other dependency."""
+    return getattr(dependency, _MODEL, None)
+
+
+_MODEL = "described_as"
+
+
+def _describing(model: type[WireModel], dependency: Any) -> Any:
+    setattr(dependency, _MODEL, model)
+    return dependency
+
+
+async def decision_of(services: Services, client: Client, schedule_id: str) -> DecisionRecord:
+    """One decision of the client with what was kept of it. Raises `NotFound` or `DatabaseError`."""
+    record = await services.decisions.get(schedule_id, client.name)
+    if record is None or not client.may_see(record.plant_id):
+        raise NotFound(f"there is no schedule {schedule_id[:100]!r}")
+    return record
 
 
 def json_answer(answer: AnswerModel, status: int = 200) -> Response:

@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from deployments.contracts.answers.planners import FeedbackRequest
-from deployments.contracts.answers.rollout import (
-    ActivationRequest,
-    OrderRequest,
-    PromotionRequest,
-    RegistrationRequest,
-    RollbackRequest,
-)
+from deployments.api.dependencies import model_of
 from deployments.contracts.answers.service import MEDIA_TYPE, ProblemDetails
-from deployments.contracts.answers.validation import ValidateRequest
-from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.contracts.requests.wire import WireModel
 
-BODIES: tuple[type[WireModel], ...] = (
-    ScheduleRequest,
-    ValidateRequest,
-    FeedbackRequest,
-    OrderRequest,
-    PromotionRequest,
-    RollbackRequest,
-    RegistrationRequest,
-    ActivationRequest,
-)
-"""Bodies that the routes read themselves."""
 STATIC_FOLDER = Path(__file__).resolve().parent.parent / "static"
 _COMPONENTS = "#/components/schemas/{model}"
 # Nothing but our own files: a page that cannot reach another host needs none.
@@ -81,17 +62,11 @@ KEY_PARAMETER: dict[str, Any] = {
 }
 
 
-def install_documentation(app: FastAPI) -> None:
-    """Serve `/docs` and its files, and have `/openapi.json` describe bodies that the routes read themselves."""
+def install_documentation(app: FastAPI, routers: Iterable[APIRouter]) -> None:
+    """Serve `/docs` and its files, and have `/openapi.json` describe bodies that `routers` read themselves."""
     app.mount("/static", StaticFiles(directory=STATIC_FOLDER))
     app.add_api_route("/docs", _docs, methods=["GET"], include_in_schema=False)
-    setattr(app, "openapi", _cached(lambda: _document(app)))  # noqa: B010 - FastAPI's documented way of extension
-
-
-def body_of(model: type[WireModel]) -> dict[str, Any]:
-    """OpenAPI for a route that reads a `model` from the raw body."""
-    schema = {"$ref": _COMPONENTS.format(model=model.__name__)}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    setattr(app, "openapi", _cached(lambda: _document(app, dict(_bodies(routers)))))  # noqa: B010 - FastAPI's documented way of extension
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -104,10 +79,14 @@ async def _docs() -> Response:
     return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _POLICY})
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
+def _document(app: FastAPI, bodies: dict[tuple[str, str], type[WireModel]]) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    for (path, method), model in bodies.items():
+        schema = {"$ref": _COMPONENTS.format(model=model.__name__)}
+        content = {"application/json": {"schema": schema}}
+        document["paths"][path][method]["requestBody"] = {"required": True, "content": content}
     _, read_here = models_json_schema(
-        [*((model, "validation") for model in BODIES), (ProblemDetails, "serialization")],
+        [*((model, "validation") for model in dict.fromkeys(bodies.values())), (ProblemDetails, "serialization")],
         ref_template=_COMPONENTS,
     )
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
@@ -117,6 +96,14 @@ def _document(app: FastAPI) -> dict[str, Any]:
         schemas.pop(unused, None)
     _add_answers_of_all_routes(document)
     return document
+
+
+def _bodies(routers: Iterable[APIRouter]) -> Iterator[tuple[tuple[str, str], type[WireModel]]]:
+    """Path and method of each route that reads its body itself, and the model that describes the body."""
+    for route in (route for router in routers for route in router.routes if isinstance(route, APIRoute)):
+        for dependency in route.dependant.dependencies:
+            if (model := model_of(dependency.call)) is not None:
+                yield from (((route.path, method.lower()), model) for method in route.methods or ())
 
 
 def _add_answers_of_all_routes(document: dict[str, Any]) -> None:

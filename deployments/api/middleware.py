@@ -1,4 +1,4 @@
-"""The layers around all routes: request ids and log lines, bounded bodies, headers for browsers."""
+"""The layers around all routes: request ids, log lines, the audit trail, bounded bodies, headers for browsers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from typing import Any
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uuid6 import uuid7
 
 from deployments.api.problems import Clock, unexpected_problem
 from deployments.api.services import Services
-from deployments.errors import BodyTooLarge, BodyTooSlow
+from deployments.errors import BodyTooLarge, BodyTooSlow, ServiceError
 from deployments.logs import REQUEST_ID
+from deployments.persistence.decisions.records import MAX_DETAIL_LENGTH, AuditEvent
 
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
@@ -33,6 +35,10 @@ _UNLESS_SAID = {
 REQUEST_ID_HEADER = "x-request-id"
 _ACCEPTABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _PROBES = frozenset({"/livez", "/readyz", "/health"})
+# A new route is audited unless its tag says that it only makes, judges or reads schedules.
+UNAUDITED_TAGS = frozenset({"scheduling", "decisions"})
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_MAX_TARGET_LENGTH = 500
 _log = logging.getLogger(__name__)
 
 
@@ -55,20 +61,6 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
-async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """The whole body. Raises `BodyTooLarge` as soon as it is known to have more than `limit_bytes`."""
-    announced = request.headers.get("content-length", "")
-    if announced.isascii() and announced.isdigit() and int(announced) > limit_bytes:
-        raise BodyTooLarge(limit_bytes)
-    body = bytearray()
-    async for chunk in request.stream():
-        # The announcement may be absent or a lie, so what arrives is counted too.
-        if len(body) + len(chunk) > limit_bytes:
-            raise BodyTooLarge(limit_bytes)
-        body += chunk
-    return bytes(body)
-
-
 class BodyBounds:
     """ASGI middleware: whoever reads the body is told by `BodyTooLarge` or `BodyTooSlow`."""
 
@@ -77,13 +69,15 @@ class BodyBounds:
         self._services = services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] not in {"GET", "HEAD", "OPTIONS"}:
+        if scope["type"] == "http" and scope["method"] not in _READING:
             settings = self._services().settings
-            receive = _bounded(receive, settings.max_body_bytes, settings.body_timeout_seconds)
+            announced = Headers(scope=scope).get("content-length", "")
+            receive = _bounded(receive, announced, settings.max_body_bytes, settings.body_timeout_seconds)
         await self._app(scope, receive, send)
 
 
-def _bounded(receive: Receive, limit_bytes: int, limit_seconds: float) -> Receive:
+def _bounded(receive: Receive, announced: str, limit_bytes: int, limit_seconds: float) -> Receive:
+    is_announced_too_large = announced.isascii() and announced.isdigit() and int(announced) > limit_bytes
     deadline = asyncio.get_running_loop().time() + limit_seconds
     received_bytes, is_whole = 0, False
 
@@ -92,11 +86,14 @@ def _bounded(receive: Receive, limit_bytes: int, limit_seconds: float) -> Receiv
         if is_whole:
             # What comes now is the end of the connection, for which any time is right.
             return await receive()
+        if is_announced_too_large:
+            raise BodyTooLarge(limit_bytes)
         try:
             async with asyncio.timeout_at(deadline):
                 message = await receive()
         except TimeoutError:
             raise BodyTooSlow(limit_seconds) from None
+        # The announcement may be absent or a lie, so what arrives is counted too.
         received_bytes += len(message.get("body", b""))
         if received_bytes > limit_bytes:
             raise BodyTooLarge(limit_bytes)
@@ -104,6 +101,81 @@ def _bounded(receive: Receive, limit_bytes: int, limit_seconds: float) -> Receiv
         return message
 
     return bounded_receive
+
+
+class Auditing:
+    """ASGI middleware: the row is on disk before the answer leaves.
+
+    A disk that fails must not keep anyone from rolling back: then the row is an error in the log instead.
+    """
+
+    def __init__(self, app: ASGIApp, *, services: Callable[[], Services]) -> None:
+        self._app = app
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in _READING:
+            await self._app(scope, receive, send)
+            return
+        begun, is_written = bytearray(), False
+
+        async def receive_and_keep() -> Message:
+            message = await receive()
+            begun.extend(message.get("body", b"")[: MAX_DETAIL_LENGTH - len(begun)])
+            return message
+
+        async def write(status: int | None) -> None:
+            nonlocal is_written
+            if not is_written:
+                is_written = True
+                await self._write(scope, bytes(begun), status)
+
+        async def write_and_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await write(message["status"])
+            await send(message)
+
+        try:
+            await self._app(scope, receive_and_keep, write_and_send)
+        finally:
+            # Whoever goes away before the answer has acted all the same.
+            await asyncio.shield(write(None))
+
+    async def _write(self, scope: Scope, begun: bytes, status: int | None) -> None:
+        client = scope.get("state", {}).get("client")
+        if client is None or not _is_audited(scope):
+            return
+        services = self._services()
+        event = AuditEvent(
+            event_id=str(uuid7()),
+            occurred_at=services.clock(),
+            actor=client.actor,
+            client=client.name,
+            key_id=client.key_id,
+            action=scope["route"].operation_id or scope["route"].name,
+            target=scope["path"][:_MAX_TARGET_LENGTH],
+            status=status,
+            request_id=REQUEST_ID.get(),
+            detail=_detail(scope, begun),
+        )
+        try:
+            await services.journal.append(event)
+        except ServiceError as error:
+            _log.error("audit row could not be kept: %s", error, extra={"audit": event.to_fields()})
+
+
+def _is_audited(scope: Scope) -> bool:
+    """Routes of an operator, and scheduling requests that noted an `operation`, something only operators may."""
+    route = scope.get("route")
+    if route is None:
+        return False
+    return "operation" in scope["state"] or UNAUDITED_TAGS.isdisjoint(route.tags)
+
+
+def _detail(scope: Scope, begun: bytes) -> str | None:
+    noted: str | None = scope["state"].get("operation")
+    # A character may have been cut in two at the end.
+    return noted or begun.decode(errors="replace") or None
 
 
 class RequestIdentity:

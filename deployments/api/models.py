@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated
 
-from starlette.requests import Request
+from fastapi import APIRouter
 from starlette.responses import Response
 
-from deployments.access import Scope
-from deployments.api.dependencies import Bound, Caller, json_answer
-from deployments.api.rollout import body_as, order_of, state_answer
+from deployments.api.dependencies import AS_OPERATOR, Bound, Operator, json_answer, parsed_body
+from deployments.api.documentation import problems
+from deployments.api.rollout import order_of, state_answer
 from deployments.api.services import Services
-from deployments.contracts.answers.rollout import ActivationRequest, ModelAnswer, ModelsAnswer, RegistrationRequest
+from deployments.contracts.answers.rollout import (
+    ActivationRequest,
+    ModelAnswer,
+    ModelsAnswer,
+    RegistrationRequest,
+    StateAnswer,
+)
 from deployments.errors import InvalidRequest, NotFound, RolloutUnavailable
 from deployments.rollout.model_registry import Registered
 from deployments.rollout.ramp.state import MANUAL, Action
@@ -20,20 +27,24 @@ from deployments.rollout_control.controller import Command
 from env.errors import ArtefactError
 
 CREATED = 201
+router = APIRouter(prefix="/v1/models", tags=["models"], responses=problems(401, 403, 422, 503))
 
 
-async def list_models(services: Bound, client: Caller) -> Response:
+@router.get("", dependencies=[AS_OPERATOR], response_model=ModelsAnswer)
+async def list_models(services: Bound) -> Response:
     """The published policy and the registered ones."""
-    client.require(Scope.OPERATE)
     entries = await asyncio.to_thread(services.registry.all)
     roles = await _roles(services)
     return json_answer(ModelsAnswer(models=[_answer(entry, roles) for entry in entries]))
 
 
-async def register_model(request: Request, services: Bound, client: Caller) -> Response:
+@router.post(
+    "", dependencies=[AS_OPERATOR], status_code=CREATED, response_model=ModelAnswer, responses=problems(400, 413)
+)
+async def register_model(
+    services: Bound, body: Annotated[RegistrationRequest, parsed_body(RegistrationRequest)]
+) -> Response:
     """Take up a policy from a folder of GANTRY_MODELS_FOLDER, verified and under its hash. Nothing serves it yet."""
-    client.require(Scope.OPERATE)
-    body = await body_as(request, services, RegistrationRequest)
     source = services.settings.models_folder / body.folder
     try:
         entry = await asyncio.to_thread(services.registry.register, source)
@@ -42,10 +53,14 @@ async def register_model(request: Request, services: Bound, client: Caller) -> R
     return json_answer(_answer(entry, await _roles(services)), status=CREATED)
 
 
-async def activate_model(request: Request, services: Bound, client: Caller, model_id: str) -> Response:
+@router.post("/{model_id}/activate", response_model=StateAnswer, responses=problems(400, 404, 409, 413))
+async def activate_model(
+    services: Bound,
+    client: Operator,
+    body: Annotated[ActivationRequest, parsed_body(ActivationRequest)],
+    model_id: str,
+) -> Response:
     """Make a policy the challenger: in shadow at first, or in the present stage with `force`. No restart."""
-    client.require(Scope.OPERATE)
-    body = await body_as(request, services, ActivationRequest)
     known = {entry.artefact.model_id: entry for entry in await asyncio.to_thread(services.registry.all)}
     if model_id not in known:
         raise NotFound(f"there is no model {model_id[:100]!r}; register it first")

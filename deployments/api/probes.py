@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from deployments.api.dependencies import Bound, json_answer
+from deployments.api.documentation import problems
 from deployments.api.services import HealthReport
 from deployments.contracts.answers.service import HealthAnswer, ProbeAnswer, SpoolAnswer, Status
 from deployments.errors import TemporarilyUnavailable
 
 VERSION = version("gantry")
+router = APIRouter(tags=["health"])
 
 
+@router.get(
+    "/health",
+    response_model=HealthAnswer,
+    responses={503: {"model": HealthAnswer, "description": "Unhealthy"}},
+)
 async def health(services: Bound) -> Response:
     """How the service is doing; 503 when no schedule can be served."""
     report = await services.health.report()
@@ -35,11 +43,13 @@ async def health(services: Bound) -> Response:
     return json_answer(answer, 503 if answer.status == "unhealthy" else 200)
 
 
+@router.get("/livez", response_model=ProbeAnswer)
 async def livez() -> Response:
     """The process answers."""
     return json_answer(ProbeAnswer(status="alive"))
 
 
+@router.get("/readyz", response_model=ProbeAnswer, responses=problems(503))
 async def readyz(services: Bound) -> Response:
     """The replica may get traffic: model warm, judge reachable, room in the spool."""
     obstacles = (await services.health.report()).obstacles

@@ -7,13 +7,12 @@ import json
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from fastapi import Query
-from starlette.requests import Request
+from fastapi import APIRouter, Query
 from starlette.responses import HTMLResponse, Response
 
-from deployments.access import Client, Scope
-from deployments.api.dependencies import Bound, Caller, json_answer
-from deployments.api.middleware import read_body
+from deployments.access import Client
+from deployments.api.dependencies import AS_OPERATOR, Bound, Brakeman, Operator, json_answer, parsed_body
+from deployments.api.documentation import problems
 from deployments.api.services import Services
 from deployments.contracts.answers.rollout import (
     EventsAnswer,
@@ -23,7 +22,6 @@ from deployments.contracts.answers.rollout import (
     RolloutAnswer,
     StateAnswer,
 )
-from deployments.contracts.parsing import read_document
 from deployments.errors import InvalidRequest
 from deployments.rollout.ramp.latch import Latch
 from deployments.rollout.ramp.state import GUARDRAIL, Action, Order, RolloutState
@@ -33,19 +31,23 @@ from deployments.rollout_control.controller import Command
 MAX_EVENTS = 200
 MAX_DAYS = 3650
 ACCEPTED = 202
+_ORDER: Any = {"response_model": StateAnswer, "responses": problems(400, 409, 413)}
+_REPORT = {"content": {"application/json": {"schema": {}}, "text/html": {"schema": {"type": "string"}}}}
+router = APIRouter(prefix="/v1/rollout", tags=["rollout"], responses=problems(401, 403, 422, 503))
 
 
-async def rollout(services: Bound, client: Caller) -> Response:
+@router.get("", name="get_rollout", dependencies=[AS_OPERATOR], response_model=RolloutAnswer)
+async def rollout(services: Bound) -> Response:
     """Stage, target and actual split, guardrails with value, limit, n and state, and the verdict."""
-    client.require(Scope.OPERATE)
     document = await services.rollout_client.overview()
     return json_answer(RolloutAnswer(**document))
 
 
-async def promote(request: Request, services: Bound, client: Caller) -> Response:
+@router.post("/promote", **_ORDER)
+async def promote(
+    services: Bound, client: Operator, body: Annotated[PromotionRequest, parsed_body(PromotionRequest)]
+) -> Response:
     """One stage up, if the gate is open; after a rollback the next ramp from shadow."""
-    client.require(Scope.OPERATE)
-    body = await body_as(request, services, PromotionRequest)
     # The experiment itself is audited from the stored decisions, so a promotion needs the database.
     integrity = await services.trail.integrity()
     order = order_of(services, client, body)
@@ -53,20 +55,29 @@ async def promote(request: Request, services: Bound, client: Caller) -> Response
     return json_answer(state_answer(await services.rollout_client.command(command)))
 
 
-async def pause(request: Request, services: Bound, client: Caller) -> Response:
+@router.post("/pause", **_ORDER)
+async def pause(
+    services: Bound, client: Operator, body: Annotated[OrderRequest, parsed_body(OrderRequest)]
+) -> Response:
     """The share stays, promotion is blocked."""
-    return await _simple(Action.PAUSE, request, services, client)
+    return await _simple(Action.PAUSE, services, client, body)
 
 
-async def resume(request: Request, services: Bound, client: Caller) -> Response:
+@router.post("/resume", **_ORDER)
+async def resume(
+    services: Bound, client: Operator, body: Annotated[OrderRequest, parsed_body(OrderRequest)]
+) -> Response:
     """Back to the stage that was paused."""
-    return await _simple(Action.RESUME, request, services, client)
+    return await _simple(Action.RESUME, services, client, body)
 
 
-async def rollback(request: Request, services: Bound, client: Caller) -> Response:
+@router.post(
+    "/rollback", response_model=StateAnswer, responses={202: {"model": StateAnswer}, **problems(400, 409, 413)}
+)
+async def rollback(
+    services: Bound, client: Brakeman, body: Annotated[RollbackRequest, parsed_body(RollbackRequest)]
+) -> Response:
     """Manual at once, from every state. 202: this router has latched, the controller has not answered yet."""
-    client.require(Scope.ROLLBACK, Scope.OPERATE)
-    body = await body_as(request, services, RollbackRequest)
     order = order_of(services, client, body)
     found = await services.rollout_client.roll_back(order.actor, order.reason)
     if isinstance(found, Latch):
@@ -74,21 +85,20 @@ async def rollback(request: Request, services: Bound, client: Caller) -> Respons
     return json_answer(state_answer(found))
 
 
-async def events(services: Bound, client: Caller, limit: Annotated[int, Query(ge=1, le=MAX_EVENTS)] = 50) -> Response:
+@router.get("/events", dependencies=[AS_OPERATOR], response_model=EventsAnswer)
+async def events(services: Bound, limit: Annotated[int, Query(ge=1, le=MAX_EVENTS)] = 50) -> Response:
     """The audit trail: transitions and incidents with their evidence, newest first."""
-    client.require(Scope.OPERATE)
     transitions, incidents = await services.trail.events(limit)
     return json_answer(EventsAnswer(transitions=transitions, incidents=incidents))
 
 
+@router.get("/report", dependencies=[AS_OPERATOR], responses={200: _REPORT})
 async def report(
     services: Bound,
-    client: Caller,
     days: Annotated[int | None, Query(ge=1, le=MAX_DAYS, description="of the figures by arm; absent: all")] = None,
     format: Annotated[Literal["json", "html"], Query(description="html: one page without scripts")] = "json",
 ) -> Response:
     """KPIs by arm and stage, paired differences with intervals, sample ratio, feedback, verdict."""
-    client.require(Scope.OPERATE)
     since = None if days is None else services.clock() - timedelta(days=days)
     found = await services.trail.report(since)
     if format == "html":
@@ -97,16 +107,9 @@ async def report(
     return Response(body, media_type="application/json")
 
 
-async def _simple(action: Action, request: Request, services: Services, client: Client) -> Response:
-    client.require(Scope.OPERATE)
-    body = await body_as(request, services, OrderRequest)
+async def _simple(action: Action, services: Services, client: Client, body: OrderRequest) -> Response:
     command = Command(action=action, order=order_of(services, client, body))
     return json_answer(state_answer(await services.rollout_client.command(command)))
-
-
-async def body_as(request: Request, services: Services, model: type[Any]) -> Any:
-    """The body as one of `deployments.contracts.answers.rollout`. Raises `MalformedBody` or `InvalidRequest`."""
-    return read_document(await read_body(request, services.settings.max_body_bytes), model)
 
 
 def order_of(services: Services, client: Client, body: OrderRequest) -> Order:

@@ -5,27 +5,40 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Annotated
 
-from fastapi import Query
+from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 from uuid6 import uuid7
 
 from deployments.access import Client, Scope
-from deployments.api.dependencies import Bound, Caller, decision_of, json_answer, json_answer_of, json_bytes
-from deployments.api.middleware import read_body
+from deployments.api.dependencies import (
+    Bound,
+    Planner,
+    Reader,
+    decision_of,
+    json_answer,
+    json_answer_of,
+    json_bytes,
+    parsed_body,
+    raw_body,
+)
+from deployments.api.documentation import KEY_PARAMETER, problems
 from deployments.api.problems import answer_to
 from deployments.api.services import Services
 from deployments.contracts.answers.planners import (
     ComparisonAnswer,
     ExplanationAnswer,
+    FeedbackAnswer,
     FeedbackRequest,
     comparison_answer,
     explanation_answer,
     feedback_answer,
     feedback_record,
 )
+from deployments.contracts.answers.schedule import ScheduleAnswer
 from deployments.contracts.answers.service import MEDIA_TYPE
 from deployments.contracts.answers.stored import (
+    StoredDecisionDetail,
     StoredDecisionPage,
     kept_request,
     kept_rows,
@@ -34,7 +47,8 @@ from deployments.contracts.answers.stored import (
     stored_question,
     unreadable,
 )
-from deployments.contracts.parsing import read_document, read_schedule_request, read_validate_request
+from deployments.contracts.answers.validation import ValidateAnswer, ValidateRequest
+from deployments.contracts.parsing import read_schedule_request, read_validate_request
 from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.errors import InvalidRequest
 from deployments.persistence.decisions.records import MAX_PAGE_SIZE, ClaimKey, DecisionRecord, Finished
@@ -47,12 +61,29 @@ IDEMPOTENCY_HEADER = "Idempotency-Key"
 REPLAYED_HEADER = "Idempotency-Replayed"
 SCHEDULE_ROUTE = "schedule"
 """Both paths are one route: a client may move from one to the other and keep its keys."""
+_OF_ONE = problems(401, 403, 404, 422, 503)
+router = APIRouter()
 
 
-async def schedule(request: Request, services: Bound, client: Caller) -> Response:
+@router.post(
+    "/schedule",
+    tags=["scheduling"],
+    response_model=ScheduleAnswer,
+    responses=problems(400, 401, 403, 409, 413, 422, 500, 503),
+    openapi_extra={"parameters": [KEY_PARAMETER]},
+)
+@router.post(
+    "/v1/schedules",
+    name="create_schedule",
+    tags=["scheduling"],
+    response_model=ScheduleAnswer,
+    responses=problems(400, 401, 403, 409, 413, 422, 500, 503),
+    openapi_extra={"parameters": [KEY_PARAMETER]},
+)
+async def schedule(
+    request: Request, services: Bound, client: Planner, raw: Annotated[bytes, raw_body(ScheduleRequest)]
+) -> Response:
     """Schedule a plant's list of jobs. A 200 means that the schedule is complete, judged and durable."""
-    client.require(Scope.SCHEDULE)
-    raw = await read_body(request, services.settings.max_body_bytes)
     header = request.headers.get(IDEMPOTENCY_HEADER)
     if header is None:
         return json_bytes((await _scheduled(request, services, client, await _read(services, raw), raw)).body)
@@ -64,39 +95,55 @@ async def schedule(request: Request, services: Bound, client: Caller) -> Respons
     return _replay(replayable)
 
 
-async def validate(request: Request, services: Bound, client: Caller) -> Response:
+@router.post(
+    "/v1/validate",
+    tags=["scheduling"],
+    response_model=ValidateAnswer,
+    responses=problems(400, 401, 403, 413, 422, 503),
+)
+async def validate(services: Bound, client: Planner, raw: Annotated[bytes, raw_body(ValidateRequest)]) -> Response:
     """Have any schedule judged, whoever made it."""
-    client.require(Scope.SCHEDULE)
-    raw = await read_body(request, services.settings.max_body_bytes)
     body = await run_blocking(len(raw), lambda: read_validate_request(raw, services.limits))
     await _require_own(services, client, body.request)
     answer = await services.scheduling.validate(body, client=client.name, body_bytes=len(raw))
     return await json_answer_of(len(raw), lambda: answer)
 
 
+@router.get(
+    "/v1/schedules", tags=["decisions"], response_model=StoredDecisionPage, responses=problems(401, 403, 422, 503)
+)
 async def list_schedules(
     services: Bound,
-    client: Caller,
+    client: Reader,
     cursor: Annotated[str | None, Query(max_length=500, description="next_cursor of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = 50,
 ) -> Response:
     """The client's decisions, newest first."""
-    client.require(Scope.SCHEDULE, Scope.READ)
     page = await services.decisions.page(client.name, before=cursor, limit=limit, plants=client.plants)
     schedules = [stored_decision(record) for record in page.records]
     return json_answer(StoredDecisionPage(schedules=schedules, next_cursor=page.next_cursor))
 
 
-async def get_schedule(services: Bound, client: Caller, schedule_id: str) -> Response:
+@router.get(
+    "/v1/schedules/{schedule_id}",
+    tags=["decisions"],
+    response_model=StoredDecisionDetail,
+    responses=problems(401, 403, 404, 422, 503),
+)
+async def get_schedule(services: Bound, client: Reader, schedule_id: str) -> Response:
     """One decision of the client, with its request and answer when they were kept."""
-    client.require(Scope.SCHEDULE, Scope.READ)
     record = await decision_of(services, client, schedule_id)
     return await json_answer_of(_size(record), lambda: stored_decision_detail(record))
 
 
-async def explain_schedule(services: Bound, client: Caller, schedule_id: str) -> Response:
+@router.get(
+    "/v1/schedules/{schedule_id}/explanation",
+    tags=["decisions"],
+    response_model=ExplanationAnswer,
+    responses=problems(401, 403, 404, 422, 503),
+)
+async def explain_schedule(services: Bound, client: Reader, schedule_id: str) -> Response:
     """For each late job: how long it waited, for what and behind whom; the amounts account for its lateness."""
-    client.require(Scope.SCHEDULE, Scope.READ)
     record = await decision_of(services, client, schedule_id)
     request = await run_blocking(_size(record), lambda: kept_request(record))
     try:
@@ -111,9 +158,14 @@ async def explain_schedule(services: Bound, client: Caller, schedule_id: str) ->
     return await json_answer_of(_size(record), explanation)
 
 
-async def compare_schedules(services: Bound, client: Caller, schedule_id: str, other_id: str) -> Response:
+@router.get(
+    "/v1/schedules/{schedule_id}/compare/{other_id}",
+    tags=["decisions"],
+    response_model=ComparisonAnswer,
+    responses=problems(401, 403, 404, 422, 503),
+)
+async def compare_schedules(services: Bound, client: Reader, schedule_id: str, other_id: str) -> Response:
     """What the other schedule would change: figures, moved, added and removed jobs, and how many."""
-    client.require(Scope.SCHEDULE, Scope.READ)
     before = await decision_of(services, client, schedule_id)
     after = await decision_of(services, client, other_id)
 
@@ -123,11 +175,19 @@ async def compare_schedules(services: Bound, client: Caller, schedule_id: str, o
     return await json_answer_of(_size(before) + _size(after), comparison)
 
 
-async def give_feedback(request: Request, services: Bound, client: Caller, schedule_id: str) -> Response:
+@router.post(
+    "/v1/schedules/{schedule_id}/feedback",
+    tags=["decisions"],
+    response_model=FeedbackAnswer,
+    responses=problems(400, 401, 403, 404, 413, 422, 503),
+)
+async def give_feedback(
+    services: Bound,
+    client: Planner,
+    feedback: Annotated[FeedbackRequest, parsed_body(FeedbackRequest)],
+    schedule_id: str,
+) -> Response:
     """Rate a schedule, comment on it, or tell when its jobs were really done. A 200 means that it is durable."""
-    client.require(Scope.SCHEDULE)
-    raw = await read_body(request, services.settings.max_body_bytes)
-    feedback = await run_blocking(len(raw), lambda: read_document(raw, FeedbackRequest))
     decision = await decision_of(services, client, schedule_id)
     record = feedback_record(
         feedback, decision, feedback_id=str(uuid7()), now=services.clock(), zone=services.settings.zone

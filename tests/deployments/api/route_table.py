@@ -7,12 +7,14 @@ prints the table as docs/SECURITY.md shows it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.routing import BaseRoute, Route
 
 from deployments.access import Scope
+from deployments.api.application import ROUTERS
 from tests.deployments.fakes import body
 
 READERS = frozenset({Scope.READ, Scope.SCHEDULE})
@@ -94,7 +96,10 @@ ROWS = (
 
 def guarded_routes(app: FastAPI) -> set[str]:
     """Every route of the app that is neither a page nor a file, as the table names it."""
-    return {name for route in app.routes for name in _names(route)}
+    own = [route for route in app.routes if getattr(route, "original_router", None) not in ROUTERS]
+    return {
+        name for route in (*own, *chain.from_iterable(router.routes for router in ROUTERS)) for name in _names(route)
+    }
 
 
 def _names(route: BaseRoute) -> list[str]:
