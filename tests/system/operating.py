@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
-from deployments.commands.bench.benchmark_sets import BenchmarksMissing, data_folder
+from deployments.commands.bench.benchmark_sets import data_folder
 from deployments.commands.demo import EXAMPLE
 from deployments.persistence.database import create_engine, upgrade
 from tests.deployments.fakes import body, job
@@ -53,12 +53,8 @@ def request(fault: str = "", **changes: Any) -> dict[str, Any]:
 
 def plants() -> list[dict[str, Any]]:
     """The shared reference workloads where they are, else the shipped example: 170 jobs each."""
-    try:
-        folder = data_folder() / "workloads" / "reference-170"
-        files = sorted(folder.glob("[0-9][0-9].json"))
-    except BenchmarksMissing:
-        files = [EXAMPLE]
-    return [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    files = sorted((data_folder() / "workloads" / "reference-170").glob("[0-9][0-9].json"))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in files or [EXAMPLE]]
 
 
 def of_plant(plant: dict[str, Any], fault: str = "") -> dict[str, Any]:
