@@ -5,7 +5,7 @@ Imports go down only (deployments -> models -> env); so they do between the room
 | room | what it holds |
 |---|---|
 | cli, commands | the `gantry` command |
-| app | THE COMPOSITION ROOT: which deployment is bound to which; `serve_config.yaml` names it |
+| app | THE COMPOSITION ROOT: which deployment holds what, and who is bound to whom; `serve_config.yaml` names it |
 | local_cluster | one Ray Serve instance on this machine, from nothing to nothing |
 | serve | the six Ray Serve deployments, what each holds, and how they speak to each other |
 | api | HTTP over plain objects: routes, problem details, documentation page |

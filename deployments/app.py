@@ -1,22 +1,85 @@
-"""The composition root: how the deployments are bound to each other. `serve_config.yaml` names `build_app`.
+"""THE COMPOSITION ROOT: which deployment holds what, and who is bound to whom. `serve_config.yaml` names `build_app`.
 
-The classes themselves know nothing of Ray; how many of each there are, and how busy they may get, stands in
-`serve_config.yaml`.
+| deployment | what it holds | whom it asks |
+|---|---|---|
+| RequestRouter | HTTP, the use case, the spool and what `open_router` lists below | the five below |
+| PPOPolicy | the published policy, and the few that requests asked for | |
+| SafetyValidator | the judge and the plant's limits | |
+| DBWriter | one engine, by which batches of spooled records become rows | the database |
+| Counterfactual | a process of low priority for the arm that did not serve | |
+| RolloutController | the stage: its journal on disk, its mirror in the database, the webhook | the database |
+
+How many of each there are, and how busy they may get, stands in `serve_config.yaml`.
 """
 
 # No `from __future__ import annotations` here: Ray reads the annotation of `args` as an object, and hands
 # over a plain dictionary when it is a string.
 
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
 from ray import serve
 from ray.serve import Application, Deployment
 
+from deployments.access.client import RateLimiter, rate_of
+from deployments.access.key_keeper import KeyKeeper
+from deployments.access.key_ring import key_of_settings
+from deployments.api import Services
+from deployments.contracts.parsing import RequestLimits
+from deployments.persistence.database import ClockSkew, create_engine
+from deployments.persistence.decisions.claims import DrainReports, StoredClaims
+from deployments.persistence.decisions.key_repository import DatabaseKeys
+from deployments.persistence.decisions.rollout_repository import RolloutRows
+from deployments.persistence.delivery.drain import SpoolDrain
+from deployments.persistence.integrity.events import CorruptionLog
+from deployments.persistence.integrity.sampling import IntegritySampler
+from deployments.persistence.spool.disk import LocalDisk
+from deployments.persistence.spool.spool import Spool, SpoolConfig
+from deployments.plants.stored import StoredPlants
+from deployments.rollout.model_registry import Registry
+from deployments.rollout_control.rollout_client import RolloutClient
+from deployments.rollout_control.router_sync import StateSync
+from deployments.rollout_control.router_view import LatchFile, RolloutView
+from deployments.rollout_control.stored_report import RolloutTrail
+from deployments.scheduling.arms import ArmRunner
+from deployments.scheduling.idempotency import Idempotency
+from deployments.scheduling.question import QuestionBuilder
+from deployments.scheduling.use_case import Scheduling
 from deployments.serve.controller import RolloutController
+from deployments.serve.handles import (
+    PlannersRule,
+    RemoteController,
+    RemoteFailed,
+    RemoteJudge,
+    RemotePolicy,
+    RemoteShadowArm,
+    SpoolJournal,
+    StoredAudit,
+    StoredDecisions,
+    ask,
+    remote_write,
+)
+from deployments.serve.health import HealthMonitor, Probe
 from deployments.serve.policy import PPOPolicy
 from deployments.serve.router import RequestRouter
 from deployments.serve.shadow import ShadowArm
 from deployments.serve.validator import SafetyValidator
 from deployments.serve.writer import DBWriter
 from deployments.settings.serve_config import AppArgs
+from deployments.settings.service import Environment, Settings
+from deployments.shadow.queue import QueueBounds, ShadowQueue
+from models.search.warm_up import warm_rules
+
+_MAX_SEGMENT_BYTES = 16 * 2**20
+_PLANT_THREADS = 2
+_CLAIM_THREADS = 4
 
 
 def build_app(args: AppArgs) -> Application:
@@ -41,9 +104,183 @@ def compose(
         _deployment(counterfactual, "Counterfactual").bind(),
         _deployment(controller, "RolloutController").bind(),
         args,
+        open_router,
     )
 
 
 def _deployment(cls: type, name: str) -> Deployment:
     deployment: Deployment = serve.deployment(name=name)(cls)
     return deployment
+
+
+async def open_router(
+    stack: AsyncExitStack,
+    settings: Settings,
+    args: AppArgs,
+    *,
+    policy: Any,
+    validator: Any,
+    writer: Any,
+    counterfactual: Any,
+    controller: Any,
+    router_count: Callable[[], int],
+    disk: LocalDisk,
+) -> Services:
+    """Everything that one router holds: opened in this order, closed in reverse when `stack` unwinds.
+
+    The five are handles of the deployments of that name. Adopts what dead routers left in the spool, and begins to
+    drain and to watch. Raises `SpoolError`.
+    """
+    rule_threads = _threads(stack, "manual", args.manual_threads, waits=True)
+    await asyncio.get_running_loop().run_in_executor(rule_threads, warm_rules)
+    engine = create_engine(settings.database_url.get_secret_value())
+    stack.callback(engine.dispose)
+    corruption = CorruptionLog()
+    limits = RequestLimits(jobs=settings.max_jobs, machines=settings.max_machines)
+
+    # What was acknowledged: on this disk at once, and on its way to the database.
+    spool = Spool(settings.spool_folder, _spool_config(settings), disk=disk)
+    stack.push_async_callback(spool.close)
+    await spool.start()
+    journal = SpoolJournal(spool)
+    drain = SpoolDrain(spool, remote_write(writer.write), on_mismatch=corruption.found_by_writer)
+    _run(stack, drain, args.drain_seconds)
+    sampler = IntegritySampler(
+        engine,
+        corruption,
+        damaged_regions=lambda: spool.depth.damaged_regions,
+        rng=np.random.default_rng(),
+        interval_seconds=settings.integrity_interval_seconds,
+    )
+    _run(stack, sampler)
+
+    # The rollout: what this router knows of the stage, and what it tells.
+    registry = Registry(settings.models_folder, settings.model_path)
+    view = RolloutView(
+        router=uuid.uuid4().hex,
+        latches=LatchFile(settings.spool_folder),
+        seed=settings.assignment_seed,
+        find_model=registry.find,
+        clock=_utc_now,
+        steady=time.monotonic,
+        limits=settings.ramp_configuration.limits,
+        is_dry_run=settings.rollout_dry_run,
+    )
+    await view.open()
+    stack.push_async_callback(view.close)
+    corruption.listen(view.corrupted)
+    shadow = ShadowQueue(
+        RemoteShadowArm(counterfactual).compute,
+        journal=journal,
+        rollout=view,
+        bounds=QueueBounds(
+            share=settings.counterfactual_percent / 100.0,
+            max_tasks=settings.counterfactual_queue,
+            proposal_seconds=settings.proposal_timeout_seconds,
+        ),
+        clock=_utc_now,
+        has_room=lambda: spool.depth.has_spare_room,
+    )
+    remote_controller = RemoteController(controller)
+    _run(stack, StateSync(view, remote_controller.exchange, steady=time.monotonic))
+    _run(stack, shadow)
+
+    skew = ClockSkew(engine, _utc_now)
+    health = HealthMonitor(
+        model=Probe("the model", lambda: ask(policy.model_id, attempts=2)),
+        judge=Probe("the judge", lambda: ask(validator.ping, attempts=2)),
+        database=Probe("the database", lambda: asyncio.to_thread(skew.ask), timeout_seconds=15.0),
+        depth=lambda: spool.depth,
+        drain=lambda: drain.state,
+        corruption=corruption,
+        knows_stage=lambda: view.is_current,
+        skew_seconds=lambda: skew.seconds,
+    )
+    _run(stack, health)
+
+    # Threads of their own, so that a database that hangs holds up nobody who does not ask it.
+    plants = StoredPlants(engine, _threads(stack, "plant", _PLANT_THREADS), limits)
+    claims = StoredClaims(engine, _threads(stack, "claims", _CLAIM_THREADS))
+    _run(stack, DrainReports(spool, claims))
+    idempotency = Idempotency(claims, owner_id=spool.owner_id)
+    stack.push_async_callback(idempotency.close)
+    access = KeyKeeper(
+        DatabaseKeys(engine),
+        settings.key_snapshot_path,
+        own=None if settings.own_key is None else key_of_settings(settings.own_key),
+        own_always=settings.environment is Environment.DEVELOPMENT,
+        clock=_utc_now,
+    )
+    stack.push_async_callback(access.stop)
+    await access.start()
+
+    # The use case over all of these.
+    judge = RemoteJudge(validator.judge, attempts=args.attempts, timeout_seconds=args.judge_timeout_seconds)
+    remote_policy = RemotePolicy(policy.propose, attempts=args.attempts)
+    rule = PlannersRule(rule_threads)
+    decisions = StoredDecisions(engine, corruption)
+    scheduling = Scheduling(
+        arms=ArmRunner(
+            lambda arm: rule if arm.is_rule else remote_policy.of(arm.artefact),
+            judge,
+            proposal_seconds=settings.proposal_timeout_seconds,
+        ),
+        judge=judge,
+        journal=journal,
+        question_builder=QuestionBuilder(
+            archive=decisions, plants=plants, zone=settings.zone, plant_id=settings.plant_id
+        ),
+        rollout=view,
+        shadow=shadow,
+        find_model=registry.find,
+        request_seconds=settings.request_timeout_seconds,
+        clock=_utc_now,
+    )
+    return Services(
+        settings=settings,
+        limits=limits,
+        scheduling=scheduling,
+        decisions=decisions,
+        journal=journal,
+        idempotency=idempotency,
+        health=health,
+        access=access,
+        audit=StoredAudit(engine),
+        rollout_client=RolloutClient(
+            view,
+            command=remote_controller.command,
+            overview=remote_controller.overview,
+            unreachable=(RemoteFailed,),
+            clock=_utc_now,
+            steady=time.monotonic,
+        ),
+        trail=RolloutTrail(
+            RolloutRows(engine), lambda: settings.ramp_configuration, settings.goals, settings.zone, _utc_now
+        ),
+        registry=registry,
+        rates=RateLimiter(
+            None if settings.rate_limit is None else rate_of(settings.rate_limit), router_count=router_count
+        ),
+        clock=_utc_now,
+    )
+
+
+def _run(stack: AsyncExitStack, service: Any, *until: float) -> None:
+    """Starts `service` now, and stops it when the router closes."""
+    service.start()
+    stack.push_async_callback(service.stop, *until)
+
+
+def _threads(stack: AsyncExitStack, name: str, count: int, *, waits: bool = False) -> ThreadPoolExecutor:
+    threads = ThreadPoolExecutor(count, thread_name_prefix=name)
+    stack.callback(threads.shutdown, wait=waits, cancel_futures=not waits)
+    return threads
+
+
+def _spool_config(settings: Settings) -> SpoolConfig:
+    capacity = settings.max_spool_bytes
+    return SpoolConfig(capacity_bytes=capacity, segment_bytes=min(_MAX_SEGMENT_BYTES, capacity // 2))
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)

@@ -144,9 +144,10 @@ class Access(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """Everything behind the routes."""
+    """Everything behind the routes; `limits` is how much one request may ask for."""
 
     settings: Settings
+    limits: RequestLimits
     scheduling: Scheduling
     decisions: Decisions
     journal: Journal
@@ -159,8 +160,3 @@ class Services:
     registry: Registry
     clock: Callable[[], datetime]
     rates: RateLimiter = field(default_factory=lambda: RateLimiter(None))
-
-    @property
-    def limits(self) -> RequestLimits:
-        """How much one request may ask for."""
-        return RequestLimits(jobs=self.settings.max_jobs, machines=self.settings.max_machines)

@@ -12,8 +12,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from deployments.persistence.integrity.events import CorruptionEvent, FoundBy
 from deployments.persistence.spool.disk import sync_folder, write_atomically
 from deployments.rollout.analysis.guardrails import Event, Guardrails, one_event_trigger
+from deployments.rollout.analysis.outcomes import Alarm, CorruptionKind
 from deployments.rollout.analysis.triggers import Limits, Trigger
 from deployments.rollout.errors import UnreadableState
 from deployments.rollout.model_registry import Artefact
@@ -199,6 +201,23 @@ class RolloutView:
         self._events.append(event)
         if trigger is not None:
             self.news.set()
+
+    def corrupted(self, event: CorruptionEvent) -> None:
+        """Corrupt data say nothing about one arm; they roll back because nothing that was stored can be trusted."""
+        state = self._state
+        if state is None:
+            return
+        kind = CorruptionKind.TWO_PAYLOADS if event.found_by is FoundBy.WRITE else CorruptionKind.CHECKSUM
+        self.observe(
+            Alarm(
+                decision_id="",
+                at=self._clock(),
+                ramp=state.ramp,
+                stage=state.serving_stage.value,
+                corruption=kind,
+                detail=event.detail,
+            )
+        )
 
     async def roll_back(self, actor: str, reason: str) -> Latch:
         """A person's rollback on this router: in force at once, on disk when this returns. Raises `OSError`."""

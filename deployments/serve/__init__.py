@@ -3,7 +3,6 @@
 | module | what it holds |
 |---|---|
 | router, policy, validator, writer, shadow, controller | the six deployments |
-| router_services, rollout_services | what one router holds, opened in order, closed in reverse |
 | handles | the ports of the use case over Serve handles, spool and database |
 | serialization | what travels between replicas, as bytes |
 | health | what a router knows about its neighbours, asked in the background |

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any
 
 from deployments.persistence.database import create_engine
 from deployments.persistence.decisions.rollout_repository import RolloutRows
@@ -20,42 +20,60 @@ from deployments.serve.process import configure_process, release_start_up_memory
 from deployments.settings.service import Settings
 
 
-class ControllerServices:
-    """The controller over this node's disk and the database, alive from `open` to `close`."""
+class RolloutController:
+    """Runs on one event loop; disk and database are asked in threads."""
 
-    def __init__(self, control: Controller, resources: AsyncExitStack) -> None:
-        self.control = control
-        self._resources = resources
-
-    @classmethod
-    async def open(cls, settings: Settings) -> Self:
-        """Raises `ControllerTaken`; a database that is down does not matter."""
+    async def __init__(self) -> None:  # type: ignore[misc]
+        """Ray awaits this. Raises `InvalidSettings`, or `ControllerTaken` while an earlier controller lives."""
         async with AsyncExitStack() as stack:
-            engine = create_engine(settings.database_url.get_secret_value())
-            stack.callback(engine.dispose)
-            database_sync = DatabaseSync(RolloutRows(engine))
-            database_sync.start()
-            stack.push_async_callback(database_sync.stop)
-            control = Controller(
-                ControlSettings(
-                    configuration=settings.ramp_configuration,
-                    initial_stage=Stage(settings.initial_stage),
-                    seed=settings.assignment_seed,
-                    challenger=PUBLISHED,
-                    is_dry_run=settings.rollout_dry_run,
-                ),
-                journal=ControllerJournal(settings.rollout_folder),
-                memory=database_sync,
-                listeners=(database_sync, *_webhooks(settings, stack)),
-                clock=_utc_now,
-            )
-            stack.push_async_callback(control.close)
-            await control.open()
-            return cls(control, stack.pop_all())
+            self._control = await _open_control(self.settings(), stack)
+            self._resources = stack.pop_all()
+        release_start_up_memory()
 
-    async def close(self) -> None:
-        """Saves what there is and lets the next controller in."""
+    def settings(self) -> Settings:
+        """Those of this process."""
+        return configure_process()
+
+    async def exchange(self, report: RouterReport) -> ControllerReply:
+        """A router's news for the state."""
+        return await self._control.exchange(report)
+
+    async def command(self, command: Command) -> RolloutState:
+        """A person's order. Raises `RolloutError` or `RolloutUnavailable`."""
+        return await self._control.command(command)
+
+    async def overview(self) -> dict[str, Any]:
+        """What an operator looks at. Raises `RolloutUnavailable`."""
+        return self._control.overview()
+
+    async def __del__(self) -> None:
+        # Saves what there is and lets the next controller in.
         await self._resources.aclose()
+
+
+async def _open_control(settings: Settings, stack: AsyncExitStack) -> Controller:
+    """The controller over this node's disk and the database, which may be down. Raises `ControllerTaken`."""
+    engine = create_engine(settings.database_url.get_secret_value())
+    stack.callback(engine.dispose)
+    database_sync = DatabaseSync(RolloutRows(engine))
+    database_sync.start()
+    stack.push_async_callback(database_sync.stop)
+    control = Controller(
+        ControlSettings(
+            configuration=settings.ramp_configuration,
+            initial_stage=Stage(settings.initial_stage),
+            seed=settings.assignment_seed,
+            challenger=PUBLISHED,
+            is_dry_run=settings.rollout_dry_run,
+        ),
+        journal=ControllerJournal(settings.rollout_folder),
+        memory=database_sync,
+        listeners=(database_sync, *_webhooks(settings, stack)),
+        clock=_utc_now,
+    )
+    stack.push_async_callback(control.close)
+    await control.open()
+    return control
 
 
 def _webhooks(settings: Settings, stack: AsyncExitStack) -> tuple[TransitionListener, ...]:
@@ -72,31 +90,3 @@ def _webhooks(settings: Settings, stack: AsyncExitStack) -> tuple[TransitionList
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-class RolloutController:
-    """Runs on one event loop; disk and database are asked in threads."""
-
-    async def __init__(self) -> None:  # type: ignore[misc]
-        """Ray awaits this. Raises `InvalidSettings`, or `ControllerTaken` while an earlier controller lives."""
-        self._services = await ControllerServices.open(self.settings())
-        release_start_up_memory()
-
-    def settings(self) -> Settings:
-        """Those of this process."""
-        return configure_process()
-
-    async def exchange(self, report: RouterReport) -> ControllerReply:
-        """A router's news for the state."""
-        return await self._services.control.exchange(report)
-
-    async def command(self, command: Command) -> RolloutState:
-        """A person's order. Raises `RolloutError` or `RolloutUnavailable`."""
-        return await self._services.control.command(command)
-
-    async def overview(self) -> dict[str, Any]:
-        """What an operator looks at. Raises `RolloutUnavailable`."""
-        return self._services.control.overview()
-
-    async def __del__(self) -> None:
-        await self._services.close()

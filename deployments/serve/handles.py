@@ -15,16 +15,29 @@ from sqlalchemy import Engine
 
 from deployments.errors import JournalUnavailable, JudgeUnavailable, Overloaded, ProposalFailed
 from deployments.persistence.decisions.audit_repository import audit_work
-from deployments.persistence.decisions.records import AuditEvent, DecisionPage, DecisionRecord, Record, made_at
+from deployments.persistence.decisions.records import (
+    AuditEvent,
+    DecisionPage,
+    DecisionRecord,
+    EvaluationStatus,
+    Record,
+    made_at,
+)
 from deployments.persistence.decisions.repository import unit_of_work
 from deployments.persistence.delivery.batch_writer import WriteReport
 from deployments.persistence.errors import PayloadMismatch, SpoolError
 from deployments.persistence.integrity.events import CorruptionEvent, CorruptionLog, FoundBy
 from deployments.persistence.spool.spool import Spool
 from deployments.rollout.model_registry import Artefact
+from deployments.rollout.ramp.state import RolloutState
+from deployments.rollout_control.controller import Command
+from deployments.rollout_control.protocol import ControllerReply, RouterReport
+from deployments.scheduling.arms import Attempt
 from deployments.scheduling.proposals import Proposal, planners_proposal
 from deployments.scheduling.time_budget import run_blocking
 from deployments.serve.serialization import decode, encode
+from deployments.shadow.evaluation import ShadowEvaluation, ShadowWork
+from deployments.shadow.worker_process import FailureKind, NoResult
 from env.errors import GantryError
 from env.judge.verdict import Verdict
 from env.problem import Problem
@@ -38,6 +51,14 @@ _RETRY_AFTER_SECONDS = 2
 _PATIENCE_SECONDS = 2.0
 _LOOK_AGAIN_SECONDS = 0.1
 UNKNOWN_REPLICA = "no replica"
+# The arm runs in a process beside the replica, so a replica that is lost says nothing about it.
+_SHADOW_ATTEMPTS = 2
+_STATUS_OF = {
+    FailureKind.HUNG: EvaluationStatus.TIMED_OUT,
+    FailureKind.DIED: EvaluationStatus.FAILED,
+    # The arm has not even been asked.
+    FailureKind.ABSENT: EvaluationStatus.DROPPED,
+}
 _log = logging.getLogger(__name__)
 
 
@@ -60,7 +81,7 @@ class RemoteFailed(Exception):
         self.source = source
 
 
-class RemoteProposer:
+class RemotePolicy:
     """The arm behind PPOPolicy. Proposing is pure, so a call whose replica died is made again."""
 
     def __init__(self, propose: RemoteMethod, *, attempts: int, artefact: Artefact | None = None) -> None:
@@ -68,6 +89,10 @@ class RemoteProposer:
         self._attempts = attempts
         # Which policy travels with each request; the published one needs no name.
         self._named = () if artefact is None else (artefact,)
+
+    def of(self, artefact: Artefact | None) -> RemotePolicy:
+        """The same replicas with the policy `artefact`; None: the published one."""
+        return RemotePolicy(self._propose, attempts=self._attempts, artefact=artefact)
 
     async def propose(self, problem: Problem, budget_ms: int) -> Proposal:
         """What the policy proposes. Raises `ProposalFailed`, `Overloaded`, or the domain's own error."""
@@ -115,6 +140,53 @@ class PlannersRule:
         """The planner's schedule; a time budget changes nothing. Raises `HorizonExceeded`."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, planners_proposal, problem)
+
+
+class RemoteShadowArm:
+    """The deployment Counterfactual as the queue wants it: that there is no result is one as well."""
+
+    def __init__(self, counterfactual: Any) -> None:
+        self._compute: RemoteMethod = counterfactual.compute
+
+    async def compute(self, work: ShadowWork) -> ShadowEvaluation:
+        """What the arm of `work` made of it, or why that is not known."""
+        payload = await _packed(work.problem, work)
+        try:
+            answer = await ask(self._compute, payload, work.limit_seconds, attempts=_SHADOW_ATTEMPTS)
+        except Overloaded as failure:
+            return _lost(work, EvaluationStatus.SHED, str(failure))
+        except RemoteFailed as failure:
+            return _lost(work, EvaluationStatus.DROPPED, f"no proposal: {failure}")
+        if isinstance(answer, NoResult):
+            return _lost(work, _STATUS_OF[answer.kind], f"no proposal: {answer.reason}")
+        found: ShadowEvaluation = await run_blocking(len(answer), lambda: decode(answer))
+        return found
+
+
+def _lost(work: ShadowWork, status: EvaluationStatus, reason: str) -> ShadowEvaluation:
+    return ShadowEvaluation(attempt=Attempt(arm=work.arm, status=status, reason=reason))
+
+
+class RemoteController:
+    """The deployment RolloutController. Raises `RemoteFailed` or `Overloaded` when it cannot be reached."""
+
+    def __init__(self, controller: Any) -> None:
+        self._controller = controller
+
+    async def exchange(self, report: RouterReport) -> ControllerReply:
+        """A router's news for the state; raises whatever the call raises."""
+        reply: ControllerReply = await self._controller.exchange.remote(report)
+        return reply
+
+    async def command(self, order: Command) -> RolloutState:
+        """A person's order, once only: one that was carried out must not be carried out again."""
+        state: RolloutState = await ask(self._controller.command, order, attempts=1)
+        return state
+
+    async def overview(self) -> dict[str, Any]:
+        """What an operator looks at."""
+        document: dict[str, Any] = await ask(self._controller.overview, attempts=2)
+        return document
 
 
 class SpoolJournal:

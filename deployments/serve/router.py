@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.api import create_api
+from deployments.api import Services, create_api
 from deployments.api.middleware import REQUEST_ID_HEADER
 from deployments.persistence.spool.disk import LocalDisk
 from deployments.serve.process import configure_process, release_start_up_memory, router_count
-from deployments.serve.rollout_services import RolloutMethods
-from deployments.serve.router_services import Neighbours, RouterServices
 from deployments.settings.serve_config import AppArgs
 
 
@@ -26,35 +26,41 @@ class RequestRouter:
     disk = LocalDisk()
 
     async def __init__(  # type: ignore[misc]
-        self, policy: Any, validator: Any, writer: Any, counterfactual: Any, controller: Any, args: AppArgs
+        self,
+        policy: Any,
+        validator: Any,
+        writer: Any,
+        counterfactual: Any,
+        controller: Any,
+        args: AppArgs,
+        open_services: Callable[..., Awaitable[Services]],
     ) -> None:
         """Takes handles of the other deployments; Ray awaits this. Raises `InvalidSettings` or `SpoolError`."""
         self._settings = configure_process()
-        neighbours = Neighbours(
-            propose=policy.propose,
-            model_id=policy.model_id,
-            judge=validator.judge,
-            ping=validator.ping,
-            write=writer.write,
-            rollout=RolloutMethods(
-                exchange=controller.exchange,
-                command=controller.command,
-                overview=controller.overview,
-                compute=counterfactual.compute,
-            ),
-        )
-        self._services = await RouterServices.open(
-            neighbours, args, self._settings, router_count=router_count, disk=self.disk
-        )
+        async with AsyncExitStack() as stack:
+            self._services = await open_services(
+                stack,
+                self._settings,
+                args,
+                policy=policy,
+                validator=validator,
+                writer=writer,
+                counterfactual=counterfactual,
+                controller=controller,
+                router_count=router_count,
+                disk=self.disk,
+            )
+            self._resources = stack.pop_all()
         release_start_up_memory()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        api = create_api(lambda: self._services.services, cors_origins=self._settings.cors_origins)
+        api = create_api(lambda: self._services, cors_origins=self._settings.cors_origins)
         api.add_middleware(_WithoutRequestId)
         return api
 
     async def __del__(self) -> None:
-        await self._services.close()
+        # The spool gets a moment to empty; what is left waits on disk for the next owner.
+        await self._resources.aclose()
 
 
 class _WithoutRequestId:

@@ -402,8 +402,10 @@ def scheduling_over(
 def services_over(**changes: Any) -> Services:
     """Services over a journal in memory; what `changes` names replaces the fake of that name."""
     journal = changes.pop("journal", None) or MemoryJournal()
+    settings = changes.get("settings") or development_settings()
     values: dict[str, Any] = {
-        "settings": development_settings(),
+        "settings": settings,
+        "limits": RequestLimits(jobs=settings.max_jobs, machines=settings.max_machines),
         "scheduling": scheduling_over(journal=journal),
         "decisions": JournalDecisions(journal),
         "journal": journal,

@@ -53,3 +53,7 @@ class CorruptionLog:
         _log.error("corruption found by %s: %s", event.found_by.value, event.detail, extra={"alarm": "corruption"})
         for listener in self._listeners:
             listener(event)
+
+    def found_by_writer(self, detail: str) -> None:
+        """Report a second payload under a decision's id."""
+        self.report(CorruptionEvent(found_by=FoundBy.WRITE, detail=detail))

@@ -74,6 +74,11 @@ class SpoolDepth:
         """Whether an answer can still be promised."""
         return self.disk_bytes < self.capacity_bytes
 
+    @property
+    def has_spare_room(self) -> bool:
+        """Whether decisions leave room for what nobody waits for."""
+        return 2 * self.disk_bytes < self.capacity_bytes
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Waiting:

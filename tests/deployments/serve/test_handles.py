@@ -16,7 +16,7 @@ from deployments.errors import JournalUnavailable, JudgeUnavailable, Overloaded,
 from deployments.persistence.delivery.batch_writer import WriteReport
 from deployments.persistence.spool.spool import Spool, SpoolConfig
 from deployments.scheduling.proposals import Proposal
-from deployments.serve.handles import PlannersRule, RemoteJudge, RemoteProposer, SpoolJournal, remote_write
+from deployments.serve.handles import PlannersRule, RemoteJudge, RemotePolicy, SpoolJournal, remote_write
 from deployments.serve.serialization import decode, encode
 from env.errors import HorizonExceeded
 from env.instances.generator import toy_problem
@@ -68,7 +68,7 @@ def wrapped(cause: Exception) -> Exception:
 async def test_proposer_hands_over_problem_and_budget() -> None:
     """The far side gets the problem unchanged, and its proposal comes back unchanged."""
     method = FakeMethod(proposal())
-    found = await RemoteProposer(method, attempts=3).propose(PROBLEM, 250)
+    found = await RemotePolicy(method, attempts=3).propose(PROBLEM, 250)
     assert found == Proposal(schedule=SCHEDULE, method=("policy",), model="m@1")
     ((payload, budget_ms),) = method.calls
     assert (decode(payload), budget_ms) == (PROBLEM, 250)
@@ -78,7 +78,7 @@ async def test_proposer_hands_over_problem_and_budget() -> None:
 async def test_proposer_asks_again_when_the_replica_is_lost(lost: Exception) -> None:
     """Proposing is pure, so up to two lost replicas of three attempts go unnoticed."""
     method = FakeMethod(lost, lost, proposal())
-    assert (await RemoteProposer(method, attempts=3).propose(PROBLEM, 0)).schedule == SCHEDULE
+    assert (await RemotePolicy(method, attempts=3).propose(PROBLEM, 0)).schedule == SCHEDULE
     assert len(method.calls) == 3
 
 
@@ -86,7 +86,7 @@ async def test_proposer_gives_up_after_its_attempts() -> None:
     """There is an end to asking again, and it is a failure of this arm only."""
     method = FakeMethod(DEAD, DEAD, proposal())
     with pytest.raises(ProposalFailed, match=r"^replica lost in each of 2 attempts$"):
-        await RemoteProposer(method, attempts=2).propose(PROBLEM, 0)
+        await RemotePolicy(method, attempts=2).propose(PROBLEM, 0)
 
 
 @pytest.mark.parametrize("error", [ValueError("bad"), wrapped(ValueError("bad"))])
@@ -94,14 +94,14 @@ async def test_proposer_does_not_repeat_an_exception(error: Exception) -> None:
     """What the far side raised would be raised again, so it is a failure at once, wrapped by Ray or not."""
     method = FakeMethod(error)
     with pytest.raises(ProposalFailed, match=r"^ValueError: bad$"):
-        await RemoteProposer(method, attempts=3).propose(PROBLEM, 0)
+        await RemotePolicy(method, attempts=3).propose(PROBLEM, 0)
 
 
 @pytest.mark.parametrize("error", [HorizonExceeded("too long"), wrapped(HorizonExceeded("too long"))])
 async def test_proposer_keeps_errors_of_the_domain(error: Exception) -> None:
     """An error that the use case knows arrives as itself."""
     with pytest.raises(HorizonExceeded, match=r"^too long$") as raised:
-        await RemoteProposer(FakeMethod(error), attempts=3).propose(PROBLEM, 0)
+        await RemotePolicy(FakeMethod(error), attempts=3).propose(PROBLEM, 0)
     assert type(raised.value) is HorizonExceeded
 
 
@@ -109,7 +109,7 @@ async def test_full_queue_is_overload_without_another_attempt() -> None:
     """Back-pressure is an answer: asking again at once would only add to it."""
     method = FakeMethod(FULL)
     with pytest.raises(Overloaded) as raised:
-        await RemoteProposer(method, attempts=3).propose(PROBLEM, 0)
+        await RemotePolicy(method, attempts=3).propose(PROBLEM, 0)
     assert raised.value.retry_after_seconds >= 1
     with pytest.raises(Overloaded):
         await RemoteJudge(FakeMethod(FULL), attempts=3, timeout_seconds=5.0).judge(PROBLEM, SCHEDULE)
