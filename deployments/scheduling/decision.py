@@ -21,7 +21,7 @@ from deployments.contracts.requests.wire import hours_of
 from deployments.contracts.translation.problem import Question
 from deployments.persistence.decisions.records import DecisionRecord, payload_digest
 from deployments.rollout.ramp.traffic import ArmAssignment
-from deployments.scheduling.arms import Attempts
+from deployments.scheduling.arms import Attempt, Attempts
 from deployments.scheduling.evaluations import EvaluationContext, evaluation_records
 from deployments.scheduling.proposals import Proposal
 from env.judge.verdict import Verdict
@@ -41,23 +41,10 @@ class Decision:
     generation_seconds: float
     warnings: tuple[str, ...]
 
-    @property
-    def proposal(self) -> Proposal:
-        """What is served."""
-        proposal = self.attempts.served.proposal
-        assert proposal is not None, "what is served was proposed"
-        return proposal
-
-    @property
-    def verdict(self) -> Verdict:
-        """What the judge says of it."""
-        verdict = self.attempts.served.verdict
-        assert verdict is not None, "what is served was judged"
-        return verdict
-
     def answer(self) -> ScheduleAnswer:
         """The decision in the words of the wire."""
-        proposal, verdict, context = self.proposal, self.verdict, self.context
+        served, context = self.attempts.served, self.context
+        proposal, verdict = _judged(served)
         policy_makespan = proposal.policy_makespan_seconds
         return ScheduleAnswer(
             schedule_id=context.decision_id,
@@ -65,7 +52,7 @@ class Decision:
             scheduled_jobs=scheduled_jobs_of(self.request, self.question, proposal.schedule),
             metrics=metrics_of(verdict.measures),
             generation_time=self.generation_seconds,
-            algorithm_used=self.attempts.served.arm.algorithm.value,
+            algorithm_used=served.arm.algorithm.value,
             timestamp=context.created_at,
             warnings=list(self.warnings),
             changes=changes_of(self.request, self.question, proposal.schedule),
@@ -86,7 +73,8 @@ class Decision:
         """The decision as it is stored; without the bodies when the client asked for that."""
         keeps_payload = self.request.save_to_database
         request, answer = (request_body, answer_body) if keeps_payload else (None, None)
-        context, measures, served = self.context, self.verdict.measures, self.attempts.served
+        context, served = self.context, self.attempts.served
+        proposal, verdict = _judged(served)
         assigned, assignment = context.assigned, context.assigned.assignment
         return DecisionRecord(
             decision_id=context.decision_id,
@@ -103,14 +91,14 @@ class Decision:
             share=assignment.share,
             arm=assigned.arm.name,
             algorithm_used=served.arm.algorithm.value,
-            model=self.proposal.model,
+            model=proposal.model,
             fallback_reason=self.attempts.fallback_reason,
             objective=self.request.optimization_objective.value,
             time_budget_ms=context.budget_ms,
-            job_count=measures.operations,
+            job_count=verdict.measures.operations,
             machine_count=len(self.question.problem.machines),
-            figures=measures.key_figures,
-            safety_score=self.verdict.safety_score,
+            figures=verdict.measures.key_figures,
+            safety_score=verdict.safety_score,
             generation_ms=self.generation_seconds * 1000,
             request=request,
             answer=answer,
@@ -120,6 +108,12 @@ class Decision:
             job_list_sha256=context.job_list_sha256,
             evaluations=tuple(evaluation_records(context, self.attempts.all, served)),
         )
+
+
+def _judged(served: Attempt) -> tuple[Proposal, Verdict]:
+    assert served.proposal is not None, "what is served was proposed"
+    assert served.verdict is not None, "what is served was judged"
+    return served.proposal, served.verdict
 
 
 def context_of(

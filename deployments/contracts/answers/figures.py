@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from deployments.contracts.requests.wire import AnswerModel, hours_of
+from deployments.contracts.requests.wire import SECONDS_PER_HOUR, AnswerModel
 from deployments.persistence.decisions.records import DecisionRecord
 from env.schedule import KeyFigures, Measures
+
+# What a key figure is called on the wire; seconds become hours.
+_NAMES = {
+    "makespan": "makespan_seconds",
+    "completion_rate": "completion_percent",
+    "average_utilization": "utilisation_percent",
+    "total_setup_time": "setup_seconds",
+    "jobs_on_time": "on_time_percent",
+    "important_jobs_on_time": "important_on_time_percent",
+    "total_tardiness": "tardiness_seconds",
+    "flow_time_mean": "flow_time_mean_seconds",
+}
 
 
 class Metrics(AnswerModel):
@@ -43,33 +55,13 @@ class Figures(AnswerModel):
 
 def metrics_of(measures: Measures) -> Metrics:
     """Measures in the words of the wire."""
-    return Metrics(
-        makespan=hours_of(measures.makespan_seconds),
-        total_jobs=measures.operations,
-        scheduled_jobs=measures.scheduled_operations,
-        completion_rate=measures.completion_percent,
-        average_utilization=measures.utilisation_percent,
-        total_setup_time=hours_of(measures.setup_seconds),
-        important_jobs_on_time=measures.important_on_time_percent,
-        jobs_on_time=measures.on_time_percent,
-        total_tardiness=hours_of(measures.tardiness_seconds),
-        flow_time_mean=_hours_or_none(measures.flow_time_mean_seconds),
-    )
+    counts = {"total_jobs": measures.operations, "scheduled_jobs": measures.scheduled_operations}
+    return Metrics.model_validate(_in_words(measures.key_figures) | counts)
 
 
 def figures_answer(figures: KeyFigures, safety_score: float) -> Figures:
     """The key figures of a schedule in the words of the wire."""
-    return Figures(
-        makespan=hours_of(figures.makespan_seconds),
-        completion_rate=figures.completion_percent,
-        average_utilization=figures.utilisation_percent,
-        total_setup_time=hours_of(figures.setup_seconds),
-        jobs_on_time=figures.on_time_percent,
-        important_jobs_on_time=figures.important_on_time_percent,
-        total_tardiness=hours_of(figures.tardiness_seconds),
-        safety_score=safety_score,
-        flow_time_mean=_hours_or_none(figures.flow_time_mean_seconds),
-    )
+    return Figures.model_validate(_in_words(figures) | {"safety_score": safety_score})
 
 
 def figures_of(record: DecisionRecord) -> Figures:
@@ -84,5 +76,7 @@ def difference_of(before: Figures, after: Figures) -> Figures:
     return Figures.model_validate({name: later[name] - earlier[name] if name in known else None for name in later})
 
 
-def _hours_or_none(seconds: float | None) -> float | None:
-    return None if seconds is None else hours_of(seconds)
+def _in_words(figures: KeyFigures) -> dict[str, float | None]:
+    named = {word: getattr(figures, name) for word, name in _NAMES.items()}
+    in_hours = {word for word, name in _NAMES.items() if name.endswith("_seconds") and named[word] is not None}
+    return named | {word: named[word] / SECONDS_PER_HOUR for word in in_hours}
