@@ -58,6 +58,9 @@ ANSWER_FIELDS = {
     "generation_time",
     "algorithm_used",
     "timestamp",
+    "optimization_objective",
+    "zone",
+    "calendar_used",
     "warnings",
     "decision",
     "safety",
@@ -71,6 +74,7 @@ ROW_FIELDS = {
     "start_datetime",
     "end_datetime",
     "setup_time_included",
+    "working_hours",
 }
 METRIC_FIELDS = {
     "makespan",
@@ -125,6 +129,7 @@ def test_schedule_answers_the_core_request(service: Service, path: str) -> None:
         "start_datetime": "2025-07-22T14:00:00Z",
         "end_datetime": "2025-07-22T16:48:00Z",
         "setup_time_included": 0.3,
+        "working_hours": 2.8,
     }
     assert second.keys() == ROW_FIELDS
     assert (second["start_time"], second["end_time"]) == (2.8, pytest.approx(4.1))

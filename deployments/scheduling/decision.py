@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from pydantic import TypeAdapter
 
+from deployments.contracts.answers.calendar import calendar_answer
 from deployments.contracts.answers.figures import metrics_of
 from deployments.contracts.answers.schedule import (
     DecisionAnswer,
@@ -17,7 +18,7 @@ from deployments.contracts.answers.schedule import (
     scheduled_jobs_of,
 )
 from deployments.contracts.requests.schedule_request import JobRequest, ScheduleRequest
-from deployments.contracts.requests.wire import hours_of
+from deployments.contracts.requests.wire import hours_of, instant
 from deployments.contracts.translation.problem import Question
 from deployments.persistence.decisions.records import DecisionRecord, payload_digest
 from deployments.rollout.ramp.traffic import ArmAssignment
@@ -25,16 +26,18 @@ from deployments.scheduling.arms import Attempt, Attempts
 from deployments.scheduling.evaluations import EvaluationContext, evaluation_records
 from deployments.scheduling.proposals import Proposal
 from env.judge.verdict import Verdict
+from env.schedule import Schedule
 
 _JOB_LIST = TypeAdapter(list[JobRequest])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Everything that is answered and stored about one request."""
+    """Everything that is answered and stored about one request: as it was `asked`, and with all plant data."""
 
     context: EvaluationContext
     client: str
+    asked: ScheduleRequest
     request: ScheduleRequest
     question: Question
     attempts: Attempts
@@ -43,7 +46,7 @@ class Decision:
 
     def answer(self) -> ScheduleAnswer:
         """The decision in the words of the wire."""
-        served, context = self.attempts.served, self.context
+        served, context, problem = self.attempts.served, self.context, self.question.problem
         proposal, verdict = _judged(served)
         policy_makespan = proposal.policy_makespan_seconds
         return ScheduleAnswer(
@@ -54,6 +57,9 @@ class Decision:
             generation_time=self.generation_seconds,
             algorithm_used=served.arm.algorithm.value,
             timestamp=context.created_at,
+            optimization_objective=problem.objective.value,
+            zone=self.question.zone.key,
+            calendar_used=calendar_answer(self.asked, self.request, problem.hours, self._last_day(proposal.schedule)),
             warnings=list(self.warnings),
             changes=changes_of(self.request, self.question, proposal.schedule),
             decision=DecisionAnswer(
@@ -68,6 +74,9 @@ class Decision:
             ),
             safety=safety_of(verdict),
         )
+
+    def _last_day(self, schedule: Schedule) -> date:
+        return instant(self.question.start, schedule.makespan_seconds, self.question.zone).date()
 
     def record(self, request_body: bytes, answer_body: bytes) -> DecisionRecord:
         """The decision as it is stored; without the bodies when the client asked for that."""
@@ -93,7 +102,7 @@ class Decision:
             algorithm_used=served.arm.algorithm.value,
             model=proposal.model,
             fallback_reason=self.attempts.fallback_reason,
-            objective=self.request.optimization_objective.value,
+            objective=self.question.problem.objective.value,
             time_budget_ms=context.budget_ms,
             job_count=verdict.measures.operations,
             machine_count=len(self.question.problem.machines),

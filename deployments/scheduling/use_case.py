@@ -160,7 +160,8 @@ class Scheduling:
         lease: Lease | None,
     ) -> Answered:
         created_at, started = self._clock(), self._stopwatch()
-        request, raw_body = await self._question_builder.completed(request, raw_body)
+        asked = request
+        request, raw_body = await self._question_builder.completed(asked, raw_body)
         question = await self.question(request, client, created_at, len(raw_body))
         assigned = self._assigned(request, question)
         plant_id = self._question_builder.plant_of(request)
@@ -176,6 +177,7 @@ class Scheduling:
             decision = Decision(
                 context=context,
                 client=client,
+                asked=asked,
                 request=request,
                 question=question,
                 attempts=attempts,

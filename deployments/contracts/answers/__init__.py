@@ -4,6 +4,7 @@
 |---|---|
 | figures | the key figures of a schedule, as answered and as read back |
 | schedule | schedule and verdict -> the answer |
+| calendar | the calendar that an answer assumed, in words and as data |
 | validation | the body and the answer of `POST /v1/validate` |
 | stored | stored decisions as they are read back, and the questions that they answered |
 | planners | why each late job is late, what another schedule would change, what planners say of one |

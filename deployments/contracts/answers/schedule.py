@@ -7,14 +7,16 @@ from datetime import UTC, datetime
 
 from pydantic import Field
 
+from deployments.contracts.answers.calendar import CalendarAnswer, PauseAnswer
 from deployments.contracts.answers.figures import Metrics
 from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.contracts.requests.wire import AnswerModel, hours_of, instant
+from deployments.contracts.translation.open_hours import PlantHours
 from deployments.contracts.translation.problem import Question
 from env.insight.comparison import compare
 from env.judge.verdict import Anomaly, Verdict, Violation
 from env.problem import Problem
-from env.schedule import Schedule, setup_seconds_of
+from env.schedule import Assignment, Schedule, setup_seconds_of
 
 
 def _is_absent(value: object) -> bool:
@@ -35,6 +37,10 @@ class ScheduledJob(AnswerModel):
     start_datetime: datetime
     end_datetime: datetime
     setup_time_included: float
+    working_hours: float = Field(description="of the setup and the job, without pauses")
+    pauses: list[PauseAnswer] | None = Field(
+        None, exclude_if=_is_absent, description="when the machine is closed in between; only where it is"
+    )
 
 
 class DecisionAnswer(AnswerModel):
@@ -98,6 +104,9 @@ class ScheduleAnswer(AnswerModel):
     generation_time: float = Field(description="seconds")
     algorithm_used: str = Field(description="the arm that served: ppo or manual")
     timestamp: datetime
+    optimization_objective: str = Field(description="what was planned for, also where the request does not say it")
+    zone: str = Field(description="the plant's time zone, by whose clock naive datetimes are read")
+    calendar_used: CalendarAnswer
     warnings: list[str]
     changes: ChangesAnswer | None = Field(
         None, exclude_if=_is_absent, description="only where the request names previous_schedule_id"
@@ -113,21 +122,33 @@ def scheduled_jobs_of(request: ScheduleRequest, question: Question, schedule: Sc
     names = {machine.id: machine.name for machine in problem.machines}
     together = machines_held(problem)
     rows = (placed[job.job_id] for job in request.jobs if job.job_id in placed)
+    index_of = {machine.id: index for index, machine in enumerate(problem.machines)}
+    span = (min((0, *(row.start_seconds for row in schedule.assignments))), schedule.makespan_seconds)
+    plant = PlantHours(problem, start=question.start, zone=question.zone, span=span)
     origin = question.start.astimezone(UTC)
-    return [
-        ScheduledJob(
+
+    def moment(second: int) -> datetime:
+        return instant(origin, second, question.zone)
+
+    def scheduled(row: Assignment) -> ScheduledJob:
+        held = together.get(row.operation_id) or [row.machine_id]
+        pauses = plant.of(tuple(index_of[machine] for machine in held)).pauses(row.start_seconds, row.end_seconds)
+        paused_seconds = sum(to - from_ for from_, to in pauses)
+        return ScheduledJob(
             job_id=row.operation_id,
             machine_id=row.machine_id,
             machine_name=names[row.machine_id],
             machine_ids=together.get(row.operation_id),
             start_time=hours_of(row.start_seconds),
             end_time=hours_of(row.end_seconds),
-            start_datetime=instant(origin, row.start_seconds, question.zone),
-            end_datetime=instant(origin, row.end_seconds, question.zone),
+            start_datetime=moment(row.start_seconds),
+            end_datetime=moment(row.end_seconds),
             setup_time_included=hours_of(setups[row.operation_id]),
+            working_hours=hours_of(row.end_seconds - row.start_seconds - paused_seconds),
+            pauses=[PauseAnswer(from_=moment(from_), to=moment(to)) for from_, to in pauses] or None,
         )
-        for row in rows
-    ]
+
+    return [scheduled(row) for row in rows]
 
 
 def machines_held(problem: Problem) -> dict[str, list[int]]:

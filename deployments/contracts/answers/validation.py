@@ -37,6 +37,13 @@ MACHINES_MISMATCH = "machines_mismatch"
 MAX_SCHEDULE_HOURS = 1e7
 
 
+class ClaimedPause(WireModel):
+    """A time in which the job waited for its machine."""
+
+    from_: Instant = Field(alias="from")
+    to: Instant
+
+
 class ScheduledJobClaim(WireModel):
     """One row of a schedule as somebody claims it; rows of our own answers fit unchanged."""
 
@@ -51,6 +58,8 @@ class ScheduledJobClaim(WireModel):
     )
     machine_name: str | None = Field(None, description="not judged")
     setup_time_included: Number | None = Field(None, description="not judged")
+    working_hours: Number | None = Field(None, description="not judged")
+    pauses: list[ClaimedPause] | None = Field(None, max_length=10_000, description="not judged")
 
 
 class ValidateRequest(WireModel):

@@ -204,7 +204,9 @@ class ScheduleRequest(WireModel):
     schedule_start: Instant | None = Field(None, description="now when absent; rounded up to a whole second")
     respect_break_times: Boolean = Field(True, description="false drops the whole weekly calendar")
     respect_holidays: Boolean = True
-    optimization_objective: Objective = Objective.MAKESPAN
+    optimization_objective: Objective | None = Field(
+        None, description="balanced when absent and any job has an lcd_date, else makespan"
+    )
     request_id: Text | None = Field(None, description="the client's own number, returned with the answer")
     save_to_database: Boolean = Field(True, description="false: the decision is kept, its payload is not")
     time_budget_ms: Integer = Field(
@@ -261,6 +263,14 @@ class ScheduleRequest(WireModel):
             ]
         }
     )
+
+    @property
+    def objective(self) -> Objective:
+        """What is asked for; where nothing is said, due dates count if there are any."""
+        if self.optimization_objective is not None:
+            return self.optimization_objective
+        has_due_dates = any(job.lcd_date is not None for job in self.jobs)
+        return Objective.BALANCED if has_due_dates else Objective.MAKESPAN
 
 
 def incomplete(request: ScheduleRequest) -> Iterator[tuple[str, str]]:

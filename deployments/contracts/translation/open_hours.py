@@ -52,6 +52,14 @@ class OpenHours:
         last = bisect_left(self._worked, target)
         return None if last == len(self._worked) else self._ends[last] - (self._worked[last] - target)
 
+    def pauses(self, start: int, end: int) -> list[tuple[int, int]]:
+        """What is closed of [`start`, `end`), as (from, to), in order."""
+        first = bisect_right(self._ends, start)
+        last = bisect_left(self._starts, end)
+        edges = [start, *(edge for at in range(first, last) for edge in (self._starts[at], self._ends[at])), end]
+        closed = zip(edges[::2], edges[1::2], strict=True)
+        return [(max(start, left), min(end, right)) for left, right in closed if max(start, left) < min(end, right)]
+
     def _finish_in_one(self, index: int, begin: int, work: int) -> int | None:
         for opening in range(index, len(self._starts)):
             end = max(begin, self._starts[opening]) + work
@@ -61,10 +69,16 @@ class OpenHours:
 
 
 class PlantHours:
-    """The open time of each machine of a problem, expanded when it is first asked for."""
+    """The open time of each machine of a problem, expanded when it is first asked for.
 
-    def __init__(self, problem: Problem, *, start: datetime, zone: ZoneInfo) -> None:
+    `span` are the first and last second that are asked about; by default as far as a proof may have to look.
+    """
+
+    def __init__(
+        self, problem: Problem, *, start: datetime, zone: ZoneInfo, span: tuple[int, int] | None = None
+    ) -> None:
         self._problem = problem
+        self._given_span = span
         self._start = start
         self._zone = zone
         self._known: dict[tuple[Closure, ...], OpenHours] = {}
@@ -95,6 +109,8 @@ class PlantHours:
     @cached_property
     def _span(self) -> tuple[int, int]:
         """From the first running work to where any one job could end, and a year and a month more."""
+        if self._given_span is not None:
+            return self._given_span
         operations = self._problem.operations
         pins = [each.pin.start_seconds for each in operations if each.pin is not None and each.pin.end_seconds is None]
         releases = [min(operation.release_seconds, MAX_SECONDS) for operation in operations]

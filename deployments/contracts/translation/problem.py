@@ -258,7 +258,7 @@ def _problem(request: ScheduleRequest, families: Mapping[str, list[NumberedJob]]
         machines=tuple(machine_of(machine, request, shop.start, shop.zone) for machine in shop.eligibility.working),
         hours=hours_of_plant(request, shop.start, shop.zone),
         changeovers=changeovers(request),
-        objective=request.optimization_objective,
+        objective=request.objective,
         name=request.request_id or "",
     )
 

@@ -31,6 +31,9 @@ async def test_schedule_answers_the_whole_contract(path: str) -> None:
         "generation_time",
         "algorithm_used",
         "timestamp",
+        "optimization_objective",
+        "zone",
+        "calendar_used",
         "warnings",
         "decision",
         "safety",
@@ -45,8 +48,11 @@ async def test_schedule_answers_the_whole_contract(path: str) -> None:
             "start_datetime": "2025-07-22T14:00:00+08:00",
             "end_datetime": "2025-07-22T16:48:00+08:00",
             "setup_time_included": 0.3,
+            "working_hours": 2.8,
         }
     ]
+    assert (answer["optimization_objective"], answer["zone"]) == ("makespan", "Asia/Kuala_Lumpur")
+    assert (answer["calendar_used"]["source"], answer["calendar_used"]["week"]) == ("none", "Mon-Sun 00:00-24:00")
     assert (answer["algorithm_used"], answer["safety"]["valid"]) == ("ppo", True)
 
 

@@ -14,6 +14,7 @@ from deployments.contracts.translation.problem import Question, translate
 from env.judge.anomalies import AnomalyLimits
 from env.judge.judge import judge
 from env.schedule import Assignment, Schedule
+from env.simulator.rules import Rule, dispatch
 from tests.deployments.fakes import KUALA_LUMPUR, NOW, job, machine, one_after_another, request_of
 
 REQUEST = request_of(
@@ -42,6 +43,7 @@ def test_rows_follow_the_request_in_hours_and_plant_time(question: Question) -> 
         "start_datetime": "2025-07-22T14:00:00+08:00",
         "end_datetime": "2025-07-22T16:48:00+08:00",
         "setup_time_included": 0.3,
+        "working_hours": 2.8,
     }
     assert (second.job_id, second.start_time, second.end_time) == ("B", 2.8, 5.6)
 
@@ -126,3 +128,18 @@ def test_changes_count_what_moved_came_and_went() -> None:
 def test_request_of_its_own_has_no_changes(question: Question) -> None:
     """Without an earlier schedule there is nothing to differ from."""
     assert changes_of(REQUEST, question, one_after_another(question.problem)) is None
+
+
+def test_row_tells_when_it_waits_for_its_machine() -> None:
+    """Over lunch and over a closure of its machine: what is open counts as working, the rest are its pauses."""
+    closed = {"machine_id": 42, "unavailable": [{"from": "2025-07-22T15:00:00", "to": "2025-07-22T15:20:00"}]}
+    lunch = {"start": "14:30", "end": "15:00"}
+    asked = request_of(respect_break_times=True, calendar={"breaks": [lunch], "machines": [closed]})
+    question = translate(asked, zone=KUALA_LUMPUR, now=NOW)
+    schedule = dispatch(question.problem, Rule.PLANNER)
+    (row,) = scheduled_jobs_of(asked, question, schedule)
+    assert row.model_dump(mode="json")["pauses"] == [
+        {"from": "2025-07-22T14:30:00+08:00", "to": "2025-07-22T15:20:00+08:00"}
+    ]
+    assert row.working_hours == pytest.approx(2.8)
+    assert row.end_time == pytest.approx(2.8 + 50 / 60)

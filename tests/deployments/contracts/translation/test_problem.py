@@ -37,7 +37,7 @@ def test_core_request_becomes_a_problem() -> None:
     assert (operation.is_important, operation.priority, operation.interruptible) == (True, 2, True)
     assert (problem.machines[0].id, problem.machines[0].name) == (42, "CM42")
     assert problem.machines[0].busy_seconds == 19_800
-    assert problem.objective is Objective.MAKESPAN
+    assert problem.objective is Objective.BALANCED
     assert problem.hours is None
 
 
@@ -261,3 +261,18 @@ USES: dict[str, dict[str, Any]] = {
     },
     "arm": {"arm": "ppo"},
 }
+
+
+@pytest.mark.parametrize(
+    ("said", "due", "objective"),
+    [
+        (None, None, Objective.MAKESPAN),
+        (None, "2025-07-25T00:00:00", Objective.BALANCED),
+        ("makespan", "2025-07-25T00:00:00", Objective.MAKESPAN),
+        ("tardiness", None, Objective.TARDINESS),
+    ],
+)
+def test_due_dates_count_where_nothing_is_said(said: str | None, due: str | None, objective: Objective) -> None:
+    """Whoever sends due dates and no objective expects them to be met; what is said is done."""
+    said_so = {} if said is None else {"optimization_objective": said}
+    assert _question(jobs=[job(lcd_date=due)], **said_so).problem.objective is objective
