@@ -9,6 +9,7 @@ import pytest
 
 from deployments.access.key_keeper import load_snapshot
 from deployments.persistence.database import create_engine, upgrade
+from deployments.persistence.decisions.records import DecisionRecord
 from deployments.persistence.decisions.repository import unit_of_work
 from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.persistence.delivery.batch_writer import DecisionWriter
@@ -34,25 +35,29 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_spooled_decisions_reach_the_database_and_are_read(folder: Path) -> None:
-    """Those that waited when the service was killed, beside those that were delivered; each with what its arms made."""
-    url = f"sqlite:///{folder / 'gantry.sqlite3'}"
+def deliver_and_read(url: str, spool_folder: Path) -> list[DecisionRecord]:
+    """Brings the schema up to date, delivers what waits in the spool, and reads everything back whole."""
     upgrade(url)
     engine = create_engine(url)
-    spool = SegmentFolder(folder / "spool", segment_bytes=2**20, disk=LocalDisk(), clock_us=lambda: 1_000_000)
+    spool = SegmentFolder(spool_folder, segment_bytes=2**20, disk=LocalDisk(), clock_us=lambda: 1_000_000)
     spool.open()
     report = replay_segments(spool, DecisionWriter(engine).write, lambda _: None, bound_bytes=2**20)
     assert report.dead == 0
     with unit_of_work(engine) as decisions:
         page = decisions.page(CLIENT, limit=50, with_payload=True).records
         whole = [decisions.get(record.decision_id, CLIENT) for record in page]
-    assert len(whole) == STORED + SPOOLED
+    engine.dispose()
     for record in whole:
         assert record is not None
         assert record.figures.makespan_seconds > 0
         served = [evaluation for evaluation in record.evaluations if evaluation.is_served]
         assert [evaluation.figures for evaluation in served] == [record.figures]
-    engine.dispose()
+    return [record for record in whole if record is not None]
+
+
+def test_spooled_decisions_reach_the_database_and_are_read(folder: Path) -> None:
+    """Those that waited when the service was killed, beside those that were delivered; each with what its arms made."""
+    assert len(deliver_and_read(f"sqlite:///{folder / 'gantry.sqlite3'}", folder / "spool")) == STORED + SPOOLED
 
 
 def test_rollout_is_remembered(folder: Path) -> None:
