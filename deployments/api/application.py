@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -32,7 +33,7 @@ def create_api(
     """
     app = FastAPI(
         title="Gantry",
-        version=probes.VERSION,
+        version=version("gantry"),
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.responses import Response
 
 from deployments.api.dependencies import Bound, json_answer
@@ -13,7 +12,6 @@ from deployments.api.services import HealthReport
 from deployments.contracts.answers.service import HealthAnswer, ProbeAnswer, SpoolAnswer, Status
 from deployments.errors import TemporarilyUnavailable
 
-VERSION = version("gantry")
 router = APIRouter(tags=["health"])
 
 
@@ -22,12 +20,12 @@ router = APIRouter(tags=["health"])
     response_model=HealthAnswer,
     responses={503: {"model": HealthAnswer, "description": "Unhealthy"}},
 )
-async def health(services: Bound) -> Response:
+async def health(request: Request, services: Bound) -> Response:
     """How the service is doing; 503 when no schedule can be served."""
     report = await services.health.report()
     answer = HealthAnswer(
         status=_status(report),
-        version=VERSION,
+        version=request.app.version,
         model_loaded=report.model_loaded,
         database_connected=report.database_connected,
         uptime=report.uptime_seconds,

@@ -1,7 +1,8 @@
 """How the compiled core is built and cached, once for training and serving.
 
 numba notices a change in the function that it caches, not in functions of other files that were
-compiled into it. So all caches live in one folder named by a hash of every compiled source.
+compiled into it. So all caches live in one folder named by a hash of every compiled source, which is
+looked for when the first function is called: an import leaves no trace.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -46,9 +48,26 @@ def cache_folder() -> Path:
         return Path(tempfile.mkdtemp(prefix="gantry-compiled-"))
 
 
-def compiled(function: Function) -> Function:
+_folder_of_process = cache(cache_folder)
+
+
+class _UnopenedCache:
+    """Opens numba's cache of a function, which makes folders, and gives way to it, once anything is asked of it."""
+
+    def __init__(self, dispatcher: Any) -> None:
+        self._dispatcher = dispatcher
+
+    def __getattr__(self, name: str) -> Any:
+        numba.config.CACHE_DIR = str(_folder_of_process())  # type: ignore[attr-defined]
+        self._dispatcher.enable_caching()
+        return getattr(self._dispatcher._cache, name)
+
+
+def compiled(function: Function, **options: Any) -> Function:
     """Compile on first use, without the interpreter lock, and keep the result for the next process."""
-    return cast("Function", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    dispatcher: Any = numba.njit(nogil=True, error_model="numpy", **options)(function)
+    dispatcher._cache = _UnopenedCache(dispatcher)
+    return cast("Function", dispatcher)
 
 
 def compiled_lean(function: Function) -> Function:
@@ -59,8 +78,4 @@ def compiled_lean(function: Function) -> Function:
     return numbers; it must neither make arrays, which the compiler refuses, nor return any, since nobody
     would count the new owner.
     """
-    options: dict[str, Any] = {"_nrt": False, "forceinline": True}  # numba's own names; its types do not list them
-    return cast("Function", numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function))
-
-
-numba.config.CACHE_DIR = str(cache_folder())  # type: ignore[attr-defined]
+    return compiled(function, _nrt=False, forceinline=True)  # numba's own names; its types do not list them

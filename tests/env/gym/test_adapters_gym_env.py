@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-import env  # noqa: F401 - registers the environment
 from env.gym.adapters import FlexibleJobShopEnv
 from env.instances.generator import toy_problem
 from env.judge.judge import violations
