@@ -27,6 +27,10 @@ niced_process off_loop on_router open_axis opening pictures placing plan planner
 questions reading recomputed recomputing rerun revisiting routing runs settle_in slots special_work spooling standing
 standings steering told unanswered warming watch whole_file writing
 """
+# Where arrays hold what has a name: the rooms, and the arrays of which each entry, or each column, is something else.
+ROOMS_OF_ARRAYS = ("env/simulator", "env/gym", "models/policy", "models/search", "models/training")
+NAMED_ENTRIES = frozenset({"figures", "journal", "means", "move", "objective", "rows", "tallies", "totals"})
+NAMED_CODES = frozenset({"kind", "rule"})
 # Of the modules that end like verbs these are nouns of the field.
 NOUNS = frozenset({"annealing", "key_ring", "parsing", "pruning", "sampling", "timing", "wording"})
 
@@ -128,6 +132,63 @@ def test_tests_mirror_the_rooms() -> None:
             if not any(stem == name or stem.startswith(f"{name}_") for name in names):
                 stray.append(str(path.relative_to(ROOT)))
     assert stray == []
+
+
+def numbers_for_names(program: str) -> list[str]:
+    """Indices above 0 and entries of arrays that have names, written as numbers; numbers that codes are compared with.
+
+    Entry 0 of any other array is its first, or its only one; an axis of `shape` and a folder of `parents` have no name.
+    """
+    found = []
+    for node in ast.walk(ast.parse(program)):
+        if isinstance(node, ast.Subscript):
+            name = ast.unparse(node.value).rpartition(".")[2]
+            indices = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+            numbers = [_number(index) for index in indices]
+            is_entry = name in NAMED_ENTRIES and numbers[-1] is not None
+            if name not in ("shape", "parents") and (is_entry or any(number for number in numbers)):
+                found.append(ast.unparse(node))
+        elif isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            names = {ast.unparse(side).rpartition(".")[2] for side in sides}
+            if names & NAMED_CODES and any(_number(side) is not None for side in sides):
+                found.append(ast.unparse(node))
+    return found
+
+
+def _number(node: ast.expr) -> int | None:
+    """The whole number that is written there; -1, the last of anything, is none."""
+    return node.value if isinstance(node, ast.Constant) and type(node.value) is int else None
+
+
+def test_columns_and_codes_are_called_by_name() -> None:
+    """No number stands for a feature, a part of the objective, a figure of a search or a rule."""
+    found = {
+        str(path): numbers
+        for path in modules()
+        if path.parent.as_posix() in ROOMS_OF_ARRAYS
+        and (numbers := numbers_for_names((ROOT / path).read_text(encoding="utf-8")))
+    }
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    ("program", "found"),
+    [
+        ("rows[index, 0] = 1.0", ["rows[index, 0]"]),
+        ("value = arrays.objective[0]", ["arrays.objective[0]"]),
+        ("task = plan.journal[entry, 2]", ["plan.journal[entry, 2]"]),
+        ("seed = seeds[3]", ["seeds[3]"]),
+        ("if rule == 0: pass", ["rule == 0"]),
+        ("rows[index, Feature.PAUSES] = rows.shape[1]", []),
+        ("target = links[operation, 0, BEFORE]", []),
+        ("scale = arrays.time_scale[0]", []),
+        ("if rule == Rule.FIFO: last = path[-1]", []),
+    ],
+)
+def test_numbers_for_names_are_found(program: str, found: list[str]) -> None:
+    """What has a name is found by its number, what has none may keep it."""
+    assert numbers_for_names(program) == found
 
 
 @pytest.mark.system

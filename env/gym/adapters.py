@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import compress
 from typing import Any
 
 import gymnasium
@@ -20,7 +21,7 @@ from env.simulator.candidates import CANDIDATE_LIMIT
 from env.simulator.compilation import compiled
 from env.simulator.episode import ILLEGAL_ACTION_REWARD, Episode, begin, objective_bound, observe, play, play_forced
 from env.simulator.observation import FEATURE_COUNT, FEATURE_LIMIT, Rows
-from env.simulator.simulation import is_complete
+from env.simulator.simulation import NOBODY, is_complete
 
 
 class FlexibleJobShopEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
@@ -84,7 +85,7 @@ class FlexibleJobShopEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
     def schedule(self) -> Schedule:
         """What has been dispatched so far."""
         state = self.episode.state
-        if state.chosen_pair.min() >= 0:
+        if (state.chosen_pair != NOBODY).all():
             return schedule_of(self.problem, state.chosen_pair, state.start, state.end)
         return _partial_schedule(self.problem, self.episode)
 
@@ -102,13 +103,9 @@ class FlexibleJobShopEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
 
 def _partial_schedule(problem: Problem, episode: Episode) -> Schedule:
     state = episode.state
-    placeholder = np.where(state.chosen_pair < 0, episode.arrays.pair_first[:-1], state.chosen_pair)
+    placeholder = np.where(state.chosen_pair == NOBODY, episode.arrays.pair_first[:-1], state.chosen_pair)
     everything = schedule_of(problem, placeholder, state.start, state.end).assignments
-    return Schedule(
-        assignments=tuple(
-            assignment for assignment, pair in zip(everything, state.chosen_pair.tolist(), strict=True) if pair >= 0
-        )
-    )
+    return Schedule(assignments=tuple(compress(everything, state.chosen_pair != NOBODY)))
 
 
 class VectorEpisodes:

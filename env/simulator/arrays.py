@@ -17,6 +17,7 @@ from env.simulator.calendar import NEVER, CalendarTables, calendar_tables
 
 NO_GROUP = -1
 OWN_SETUP = -1
+MAKESPAN_WEIGHT, TARDINESS_WEIGHT, LATE_SECONDS = range(3)  # entries of ProblemArrays.objective
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
@@ -79,16 +80,18 @@ def pinned_work(problem: Problem, operation_group: NDArray[np.int64], calendars:
         if span is not None:
             for machine in operation.alternatives[0].machines:
                 by_machine[machine].append((*span, group))
+    starts, ends = zip(*(span or (0, 0) for span in spans), strict=True)
     rows = np.array([row for work in by_machine for row in sorted(work)], dtype=np.int64).reshape(-1, 3)
+    pinned_start, pinned_end, pinned_group = rows.T.copy()
     return PinnedWork(
         operation_pinned=np.array([span is not None for span in spans]),
         operation_urgent=np.array(_urgent(problem)),
-        pin_start=np.array([0 if span is None else span[0] for span in spans], dtype=np.int64),
-        pin_end=np.array([0 if span is None else span[1] for span in spans], dtype=np.int64),
+        pin_start=np.array(starts, dtype=np.int64),
+        pin_end=np.array(ends, dtype=np.int64),
         pinned_first=np.cumsum([0, *map(len, by_machine)]).astype(np.int64),
-        pinned_start=rows[:, 0].copy(),
-        pinned_end=rows[:, 1].copy(),
-        pinned_group=rows[:, 2].copy(),
+        pinned_start=pinned_start,
+        pinned_end=pinned_end,
+        pinned_group=pinned_group,
     )
 
 
@@ -129,7 +132,7 @@ class ProblemArrays(NamedTuple):
     operation_important: Booleans  # [operation]
     operation_priority: Integers  # [operation]
     operation_interruptible: Booleans  # [operation]
-    operation_group: Integers  # [operation] setup group, -1 where setups do not depend on the sequence
+    operation_group: Integers  # [operation] setup group, NO_GROUP where setups do not depend on the sequence
     operation_pinned: Booleans  # [operation]
     operation_urgent: Booleans  # [operation] pinned work of its job waits for it
     pin_start: Integers  # [operation] 0 where it is not pinned
@@ -138,7 +141,7 @@ class ProblemArrays(NamedTuple):
     pinned_start: Integers  # [pinned] sorted by start
     pinned_end: Integers  # [pinned]
     pinned_group: Integers  # [pinned]
-    changeover: Integers  # [group, group] setup from one group to another, -1 for an operation's own
+    changeover: Integers  # [group, group] setup from one group to another, OWN_SETUP for an operation's own
     has_special_work: Booleans  # [1] whether setups, pins or several machines count at all
     operation_latest: Integers  # [operation] latest end that lets all due dates from here to the end of its job be met
     operation_is_urged: Booleans  # [operation] whether there is such a due date

@@ -51,8 +51,7 @@ def horizon_for(hours: WorkingHours | None, after_seconds: int, open_seconds: in
 
 def open_time(intervals: Intervals, start_seconds: int, end_seconds: int) -> int:
     """Open seconds within [start, end)."""
-    clipped = np.clip(intervals, start_seconds, max(start_seconds, end_seconds))
-    return int((clipped[:, 1] - clipped[:, 0]).sum())
+    return int(np.diff(np.clip(intervals, start_seconds, max(start_seconds, end_seconds))).sum())
 
 
 @lru_cache(maxsize=8)
@@ -116,13 +115,12 @@ def _offset_seconds(zone: ZoneInfo, instant: int) -> int:
 
 
 def _complement(closed: Intervals, horizon_seconds: int) -> Intervals:
-    closed = np.clip(closed, 0, horizon_seconds)
-    closed = closed[closed[:, 1] > closed[:, 0]]
-    closed = closed[np.argsort(closed[:, 0], kind="stable")]
-    covered_until = np.concatenate([[0], np.maximum.accumulate(closed[:, 1])]).astype(np.int64)
-    next_closed = np.concatenate([closed[:, 0], [horizon_seconds]]).astype(np.int64)
-    gaps = np.stack([covered_until, next_closed], axis=1)
-    return gaps[gaps[:, 1] > gaps[:, 0]]
+    start, end = np.clip(closed, 0, horizon_seconds).T
+    start, end = start[end > start], end[end > start]
+    order = np.argsort(start, kind="stable")
+    covered_until = np.concatenate([[0], np.maximum.accumulate(end[order])]).astype(np.int64)
+    next_closed = np.concatenate([start[order], [horizon_seconds]]).astype(np.int64)
+    return np.stack([covered_until, next_closed], axis=1)[next_closed > covered_until]
 
 
 class CalendarTables(NamedTuple):
@@ -157,8 +155,8 @@ def calendar_tables(problem: Problem, alternatives: list[Alternative], work_seco
     tables = [openings(problem.hours, closures, horizon) for closures in kinds]
     if problem.hours is None:
         tables = [_open_for_ever(table) for table in tables]
-    before = [np.concatenate([[0], np.cumsum(table[:, 1] - table[:, 0])[:-1]]) for table in tables if len(table)]
-    table = np.concatenate(tables)
+    before = [np.concatenate([[0], np.cumsum(np.diff(table))[:-1]]) for table in tables if len(table)]
+    starts, ends = np.concatenate(tables).T
     machine_calendar = np.array([kinds[closures] for closures in of_machine], dtype=np.int64)
     pair_calendar = machine_calendar[[alternative.machine for alternative in alternatives]]
     for pair, closures in of_several.items():
@@ -167,8 +165,8 @@ def calendar_tables(problem: Problem, alternatives: list[Alternative], work_seco
         machine_calendar=machine_calendar,
         pair_calendar=pair_calendar,
         calendar_first=np.cumsum([0, *map(len, tables)]).astype(np.int64),
-        opening_start=np.ascontiguousarray(table[:, 0]),
-        opening_end=np.ascontiguousarray(table[:, 1]),
+        opening_start=np.ascontiguousarray(starts),
+        opening_end=np.ascontiguousarray(ends),
         opening_before=np.concatenate([np.empty(0, dtype=np.int64), *before]).astype(np.int64),
     )
 
@@ -204,5 +202,6 @@ def _horizon(problem: Problem, work_seconds: int) -> int:
 
 
 def _open_for_ever(table: Intervals) -> Intervals:
-    table[-1, 1] = NEVER
+    _, ends = table.T
+    ends[-1] = NEVER
     return table

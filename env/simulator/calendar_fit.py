@@ -98,8 +98,8 @@ def special_span(
 
 @compiled_lean
 def end_of_pinned_work(arrays: ProblemArrays, pair: int, ready: int, end: int) -> int:
-    """End of the first pinned work on the pair's machines that ends after `ready` and begins before `end`, else -1."""
-    found = -1
+    """End of the first pinned work of its machines that ends after `ready` and begins before `end`; else `ready`."""
+    found = ready
     for held in range(arrays.held_first[pair], arrays.held_first[pair + 1]):
         machine = arrays.held_machine[held]
         for index in range(arrays.pinned_first[machine], arrays.pinned_first[machine + 1]):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from env.simulator.arrays import Booleans, Floats, Integers, ProblemArrays
+from env.simulator.arrays import TARDINESS_WEIGHT, Booleans, Floats, Integers, ProblemArrays
 from env.simulator.compilation import compiled_lean
 from env.simulator.simulation import CLOSED, NOBODY, State, entries_of, next_instant
 
@@ -196,7 +196,7 @@ def rank(arrays: ProblemArrays, operation: int, end: int, work: int) -> float:
     """
     excess = work - arrays.operation_shortest[operation]
     remaining = arrays.operation_remaining[operation]
-    if arrays.objective[1] > 0.0 and arrays.operation_has_due[operation]:
+    if arrays.objective[TARDINESS_WEIGHT] > 0.0 and arrays.operation_has_due[operation]:
         slack = max(0.0, float(arrays.operation_due[operation] - end))
         return end + excess + 0.5 * slack / arrays.operation_weight[operation] - 0.25 * remaining  # type: ignore[no-any-return]
     return end + excess - 0.5 * remaining  # type: ignore[no-any-return]

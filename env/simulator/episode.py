@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from env.problem import Problem
-from env.simulator.arrays import Integers, ProblemArrays, compile_problem
+from env.simulator.arrays import MAKESPAN_WEIGHT, TARDINESS_WEIGHT, Integers, ProblemArrays, compile_problem
 from env.simulator.candidates import CANDIDATE_LIMIT, Candidates, find_candidates, new_candidates
 from env.simulator.compilation import compiled
 from env.simulator.observation import FEATURE_COUNT, TALLIES, Rows, encode
@@ -20,8 +20,8 @@ ILLEGAL_ACTION_REWARD = -2.0
 @compiled
 def objective_bound(arrays: ProblemArrays, state: State) -> float:
     """Lower bound of the objective in seconds; its exact value once everything is dispatched."""
-    bound = arrays.objective[0] * state.totals[MAKESPAN_BOUND]
-    return bound + arrays.objective[1] * state.tardiness_bound[0]  # type: ignore[no-any-return]
+    bound = arrays.objective[MAKESPAN_WEIGHT] * state.totals[MAKESPAN_BOUND]
+    return bound + arrays.objective[TARDINESS_WEIGHT] * state.tardiness_bound[0]  # type: ignore[no-any-return]
 
 
 @compiled
@@ -31,7 +31,7 @@ def reward_norm(arrays: ProblemArrays, state: State) -> float:
     The larger of the longest job and the mean load of a machine, scaled to the weight of the objective.
     """
     load = arrays.operation_shortest.sum() / len(state.machine_ready)
-    weight = max(arrays.objective[0], 1.0)
+    weight = max(arrays.objective[MAKESPAN_WEIGHT], 1.0)
     return max(float(state.totals[MAKESPAN_BOUND]), load) * weight  # type: ignore[no-any-return]
 
 

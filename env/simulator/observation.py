@@ -9,10 +9,13 @@ residual states (Ho et al. 2023), with calendars, setups and due dates added.
 
 from __future__ import annotations
 
+from enum import IntEnum
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
 
-from env.simulator.arrays import Floats, Integers, ProblemArrays
+from env.simulator.arrays import MAKESPAN_WEIGHT, TARDINESS_WEIGHT, Floats, Integers, ProblemArrays
 from env.simulator.calendar import NEVER
 from env.simulator.candidates import Candidates
 from env.simulator.compilation import compiled_lean
@@ -21,55 +24,67 @@ from env.simulator.simulation import DISPATCHED, MAKESPAN_BOUND, State
 OBSERVATION_VERSION = 3
 """Raised whenever the meaning of a row changes; weights of another version are refused."""
 
-FEATURE_NAMES = (
-    "duration",
-    "begins after the clock",
-    "ends after the clock",
-    "idle gap on the machine",
-    "wait of the job",
-    "remaining work, logarithm",
-    "remaining work per time left",
-    "remaining operations",
-    "criticality",
-    "excess over the fastest machine",
-    "excess over the earliest completion",
-    "share of eligible machines",
-    "single machine",
-    "machine load per mean load",
-    "machine finish per time left",
-    "rivals for the machine",
-    "composite rank",
-    "wait before the next operation",
-    "load of the next machines",
-    "has due date",
-    "slack to the due dates ahead, logarithm",
-    "lateness ahead, logarithm",
-    "weight",
-    "important",
-    "setup share",
-    "pauses",
-    "objective counts makespan",
-    "objective counts tardiness",
-    "progress",
-    "candidates, logarithm",
-    "open jobs per machine, logarithm",
-    "bound per ideal load",
-    "remaining work below the candidates' most",
-    "ends after the candidates' earliest",
-    "remaining work by machine pressure",
-    "highest pressure ahead",
-    "work before the highest pressure",
-    "duration, logarithm",
-    "setup",
-    "begins at the clock",
-    "slack beyond the candidates' least",
-    "earlier starters of the machine",
-    "queue of the machine",
-    "queue of the next machines",
-    "duration of the next operation",
-    "criticality of the rivals kept waiting",
-    "lateness of the rivals kept waiting",
-)
+
+class Feature(IntEnum):
+    """The columns of a row, each by the name that published policies know it by; their weights depend on the order."""
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        column = int.__new__(cls, len(cls.__members__))
+        column._value_, column.text = int(column), text
+        return column
+
+    DURATION = "duration"
+    BEGINS_AFTER_CLOCK = "begins after the clock"
+    ENDS_AFTER_CLOCK = "ends after the clock"
+    IDLE_GAP = "idle gap on the machine"
+    JOB_WAIT = "wait of the job"
+    LOG_REMAINING_WORK = "remaining work, logarithm"
+    REMAINING_WORK = "remaining work per time left"
+    REMAINING_OPERATIONS = "remaining operations"
+    CRITICALITY = "criticality"
+    EXCESS_OVER_FASTEST = "excess over the fastest machine"
+    EXCESS_OVER_EARLIEST = "excess over the earliest completion"
+    ELIGIBLE_SHARE = "share of eligible machines"
+    SINGLE_MACHINE = "single machine"
+    MACHINE_LOAD = "machine load per mean load"
+    MACHINE_FINISH = "machine finish per time left"
+    MACHINE_RIVALS = "rivals for the machine"
+    COMPOSITE_RANK = "composite rank"
+    NEXT_WAIT = "wait before the next operation"
+    NEXT_LOAD = "load of the next machines"
+    HAS_DUE_DATE = "has due date"
+    LOG_SLACK = "slack to the due dates ahead, logarithm"
+    LOG_LATENESS = "lateness ahead, logarithm"
+    LOG_WEIGHT = "weight"
+    IMPORTANT = "important"
+    SETUP_SHARE = "setup share"
+    PAUSES = "pauses"
+    COUNTS_MAKESPAN = "objective counts makespan"
+    COUNTS_TARDINESS = "objective counts tardiness"
+    PROGRESS = "progress"
+    LOG_CANDIDATES = "candidates, logarithm"
+    LOG_OPEN_JOBS = "open jobs per machine, logarithm"
+    RELATIVE_BOUND = "bound per ideal load"
+    WORK_BELOW_MOST = "remaining work below the candidates' most"
+    ENDS_AFTER_EARLIEST = "ends after the candidates' earliest"
+    PRESSED_WORK = "remaining work by machine pressure"
+    PEAK_PRESSURE = "highest pressure ahead"
+    WORK_UNTIL_PEAK = "work before the highest pressure"
+    LOG_DURATION = "duration, logarithm"
+    SETUP = "setup"
+    AT_CLOCK = "begins at the clock"
+    SLACK_BEYOND_LEAST = "slack beyond the candidates' least"
+    EARLIER_STARTERS = "earlier starters of the machine"
+    QUEUE = "queue of the machine"
+    NEXT_QUEUE = "queue of the next machines"
+    NEXT_DURATION = "duration of the next operation"
+    RIVALS_CRITICALITY = "criticality of the rivals kept waiting"
+    RIVALS_LATENESS = "lateness of the rivals kept waiting"
+
+
+FEATURE_NAMES = tuple(feature.text for feature in Feature)
 FEATURE_COUNT = len(FEATURE_NAMES)
 FEATURE_LIMIT = 10.0
 TALLIES = 6
@@ -129,7 +144,8 @@ def encode_pairs(
     count_rivals(pairs, count, pair_machine, pair_start, tallies)
     progress = state.totals[DISPATCHED] / len(operation_job)
     log_count = np.log(count)
-    counts_makespan, counts_tardiness = min(1.0, arrays.objective[0]), 1.0 if arrays.objective[1] > 0.0 else 0.0
+    counts_makespan = min(1.0, arrays.objective[MAKESPAN_WEIGHT])
+    counts_tardiness = 1.0 if arrays.objective[TARDINESS_WEIGHT] > 0.0 else 0.0
     first_end = NEVER
     for index in range(count):
         first_end = min(first_end, pair_end[pairs[index]])
@@ -141,33 +157,33 @@ def encode_pairs(
         start, end, duration = pair_start[pair], pair_end[pair], pair_work[pair]
         setup = duration - processing[pair]
         finish = max(0, machine_ready[machine] - clock) + machine_load[machine]
-        rows[index, 0] = duration / scale
-        rows[index, 1] = (start - clock) / scale
-        rows[index, 2] = (end - clock) / scale
-        rows[index, 3] = (start - machine_ready[machine]) / scale
-        rows[index, 4] = (start - job_ready[job]) / scale
-        rows[index, 9] = duration / shortest[operation] - 1.0
-        rows[index, 10] = (end - job_end[job]) / scale
-        rows[index, 11] = choices / machines
-        rows[index, 12] = 1.0 if choices == 1 else 0.0
-        rows[index, 13] = machine_load[machine] / mean_load
-        rows[index, 14] = finish / time_left
-        rows[index, 15] = tallies[RIVALS, machine] / count
-        rows[index, 16] = (ranks[index] - ranks[0]) / scale
-        rows[index, 24] = setup / duration
-        rows[index, 25] = (end - start - duration) / scale
-        rows[index, 26] = counts_makespan
-        rows[index, 27] = counts_tardiness
-        rows[index, 28] = progress
-        rows[index, 29] = log_count
-        rows[index, 30] = density
-        rows[index, 31] = relative_bound
-        rows[index, 33] = (end - first_end) / scale
-        rows[index, 37] = np.log(duration / scale)
-        rows[index, 38] = setup / scale
-        rows[index, 39] = 1.0 if start == clock else 0.0
-        rows[index, 41] = 1.0 if tallies[EARLIEST, machine] < start else 0.0
-        rows[index, 42] = np.log1p(max(0.0, state.machine_queue[machine] - duration / choices) / scale)
+        rows[index, Feature.DURATION] = duration / scale
+        rows[index, Feature.BEGINS_AFTER_CLOCK] = (start - clock) / scale
+        rows[index, Feature.ENDS_AFTER_CLOCK] = (end - clock) / scale
+        rows[index, Feature.IDLE_GAP] = (start - machine_ready[machine]) / scale
+        rows[index, Feature.JOB_WAIT] = (start - job_ready[job]) / scale
+        rows[index, Feature.EXCESS_OVER_FASTEST] = duration / shortest[operation] - 1.0
+        rows[index, Feature.EXCESS_OVER_EARLIEST] = (end - job_end[job]) / scale
+        rows[index, Feature.ELIGIBLE_SHARE] = choices / machines
+        rows[index, Feature.SINGLE_MACHINE] = 1.0 if choices == 1 else 0.0
+        rows[index, Feature.MACHINE_LOAD] = machine_load[machine] / mean_load
+        rows[index, Feature.MACHINE_FINISH] = finish / time_left
+        rows[index, Feature.MACHINE_RIVALS] = tallies[RIVALS, machine] / count
+        rows[index, Feature.COMPOSITE_RANK] = (ranks[index] - ranks[0]) / scale
+        rows[index, Feature.SETUP_SHARE] = setup / duration
+        rows[index, Feature.PAUSES] = (end - start - duration) / scale
+        rows[index, Feature.COUNTS_MAKESPAN] = counts_makespan
+        rows[index, Feature.COUNTS_TARDINESS] = counts_tardiness
+        rows[index, Feature.PROGRESS] = progress
+        rows[index, Feature.LOG_CANDIDATES] = log_count
+        rows[index, Feature.LOG_OPEN_JOBS] = density
+        rows[index, Feature.RELATIVE_BOUND] = relative_bound
+        rows[index, Feature.ENDS_AFTER_EARLIEST] = (end - first_end) / scale
+        rows[index, Feature.LOG_DURATION] = np.log(duration / scale)
+        rows[index, Feature.SETUP] = setup / scale
+        rows[index, Feature.AT_CLOCK] = 1.0 if start == clock else 0.0
+        rows[index, Feature.EARLIER_STARTERS] = 1.0 if tallies[EARLIEST, machine] < start else 0.0
+        rows[index, Feature.QUEUE] = np.log1p(max(0.0, state.machine_queue[machine] - duration / choices) / scale)
 
 
 @compiled_lean
@@ -204,18 +220,18 @@ def encode_work_ahead(
         end = pair_end[pair]
         remaining = work_left[operation] - shortest[operation]
         following, after_last = operation + 1, job_first[operation_job[operation] + 1]
-        rows[index, 5] = np.log1p(remaining / scale)
-        rows[index, 6] = remaining / time_left
-        rows[index, 7] = (after_last - following) / 10.0
-        rows[index, 8] = (end + remaining - bound) / time_left
-        rows[index, 17] = 0.0
-        rows[index, 18] = 0.0
-        rows[index, 43] = 0.0
-        rows[index, 44] = 0.0
-        rows[index, 32] = (work_left[operation] - most_left) / time_left
-        rows[index, 34] = pressed[operation] / time_left
-        rows[index, 35] = peak[operation]
-        rows[index, 36] = until_peak[operation] / time_left
+        rows[index, Feature.LOG_REMAINING_WORK] = np.log1p(remaining / scale)
+        rows[index, Feature.REMAINING_WORK] = remaining / time_left
+        rows[index, Feature.REMAINING_OPERATIONS] = (after_last - following) / 10.0
+        rows[index, Feature.CRITICALITY] = (end + remaining - bound) / time_left
+        rows[index, Feature.NEXT_WAIT] = 0.0
+        rows[index, Feature.NEXT_LOAD] = 0.0
+        rows[index, Feature.NEXT_QUEUE] = 0.0
+        rows[index, Feature.NEXT_DURATION] = 0.0
+        rows[index, Feature.WORK_BELOW_MOST] = (work_left[operation] - most_left) / time_left
+        rows[index, Feature.PRESSED_WORK] = pressed[operation] / time_left
+        rows[index, Feature.PEAK_PRESSURE] = peak[operation]
+        rows[index, Feature.WORK_UNTIL_PEAK] = until_peak[operation] / time_left
         if following < after_last:
             wait, load, queue = np.inf, np.inf, np.inf
             for other in range(pair_first[following], pair_first[following + 1]):
@@ -223,10 +239,10 @@ def encode_work_ahead(
                 wait = min(wait, float(machine_ready[machine] - end))
                 load = min(load, machine_load[machine])
                 queue = min(queue, machine_ready[machine] + machine_queue[machine] - end)
-            rows[index, 17] = wait / scale
-            rows[index, 18] = load / mean_load
-            rows[index, 43] = np.sign(queue) * np.log1p(abs(queue) / scale)
-            rows[index, 44] = shortest[following] / scale
+            rows[index, Feature.NEXT_WAIT] = wait / scale
+            rows[index, Feature.NEXT_LOAD] = load / mean_load
+            rows[index, Feature.NEXT_QUEUE] = np.sign(queue) * np.log1p(abs(queue) / scale)
+            rows[index, Feature.NEXT_DURATION] = shortest[following] / scale
 
 
 @compiled_lean
@@ -264,11 +280,11 @@ def encode_kept_waiting(
         most = tallies[MAX_LEFT, machine]
         if most == work_left[operation]:
             most = tallies[SECOND_LEFT, machine]
-        rows[index, 45] = (end + most - bound) / time_left
+        rows[index, Feature.RIVALS_CRITICALITY] = (end + most - bound) / time_left
         begin = tallies[MIN_BEGIN, machine]
         if is_urged[operation] and begin == latest[operation] - shortest[operation]:
             begin = tallies[SECOND_BEGIN, machine]
-        rows[index, 46] = np.log1p(max(0, end - begin) / scale)
+        rows[index, Feature.RIVALS_LATENESS] = np.log1p(max(0, end - begin) / scale)
 
 
 @compiled_lean
@@ -286,18 +302,18 @@ def encode_due_dates(arrays: ProblemArrays, state: State, found: Candidates, tim
             least_slack = min(least_slack, latest[operation] - pair_end[pairs[index]])
     for index in range(count):
         operation = pair_operation[pairs[index]]
-        rows[index, 19] = 0.0
-        rows[index, 20] = 0.0
-        rows[index, 21] = 0.0
-        rows[index, 40] = 0.0
-        rows[index, 22] = np.log(weight[operation])
-        rows[index, 23] = 1.0 if important[operation] else 0.0
+        rows[index, Feature.HAS_DUE_DATE] = 0.0
+        rows[index, Feature.LOG_SLACK] = 0.0
+        rows[index, Feature.LOG_LATENESS] = 0.0
+        rows[index, Feature.SLACK_BEYOND_LEAST] = 0.0
+        rows[index, Feature.LOG_WEIGHT] = np.log(weight[operation])
+        rows[index, Feature.IMPORTANT] = 1.0 if important[operation] else 0.0
         if is_urged[operation]:
             slack = latest[operation] - pair_end[pairs[index]]
-            rows[index, 19] = 1.0
-            rows[index, 20] = np.log1p(max(0.0, slack / scale))
-            rows[index, 21] = np.log1p(max(0.0, -slack / scale))
-            rows[index, 40] = (slack - least_slack) / time_left
+            rows[index, Feature.HAS_DUE_DATE] = 1.0
+            rows[index, Feature.LOG_SLACK] = np.log1p(max(0.0, slack / scale))
+            rows[index, Feature.LOG_LATENESS] = np.log1p(max(0.0, -slack / scale))
+            rows[index, Feature.SLACK_BEYOND_LEAST] = (slack - least_slack) / time_left
 
 
 @compiled_lean

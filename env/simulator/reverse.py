@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from env.simulator.arrays import Integers, ProblemArrays, work_ahead
+from env.simulator.arrays import TARDINESS_WEIGHT, Integers, ProblemArrays, work_ahead
 from env.simulator.calendar import NEVER
 from env.simulator.simulation import State
 
@@ -39,7 +39,7 @@ def reversed_plant(arrays: ProblemArrays, horizon: int) -> ReversedPlant:
     pair = np.arange(pairs) + np.repeat(arrays.pair_first[operation] - pair_first[:-1], choices)
     shortest, pressure = arrays.operation_shortest[operation], arrays.operation_pressure[operation]
     nothing, no = np.zeros(operations, dtype=np.int64), np.zeros(operations, dtype=np.bool_)
-    is_awaited = arrays.operation_has_due & (arrays.objective[1] > 0.0)
+    is_awaited = arrays.operation_has_due & (arrays.objective[TARDINESS_WEIGHT] > 0.0)
     release = np.where(is_awaited, np.maximum(0, horizon - arrays.operation_due), 0)[operation]
     ahead = work_ahead(shortest, pressure, arrays.job_first)
     ahead["operation_remaining"] += arrays.operation_release[arrays.job_first[:-1]][arrays.operation_job]

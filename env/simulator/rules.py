@@ -27,11 +27,12 @@ from env.schedule import Schedule
 from env.simulator.arrays import Floats, ProblemArrays, compile_problem, schedule_of
 from env.simulator.calendar import NEVER
 from env.simulator.compilation import compiled, compiled_lean
-from env.simulator.simulation import State, entries_of, is_complete, new_state, next_instant
+from env.simulator.simulation import NOBODY, State, entries_of, is_complete, new_state, next_instant
 from env.simulator.simulation import dispatch as dispatch_pair
 
 ATCS_DUE_SCALE = 2.0
 ATCS_SETUP_SCALE = 0.5
+DURATION, SETUP = range(2)  # entries of `mean_times`
 
 
 class Rule(IntEnum):
@@ -79,7 +80,7 @@ def follow_rule(arrays: ProblemArrays, state: State, rule: int, means: Floats) -
 def best_pair(arrays: ProblemArrays, state: State, rule: int, means: Floats) -> tuple[int, int]:
     """The pair that the rule puts first among those that can begin earliest, and its operation."""
     clock, urgent_only = next_instant(arrays, state)
-    best, best_operation = -1, -1
+    best, best_operation = NOBODY, NOBODY
     best_key = (np.inf, np.inf, np.inf, 0)
     for block in range(len(state.block_start)):
         if state.block_start[block] != clock:
@@ -93,7 +94,7 @@ def best_pair(arrays: ProblemArrays, state: State, rule: int, means: Floats) -> 
                 if state.pair_start[pair] == clock:
                     first, second, third = rule_key(arrays, state, rule, means, job, operation, pair, clock)
                     key = (first, second, third, state.pair_end[pair])
-                    if best < 0 or key < best_key:
+                    if best == NOBODY or key < best_key:
                         best, best_operation, best_key = pair, operation, key
     return best, best_operation
 
@@ -104,17 +105,17 @@ def rule_key(
 ) -> tuple[float, float, float]:
     """The rule's key of one pair, compared entry by entry."""
     due = float(arrays.operation_due[operation]) if arrays.operation_has_due[operation] else np.inf
-    if rule == 0:
+    if rule == Rule.FIFO:
         return float(state.job_ready[job]), 0.0, 0.0
-    if rule == 1:
+    if rule == Rule.EDD:
         return due, 0.0, 0.0
-    if rule == 2:
+    if rule == Rule.SPT:
         return float(state.pair_work[pair]), 0.0, 0.0
-    if rule == 3:
+    if rule == Rule.MWKR:
         return -float(arrays.operation_remaining[operation]), 0.0, 0.0
-    if rule == 4:
+    if rule == Rule.ATCS:
         return -apparent_tardiness_cost(arrays, state, means, operation, pair, clock), 0.0, 0.0
-    if rule == 5:
+    if rule == Rule.COMPOSITE:
         excess = state.pair_work[pair] - arrays.operation_shortest[operation]
         return state.pair_end[pair] + excess - 0.5 * arrays.operation_remaining[operation], 0.0, 0.0
     unimportant = 0.0 if arrays.operation_important[operation] else 1.0
@@ -132,6 +133,6 @@ def apparent_tardiness_cost(
     if arrays.operation_has_due[operation]:
         after = arrays.operation_remaining[operation] - arrays.operation_shortest[operation]
         slack = max(0.0, arrays.operation_due[operation] - after - duration - clock)
-    urgency = np.exp(-slack / (ATCS_DUE_SCALE * means[0]))
-    urgency *= np.exp(-setup / (ATCS_SETUP_SCALE * means[1]))
+    urgency = np.exp(-slack / (ATCS_DUE_SCALE * means[DURATION]))
+    urgency *= np.exp(-setup / (ATCS_SETUP_SCALE * means[SETUP]))
     return arrays.operation_weight[operation] / duration * urgency  # type: ignore[no-any-return]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from env.simulator.arrays import NO_GROUP, Floats, Integers, ProblemArrays
+from env.simulator.arrays import LATE_SECONDS, NO_GROUP, Floats, Integers, ProblemArrays
 from env.simulator.calendar import NEVER
 from env.simulator.calendar_fit import calendar_span, special_span
 from env.simulator.compilation import compiled, compiled_lean
@@ -70,14 +70,14 @@ class State(NamedTuple):
     job_tardiness_bound: Floats  # [job] least possible weighted tardiness, as the objective counts it
     block_start: Integers  # [block] least of `job_start` in each block of jobs, see `change_entry`
     block_end: Integers  # [block] likewise
-    machine_group: Integers  # [machine] setup group of its last work, -1 if none
+    machine_group: Integers  # [machine] setup group of its last work, NO_GROUP if none
     machine_waiting: Integers  # [machine] first in the list of those next operations that may run on it
     waiting_before: Integers  # [held] the place before in such a list, which has one for each machine of a pair
     waiting_after: Integers  # [held]
     pair_start: Integers  # [pair] up to date while its operation is the next one of its job
     pair_end: Integers  # [pair]
     pair_work: Integers  # [pair] setup and processing
-    chosen_pair: Integers  # [operation] -1 until dispatched
+    chosen_pair: Integers  # [operation] NOBODY until dispatched
     start: Integers  # [operation]
     end: Integers  # [operation]
     totals: Integers  # [2] operations dispatched, lower bound of the makespan
@@ -125,7 +125,7 @@ def reset(arrays: ProblemArrays, state: State) -> None:
     state.machine_group[:] = NO_GROUP
     state.machine_waiting[:] = NOBODY
     state.pair_work[:] = arrays.pair_setup + arrays.pair_processing
-    state.chosen_pair[:] = -1
+    state.chosen_pair[:] = NOBODY
     state.start[:] = 0
     state.end[:] = 0
     state.totals[:] = 0
@@ -155,7 +155,7 @@ def await_earlier_load(arrays: ProblemArrays, machine_ready: Integers) -> None:
         machine_ready[machine] = 0
         if arrays.machine_busy[machine] > 0:
             calendar, busy = arrays.machine_calendar[machine], arrays.machine_busy[machine]
-            machine_ready[machine] = calendar_span(arrays, calendar, 0, busy, True)[1]
+            _, machine_ready[machine] = calendar_span(arrays, calendar, 0, busy, True)
 
 
 @compiled_lean
@@ -329,7 +329,7 @@ def update_bounds(arrays: ProblemArrays, state: State, job: int) -> None:
     ended, release, shortest = state.end, arrays.operation_release, arrays.operation_shortest
     pinned, pin_end = arrays.operation_pinned, arrays.pin_end
     has_due, due, weight = arrays.operation_has_due, arrays.operation_due, arrays.operation_weight
-    late_seconds = arrays.objective[2]
+    late_seconds = arrays.objective[LATE_SECONDS]
     tardiness = 0.0
     for operation in range(arrays.job_first[job], arrays.job_first[job + 1]):
         if operation < begun:

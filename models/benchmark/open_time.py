@@ -27,9 +27,8 @@ class OpenTimeAxis:
     """Openings of one calendar, shape [opening, 2], sorted."""
 
     def __init__(self, intervals: Intervals) -> None:
-        lengths = intervals[:, 1] - intervals[:, 0]
-        self.starts, self.ends = intervals[:, 0], intervals[:, 1]
-        self.before = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        self.starts, self.ends = intervals.T
+        self.before = np.concatenate([[0], np.cumsum(self.ends - self.starts)[:-1]])
 
     @property
     def break_count(self) -> int:

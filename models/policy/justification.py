@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from env.simulator.arrays import Integers, ProblemArrays
+from env.simulator.arrays import TARDINESS_WEIGHT, Integers, ProblemArrays
 from env.simulator.calendar import NEVER
 from env.simulator.compilation import compiled, compiled_lean
 from env.simulator.episode import objective_bound
@@ -85,7 +85,7 @@ def put_off(arrays: ProblemArrays, state: State, order: Integers, blocks: Blocks
     """
     makespan = state.end.max()
     keeps_sequence = len(arrays.changeover) > 0
-    counts_tardiness = arrays.objective[1] > 0.0
+    counts_tardiness = arrays.objective[TARDINESS_WEIGHT] > 0.0
     for operation in order:
         end = makespan
         if counts_tardiness and arrays.operation_has_due[operation]:

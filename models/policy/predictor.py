@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from env.problem import Problem
 from env.schedule import Schedule
-from env.simulator.arrays import Integers, ProblemArrays, compile_problem
+from env.simulator.arrays import TARDINESS_WEIGHT, Integers, ProblemArrays, compile_problem
 from env.simulator.candidates import CANDIDATE_LIMIT, Candidates, find_candidates, new_candidates
 from env.simulator.compilation import compiled
 from env.simulator.episode import objective_bound
@@ -113,7 +113,7 @@ class Predictor:
         """
         players = self._players(arrays)
         turn, weights = seed // len(players), players[seed % len(players)]
-        if turn % 2 and arrays.objective[1] == 0.0 and _is_played_backwards(arrays, state):
+        if turn % 2 and arrays.objective[TARDINESS_WEIGHT] == 0.0 and _is_played_backwards(arrays, state):
             play = _play_backwards(arrays, copy_of(state), reversed_plant(arrays, 0), weights, seed, temperature)
         else:
             play = _play(arrays, copy_of(state), weights, seed, temperature)
@@ -121,11 +121,11 @@ class Predictor:
 
     def _players(self, arrays: ProblemArrays) -> Sequence[Weights]:
         """Whose plays may be the best: where due dates count, even those of networks for makespans at times."""
-        return self.networks if arrays.objective[1] > 0.0 else self._for_makespans
+        return self.networks if arrays.objective[TARDINESS_WEIGHT] > 0.0 else self._for_makespans
 
     def _specialist(self, arrays: ProblemArrays) -> Weights:
         """Whose play is most likely the best: of a policy's networks the first knows due dates, the last makespans."""
-        return self.networks[0] if arrays.objective[1] > 0.0 else self._for_makespans[-1]
+        return self.networks[0] if arrays.objective[TARDINESS_WEIGHT] > 0.0 else self._for_makespans[-1]
 
 
 def copy_of(state: State) -> State:

@@ -12,23 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from env.simulator.arrays import Floats, Integers
+from env.simulator.arrays import MAKESPAN_WEIGHT, TARDINESS_WEIGHT, Floats, Integers
 from env.simulator.compilation import compiled, compiled_lean
+from env.simulator.simulation import NOBODY
 from models.search.graph import Links
 from models.search.random_numbers import first_random_state, random_below, random_share
-from models.search.solution import (
-    AFTER,
-    BEFORE,
-    MAKESPAN_WEIGHT,
-    NOBODY,
-    TARDINESS_WEIGHT,
-    VALUE,
-    Rules,
-    Solution,
-    link_order,
-    slot_on,
-    sort_order,
-)
+from models.search.solution import AFTER, BEFORE, VALUE, Rules, Solution, link_order, slot_on, sort_order
 from models.search.timing import makespan_of, ready_in_job, time_all, try_move
 
 HOTTEST, COLDEST = 0.1, 0.001
@@ -131,7 +120,7 @@ def remember(search: Annealing) -> None:
 
 @compiled_lean
 def list_late(search: Annealing) -> None:
-    """List late operations, at most MOST_LATE of them, from a random one on."""
+    """List late operations, at most MAX_LATE of them, from a random one on."""
     tasks, counts = search.plan.tasks, search.counts
     operations = len(tasks)
     operation = random_below(counts, RANDOM, operations)

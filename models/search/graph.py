@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from env.simulator.arrays import Booleans, Integers, ProblemArrays
+from env.simulator.arrays import TARDINESS_WEIGHT, Booleans, Integers, ProblemArrays
 from env.simulator.compilation import compiled, compiled_lean
-from env.simulator.simulation import State
+from env.simulator.simulation import NOBODY, State
 
 Links = NDArray[np.int32]
 Records = NDArray[Any]
-NOBODY = -1
+CYCLE = (-1, -1)
 
 
 NODE = np.dtype(
@@ -67,7 +67,7 @@ def has_graph(arrays: ProblemArrays) -> bool:
     """
     return bool(
         not arrays.has_special_work[0]
-        and arrays.objective[1] == 0.0
+        and arrays.objective[TARDINESS_WEIGHT] == 0.0
         and len(np.unique(arrays.pair_calendar)) == 1
         and np.isin(arrays.machine_calendar, arrays.pair_calendar[:1]).all()
         and (arrays.operation_interruptible.all() or len(arrays.opening_start) == 1)
@@ -146,7 +146,7 @@ def link_plan(graph: Graph, chosen: Links, sequence: Links) -> int:
 
 @compiled_lean
 def restore_order(graph: Graph, operation: int) -> tuple[int, int]:
-    """Make the order topological again after one operation was linked elsewhere; (-1, -1) when there is a cycle.
+    """Make the order topological again after one operation was linked elsewhere; CYCLE when that cannot be.
 
     Gives the first place whose head, and the last place whose tail may have changed. At most one arc runs
     backwards, and only what lies between its two ends can be in the wrong place: what its head reaches
@@ -161,7 +161,7 @@ def restore_order(graph: Graph, operation: int) -> tuple[int, int]:
         source = node.after
     first, last = place[source], place[target]
     if first < last and not move_behind(graph, source, first, last):
-        return -1, -1
+        return CYCLE
     return first, last
 
 

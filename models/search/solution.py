@@ -15,13 +15,13 @@ from env.problem import Problem
 from env.simulator.arrays import NO_GROUP, Floats, Integers, ProblemArrays
 from env.simulator.calendar import NEVER
 from env.simulator.compilation import compiled, compiled_lean
-from env.simulator.simulation import State, await_earlier_load, dispatch, reset
+from env.simulator.simulation import NOBODY, State, await_earlier_load, dispatch, reset
 from models.search.graph import Links, Records
 
-NOBODY = -1
 BEFORE, AFTER = range(2)
-MAKESPAN_WEIGHT, TARDINESS_WEIGHT, LATE_SECONDS, STABILITY, TARDINESS, CHANGES, VALUE = range(7)
+STABILITY, TARDINESS, CHANGES, VALUE = range(3, 7)  # behind the entries of ProblemArrays.objective
 MARKED, FIRST_MARKED, MARK, WRITTEN, PINNED_END = range(5)
+CHANGED, FORMER_START, FORMER_END = range(3)
 
 TASK = np.dtype(
     [

@@ -16,7 +16,8 @@ import numpy as np
 
 from env.simulator.arrays import Integers
 from env.simulator.compilation import compiled, compiled_lean
-from models.search.graph import NOBODY, Graph, Links, Records, link_plan, measure_heads, measure_tails, restore_order
+from env.simulator.simulation import NOBODY
+from models.search.graph import CYCLE, Graph, Links, Records, link_plan, measure_heads, measure_tails, restore_order
 from models.search.random_numbers import first_random_state, random_below
 
 RIGHT, LEFT, ELSEWHERE = range(3)
@@ -371,7 +372,7 @@ def make_move(search: Tabu) -> int:
     node.duration = graph.pairs[move[PAIR]].duration
     link_behind(graph, operation, where)
     first, last = restore_order(graph, operation)
-    if first < 0:  # the conditions against cycles make this impossible; if not, nothing is lost
+    if (first, last) == CYCLE:  # the conditions against cycles make this impossible; if not, nothing is lost
         return link_plan(graph, search.best_chosen, search.best_order)
     measure_tails(graph, last)
     return measure_heads(graph, first)

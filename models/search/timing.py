@@ -10,26 +10,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from env.simulator.arrays import NO_GROUP, Integers
+from env.simulator.arrays import LATE_SECONDS, MAKESPAN_WEIGHT, NO_GROUP, TARDINESS_WEIGHT, Integers
 from env.simulator.calendar import NEVER
 from env.simulator.calendar_fit import setup_between, span, special_span
 from env.simulator.compilation import compiled, compiled_lean
-from env.simulator.simulation import lateness
+from env.simulator.simulation import NOBODY, lateness
 from models.search.graph import Links, Records
 from models.search.solution import (
     AFTER,
     BEFORE,
+    CHANGED,
     CHANGES,
     FIRST_MARKED,
-    LATE_SECONDS,
-    MAKESPAN_WEIGHT,
+    FORMER_END,
+    FORMER_START,
     MARK,
     MARKED,
-    NOBODY,
     PINNED_END,
     STABILITY,
     TARDINESS,
-    TARDINESS_WEIGHT,
     VALUE,
     WRITTEN,
     Rules,
@@ -38,6 +37,9 @@ from models.search.solution import (
     mark_once,
     move,
 )
+
+ENTANGLED = (0, -1)
+"""A span that ends before it starts: of an operation that it takes `entangled_span` to place."""
 
 
 @compiled
@@ -86,8 +88,8 @@ def try_move(plan: Solution, rules: Rules, operation: int, pair: int, place: int
 def restore_times(plan: Solution) -> None:
     """Undo what the journal says, latest entry first."""
     for entry in range(plan.counts[WRITTEN] - 1, -1, -1):
-        task = plan.tasks[plan.journal[entry, 0]]
-        task.start, task.end = plan.journal[entry, 1], plan.journal[entry, 2]
+        task = plan.tasks[plan.journal[entry, CHANGED]]
+        task.start, task.end = plan.journal[entry, FORMER_START], plan.journal[entry, FORMER_END]
 
 
 @compiled_lean
@@ -121,9 +123,9 @@ def propagate(plan: Solution, rules: Rules, limit: float) -> bool:
         task = tasks[operation]
         if start == task.start and end == task.end:
             continue
-        journal[written, 0] = operation
-        journal[written, 1] = task.start
-        journal[written, 2] = task.end
+        journal[written, CHANGED] = operation
+        journal[written, FORMER_START] = task.start
+        journal[written, FORMER_END] = task.end
         written += 1
         tardiness -= weighted_lateness(tasks, operation, late_seconds)
         changes -= changed(tasks, options, operation)
@@ -158,7 +160,7 @@ def span_of(
     changeover: Integers,
     operation: int,
 ) -> tuple[int, int]:
-    """Start and end of an operation behind its predecessors as they stand; (0, -1) if it is entangled.
+    """Start and end of an operation behind its predecessors as they stand, or ENTANGLED.
 
     Takes arrays one by one, because this is the innermost work of all.
     """
@@ -166,7 +168,7 @@ def span_of(
     option = options[task.chosen]
     engine = engines[option.machine]
     if option.held_count > 1 or engine.has_pinned_work:
-        return 0, -1
+        return ENTANGLED
     previous = links[operation, 0, BEFORE]
     ready, group = engine.ready, NO_GROUP
     if previous != NOBODY:

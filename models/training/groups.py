@@ -29,6 +29,7 @@ TYPICAL_DEVIATION = 0.03
 """How far episodes of one problem lie apart early in training, per reward norm."""
 MAX_ADVANTAGE = 4.0
 MIN_LEARNING_RATE = 0.05
+DECISIONS, ROWS = range(2)  # entries of Record.used
 
 
 class Record(NamedTuple):
@@ -110,12 +111,12 @@ def sample_one(
 @compiled
 def remember(record: Record, workspace: Workspace, count: int, taken: int) -> None:
     """Append one decision."""
-    decision, row = record.used[0], record.used[1]
+    decision, row = record.used[DECISIONS], record.used[ROWS]
     record.rows[row : row + count] = workspace.rows[:count]
     record.counts[decision] = count
     record.chosen[decision] = row + taken
-    record.used[0] = decision + 1
-    record.used[1] = row + count
+    record.used[DECISIONS] = decision + 1
+    record.used[ROWS] = row + count
 
 
 class DecisionBatch(NamedTuple):
@@ -157,8 +158,7 @@ def _play(
     problems = [random_problem(rng, config.plant) for _ in range(config.group_problems)]
     seeds = rng.integers(0, 2**31, size=(config.group_problems, config.group_size)).tolist()
     groups = threads.map(
-        lambda drawn: sample_episodes(compile_problem(drawn[0]), weights, drawn[1], 1.0),
-        zip(problems, seeds, strict=True),
+        lambda problem, own_seeds: sample_episodes(compile_problem(problem), weights, own_seeds, 1.0), problems, seeds
     )
     return [pair for group in groups for pair in _with_advantage(group)]
 

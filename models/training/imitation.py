@@ -21,13 +21,12 @@ from env.simulator.compilation import compiled
 from env.simulator.episode import objective_bound
 from env.simulator.observation import FEATURE_COUNT, TALLIES, Rows, encode
 from env.simulator.rules import Rule, follow_rule, mean_times
-from env.simulator.simulation import State, dispatch, is_complete, new_state, reset
+from env.simulator.simulation import NOBODY, State, dispatch, is_complete, new_state, reset
 from models.network import CandidateScorer
 from models.search.local_search import local_search
 from models.training.config import TrainingConfig
 
 TEACHER_RULES = (Rule.COMPOSITE, Rule.MWKR, Rule.ATCS)
-NOBODY = -1
 AVERAGE = 0.995
 GRADIENT_LIMIT = 1.0
 MIN_LEARNING_RATE = 0.02

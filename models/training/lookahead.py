@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from env.instances.generator import random_problem
-from env.simulator.arrays import Floats, Integers, ProblemArrays, compile_problem
+from env.simulator.arrays import MAKESPAN_WEIGHT, Floats, Integers, ProblemArrays, compile_problem
 from env.simulator.candidates import CANDIDATE_LIMIT, Candidates, find_candidates, new_candidates
 from env.simulator.compilation import compiled
 from env.simulator.episode import objective_bound, reward_norm
@@ -60,10 +60,8 @@ def look_ahead(
     rows = np.empty((most * CANDIDATE_LIMIT, FEATURE_COUNT), dtype=np.float32)
     counts = np.empty(most, dtype=np.int64)
     value = np.full(most * CANDIDATE_LIMIT, np.nan)
-    used = np.zeros(2, dtype=np.int64)
-    chances = np.array([decisions / operations, wander])
     machines = len(arrays.machine_busy)
-    play_and_branch(
+    row_count, decision_count = play_and_branch(
         arrays,
         state,
         ahead,
@@ -75,12 +73,11 @@ def look_ahead(
         rows,
         counts,
         value,
-        used,
-        chances,
+        decisions / operations,
+        wander,
         tries,
         seed,
     )
-    row_count, decision_count = used[1], used[0]
     counts = counts[:decision_count].copy()
     return Choices(rows[:row_count].copy(), counts, regrets(value[:row_count], counts, least_norm))
 
@@ -110,13 +107,17 @@ def play_and_branch(
     rows: Rows,
     counts: Integers,
     value: Floats,
-    used: Integers,
-    chances: Floats,
+    share: float,
+    wander: float,
     tries: int,
     seed: int,
-) -> None:
-    """Play one episode; at some decisions follow some of the candidates to the end in `ahead`."""
+) -> tuple[int, int]:
+    """Play one episode; at a `share` of the decisions follow some of the candidates to the end in `ahead`.
+
+    Gives the number of rows and of decisions.
+    """
     np.random.seed(seed)
+    row, decision = 0, 0
     while not is_complete(state):
         find_candidates(arrays, state, found)
         count = found.filled[0]
@@ -124,21 +125,21 @@ def play_and_branch(
         if count > 1:
             encode(arrays, state, found, workspace.tallies, workspace.rows)
             taken = score(weights, workspace, count)
-            if used[0] < len(counts) and np.random.random() < chances[0]:
-                first = used[1]
-                rows[first : first + count] = workspace.rows[:count]
-                counts[used[0]] = count
-                used[0] += 1
-                used[1] += count
+            if decision < len(counts) and np.random.random() < share:
+                rows[row : row + count] = workspace.rows[:count]
+                counts[decision] = count
                 for _ in range(min(tries, count)):
-                    index = next_to_try(workspace, value[first : first + count], count)
+                    index = next_to_try(workspace, value[row : row + count], count)
                     copy_state(state, ahead)
                     dispatch(arrays, ahead, found.pair[index], operation_of(arrays, found.pair[index]))
                     play_on(arrays, ahead, found_ahead, weights, workspace_ahead, GREEDILY)
-                    value[first + index] = softened_objective(arrays, ahead)
-            if np.random.random() < chances[1]:
+                    value[row + index] = softened_objective(arrays, ahead)
+                decision += 1
+                row += count
+            if np.random.random() < wander:
                 taken = draw(workspace.logits, count, 1.0)
         dispatch(arrays, state, found.pair[taken], operation_of(arrays, found.pair[taken]))
+    return row, decision
 
 
 @compiled
@@ -153,7 +154,7 @@ def softened_objective(arrays: ProblemArrays, state: State) -> float:
     crowd = 0.0
     for machine in range(len(state.machine_ready)):
         crowd += np.exp((state.machine_ready[machine] - makespan) / softness)
-    return objective_bound(arrays, state) + arrays.objective[0] * softness * np.log(crowd)  # type: ignore[no-any-return]
+    return objective_bound(arrays, state) + arrays.objective[MAKESPAN_WEIGHT] * softness * np.log(crowd)  # type: ignore[no-any-return]
 
 
 @compiled

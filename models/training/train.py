@@ -120,10 +120,9 @@ def train(
     """Train from scratch. Equal configs give equal weights on equal machines."""
     torch.set_num_threads(config.threads)
     set_random_seed(config.seed)
-    seeds = np.random.SeedSequence(config.seed).spawn(5)
-    slots = EpisodeSlots(
-        VectorEpisodes(lambda rng: random_problem(rng, config.plant), config.slots, int(seeds[0].generate_state(1)[0]))
-    )
+    of_slots, of_lessons, of_imitation, of_lookahead, of_groups = np.random.SeedSequence(config.seed).spawn(5)
+    seed = int(of_slots.generate_state(1)[0])
+    slots = EpisodeSlots(VectorEpisodes(lambda rng: random_problem(rng, config.plant), config.slots, seed))
     model = _new_model(slots, config)
     logger = configure(None if log_folder is None else str(log_folder), [] if log_folder is None else ["tensorboard"])
     model.set_logger(logger)
@@ -136,12 +135,12 @@ def train(
         model.learn(config.decisions, callback=_EachRollout(watch, config.decisions))
         watch.validate(scorer)
     if config.imitation_epochs:
-        lessons = prepare(config, seeds[1], watch.steps("demonstrations", config.demonstrations))
-        imitate(scorer, lessons, config, np.random.default_rng(seeds[2]), watch.stage("imitation", config, 1))
+        lessons = prepare(config, of_lessons, watch.steps("demonstrations", config.demonstrations))
+        imitate(scorer, lessons, config, np.random.default_rng(of_imitation), watch.stage("imitation", config, 1))
     every = config.validate_every
-    train_by_lookahead(scorer, config, np.random.default_rng(seeds[3]), watch.stage("lookahead", config, every))
+    train_by_lookahead(scorer, config, np.random.default_rng(of_lookahead), watch.stage("lookahead", config, every))
     scorer.load_state_dict(watch.best.state)
-    train_in_groups(scorer, config, np.random.default_rng(seeds[4]), watch.stage("groups", config, every))
+    train_in_groups(scorer, config, np.random.default_rng(of_groups), watch.stage("groups", config, every))
     scorer.load_state_dict(watch.best.state)
     return Trained(model=model, gain=watch.best.gain)
 

@@ -26,9 +26,10 @@ class OpenHours:
     def __init__(self, hours: WorkingHours | None, closures: tuple[Closure, ...], first: int, last: int) -> None:
         known = openings(_moved(hours, first), tuple(_later(each, -first) for each in closures), last - first) + first
         self.last = last
-        self._starts: list[int] = known[:, 0].tolist()
-        self._ends: list[int] = known[:, 1].tolist()
-        self._worked: list[int] = np.cumsum(known[:, 1] - known[:, 0]).tolist()
+        starts, ends = known.T
+        self._starts: list[int] = starts.tolist()
+        self._ends: list[int] = ends.tolist()
+        self._worked: list[int] = np.cumsum(ends - starts).tolist()
 
     @cached_property
     def longest(self) -> tuple[int, int] | None:
