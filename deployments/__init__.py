@@ -15,7 +15,7 @@ Imports go down only (deployments -> models -> env); so they do between the room
 | plants | plant data from files and from the database, for requests that leave them to it |
 | contracts | the words of the wire and their translation to and from the domain |
 | persistence | the spool on local disk and the database behind it |
-| settings | where the service runs: environment variables and `.env`, checked before anything starts |
+| settings | where the service runs and what the plant asks for, checked before anything starts |
 | access | API keys, scopes, clients and their plants |
 | rollout | which arm a request gets, when it gets more of one, and every reason to stop |
 | errors | every error of the service, as one drawn tree |

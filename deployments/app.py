@@ -163,7 +163,7 @@ async def open_router(
         find_model=registry.find,
         clock=_utc_now,
         steady=time.monotonic,
-        limits=settings.ramp_configuration.limits,
+        limits=settings.policy.ramp_configuration.limits,
         is_dry_run=settings.rollout_dry_run,
     )
     await view.open()
@@ -255,7 +255,11 @@ async def open_router(
             steady=time.monotonic,
         ),
         trail=RolloutTrail(
-            RolloutRows(engine), lambda: settings.ramp_configuration, settings.goals, settings.zone, _utc_now
+            RolloutRows(engine),
+            lambda: settings.policy.ramp_configuration,
+            settings.policy.report_goals,
+            settings.zone,
+            _utc_now,
         ),
         registry=registry,
         rates=RateLimiter(

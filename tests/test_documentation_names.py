@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import deployments.rollout
+from deployments.settings.policy_file import shipped_policy
+from deployments.settings.service import FOREIGN_NAMES, FOREIGN_PREFIX, variable_names
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -75,6 +77,17 @@ def test_make_targets_exist(path: Path) -> None:
     blocks = "\n".join(re.findall(r"^```sh$(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE))
     named = re.findall(r"`make ([a-z-]+)", text) + re.findall(r"^make ([a-z-]+)", blocks, re.MULTILINE)
     assert sorted(set(named) - TARGETS) == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=_page)
+def test_named_settings_exist(path: Path) -> None:
+    """Environment variables are settings of today, or belong to the tests; keys are those of the policy file."""
+    text = path.read_text(encoding="utf-8")
+    variables = {name for name in re.findall(r"GANTRY_[A-Z_]*[A-Z]", text) if not name.startswith(FOREIGN_PREFIX)}
+    assert sorted(variables - {*variable_names().values(), *FOREIGN_NAMES}) == []
+    policy = shipped_policy().values_by_key
+    sections = "|".join({key.partition(".")[0] for key in policy})
+    assert sorted({name for name in _quoted(text) if re.fullmatch(rf"({sections})\.\w+", name)} - policy.keys()) == []
 
 
 def test_functions_of_the_rollout_exist() -> None:

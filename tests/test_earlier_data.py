@@ -16,10 +16,10 @@ from deployments.persistence.delivery.batch_writer import DecisionWriter
 from deployments.persistence.delivery.inspection import replay_segments
 from deployments.persistence.spool.disk import LocalDisk
 from deployments.persistence.spool.segment_folder import SegmentFolder
-from deployments.rollout.analysis.triggers import Limits
 from deployments.rollout.ramp.state import Action
 from deployments.rollout_control.ramp_statistics import RampStatistics
 from deployments.rollout_control.transition_log import ControllerJournal
+from tests.deployments.shipped_policy import LIMITS
 
 ARCHIVE = Path(__file__).parent / "data" / "data_folder_0_1_0.tar.gz"
 CLIENT = "default"
@@ -67,7 +67,7 @@ def test_rollout_is_remembered(folder: Path) -> None:
     actions = [transition.action for transition in remembered.transitions]
     assert actions == [Action.BEGIN, Action.PAUSE, Action.RESUME]
     assert remembered.statistics is not None
-    statistics = RampStatistics.restored(remembered.statistics, limits=Limits())
+    statistics = RampStatistics.restored(remembered.statistics, limits=LIMITS)
     assert statistics.ramp == remembered.transitions[-1].state.ramp
     rows = RolloutRows(create_engine(f"sqlite:///{folder / 'gantry.sqlite3'}"))
     assert [row["version"] for row in rows.transitions()] == [3, 2, 1]

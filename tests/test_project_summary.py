@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from deployments import cli
-from deployments.rollout.ramp.state import DAY_SECONDS, RAMP, RampConfiguration
-from deployments.rollout.report.goals import GOALS, Goal
-from deployments.settings.service import Settings
+from deployments.rollout.ramp.state import DAY_SECONDS, RAMP
+from deployments.rollout.report.goals import Goal
+from tests.deployments.shipped_policy import CONFIGURATION, GOALS, POLICY
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "PROJECT_SUMMARY.md"
@@ -32,27 +32,24 @@ def asked_for(goal: Goal) -> str:
 
 
 def test_targets_are_those_of_the_code() -> None:
-    """Every goal is there with its default and its setting; each says where it is measured."""
-    settings = {goal.name: f"goal_{goal.name}" for goal in GOALS if f"goal_{goal.name}" in Settings.model_fields}
+    """Every goal is there with its default and its key in the policy file; each says where it is measured."""
+    keys = {re.sub("(max|min)_", "", key): key for key in POLICY.values_by_key}
     wanted = [
-        [goal.label, asked_for(goal), f"`GANTRY_{settings[goal.name].upper()}`" if goal.name in settings else "always"]
+        [goal.label, asked_for(goal), f"`{keys[f'goals.{goal.name}']}`" if f"goals.{goal.name}" in keys else "always"]
         for goal in GOALS
     ]
     found = rows("What is asked of it")
     assert [row[:3] for row in found] == wanted
+    assert [row[0] for row in found if row[2] == "always"] == ["critical violations"]
     assert all(row[3] for row in found)
-    for goal in GOALS:
-        if goal.name in settings:
-            assert Settings.model_fields[settings[goal.name]].default == goal.target
 
 
 def test_stages_are_those_of_the_ramp() -> None:
     """Shares, days and pairs are the defaults."""
-    ramp = RampConfiguration()
     wanted = []
     for stage in RAMP:
-        step = ramp.step(stage)
-        minimum = f"{step.minimum_seconds / DAY_SECONDS:g} days, {step.minimum_pairs} pairs"
+        step = CONFIGURATION.step(stage)
+        minimum = f"{step.min_seconds / DAY_SECONDS:g} days, {step.min_pairs} pairs"
         wanted.append([f"`{stage.value}`", f"{100 * step.share:g} %", minimum if step.share < 1.0 else ""])
     assert rows("How it takes over") == wanted
 

@@ -73,6 +73,8 @@ def use_throwaway_settings(data_folder: Path) -> None:
         "GANTRY_PLANT_TIMEZONE": "UTC",
         "GANTRY_ROLLOUT_INITIAL_STAGE": "full",
         "GANTRY_LOG_LEVEL": "warning",
+        # An empty variable hides what a .env file may say.
+        "GANTRY_POLICY_FILE": "",
     }
 
 

@@ -63,7 +63,7 @@ def judge_files(request: Path, answer: Path, settings: Settings) -> ValidateAnsw
     now = _second_zero(claim.scheduled_jobs, settings.zone)
     earlier = earlier_rows_beside(request, claim.request)
     question = translate(claim.request, zone=settings.zone, now=now, earlier=earlier)
-    verdict = judge(question.problem, claimed_schedule(claim.scheduled_jobs), settings.anomaly_limits)
+    verdict = judge(question.problem, claimed_schedule(claim.scheduled_jobs), settings.policy.anomaly_limits)
     return validate_answer(claim.scheduled_jobs, question, verdict, warnings=question.warnings)
 
 

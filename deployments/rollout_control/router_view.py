@@ -97,7 +97,7 @@ class RolloutView:
         find_model: Callable[[str], Artefact | None],
         clock: Callable[[], datetime],
         steady: Callable[[], float],
-        limits: Limits | None = None,
+        limits: Limits,
         is_dry_run: bool = False,
         max_events: int = MAX_EVENTS,
     ) -> None:
@@ -107,7 +107,7 @@ class RolloutView:
         self._find_model = find_model
         self._clock = clock
         self._steady = steady
-        self._limits = Limits() if limits is None else limits
+        self._limits = limits
         self._is_dry_run = is_dry_run
         self._max_events = max_events
         self._state: RolloutState | None = None

@@ -60,7 +60,7 @@ async def _open_control(settings: Settings, stack: AsyncExitStack) -> Controller
     stack.push_async_callback(database_sync.stop)
     control = Controller(
         ControlSettings(
-            configuration=settings.ramp_configuration,
+            configuration=settings.policy.ramp_configuration,
             initial_stage=Stage(settings.initial_stage),
             seed=settings.assignment_seed,
             challenger=PUBLISHED,

@@ -26,7 +26,8 @@ def configure_process() -> Settings:
     from deployments.logs import configure_logging
     from deployments.settings.service import load_settings
 
-    settings = load_settings()
+    # Whoever starts the replicas tells once for all of them which names are old.
+    settings = load_settings(warns=False)
     configure_logging(settings.log_level.upper(), settings.secrets)
     return settings
 

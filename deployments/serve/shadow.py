@@ -51,7 +51,7 @@ def prepared() -> Callable[[bytes], bytes]:
 
     settings = configure_process()
     policies = PolicyCache(settings.model_path, settings.models_folder)
-    evaluator = ShadowEvaluator(lambda arm: policies.get(arm.artefact), settings.anomaly_limits)
+    evaluator = ShadowEvaluator(lambda arm: policies.get(arm.artefact), settings.policy.anomaly_limits)
     warm_rules()
     warm_policy(policies.published)
     release_start_up_memory()

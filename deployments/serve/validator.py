@@ -15,7 +15,7 @@ class SafetyValidator:
 
     def __init__(self) -> None:
         settings = configure_process()
-        self._limits = settings.anomaly_limits
+        self._limits = settings.policy.anomaly_limits
         judge(toy_problem(), Schedule(assignments=()), self._limits)
         release_start_up_memory()
 

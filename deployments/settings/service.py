@@ -2,15 +2,14 @@
 
 Environment variables win over `.env`. Everything is refused that could not have been meant: a
 `GANTRY_` name that is no setting, two names that contradict each other, and in production every
-value that is only safe on a developer's machine.
+value that is only safe on a developer's machine. What the plant asks for is in `policy_file`.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -35,8 +34,16 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from deployments.errors import InvalidSettings, Reasons
 from deployments.settings.database_tls import DatabaseTls, is_local, tls_query, with_tls
-from deployments.settings.rollout import OFF, GoalSettings, RolloutSettings, Threshold, none_when_off
-from env.judge.anomalies import AnomalyLimits
+from deployments.settings.policy_file import (
+    KEY_OF,
+    OFF,
+    OperatingPolicy,
+    PolicyReading,
+    did_you_mean,
+    none_when_off,
+    read_policy,
+)
+from deployments.settings.rollout import RolloutSettings
 
 PREFIX = "GANTRY_"
 _log = logging.getLogger(__name__)
@@ -46,28 +53,13 @@ MIN_KEY_CHARACTERS = 32
 MEBIBYTE = 2**20
 PRODUCTION_RATE = "1200/minute"
 PUBLISHED_MODEL = Path(__file__).resolve().parents[2] / "models" / "full_production"
-MIN_LIKENESS = 0.85
-"""Of a name to the setting that it may have been meant for: a letter or two wrong, by difflib's ratio."""
 # Names that belong to the tests and their machines, not to the service.
 FOREIGN_NAMES = frozenset({"GANTRY_REQUIRE", "GANTRY_BENCHMARKS", "GANTRY_MAIN"})
 FOREIGN_PREFIX = "GANTRY_TEST_"
-OLD_NAMES = {
-    "rollout_shadow_minimum_hours": "rollout_shadow_min_hours",
-    "rollout_limited_minimum_hours": "rollout_limited_min_hours",
-    "rollout_expanded_minimum_hours": "rollout_expanded_min_hours",
-    "rollout_shadow_minimum_pairs": "rollout_shadow_min_pairs",
-    "rollout_limited_minimum_pairs": "rollout_limited_min_pairs",
-    "rollout_expanded_minimum_pairs": "rollout_expanded_min_pairs",
-    "rollout_most_missing_percent": "rollout_max_missing_percent",
-    "rollout_least_completion_percent": "rollout_min_completion_percent",
-    "rollout_most_crash_percent": "rollout_max_crash_percent",
-    "rollout_most_makespan_increase_percent": "rollout_max_makespan_increase_percent",
-    "anomaly_lowest_utilisation_percent": "anomaly_min_utilisation_percent",
-    "anomaly_lowest_completion_percent": "anomaly_min_completion_percent",
-}
-"""What settings were called in 0.1.0 -> what they are called now. The old name counts where the new one is not set."""
 # Under this name, which no setting can have, the reader of the environment passes on what it found wrong itself.
 _FAULTS = " faults"
+_POLICY_READING = "policy_reading"
+ENV_FILE, IN_ENVIRONMENT = ".env", "environment"
 
 
 class Environment(StrEnum):
@@ -112,15 +104,15 @@ def _embedded_spool(earlier: dict[str, Any]) -> Path:
     return folder / "spool"
 
 
-class Settings(RolloutSettings, GoalSettings, BaseSettings):
-    """Every setting; the name of its environment variable is `GANTRY_` and the field in capitals.
+class Settings(RolloutSettings, BaseSettings):
+    """Every setting; the name of its environment variable is `GANTRY_` and the field in capitals. And the policy.
 
     Raises `InvalidSettings` with every reason at once.
     """
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
-        env_file=".env",
+        env_file=ENV_FILE,
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
@@ -175,14 +167,8 @@ class Settings(RolloutSettings, GoalSettings, BaseSettings):
     proposal_timeout_seconds: float = Field(
         45.0, gt=0, le=3600, description="limit for one arm, on top of the request's own time budget"
     )
-    anomaly_makespan_hours: Threshold = Field(None, description="longest makespan that is not suspicious")
-    anomaly_makespan_over_baseline_percent: Threshold = Field(10.0, description="makespan above that of another plan")
-    anomaly_makespan_from_history_percent: Threshold = Field(
-        50.0, description="makespan above or below the median of the plant's recent ones"
-    )
-    anomaly_min_utilisation_percent: Threshold = Field(50.0, description="utilisation that is not suspicious")
-    anomaly_min_completion_percent: Threshold = Field(100.0, description="completion that is not suspicious")
-    anomaly_load_over_mean: Threshold = Field(2.0, description="work of one machine over the mean of all")
+    policy_file: Path | None = Field(None, description="goals, anomaly limits, the ramp's numbers; default: shipped")
+    policy_reading: PolicyReading
 
     @classmethod
     def settings_customise_sources(
@@ -264,16 +250,9 @@ class Settings(RolloutSettings, GoalSettings, BaseSettings):
         return self.data_folder / "api_keys.json"
 
     @property
-    def anomaly_limits(self) -> AnomalyLimits:
-        """The thresholds of the judge."""
-        return AnomalyLimits(
-            makespan_hours=self.anomaly_makespan_hours,
-            makespan_over_baseline_percent=self.anomaly_makespan_over_baseline_percent,
-            makespan_from_history_percent=self.anomaly_makespan_from_history_percent,
-            min_utilisation_percent=self.anomaly_min_utilisation_percent,
-            min_completion_percent=self.anomaly_min_completion_percent,
-            load_over_mean=self.anomaly_load_over_mean,
-        )
+    def policy(self) -> OperatingPolicy:
+        """What the plant asks of its schedules and of the rollout."""
+        return self.policy_reading.policy
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -285,9 +264,31 @@ class Settings(RolloutSettings, GoalSettings, BaseSettings):
         return (*key, url, *webhook, *([unquote(password)] if password else []))
 
 
-def load_settings(**overrides: Any) -> Settings:
-    """Settings of this process; `overrides` win over the environment. Raises `InvalidSettings`."""
-    return Settings(**overrides)
+def load_settings(*, warns: bool = True, **overrides: Any) -> Settings:
+    """Settings of this process; `overrides` win over the environment. Raises `InvalidSettings`.
+
+    One line of warning tells which of the names are old.
+    """
+    settings = Settings(**overrides)
+    if warns and settings.policy_reading.notice:
+        _log.warning(settings.policy_reading.notice)
+    return settings
+
+
+def variable_names() -> dict[str, str]:
+    """Each setting with the name of its environment variable."""
+    return {field: _name(field) for field in Settings.model_fields if field != _POLICY_READING}
+
+
+def variables(file: str | Path | None = ENV_FILE) -> dict[str, tuple[str, str]]:
+    """What `file` and the environment hold, by name: the value, and which of the two it is from.
+
+    An empty variable is how shells and compose files spell "not set".
+    """
+    in_file = dotenv_values(file) if file is not None else {}
+    found = {name: (value, str(file)) for name, value in in_file.items() if value is not None}
+    found |= {name: (value, IN_ENVIRONMENT) for name, value in os.environ.items()}
+    return {name: (value, place) for name, (value, place) in found.items() if value}
 
 
 def _reasons_of(error: ValidationError) -> Reasons:
@@ -334,37 +335,22 @@ class _Environment(PydanticBaseSettingsSource):
         raise NotImplementedError("all fields are read at once")  # pragma: no cover
 
     def __call__(self) -> dict[str, Any]:
-        in_file = dotenv_values(self._file) if self._file is not None else {}
-        # An empty variable is how shells and compose files spell "not set".
-        values = {name: value for name, value in {**in_file, **os.environ}.items() if value}
-        values, faults = _renamed(values)
-        faults += _unknown_names(values, known=frozenset(map(_name, self.settings_cls.model_fields)))
-        settings = {name: values[_name(name)] for name in self.settings_cls.model_fields if _name(name) in values}
+        values = {name: value for name, (value, _) in variables(self._file).items()}
+        names = variable_names()
+        settings = {field: values[name] for field, name in names.items() if name in values}
         environment, contradictions = _aliased_environment(values)
-        faults += contradictions
-        return settings | environment | ({_FAULTS: faults} if faults else {})
+        policy_file = {**settings, **self.current_state}.get("policy_file")
+        policy, faults = read_policy(None if policy_file is None else Path(policy_file), values)
+        faults = (*_unknown_names(values, {*names.values(), *KEY_OF}), *contradictions, *faults)
+        return settings | environment | {_POLICY_READING: policy} | ({_FAULTS: faults} if faults else {})
 
 
-def _renamed(values: Mapping[str, str]) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """The same under the new names, and what is said twice and differently."""
-    found, faults = dict(values), []
-    for old, new in ((_name(old), _name(new)) for old, new in OLD_NAMES.items()):
-        if (value := found.pop(old, None)) is None:
-            continue
-        _log.warning("%s is called %s now; the old name will not be known for ever", old, new)
-        if found.setdefault(new, value) != value:
-            faults.append((old, f"must agree with {new} {found[new]!r}, was {value!r}"))
-    return found, faults
-
-
-def _unknown_names(values: Mapping[str, str], known: frozenset[str]) -> Iterator[tuple[str, str]]:
+def _unknown_names(values: Mapping[str, str], known: Collection[str]) -> Iterator[tuple[str, str]]:
+    # Without what all of them begin with, which would make any two names alike.
+    fields = [each.removeprefix(PREFIX) for each in known]
     for name in sorted(values):
-        if not name.startswith(PREFIX) or name.startswith(FOREIGN_PREFIX) or name in known | FOREIGN_NAMES:
-            continue
-        # Without what all of them begin with, which would make any two names alike.
-        fields = [each.removeprefix(PREFIX) for each in known]
-        guess = get_close_matches(name.removeprefix(PREFIX), fields, n=1, cutoff=MIN_LIKENESS)
-        yield name, f"is not a setting{f'; did you mean {PREFIX}{guess[0]}?' if guess else ''}"
+        if name.startswith(PREFIX) and not name.startswith(FOREIGN_PREFIX) and name not in {*known, *FOREIGN_NAMES}:
+            yield name, f"is not a setting{did_you_mean(name.removeprefix(PREFIX), fields, PREFIX)}"
 
 
 def _aliased_environment(values: Mapping[str, str]) -> tuple[dict[str, str], Reasons]:

@@ -16,17 +16,17 @@ MIN_HISTORY = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnomalyLimits:
-    """Thresholds; a measure exactly at its threshold is no anomaly, and None switches one off.
+    """Thresholds; a measure exactly at its threshold is no anomaly, and None switches one off. At first all are off.
 
     Raises `ValueError` when a threshold is negative or not finite.
     """
 
-    makespan_hours: float | None = None
-    makespan_over_baseline_percent: float | None = 10.0
-    makespan_from_history_percent: float | None = 50.0
-    min_utilisation_percent: float | None = 50.0
-    min_completion_percent: float | None = 100.0
-    load_over_mean: float | None = 2.0
+    max_makespan_hours: float | None = None
+    max_makespan_over_baseline_percent: float | None = None
+    max_makespan_from_history_percent: float | None = None
+    min_utilisation_percent: float | None = None
+    min_completion_percent: float | None = None
+    max_load_over_mean_ratio: float | None = None
 
     def __post_init__(self) -> None:
         for threshold in fields(self):
@@ -59,43 +59,43 @@ def anomalies(
 
 def _makespan(measures: Measures, limits: AnomalyLimits, baseline_seconds: int | None) -> Iterator[Anomaly]:
     hours = measures.makespan_seconds / SECONDS_PER_HOUR
-    if limits.makespan_hours is not None and hours > limits.makespan_hours:
+    if limits.max_makespan_hours is not None and hours > limits.max_makespan_hours:
         yield Anomaly(
             code=AnomalyCode.MAKESPAN_ABOVE_LIMIT,
-            message=f"The makespan is {hours:.1f} h; it should be at most {limits.makespan_hours:g} h.",
+            message=f"The makespan is {hours:.1f} h; it should be at most {limits.max_makespan_hours:g} h.",
             value=hours,
-            limit=limits.makespan_hours,
+            limit=limits.max_makespan_hours,
         )
-    if limits.makespan_over_baseline_percent is None or not baseline_seconds:
+    if limits.max_makespan_over_baseline_percent is None or not baseline_seconds:
         return
     excess = 100.0 * (measures.makespan_seconds - baseline_seconds) / baseline_seconds
-    if excess > limits.makespan_over_baseline_percent:
+    if excess > limits.max_makespan_over_baseline_percent:
         yield Anomaly(
             code=AnomalyCode.MAKESPAN_ABOVE_BASELINE,
             message=f"The makespan is {excess:.1f} % longer than the baseline's; "
-            f"it should be at most {limits.makespan_over_baseline_percent:g} % longer.",
+            f"it should be at most {limits.max_makespan_over_baseline_percent:g} % longer.",
             value=excess,
-            limit=limits.makespan_over_baseline_percent,
+            limit=limits.max_makespan_over_baseline_percent,
         )
 
 
 def _history(measures: Measures, limits: AnomalyLimits, recent_seconds: Sequence[int]) -> Iterator[Anomaly]:
     """The median, because one breakdown among the recent schedules must not move what is usual."""
-    if limits.makespan_from_history_percent is None or len(recent_seconds) < MIN_HISTORY:
+    if limits.max_makespan_from_history_percent is None or len(recent_seconds) < MIN_HISTORY:
         return
     usual = median(recent_seconds)
     if usual <= 0:
         return
     deviation = 100.0 * abs(measures.makespan_seconds - usual) / usual
-    if deviation > limits.makespan_from_history_percent:
+    if deviation > limits.max_makespan_from_history_percent:
         longer = "longer" if measures.makespan_seconds > usual else "shorter"
         yield Anomaly(
             code=AnomalyCode.MAKESPAN_UNLIKE_HISTORY,
             message=f"The makespan is {deviation:.1f} % {longer} than the median of the plant's last "
-            f"{len(recent_seconds)} schedules; it should be at most {limits.makespan_from_history_percent:g} % "
+            f"{len(recent_seconds)} schedules; it should be at most {limits.max_makespan_from_history_percent:g} % "
             "from it.",
             value=deviation,
-            limit=limits.makespan_from_history_percent,
+            limit=limits.max_makespan_from_history_percent,
         )
 
 
@@ -123,7 +123,7 @@ def _imbalance(problem: Problem, schedule: Schedule, limits: AnomalyLimits) -> I
 
     A machine with a single operation is passed over: that work could not have been divided.
     """
-    if limits.load_over_mean is None:
+    if limits.max_load_over_mean_ratio is None:
         return
     working = working_seconds_by_machine(problem, schedule)
     usable = {
@@ -137,11 +137,11 @@ def _imbalance(problem: Problem, schedule: Schedule, limits: AnomalyLimits) -> I
         return
     machine, most = max(shared.items(), key=lambda item: (item[1], -item[0]))
     mean = sum(map(sum, working.values())) / len(usable)
-    if most > limits.load_over_mean * mean:
+    if most > limits.max_load_over_mean_ratio * mean:
         yield Anomaly(
             code=AnomalyCode.LOAD_IMBALANCE,
             message=f"Machine {problem.machines[machine].id} works {most / mean:.1f} times as long as the mean "
-            f"machine; it should be at most {limits.load_over_mean:g} times.",
+            f"machine; it should be at most {limits.max_load_over_mean_ratio:g} times.",
             value=most / mean,
-            limit=limits.load_over_mean,
+            limit=limits.max_load_over_mean_ratio,
         )

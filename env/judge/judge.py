@@ -18,7 +18,7 @@ from env.problem import Problem
 from env.schedule import Schedule, measure
 
 __all__ = [
-    "DEFAULT_LIMITS",
+    "NO_LIMITS",
     "Anomaly",
     "AnomalyCode",
     "AnomalyLimits",
@@ -31,13 +31,13 @@ __all__ = [
     "violations",
 ]
 
-DEFAULT_LIMITS = AnomalyLimits()
+NO_LIMITS = AnomalyLimits()
 
 
 def judge(
     problem: Problem,
     schedule: Schedule,
-    limits: AnomalyLimits = DEFAULT_LIMITS,
+    limits: AnomalyLimits = NO_LIMITS,
     baseline_makespan_seconds: int | None = None,
     recent_makespans_seconds: Sequence[int] = (),
 ) -> Verdict:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from env.judge.anomalies import MIN_HISTORY, AnomalyLimits
+from env.judge.anomalies import MIN_HISTORY
 from env.judge.verdict import DEDUCTION_POINTS, MIN_VALID_SCORE, AnomalyCode, ViolationCode
 
 LIMIT_OF = {
-    AnomalyCode.MAKESPAN_ABOVE_LIMIT: "makespan_hours",
-    AnomalyCode.MAKESPAN_ABOVE_BASELINE: "makespan_over_baseline_percent",
-    AnomalyCode.MAKESPAN_UNLIKE_HISTORY: "makespan_from_history_percent",
+    AnomalyCode.MAKESPAN_ABOVE_LIMIT: "max_makespan_hours",
+    AnomalyCode.MAKESPAN_ABOVE_BASELINE: "max_makespan_over_baseline_percent",
+    AnomalyCode.MAKESPAN_UNLIKE_HISTORY: "max_makespan_from_history_percent",
     AnomalyCode.LOW_UTILISATION: "min_utilisation_percent",
     AnomalyCode.INCOMPLETE: "min_completion_percent",
-    AnomalyCode.LOAD_IMBALANCE: "load_over_mean",
+    AnomalyCode.LOAD_IMBALANCE: "max_load_over_mean_ratio",
 }
 """The field of `AnomalyLimits` that each anomaly is held against."""
 
@@ -23,10 +23,7 @@ def page() -> str:
     """The page in Markdown."""
     critical = (_row(code) for code in ViolationCode if code.is_critical)
     reported = (_row(code) for code in ViolationCode if not code.is_critical)
-    suspicious = (
-        (f"`{code}`", code.description, f"`{LIMIT_OF[code]}`", _limit(getattr(AnomalyLimits(), LIMIT_OF[code])))
-        for code in AnomalyCode
-    )
+    suspicious = ((f"`{code}`", code.description, f"`{LIMIT_OF[code]}`") for code in AnomalyCode)
     violation_head = ("code", "what is wrong", "what the amount counts")
     return "\n".join(
         (
@@ -38,7 +35,7 @@ def page() -> str:
             _RULES,
             "## Suspicious\n",
             _SUSPICIOUS,
-            *_table(("code", "what is strange", "limit", "default"), suspicious),
+            *_table(("code", "what is strange", "limit"), suspicious),
             _SCORE,
         )
     )
@@ -46,10 +43,6 @@ def page() -> str:
 
 def _row(code: ViolationCode) -> tuple[str, ...]:
     return f"`{code}`", code.description, code.counted or "-"
-
-
-def _limit(value: float | None) -> str:
-    return "off" if value is None else f"{value:g}"
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterable[str]:
@@ -91,8 +84,9 @@ _RULES = """
 
 _SUSPICIOUS = f"""\
 A schedule beyond one of these limits is served, with the anomaly in the answer. A measure exactly at its limit is
-none, and a limit can be switched off. The baseline is the other plan for the same request; the history needs at
-least {MIN_HISTORY} recent schedules of the plant.
+none, and a limit can be switched off. They are the keys of `[anomalies]` in the policy file, whose defaults are in
+[policy.toml](../deployments/settings/policy.toml). The baseline is the other plan for the same request; the history
+needs at least {MIN_HISTORY} recent schedules of the plant.
 """
 
 _SCORE = f"""

@@ -36,7 +36,7 @@ from deployments.plants.completion import PlantData
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.model_registry import Artefact, Registry
 from deployments.rollout.ramp.latch import Latch
-from deployments.rollout.ramp.state import MANUAL, RampConfiguration, RolloutState, Stage
+from deployments.rollout.ramp.state import MANUAL, RolloutState, Stage
 from deployments.rollout.ramp.traffic import PUBLISHED, FixedRollout, Rollout, fixed_traffic_split
 from deployments.rollout.report.report import Records, RolloutReport, report_of
 from deployments.rollout_control.controller import Command
@@ -51,6 +51,7 @@ from env.judge.judge import judge
 from env.judge.verdict import Verdict
 from env.problem import Problem
 from env.schedule import Assignment, Schedule
+from tests.deployments.shipped_policy import CONFIGURATION, GOALS, POLICY
 
 KUALA_LUMPUR = ZoneInfo("Asia/Kuala_Lumpur")
 NOW = datetime(2025, 7, 22, 6, 0, tzinfo=UTC)
@@ -139,7 +140,8 @@ class LocalJudge:
     """The real judge, in process."""
 
     async def judge(self, problem: Problem, schedule: Schedule, recent_makespans_seconds: tuple[int, ...]) -> Verdict:
-        return judge(problem, schedule, recent_makespans_seconds=recent_makespans_seconds)
+        limits = POLICY.anomaly_limits
+        return judge(problem, schedule, limits, recent_makespans_seconds=recent_makespans_seconds)
 
 
 class AbsentJudge:
@@ -283,7 +285,7 @@ def rollout_state(**changes: Any) -> RolloutState:
         "seed": "gantry",
         "challenger": PUBLISHED,
         "champion": MANUAL,
-        "configuration_hash": RampConfiguration().hash,
+        "configuration_hash": CONFIGURATION.hash,
         "changed_at": NOW,
         "stage_since": NOW,
     }
@@ -304,7 +306,7 @@ class ObedientClient:
             "actual_share": 0.48,
             "seconds_in_stage": 60.0,
             "is_dry_run": False,
-            "configuration": RampConfiguration().as_json(),
+            "configuration": CONFIGURATION.as_json(),
             "gate": {"verdict": "HOLD", "reasons": ["not enough data"], "can_be_forced": True},
             "guardrails": [],
             "triggers": [],
@@ -330,7 +332,8 @@ class EmptyTrail:
         return ()
 
     async def report(self, since: datetime | None) -> RolloutReport:
-        return report_of(Records(at=NOW, state=rollout_state(), configuration=RampConfiguration(), since=since))
+        state = rollout_state()
+        return report_of(Records(at=NOW, state=state, configuration=CONFIGURATION, goals=GOALS, since=since))
 
 
 class KnownHealth:

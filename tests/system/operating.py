@@ -31,16 +31,15 @@ from tests.system.serving import Service, config_with, running_service
 ASKING_SECONDS = 0.05
 ASKERS = 2
 QUIET_SECONDS = 2.0
-VARIABLES = {
-    "GANTRY_ROLLOUT_INITIAL_STAGE": "shadow",
-    "GANTRY_ROLLOUT_SHADOW_MIN_HOURS": "0",
-    "GANTRY_ROLLOUT_LIMITED_MIN_HOURS": "0",
-    "GANTRY_ROLLOUT_EXPANDED_MIN_HOURS": "0",
-    "GANTRY_ROLLOUT_SHADOW_MIN_PAIRS": "3",
-    "GANTRY_ROLLOUT_LIMITED_MIN_PAIRS": "3",
-    "GANTRY_ROLLOUT_EXPANDED_MIN_PAIRS": "3",
-    "GANTRY_WEBHOOK_SECRET": SECRET,
-}
+POLICY = """
+[ramp]
+min_shadow_hours = 0
+min_limited_hours = 0
+min_expanded_hours = 0
+min_shadow_pairs = 3
+min_limited_pairs = 3
+min_expanded_pairs = 3
+"""
 _numbers = itertools.count()
 
 
@@ -161,7 +160,13 @@ class Operator:
 def operated(folder: Path) -> Iterator[Operator]:
     """The service with a policy that fails on demand, behind two routers, on a private MariaDB if one is installed."""
     with _own_database(folder) as (url, server), listening() as receiver:
-        variables = VARIABLES | {"GANTRY_WEBHOOK_URL": receiver.url} | ({"GANTRY_DATABASE_URL": url} if server else {})
+        (folder / "policy.toml").write_text(POLICY, encoding="utf-8")
+        variables = {
+            "GANTRY_POLICY_FILE": str(folder / "policy.toml"),
+            "GANTRY_ROLLOUT_INITIAL_STAGE": "shadow",
+            "GANTRY_WEBHOOK_SECRET": SECRET,
+            "GANTRY_WEBHOOK_URL": receiver.url,
+        } | ({"GANTRY_DATABASE_URL": url} if server else {})
         config = config_with(folder, "tests.system.faults:build_alone", twice={"RequestRouter"})
         with running_service(folder, variables=variables, config=config) as service, service.client() as client:
             yield Operator(service=service, client=client, receiver=receiver, database_url=url, server=server)

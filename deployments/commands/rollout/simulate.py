@@ -115,7 +115,9 @@ def _run(chosen: Sequence[Scenario], seed: int, rollouts: int) -> list[Result]:
     )
 
     from deployments.rollout.simulation.simulation import simulate as run
+    from deployments.settings.policy_file import shipped_policy
 
+    configuration = shipped_policy().ramp_configuration
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     results = []
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
@@ -129,6 +131,7 @@ def _run(chosen: Sequence[Scenario], seed: int, rollouts: int) -> list[Result]:
                     scenario,
                     rollouts=rollouts,
                     rng=rng,
+                    configuration=configuration,
                     on_progress=lambda: bar.advance(task),
                 )
             )

@@ -40,9 +40,9 @@ class Guardrails:
     Events of another ramp, forced requests and outcomes that are not counted leave no trace.
     """
 
-    def __init__(self, *, ramp: int, limits: Limits | None = None) -> None:
+    def __init__(self, *, ramp: int, limits: Limits) -> None:
         self.ramp = ramp
-        self.limits = Limits() if limits is None else limits
+        self.limits = limits
         self._triggers: dict[Guardrail, Trigger] = {}
         self._events: dict[Guardrail, int] = {Guardrail.CRITICAL: 0, Guardrail.CORRUPTION: 0}
         self._crashes = Crashes(self.limits)
@@ -96,7 +96,7 @@ class Guardrails:
         }
 
     @classmethod
-    def restored(cls, document: Mapping[str, Any], *, limits: Limits | None = None) -> Guardrails:
+    def restored(cls, document: Mapping[str, Any], *, limits: Limits) -> Guardrails:
         """The guardrails that `snapshot` described. Raises `UnreadableState`."""
         if document.get("format") != SNAPSHOT_FORMAT:
             raise UnreadableState(

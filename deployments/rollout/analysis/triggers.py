@@ -44,23 +44,24 @@ class Condition(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """All numbers of the rules. Rates and increases are fractions, alphas are spent once a ramp.
+    """All numbers of the rules; `limits_at` makes them of those that a policy sets.
 
-    The CUSUM adds the log likelihood ratio of 15 % against 5 % incomplete. `makespan_alpha` is shared equally
-    by the kinds of baseline. `deviation_floor` is the least standard deviation of a log makespan ratio that
-    is believed. Crashes of one replica within `same_moment_seconds` are one event.
+    Rates and increases are fractions, alphas are spent once a ramp. The CUSUM adds the log likelihood ratio of three
+    times the incomplete plans that are allowed. `makespan_alpha` is shared equally by the kinds of baseline.
+    `deviation_floor` is the least standard deviation of a log makespan ratio that is believed. Crashes of one replica
+    within `same_moment_seconds` are one event.
     """
 
-    completion: float = 0.95
+    completion: float
+    cusum_complete: float
+    crash_rate: float
+    makespan_increase: float
     completion_alpha: float = 0.01
     incomplete_prior: tuple[float, float] = (3.0, 15.0)
     cusum_incomplete: float = 1.10
-    cusum_complete: float = -0.111
     cusum_limit: float = 6.5
-    crash_rate: float = 0.01
     crash_alpha: float = 0.01
     crash_prior: tuple[float, float] = (1.0, 20.0)
-    makespan_increase: float = 0.10
     makespan_alpha: float = 0.01
     window: int = 100
     window_errors: float = 4.5
@@ -93,7 +94,7 @@ class Limits:
 def limits_at(*, completion: float, crash_rate: float, makespan_increase: float) -> Limits:
     """The rules at these limits, fractions all. Raises `ValueError`.
 
-    The CUSUM follows the completion's: what it looks for is three times the incomplete plans that are allowed.
+    The CUSUM follows the completion's.
     """
     allowed = 1.0 - completion
     if not 0.0 < 3.0 * allowed < 1.0:
@@ -102,7 +103,6 @@ def limits_at(*, completion: float, crash_rate: float, makespan_increase: float)
     return Limits(
         completion=completion,
         # Three digits, as the numbers that were simulated have.
-        cusum_incomplete=float(f"{math.log(3.0):.3g}"),
         cusum_complete=float(f"{complete:.3g}"),
         crash_rate=crash_rate,
         makespan_increase=makespan_increase,

@@ -125,17 +125,17 @@ def _shortages(
 ) -> tuple[GateReason, ...]:
     """What more time and more requests would bring."""
     step, texts = configuration.step(stage), []
-    if seconds_in_stage < step.minimum_seconds:
+    if seconds_in_stage < step.min_seconds:
         texts.append(
-            f"{stage.value} must last {step.minimum_seconds / DAY_SECONDS:g} days, "
+            f"{stage.value} must last {step.min_seconds / DAY_SECONDS:g} days, "
             f"has lasted {seconds_in_stage / DAY_SECONDS:.2f}"
         )
-    if evidence.pairs_in_stage < step.minimum_pairs:
-        texts.append(f"{stage.value} needs {step.minimum_pairs} paired observations, has {evidence.pairs_in_stage}")
-    if evidence.missing_share > configuration.most_missing_pairs:
+    if evidence.pairs_in_stage < step.min_pairs:
+        texts.append(f"{stage.value} needs {step.min_pairs} paired observations, has {evidence.pairs_in_stage}")
+    if evidence.missing_share > configuration.max_missing_share:
         texts.append(
             f"{evidence.missing_share:.1%} of the pairs of {stage.value} are missing, "
-            f"at most {configuration.most_missing_pairs:.1%} may be"
+            f"at most {configuration.max_missing_share:.1%} may be"
         )
     return tuple(GateReason(text=text, is_forcible=True) for text in texts)
 

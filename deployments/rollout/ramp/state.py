@@ -50,36 +50,39 @@ RAMP = (Stage.SHADOW, Stage.LIMITED, Stage.EXPANDED, Stage.FULL)
 class StageStep:
     """One stage of the ramp: the challenger's `share` of the units, 0 to 1, and what must pass before the next.
 
-    `minimum_pairs` are paired observations within the stage, `minimum_seconds` time spent in it unpaused.
+    `min_pairs` are paired observations within the stage, `min_seconds` time spent in it unpaused.
     """
 
     share: float
-    minimum_seconds: float
-    minimum_pairs: int
+    min_seconds: float
+    min_pairs: int
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.share <= 1.0:
             raise ValueError(f"share must be between 0 and 100 per cent, was {100.0 * self.share:g}")
-        if not 0.0 <= self.minimum_seconds < float("inf"):
-            raise ValueError(f"minimum_seconds must be >= 0, was {self.minimum_seconds}")
-        if self.minimum_pairs < 0:
-            raise ValueError(f"minimum_pairs must be >= 0, was {self.minimum_pairs}")
+        if not 0.0 <= self.min_seconds < float("inf"):
+            raise ValueError(f"min_seconds must be >= 0, was {self.min_seconds}")
+        if self.min_pairs < 0:
+            raise ValueError(f"min_pairs must be >= 0, was {self.min_pairs}")
+
+    def as_json(self) -> dict[str, Any]:
+        return {"share": self.share, "minimum_seconds": self.min_seconds, "minimum_pairs": self.min_pairs}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RampConfiguration:
     """The whole ramp. Shares never fall; shadow serves nothing of the challenger and full everything.
 
-    Raises `ValueError` naming what is required. `most_missing_pairs` is the largest part of the pairs that may
-    be missing, 0 to 1, before promotion is held.
+    Raises `ValueError` naming what is required. `max_missing_share` is the part of the pairs, 0 to 1, that may be
+    missing before promotion is held.
     """
 
-    shadow: StageStep = StageStep(share=0.0, minimum_seconds=7 * DAY_SECONDS, minimum_pairs=100)
-    limited: StageStep = StageStep(share=0.1, minimum_seconds=7 * DAY_SECONDS, minimum_pairs=100)
-    expanded: StageStep = StageStep(share=0.5, minimum_seconds=14 * DAY_SECONDS, minimum_pairs=100)
-    full: StageStep = StageStep(share=1.0, minimum_seconds=0.0, minimum_pairs=0)
-    most_missing_pairs: float = 0.05
-    limits: Limits = field(default_factory=Limits)
+    shadow: StageStep
+    limited: StageStep
+    expanded: StageStep
+    full: StageStep = StageStep(share=1.0, min_seconds=0.0, min_pairs=0)
+    max_missing_share: float
+    limits: Limits
 
     def __post_init__(self) -> None:
         shares = [step.share for step in (self.shadow, self.limited, self.expanded, self.full)]
@@ -90,8 +93,8 @@ class RampConfiguration:
                 "shares must rise from above 0 to below 100 per cent, "
                 f"were limited {100 * shares[1]:g} and expanded {100 * shares[2]:g}"
             )
-        if not 0.0 <= self.most_missing_pairs <= 1.0:
-            raise ValueError(f"most_missing_pairs must be between 0 and 1, was {self.most_missing_pairs}")
+        if not 0.0 <= self.max_missing_share <= 1.0:
+            raise ValueError(f"max_missing_share must be between 0 and 1, was {self.max_missing_share}")
 
     def step(self, stage: Stage) -> StageStep:
         """What `stage` of the ramp demands."""
@@ -110,7 +113,9 @@ class RampConfiguration:
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Under the names of 0.1.0: clients know them, and the hashes of stored transitions are made of them."""
+        steps = {stage.value: self.step(stage).as_json() for stage in RAMP}
+        return steps | {"most_missing_pairs": self.max_missing_share, "limits": asdict(self.limits)}
 
 
 class Action(StrEnum):

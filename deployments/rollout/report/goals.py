@@ -65,18 +65,33 @@ class GoalReading:
     interval: Interval | None = None
 
 
-GOALS = (
-    Goal(name="makespan_hours", label="makespan", target=45.0, unit="h", is_more_better=False),
-    Goal(name="completion_percent", label="complete schedules", target=100.0, unit="%", is_more_better=True),
-    Goal(name="utilisation_percent", label="machine utilisation", target=80.0, unit="%", is_more_better=True),
-    Goal(name="on_time_percent", label="on time by LCD", target=95.0, unit="%", is_more_better=True),
-    Goal(name="error_percent", label="errors", target=1.0, unit="%", is_more_better=False),
-    Goal(name="response_seconds", label="response, 95th percentile", target=2.0, unit="s", is_more_better=False),
-    Goal(name="critical_violations", label="critical violations", target=0.0, unit="", is_more_better=False),
-    Goal(name="throughput_percent", label="throughput against manual", target=15.0, unit="%", is_more_better=True),
-    Goal(name="satisfaction_percent", label="satisfied planners", target=90.0, unit="%", is_more_better=True),
-    Goal(name="uptime_percent", label="uptime", target=99.9, unit="%", is_more_better=True),
+_CRITICAL = "critical_violations"
+# Name, label, unit, and whether more is better.
+_GOALS = (
+    ("makespan_hours", "makespan", "h", False),
+    ("completion_percent", "complete schedules", "%", True),
+    ("utilisation_percent", "machine utilisation", "%", True),
+    ("on_time_percent", "on time by LCD", "%", True),
+    ("error_percent", "errors", "%", False),
+    ("response_seconds", "response, 95th percentile", "s", False),
+    (_CRITICAL, "critical violations", "", False),
+    ("throughput_percent", "throughput against manual", "%", True),
+    ("satisfaction_percent", "satisfied planners", "%", True),
+    ("uptime_percent", "uptime", "%", True),
 )
+
+
+def goals_at(targets: Mapping[str, float | None]) -> tuple[Goal, ...]:
+    """The goals with these targets, each in the goal's own unit; None leaves one out.
+
+    No critical violation is a goal that nobody may soften.
+    """
+    at = {**targets, _CRITICAL: 0.0}
+    return tuple(
+        Goal(name=name, label=label, target=target, unit=unit, is_more_better=is_more_better)
+        for name, label, unit, is_more_better in _GOALS
+        if (target := at[name]) is not None
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,7 @@ from deployments.rollout.report.arm_figures import (
     satisfaction,
     week_of,
 )
-from deployments.rollout.report.goals import GOALS, Goal, GoalMeasures, GoalReading, measures_of, read_goals
+from deployments.rollout.report.goals import Goal, GoalMeasures, GoalReading, measures_of, read_goals
 
 MAX_TREND_POINTS = 120
 Point = TypeVar("Point")
@@ -133,6 +133,7 @@ class Records:
     at: datetime
     state: RolloutState
     configuration: RampConfiguration
+    goals: Sequence[Goal]
     since: datetime | None = None
     transitions: Sequence[Transition] = ()
     evaluations: Sequence[Evaluation] = ()
@@ -143,7 +144,6 @@ class Records:
     ratings: Sequence[Rating] = ()
     uptime_percent: float | None = None
     uptime_checks: int = 0
-    goals: Sequence[Goal] = GOALS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

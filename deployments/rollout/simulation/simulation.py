@@ -79,13 +79,12 @@ def simulate(
     *,
     rollouts: int,
     rng: np.random.Generator,
-    configuration: RampConfiguration | None = None,
+    configuration: RampConfiguration,
     on_progress: Callable[[], object] = lambda: None,
 ) -> Result:
     """Run `scenario` `rollouts` times; `on_progress` is called after each."""
     if rollouts < 1:
         raise ValueError(f"rollouts must be >= 1, were {rollouts}")
-    configuration = configuration or RampConfiguration()
     walks = []
     for _ in range(rollouts):
         scan = Scan(*traffic(scenario, rng), configuration.limits)
@@ -162,7 +161,7 @@ def _climb(
         at = START + timedelta(days=day)
         evidence = _evidence(scan, requests, entered_at)
         gate = judge_gate(state.stage, state.seconds_in_stage(at), configuration, evidence)
-        has_lasted = state.seconds_in_stage(at) >= configuration.step(state.stage).minimum_seconds
+        has_lasted = state.seconds_in_stage(at) >= configuration.step(state.stage).min_seconds
         is_forced = scenario.forces_ramp and has_lasted and gate.can_be_forced
         if gate.verdict is GateVerdict.PROMOTE or is_forced:
             order = Order(actor=OPERATOR, reason="the plan of the simulation", at=at, expected_version=state.version)

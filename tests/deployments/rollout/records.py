@@ -13,17 +13,13 @@ from deployments.rollout.analysis.sample_ratio import AssignedUnit
 from deployments.rollout.assignment import ArmRole, PlanningWindow
 from deployments.rollout.ramp.gate import GateVerdict, PromotionGate
 from deployments.rollout.ramp.stages import begin, promote
-from deployments.rollout.ramp.state import DAY_SECONDS, Order, RampConfiguration, Stage, StageStep, Transition
+from deployments.rollout.ramp.state import Order, Stage, Transition
 from deployments.rollout.report.arm_figures import Rating, RealisedJob
 from deployments.rollout.report.report import Records
 from env.schedule import KeyFigures
+from tests.deployments.shipped_policy import CONFIGURATION, GOALS
 
 START = datetime.combine(datetime.fromordinal(739_000).date(), datetime.min.time(), tzinfo=UTC)
-QUICK = RampConfiguration(
-    shadow=StageStep(share=0.0, minimum_seconds=7 * DAY_SECONDS, minimum_pairs=100),
-    limited=StageStep(share=0.1, minimum_seconds=7 * DAY_SECONDS, minimum_pairs=100),
-    expanded=StageStep(share=0.5, minimum_seconds=14 * DAY_SECONDS, minimum_pairs=100),
-)
 OPEN = PromotionGate(verdict=GateVerdict.PROMOTE, reasons=())
 
 
@@ -47,7 +43,7 @@ class TransitionLog:
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(self.seed)
         order = Order(actor="operations", reason="a new rollout", at=START)
-        first = begin(QUICK, stage=Stage.SHADOW, seed="gantry", challenger="full_production@3", order=order)
+        first = begin(CONFIGURATION, stage=Stage.SHADOW, seed="gantry", challenger="full_production@3", order=order)
         self.transitions.append(first)
         self.state = first.state
         for day in range(self.days):
@@ -59,7 +55,8 @@ class TransitionLog:
         return Records(
             at=START + timedelta(days=self.days),
             state=self.state,
-            configuration=QUICK,
+            configuration=CONFIGURATION,
+            goals=GOALS,
             since=since,
             transitions=self.transitions,
             evaluations=self.evaluations,
@@ -74,7 +71,7 @@ class TransitionLog:
 
     def _promote(self, day: int) -> None:
         order = Order(actor="operations", reason="the pairs are better", at=START + timedelta(days=day))
-        transition = promote(self.state, QUICK, order, OPEN)
+        transition = promote(self.state, CONFIGURATION, order, OPEN)
         self.transitions.append(transition)
         self.state = transition.state
 

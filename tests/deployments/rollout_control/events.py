@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from deployments.rollout.analysis.outcomes import Evaluation, Outcome
 from deployments.rollout.assignment import ArmRole
-from deployments.rollout.ramp.state import MANUAL, RampConfiguration, RolloutState, Stage, StageStep
+from deployments.rollout.ramp.state import MANUAL, RolloutState, Stage, StageStep
 from deployments.rollout.ramp.traffic import PUBLISHED
 from deployments.rollout_control.protocol import RouterReport
 from env.schedule import KeyFigures
+from tests.deployments.shipped_policy import CONFIGURATION
 
 NOW = datetime(2025, 7, 22, 6, 0, tzinfo=UTC)
-QUICK = RampConfiguration(
-    shadow=StageStep(share=0.0, minimum_seconds=0.0, minimum_pairs=0),
-    limited=StageStep(share=0.1, minimum_seconds=0.0, minimum_pairs=0),
-    expanded=StageStep(share=0.5, minimum_seconds=0.0, minimum_pairs=0),
+QUICK = replace(
+    CONFIGURATION,
+    shadow=StageStep(share=0.0, min_seconds=0.0, min_pairs=0),
+    limited=StageStep(share=0.1, min_seconds=0.0, min_pairs=0),
+    expanded=StageStep(share=0.5, min_seconds=0.0, min_pairs=0),
 )
 
 

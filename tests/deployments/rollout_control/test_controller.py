@@ -12,7 +12,6 @@ import pytest
 from deployments.errors import RolloutUnavailable
 from deployments.persistence.errors import DatabaseUnavailable
 from deployments.rollout.analysis.outcomes import Alarm, CorruptionKind, Outcome, PairedObservation
-from deployments.rollout.analysis.triggers import Limits
 from deployments.rollout.errors import StaleVersion, TransitionRefused, UnreadableState
 from deployments.rollout.ramp.latch import Latch
 from deployments.rollout.ramp.state import Action, Order, RolloutState, Stage, Transition
@@ -170,7 +169,7 @@ _TRIGGERS: dict[str, list[Any]] = {
     ],
     "crash_rate": [evaluation(number, Outcome.CRASH) for number in range(CRASHES_TO_FIRE)],
     "completion_rate": [evaluation(number, Outcome.INCOMPLETE) for number in range(6)],
-    "makespan_increase": _pairs(Limits().window, 0.3),
+    "makespan_increase": _pairs(QUICK.limits.window, 0.3),
 }
 
 

@@ -15,6 +15,7 @@ from deployments.rollout_control.protocol import ControllerReply, RouterReport
 from deployments.rollout_control.router_sync import StateSync
 from deployments.rollout_control.router_view import LatchFile, RolloutView
 from tests.deployments.rollout_control.events import NOW, Clock, evaluation, state
+from tests.deployments.shipped_policy import LIMITS
 
 
 def view(tmp_path: Path, clock: Clock | None = None, **changes: Any) -> RolloutView:
@@ -27,6 +28,7 @@ def view(tmp_path: Path, clock: Clock | None = None, **changes: Any) -> RolloutV
         find_model=lambda _: None,
         clock=times.now,
         steady=times.steady,
+        limits=LIMITS,
         **changes,
     )
 

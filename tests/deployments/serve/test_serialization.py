@@ -11,6 +11,7 @@ from deployments.serve.serialization import decode, encode
 from env.judge.judge import judge
 from env.problem import Alternative, Job, Machine, Operation, Problem
 from env.schedule import Schedule
+from tests.deployments.shipped_policy import POLICY
 from tests.problems import EVERY_FEATURE, solved_problems
 
 
@@ -18,7 +19,7 @@ from tests.problems import EVERY_FEATURE, solved_problems
 @settings(max_examples=25)
 def test_freight_arrives_as_it_was_sent(solved: tuple[Problem, Schedule]) -> None:
     """Problem, schedule and verdict are the same at the other end, field by field."""
-    sent = (*solved, judge(*solved))
+    sent = (*solved, judge(*solved, POLICY.anomaly_limits))
     arrived = decode(encode(sent))
     assert arrived == sent
     assert _spelled(arrived) == _spelled(sent)

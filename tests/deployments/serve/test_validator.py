@@ -31,6 +31,12 @@ class _NearMethod:
 @pytest.fixture(autouse=True)
 def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, _restored_loggers: None) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GANTRY_POLICY_FILE", str(tmp_path / "policy.toml"))
+
+
+def _policy(line: str) -> None:
+    """What the settings read from then on; the variable stays as the fixture has it."""
+    Path("policy.toml").write_text(f"[anomalies]\n{line}\n", encoding="utf-8")
 
 
 def _scheduling() -> Scheduling:
@@ -55,26 +61,26 @@ async def _serve(scheduling: Scheduling, times: int) -> None:
         assert (await call("POST", "/schedule", services=services, json=body())).status_code == 200
 
 
-async def test_limits_of_the_settings_reach_validate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A threshold in the environment decides what `/v1/validate` calls suspicious."""
-    monkeypatch.setenv("GANTRY_ANOMALY_MAKESPAN_HOURS", "2")
+async def test_limits_of_the_policy_reach_validate() -> None:
+    """A threshold in the policy file decides what `/v1/validate` calls suspicious."""
+    _policy("max_makespan_hours = 2")
     assert await _validated(_scheduling(), 2.8) == [("makespan_above_limit", 2.0)]
-    monkeypatch.setenv("GANTRY_ANOMALY_MAKESPAN_HOURS", "3")
+    _policy("max_makespan_hours = 3")
     assert await _validated(_scheduling(), 2.8) == []
 
 
-async def test_history_reaches_validate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A foreign schedule is held against what the plant was served, by the threshold of the settings."""
-    monkeypatch.setenv("GANTRY_ANOMALY_MAKESPAN_FROM_HISTORY_PERCENT", "20")
+async def test_history_reaches_validate() -> None:
+    """A foreign schedule is held against what the plant was served, by the threshold of the policy."""
+    _policy("max_makespan_from_history_percent = 20")
     scheduling = _scheduling()
     await _serve(scheduling, 5)
     assert await _validated(scheduling, 3.3) == []
     assert await _validated(scheduling, 3.8) == [("makespan_unlike_history", 20.0)]
 
 
-async def test_history_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_history_can_be_switched_off() -> None:
     """`off` compares with no history, however long it is."""
-    monkeypatch.setenv("GANTRY_ANOMALY_MAKESPAN_FROM_HISTORY_PERCENT", "off")
+    _policy("max_makespan_from_history_percent = 'off'")
     scheduling = _scheduling()
     await _serve(scheduling, 5)
     assert await _validated(scheduling, 28.0) == []

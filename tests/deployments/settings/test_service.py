@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deployments.errors import InvalidSettings
-from deployments.rollout.ramp.state import RampConfiguration
-from deployments.rollout.report.goals import GOALS
-from deployments.settings.service import DEVELOPMENT_API_KEY, OLD_NAMES, Environment, Settings, load_settings
-from env.judge.anomalies import AnomalyLimits
+from deployments.settings.policy_file import KEY_OF
+from deployments.settings.service import DEVELOPMENT_API_KEY, Environment, load_settings, variable_names, variables
 
 EXAMPLE = Path(__file__).parents[3] / ".env.example"
 SAFE_KEY = "k" * 32
@@ -39,53 +37,16 @@ def test_settings_default_to_the_embedded_development_service(tmp_path: Path) ->
     assert settings.zone.key == "UTC"
 
 
-def test_settings_describe_a_ramp() -> None:
-    """Percentages and hours become shares and seconds; the shipped ones are the ramp's own defaults."""
-    ramp = load_settings().ramp_configuration
-    assert ramp == RampConfiguration()
-    quick = load_settings(rollout_limited_percent=20, rollout_limited_min_hours=0.5).ramp_configuration
-    assert (quick.limited.share, quick.limited.minimum_seconds) == (0.2, 1800.0)
-
-
-def test_settings_say_what_rolls_back() -> None:
-    """Limits become fractions; the cumulative sum follows the completion: three times the incomplete plans allowed."""
-    strict = load_settings(
-        rollout_min_completion_percent=98, rollout_max_crash_percent=0.5, rollout_max_makespan_increase_percent=5
-    )
-    limits = strict.ramp_configuration.limits
-    assert (limits.completion, limits.crash_rate, limits.makespan_increase) == (0.98, 0.005, 0.05)
-    # Logarithms of 6 % over 2 % and of 94 % over 98 %.
-    assert (limits.cusum_incomplete, limits.cusum_complete) == (1.1, -0.0417)
-    assert strict.ramp_configuration.hash != load_settings().ramp_configuration.hash
-
-
-def test_settings_name_each_goal() -> None:
-    """Every goal that may differ from plant to plant has its setting, by default the user's number; off: no goal."""
-    settings = load_settings(goal_makespan_hours=36, goal_uptime_percent="off")
-    targets = {goal.name: goal.target for goal in settings.goals}
-    assert load_settings().goals == GOALS
-    assert targets["makespan_hours"] == 36
-    assert "uptime_percent" not in targets
-    named = {f"goal_{goal.name}" for goal in GOALS} & set(Settings.model_fields)
-    assert named == {name for name in Settings.model_fields if name.startswith("goal_")}
-    assert len(named) == len(GOALS) - 1, "all but the critical violations"
-
-
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"rollout_min_completion_percent": 100}, ("GANTRY_ROLLOUT_MIN_COMPLETION_PERCENT", "less than 100")),
-        ({"rollout_min_completion_percent": 60}, ("GANTRY_ROLLOUT_MIN_COMPLETION_PERCENT", "equal to 70")),
-        ({"goal_on_time_percent": 101}, ("GANTRY_GOAL_ON_TIME_PERCENT", "less than or equal to 100")),
-        ({"rollout_limited_percent": 60}, ("GANTRY_ROLLOUT_EXPANDED_PERCENT", "at least rollout_limited_percent 60")),
-        ({"rollout_limited_percent": 0}, ("GANTRY_ROLLOUT_LIMITED_PERCENT", "greater than 0")),
         ({"rollout_initial_stage": "half"}, ("GANTRY_ROLLOUT_INITIAL_STAGE", "'shadow', 'limited'")),
         ({"webhook_url": "http://x", "webhook_secret": "short"}, ("GANTRY_WEBHOOK_SECRET", "at least 16 characters")),
         ({"webhook_url": "file:///x"}, ("GANTRY_WEBHOOK_URL", "match pattern")),
     ],
 )
-def test_settings_refuse_a_ramp_that_is_none(changes: dict[str, Any], reason: tuple[str, str]) -> None:
-    """Shares that fall, stages that nobody knows, and notices that nobody could trust are named."""
+def test_settings_refuse_a_rollout_that_is_none(changes: dict[str, Any], reason: tuple[str, str]) -> None:
+    """Stages that nobody knows, and notices that nobody could trust are named."""
     with pytest.raises(InvalidSettings) as refused:
         load_settings(**changes)
     name, message = refused.value.reasons[0]
@@ -120,6 +81,18 @@ def test_settings_take_an_empty_variable_as_absent(monkeypatch: pytest.MonkeyPat
     """An empty variable leaves the default."""
     monkeypatch.setenv("GANTRY_MAX_JOBS", "")
     assert load_settings().max_jobs == 20_000
+
+
+def test_variables_tell_where_they_are_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of each the value that counts and its place; one that is empty in the environment hides that of the file."""
+    (tmp_path / ".env").write_text("GANTRY_PLANT_ID=from-file\nGANTRY_MAX_JOBS=7\nGANTRY_LOG_LEVEL=debug\n")
+    monkeypatch.setenv("GANTRY_PLANT_ID", "from-environment")
+    monkeypatch.setenv("GANTRY_LOG_LEVEL", "")
+    found = variables()
+    assert found["GANTRY_PLANT_ID"] == ("from-environment", "environment")
+    assert found["GANTRY_MAX_JOBS"] == ("7", ".env")
+    assert "GANTRY_LOG_LEVEL" not in found
+    assert load_settings().log_level == "info"
 
 
 def test_settings_refuse_an_unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,8 +137,7 @@ def test_settings_guess_nothing_far_off(monkeypatch: pytest.MonkeyPatch, name: s
 
 def test_settings_guess_every_name_without_one_of_its_letters(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the setting, and however short it is."""
-    for field in Settings.model_fields:
-        name = field.upper()
+    for name in (each.removeprefix("GANTRY_") for each in (*variable_names().values(), *KEY_OF)):
         for place in range(len(name)):
             short = f"GANTRY_{name[:place]}{name[place + 1 :]}"
             assert f"did you mean GANTRY_{name}?" in _refusal(monkeypatch, short)
@@ -316,54 +288,12 @@ def test_timezone_must_exist() -> None:
         load_settings(plant_timezone="Mars/Olympus")
 
 
-def test_anomaly_thresholds_reach_the_judge(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A threshold can be moved or switched off."""
-    monkeypatch.setenv("GANTRY_ANOMALY_MIN_UTILISATION_PERCENT", "off")
-    monkeypatch.setenv("GANTRY_ANOMALY_MAKESPAN_HOURS", "72")
-    limits = load_settings().anomaly_limits
-    assert limits.min_utilisation_percent is None
-    assert limits.makespan_hours == 72.0
-    assert limits.min_completion_percent == 100.0
-
-
-def test_every_anomaly_threshold_is_a_setting_with_the_default_of_the_judge() -> None:
-    """The judge knows no threshold that the settings leave out or see differently."""
-    settings = Settings(_env_file=None)
-    named = {name.removeprefix("anomaly_") for name in Settings.model_fields if name.startswith("anomaly_")}
-    assert named == {threshold.name for threshold in fields(AnomalyLimits)}
-    assert settings.anomaly_limits == AnomalyLimits()
-    moved = {f"anomaly_{name}": 7.0 for name in named}
-    assert Settings(_env_file=None, **moved).anomaly_limits == AnomalyLimits(**dict.fromkeys(named, 7.0))
-
-
-def test_old_name_counts_and_is_warned_of(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever configured 0.1.0 starts as before, and hears what the setting is called now."""
-    monkeypatch.setenv("GANTRY_ROLLOUT_MOST_CRASH_PERCENT", "0.5")
-    assert load_settings().rollout_max_crash_percent == 0.5
-    assert "GANTRY_ROLLOUT_MOST_CRASH_PERCENT is called GANTRY_ROLLOUT_MAX_CRASH_PERCENT now" in caplog.text
-
-
-def test_old_name_must_not_contradict_the_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two answers nobody can tell which one was meant; twice the same is one."""
-    monkeypatch.setenv("GANTRY_ROLLOUT_SHADOW_MIN_PAIRS", "50")
-    monkeypatch.setenv("GANTRY_ROLLOUT_SHADOW_MINIMUM_PAIRS", "50")
-    assert load_settings().rollout_shadow_min_pairs == 50
-    monkeypatch.setenv("GANTRY_ROLLOUT_SHADOW_MINIMUM_PAIRS", "60")
-    with pytest.raises(InvalidSettings, match="must agree with GANTRY_ROLLOUT_SHADOW_MIN_PAIRS '50', was '60'"):
-        load_settings()
-
-
-def test_old_names_stand_for_settings() -> None:
-    """Each is none any more, and what it is called now is one."""
-    assert set(OLD_NAMES.values()) <= set(Settings.model_fields)
-    assert not set(OLD_NAMES) & set(Settings.model_fields)
-
-
 def test_example_file_names_every_setting() -> None:
-    """`.env.example` shows each setting once, and nothing else."""
+    """`.env.example` shows each setting once, and nothing else; what the policy holds stands in its own file."""
     lines = [line.lstrip("# ") for line in EXAMPLE.read_text().splitlines()]
     shown = [line.split("=")[0] for line in lines if line.startswith("GANTRY_")]
-    assert sorted(shown) == sorted(f"GANTRY_{name.upper()}" for name in Settings.model_fields)
+    assert sorted(shown) == sorted(variable_names().values())
+    assert not set(KEY_OF) & set(re.findall(r"GANTRY_\w+", EXAMPLE.read_text()))
 
 
 def test_example_file_works(tmp_path: Path) -> None:

@@ -19,16 +19,16 @@ from deployments.scheduling.evaluations import ShadowTask
 from deployments.serve.handles import RemoteFailed
 from deployments.shadow.evaluation import ShadowEvaluation, ShadowEvaluator, ShadowWork
 from deployments.shadow.queue import QueueBounds, ShadowQueue
-from env.judge.judge import DEFAULT_LIMITS
 from env.schedule import Schedule
 from tests.deployments.fakes import NOW, FullJournal, MemoryJournal, body, request_of, scheduling_over
+from tests.deployments.shipped_policy import POLICY
 
 Compute = Callable[[ShadowWork], Awaitable[ShadowEvaluation]]
 
 
 async def in_process(work: ShadowWork) -> ShadowEvaluation:
     """The real computation of the rule; there is no policy."""
-    return await ShadowEvaluator(_no_policy, DEFAULT_LIMITS).compute(work)
+    return await ShadowEvaluator(_no_policy, POLICY.anomaly_limits).compute(work)
 
 
 def _no_policy(arm: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
@@ -11,11 +12,11 @@ from deployments.contracts.answers.figures import metrics_of
 from deployments.contracts.answers.schedule import changes_of, safety_of, scheduled_jobs_of
 from deployments.contracts.translation.fixed_work import EarlierRow
 from deployments.contracts.translation.problem import Question, translate
-from env.judge.anomalies import AnomalyLimits
 from env.judge.judge import judge
 from env.schedule import Assignment, Schedule
 from env.simulator.rules import Rule, dispatch
 from tests.deployments.fakes import KUALA_LUMPUR, NOW, job, machine, one_after_another, request_of
+from tests.deployments.shipped_policy import POLICY
 
 REQUEST = request_of(
     jobs=[
@@ -79,7 +80,7 @@ def test_safety_lists_violations_and_anomalies_by_hours(question: Question) -> N
     """A job that runs half an hour too short is named as a job, in hours."""
     first, second = one_after_another(question.problem).assignments
     short = Assignment(operation_id="B", machine_id=42, start_seconds=10_080, end_seconds=second.end_seconds - 1800)
-    limits = AnomalyLimits(makespan_hours=1.0)
+    limits = replace(POLICY.anomaly_limits, max_makespan_hours=1.0)
     safety = safety_of(judge(question.problem, Schedule(assignments=(first, short)), limits))
     assert (safety.valid, safety.safety_score) == (False, 0.0)
     (violation,) = safety.violations

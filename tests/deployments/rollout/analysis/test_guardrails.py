@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from deployments.rollout.analysis.guardrails import Event, Guardrails, one_event_trigger
 from deployments.rollout.analysis.outcomes import Baseline, CorruptionKind, Outcome
-from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailReading, GuardrailRule, Limits, Trigger
+from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailReading, GuardrailRule, Trigger
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
 from tests.deployments.rollout.events import alarm, evaluation, missing, pair
+from tests.deployments.shipped_policy import LIMITS
 
 
 def first(events: Iterable[Event], guardrails: Guardrails | None = None) -> tuple[int, Trigger] | None:
     """Number of the event, from 1, that fires, and its trigger."""
-    guardrails = guardrails or Guardrails(ramp=1)
+    guardrails = guardrails or Guardrails(ramp=1, limits=LIMITS)
     for number, event in enumerate(events, start=1):
         trigger = guardrails.observe(event)
         if trigger is not None:
@@ -37,7 +39,7 @@ def reading(
 
 
 def healthy(count: int) -> Guardrails:
-    guardrails = Guardrails(ramp=1)
+    guardrails = Guardrails(ramp=1, limits=LIMITS)
     assert first((evaluation(minute) for minute in range(count)), guardrails) is None
     return guardrails
 
@@ -100,7 +102,7 @@ def test_crash_rate_fires_at_three_early_events() -> None:
 def test_crashes_of_one_replica_at_one_moment_are_one_event() -> None:
     """Ten requests lost with one replica count once; the same replica a minute later counts again."""
     lost = [evaluation(minute / 1000, Outcome.CRASH, source="replica-1") for minute in range(10)]
-    guardrails = Guardrails(ramp=1)
+    guardrails = Guardrails(ramp=1, limits=LIMITS)
     assert first(lost, guardrails) is None
     crashes = reading(guardrails, Guardrail.CRASH, GuardrailRule.BOUND)
     assert crashes.n == 1
@@ -110,7 +112,7 @@ def test_crashes_of_one_replica_at_one_moment_are_one_event() -> None:
 
 def test_crashes_of_one_moment_are_seen_through_a_clock_that_steps_back() -> None:
     """A later loss with an earlier time is another loss, one within the moment is not."""
-    guardrails = Guardrails(ramp=1)
+    guardrails = Guardrails(ramp=1, limits=LIMITS)
     for minute in (60, 60 - 0.001, 0):
         guardrails.observe(evaluation(minute, Outcome.CRASH, source="replica-1"))
     assert reading(guardrails, Guardrail.CRASH, GuardrailRule.BOUND).n == 2
@@ -156,7 +158,7 @@ def test_identical_plans_far_above_the_limit_fire_and_near_it_do_not() -> None:
 
 def test_replans_of_one_list_are_one_pair() -> None:
     """Five hundred replans of one bad list are one observation, not a reason to roll back."""
-    guardrails = Guardrails(ramp=1)
+    guardrails = Guardrails(ramp=1, limits=LIMITS)
     assert first((pair(minute, 0.5, job_list_digest="same") for minute in range(500)), guardrails) is None
     bound = reading(guardrails, Guardrail.MAKESPAN, GuardrailRule.BOUND, Baseline.RULE)
     assert (bound.n, bound.condition) == (1, Condition.NOT_ENOUGH_DATA)
@@ -164,7 +166,7 @@ def test_replans_of_one_list_are_one_pair() -> None:
 
 def test_revised_observation_moves_within_the_window() -> None:
     """A replan corrects its own observation in the mean and in the window, and no other."""
-    guardrails = Guardrails(ramp=1)
+    guardrails = Guardrails(ramp=1, limits=LIMITS)
     for minute in range(150):
         guardrails.observe(pair(minute, 0.0))
     guardrails.observe(pair(149, 0.4))
@@ -209,7 +211,7 @@ def test_five_of_a_hundred_are_no_breach() -> None:
 
 def test_other_ramps_forced_and_uncounted_events_leave_no_trace() -> None:
     """Late news of an earlier ramp does not count against this one."""
-    guardrails = Guardrails(ramp=2)
+    guardrails = Guardrails(ramp=2, limits=LIMITS)
     before = guardrails.snapshot()
     strays = [
         evaluation(0, Outcome.CRITICAL, ramp=1),
@@ -226,7 +228,7 @@ def test_other_ramps_forced_and_uncounted_events_leave_no_trace() -> None:
 
 def test_each_guardrail_fires_once() -> None:
     """The first trigger of a guardrail stands; another guardrail still fires."""
-    guardrails = Guardrails(ramp=1)
+    guardrails = Guardrails(ramp=1, limits=LIMITS)
     fired = [guardrails.observe(evaluation(minute, Outcome.CRITICAL)) for minute in range(3)]
     assert [trigger is not None for trigger in fired] == [True, False, False]
     assert guardrails.observe(alarm(9, CorruptionKind.CHECKSUM)) is not None
@@ -236,7 +238,7 @@ def test_each_guardrail_fires_once() -> None:
 
 def test_new_guardrails_say_that_they_know_nothing() -> None:
     """Without data no rule shows a tick, except those that one event decides."""
-    conditions = {found.rule: found.condition for found in Guardrails(ramp=1).readings()}
+    conditions = {found.rule: found.condition for found in Guardrails(ramp=1, limits=LIMITS).readings()}
     assert conditions.pop(GuardrailRule.EVENT) is Condition.HEALTHY
     assert set(conditions.values()) == {Condition.NOT_ENOUGH_DATA}
 
@@ -256,10 +258,10 @@ def random_events(seed: int, count: int) -> list[Event]:
 def test_snapshot_goes_on_exactly_where_it_stopped() -> None:
     """Through JSON and back at any point, the same triggers and readings follow."""
     events = random_events(3, 400)
-    whole, halved = Guardrails(ramp=1), Guardrails(ramp=1)
+    whole, halved = Guardrails(ramp=1, limits=LIMITS), Guardrails(ramp=1, limits=LIMITS)
     for number, event in enumerate(events):
         if number % 97 == 0:
-            halved = Guardrails.restored(json.loads(json.dumps(halved.snapshot())))
+            halved = Guardrails.restored(json.loads(json.dumps(halved.snapshot())), limits=LIMITS)
         assert whole.observe(event) == halved.observe(event)
     assert whole.readings() == halved.readings()
     assert whole.triggers == halved.triggers != ()
@@ -279,7 +281,7 @@ def test_dry_run_leaves_everything_as_it_was() -> None:
 def test_damaged_snapshot_is_refused(damage: dict[str, object]) -> None:
     """A snapshot of another version, or half of one, is no state."""
     with pytest.raises(UnreadableState, match="guardrail snapshot"):
-        Guardrails.restored(damage)
+        Guardrails.restored(damage, limits=LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -294,4 +296,4 @@ def test_damaged_snapshot_is_refused(damage: dict[str, object]) -> None:
 def test_limits_refuse_nonsense(change: dict[str, float], message: str) -> None:
     """A limit in per cent, or a rule that can never fire, is a mistake."""
     with pytest.raises(ValueError, match=message):
-        Limits(**change)  # type: ignore[arg-type]
+        replace(LIMITS, **change)  # type: ignore[arg-type]

@@ -12,8 +12,9 @@ from deployments.rollout.analysis.outcomes import Baseline
 from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.comparison import MAKESPAN, PairedComparison
 from deployments.rollout.ramp.gate import GateVerdict, judge_gate
-from deployments.rollout.ramp.state import DAY_SECONDS, RampConfiguration, Stage
+from deployments.rollout.ramp.state import DAY_SECONDS, Stage
 from tests.deployments.rollout.events import evaluation, missing, pair
+from tests.deployments.shipped_policy import CONFIGURATION, LIMITS
 
 
 def fed(count: int, ratio: float = -0.1, **changes: object) -> PairedComparison:
@@ -26,15 +27,17 @@ def fed(count: int, ratio: float = -0.1, **changes: object) -> PairedComparison:
 
 def test_better_challenger_opens_the_gate() -> None:
     """Two hundred pairs at -10 %: the evidence is enough for PROMOTE."""
-    evidence = fed(200).evidence(Stage.LIMITED, Guardrails(ramp=1))
+    evidence = fed(200).evidence(Stage.LIMITED, Guardrails(ramp=1, limits=LIMITS))
     assert evidence.pairs_in_stage == 200
-    assert judge_gate(Stage.LIMITED, 30 * DAY_SECONDS, RampConfiguration(), evidence).verdict is GateVerdict.PROMOTE
+    assert judge_gate(Stage.LIMITED, 30 * DAY_SECONDS, CONFIGURATION, evidence).verdict is GateVerdict.PROMOTE
 
 
 def test_worse_tardiness_holds() -> None:
     """A shorter makespan at the price of an hour of tardiness is not better."""
-    evidence = fed(200, differences=(3600.0, 0.0, 0.0, 0.0, 0.0)).evidence(Stage.LIMITED, Guardrails(ramp=1))
-    found = judge_gate(Stage.LIMITED, 30 * DAY_SECONDS, RampConfiguration(), evidence)
+    evidence = fed(200, differences=(3600.0, 0.0, 0.0, 0.0, 0.0)).evidence(
+        Stage.LIMITED, Guardrails(ramp=1, limits=LIMITS)
+    )
+    found = judge_gate(Stage.LIMITED, 30 * DAY_SECONDS, CONFIGURATION, evidence)
     assert found.verdict is GateVerdict.HOLD
     assert found.texts[0].startswith("tardiness_seconds against the rule is worse")
 
@@ -65,7 +68,7 @@ def test_missing_pairs_are_counted_by_stage() -> None:
     comparison = fed(9)
     comparison.observe(missing())
     comparison.observe(missing(stage="shadow"))
-    assert comparison.evidence(Stage.LIMITED, Guardrails(ramp=1)).missing_share == pytest.approx(0.1)
+    assert comparison.evidence(Stage.LIMITED, Guardrails(ramp=1, limits=LIMITS)).missing_share == pytest.approx(0.1)
 
 
 def test_comparison_survives_json() -> None:

@@ -11,8 +11,9 @@ from deployments.rollout.analysis.guardrails import one_event_trigger
 from deployments.rollout.analysis.outcomes import Baseline, Outcome
 from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailReading, GuardrailRule
 from deployments.rollout.ramp.gate import Evidence, GateVerdict, PromotionGate, judge_gate
-from deployments.rollout.ramp.state import DAY_SECONDS, RampConfiguration, Stage
+from deployments.rollout.ramp.state import DAY_SECONDS, Stage
 from tests.deployments.rollout.events import evaluation
+from tests.deployments.shipped_policy import CONFIGURATION
 
 SHORTER = Interval(estimate=-0.08, lower=-0.1, upper=-0.05, n=200)
 SAME = Interval(estimate=0.0, lower=-0.02, upper=0.02, n=200)
@@ -28,7 +29,7 @@ assert TRIGGER is not None
 def verdict(
     evidence: Evidence = GOOD, *, days: float = 30, stage: Stage = Stage.LIMITED, is_paused: bool = False
 ) -> PromotionGate:
-    return judge_gate(stage, days * DAY_SECONDS, RampConfiguration(), evidence, is_paused=is_paused)
+    return judge_gate(stage, days * DAY_SECONDS, CONFIGURATION, evidence, is_paused=is_paused)
 
 
 @pytest.mark.parametrize("stage", [Stage.SHADOW, Stage.LIMITED, Stage.EXPANDED])

@@ -13,10 +13,10 @@ from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.gate import GateVerdict, PromotionGate
 from deployments.rollout.ramp.latch import Latch, in_force, is_fresh, latched, newer, recovered, roll_back_for
 from deployments.rollout.ramp.stages import begin, pause, promote, rollback
-from deployments.rollout.ramp.state import Order, RampConfiguration, RolloutState, Stage
+from deployments.rollout.ramp.state import Order, RolloutState, Stage
 from tests.deployments.rollout.events import at, evaluation
+from tests.deployments.shipped_policy import CONFIGURATION
 
-CONFIGURATION = RampConfiguration()
 TRIGGER = one_event_trigger(evaluation(0, Outcome.CRITICAL))
 assert TRIGGER is not None
 

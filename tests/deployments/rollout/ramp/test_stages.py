@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import ClassVar
 
@@ -26,9 +27,9 @@ from deployments.rollout.ramp.state import (
     Transition,
 )
 from tests.deployments.rollout.events import START, at
+from tests.deployments.shipped_policy import CONFIGURATION
 
-CONFIGURATION = RampConfiguration()
-OTHER = RampConfiguration(limited=StageStep(share=0.2, minimum_seconds=0.0, minimum_pairs=0))
+OTHER = replace(CONFIGURATION, limited=StageStep(share=0.2, min_seconds=0.0, min_pairs=0))
 OPEN = PromotionGate(verdict=GateVerdict.PROMOTE, reasons=())
 SHORT = PromotionGate(verdict=GateVerdict.HOLD, reasons=(GateReason(text="99 pairs", is_forcible=True),))
 BREACHED = PromotionGate(verdict=GateVerdict.HOLD, reasons=(GateReason(text="breach", is_forcible=False),))

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from deployments.rollout.analysis.triggers import Limits
+from deployments.rollout.analysis.triggers import limits_at
 from deployments.rollout.errors import UnknownStage
-from deployments.rollout.ramp.state import RAMP, RampConfiguration, Stage, StageStep
-
-PLAIN = RampConfiguration()
+from deployments.rollout.ramp.state import RAMP, Stage, StageStep
+from tests.deployments.shipped_policy import CONFIGURATION as PLAIN
+from tests.deployments.shipped_policy import POLICY
 
 
 def test_ramp_has_the_shares_of_the_plan() -> None:
@@ -22,18 +22,23 @@ def test_hash_tells_configurations_apart() -> None:
     """Equal numbers give equal hashes; any other number gives another."""
     others = (
         replace(PLAIN, limited=replace(PLAIN.limited, share=0.2)),
-        replace(PLAIN, shadow=replace(PLAIN.shadow, minimum_pairs=101)),
-        replace(PLAIN, limits=Limits(completion=0.96)),
+        replace(PLAIN, shadow=replace(PLAIN.shadow, min_pairs=101)),
+        replace(PLAIN, limits=limits_at(completion=0.96, crash_rate=0.01, makespan_increase=0.1)),
     )
-    assert RampConfiguration().hash == PLAIN.hash
+    assert POLICY.ramp_configuration.hash == PLAIN.hash
     assert len({PLAIN.hash, *(other.hash for other in others)}) == 4
+
+
+def test_stored_hashes_stay_what_they_were() -> None:
+    """Who comes from 0.2.0 with the same numbers has the same configuration: no transition at the next start."""
+    assert PLAIN.hash == "e6357a54008a0d2f"
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, 10.0, float("nan")])
 def test_share_outside_zero_to_a_hundred_is_refused(share: float) -> None:
     """The message names the limits and what was found, in per cent."""
     with pytest.raises(ValueError, match="share must be between 0 and 100 per cent, was"):
-        StageStep(share=share, minimum_seconds=0.0, minimum_pairs=0)
+        StageStep(share=share, min_seconds=0.0, min_pairs=0)
 
 
 @pytest.mark.parametrize(
@@ -54,12 +59,12 @@ def test_shares_must_rise(stage: str, share: float, message: str) -> None:
 
 def test_other_nonsense_is_refused() -> None:
     """No negative duration, no negative number of pairs, no part above one."""
-    with pytest.raises(ValueError, match="minimum_seconds must be >= 0, was -1"):
-        StageStep(share=0.1, minimum_seconds=-1.0, minimum_pairs=0)
-    with pytest.raises(ValueError, match="minimum_pairs must be >= 0, was -1"):
-        StageStep(share=0.1, minimum_seconds=0.0, minimum_pairs=-1)
-    with pytest.raises(ValueError, match="most_missing_pairs must be between 0 and 1, was 5"):
-        replace(PLAIN, most_missing_pairs=5.0)
+    with pytest.raises(ValueError, match="min_seconds must be >= 0, was -1"):
+        StageStep(share=0.1, min_seconds=-1.0, min_pairs=0)
+    with pytest.raises(ValueError, match="min_pairs must be >= 0, was -1"):
+        StageStep(share=0.1, min_seconds=0.0, min_pairs=-1)
+    with pytest.raises(ValueError, match="max_missing_share must be between 0 and 1, was 5"):
+        replace(PLAIN, max_missing_share=5.0)
 
 
 def test_unknown_stage_names_the_known_ones() -> None:

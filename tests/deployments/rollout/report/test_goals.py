@@ -6,8 +6,9 @@ import pytest
 
 from deployments.rollout.analysis.confidence import Interval
 from deployments.rollout.analysis.outcomes import Outcome
-from deployments.rollout.report.goals import GOALS, Goal, GoalMeasures, GoalState, measures_of, read_goals
+from deployments.rollout.report.goals import Goal, GoalMeasures, GoalState, measures_of, read_goals
 from tests.deployments.rollout.events import evaluation, key_figures
+from tests.deployments.shipped_policy import GOALS
 
 
 def measured(lower: float, estimate: float, upper: float, n: int = 200) -> GoalMeasures:

@@ -21,7 +21,8 @@ from deployments.rollout.report.goals import GoalState
 from deployments.rollout.report.page import page_of
 from deployments.rollout.report.report import MAX_TREND_POINTS, Records, RolloutReport, pairs_of, report_of, thinned
 from tests.deployments.rollout.events import alarm
-from tests.deployments.rollout.records import QUICK, START, TransitionLog
+from tests.deployments.rollout.records import START, TransitionLog
+from tests.deployments.shipped_policy import CONFIGURATION, GOALS
 
 LEDGER = TransitionLog()
 REPORT = report_of(LEDGER.records())
@@ -166,7 +167,8 @@ def test_forced_requests_are_in_no_statistic() -> None:
 def test_report_without_rows_says_so_everywhere() -> None:
     """A new rollout: HOLD with everything that is missing, and no figure that nobody measured."""
     first = LEDGER.transitions[0]
-    empty = report_of(Records(at=START, state=first.state, configuration=QUICK, transitions=[first]))
+    records = Records(at=START, state=first.state, configuration=CONFIGURATION, goals=GOALS, transitions=[first])
+    empty = report_of(records)
     assert empty.gate.verdict is GateVerdict.HOLD
     assert len(empty.gate.texts) == 3
     assert all(difference.interval is None for difference in empty.differences)

@@ -9,11 +9,10 @@ import pytest
 
 from deployments.rollout.analysis.guardrails import Guardrails
 from deployments.rollout.analysis.outcomes import Baseline, Outcome
-from deployments.rollout.analysis.triggers import Limits, Trigger
+from deployments.rollout.analysis.triggers import Trigger
 from deployments.rollout.simulation.guardrail_scan import CODE, COUNTED, Scan
 from tests.deployments.rollout.events import evaluation, pair
-
-LIMITS = Limits()
+from tests.deployments.shipped_policy import LIMITS
 
 # incomplete, critical, crash, mean log ratio, deviation: healthy ones, and some for each rule.
 WORLDS = [
@@ -44,7 +43,7 @@ def test_scan_equals_the_accumulator(world: tuple[float, ...], seed: int) -> Non
     """Same first trigger of each guardrail, by the same rule, at the same request; same breaches on the way."""
     requests = 900
     outcomes, ratios = stream(seed, world, requests)
-    scan, guardrails = Scan(outcomes, ratios, LIMITS), Guardrails(ramp=1)
+    scan, guardrails = Scan(outcomes, ratios, LIMITS), Guardrails(ramp=1, limits=LIMITS)
     fired: list[tuple[int, Trigger]] = []
     for index, (code, ratio) in enumerate(zip(outcomes, ratios, strict=True)):
         events = [evaluation(index, COUNTED[code])] + ([] if math.isnan(ratio) else [pair(index, float(ratio))])

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 
 from deployments.rollout.analysis.outcomes import Outcome
-from deployments.rollout.analysis.triggers import Guardrail, Limits
+from deployments.rollout.analysis.triggers import Guardrail
 from deployments.rollout.ramp.state import RampConfiguration, Stage, StageStep
 from deployments.rollout.simulation.guardrail_scan import CODE
 from deployments.rollout.simulation.scenarios import HEALTHY, Purpose, Scenario, World, scenarios
 from deployments.rollout.simulation.simulation import Result, simulate, traffic
+from tests.deployments.shipped_policy import CONFIGURATION, LIMITS
 
 BY_NAME = {scenario.name: scenario for scenario in scenarios()}
 WITH_PROMISE = [scenario.name for scenario in scenarios() if scenario.promise is not None]
 
 
-def run(scenario: Scenario, rollouts: int = 100, configuration: RampConfiguration | None = None) -> Result:
+def run(scenario: Scenario, rollouts: int = 100, configuration: RampConfiguration = CONFIGURATION) -> Result:
     return simulate(scenario, rollouts=rollouts, rng=np.random.default_rng(5), configuration=configuration)
 
 
@@ -39,8 +40,8 @@ def test_harm_is_seen_in_time(name: str) -> None:
 
 def test_broken_guardrails_miss_the_promises() -> None:
     """With limits that never fire nothing is detected, with one that always does everything is a false alarm."""
-    blind = RampConfiguration(limits=Limits(completion=0.5, cusum_limit=1e6))
-    nervous = RampConfiguration(limits=Limits(cusum_limit=1.0))
+    blind = replace(CONFIGURATION, limits=replace(LIMITS, completion=0.5, cusum_limit=1e6))
+    nervous = replace(CONFIGURATION, limits=replace(LIMITS, cusum_limit=1.0))
     assert run(BY_NAME["completion 85%, fresh"], 5, blind).kept is False
     assert run(BY_NAME["A/A"], 5, nervous).kept is False
 
@@ -66,8 +67,8 @@ def test_too_many_missing_pairs_hold_the_ramp() -> None:
 
 def test_trigger_ends_the_climb() -> None:
     """A challenger that breaks after it was promoted is rolled back, and goes no further."""
-    quick = StageStep(share=0.1, minimum_seconds=0.0, minimum_pairs=100)
-    configuration = RampConfiguration(shadow=replace(quick, share=0.0), limited=quick)
+    quick = StageStep(share=0.1, min_seconds=0.0, min_pairs=100)
+    configuration = replace(CONFIGURATION, shadow=replace(quick, share=0.0), limited=quick)
     scenario = Scenario(
         name="breaks",
         purpose=Purpose.GIVEN,
@@ -86,7 +87,10 @@ def test_trigger_ends_the_climb() -> None:
 def test_seed_decides_everything() -> None:
     """The same seed gives the same rollouts, another seed others."""
     scenario = BY_NAME["completion 85%, fresh"]
-    first, second, other = (simulate(scenario, rollouts=20, rng=np.random.default_rng(seed)) for seed in (1, 1, 2))
+    first, second, other = (
+        simulate(scenario, rollouts=20, rng=np.random.default_rng(seed), configuration=CONFIGURATION)
+        for seed in (1, 1, 2)
+    )
     assert first == second != other
 
 
