@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.commands import audit, demo, keys, serve, solve, train, validate
+from deployments.commands import audit, demo, keys, serve, settings, solve, train, validate
 from deployments.commands.bench import speed
 from deployments.commands.db import backup, grants, import_plant, prune, spool, upgrade
 from deployments.commands.rollout import group
@@ -29,6 +29,7 @@ COMMANDS = (
     group,
     keys,
     audit,
+    settings,
     grants,
 )
 
