@@ -87,16 +87,6 @@ class KeyRing:
         self._keys = {stored.digest: stored for stored in keys}
         self._clock = clock
 
-    @classmethod
-    def of_single_key(cls, key: str) -> KeyRing:
-        """One key with every scope, held by the client "default"."""
-        return cls([key_of_settings(key)])
-
-    @property
-    def age_seconds(self) -> float | None:
-        """How old the knowledge is; None when it never gets old."""
-        return None
-
     def authenticate(self, key: str | None) -> Client:
         """The holder of `key`. Raises `Unauthenticated` when it is missing, mistyped, expired or nobody's."""
         if not key:

@@ -180,10 +180,3 @@ class ShadowPort(Protocol):
     def offer(self, shadow_task: ShadowTask) -> None:
         """Take it, or drop it and count; never waits, never raises."""
         ...
-
-
-class NoShadow:
-    """Computes nothing."""
-
-    def offer(self, shadow_task: ShadowTask) -> None:
-        """Nothing."""

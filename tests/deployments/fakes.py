@@ -12,6 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from deployments.access import KeyRing
+from deployments.access.key_ring import key_of_settings
 from deployments.api import HealthReport, Services
 from deployments.contracts.parsing import RequestLimits, read_schedule_request
 from deployments.contracts.requests.schedule_request import ScheduleRequest
@@ -33,15 +34,16 @@ from deployments.persistence.decisions.records import (
 )
 from deployments.persistence.errors import DatabaseUnavailable, InvalidCursor
 from deployments.plants.completion import PlantData
+from deployments.rollout.analysis.guardrails import Event
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.model_registry import Artefact, Registry
 from deployments.rollout.ramp.latch import Latch
 from deployments.rollout.ramp.state import MANUAL, RolloutState, Stage
-from deployments.rollout.ramp.traffic import PUBLISHED, FixedRollout, Rollout, fixed_traffic_split
+from deployments.rollout.ramp.traffic import PUBLISHED, Rollout, TrafficSplit
 from deployments.rollout.report.report import Records, RolloutReport, report_of
 from deployments.rollout_control.controller import Command
 from deployments.scheduling.arms import ArmRunner
-from deployments.scheduling.evaluations import NoShadow, ShadowPort
+from deployments.scheduling.evaluations import ShadowPort, ShadowTask
 from deployments.scheduling.idempotency import Idempotency
 from deployments.scheduling.ports import Archive, Journal, Judge, Proposal, Proposer
 from deployments.scheduling.question import Plants, QuestionBuilder
@@ -275,6 +277,57 @@ class UnreachablePlants:
         raise PlantDataUnavailable("the database does not answer", 5)
 
 
+class FixedRollout:
+    """A rollout that never changes: for whoever has no controller."""
+
+    def __init__(self, split: TrafficSplit, *, on_event: Callable[[Event], None] = lambda _: None) -> None:
+        self._split = split
+        self._on_event = on_event
+
+    def traffic_split(self) -> TrafficSplit:
+        return self._split
+
+    def observe(self, event: Event) -> None:
+        self._on_event(event)
+
+
+def fixed_traffic_split(share: float, seed: str) -> TrafficSplit:
+    """The split while `share` of the units go to the published policy and nothing ever changes."""
+    stage = Stage.FULL if share == 1.0 else Stage.EXPANDED if share else Stage.SHADOW
+    epoch = datetime.fromtimestamp(0, UTC)
+    state = RolloutState(
+        version=1,
+        ramp=1,
+        stage=stage,
+        share=share,
+        seed=seed,
+        challenger=PUBLISHED,
+        champion=MANUAL,
+        configuration_hash="",
+        changed_at=epoch,
+        stage_since=epoch,
+    )
+    return TrafficSplit(state=state, seed=seed)
+
+
+class NoShadow:
+    """Computes nothing."""
+
+    def offer(self, shadow_task: ShadowTask) -> None:
+        """Nothing."""
+
+
+class FixedKeys(KeyRing):
+    """Keys that nobody changes, so that what is known of them never gets old."""
+
+    age_seconds = None
+
+
+def single_key(key: str) -> FixedKeys:
+    """One key with every scope, held by the client "default"."""
+    return FixedKeys([key_of_settings(key)])
+
+
 def rollout_state(**changes: Any) -> RolloutState:
     """Half of the windows to PPO, in the first ramp."""
     values: dict[str, Any] = {
@@ -418,7 +471,7 @@ def services_over(**changes: Any) -> Services:
         "rollout_client": ObedientClient(),
         "trail": EmptyTrail(),
         "registry": Registry(Path("no such folder"), PUBLISHED_MODEL),
-        "access": KeyRing.of_single_key(DEVELOPMENT_API_KEY),
+        "access": single_key(DEVELOPMENT_API_KEY),
         "clock": lambda: NOW,
     }
     return Services(**values | changes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from deployments.rollout.analysis.guardrails import Event
@@ -118,39 +117,6 @@ class Rollout(Protocol):
     def observe(self, event: Event) -> None:
         """Take note of what an arm did; never waits, never raises."""
         ...
-
-
-class FixedRollout:
-    """A rollout that never changes: for whoever has no controller."""
-
-    def __init__(self, split: TrafficSplit, *, on_event: Callable[[Event], None] = lambda _: None) -> None:
-        self._split = split
-        self._on_event = on_event
-
-    def traffic_split(self) -> TrafficSplit:
-        return self._split
-
-    def observe(self, event: Event) -> None:
-        self._on_event(event)
-
-
-def fixed_traffic_split(share: float, seed: str) -> TrafficSplit:
-    """The split while `share` of the units go to the published policy and nothing ever changes."""
-    stage = Stage.FULL if share == 1.0 else Stage.EXPANDED if share else Stage.SHADOW
-    epoch = datetime.fromtimestamp(0, UTC)
-    state = RolloutState(
-        version=1,
-        ramp=1,
-        stage=stage,
-        share=share,
-        seed=seed,
-        challenger=PUBLISHED,
-        champion=MANUAL,
-        configuration_hash="",
-        changed_at=epoch,
-        stage_since=epoch,
-    )
-    return TrafficSplit(state=state, seed=seed)
 
 
 def traffic_split_of(state: RolloutState | None, seed: str, find: Callable[[str], Artefact | None]) -> TrafficSplit:

@@ -6,13 +6,14 @@ import pytest
 
 from deployments.access import ALL_SCOPES, Client, KeyRing, Scope, StoredKey, key_digest
 from deployments.errors import Forbidden, Unauthenticated
+from tests.deployments.fakes import single_key
 
 READER = Client(name="dashboard", scopes=frozenset({Scope.READ}))
 
 
 def test_single_key_belongs_to_the_default_client() -> None:
     """The one key of the settings may do everything, as the client "default"."""
-    client = KeyRing.of_single_key("secret").authenticate("secret")
+    client = single_key("secret").authenticate("secret")
     assert client == Client(name="default", scopes=ALL_SCOPES)
     assert client.actor == "default"
 
@@ -21,13 +22,13 @@ def test_single_key_belongs_to_the_default_client() -> None:
 def test_missing_or_wrong_key_is_refused(key: str | None) -> None:
     """Only the exact key opens; an absent one, another case, a blank more or bytes that are no text do not."""
     with pytest.raises(Unauthenticated, match="X-API-Key must carry"):
-        KeyRing.of_single_key("secret").authenticate(key)
+        single_key("secret").authenticate(key)
 
 
 def test_refusal_does_not_repeat_the_key() -> None:
     """A mistyped key does not end up in an answer or a log."""
     with pytest.raises(Unauthenticated) as caught:
-        KeyRing.of_single_key("secret").authenticate("almost-secret")
+        single_key("secret").authenticate("almost-secret")
     assert "almost-secret" not in str(caught.value)
 
 

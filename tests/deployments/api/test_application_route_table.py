@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from deployments.access import ALL_SCOPES, Client, KeyRing, Scope, StoredKey
+from deployments.access import ALL_SCOPES, Client, Scope, StoredKey
 from deployments.access.key_ring import NewKey, new_key
 from deployments.api import Services, create_api
 from tests.deployments.api.calls import call
 from tests.deployments.api.route_table import ROWS, Row, guarded_routes, markdown
-from tests.deployments.fakes import NOW, MemoryJournal, body, services_over
+from tests.deployments.fakes import NOW, FixedKeys, MemoryJournal, body, services_over
 
 SECURITY_PAGE = Path(__file__).parents[3] / "docs" / "SECURITY.md"
 STRANGERS = ("none", "empty", "nobody's", "mistyped", "half", "expired", "revoked", "digest of a good one")
@@ -59,7 +59,7 @@ async def world() -> World:
     keys.append(stored("other plant", "ours", ALL_SCOPES, plants=frozenset({"kulim"})))
     keys.append(stored("expired", "ours", ALL_SCOPES, expires_at=NOW - timedelta(seconds=1)))
     stored("revoked", "ours", ALL_SCOPES)
-    services = services_over(access=KeyRing(keys, clock=lambda: NOW), journal=MemoryJournal())
+    services = services_over(access=FixedKeys(keys, clock=lambda: NOW), journal=MemoryJournal())
     texts: dict[str, str | None] = {name: key.text for name, key in made.items()}
     good = made["schedule"].text
     texts |= {"none": None, "empty": "", "nobody's": new_key().text, "half": good[:40]}

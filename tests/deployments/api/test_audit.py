@@ -10,20 +10,20 @@ from typing import Any
 import pytest
 from fastapi import FastAPI, Request, Response
 
-from deployments.access import Client, KeyRing, Scope, StoredKey, key_digest
+from deployments.access import Client, Scope, StoredKey, key_digest
 from deployments.api import Services, create_api
 from deployments.api.dependencies import Caller
 from deployments.persistence.decisions.records import MAX_DETAIL_LENGTH, AuditEvent
 from tests.deployments.api.calls import KEY, call
-from tests.deployments.fakes import NOW, FullJournal, MemoryJournal, body, services_over
+from tests.deployments.fakes import NOW, FixedKeys, FullJournal, MemoryJournal, body, services_over
 
 OPERATOR = {"X-API-Key": "operator"}
 
 
-def ring(*scopes: Scope) -> KeyRing:
+def ring(*scopes: Scope) -> FixedKeys:
     """One key, "operator", of the client "plant"."""
     client = Client(name="plant", scopes=frozenset(scopes), key_id="0123456789ab", key_name="night shift")
-    return KeyRing([StoredKey(digest=key_digest("operator"), client=client)])
+    return FixedKeys([StoredKey(digest=key_digest("operator"), client=client)])
 
 
 def app_with_operation(services: Services) -> FastAPI:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deployments.access import ALL_SCOPES, Client, KeyRing, StoredKey, key_digest
+from deployments.access import ALL_SCOPES, Client, StoredKey, key_digest
 from deployments.errors import RolloutUnavailable
 from deployments.rollout.errors import StaleVersion, TransitionRefused
 from deployments.rollout.model_registry import Registry
@@ -19,7 +19,7 @@ from deployments.rollout.ramp.traffic import PUBLISHED
 from deployments.rollout_control.controller import Command
 from deployments.settings.service import PUBLISHED_MODEL
 from tests.deployments.api.calls import call
-from tests.deployments.fakes import NOW, EmptyTrail, ObedientClient, development_settings, services_over
+from tests.deployments.fakes import NOW, EmptyTrail, FixedKeys, ObedientClient, development_settings, services_over
 from tests.deployments.rollout.test_model_registry import candidate
 
 
@@ -101,7 +101,7 @@ async def test_order_that_makes_no_sense_is_refused(sent: dict[str, Any], field:
 async def test_key_that_calls_itself_the_guardrail_is_refused() -> None:
     """The audit trail must tell people from rules."""
     client = Client(name="plant", scopes=ALL_SCOPES, key_name="guardrail")
-    ring = KeyRing([StoredKey(digest=key_digest("secret"), client=client)])
+    ring = FixedKeys([StoredKey(digest=key_digest("secret"), client=client)])
     response = await call(
         "POST",
         "/v1/rollout/pause",

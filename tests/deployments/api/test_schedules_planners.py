@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from deployments.access import Client, KeyRing, Scope, StoredKey, key_digest
+from deployments.access import Client, Scope, StoredKey, key_digest
 from deployments.api import Services
 from tests.deployments.api.calls import call
-from tests.deployments.fakes import MemoryJournal, UnreachableDecisions, body, job, machine, services_over
+from tests.deployments.fakes import FixedKeys, MemoryJournal, UnreachableDecisions, body, job, machine, services_over
 
 # One job after another, 2.8 h each, from 14:00 on.
 LATE = body(
@@ -175,7 +175,7 @@ async def test_comparison_knows_schedules_that_begin_later() -> None:
 async def test_what_if_copy_needs_a_parent_of_its_own_client() -> None:
     """Another client's schedule, like one that never was, is refused by the name of the field."""
     clients = [Client(name=name, scopes=frozenset({Scope.SCHEDULE})) for name in ("penang", "ipoh")]
-    ring = KeyRing(StoredKey(digest=key_digest(client.name), client=client) for client in clients)
+    ring = FixedKeys(StoredKey(digest=key_digest(client.name), client=client) for client in clients)
     services = services_over(access=ring)
     first = await call("POST", "/schedule", services=services, headers={"X-API-Key": "penang"}, json=body())
     parent = first.json()["schedule_id"]
@@ -203,7 +203,7 @@ async def test_what_if_copy_waits_for_the_database_alone() -> None:
 async def test_answers_for_planners_need_a_scope(path: str) -> None:
     """A key that may only roll back learns nothing about schedules."""
     holder = Client(name="pager", scopes=frozenset({Scope.ROLLBACK}))
-    services = services_over(access=KeyRing([StoredKey(digest=key_digest("pager"), client=holder)]))
+    services = services_over(access=FixedKeys([StoredKey(digest=key_digest("pager"), client=holder)]))
     response = await call(
         "GET", "/v1/schedules/" + path.format(id="any"), services=services, headers={"X-API-Key": "pager"}
     )

@@ -6,15 +6,24 @@ from typing import Any
 
 import pytest
 
-from deployments.access import Client, KeyRing, Scope, StoredKey, key_digest
+from deployments.access import Client, Scope, StoredKey, key_digest
 from deployments.api import create_api
 from tests.deployments.api.calls import call
-from tests.deployments.fakes import KnownHealth, MemoryJournal, body, health_report, job, scheduling_over, services_over
+from tests.deployments.fakes import (
+    FixedKeys,
+    KnownHealth,
+    MemoryJournal,
+    body,
+    health_report,
+    job,
+    scheduling_over,
+    services_over,
+)
 
 
-def _ring(**scopes: set[Scope]) -> KeyRing:
+def _ring(**scopes: set[Scope]) -> FixedKeys:
     clients = [Client(name=name, scopes=frozenset(held)) for name, held in scopes.items()]
-    return KeyRing(StoredKey(digest=key_digest(client.name), client=client) for client in clients)
+    return FixedKeys(StoredKey(digest=key_digest(client.name), client=client) for client in clients)
 
 
 @pytest.mark.parametrize("path", ["/schedule", "/v1/schedules"])
@@ -146,7 +155,8 @@ async def test_key_names_and_sees_only_its_plants() -> None:
     everywhere = Client(name="erp", scopes=frozenset({Scope.SCHEDULE}))
     bound = Client(name="erp", scopes=frozenset({Scope.SCHEDULE}), plants=frozenset({"kulim"}))
     stored = (("all", everywhere), ("kulim", bound))
-    services = services_over(access=KeyRing(StoredKey(digest=key_digest(key), client=holder) for key, holder in stored))
+    ring = FixedKeys(StoredKey(digest=key_digest(key), client=holder) for key, holder in stored)
+    services = services_over(access=ring)
     free, tied = {"X-API-Key": "all"}, {"X-API-Key": "kulim"}
     foreign = (await call("POST", "/schedule", services=services, headers=free, json=body(plant_id="penang"))).json()
     own = (await call("POST", "/schedule", services=services, headers=tied, json=body(plant_id="kulim"))).json()

@@ -14,15 +14,17 @@ from deployments.rollout.analysis.guardrails import Event
 from deployments.rollout.analysis.outcomes import Baseline, Evaluation, Outcome
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.state import Stage
-from deployments.rollout.ramp.traffic import Arm, FixedRollout, TrafficSplit, fixed_traffic_split
+from deployments.rollout.ramp.traffic import Arm, TrafficSplit
 from deployments.scheduling.evaluations import ShadowTask
 from deployments.scheduling.use_case import Answered, Scheduling
 from env.errors import InvalidProblem
 from tests.deployments.fakes import (
     FailingProposer,
+    FixedRollout,
     MemoryJournal,
     PlannedProposer,
     body,
+    fixed_traffic_split,
     nothing,
     request_of,
     scheduling_over,

@@ -13,14 +13,22 @@ from deployments.persistence.decisions.records import EvaluationRecord, Evaluati
 from deployments.rollout.analysis.guardrails import Event
 from deployments.rollout.analysis.outcomes import Alarm, Evaluation, MissingPair, Outcome, PairedObservation
 from deployments.rollout.assignment import ArmRole
-from deployments.rollout.ramp.traffic import FixedRollout, fixed_traffic_split
 from deployments.scheduling.arms import Attempt
 from deployments.scheduling.evaluations import ShadowTask
 from deployments.serve.handles import RemoteFailed
 from deployments.shadow.evaluation import ShadowEvaluation, ShadowEvaluator, ShadowWork
 from deployments.shadow.queue import QueueBounds, ShadowQueue
 from env.schedule import Schedule
-from tests.deployments.fakes import NOW, FullJournal, MemoryJournal, body, request_of, scheduling_over
+from tests.deployments.fakes import (
+    NOW,
+    FixedRollout,
+    FullJournal,
+    MemoryJournal,
+    body,
+    fixed_traffic_split,
+    request_of,
+    scheduling_over,
+)
 from tests.deployments.shipped_policy import POLICY
 
 Compute = Callable[[ShadowWork], Awaitable[ShadowEvaluation]]
