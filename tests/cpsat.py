@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+from ortools.sat.python import cp_model
 
 from env.problem import Problem
 from env.schedule import Schedule
 from env.simulator.arrays import ProblemArrays, compile_problem, schedule_of
+from env.simulator.calendar import horizon_for
 from env.simulator.simulation import State, dispatch, is_complete, new_state
-from models.benchmark.cpsat import proven_minimum
+from models.benchmark.cpsat_model import ExactModel
+from models.benchmark.open_time import shared_axis
 
 SOLVER_SECONDS = 30.0
 
@@ -54,11 +58,43 @@ def _ready(arrays: ProblemArrays, state: State) -> Iterator[tuple[int, int]]:
 
 def least_makespan(problem: Problem) -> int:
     """Optimal makespan by CP-SAT."""
-    return proven_minimum(problem, 1, [0] * len(problem.operations), SOLVER_SECONDS)
+    return _proven_minimum(problem, 1, [0] * len(problem.operations))
 
 
 def least_weighted_tardiness(problem: Problem) -> int:
     """Optimal sum of w_i * T_i by CP-SAT; weights must be whole numbers."""
     weights = [int(operation.weight) for operation in problem.operations]
     assert weights == [operation.weight for operation in problem.operations]
-    return proven_minimum(problem, 0, weights, SOLVER_SECONDS)
+    return _proven_minimum(problem, 0, weights)
+
+
+def _proven_minimum(problem: Problem, makespan_weight: int, tardiness_weights: Sequence[int]) -> int:
+    """The least `makespan_weight * makespan + sum of tardiness_weight_i * T_i` that any schedule has."""
+    axis, seconds = shared_axis(problem, _safe_horizon(problem)), _safe_horizon(problem)
+    horizon = seconds if axis is None else axis.open_seconds(seconds)
+    built = ExactModel(problem, axis, horizon, makespan_weight, tardiness_weights, 0)
+    assert built.is_exact, "the problem must be small enough for every setup and break to count"
+    solver = cp_model.CpSolver()
+    solver.parameters.num_workers = 1
+    solver.parameters.random_seed = 0
+    solver.parameters.max_time_in_seconds = SOLVER_SECONDS
+    assert solver.solve(built.model) == cp_model.OPTIMAL, f"the optimum must be proven within {SOLVER_SECONDS:g} s"
+    return round(solver.objective_value)
+
+
+def _all_work(problem: Problem) -> int:
+    """Working seconds if every operation takes its slowest machine and its longest setup."""
+    changeover = max((change.setup_seconds for change in problem.changeovers), default=0)
+    return sum(
+        max(each.processing_seconds + max(each.setup_seconds, changeover) for each in operation.alternatives)
+        for operation in problem.operations
+    )
+
+
+def _safe_horizon(problem: Problem) -> int:
+    """An end by which all work is done if it waits for every release and closure and then goes one by one."""
+    waits = [operation.release_seconds for operation in problem.operations]
+    waits += [closure.end_seconds for machine in problem.machines for closure in machine.closures]
+    work = _all_work(problem) + max(machine.busy_seconds for machine in problem.machines)
+    after = max(0, *waits)
+    return after + work if problem.hours is None else horizon_for(problem.hours, after, work)

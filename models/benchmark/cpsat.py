@@ -1,6 +1,6 @@
-"""OR-Tools CP-SAT on a problem: what it finds by given times, and proven optima of small problems.
+"""OR-Tools CP-SAT on a problem: what it finds by given times.
 
-A competitor for benchmarks and a second opinion for tests; nothing that serves uses it. The solver
+A competitor for benchmarks; nothing that serves uses it. The solver
 decides machines and orders, the simulator times them: that moves no operation later, fills in breaks,
 and gives the judge the same kind of schedule that every other competitor makes.
 """
@@ -18,7 +18,6 @@ from env.objective import OBJECTIVE_WEIGHTS, objective_value
 from env.problem import Problem
 from env.schedule import Schedule
 from env.simulator.arrays import compile_problem
-from env.simulator.calendar import horizon_for
 from env.simulator.rules import Rule, dispatch, finished_schedule
 from env.simulator.simulation import dispatch as dispatch_pair
 from env.simulator.simulation import new_state
@@ -93,20 +92,6 @@ def solve(
     ]
 
 
-def proven_minimum(problem: Problem, makespan_weight: int, tardiness_weights: Sequence[int], seconds: float) -> int:
-    """The least `makespan_weight * makespan + sum of tardiness_weight_i * T_i` that any schedule has.
-
-    Raises `UnsupportedProblem` where the model leaves something out and `TimeoutError` after `seconds`.
-    """
-    built = _model(problem, _safe_horizon(problem), makespan_weight, tardiness_weights)
-    if not built.is_exact:
-        raise UnsupportedProblem("the problem must be small enough for every setup and break to count, but is not")
-    value, is_proven = _run(built, seconds, 0, 1, lambda _: None)
-    if not is_proven:
-        raise TimeoutError(f"the optimum must be proven within {seconds:g} s, but was not")
-    return value
-
-
 def objective_weights(problem: Problem) -> tuple[int, list[int]]:
     """Whole weights of the makespan and of each operation's tardiness, in proportion to the problem's objective."""
     makespan, tardiness, _ = OBJECTIVE_WEIGHTS[problem.objective]
@@ -131,7 +116,7 @@ def _model(
     horizon_seconds: int,
     makespan_weight: int,
     tardiness_weights: Sequence[int],
-    late_seconds: int = 0,
+    late_seconds: int,
 ) -> ExactModel:
     require_solver()
     from models.benchmark.cpsat_model import ExactModel
@@ -216,21 +201,3 @@ def _decoded(problem: Problem, choices: list[Choice]) -> Schedule:
     for index in sorted(range(len(choices)), key=lambda index: (choices[index][0], index)):
         dispatch_pair(arrays, state, int(arrays.pair_first[index]) + choices[index][1], index)
     return finished_schedule(problem, state)
-
-
-def _all_work(problem: Problem) -> int:
-    """Working seconds if every operation takes its slowest machine and its longest setup."""
-    changeover = max((change.setup_seconds for change in problem.changeovers), default=0)
-    return sum(
-        max(each.processing_seconds + max(each.setup_seconds, changeover) for each in operation.alternatives)
-        for operation in problem.operations
-    )
-
-
-def _safe_horizon(problem: Problem) -> int:
-    """An end by which all work is done if it waits for every release and closure and then goes one by one."""
-    waits = [operation.release_seconds for operation in problem.operations]
-    waits += [closure.end_seconds for machine in problem.machines for closure in machine.closures]
-    work = _all_work(problem) + max(machine.busy_seconds for machine in problem.machines)
-    after = max(0, *waits)
-    return after + work if problem.hours is None else horizon_for(problem.hours, after, work)

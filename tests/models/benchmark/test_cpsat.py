@@ -12,7 +12,7 @@ from env.judge.judge import violations
 from env.objective import objective_value
 from env.problem import Changeover, Closure, Job, Machine, Objective, Operation, Pin, Problem, WorkingHours
 from env.simulator.rules import Rule, dispatch
-from models.benchmark.cpsat import objective_weights, proven_minimum, solve
+from models.benchmark.cpsat import objective_weights, solve
 from tests.cpsat import every_schedule, least_makespan, least_weighted_tardiness, weighted_tardiness
 from tests.problems import DAY, HOUR, MINUTE, one_machine, operation
 
@@ -126,9 +126,3 @@ def test_problem_beyond_the_model_is_refused(problem: Problem, message: str) -> 
     """Whatever the model cannot say is named instead of being left out."""
     with pytest.raises(UnsupportedProblem, match=message):
         solve(problem, [1.0])
-
-
-def test_optimum_that_is_not_proven_in_time_is_an_error() -> None:
-    """A proof that does not end in time is no answer."""
-    with pytest.raises(TimeoutError, match="must be proven within 0 s"):
-        proven_minimum(toy_problem(), 1, [0] * 4, 0.0)
