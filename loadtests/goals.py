@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-SECONDS_PER_DAY = 86_400.0
 # Clients per hour of a plant's day: the night is idle, shifts begin at 6:30 and 14:30, planners replan at noon.
 _DAY_PROFILE = (0, 0, 0, 0, 0, 1, 6, 4, 3, 3, 3, 3, 6, 4, 6, 5, 3, 3, 2, 2, 2, 1, 1, 1)
 _BURST_STARTS_AT, _BURST_ENDS_AT = 0.35, 0.65

@@ -53,30 +53,6 @@ class UnitAssignment:
     hash_version: int = HASH_VERSION
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FixedSplit:
-    """A split that only configuration changes: `share` of the units go to PPO, the others to manual.
-
-    `stage` is "full" when every unit goes to PPO and "fixed" otherwise, because the stages in
-    between promise guardrails that a fixed split does not have.
-    """
-
-    share: float
-    seed: str
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.share <= 1.0:
-            raise ValueError(f"share must be between 0 and 1, was {self.share}")
-
-    @property
-    def stage(self) -> str:
-        return "full" if self.share == 1.0 else "fixed"
-
-    def assign(self, unit: PlanningWindow | str) -> UnitAssignment:
-        """The arm of a planning window, or of a unit that the client chose."""
-        return assign(unit, seed=self.seed, share=self.share, stage=self.stage)
-
-
 def assign(unit: PlanningWindow | str, *, seed: str, share: float, stage: str) -> UnitAssignment:
     """The arm of a planning window, or of a unit that the client chose, at `share` from 0 to 1."""
     bucket = unit_bucket(seed, unit) if isinstance(unit, str) else window_bucket(seed, unit)

@@ -24,11 +24,6 @@ class LoadShedding:
         self._nothing_from = nothing_from
         self._in_flight = 0
 
-    @property
-    def in_flight(self) -> int:
-        """Requests being worked on."""
-        return self._in_flight
-
     @contextmanager
     def request(self) -> Iterator[None]:
         """Around all work on one request."""

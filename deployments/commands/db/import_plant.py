@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from deployments.persistence.decisions.plant_repository import PlantRepository
     from deployments.settings.service import Settings
 
-TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 _CHUNK = 500
 _ENTRIES_WITHOUT_BAR = 5_000
 

@@ -37,9 +37,6 @@ class Interval:
     upper: float
     n: int
 
-    def as_json(self) -> dict[str, float | int]:
-        return {"estimate": self.estimate, "lower": self.lower, "upper": self.upper, "n": self.n}
-
 
 @cache
 def mixture_variance(alpha: float, tightest_at: int = TIGHTEST_AT) -> float:

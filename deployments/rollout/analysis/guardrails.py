@@ -7,8 +7,7 @@ thousands of healthy requests; hence a CUSUM and a window beside it.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from deployments.rollout.analysis.makespan_rules import Makespan
@@ -75,13 +74,6 @@ class Guardrails:
     def breaches(self) -> tuple[GuardrailReading, ...]:
         """Point breaches of this moment; they block promotion and clear by themselves."""
         return tuple(reading for reading in self.readings() if reading.condition is Condition.BREACH)
-
-    def dry_run(self, events: Iterable[Event]) -> Guardrails:
-        """What would be after `events`; this one stays as it is."""
-        trial = copy.deepcopy(self)
-        for event in events:
-            trial.observe(event)
-        return trial
 
     def snapshot(self) -> dict[str, Any]:
         """Plain JSON values; `restored` is the inverse. The limits are not part of it: they are configuration."""

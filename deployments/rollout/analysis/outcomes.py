@@ -105,21 +105,9 @@ class Evaluation:
         _require_zone(self.at)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values only; `from_json` is the inverse."""
+        """Plain values only."""
         document = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "figures"}
         return document | {"at": self.at.isoformat(), "kpis": None if self.figures is None else asdict(self.figures)}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Evaluation:
-        figures = document["kpis"]
-        read = {
-            "at": datetime.fromisoformat(document["at"]),
-            "arm": ArmRole(document["arm"]),
-            "outcome": Outcome(document["outcome"]),
-            "baseline": Baseline(document["baseline"]),
-            "figures": None if figures is None else KeyFigures(**figures),
-        }
-        return cls(**({name: value for name, value in document.items() if name != "kpis"} | read))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,20 +140,6 @@ class PairedObservation:
     def group(self) -> str:
         """Replans of one job list in one unit are one observation: they share this key."""
         return hashlib.sha256(f"{self.unit}\0{self.job_list_digest}".encode()).hexdigest()[:16]
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values only; `from_json` is the inverse."""
-        document = {field.name: getattr(self, field.name) for field in fields(self)}
-        return document | {"at": self.at.isoformat(), "differences": list(self.differences)}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> PairedObservation:
-        read = {
-            "at": datetime.fromisoformat(document["at"]),
-            "baseline": Baseline(document["baseline"]),
-            "differences": tuple(document["differences"]),
-        }
-        return cls(**(dict(document) | read))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

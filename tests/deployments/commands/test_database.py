@@ -11,8 +11,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from deployments import cli
-from deployments.commands.db.import_plant import TEMPLATES
 from deployments.persistence.database import upgrade
+from tests.deployments.plants.rows import TEMPLATES
 
 ON_THE_DATABASE = {
     "audit": "",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import deployments
 from deployments.contracts.requests.schedule_request import JobRequest, MachineRequest
 from deployments.plants.completion import PlantData
 from tests.deployments.fakes import job, machine
 
+TEMPLATES = Path(deployments.__file__).parent / "templates"
 CALENDAR = {
     "breaks": [{"name": "lunch", "start": "12:45", "end": "13:30", "days": ["mon", "tue"]}],
     "holidays": ["2025-08-31"],

@@ -14,11 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployments.commands.db.import_plant import TEMPLATES
 from deployments.contracts.requests.schedule_request import JobRequest
 from deployments.plants.completion import wire_document
 from deployments.plants.files import InvalidPlantFile, read_calendar, read_jobs, read_machines
-from tests.deployments.plants.rows import WHOLE_JOB
+from tests.deployments.plants.rows import TEMPLATES, WHOLE_JOB
 
 ZONE = ZoneInfo("Asia/Kuala_Lumpur")
 NOW = datetime(2025, 7, 22, 6, 0, tzinfo=UTC)

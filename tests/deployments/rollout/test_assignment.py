@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from deployments.rollout.assignment import (
     ArmRole,
-    FixedSplit,
     PlanningWindow,
+    UnitAssignment,
     assign,
     planning_window,
     unit_bucket,
@@ -22,6 +22,10 @@ from deployments.rollout.assignment import (
 SHARES = st.floats(0, 1)
 DAYS = st.dates()
 WINDOWS = st.builds(PlanningWindow, plant_id=st.text(max_size=5), line_id=st.none() | st.text(max_size=5), day=DAYS)
+
+
+def _assigned(unit: PlanningWindow | str, share: float, seed: str = "gantry") -> UnitAssignment:
+    return assign(unit, seed=seed, share=share, stage="expanded")
 
 
 @pytest.mark.parametrize(
@@ -51,10 +55,9 @@ def test_window_buckets_of_a_block_are_the_ten_tenths() -> None:
 @pytest.mark.parametrize(("share", "days"), [(0.0, 0), (0.1, 30), (0.5, 150), (1.0, 300)])
 def test_split_gives_ppo_its_share_of_the_days(share: float, days: int) -> None:
     """At ten per cent one day in ten belongs to PPO, at fifty five, whichever plant it is."""
-    split = FixedSplit(share=share, seed="gantry")
     first = date.fromordinal(739_000)
     windows = (PlanningWindow(plant_id="p", line_id="7", day=first + timedelta(days=day)) for day in range(300))
-    assert sum(split.assign(window).arm is ArmRole.PPO for window in windows) == days
+    assert sum(_assigned(window, share).arm is ArmRole.PPO for window in windows) == days
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5])
@@ -125,23 +128,10 @@ def test_window_units_never_look_alike() -> None:
 
 def test_assignment_carries_all_it_was_derived_from() -> None:
     """From the stored fields alone the arm can be recomputed."""
-    assignment = FixedSplit(share=0.5, seed="seed").assign("a")
+    assignment = _assigned("a", 0.5, seed="seed")
     assert (assignment.unit, assignment.seed, assignment.share, assignment.hash_version) == ("a", "seed", 0.5, 2)
     assert assignment.bucket == unit_bucket(assignment.seed, assignment.unit) == 0.0505
     assert assignment.arm is ArmRole.PPO
-
-
-@pytest.mark.parametrize(("share", "stage"), [(1.0, "full"), (0.5, "fixed"), (0.0, "fixed")])
-def test_split_names_its_stage(share: float, stage: str) -> None:
-    """Only a split that gives everything to PPO is called full."""
-    assert FixedSplit(share=share, seed="s").assign("a").stage == stage
-
-
-@pytest.mark.parametrize("share", [-0.01, 1.01, float("nan")])
-def test_split_refuses_a_share_outside_zero_to_one(share: float) -> None:
-    """A share is a probability."""
-    with pytest.raises(ValueError, match="share must be between 0 and 1, was"):
-        FixedSplit(share=share, seed="s")
 
 
 @given(window=WINDOWS, seed=st.text(max_size=5), shares=st.tuples(SHARES, SHARES))
@@ -149,7 +139,7 @@ def test_growing_the_share_never_takes_a_window_from_ppo(
     window: PlanningWindow, seed: str, shares: tuple[float, float]
 ) -> None:
     """Whoever is in at the smaller share is in at the larger one, on every day of the calendar."""
-    small, large = (FixedSplit(share=share, seed=seed).assign(window) for share in sorted(shares))
+    small, large = (_assigned(window, share, seed) for share in sorted(shares))
     assert small.bucket == large.bucket
     assert small.arm is ArmRole.MANUAL or large.arm is ArmRole.PPO
 

@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from deployments import cli
-from deployments.commands.db.import_plant import TEMPLATES
 from deployments.persistence.database import create_engine
 from deployments.persistence.decisions.plant_repository import plant_work
 from deployments.plants.files import InvalidPlantFile
+from tests.deployments.plants.rows import TEMPLATES
 
 HEADER = "job_id,processing_time,machine_types\n"
 

@@ -267,16 +267,6 @@ def test_snapshot_goes_on_exactly_where_it_stopped() -> None:
     assert whole.triggers == halved.triggers != ()
 
 
-def test_dry_run_leaves_everything_as_it_was() -> None:
-    """What would fire is told, and did not happen."""
-    guardrails = healthy(10)
-    before = guardrails.snapshot()
-    trial = guardrails.dry_run([evaluation(20, Outcome.CRITICAL)])
-    assert [trigger.guardrail for trigger in trial.triggers] == [Guardrail.CRITICAL]
-    assert guardrails.triggers == ()
-    assert guardrails.snapshot() == before
-
-
 @pytest.mark.parametrize("damage", [{"format": 2}, {"format": 1}, {"format": 1, "ramp": "x"}])
 def test_damaged_snapshot_is_refused(damage: dict[str, object]) -> None:
     """A snapshot of another version, or half of one, is no state."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import fields
 from datetime import datetime
 
 import pytest
@@ -11,9 +12,7 @@ import pytest
 from deployments.rollout.analysis.outcomes import (
     DIFFERENCE_NAMES,
     Baseline,
-    Evaluation,
     Outcome,
-    PairedObservation,
     judged_outcome,
     paired,
 )
@@ -21,7 +20,7 @@ from deployments.rollout.assignment import ArmRole
 from env.instances.generator import toy_problem
 from env.judge.judge import judge
 from env.judge.verdict import Verdict, Violation, ViolationCode
-from env.schedule import Schedule
+from env.schedule import KeyFigures, Schedule
 from tests.deployments.rollout.events import evaluation, key_figures, pair
 
 MEASURES = judge(toy_problem(), Schedule(assignments=())).measures
@@ -125,11 +124,13 @@ def test_pair_refuses_what_is_no_number() -> None:
         evaluation(at=datetime(2025, 7, 22))  # noqa: DTZ001 - that is the point
 
 
-def test_events_survive_json() -> None:
-    """What a router sends is what the controller reads."""
+def test_evaluation_survives_json() -> None:
+    """The evidence of an incident keeps every field, with the key figures under the name that 0.1.0 gave them."""
     sent = evaluation(3, model="full_production@3", source="replica", latency_ms=12.5, baseline=Baseline.PLANNER)
-    assert Evaluation.from_json(json.loads(json.dumps(sent.as_json()))) == sent
-    crash = evaluation(4, Outcome.CRASH)
-    assert Evaluation.from_json(json.loads(json.dumps(crash.as_json()))) == crash
-    observed = pair(5, 0.1)
-    assert PairedObservation.from_json(json.loads(json.dumps(observed.as_json()))) == observed
+    document = json.loads(json.dumps(sent.as_json()))
+    figures = document.pop("kpis")
+    assert document == {field.name: getattr(sent, field.name) for field in fields(sent) if field.name != "figures"} | {
+        "at": sent.at.isoformat()
+    }
+    assert sent.figures == KeyFigures(**figures)
+    assert evaluation(4, Outcome.CRASH).as_json()["kpis"] is None
