@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit
@@ -89,19 +90,8 @@ def _rate_of_environment(earlier: dict[str, Any]) -> str | None:
     return PRODUCTION_RATE if earlier["environment"] is Environment.PRODUCTION else None
 
 
-def _embedded_rollout(earlier: dict[str, Any]) -> Path:
-    folder: Path = earlier["data_folder"]
-    return folder / "rollout"
-
-
-def _embedded_models(earlier: dict[str, Any]) -> Path:
-    folder: Path = earlier["data_folder"]
-    return folder / "models"
-
-
-def _embedded_spool(earlier: dict[str, Any]) -> Path:
-    folder: Path = earlier["data_folder"]
-    return folder / "spool"
+def _in_data_folder(name: str) -> Callable[[dict[str, Any]], Path]:
+    return lambda earlier: Path(earlier["data_folder"], name)
 
 
 class Settings(RolloutSettings, BaseSettings):
@@ -136,13 +126,16 @@ class Settings(RolloutSettings, BaseSettings):
         default_factory=_embedded_database, description="SQLAlchemy URL; default: SQLite in the data folder"
     )
     spool_folder: Path = Field(
-        default_factory=_embedded_spool, description="decisions on their way to the database; default: in data folder"
+        default_factory=_in_data_folder("spool"),
+        description="decisions on their way to the database; default: in data folder",
     )
     rollout_folder: Path = Field(
-        default_factory=_embedded_rollout, description="the rollout controller's journal; default: in data folder"
+        default_factory=_in_data_folder("rollout"),
+        description="the rollout controller's journal; default: in data folder",
     )
     models_folder: Path = Field(
-        default_factory=_embedded_models, description="policies registered while running; default: in data folder"
+        default_factory=_in_data_folder("models"),
+        description="policies registered while running; default: in data folder",
     )
     model_path: Path = Field(PUBLISHED_MODEL, description="folder of the published policy")
     plant_timezone: str = Field("UTC", description="IANA zone of naive datetimes, of calendars and of answers")
@@ -267,12 +260,17 @@ class Settings(RolloutSettings, BaseSettings):
 def load_settings(*, warns: bool = True, **overrides: Any) -> Settings:
     """Settings of this process; `overrides` win over the environment. Raises `InvalidSettings`.
 
-    One line of warning tells which of the names are old.
+    One line of warning tells which of the names are old, once in a process.
     """
     settings = Settings(**overrides)
     if warns and settings.policy_reading.notice:
-        _log.warning(settings.policy_reading.notice)
+        _warn_once(settings.policy_reading.notice)
     return settings
+
+
+@cache
+def _warn_once(notice: str) -> None:
+    _log.warning(notice)
 
 
 def variable_names() -> dict[str, str]:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from deployments.cli import app
 from deployments.errors import InvalidSettings
+from deployments.settings import service
 from deployments.settings.policy_file import KEY_OF, SHIPPED, shipped_policy
 from deployments.settings.service import load_settings, variable_names
 
@@ -29,6 +30,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith("GANTRY_") or name == "ENVIRONMENT":
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    service._warn_once.cache_clear()
 
 
 def printed(*words: str) -> str:

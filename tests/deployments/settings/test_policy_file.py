@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deployments.errors import InvalidSettings
+from deployments.settings import service
 from deployments.settings.policy_file import KEY_OF, SHIPPED, OperatingPolicy, read_policy, shipped_policy, toml_value
 from deployments.settings.service import load_settings, variable_names
 from env.judge.anomalies import AnomalyLimits
@@ -31,6 +32,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith("GANTRY_") or name == "ENVIRONMENT":
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    service._warn_once.cache_clear()
 
 
 def written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> Path:
@@ -156,6 +158,7 @@ def test_old_names_are_told_of_in_one_line(
     monkeypatch.setenv("GANTRY_ROLLOUT_MOST_CRASH_PERCENT", "0.5")
     load_settings(warns=False)
     assert caplog.messages == []
+    load_settings()
     policy = load_settings().policy
     assert (policy.goals.max_makespan_hours, policy.guardrails.max_crash_percent) == (36, 0.5)
     assert caplog.messages == [
