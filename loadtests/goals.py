@@ -63,29 +63,29 @@ class Measured:
 class Goals:
     """Limits of one run; inclusive, except those that are named `below`."""
 
-    least_requests: int = 100
-    least_success_percent: float = 99.9
+    min_requests: int = 100
+    min_success_percent: float = 99.9
     error_percent_below: float = 1.0
     p95_ms_below: float = 2000.0
-    most_shed_percent: float = 100.0
+    max_shed_percent: float = 100.0
 
     def missed(self, measured: Measured) -> Iterator[str]:
         """One line for each goal that was missed, with what was required and what was found."""
-        if measured.requests < self.least_requests:
-            yield f"requests must be >= {self.least_requests}, was {measured.requests}"
-        if measured.success_percent < self.least_success_percent:
-            yield f"success must be >= {self.least_success_percent} %, was {measured.success_percent:.3f} %"
+        if measured.requests < self.min_requests:
+            yield f"requests must be >= {self.min_requests}, was {measured.requests}"
+        if measured.success_percent < self.min_success_percent:
+            yield f"success must be >= {self.min_success_percent} %, was {measured.success_percent:.3f} %"
         if measured.error_percent >= self.error_percent_below:
             yield f"errors must be < {self.error_percent_below} %, was {measured.error_percent:.3f} %"
         if measured.p95_ms >= self.p95_ms_below:
             yield f"p95 must be < {self.p95_ms_below:.0f} ms, was {measured.p95_ms:.0f} ms"
-        if measured.shed_percent > self.most_shed_percent:
-            yield f"shed must be <= {self.most_shed_percent} %, was {measured.shed_percent:.1f} %"
+        if measured.shed_percent > self.max_shed_percent:
+            yield f"shed must be <= {self.max_shed_percent} %, was {measured.shed_percent:.1f} %"
 
 
 # A burst may ask for more than the machine has; then shedding is the right answer, and it is only reported.
 GOALS = {
-    "constant": Goals(most_shed_percent=1.0),
+    "constant": Goals(max_shed_percent=1.0),
     "burst": Goals(),
     "day": Goals(),
 }

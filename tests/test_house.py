@@ -93,16 +93,28 @@ def test_one_word_means_one_thing() -> None:
     assert {name: paths for name, paths in where.items() if len(paths) > 1} == {}
 
 
+def _bounded(tree: ast.Module) -> Iterator[str]:
+    """Names of constants, of fields and of arguments."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            yield node.arg
+        if isinstance(node, ast.Name) and node.id.isupper():
+            yield node.id
+        if isinstance(node, ast.ClassDef):
+            yield from (each.target.id for each in node.body if isinstance(each, ast.AnnAssign))
+
+
 def test_bounds_are_called_max_and_min() -> None:
     """One word for one kind of bound, wherever it is held."""
-    others = ("MOST_", "LEAST_", "LONGEST_", "FEWEST_")
+    others = ("most_", "least_", "longest_", "fewest_", "minimum_", "maximum_")
     found = {
-        f"{path}: {node.id}"
+        f"{path}: {name}"
         for path in modules()
-        for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8")))
-        if isinstance(node, ast.Name) and node.id.lstrip("_").startswith(others)
+        for name in _bounded(ast.parse((ROOT / path).read_text(encoding="utf-8")))
+        if name.lower().lstrip("_").startswith(others)
     }
-    assert found == set()
+    # The manifests of published policies name this one.
+    assert found == {"env/instances/generator.py: least_gap"}
 
 
 def test_every_room_maps_its_modules() -> None:

@@ -20,17 +20,17 @@ _MAX_GRID_LINES = 24
 _GRID_HOURS = (1, 2, 4, 6, 12, 24, 48, 96, 168)
 
 
-def gantt_text(problem: Problem, schedule: Schedule, width: int = 96, most_machines: int = 40) -> str:
+def gantt_text(problem: Problem, schedule: Schedule, width: int = 96, max_machines: int = 40) -> str:
     """One line a machine, one symbol a job; each column is an equal share of the makespan.
 
-    A column shows the work that fills most of it. Machines beyond `most_machines` are counted, not drawn.
+    A column shows the work that fills most of it. Machines beyond `max_machines` are counted, not drawn.
     """
-    names = [machine.name or str(machine.id) for machine in problem.machines[:most_machines]]
+    names = [machine.name or str(machine.id) for machine in problem.machines[:max_machines]]
     margin = max(map(len, names), default=0)
     columns = max(1, width - margin - 1)
     share = max(1, schedule.makespan_seconds) / columns
     lines = [f"{name:>{margin}} " for name in names]
-    for row, machine in enumerate(problem.machines[:most_machines]):
+    for row, machine in enumerate(problem.machines[:max_machines]):
         lines[row] += _text_row(_symbols(problem), _on_machine(schedule, machine.id), share, columns)
     scale = f"0 h{f'{schedule.makespan_seconds / SECONDS_PER_HOUR:.1f} h':>{columns - 3}}"
     hidden = len(problem.machines) - len(names)

@@ -54,7 +54,7 @@ def look_ahead(
     that states beside the greedy path are seen as well.
     """
     state, ahead = new_state(arrays), new_state(arrays)
-    least_norm = MIN_NORM * reward_norm(arrays, state)
+    min_norm = MIN_NORM * reward_norm(arrays, state)
     operations = len(state.start)
     most = min(operations, 4 * decisions)
     rows = np.empty((most * CANDIDATE_LIMIT, FEATURE_COUNT), dtype=np.float32)
@@ -79,10 +79,10 @@ def look_ahead(
         seed,
     )
     counts = counts[:decision_count].copy()
-    return Choices(rows[:row_count].copy(), counts, regrets(value[:row_count], counts, least_norm))
+    return Choices(rows[:row_count].copy(), counts, regrets(value[:row_count], counts, min_norm))
 
 
-def regrets(value: Floats, counts: Integers, least_norm: float) -> NDArray[np.float32]:
+def regrets(value: Floats, counts: Integers, min_norm: float) -> NDArray[np.float32]:
     """How much more than the best of its decision each row, shape [row], leads to, as a share of the least of all.
 
     Shares of the objective, so that plants with little tardiness teach as much as those with long makespans.
@@ -91,7 +91,7 @@ def regrets(value: Floats, counts: Integers, least_norm: float) -> NDArray[np.fl
         return np.zeros(0, dtype=np.float32)
     first = np.cumsum(counts) - counts
     loss = value - np.repeat(np.fmin.reduceat(value, first), counts)
-    return (loss / max(float(np.nanmin(value)), least_norm)).astype(np.float32)  # type: ignore[no-any-return]
+    return (loss / max(float(np.nanmin(value)), min_norm)).astype(np.float32)  # type: ignore[no-any-return]
 
 
 @compiled

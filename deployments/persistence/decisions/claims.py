@@ -203,7 +203,7 @@ class StoredClaims:
     def __init__(self, engine: Engine, threads: Executor, *, max_wait_seconds: float = MAX_WAIT_SECONDS) -> None:
         self._engine = engine
         self._threads = threads
-        self._longest_wait_seconds = max_wait_seconds
+        self._max_wait_seconds = max_wait_seconds
 
     async def claim(self, wanted: Wanted) -> ClaimOutcome:
         """Takes the claim, or says how it stands. Raises `ClaimUnavailable`."""
@@ -236,7 +236,7 @@ class StoredClaims:
     async def _do(self, work: Callable[[ClaimRepository], _Result]) -> _Result:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self._longest_wait_seconds):
+            async with asyncio.timeout(self._max_wait_seconds):
                 return await loop.run_in_executor(self._threads, self._in_transaction, work)
         except (TimeoutError, DatabaseError) as error:
             _log.warning("claims cannot be had: %s", error or "no answer in time")

@@ -58,7 +58,7 @@ class SpoolDrain:
         self._spool = spool
         self._write = write
         self._first_pause_seconds = first_pause_seconds
-        self._longest_pause_seconds = max_pause_seconds
+        self._max_pause_seconds = max_pause_seconds
         self._on_mismatch = on_mismatch
         self._sleep = sleep
         self._clock = clock
@@ -136,7 +136,7 @@ class SpoolDrain:
     async def _pause_after(self, error: Exception) -> None:
         failures = self._state.failures_in_a_row + 1
         # Bounded exponent: an outage of days must not overflow the doubling.
-        pause_seconds = min(self._longest_pause_seconds, self._first_pause_seconds * 2.0 ** min(failures - 1, 30))
+        pause_seconds = min(self._max_pause_seconds, self._first_pause_seconds * 2.0 ** min(failures - 1, 30))
         _logger.warning("decisions stay in the spool, next attempt in %.1f s: %s", pause_seconds, error)
         self._state = replace(
             self._state,

@@ -239,8 +239,8 @@ class Revision:
 class Replans:
     """Turns a stream of replans into observations that are revised as further replans arrive."""
 
-    def __init__(self, *, most_open: int = MAX_OPEN_GROUPS) -> None:
-        self._most_open = most_open
+    def __init__(self, *, max_open: int = MAX_OPEN_GROUPS) -> None:
+        self._max_open = max_open
         self._observations = 0
         self._groups: OrderedDict[str, tuple[int, int, tuple[float, ...]]] = OrderedDict()
 
@@ -265,7 +265,7 @@ class Replans:
     def _remember(self, group: str, replans: int, revision: Revision) -> None:
         self._groups[group] = (replans, revision.ordinal, revision.after)
         self._groups.move_to_end(group)
-        if len(self._groups) > self._most_open:
+        if len(self._groups) > self._max_open:
             self._groups.popitem(last=False)
 
     def snapshot(self) -> dict[str, Any]:
@@ -274,8 +274,8 @@ class Replans:
         return {"observations": self._observations, "groups": groups}
 
     @classmethod
-    def restored(cls, document: Mapping[str, Any], *, most_open: int = MAX_OPEN_GROUPS) -> Replans:
-        replans = cls(most_open=most_open)
+    def restored(cls, document: Mapping[str, Any], *, max_open: int = MAX_OPEN_GROUPS) -> Replans:
+        replans = cls(max_open=max_open)
         replans._observations = int(document["observations"])
         for group, count, ordinal, *mean in document["groups"]:
             replans._groups[group] = (int(count), int(ordinal), tuple(mean))

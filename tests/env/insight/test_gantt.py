@@ -15,7 +15,7 @@ def test_text_shows_who_works_where() -> None:
 
 def test_text_counts_machines_that_it_does_not_draw() -> None:
     """Machines beyond the limit are mentioned, never silently dropped."""
-    text = gantt_text(toy_problem(), dispatch(toy_problem(), Rule.FIFO), most_machines=1)
+    text = gantt_text(toy_problem(), dispatch(toy_problem(), Rule.FIFO), max_machines=1)
     assert "and 1 machines more" in text
 
 

@@ -27,7 +27,7 @@ def test_replans_are_the_mean_of_their_group(stream: list[tuple[str, float]]) ->
 
 def test_replans_are_bounded() -> None:
     """The list that was replanned least recently is forgotten; its next replan is a new observation."""
-    replans = Replans(most_open=2)
+    replans = Replans(max_open=2)
     for group in ("a", "b", "a", "c"):
         replans.feed(group, (0.0,))
     assert replans.feed("a", (0.0,)).before is not None
