@@ -120,7 +120,8 @@ class Alternative:
     """A machine that may do an operation, by its index in `Problem.machines`, and how long it takes there.
 
     `also_holds` are further machines that the operation holds from its start to its end; it works only
-    while all of them are open.
+    while all of them are open. Work that takes no time is done at an instant: its machine must be open and
+    not in the midst of other work then.
     """
 
     machine: int
@@ -131,8 +132,8 @@ class Alternative:
     def __post_init__(self) -> None:
         if self.machine < 0:
             raise ValueError(f"machine must be >= 0, was {self.machine}")
-        if self.processing_seconds < 1:
-            raise ValueError(f"processing_seconds must be >= 1, was {self.processing_seconds}")
+        if self.processing_seconds < 0:
+            raise ValueError(f"processing_seconds must be >= 0, was {self.processing_seconds}")
         if self.setup_seconds < 0:
             raise ValueError(f"setup_seconds must be >= 0, was {self.setup_seconds}")
         if self.also_holds and len({self.machine, *self.also_holds}) != 1 + len(self.also_holds):
@@ -176,15 +177,18 @@ class EarlierPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changeover:
-    """Setup on a machine when work of group `after` follows work of group `before`."""
+    """Setup when work of group `after` follows work of group `before`, on one machine by its index; None: on any."""
 
     before: str
     after: str
     setup_seconds: int
+    machine: int | None = None
 
     def __post_init__(self) -> None:
         if self.setup_seconds < 0:
             raise ValueError(f"setup_seconds must be >= 0, was {self.setup_seconds}")
+        if self.machine is not None and self.machine < 0:
+            raise ValueError(f"machine must be >= 0, was {self.machine}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +219,8 @@ class Operation:
             raise ValueError(f"operation {self.id!r} must name each machine once, was {machines}")
         if self.pin is not None and len(machines) != 1:
             raise ValueError(f"pinned operation {self.id!r} must have one alternative, had {len(machines)}")
+        if self.pin is not None and self.alternatives[0].duration_seconds < 1:
+            raise ValueError(f"pinned operation {self.id!r} must take time, took none")
         if not 0 < self.weight < float("inf"):
             raise ValueError(f"weight of operation {self.id!r} must be > 0 and finite, was {self.weight}")
 
@@ -239,14 +245,15 @@ class Problem:
 
     The setup of an operation is that of its alternative, unless `changeovers` are given and both it and
     the last work that ended before it on the machine have a setup group: then it is that of the
-    changeover listed for the two groups, none when nothing is listed and the groups are equal, and its
-    own when nothing is listed and they differ. An operation that holds several machines takes the
-    longest of their setups. The first work on a machine takes its own setup.
+    changeover listed for the two groups, first of all one for that machine, none when nothing is listed and
+    the groups are equal, and its own when nothing is listed and they differ. An operation that holds several
+    machines takes the longest of their setups. The first work on a machine takes its own setup. Work that
+    takes no time comes behind work that ends when it does, and behind other such work by the order of `operations`.
 
     `stability_seconds` is what the objective charges for each operation that leaves its earlier place.
 
-    Raises `InvalidProblem` when ids repeat, an alternative names a machine that does not exist, or a
-    changeover is listed twice.
+    Raises `InvalidProblem` when ids repeat, an alternative or a changeover names a machine that does not
+    exist, or a changeover is listed twice.
     """
 
     jobs: tuple[Job, ...]
@@ -263,7 +270,7 @@ class Problem:
             *_repeated("job", [job.id for job in self.jobs]),
             *_repeated("operation", [operation.id for operation in self.operations]),
             *self._unknown_machines(),
-            *_repeated("changeover", [f"{change.before!r} to {change.after!r}" for change in self.changeovers]),
+            *_repeated("changeover", [_changeover_words(change) for change in self.changeovers]),
         ]
         if not self.jobs:
             reasons.append(("jobs", "must not be empty"))
@@ -277,15 +284,34 @@ class Problem:
         """All operations, job by job: the order of every array with an operation axis."""
         return tuple(operation for job in self.jobs for operation in job.operations)
 
+    def changeover_seconds(self, machine: int, before: str, after: str) -> int | None:
+        """What is listed for work of group `after` behind work of group `before` on a machine, by its index."""
+        found = self._listed.get((machine, before, after))
+        return self._listed.get((None, before, after)) if found is None else found
+
+    @cached_property
+    def _listed(self) -> dict[tuple[int | None, str, str], int]:
+        return {(change.machine, change.before, change.after): change.setup_seconds for change in self.changeovers}
+
     def _unknown_machines(self) -> list[tuple[str, str]]:
         count = len(self.machines)
+        named = {change.machine: change for change in self.changeovers if change.machine is not None}
         return [
+            (f"changeover {_changeover_words(change)}", f"machine index must be < {count}, was {machine}")
+            for machine, change in named.items()
+            if machine >= count
+        ] + [
             (f"operation {operation.id}", f"machine index must be < {count}, was {machine}")
             for operation in self.operations
             for alternative in operation.alternatives
             for machine in alternative.machines
             if machine >= count
         ]
+
+
+def _changeover_words(change: Changeover) -> str:
+    where = "" if change.machine is None else f" on machine {change.machine}"
+    return f"{change.before!r} to {change.after!r}{where}"
 
 
 def _repeated(what: str, ids: list[str]) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ A `Schedule` is only a claim. Nothing here checks it; the judge in `env.judge` d
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -181,6 +181,11 @@ def alternative_on(operation: Operation, machine: int | None) -> Alternative | N
     return None
 
 
+_Place = tuple[int, bool, int, str]
+_Ended = Mapping[int, tuple[Sequence[_Place], Sequence[str | None]]]
+"""Machine index -> places of the work that holds it, in order, and the setup groups of that work."""
+
+
 def setups_taken(problem: Problem, assignments: Sequence[Assignment]) -> tuple[int, ...]:
     """Setup seconds of each assignment, by the rule that `Problem` states.
 
@@ -192,10 +197,10 @@ def setups_taken(problem: Problem, assignments: Sequence[Assignment]) -> tuple[i
     known = [(operations.get(each.operation_id), index_of.get(each.machine_id), each) for each in assignments]
     if not problem.changeovers:
         return tuple(_own_setup(operation, machine) for operation, machine, _ in known)
-    works = [_work(*each) for each in known]
-    listed = {(change.before, change.after): change.setup_seconds for change in problem.changeovers}
+    index = {operation.id: number for number, operation in enumerate(problem.operations)}
+    works = [_work(*each, index.get(each[-1].operation_id, 0)) for each in known]
     ended = _ended(works)
-    return tuple(_setup(work, ended, listed) for work in works)
+    return tuple(_setup(problem, work, ended) for work in works)
 
 
 def _own_setup(operation: Operation | None, machine: int | None) -> int:
@@ -211,13 +216,26 @@ class _Work:
     operation: Operation | None
     chosen: Alternative | None
     machines: tuple[int, ...]
+    index: int
 
     @property
     def group(self) -> str | None:
         return None if self.operation is None else self.operation.setup_group
 
+    @property
+    def is_instant(self) -> bool:
+        """Whether it takes no time where it is."""
+        is_empty = self.assignment.end_seconds == self.assignment.start_seconds
+        return is_empty and self.chosen is not None and self.chosen.processing_seconds == 0
 
-def _work(operation: Operation | None, machine: int | None, assignment: Assignment) -> _Work:
+    @property
+    def place(self) -> _Place:
+        """Its place among works in the order of their ends; instants stand in the order of the problem."""
+        instant = self.is_instant
+        return self.assignment.end_seconds, instant, self.index if instant else 0, self.assignment.operation_id
+
+
+def _work(operation: Operation | None, machine: int | None, assignment: Assignment, index: int) -> _Work:
     chosen = None if operation is None else alternative_on(operation, machine)
     named = () if machine is None else (machine,)
     return _Work(
@@ -225,38 +243,36 @@ def _work(operation: Operation | None, machine: int | None, assignment: Assignme
         operation=operation,
         chosen=chosen,
         machines=named if chosen is None else chosen.machines,
+        index=index,
     )
 
 
-def _ended(works: list[_Work]) -> Mapping[int, tuple[list[int], list[str | None]]]:
-    """Machine index -> ends of the work that holds it, in order, and the setup groups of that work."""
-    ended: dict[int, tuple[list[int], list[str | None]]] = {}
-    for work in sorted(works, key=lambda each: (each.assignment.end_seconds, each.assignment.operation_id)):
-        if work.assignment.end_seconds > work.assignment.start_seconds:
+def _ended(works: list[_Work]) -> _Ended:
+    ended: dict[int, tuple[list[_Place], list[str | None]]] = {}
+    for work in sorted(works, key=lambda each: each.place):
+        if work.assignment.end_seconds > work.assignment.start_seconds or work.is_instant:
             for machine in work.machines:
-                ends, groups = ended.setdefault(machine, ([], []))
-                ends.append(work.assignment.end_seconds)
+                places, groups = ended.setdefault(machine, ([], []))
+                places.append(work.place)
                 groups.append(work.group)
     return ended
 
 
-def _setup(
-    work: _Work,
-    ended: Mapping[int, tuple[list[int], list[str | None]]],
-    listed: Mapping[tuple[str, str], int],
-) -> int:
+def _setup(problem: Problem, work: _Work, ended: _Ended) -> int:
     if work.chosen is None or work.operation is None:
         return 0
     own, group = work.chosen.setup_seconds, work.group
     if group is None or work.operation.pin is not None:
         return own
+    place = work.place if work.is_instant else (work.assignment.start_seconds, True, len(problem.operations), "")
     longest = 0
     for machine in work.machines:
-        ends, groups = ended.get(machine, ([], []))
-        last = bisect_right(ends, work.assignment.start_seconds) - 1
+        places, groups = ended.get(machine, ([], []))
+        last = bisect_left(places, place) - 1
         before = groups[last] if last >= 0 else None
+        listed = None if before is None else problem.changeover_seconds(machine, before, group)
         unlisted = 0 if before == group else own
-        longest = max(longest, own if before is None else listed.get((before, group), unlisted))
+        longest = max(longest, unlisted if listed is None else listed)
     return longest
 
 

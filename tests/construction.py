@@ -146,14 +146,17 @@ class _Floor:
         before = max(ended, key=lambda each: each[0])[1] if ended else None
         if not self._problem.changeovers or before is None or operation.setup_group is None:
             return chosen.setup_seconds
-        for change in self._problem.changeovers:
-            if (change.before, change.after) == (before, operation.setup_group):
-                return change.setup_seconds
+        for where in (machine, None):
+            for change in self._problem.changeovers:
+                if (change.machine, change.before, change.after) == (where, before, operation.setup_group):
+                    return change.setup_seconds
         return 0 if before == operation.setup_group else chosen.setup_seconds
 
 
 def _first_fit(open_at: np.ndarray, earliest: int, duration: int, interruptible: bool) -> tuple[int, int]:
     first = int(np.searchsorted(open_at, earliest))
+    if duration == 0:
+        return int(open_at[first]), int(open_at[first])
     if not interruptible:
         unbroken = open_at[duration - 1 :] - open_at[: open_at.size - duration + 1] == duration - 1
         first += int(np.flatnonzero(unbroken[first:])[0])

@@ -40,6 +40,7 @@ __all__ = [
     "PLAIN",
     "SMALL_HOURS",
     "WEEKEND",
+    "WITH_INSTANTS",
     "Feature",
     "is_closed",
     "one_machine",
@@ -58,10 +59,14 @@ class Feature(StrEnum):
     CHANGEOVERS = "changeovers"
     PINS = "pins"
     SEVERAL_MACHINES = "several machines"
+    INSTANTS = "work that takes no time"
 
 
 PLAIN: frozenset[Feature] = frozenset()
-EVERY_FEATURE = frozenset(Feature)
+WITH_INSTANTS = frozenset(Feature)
+"""Everything that a file may ask for."""
+EVERY_FEATURE = WITH_INSTANTS - {Feature.INSTANTS}
+"""Everything that a request may ask for."""
 
 NIGHT = WeeklyBreak(name="night", start=time(22, 0), end=time(6, 0))
 LUNCH = WeeklyBreak(name="lunch", start=time(12, 0), end=time(12, 30))
@@ -159,22 +164,25 @@ def operations(draw: st.DrawFn, id: str, machine_count: int, features: frozenset
 def alternatives(draw: st.DrawFn, machine: int, machine_count: int, features: frozenset[Feature]) -> Alternative:
     """One alternative on a machine, which may hold up to two more."""
     others = [other for other in range(machine_count) if other != machine]
+    takes_none = Feature.INSTANTS in features and draw(st.booleans())
     several = others and Feature.SEVERAL_MACHINES in features
     return Alternative(
         machine=machine,
-        processing_seconds=draw(st.integers(1, 2 * HOUR)),
-        setup_seconds=draw(st.sampled_from((0, 1, 18 * MINUTE))),
+        processing_seconds=0 if takes_none else draw(st.integers(1, 2 * HOUR)),
+        setup_seconds=draw(st.sampled_from((0, 0, 1) if takes_none else (0, 1, 18 * MINUTE))),
         also_holds=tuple(draw(st.lists(st.sampled_from(others), unique=True, max_size=2))) if several else (),
     )
 
 
-def changeovers() -> st.SearchStrategy[tuple[Changeover, ...]]:
-    """Some of the pairs of groups, in both directions and with themselves, each with its own setup."""
+def changeovers(machine_count: int) -> st.SearchStrategy[tuple[Changeover, ...]]:
+    """Some pairs of groups, in both directions and with themselves, on all machines or on one, each with its setup."""
     seconds = st.sampled_from((0, 1, 7 * MINUTE, 30 * MINUTE))
-    pairs = [(before, after) for before in GROUPS for after in GROUPS]
-    return st.dictionaries(st.sampled_from(pairs), seconds).map(
+    entries = [(None, before, after) for before in GROUPS for after in GROUPS]
+    entries += [(machine, before, after) for machine in range(machine_count) for _, before, after in entries[:9]]
+    return st.dictionaries(st.sampled_from(entries[:9]) | st.sampled_from(entries), seconds).map(
         lambda listed: tuple(
-            Changeover(before=before, after=after, setup_seconds=setup) for (before, after), setup in listed.items()
+            Changeover(before=before, after=after, setup_seconds=setup, machine=machine)
+            for (machine, before, after), setup in listed.items()
         )
     )
 
@@ -188,9 +196,11 @@ def problems(
     """Up to four jobs of up to three operations, without deadlines, on plants that switch every feature on and off.
 
     Each of `features` is switched on in about half of the problems; the others have nothing of it. Pinned
-    work comes first in its job, so whoever dispatches in any order finds room behind it.
+    work comes first in its job, so whoever dispatches in any order finds room behind it. Work that takes no time
+    goes without changeovers: of such works at one instant a schedule does not tell which came first.
     """
     on = frozenset(feature for feature in sorted(features) if draw(st.booleans()))
+    on -= {Feature.INSTANTS} if Feature.CHANGEOVERS in on else set()
     plant = draw(machines())
     jobs = tuple(
         Job(
@@ -201,7 +211,7 @@ def problems(
         )
         for job in range(draw(st.integers(1, 4)))
     )
-    changes = draw(changeovers()) if Feature.CHANGEOVERS in on else ()
+    changes = draw(changeovers(len(plant))) if Feature.CHANGEOVERS in on else ()
     problem = Problem(jobs=jobs, machines=plant, hours=draw(hours), changeovers=changes)
     return draw(pinned(problem)) if Feature.PINS in on else problem
 
@@ -213,7 +223,7 @@ def pinned(draw: st.DrawFn, problem: Problem) -> Problem:
     settled = {
         operation.id: draw(st.booleans())
         for job in problem.jobs
-        for operation in job.operations[: draw(st.integers(0, len(job.operations)))]
+        for operation in job.operations[: draw(st.integers(0, _leading(schedule, job)))]
     }
     first = min(schedule.assignments, key=lambda each: each.start_seconds)
     pinned = pinned_in_place(problem, schedule, settled)
@@ -222,6 +232,12 @@ def pinned(draw: st.DrawFn, problem: Problem) -> Problem:
     # Nothing starts before the very first work, so it may as well have begun before the schedule does.
     running = Pin(start_seconds=-draw(st.integers(1, 3 * HOUR)), end_seconds=first.end_seconds)
     return with_operation(pinned, first.operation_id, pin=running)
+
+
+def _leading(schedule: Schedule, job: Job) -> int:
+    """How many operations of a job take time before the first one that takes none, which cannot be pinned."""
+    rows = [schedule.by_operation[operation.id] for operation in job.operations]
+    return next((step for step, row in enumerate(rows) if row.end_seconds == row.start_seconds), len(rows))
 
 
 @st.composite
@@ -242,7 +258,10 @@ def solved_problems(draw: st.DrawFn, features: frozenset[Feature] = PLAIN) -> tu
     problem = draw(problems(features=features))
     schedule = draw(schedules(problem))
     if Feature.PINS in features:
-        ids = sorted(schedule.by_operation)
+        rows = schedule.by_operation.values()
+        ids = sorted(row.operation_id for row in rows if row.end_seconds > row.start_seconds)
+        if not ids:
+            return problem, schedule
         settled = draw(st.dictionaries(st.sampled_from(ids), st.booleans(), max_size=3))
         problem = pinned_in_place(problem, schedule, settled)
     return problem, schedule

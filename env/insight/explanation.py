@@ -263,7 +263,7 @@ def _is_late(floor: _Floor, operation: Operation) -> bool:
 def _step(floor: _Floor, job: Job, operation: Operation, ready: int) -> ExplainedStep:
     placed, chosen = floor.placed[operation.id], floor.alternative(operation)
     start, end = placed.start_seconds, placed.end_seconds
-    assert ready <= start < end, f"{operation.id} must follow its job at {ready}, was at {start} to {end}"
+    assert ready <= start <= end, f"{operation.id} must follow its job at {ready}, was at {start} to {end}"
     queue = floor.queue(chosen.machines)
     supplied = _clipped(operation.release_seconds, ready, start)
     unloaded = _clipped(queue.unloaded_at, supplied, start)

@@ -33,6 +33,12 @@ class Work:
         return self.assignment.end_seconds
 
     @property
+    def is_instant(self) -> bool:
+        """Whether it ends at its start, and rightly so: neither setup nor processing takes any time."""
+        takes_time = self.alternative is None or self.setup_seconds + self.alternative.processing_seconds > 0
+        return self.start == self.end and not takes_time
+
+    @property
     def is_settled(self) -> bool:
         """Whether its end was fixed before: then neither its duration nor the calendar is judged."""
         pin = None if self.operation is None else self.operation.pin

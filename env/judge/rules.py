@@ -30,7 +30,7 @@ def violations_of_work(case: Case, work: Work) -> Iterator[Violation]:
         yield broken(ViolationCode.OUT_OF_RANGE, work, beyond, text)
     elif work.machines and not work.is_settled:
         yield from _earlier_load(case, work)
-        if work.end > work.start:
+        if work.end > work.start or work.is_instant:
             yield from _openings(case, work, case.opened(*work.machines))
 
 
@@ -77,7 +77,7 @@ def _span(work: Work) -> Iterator[Violation]:
     if work.start < 0 and not work.is_settled:
         text = f"starts {amount(-work.start)} before the schedule does; it must start at or after its beginning."
         yield broken(ViolationCode.BEFORE_START, work, -work.start, text)
-    if work.end <= work.start:
+    if work.end <= work.start and not work.is_instant:
         text = f"ends {amount(work.start - work.end)} before its own start; it must end at least 1 s after it."
         yield broken(ViolationCode.EMPTY_SPAN, work, work.start - work.end + 1, text)
 
@@ -116,8 +116,11 @@ def _openings(case: Case, work: Work, opened: OpenTime) -> Iterator[Violation]:
     if not opened.is_open(start):
         closed = opened.closed_from(start, end)
         state = "is closed" if alone else "are not all open"
-        text = f"starts on {case.where(work)} at {case.moment(start)}, which {state} for {amount(closed)} more; "
+        more = "" if work.is_instant else f" for {amount(closed)} more"
+        text = f"starts on {case.where(work)} at {case.moment(start)}, which {state}{more}; "
         yield broken(ViolationCode.STARTS_WHILE_CLOSED, work, closed, text + "it must start in open time.")
+    if work.is_instant:
+        return
     if not opened.is_open(end - 1):
         closed = opened.closed_before(start, end)
         state = "has been closed" if alone else "have not all been open"
@@ -167,18 +170,25 @@ def miscounted(case: Case) -> Iterator[Violation]:
 
 
 def overlaps(case: Case) -> Iterator[Violation]:
-    """By machine, each work that starts before the machine is free, which names who has it."""
+    """By machine, each work that starts before the machine is free, which names who has it.
+
+    Work that takes no time may lie where other work begins or ends, but not in its midst.
+    """
     holding: list[list[Work]] = [[] for _ in case.problem.machines]
     for work in case.works:
-        for index in work.machines if work.end > work.start else ():
+        for index in work.machines if work.end > work.start or work.is_instant else ():
             holding[index].append(work)
     for machine, works in zip(case.problem.machines, holding, strict=True):
         holder: Work | None = None
         for work in works:
             if holder is not None and work.start < holder.end:
                 shared = min(holder.end, work.end) - work.start
-                text = f"shares {machine_words(machine)} with {holder.assignment.operation_id} for {amount(shared)} "
-                text += f"from {case.moment(work.start)}; it must wait until the machine is free."
+                having = f"{machine_words(machine)} with {holder.assignment.operation_id}"
+                text = f"shares {having} for {amount(shared)} from {case.moment(work.start)}"
+                if work.is_instant:
+                    shared = holder.end - work.start
+                    text = f"shares {having} at {case.moment(work.start)}, {amount(shared)} before that ends"
+                text += "; it must wait until the machine is free."
                 yield broken(ViolationCode.MACHINE_OVERLAP, work, shared, text, machine.id)
             if holder is None or work.end > holder.end:
                 holder = work

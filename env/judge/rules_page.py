@@ -72,6 +72,8 @@ _RULES = """
   their own.
 - **Several machines**: work that holds several machines works only while all of them are open, waits for the
   earlier load of each, overlaps with nobody on any of them, and takes the longest of their setups.
+- **Work that takes no time** ends where it starts, in open time, and in the midst of no other work on its machine.
+  Requests have none, since each of their operations takes a second at least; benchmark files do.
 - **Earlier load** of a machine is counted in open time from the start of the schedule.
 - **Pinned work** must start exactly where it is pinned. Where its end was settled before, because it is running or
   was frozen by an earlier plan, it must end exactly there too; then neither its duration nor the calendar nor

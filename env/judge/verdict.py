@@ -26,7 +26,11 @@ class ViolationCode(StrEnum):
     UNKNOWN_OPERATION = "unknown_operation", "The schedule holds an operation that the request does not know."
     UNKNOWN_MACHINE = "unknown_machine", "An operation is placed on a machine that the request does not know."
     INELIGIBLE_MACHINE = "ineligible_machine", "An operation is placed on a machine that cannot do it."
-    EMPTY_SPAN = "empty_span", "An operation ends at or before its own start.", "how much later it must end"
+    EMPTY_SPAN = (
+        "empty_span",
+        "An operation that takes time ends at or before its own start.",
+        "how much later it must end",
+    )
     OUT_OF_RANGE = (
         "out_of_range",
         "A time lies so far from the start of the schedule that it cannot be judged.",

@@ -28,18 +28,21 @@ class Setups(NamedTuple):
     """Groups by number and what changing between them takes."""
 
     operation_group: NDArray[np.int64]  # [operation] NO_GROUP where setups do not depend on the sequence
-    changeover: NDArray[np.int64]  # [group, group] seconds, OWN_SETUP for an operation's own
+    changeover: NDArray[np.int64]  # [1 or machine, group, group] seconds, OWN_SETUP for an operation's own
 
-    def bounds(self, own: NDArray[np.int64], pair_operation: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+    def bounds(
+        self, own: NDArray[np.int64], pair_operation: NDArray[np.int64], pair_machine: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], ...]:
         """Shortest and longest setup of each pair over all that may precede it, both shape [pair]."""
         if not self.changeover.size:
             return own, own
         listed = self.changeover != OWN_SETUP
-        least = np.where(listed, self.changeover, np.iinfo(np.int64).max).min(axis=0)
-        most = np.where(listed, self.changeover, 0).max(axis=0)
+        least = np.where(listed, self.changeover, np.iinfo(np.int64).max).min(axis=1)
+        most = np.where(listed, self.changeover, 0).max(axis=(0, 1))
         group = self.operation_group[pair_operation]
         depends = group != NO_GROUP
-        shortest = np.where(depends, np.minimum(own, least[group]), own)
+        shortest = np.minimum(own, least[np.minimum(pair_machine, len(least) - 1), group])
+        shortest = np.where(depends, shortest, own)
         return shortest, np.where(depends, np.maximum(own, most[group]), own)
 
 
@@ -60,13 +63,17 @@ def setups(problem: Problem) -> Setups:
     """Groups and changeovers of a problem; without changeovers no operation has a group."""
     named = [operation.setup_group for operation in problem.operations]
     if not problem.changeovers:
-        return Setups(np.full(len(named), NO_GROUP, dtype=np.int64), np.empty((0, 0), dtype=np.int64))
+        return Setups(np.full(len(named), NO_GROUP, dtype=np.int64), np.empty((0, 0, 0), dtype=np.int64))
     listed = {name for change in problem.changeovers for name in (change.before, change.after)}
     number = {name: index for index, name in enumerate(sorted(listed | {name for name in named if name is not None}))}
-    changeover = np.full((len(number), len(number)), OWN_SETUP, dtype=np.int64)
-    np.fill_diagonal(changeover, 0)
-    for change in problem.changeovers:
-        changeover[number[change.before], number[change.after]] = change.setup_seconds
+    by_machine = any(change.machine is not None for change in problem.changeovers)
+    tables = len(problem.machines) if by_machine else 1
+    changeover = np.full((tables, len(number), len(number)), OWN_SETUP, dtype=np.int64)
+    changeover[:, range(len(number)), range(len(number))] = 0
+    # Those of one machine last, because they count before those of all.
+    for change in sorted(problem.changeovers, key=lambda each: each.machine is not None):
+        table = slice(None) if change.machine is None else change.machine
+        changeover[table, number[change.before], number[change.after]] = change.setup_seconds
     group = [NO_GROUP if name is None else number[name] for name in named]
     return Setups(np.array(group, dtype=np.int64), changeover)
 
@@ -141,7 +148,7 @@ class ProblemArrays(NamedTuple):
     pinned_start: Integers  # [pinned] sorted by start
     pinned_end: Integers  # [pinned]
     pinned_group: Integers  # [pinned]
-    changeover: Integers  # [group, group] setup from one group to another, OWN_SETUP for an operation's own
+    changeover: Integers  # [1 or machine, group, group] from one setup group to another, OWN_SETUP for an operation's own
     has_special_work: Booleans  # [1] whether setups, pins or several machines count at all
     operation_latest: Integers  # [operation] latest end that lets all due dates from here to the end of its job be met
     operation_is_urged: Booleans  # [operation] whether there is such a due date
@@ -166,7 +173,7 @@ class ProblemArrays(NamedTuple):
     opening_start: Integers  # [opening]
     opening_end: Integers  # [opening]
     opening_before: Integers  # [opening] open seconds of its calendar before it
-    time_scale: Floats  # [1] mean shortest duration
+    time_scale: Floats  # [1] mean shortest duration, at least 1
     objective: Floats  # [3] weight of the makespan, of the weighted tardiness sum; seconds that being late counts
 
 
@@ -180,13 +187,13 @@ def compile_problem(problem: Problem) -> ProblemArrays:
     processing = _each(pairs, "processing_seconds")
     own_setup = _each(pairs, "setup_seconds")
     setup = setups(problem)
-    least_setup, most_setup = setup.bounds(own_setup, pair_operation)
+    pair_machine = _each(pairs, "machine")
+    least_setup, most_setup = setup.bounds(own_setup, pair_operation, pair_machine)
     shortest = np.minimum.reduceat(processing + least_setup, pair_first[:-1])
     longest = np.maximum.reduceat(processing + most_setup, pair_first[:-1])
     calendars = calendar_tables(problem, pairs, int(longest.sum()))
     pins = pinned_work(problem, setup.operation_group, calendars)
     job_first = _offsets(_integers(len(job.operations) for job in problem.jobs))
-    pair_machine = _each(pairs, "machine")
     held_counts = _integers(1 + len(pair.also_holds) for pair in pairs)
     pressure = _pressure(pair_machine, own_setup + processing, pair_first, len(problem.machines))
     latest = _latest_ends(operations, shortest, job_first)
@@ -216,7 +223,7 @@ def compile_problem(problem: Problem) -> ProblemArrays:
         held_pair=np.repeat(np.arange(len(pairs), dtype=np.int64), held_counts),
         machine_busy=_each(problem.machines, "busy_seconds"),
         has_special_work=np.array([special]),
-        time_scale=np.array([shortest.mean()]),
+        time_scale=np.array([max(1.0, shortest.mean())]),
         objective=np.array([weights.makespan, weights.tardiness / total_weight, weights.late_seconds]),
     )
 
@@ -274,7 +281,7 @@ def _pressure(pair_machine: Integers, duration: Integers, pair_first: Integers, 
     """Mean load of each operation's machines per mean load of all, each operation spread over its pairs."""
     choices = np.diff(pair_first)
     load = np.bincount(pair_machine, duration / np.repeat(choices, choices), minlength=machines)
-    pressure: Floats = np.add.reduceat(load[pair_machine], pair_first[:-1]) / choices / load.mean()
+    pressure: Floats = np.add.reduceat(load[pair_machine], pair_first[:-1]) / choices / (load.mean() or 1.0)
     return pressure
 
 

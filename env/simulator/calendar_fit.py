@@ -125,13 +125,17 @@ def setup_at(
         for index in range(arrays.pinned_first[machine], arrays.pinned_first[machine + 1]):
             if last_end < arrays.pinned_end[index] <= instant:
                 last_end, last_group = arrays.pinned_end[index], arrays.pinned_group[index]
-        longest = max(longest, setup_between(arrays.changeover, last_group, group, own))
+        longest = max(longest, setup_between(arrays.changeover, machine, last_group, group, own))
     return longest
 
 
 @compiled_lean
-def setup_between(changeover: Integers, before: int, after: int, own: int) -> int:
-    """Setup on one machine for work of group `after` behind work of group `before`, `own` where none is listed."""
-    if min(before, after) == NO_GROUP or changeover[before, after] == OWN_SETUP:
+def setup_between(changeover: Integers, machine: int, before: int, after: int, own: int) -> int:
+    """Setup on one machine for work of group `after` behind work of group `before`, `own` where none is listed.
+
+    `changeover` has shape [1 or machine, group, group]: one table for all machines, or one for each.
+    """
+    if min(before, after) == NO_GROUP:
         return own
-    return changeover[before, after]  # type: ignore[no-any-return]
+    listed = changeover[min(machine, len(changeover) - 1), before, after]
+    return own if listed == OWN_SETUP else listed

@@ -55,7 +55,7 @@ def find_candidates(arrays: ProblemArrays, state: State, found: Candidates) -> N
     """Fill `found` with what competes with the first completion, best rank first; ties go to the lower pair."""
     clock, urgent_only = next_instant(arrays, state)
     first_job = first_to_complete(arrays, state, urgent_only)
-    latest = max(state.job_end[first_job], clock + 1)
+    latest = max(state.job_end[first_job], state.job_start[first_job] + 1)
     filled = 0
     for index in range(collect_rivals(arrays, state, found, first_job, latest, urgent_only)):
         filled = keep_conflicts(arrays, state, found, filled, found.jobs[index], latest)

@@ -28,11 +28,11 @@ def objective_bound(arrays: ProblemArrays, state: State) -> float:
 def reward_norm(arrays: ProblemArrays, state: State) -> float:
     """Seconds that one unit of reward stands for: the makespan no schedule of a fresh state can beat.
 
-    The larger of the longest job and the mean load of a machine, scaled to the weight of the objective.
+    The larger of the longest job and the mean load of a machine, at least 1, scaled to the weight of the objective.
     """
     load = arrays.operation_shortest.sum() / len(state.machine_ready)
     weight = max(arrays.objective[MAKESPAN_WEIGHT], 1.0)
-    return max(float(state.totals[MAKESPAN_BOUND]), load) * weight  # type: ignore[no-any-return]
+    return max(float(state.totals[MAKESPAN_BOUND]), load, 1.0) * weight  # type: ignore[no-any-return]
 
 
 class Episode(NamedTuple):

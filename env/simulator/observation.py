@@ -156,13 +156,14 @@ def encode_pairs(
         choices = pair_first[operation + 1] - pair_first[operation]
         start, end, duration = pair_start[pair], pair_end[pair], pair_work[pair]
         setup = duration - processing[pair]
+        divisor = max(duration, 1)  # of work that takes no time
         finish = max(0, machine_ready[machine] - clock) + machine_load[machine]
         rows[index, Feature.DURATION] = duration / scale
         rows[index, Feature.BEGINS_AFTER_CLOCK] = (start - clock) / scale
         rows[index, Feature.ENDS_AFTER_CLOCK] = (end - clock) / scale
         rows[index, Feature.IDLE_GAP] = (start - machine_ready[machine]) / scale
         rows[index, Feature.JOB_WAIT] = (start - job_ready[job]) / scale
-        rows[index, Feature.EXCESS_OVER_FASTEST] = duration / shortest[operation] - 1.0
+        rows[index, Feature.EXCESS_OVER_FASTEST] = duration / max(shortest[operation], 1) - 1.0
         rows[index, Feature.EXCESS_OVER_EARLIEST] = (end - job_end[job]) / scale
         rows[index, Feature.ELIGIBLE_SHARE] = choices / machines
         rows[index, Feature.SINGLE_MACHINE] = 1.0 if choices == 1 else 0.0
@@ -170,7 +171,7 @@ def encode_pairs(
         rows[index, Feature.MACHINE_FINISH] = finish / time_left
         rows[index, Feature.MACHINE_RIVALS] = tallies[RIVALS, machine] / count
         rows[index, Feature.COMPOSITE_RANK] = (ranks[index] - ranks[0]) / scale
-        rows[index, Feature.SETUP_SHARE] = setup / duration
+        rows[index, Feature.SETUP_SHARE] = setup / divisor
         rows[index, Feature.PAUSES] = (end - start - duration) / scale
         rows[index, Feature.COUNTS_MAKESPAN] = counts_makespan
         rows[index, Feature.COUNTS_TARDINESS] = counts_tardiness
@@ -179,7 +180,7 @@ def encode_pairs(
         rows[index, Feature.LOG_OPEN_JOBS] = density
         rows[index, Feature.RELATIVE_BOUND] = relative_bound
         rows[index, Feature.ENDS_AFTER_EARLIEST] = (end - first_end) / scale
-        rows[index, Feature.LOG_DURATION] = np.log(duration / scale)
+        rows[index, Feature.LOG_DURATION] = np.log(divisor / scale)
         rows[index, Feature.SETUP] = setup / scale
         rows[index, Feature.AT_CLOCK] = 1.0 if start == clock else 0.0
         rows[index, Feature.EARLIER_STARTERS] = 1.0 if tallies[EARLIEST, machine] < start else 0.0

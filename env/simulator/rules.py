@@ -64,8 +64,9 @@ def finished_schedule(problem: Problem, state: State) -> Schedule:
 
 
 def mean_times(arrays: ProblemArrays) -> Floats:
-    """Mean duration and mean setup over all pairs, shape [2]: the scales of ATCS."""
-    return np.array([(arrays.pair_setup + arrays.pair_processing).mean(), max(1.0, arrays.pair_setup.mean())])
+    """Mean duration and mean setup over all pairs, each at least 1, shape [2]: the scales of ATCS."""
+    durations = arrays.pair_setup + arrays.pair_processing
+    return np.array([max(1.0, durations.mean()), max(1.0, arrays.pair_setup.mean())])
 
 
 @compiled
@@ -135,4 +136,4 @@ def apparent_tardiness_cost(
         slack = max(0.0, arrays.operation_due[operation] - after - duration - clock)
     urgency = np.exp(-slack / (ATCS_DUE_SCALE * means[DURATION]))
     urgency *= np.exp(-setup / (ATCS_SETUP_SCALE * means[SETUP]))
-    return arrays.operation_weight[operation] / duration * urgency  # type: ignore[no-any-return]
+    return arrays.operation_weight[operation] / max(duration, 1.0) * urgency  # type: ignore[no-any-return]

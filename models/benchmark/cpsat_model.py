@@ -7,7 +7,7 @@ operation decides its setup. Time is open time where machines close (`open_time`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -146,17 +146,16 @@ class ExactModel:
             for work in works:
                 model.add(self.start[work.index] >= busy).only_enforce_if(work.present)
         if self._by_sequence:
-            self._arcs.append(self._add_circuit(works))
+            self._arcs.append(self._add_circuit(machine, works))
         if self.axis is None:
             self._add_closures(machine, works)
 
-    def _add_circuit(self, works: list[_Held]) -> _Arcs:
+    def _add_circuit(self, machine: int, works: list[_Held]) -> _Arcs:
         """Node 0 is the rest of the machine; work that is done elsewhere loops onto itself.
 
         An operation that may hold the machine in two alternatives is two nodes.
         """
         model = self.model
-        listed = {(change.before, change.after): change.setup_seconds for change in self.problem.changeovers}
         arcs: _Arcs = {(0, 0): model.new_bool_var("")}
         for node, work in enumerate(works, start=1):
             arcs[node, node] = ~work.present
@@ -167,7 +166,7 @@ class ExactModel:
                 if other.index != work.index:
                     follows = arcs[other_node, node] = model.new_bool_var("")
                     model.add(self.start[work.index] >= self.end[other.index]).only_enforce_if(follows)
-                    self._require(work, _setup(listed, other.operation, work), follows)
+                    self._require(work, _setup(self.problem, machine, other.operation, work), follows)
         model.add_circuit([(tail, head, literal) for (tail, head), literal in arcs.items()])
         return arcs
 
@@ -233,9 +232,11 @@ class ExactModel:
                 self.model.add_hint(literal, (tail, head) in taken)
 
 
-def _setup(listed: Mapping[tuple[str, str], int], before: Operation, work: _Held) -> int:
+def _setup(problem: Problem, machine: int, before: Operation, work: _Held) -> int:
     """Setup of work that follows `before` on a machine, by the rule that `Problem` states."""
     own, group = work.alternative.setup_seconds, work.operation.setup_group
     if group is None or before.setup_group is None:
         return own
-    return listed.get((before.setup_group, group), 0 if before.setup_group == group else own)
+    listed = problem.changeover_seconds(machine, before.setup_group, group)
+    unlisted = 0 if before.setup_group == group else own
+    return unlisted if listed is None else listed

@@ -112,7 +112,8 @@ def _open_seconds_before(arrays: ProblemArrays, instants: Integers) -> Integers:
 
 def take_plan(graph: Graph, state: State) -> int:
     """Take over the machines and sequences of a complete state; gives the makespan in open seconds."""
-    order = np.argsort(state.start, kind="stable").astype(np.int32)
+    # Work that takes no time goes before what begins when it does, perhaps on the same machine.
+    order = np.lexsort((state.end > state.start, state.start)).astype(np.int32)
     return link_plan(graph, state.chosen_pair.astype(np.int32), order)
 
 

@@ -87,7 +87,7 @@ class Rules(NamedTuple):
     opening_end: Integers  # [opening]
     opening_before: Integers  # [opening]
     calendar_first: Integers  # [calendar + 1]
-    changeover: Integers  # [group, group]
+    changeover: Integers  # [1 or machine, group, group]
     ready: Integers  # [machine] room for the simulator's arithmetic
     group: Integers  # [machine]
     arrays: ProblemArrays

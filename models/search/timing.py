@@ -183,7 +183,7 @@ def span_of(
         calendar_first[option.calendar],
         calendar_first[option.calendar + 1],
         ready,
-        option.processing + setup_between(changeover, group, task.group, option.setup),
+        option.processing + setup_between(changeover, option.machine, group, task.group, option.setup),
         task.is_interruptible,
     )
 

@@ -1,11 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, time
 
 import pytest
 
 from env.errors import InvalidProblem
-from env.problem import Alternative, Closure, Job, Machine, Operation, Problem, WeeklyBreak, WorkingHours
+from env.problem import (
+    Alternative,
+    Changeover,
+    Closure,
+    Job,
+    Machine,
+    Operation,
+    Pin,
+    Problem,
+    WeeklyBreak,
+    WorkingHours,
+)
 from tests.problems import operation
 
 
@@ -26,6 +38,21 @@ def test_problem_lists_every_contradiction() -> None:
     )
 
 
+def test_changeovers_are_listed_once_for_each_machine_that_exists() -> None:
+    """The same groups on all machines, on one and on another are three entries; the last of them nowhere."""
+    change = Changeover(before="a", after="b", setup_seconds=1)
+    on_one = replace(change, machine=0)
+    job = Job(id="A", operations=(operation("A1"),))
+    with pytest.raises(InvalidProblem) as caught:
+        Problem(
+            machines=(Machine(id=7),), jobs=(job,), changeovers=(change, on_one, on_one, replace(change, machine=1))
+        )
+    assert caught.value.reasons == (
+        ("changeover 'a' to 'b' on machine 1", "machine index must be < 1, was 1"),
+        ("changeover 'a' to 'b' on machine 0", "must be unique, was given more than once"),
+    )
+
+
 def test_empty_problem_is_refused() -> None:
     """A problem needs a job and a machine."""
     with pytest.raises(InvalidProblem, match="jobs: must not be empty; machines: must not be empty"):
@@ -35,12 +62,14 @@ def test_empty_problem_is_refused() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Alternative(machine=0, processing_seconds=0), "processing_seconds must be >= 1, was 0"),
+        (lambda: Alternative(machine=0, processing_seconds=-1), "processing_seconds must be >= 0, was -1"),
         (lambda: Alternative(machine=0, processing_seconds=1, setup_seconds=-1), "setup_seconds must be >= 0, was -1"),
         (lambda: Alternative(machine=-1, processing_seconds=1), "machine must be >= 0, was -1"),
         (lambda: Operation(id="A", alternatives=()), "must have at least one alternative"),
         (lambda: operation("A", 1, 1), "must name each machine once"),
+        (lambda: operation("A", seconds=0, pin=Pin(start_seconds=5)), "pinned operation 'A' must take time, took none"),
         (lambda: operation("A", weight=0.0), "must be > 0 and finite, was 0.0"),
+        (lambda: Changeover(before="a", after="b", setup_seconds=0, machine=-1), "machine must be >= 0, was -1"),
         (lambda: Job(id="A", operations=()), "must have at least one operation"),
         (lambda: Machine(id=1, busy_seconds=-1), "busy_seconds must be >= 0, was -1"),
         (lambda: Closure(start_seconds=5, end_seconds=5), "end_seconds must be > start_seconds 5, was 5"),

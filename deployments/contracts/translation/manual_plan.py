@@ -7,7 +7,7 @@ time is arithmetic. Whatever is wrong with the plan is left in it, for the judge
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from deployments.contracts.requests.schedule_request import ManualRow
@@ -59,9 +59,7 @@ class _Plan:
         self._plant = plant
         self._operations = {operation.id: operation for operation in problem.operations}
         self._index_of = {machine.id: index for index, machine in enumerate(problem.machines)}
-        self._changeovers: Mapping[tuple[str, str], int] = {
-            (change.before, change.after): change.setup_seconds for change in problem.changeovers
-        }
+        self._problem = problem
         self._last: dict[int, tuple[int, str | None]] = {}
 
     def place(self, job_id: str, machine_id: int, start: int) -> None:
@@ -85,14 +83,14 @@ class _Plan:
     def _setup_seconds(self, operation: Operation, choice: Alternative, start: int) -> int:
         """By the rule that `Problem` states, for work that does not overlap; what does is rejected anyway."""
         own, group = choice.setup_seconds, operation.setup_group
-        if not self._changeovers or group is None or operation.pin is not None:
+        if not self._problem.changeovers or group is None or operation.pin is not None:
             return own
         longest = 0
         for machine in choice.machines:
             end, before = self._last.get(machine, (start, None))
             known = before is not None and end <= start
-            unlisted = 0 if before == group else own
-            longest = max(longest, self._changeovers.get((before, group), unlisted) if known and before else own)
+            listed = self._problem.changeover_seconds(machine, before, group) if known and before else own
+            longest = max(longest, (0 if before == group else own) if listed is None else listed)
         return longest
 
 

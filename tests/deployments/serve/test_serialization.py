@@ -12,10 +12,10 @@ from env.judge.judge import judge
 from env.problem import Alternative, Job, Machine, Operation, Problem
 from env.schedule import Schedule
 from tests.deployments.shipped_policy import POLICY
-from tests.problems import EVERY_FEATURE, solved_problems
+from tests.problems import WITH_INSTANTS, solved_problems
 
 
-@given(solved_problems(EVERY_FEATURE))
+@given(solved_problems(WITH_INSTANTS))
 @settings(max_examples=25)
 def test_freight_arrives_as_it_was_sent(solved: tuple[Problem, Schedule]) -> None:
     """Problem, schedule and verdict are the same at the other end, field by field."""

@@ -44,7 +44,7 @@ def test_jsp_file_gives_its_problem(tmp_path: Path) -> None:
         ("a.fjs", "1 3\n1 2 0 5\n", "must have 2 'machine time' pairs"),
         ("a.fjs", "1 3\n1 1 0 x\n", "line 2: must be a number, was 'x'"),
         ("a.fjs", "1 3\n1 1 0 2.5\n", "line 2: must be a whole number, was '2.5'"),
-        ("a.fjs", "1 3\n1 1 0 0\n", "processing_seconds must be >= 1, was 0"),
+        ("a.fjs", "1 3\n1 1 0 -1\n", "processing_seconds must be >= 0, was -1"),
         ("a.jsp", "1 2\n0 3 1\n", "a.jsp"),
     ],
 )

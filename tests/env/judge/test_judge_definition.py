@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from env.judge.judge import judge
-from env.problem import Alternative, Operation, Problem
+from env.problem import Alternative, Changeover, Operation, Problem
 from env.schedule import Assignment, Schedule
-from tests.problems import DAY, EVERY_FEATURE, open_mask, solved_problems
+from tests.problems import DAY, WITH_INSTANTS, open_mask, solved_problems
 
 
 def is_allowed(problem: Problem, schedule: Schedule) -> bool:
@@ -40,16 +40,18 @@ def _keeps_its_place(
 ) -> bool:
     start, end = rows[operation.id].start_seconds, rows[operation.id].end_seconds
     pin, mine = operation.pin, chosen[operation.id]
-    if end <= start or (pin is not None and start != pin.start_seconds):
+    if end < start or (pin is not None and start != pin.start_seconds):
         return False
     if pin is not None and pin.end_seconds is not None:
-        return end == pin.end_seconds and (start < 0 or operation.release_seconds <= start)
+        return start < end == pin.end_seconds and (start < 0 or operation.release_seconds <= start)
     if start < max(0, operation.release_seconds) or any(
         _has_load(problem, machine, start) for machine in mine.machines
     ):
         return False
-    opened = open_mask(problem, *mine.machines)[start:end]
     setup = max(_setup(problem, operation, machine, rows, chosen) for machine in mine.machines)
+    if start == end:
+        return setup + mine.processing_seconds == 0 and bool(open_mask(problem, *mine.machines)[start])
+    opened = open_mask(problem, *mine.machines)[start:end]
     works = bool(opened[0] and opened[-1]) and int(opened.sum()) == setup + mine.processing_seconds
     return works and (operation.interruptible or bool(opened.all()))
 
@@ -71,23 +73,30 @@ def _setup(
     before = max(ended, key=lambda each: each[0])[1] if ended else None
     if operation.pin is not None or not problem.changeovers or before is None or group is None:
         return own
-    listed = [each.setup_seconds for each in problem.changeovers if (each.before, each.after) == (before, group)]
+    here = sorted((each for each in problem.changeovers if each.machine in {None, machine}), key=_is_for_all)
+    listed = [each.setup_seconds for each in here if (each.before, each.after) == (before, group)]
     return listed[0] if listed else (0 if before == group else own)
 
 
+def _is_for_all(change: Changeover) -> bool:
+    return change.machine is None
+
+
 def _is_held_by_one(rows: dict[str, Assignment], chosen: dict[str, Alternative], machine: int) -> bool:
-    """Counts the holders of each second, from a day before the schedule on."""
+    """Counts the holders of each second, from a day before the schedule on; no instant lies in anybody's midst."""
     held = np.zeros(DAY + max(row.end_seconds for row in rows.values()), dtype=int)
     for operation_id, alternative in chosen.items():
         if machine in alternative.machines:
             held[DAY + rows[operation_id].start_seconds : DAY + rows[operation_id].end_seconds] += 1
-    return bool(held.max() <= 1)
+    spans = [(rows[each].start_seconds, rows[each].end_seconds) for each in chosen if machine in chosen[each].machines]
+    instants = [start for start, end in spans if start == end]
+    return bool(held.max() <= 1) and not any(start < each < end for each in instants for start, end in spans)
 
 
 @st.composite
 def disturbed(draw: st.DrawFn) -> tuple[Problem, Schedule]:
     """A valid schedule with some of its work nudged, sent to another machine, or exchanged with other work."""
-    problem, schedule = draw(solved_problems(EVERY_FEATURE))
+    problem, schedule = draw(solved_problems(WITH_INSTANTS))
     rows = list(schedule.assignments)
     nudge = st.sampled_from((0, 0, -1, 1, -60, 60, 3600))
     for _ in range(draw(st.integers(0, 2))):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from env.judge.judge import ViolationCode, judge
+import pytest
+
+from env.judge.judge import ViolationCode, judge, violations
 from env.problem import Alternative, Changeover, Closure, Job, Machine, Operation, Pin, Problem, WorkingHours
 from tests.env.judge.test_judge import found, only
 from tests.problems import DAY, HOUR, LUNCH, MINUTE, one_machine, operation, schedule_of
@@ -224,3 +226,75 @@ def test_running_work_counts_only_after_the_start() -> None:
     running = operation("A", seconds=DAY, pin=Pin(start_seconds=-DAY, end_seconds=HOUR))
     measures = judge(one_machine(running), schedule_of(("A", 1, -DAY, HOUR))).measures
     assert (measures.working_seconds, measures.utilisation_percent) == (HOUR, 100.0)
+
+
+def instant(machine: int = 0, **fields: object) -> Operation:
+    """Work Z that takes no time."""
+    return operation("Z", machine, seconds=0, **fields)
+
+
+@pytest.mark.parametrize("at", [0, HOUR, 2 * HOUR])
+def test_work_that_takes_no_time_lies_beside_other_work(at: int) -> None:
+    """It ends where it starts, where other work begins or ends too, and nobody is late for it."""
+    problem = one_machine(operation("A"), operation("B"), instant())
+    rows = (("A", 1, 0, HOUR), ("B", 1, HOUR, 2 * HOUR), ("Z", 1, at, at))
+    verdict = judge(problem, schedule_of(*rows))
+    assert verdict.violations == ()
+    assert (verdict.measures.working_seconds, verdict.measures.completion_percent) == (2 * HOUR, 100.0)
+
+
+def test_work_that_takes_no_time_is_not_in_the_midst_of_other_work() -> None:
+    """A minute before the other ends, it must wait for that minute."""
+    (violation,) = violations(
+        one_machine(operation("A"), instant()), schedule_of(("A", 1, 0, HOUR), ("Z", 1, 59 * MINUTE, 59 * MINUTE))
+    )
+    assert (violation.code, violation.by_seconds) == (ViolationCode.MACHINE_OVERLAP, MINUTE)
+    assert violation.message == (
+        "Z shares machine 1 with A at 59 min after the start of the schedule, 1 min before that ends; "
+        "it must wait until the machine is free."
+    )
+
+
+def test_work_that_takes_no_time_needs_an_open_machine() -> None:
+    """The instant at which a closure begins is closed, the one at which it ends is not."""
+    problem = one_machine(instant(), closures=(Closure(start_seconds=HOUR, end_seconds=2 * HOUR),))
+    assert found(problem, ("Z", 1, HOUR - 1, HOUR - 1)) == found(problem, ("Z", 1, 2 * HOUR, 2 * HOUR)) == []
+    assert found(problem, ("Z", 1, HOUR, HOUR)) == [(ViolationCode.STARTS_WHILE_CLOSED, 0)]
+
+
+def test_work_that_takes_no_time_must_not_take_any() -> None:
+    """A second is one too many, and an end before the start remains impossible."""
+    assert found(one_machine(instant()), ("Z", 1, 0, 1)) == [(ViolationCode.WORKING_TIME_LONG, 1)]
+    assert found(one_machine(instant()), ("Z", 1, 1, 0)) == [(ViolationCode.EMPTY_SPAN, 2)]
+
+
+def test_work_that_takes_no_time_is_set_up_for_all_the_same() -> None:
+    """Red to blue takes twenty minutes though the blue work takes none; what follows it follows blue."""
+    changes = (RED_TO_BLUE, Changeover(before="blue", after="red", setup_seconds=MINUTE))
+    works = (grouped("A", "red"), instant(setup_group="blue"), replace(operation("C"), setup_group="red"))
+    problem = replace(one_machine(*works), changeovers=changes)
+    after = HOUR + 25 * MINUTE
+    rows = (("A", 1, 0, 65 * MINUTE), ("Z", 1, 65 * MINUTE, after), ("C", 1, after, after + HOUR + MINUTE))
+    assert found(problem, *rows) == []
+    free = replace(problem, changeovers=(replace(RED_TO_BLUE, setup_seconds=0), changes[1]))
+    at = 65 * MINUTE
+    assert found(free, rows[0], ("Z", 1, at, at), ("C", 1, at, at + HOUR + MINUTE)) == []
+    assert found(free, rows[0], ("Z", 1, at, at), ("C", 1, at, at + HOUR)) == [
+        (ViolationCode.WORKING_TIME_SHORT, MINUTE)
+    ]
+
+
+def test_changeover_of_a_machine_counts_before_that_of_all() -> None:
+    """Ten minutes on machine 2, twenty elsewhere."""
+    works = (
+        Operation(id=name, alternatives=operation(name, 0, 1).alternatives, setup_group=group)
+        for name, group in (("A", "red"), ("B", "blue"))
+    )
+    problem = Problem(
+        jobs=tuple(Job(id=each.id, operations=(each,)) for each in works),
+        machines=(Machine(id=1), Machine(id=2)),
+        changeovers=(RED_TO_BLUE, replace(RED_TO_BLUE, setup_seconds=10 * MINUTE, machine=1)),
+    )
+    for machine, setup in ((1, 20), (2, 10)):
+        rows = ("A", machine, 0, HOUR), ("B", machine, HOUR, 2 * HOUR + setup * MINUTE)
+        assert found(problem, *rows) == []

@@ -59,6 +59,28 @@ def test_unlisted_changeover_takes_the_own_setup() -> None:
     assert _solve(problem, Rule.SPT) == {"B": (0, 6), "R": (6, 19)}
 
 
+def test_setup_of_a_machine_counts_before_that_of_all() -> None:
+    """Blue after red takes 20 s on every machine but the second one, where it takes 4 s."""
+    changes = (
+        Changeover(before="red", after="blue", setup_seconds=20),
+        Changeover(before="red", after="blue", setup_seconds=4, machine=1),
+    )
+    for machine, setup in ((0, 20), (1, 4)):
+        works = (_step("R", 10, machine, setup_group="red"), _step("B", 12, machine, setup_group="blue"))
+        jobs = tuple(_job(work.id, work) for work in works)
+        problem = Problem(machines=(Machine(id=0), Machine(id=1)), jobs=jobs, changeovers=changes)
+        assert _solve(problem, Rule.SPT) == {"R": (0, 10), "B": (10, 22 + setup)}
+
+
+def test_work_that_takes_no_time_waits_for_its_machine() -> None:
+    """It comes about at the instant at which the machine is free and open, and holds nobody up."""
+    closed = (Closure(start_seconds=10, end_seconds=15),)
+    jobs = (_job("A", _step("A", 10)), _job("Z", _step("Z", 0), _step("Y", 3)))
+    problem = Problem(machines=(Machine(id=0, closures=closed),), jobs=jobs)
+    assert _solve(problem, Rule.MWKR) == {"A": (0, 10), "Z": (15, 15), "Y": (15, 18)}
+    assert _solve(problem, Rule.SPT) == {"Z": (0, 0), "Y": (0, 3), "A": (3, 18)}
+
+
 def test_work_goes_around_pinned_work() -> None:
     """The pin holds the machine from 10 to 20: 8 s fit before it, 9 s go behind it."""
     jobs = (

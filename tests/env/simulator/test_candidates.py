@@ -11,7 +11,7 @@ from env.problem import Alternative, Job, Machine, Objective, Operation, Problem
 from env.simulator.arrays import ProblemArrays, compile_problem
 from env.simulator.candidates import find_candidates, keep, new_candidates, rank, sort_down
 from env.simulator.simulation import CLOSED, State, dispatch, is_complete, new_state, operation_of
-from tests.problems import EVERY_FEATURE, problems
+from tests.problems import WITH_INSTANTS, problems
 
 
 @given(st.lists(st.integers(0, 20), max_size=60), st.integers(1, 12))
@@ -40,7 +40,7 @@ def assert_candidates_are_rivals(problem: Problem, limit: int, seed: int) -> Non
         dispatch(arrays, state, pair, operation_of(arrays, pair))
 
 
-@given(problems(features=EVERY_FEATURE), st.sampled_from(Objective), st.integers(1, 6), st.integers(0, 99))
+@given(problems(features=WITH_INSTANTS), st.sampled_from(Objective), st.integers(1, 6), st.integers(0, 99))
 @settings(max_examples=200, deadline=None)
 def test_candidates_are_the_rivals_of_the_first_completion(
     problem: Problem, objective: Objective, limit: int, seed: int
@@ -65,7 +65,7 @@ def _rivals(arrays: ProblemArrays, state: State) -> list[tuple[float, int]]:
     if any(state.job_start[job] == clock for job in urgent):
         waiting = urgent
     first = min(waiting, key=lambda job: (state.job_end[job], job))
-    latest = max(state.job_end[first], clock + 1)
+    latest = max(state.job_end[first], state.job_start[first] + 1)
     options = {
         job: [
             pair

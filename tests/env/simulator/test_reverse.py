@@ -10,7 +10,7 @@ from env.simulator.arrays import ProblemArrays, compile_problem
 from env.simulator.reverse import ReversedPlant, is_reversible, order_of, reversed_plant
 from env.simulator.rules import Rule, follow_rule, mean_times
 from env.simulator.simulation import State, new_state
-from tests.problems import EVERY_FEATURE, operation, problems
+from tests.problems import WITH_INSTANTS, operation, problems
 
 SEEDS = st.integers(0, 10**6)
 
@@ -26,7 +26,7 @@ def played(reverse: ReversedPlant) -> State:
     return state
 
 
-@given(problems(features=EVERY_FEATURE))
+@given(problems(features=WITH_INSTANTS))
 def test_special_work_has_no_mirror(problem: Problem) -> None:
     """Setups by sequence, pins and work on several machines: their order backwards is not that forwards."""
     holds_several = any(option.also_holds for step in problem.operations for option in step.alternatives)

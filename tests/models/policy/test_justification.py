@@ -14,7 +14,7 @@ from env.simulator.episode import objective_bound
 from env.simulator.rules import Rule, follow_rule, mean_times
 from env.simulator.simulation import State, new_state
 from models.policy.justification import can_be_justified, dispatch_in, justified, new_blocks, put_off
-from tests.problems import EVERY_FEATURE, operation, problems
+from tests.problems import WITH_INSTANTS, operation, problems
 
 RULES = (Rule.SPT, Rule.FIFO)
 
@@ -141,7 +141,7 @@ def test_setups_by_sequence_leave_gaps_alone(changeovers: tuple[Changeover, ...]
     assert put_off_from(problem, 0, 1, 2)[0] == begin
 
 
-@given(problems(features=EVERY_FEATURE))
+@given(problems(features=WITH_INSTANTS))
 def test_pinned_work_is_left_alone(problem: Problem) -> None:
     """It stays where it is, so that no other order may be tried."""
     is_pinned = any(step.pin is not None for step in problem.operations)

@@ -18,12 +18,12 @@ from env.simulator.simulation import State
 from models.policy.predictor import Predictor
 from models.search.anytime import MAX_SAMPLES, search
 from tests.models.policy.test_predictor import random_predictor
-from tests.problems import EVERY_FEATURE, problems
+from tests.problems import WITH_INSTANTS, problems
 
 MIXED = Plant(operations=(10, 40), objectives=tuple(Objective))
 
 
-@given(problems(features=EVERY_FEATURE), st.sampled_from(list(Objective)), st.integers(0, 300), st.integers(0, 20))
+@given(problems(features=WITH_INSTANTS), st.sampled_from(list(Objective)), st.integers(0, 300), st.integers(0, 20))
 @settings(max_examples=200, deadline=None)
 def test_search_is_valid_and_never_worse_than_the_policy_pass(
     problem: Problem, objective: Objective, iterations: int, seed: int

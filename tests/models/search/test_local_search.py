@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from env.instances.generator import ORIGIN, Plant, random_problem, toy_problem
+from env.judge.judge import violations
 from env.objective import objective_value
 from env.problem import Objective, Problem, WorkingHours
 from env.simulator.arrays import ProblemArrays, compile_problem
@@ -18,7 +19,7 @@ from env.simulator.simulation import State, new_state
 from models.search.graph import NOBODY, Graph, has_graph, link_plan, measure, new_graph, restore_order, take_plan
 from models.search.local_search import AnnealingSearch, TabuSearch, local_search
 from models.search.tabu import BEST, link_behind, unlink
-from tests.problems import EVERY_FEATURE, problems
+from tests.problems import WITH_INSTANTS, problems
 
 GRAPHS = Plant(operations=(10, 60), calendar_share=0, changeover_share=0)
 
@@ -43,7 +44,7 @@ def value_after(problem: Problem, moves: int, seed: int = 0) -> tuple[float, flo
     return before, objective_value(problem, finished_schedule(problem, state))
 
 
-@given(problems(features=EVERY_FEATURE), st.sampled_from(list(Objective)), st.integers(0, 5))
+@given(problems(features=WITH_INSTANTS), st.sampled_from(list(Objective)), st.integers(0, 5))
 @settings(max_examples=200, deadline=None)
 def test_annealing_values_its_plan_as_the_simulator_does(problem: Problem, objective: Objective, seed: int) -> None:
     """After any number of moves made and taken back, the best value is that of the schedule which is dispatched."""
@@ -60,6 +61,42 @@ def test_annealing_values_its_plan_as_the_simulator_does(problem: Problem, objec
     search.realise(state)
     found = objective_value(problem, finished_schedule(problem, state))
     assert found == pytest.approx(search.search.figures[0], rel=1e-9, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_tabu_search_knows_work_that_takes_no_time(seed: int) -> None:
+    """With every third operation over at once, the graph has its plan's makespan, and what it finds is dispatched."""
+    rng = np.random.default_rng(seed)
+    problem = with_instants(random_problem(rng, GRAPHS), rng)
+    arrays, state = played(problem)
+    search = TabuSearch(arrays, state, seed)
+    assert search.search.totals[BEST] == state.end.max()
+    search.run(1_000, 0.0)
+    search.realise(state)
+    assert state.end.max() == search.search.totals[BEST]
+    assert violations(problem, finished_schedule(problem, state)) == ()
+
+
+def with_instants(problem: Problem, rng: np.random.Generator) -> Problem:
+    """The problem with about a third of its operations taking no time."""
+    jobs = tuple(
+        replace(
+            job,
+            operations=tuple(
+                step
+                if rng.random() < 2 / 3
+                else replace(
+                    step,
+                    alternatives=tuple(
+                        replace(option, processing_seconds=0, setup_seconds=0) for option in step.alternatives
+                    ),
+                )
+                for step in job.operations
+            ),
+        )
+        for job in problem.jobs
+    )
+    return replace(problem, jobs=jobs)
 
 
 @pytest.mark.parametrize("seed", range(5))

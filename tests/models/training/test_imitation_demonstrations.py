@@ -14,12 +14,12 @@ from env.simulator.calendar import NEVER
 from env.simulator.episode import objective_bound
 from env.simulator.observation import FEATURE_COUNT
 from models.training.imitation import decisions_towards, demonstration, good_state
-from tests.problems import EVERY_FEATURE, problems
+from tests.problems import WITH_INSTANTS, problems
 
 SMALL = Plant(operations=(10, 40), objectives=tuple(Objective))
 
 
-@given(problems(features=EVERY_FEATURE), st.sampled_from(list(Objective)), st.integers(0, 9))
+@given(problems(features=WITH_INSTANTS), st.sampled_from(list(Objective)), st.integers(0, 9))
 @settings(max_examples=60, deadline=None)
 def test_every_decision_has_a_right_and_a_wrong_choice(problem: Problem, objective: Objective, seed: int) -> None:
     """Only decisions that teach something are kept, whatever the plant has."""
