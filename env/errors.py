@@ -2,7 +2,7 @@
 
 GantryError
 ├── InvalidProblem        the plant's question contradicts itself; carries every reason
-├── BenchmarkFormatError  a .fjs or .jsp file cannot be read; names file and line
+├── BenchmarkFormatError  a benchmark file cannot be read; names file and line
 ├── HorizonExceeded       the work does not end within the calendar horizon
 ├── ArtefactError         a policy on disk is missing, damaged or made for another observation
 │   └── GateMissed        a policy must not be published; carries every gate that it misses

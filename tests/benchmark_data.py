@@ -21,6 +21,14 @@ def data_folder() -> Path:
     return folder
 
 
+def benchmark_folder(name: str) -> Path:
+    """The folder of one public set; without it the calling test does not run."""
+    folder = data_folder() / "benchmarks" / name
+    if not folder.is_dir():
+        not_run("benchmarks", f"{folder} must hold the set {name}, but is not there: set GANTRY_BENCHMARKS")
+    return folder
+
+
 def benchmark_files(name: str) -> dict[Path, float]:
     """Files of one public set, with the best-known makespan of each."""
     folder = data_folder() / "benchmarks"

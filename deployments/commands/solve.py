@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from env.problem import Problem
     from env.schedule import Schedule
 
-BENCHMARK_SUFFIXES = (".fjs", ".jsp")
+PROBLEM_SUFFIXES = (".json", ".fjs", ".jsp", ".fajsp", ".txt", "")
+"""Of files that may hold a problem, in small or capital letters."""
 POLICY = "ppo"
 MANUAL = "manual"
 _SECONDS_PER_HOUR = 3600
@@ -46,6 +48,14 @@ def earlier_rows_beside(file: Path, request: ScheduleRequest) -> tuple[EarlierRo
         raise InvalidProblem([("previous_schedule_id", f"{name}: {error}")]) from None
 
 
+class ProblemFile(NamedTuple):
+    """A problem from a file, how many seconds one unit of the file's time is, and how a benchmark was understood."""
+
+    problem: Problem
+    unit_seconds: int
+    understood: str | None = None
+
+
 class UnknownAlgorithm(ServiceError):
     """There is no such algorithm; the message lists those that exist."""
 
@@ -61,6 +71,7 @@ class SolvedProblem:
     problem: Problem
     schedule: Schedule
     verdict: Verdict
+    understood: str | None
     algorithm: str
     model: str | None
     seconds: float
@@ -112,7 +123,7 @@ def register(app: typer.Typer) -> None:
 
 def solve(
     file: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="Request JSON, .fjs or .jsp.")
+        Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="Request JSON or benchmark file.")
     ],
     algorithm: Annotated[str, typer.Option(help="ppo, manual, fifo, edd, spt, mwkr, atcs or composite.")] = POLICY,
     model: Annotated[Path | None, typer.Option(help="Policy folder; default: the configured one.")] = None,
@@ -125,9 +136,14 @@ def solve(
 ) -> None:
     """Schedule a file without the service.
 
+    Benchmark files (.fjs, .jsp and others, docs/BENCHMARKS.md) are told by their content, and one line on stderr says
+    how this one was understood.
+
     Example: gantry solve plant.json --algorithm ppo --budget 0.5
     """
     solution = solve_file(file, algorithm, model, budget_ms=round(1000 * budget), seed=seed, iterations=iterations)
+    if solution.understood is not None:
+        print(solution.understood, file=sys.stderr)
     if as_json:
         print(json.dumps(solution.as_json()))
     else:
@@ -148,7 +164,7 @@ def solve_file(
     """Solve the problem in `file`. Raises `GantryError` for an unusable file, policy or algorithm."""
     from env.judge.judge import judge
 
-    problem, unit_seconds = read_problem(file)
+    problem, unit_seconds, understood = read_problem(file)
     schedule_with, model_id = scheduler(algorithm, model, budget_ms, seed, iterations)
     _warm_up(algorithm, model)
     begun = time.perf_counter()
@@ -158,6 +174,7 @@ def solve_file(
         problem=problem,
         schedule=schedule,
         verdict=judge(problem, schedule),
+        understood=understood,
         algorithm=algorithm,
         model=model_id,
         seconds=seconds,
@@ -165,22 +182,23 @@ def solve_file(
     )
 
 
-def read_problem(file: Path) -> tuple[Problem, int]:
-    """The problem in a request JSON, .fjs or .jsp file, and how many seconds one unit of its time is."""
+def read_problem(file: Path) -> ProblemFile:
+    """The problem in a benchmark file or request JSON. Raises `GantryError` that says what is wrong with it."""
+    from deployments.settings.service import load_settings
     from env.instances.readers import read_benchmark
 
-    if file.suffix in BENCHMARK_SUFFIXES:
-        return read_benchmark(file), 1
+    settings = load_settings()
+    benchmark = read_benchmark(file, settings.max_machines)
+    if benchmark is not None:
+        return ProblemFile(benchmark.problem, 1, benchmark.understood)
     from deployments.contracts.parsing import RequestLimits, read_schedule_request
     from deployments.contracts.translation.problem import translate
-    from deployments.settings.service import load_settings
 
-    settings = load_settings()
     limits = RequestLimits(jobs=settings.max_jobs, machines=settings.max_machines)
     request = read_schedule_request(file.read_bytes(), limits)
     earlier = earlier_rows_beside(file, request)
     question = translate(request, zone=settings.zone, now=datetime.now(UTC), earlier=earlier)
-    return question.problem, _SECONDS_PER_HOUR
+    return ProblemFile(question.problem, _SECONDS_PER_HOUR)
 
 
 def scheduler(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,12 +14,14 @@ import typer
 
 from deployments.commands.terminal import plain_console
 from deployments.errors import ServiceError
+from env.errors import GantryError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rich.progress import Progress as ProgressBar
 
+    from deployments.commands.solve import ProblemFile
     from env.problem import Problem
     from models.publishing.evaluation import Summary
     from models.training.config import TrainingConfig
@@ -125,7 +129,7 @@ def evaluate(
     folder: Annotated[
         Path | None,
         typer.Argument(
-            exists=True, file_okay=False, help="Folder of request JSON, .fjs or .jsp; default: validation set."
+            exists=True, file_okay=False, help="Folder of request JSON or benchmark files; default: validation set."
         ),
     ] = None,
     model: Annotated[Path | None, typer.Option(help="Policy folder; default: the published one.")] = None,
@@ -140,6 +144,8 @@ def evaluate(
     output: Annotated[Path | None, typer.Option(help="Folder for report.json and, with matplotlib, a plot.")] = None,
 ) -> None:
     """Compare a policy with every rule on the same problems; every schedule is judged.
+
+    A file that cannot be read is named on stderr and left out.
 
     Example: gantry evaluate plants/ --best-known plants/best_known.json --output report
     """
@@ -261,14 +267,28 @@ def _problems(folder: Path | None) -> tuple[Sequence[Problem], Mapping[str, int]
         names = [f"{GENERATED}-{index}" for index in range(EVALUATION_PROBLEMS)]
         return [_named(random_problem(rng), name) for name in names], dict.fromkeys(names, 3600)
     from deployments.commands.bench.best_known import BEST_KNOWN
+    from deployments.commands.solve import PROBLEM_SUFFIXES
+
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.casefold() in PROBLEM_SUFFIXES)
+    stems = Counter(path.stem for path in files)
+    named = {path: path.stem if stems[path.stem] == 1 else path.name for path in files if path.name != BEST_KNOWN}
+    found = {name: file for path, name in named.items() if (file := _readable(path)) is not None}
+    if not found:
+        raise NothingToEvaluate(f"{folder} must hold request JSON or benchmark files, but holds none that can be read")
+    problems = [_named(file.problem, name) for name, file in found.items()]
+    return problems, {name: file.unit_seconds for name, file in found.items()}
+
+
+def _readable(path: Path) -> ProblemFile | None:
+    """What is in a file; None, and a line on stderr that names it, where that is no problem."""
     from deployments.commands.solve import read_problem
 
-    files = sorted(path for path in folder.iterdir() if path.suffix in {".json", ".fjs", ".jsp"})
-    files = [path for path in files if path.name != BEST_KNOWN]
-    if not files:
-        raise NothingToEvaluate(f"{folder} must hold request JSON, .fjs or .jsp files, but holds none")
-    read = [(path.stem, *read_problem(path)) for path in files]
-    return [_named(problem, name) for name, problem, _ in read], {name: unit_seconds for name, _, unit_seconds in read}
+    try:
+        return read_problem(path)
+    except (GantryError, OSError) as error:
+        reason = " ".join(str(error).split())
+        print(f"left out: {reason if path.name in reason else f'{path.name}: {reason}'}", file=sys.stderr)
+        return None
 
 
 def _named(problem: Problem, name: str) -> Problem:

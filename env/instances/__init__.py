@@ -3,5 +3,7 @@
 | module | what it holds |
 |---|---|
 | generator | problems from a numpy Generator, and a toy problem with a known optimum |
-| readers | readers of .fjs and .jsp files |
+| readers | benchmark files, read as the one format that fits |
+| formats | the text formats of job shops |
+| shop | what a benchmark file says, before it is a problem |
 """

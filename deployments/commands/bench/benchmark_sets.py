@@ -204,4 +204,4 @@ def _of_files(
 def _read(path: Path) -> Problem:
     from deployments.commands.solve import read_problem
 
-    return read_problem(path)[0]
+    return read_problem(path).problem

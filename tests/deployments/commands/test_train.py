@@ -66,6 +66,31 @@ def test_each_file_has_its_own_unit_of_time(tmp_path: Path) -> None:
     assert {(row["problem"], row["gap_percent"]) for row in rows} == {("tiny", 0.0), ("plant", 0.0)}
 
 
+def test_file_that_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> None:
+    """The others are evaluated: text without a suffix that names its format, capitals, and JSON."""
+    (tmp_path / "plain.txt").write_text(TINY, encoding="utf-8")
+    (tmp_path / "SHOUTED.FJS").write_text(TINY, encoding="utf-8")
+    (tmp_path / "bad.fjs").write_text("1 1\n1 1 0 x\n", encoding="utf-8")
+    (tmp_path / "empty.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "notes.md").write_text("no problem", encoding="utf-8")
+    result = CliRunner().invoke(app, ["evaluate", str(tmp_path), "--output", str(tmp_path / "report")])
+    assert result.exit_code == 0, result.output
+    left_out = [line for line in result.stderr.splitlines() if line.startswith("left out: ")]
+    assert left_out[0] == "left out: bad.fjs, line 2: must be a number, was 'x'"
+    assert [line.split(":")[1].strip() for line in left_out[1:]] == ["empty.json"]
+    rows = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
+    assert {row["problem"] for row in rows} == {"plain", "SHOUTED"}
+
+
+def test_files_of_one_name_are_both_evaluated(tmp_path: Path) -> None:
+    """Their suffixes tell them apart."""
+    for name in ("tiny.fjs", "tiny.txt"):
+        (tmp_path / name).write_text(TINY, encoding="utf-8")
+    run("evaluate", str(tmp_path), "--output", str(tmp_path / "report"))
+    rows = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
+    assert {row["problem"] for row in rows} == {"tiny.fjs", "tiny.txt"}
+
+
 def test_evaluation_of_nothing_is_an_error(tmp_path: Path) -> None:
     """A folder without problems is named."""
     with pytest.raises(NothingToEvaluate, match="must hold request JSON"):
