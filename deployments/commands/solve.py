@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,10 +21,13 @@ from env.errors import InvalidProblem
 if TYPE_CHECKING:
     from deployments.contracts.requests.schedule_request import ScheduleRequest
     from deployments.contracts.translation.fixed_work import EarlierRow
+    from deployments.contracts.translation.problem import Question
     from env.judge.verdict import Verdict
     from env.problem import Problem
     from env.schedule import Schedule
 
+MAX_LATE_FAMILIES = 10
+CHART_COLUMNS = 120
 PROBLEM_SUFFIXES = (".json", ".fjs", ".jsp", ".fajsp", ".txt", "")
 """Of files that may hold a problem, in small or capital letters."""
 POLICY = "ppo"
@@ -49,11 +53,15 @@ def earlier_rows_beside(file: Path, request: ScheduleRequest) -> tuple[EarlierRo
 
 
 class ProblemFile(NamedTuple):
-    """A problem from a file, how many seconds one unit of the file's time is, and how a benchmark was understood."""
+    """A problem from a file, and how many seconds one unit of the file's time is.
+
+    `understood` tells of a benchmark how it was read, `asked` of a request what else it says.
+    """
 
     problem: Problem
     unit_seconds: int
     understood: str | None = None
+    asked: tuple[ScheduleRequest, Question] | None = None
 
 
 class UnknownAlgorithm(ServiceError):
@@ -66,20 +74,24 @@ class SolvedInvalid(ServiceError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SolvedProblem:
-    """What was solved, how, and the judge's verdict. `unit_seconds` is one unit of the file's time."""
+    """What was solved, how, and the judge's verdict."""
 
     problem: Problem
     schedule: Schedule
     verdict: Verdict
-    understood: str | None
+    file: ProblemFile
     algorithm: str
     model: str | None
     seconds: float
-    unit_seconds: int
 
     def as_json(self) -> dict[str, Any]:
-        """The object that `--json` prints."""
-        return {
+        """The object that `--json` prints; for a request with the rows that `POST /schedule` answers."""
+        from deployments.contracts.answers.schedule import scheduled_jobs_of
+
+        asked = self.file.asked
+        rows = [] if asked is None else scheduled_jobs_of(*asked, self.schedule)
+        answered = {} if asked is None else {"scheduled_jobs": [row.model_dump(mode="json") for row in rows]}
+        return answered | {
             "makespan": self.in_units(self.schedule.makespan_seconds),
             "seconds": self.seconds,
             "algorithm": self.algorithm,
@@ -113,7 +125,7 @@ class SolvedProblem:
 
     def in_units(self, seconds: int) -> float:
         """Seconds in the file's unit: whole units stay whole."""
-        return seconds if self.unit_seconds == 1 else seconds / self.unit_seconds
+        return seconds if self.file.unit_seconds == 1 else seconds / self.file.unit_seconds
 
 
 def register(app: typer.Typer) -> None:
@@ -142,8 +154,8 @@ def solve(
     Example: gantry solve plant.json --algorithm ppo --budget 0.5
     """
     solution = solve_file(file, algorithm, model, budget_ms=round(1000 * budget), seed=seed, iterations=iterations)
-    if solution.understood is not None:
-        print(solution.understood, file=sys.stderr)
+    if solution.file.understood is not None:
+        print(solution.file.understood, file=sys.stderr)
     if as_json:
         print(json.dumps(solution.as_json()))
     else:
@@ -164,7 +176,8 @@ def solve_file(
     """Solve the problem in `file`. Raises `GantryError` for an unusable file, policy or algorithm."""
     from env.judge.judge import judge
 
-    problem, unit_seconds, understood = read_problem(file)
+    found = read_problem(file)
+    problem = found.problem
     schedule_with, model_id = scheduler(algorithm, model, budget_ms, seed, iterations)
     _warm_up(algorithm, model)
     begun = time.perf_counter()
@@ -174,11 +187,10 @@ def solve_file(
         problem=problem,
         schedule=schedule,
         verdict=judge(problem, schedule),
-        understood=understood,
+        file=found,
         algorithm=algorithm,
         model=model_id,
         seconds=seconds,
-        unit_seconds=unit_seconds,
     )
 
 
@@ -195,10 +207,10 @@ def read_problem(file: Path) -> ProblemFile:
     from deployments.contracts.translation.problem import translate
 
     limits = RequestLimits(jobs=settings.max_jobs, machines=settings.max_machines)
-    request = read_schedule_request(file.read_bytes(), limits)
+    request = read_schedule_request(file.read_bytes().removeprefix(BOM_UTF8), limits)
     earlier = earlier_rows_beside(file, request)
     question = translate(request, zone=settings.zone, now=datetime.now(UTC), earlier=earlier)
-    return ProblemFile(question.problem, _SECONDS_PER_HOUR)
+    return ProblemFile(question.problem, _SECONDS_PER_HOUR, asked=(request, question))
 
 
 def scheduler(
@@ -236,7 +248,11 @@ def _warm_up(algorithm: str, model: Path | None) -> None:
 def _show(solution: SolvedProblem) -> None:
     from rich.table import Table
 
-    unit = " h" if solution.unit_seconds == _SECONDS_PER_HOUR else ""
+    from env.insight.gantt import gantt_text
+
+    console = plain_console()
+    in_hours = solution.file.unit_seconds == _SECONDS_PER_HOUR
+    unit = " h" if in_hours else ""
     table = Table(title=f"{solution.algorithm} {solution.model or ''}".strip(), show_header=False)
     for name, value in solution.metrics().items():
         is_time = name in {"makespan", "total_tardiness", "total_setup_time"}
@@ -244,4 +260,30 @@ def _show(solution: SolvedProblem) -> None:
     table.add_row("operations", f"{len(solution.problem.operations):,}")
     table.add_row("valid", "yes" if solution.verdict.valid else "NO")
     table.add_row("solved in", f"{1000 * solution.seconds:,.1f} ms")
-    plain_console().print(table)
+    console.print(table)
+    for line in late_families(solution):
+        console.print(line)
+    chart = gantt_text(solution.problem, solution.schedule, min(console.width, CHART_COLUMNS), in_hours=in_hours)
+    console.print(chart, highlight=False)
+
+
+def late_families(solution: SolvedProblem) -> list[str]:
+    """One line for each family with work behind its due date, the latest first; none where nothing is due."""
+    unit = " h" if solution.file.unit_seconds == _SECONDS_PER_HOUR else ""
+    placed = solution.schedule.by_operation
+    due = [(job, step) for job in solution.problem.jobs for step in job.operations if step.due_seconds is not None]
+    if not due:
+        return []
+    late: dict[str, tuple[int, str]] = {}
+    for job, step in due:
+        behind = placed[step.id].end_seconds - (step.due_seconds or 0) if step.id in placed else 0
+        if behind > 0:
+            late[job.id] = max(late.get(job.id, (0, "")), (behind, step.id))
+    latest = sorted(late.items(), key=lambda item: (-item[1][0], item[0]))
+    lines = [f"late families: {len(late):,} of {len({job.id for job, _ in due}):,}"]
+    lines += [
+        f"  {family}: {step} ends {solution.in_units(behind):,.2f}{unit} late"
+        for family, (behind, step) in latest[:MAX_LATE_FAMILIES]
+    ]
+    more = len(latest) - MAX_LATE_FAMILIES
+    return [*lines, f"  and {more:,} more"] if more > 0 else lines

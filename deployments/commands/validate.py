@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from deployments.contracts.answers.validation import ScheduledJobClaim, ValidateAnswer
     from deployments.settings.service import Settings
+    from env.judge.verdict import Verdict
+    from env.problem import Problem
 
 JsonFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
 _SHOWN_VIOLATIONS = 20
@@ -29,13 +31,22 @@ def register(app: typer.Typer) -> None:
 def validate(request: JsonFile, answer: JsonFile) -> None:
     """Judge a schedule without the service: exit 0 when it is valid, suspicious or not, and 1 when it is not.
 
-    REQUEST is a body of POST /schedule, ANSWER is what came back, or any object with scheduled_jobs.
+    REQUEST is a body of POST /schedule or a benchmark file, ANSWER is what came back, what gantry solve --json
+    printed, or any object with scheduled_jobs.
 
     Example: gantry validate request.json answer.json
     """
     from deployments.settings.service import load_settings
+    from env.instances.readers import read_benchmark
 
-    found = judge_files(request, answer, load_settings())
+    settings = load_settings()
+    benchmark = read_benchmark(request, settings.max_machines)
+    if benchmark is None:
+        found = judge_files(request, answer, settings)
+        makespan = f"{found.metrics.makespan:.2f} h"
+    else:
+        verdict = judge_benchmark(benchmark.problem, answer, settings)
+        found, makespan = _answer(verdict), f"{verdict.measures.makespan_seconds:,}"
     for violation in found.violations[:_SHOWN_VIOLATIONS]:
         print(f"{violation.code}: {violation.message}")
     if len(found.violations) > _SHOWN_VIOLATIONS:
@@ -43,8 +54,8 @@ def validate(request: JsonFile, answer: JsonFile) -> None:
     for anomaly in found.anomalies:
         print(f"valid but suspicious, {anomaly.code}: {anomaly.message}")
     placed = f"{found.metrics.scheduled_jobs} of {found.metrics.total_jobs} jobs"
-    verdict = "valid" if found.valid else f"NOT valid, {len(found.violations)} violations"
-    print(f"{verdict}: {placed}, makespan {found.metrics.makespan:.2f} h, safety score {found.safety_score:.0f}")
+    words = "valid" if found.valid else f"NOT valid, {len(found.violations)} violations"
+    print(f"{words}: {placed}, makespan {makespan}, safety score {found.safety_score:.0f}")
     if not found.valid:
         raise typer.Exit(1)
 
@@ -57,7 +68,7 @@ def judge_files(request: Path, answer: Path, settings: Settings) -> ValidateAnsw
     from deployments.contracts.translation.problem import translate
     from env.judge.judge import judge
 
-    body = {"request": _document(request), "scheduled_jobs": _rows(_document(answer))}
+    body = {"request": _document(request), **_rows(_document(answer), "scheduled_jobs")}
     limits = RequestLimits(jobs=settings.max_jobs, machines=settings.max_machines)
     claim = read_validate_request(json.dumps(body).encode(), limits)
     now = _second_zero(claim.scheduled_jobs, settings.zone)
@@ -67,15 +78,48 @@ def judge_files(request: Path, answer: Path, settings: Settings) -> ValidateAnsw
     return validate_answer(claim.scheduled_jobs, question, verdict, warnings=question.warnings)
 
 
+def judge_benchmark(problem: Problem, answer: Path, settings: Settings) -> Verdict:
+    """What the judge finds of what `gantry solve --json` printed. Raises `InvalidRequest` or `InvalidProblem`."""
+    from deployments.contracts.answers.validation import SolvedSchedule
+    from deployments.contracts.parsing import read_document
+    from env.judge.judge import judge
+    from env.schedule import Assignment, Schedule
+
+    rows = read_document(json.dumps(_rows(_document(answer), "schedule")).encode(), SolvedSchedule).schedule
+    assignments = tuple(
+        Assignment(operation_id=row.job_id, machine_id=row.machine_id, start_seconds=row.start, end_seconds=row.end)
+        for row in rows
+    )
+    return judge(problem, Schedule(assignments=assignments), settings.anomaly_limits)
+
+
+def _answer(verdict: Verdict) -> ValidateAnswer:
+    from deployments.contracts.answers.figures import metrics_of
+    from deployments.contracts.answers.schedule import anomalies_of, violations_of
+    from deployments.contracts.answers.validation import ValidateAnswer
+
+    return ValidateAnswer(
+        valid=verdict.valid,
+        violations=violations_of(verdict.violations),
+        anomalies=anomalies_of(verdict.anomalies),
+        safety_score=verdict.safety_score,
+        metrics=metrics_of(verdict.measures),
+        warnings=[],
+    )
+
+
 def _document(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise InvalidProblem([(path.name, f"must be JSON: {error}")]) from None
 
 
-def _rows(answer: Any) -> Any:
-    return answer.get("scheduled_jobs") if isinstance(answer, dict) else answer
+def _rows(answer: Any, name: str) -> dict[str, Any]:
+    """The rows of a whole answer, or rows alone, under their name; absent when the answer has none."""
+    if not isinstance(answer, dict):
+        return {name: answer}
+    return {name: answer[name]} if name in answer else {}
 
 
 def _second_zero(claims: list[ScheduledJobClaim], zone: ZoneInfo) -> datetime:

@@ -20,10 +20,13 @@ _MAX_GRID_LINES = 24
 _GRID_HOURS = (1, 2, 4, 6, 12, 24, 48, 96, 168)
 
 
-def gantt_text(problem: Problem, schedule: Schedule, width: int = 96, max_machines: int = 40) -> str:
+def gantt_text(
+    problem: Problem, schedule: Schedule, width: int = 96, max_machines: int = 40, *, in_hours: bool = True
+) -> str:
     """One line a machine, one symbol a job; each column is an equal share of the makespan.
 
-    A column shows the work that fills most of it. Machines beyond `max_machines` are counted, not drawn.
+    A column shows the work that fills most of it. Machines beyond `max_machines` are counted, not drawn. The
+    scale is in hours, or in seconds, which are the units of a benchmark file.
     """
     names = [machine.name or str(machine.id) for machine in problem.machines[:max_machines]]
     margin = max(map(len, names), default=0)
@@ -32,7 +35,10 @@ def gantt_text(problem: Problem, schedule: Schedule, width: int = 96, max_machin
     lines = [f"{name:>{margin}} " for name in names]
     for row, machine in enumerate(problem.machines[:max_machines]):
         lines[row] += _text_row(_symbols(problem), _on_machine(schedule, machine.id), share, columns)
-    scale = f"0 h{f'{schedule.makespan_seconds / SECONDS_PER_HOUR:.1f} h':>{columns - 3}}"
+    first, last = "0", f"{schedule.makespan_seconds:,}"
+    if in_hours:
+        first, last = "0 h", f"{schedule.makespan_seconds / SECONDS_PER_HOUR:.1f} h"
+    scale = f"{first}{last:>{columns - len(first)}}"
     hidden = len(problem.machines) - len(names)
     note = [f"… and {hidden} machines more"] if hidden else []
     return "\n".join([*lines, " " * (margin + 1) + scale, *note])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, StrictInt
 
 from deployments.contracts.answers.figures import Metrics, metrics_of
 from deployments.contracts.answers.schedule import (
@@ -35,6 +36,7 @@ from env.schedule import Assignment, Schedule
 DATETIME_MISMATCH = "datetime_mismatch"
 MACHINES_MISMATCH = "machines_mismatch"
 MAX_SCHEDULE_HOURS = 1e7
+Units = Annotated[StrictInt, Field(ge=0, lt=2**60)]
 
 
 class ClaimedPause(WireModel):
@@ -67,6 +69,21 @@ class ValidateRequest(WireModel):
 
     request: ScheduleRequest
     scheduled_jobs: list[ScheduledJobClaim]
+
+
+class SolvedRow(WireModel):
+    """One row of `gantry solve --json` for a benchmark file, times in the file's unit."""
+
+    job_id: Text
+    machine_id: Identity
+    start: Units
+    end: Units
+
+
+class SolvedSchedule(WireModel):
+    """What `gantry solve --json` prints for a benchmark file, as far as it is judged."""
+
+    schedule: list[SolvedRow]
 
 
 class ValidateAnswer(AnswerModel):

@@ -11,6 +11,7 @@ from deployments.cli import app
 from deployments.commands.demo import EXAMPLE
 from deployments.commands.solve import UnknownAlgorithm
 from env.errors import BenchmarkFormatError, InvalidProblem
+from tests.deployments.fakes import body, job
 
 TINY = "2 2\n2 1 0 3 1 1 2\n2 1 1 3 1 0 2\n"
 RULES = ["manual", "fifo", "edd", "spt", "mwkr", "atcs", "composite", "planner"]
@@ -58,11 +59,38 @@ def test_same_file_gives_the_same_schedule() -> None:
 
 
 def test_table_is_for_people(tiny: str) -> None:
-    """Without --json a table says what was found."""
+    """Without --json a table says what was found, and a chart shows it in the file's unit; nothing is due here."""
     result = CliRunner().invoke(app, ["solve", tiny, "--algorithm", "spt"])
     assert result.exit_code == 0
     assert "makespan" in result.stdout
     assert "valid" in result.stdout
+    assert "late families" not in result.stdout
+    left, right, scale = result.stdout.splitlines()[-3:]
+    assert (left.split()[0], right.split()[0], scale.split()) == ("M0", "M1", ["0", "5"])
+
+
+def test_late_families_are_named_with_their_latest_work(tmp_path: Path) -> None:
+    """Twelve families on one machine, all due after an hour: one is on time, and of the late ones ten are named."""
+    jobs = [
+        job(f"J{number}", family_id=f"F{number:02}", sequence=1, processing_time=1, setup_time=0, priority=1)
+        | {"lcd_date": "2025-07-22T15:00:00"}
+        for number in range(12)
+    ]
+    (tmp_path / "plant.json").write_text(json.dumps(body(jobs=jobs)), encoding="utf-8")
+    result = CliRunner().invoke(app, ["solve", str(tmp_path / "plant.json"), "--algorithm", "fifo"])
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    first = lines.index("late families: 11 of 12")
+    assert lines[first + 1] == "  F11: J11 ends 11.00 h late"
+    assert lines[first + 11 : first + 13] == ["  and 1 more", f"CM42 {lines[first + 12][5:]}"]
+    assert lines[-1].split() == ["0", "h", "12.0", "h"]
+
+
+def test_request_is_answered_with_the_rows_of_the_service() -> None:
+    """Beside `schedule`, which has no dates."""
+    found = solve(str(EXAMPLE), "--algorithm", "manual")
+    assert {row["job_id"] for row in found["scheduled_jobs"]} == {row["job_id"] for row in found["schedule"]}
+    assert all(row["start_datetime"] for row in found["scheduled_jobs"])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deployments.cli import app
+from deployments.errors import InvalidRequest
 
 REQUEST: dict[str, Any] = {
     "jobs": [
@@ -86,6 +87,54 @@ def test_validate_warns_of_what_is_suspicious(tmp_path: Path, monkeypatch: pytes
     code, output = validate(tmp_path, ROWS)
     assert code == 0
     assert "makespan_above_limit: The makespan is 4.6 h; it should be at most 4 h." in output
+
+
+def solved(folder: Path, request: Path) -> Path:
+    """What `gantry solve --json` prints for a file, as a file."""
+    result = CliRunner().invoke(app, ["solve", str(request), "--algorithm", "manual", "--json"])
+    assert result.exit_code == 0, result.output
+    answer = folder / "solved.json"
+    answer.write_text(result.stdout, encoding="utf-8")
+    return answer
+
+
+@pytest.mark.parametrize("start", [{}, {"schedule_start": "2026-01-05T11:00:00"}])
+def test_validate_takes_what_solve_prints(tmp_path: Path, start: dict[str, str]) -> None:
+    """Also of a request without schedule_start, and with a mark before the JSON."""
+    request = tmp_path / "request.json"
+    document = {name: value for name, value in REQUEST.items() if name != "schedule_start"} | start
+    request.write_text("\N{BYTE ORDER MARK}" * bool(not start) + json.dumps(document), encoding="utf-8")
+    answer = solved(tmp_path, request)
+    result = CliRunner().invoke(app, ["validate", str(request), str(answer)])
+    assert (result.exit_code, result.output.split(",")[0]) == (0, "valid: 3 of 3 jobs")
+
+
+@pytest.mark.parametrize("name", ["sdst.fjs", "zero_time.fjs", "one_based.fjs", "job_shop_lib_ft06.json"])
+def test_validate_takes_what_solve_prints_for_a_benchmark(tmp_path: Path, name: str) -> None:
+    """In the file's own unit; a row that is moved is refused."""
+    benchmark = Path(__file__).parents[2] / "data" / "benchmark_files" / name
+    answer = solved(tmp_path, benchmark)
+    document = json.loads(answer.read_text(encoding="utf-8"))
+    result = CliRunner().invoke(app, ["validate", str(benchmark), str(answer)])
+    assert result.exit_code == 0, result.output
+    assert f", makespan {document['makespan']:,}, " in result.output
+    document["schedule"][-1]["end"] += 1
+    answer.write_text(json.dumps(document), encoding="utf-8")
+    result = CliRunner().invoke(app, ["validate", str(benchmark), str(answer)])
+    assert result.exit_code == 1
+    assert "working_time_long: " in result.output
+
+
+@pytest.mark.parametrize(("request_file", "field"), [("request.json", "scheduled_jobs"), ("tiny.fjs", "schedule")])
+def test_answer_without_rows_is_told_so(tmp_path: Path, request_file: str, field: str) -> None:
+    """They are absent, nobody said null."""
+    (tmp_path / "request.json").write_text(json.dumps(REQUEST), encoding="utf-8")
+    (tmp_path / "tiny.fjs").write_text("1 1\n1 1 0 3\n", encoding="utf-8")
+    (tmp_path / "answer.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InvalidRequest, match=f"^{field}: must be given, was absent"):
+        CliRunner().invoke(
+            app, ["validate", str(tmp_path / request_file), str(tmp_path / "answer.json")], catch_exceptions=False
+        )
 
 
 def test_validate_needs_both_files(tmp_path: Path) -> None:
