@@ -248,7 +248,7 @@ class Problem:
     changeover listed for the two groups, first of all one for that machine, none when nothing is listed and
     the groups are equal, and its own when nothing is listed and they differ. An operation that holds several
     machines takes the longest of their setups. The first work on a machine takes its own setup. Work that
-    takes no time comes behind work that ends when it does, and behind other such work by the order of `operations`.
+    takes no time comes behind work that ends when it does, and several such in the order of the schedule.
 
     `stability_seconds` is what the objective charges for each operation that leaves its earlier place.
 

@@ -5,6 +5,7 @@ A `Schedule` is only a claim. Nothing here checks it; the judge in `env.judge` d
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -25,7 +26,10 @@ class Assignment:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Assignments in any order; may be incomplete or wrong until judged."""
+    """Assignments in any order, but that work which takes no time comes in this order where it shares an instant.
+
+    May be incomplete or wrong until judged.
+    """
 
     assignments: tuple[Assignment, ...]
 
@@ -197,8 +201,7 @@ def setups_taken(problem: Problem, assignments: Sequence[Assignment]) -> tuple[i
     known = [(operations.get(each.operation_id), index_of.get(each.machine_id), each) for each in assignments]
     if not problem.changeovers:
         return tuple(_own_setup(operation, machine) for operation, machine, _ in known)
-    index = {operation.id: number for number, operation in enumerate(problem.operations)}
-    works = [_work(*each, index.get(each[-1].operation_id, 0)) for each in known]
+    works = [_work(*each, listed) for listed, each in enumerate(known)]
     ended = _ended(works)
     return tuple(_setup(problem, work, ended) for work in works)
 
@@ -216,7 +219,7 @@ class _Work:
     operation: Operation | None
     chosen: Alternative | None
     machines: tuple[int, ...]
-    index: int
+    listed: int
 
     @property
     def group(self) -> str | None:
@@ -230,12 +233,12 @@ class _Work:
 
     @property
     def place(self) -> _Place:
-        """Its place among works in the order of their ends; instants stand in the order of the problem."""
+        """Its place among works in the order of their ends; instants stand in the order of the schedule."""
         instant = self.is_instant
-        return self.assignment.end_seconds, instant, self.index if instant else 0, self.assignment.operation_id
+        return self.assignment.end_seconds, instant, self.listed if instant else 0, self.assignment.operation_id
 
 
-def _work(operation: Operation | None, machine: int | None, assignment: Assignment, index: int) -> _Work:
+def _work(operation: Operation | None, machine: int | None, assignment: Assignment, listed: int) -> _Work:
     chosen = None if operation is None else alternative_on(operation, machine)
     named = () if machine is None else (machine,)
     return _Work(
@@ -243,7 +246,7 @@ def _work(operation: Operation | None, machine: int | None, assignment: Assignme
         operation=operation,
         chosen=chosen,
         machines=named if chosen is None else chosen.machines,
-        index=index,
+        listed=listed,
     )
 
 
@@ -264,7 +267,7 @@ def _setup(problem: Problem, work: _Work, ended: _Ended) -> int:
     own, group = work.chosen.setup_seconds, work.group
     if group is None or work.operation.pin is not None:
         return own
-    place = work.place if work.is_instant else (work.assignment.start_seconds, True, len(problem.operations), "")
+    place = work.place if work.is_instant else (work.assignment.start_seconds, True, sys.maxsize, "")
     longest = 0
     for machine in work.machines:
         places, groups = ended.get(machine, ([], []))

@@ -143,7 +143,8 @@ class _Floor:
 
     def _setup_on(self, machine: int, operation: Operation, chosen: Alternative, at: int) -> int:
         ended = [(end, group) for _, end, group in self._held[machine] if end <= at]
-        before = max(ended, key=lambda each: each[0])[1] if ended else None
+        # Of those that end together the last one, because work that takes no time may come behind other work.
+        before = max(reversed(ended), key=lambda each: each[0])[1] if ended else None
         if not self._problem.changeovers or before is None or operation.setup_group is None:
             return chosen.setup_seconds
         for where in (machine, None):

@@ -196,11 +196,9 @@ def problems(
     """Up to four jobs of up to three operations, without deadlines, on plants that switch every feature on and off.
 
     Each of `features` is switched on in about half of the problems; the others have nothing of it. Pinned
-    work comes first in its job, so whoever dispatches in any order finds room behind it. Work that takes no time
-    goes without changeovers: of such works at one instant a schedule does not tell which came first.
+    work comes first in its job, so whoever dispatches in any order finds room behind it.
     """
     on = frozenset(feature for feature in sorted(features) if draw(st.booleans()))
-    on -= {Feature.INSTANTS} if Feature.CHANGEOVERS in on else set()
     plant = draw(machines())
     jobs = tuple(
         Job(

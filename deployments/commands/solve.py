@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from deployments.commands.terminal import plain_console
-from deployments.errors import ServiceError
+from deployments.errors import MalformedBody, ServiceError
 from env.errors import InvalidProblem
 
 if TYPE_CHECKING:
@@ -207,7 +207,10 @@ def read_problem(file: Path) -> ProblemFile:
     from deployments.contracts.translation.problem import translate
 
     limits = RequestLimits(jobs=settings.max_jobs, machines=settings.max_machines)
-    request = read_schedule_request(file.read_bytes().removeprefix(BOM_UTF8), limits)
+    try:
+        request = read_schedule_request(file.read_bytes().removeprefix(BOM_UTF8), limits)
+    except MalformedBody as error:
+        raise MalformedBody(f"{file.name}: {error}") from None
     earlier = earlier_rows_beside(file, request)
     question = translate(request, zone=settings.zone, now=datetime.now(UTC), earlier=earlier)
     return ProblemFile(question.problem, _SECONDS_PER_HOUR, asked=(request, question))

@@ -86,7 +86,7 @@ class FlexibleJobShopEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
         """What has been dispatched so far."""
         state = self.episode.state
         if (state.chosen_pair != NOBODY).all():
-            return schedule_of(self.problem, state.chosen_pair, state.start, state.end)
+            return schedule_of(self.problem, state.chosen_pair, state.start, state.end, state.sequence)
         return _partial_schedule(self.problem, self.episode)
 
     def render(self) -> Any:

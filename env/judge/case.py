@@ -85,10 +85,12 @@ class Case:
 
 def case_of(problem: Problem, schedule: Schedule) -> Case:
     """The case of `schedule`. Never raises, whatever the schedule claims."""
-    assignments = sorted(
-        schedule.assignments,
-        key=lambda each: (each.start_seconds, each.end_seconds, each.operation_id, each.machine_id),
-    )
+    instants = {
+        operation.id
+        for operation in problem.operations
+        if any(alternative.processing_seconds == 0 for alternative in operation.alternatives)
+    }
+    assignments = sorted(schedule.assignments, key=lambda each: _place(each, instants))
     works = _works(problem, assignments)
     of_operation: dict[str, list[Work]] = {}
     for work in works:
@@ -104,6 +106,14 @@ def case_of(problem: Problem, schedule: Schedule) -> Case:
         # One more second, so that the second that begins at the last time has an answer too.
         plant=plant_open_time(problem.hours, min(times), max(times) + 1),
     )
+
+
+def _place(assignment: Assignment, instants: set[str]) -> tuple[int, int, str, int]:
+    """By start and end; work that takes no time stays in the order of the schedule, which means something."""
+    start, end = assignment.start_seconds, assignment.end_seconds
+    if start == end and assignment.operation_id in instants:
+        return start, end, "", 0
+    return start, end, assignment.operation_id, assignment.machine_id
 
 
 def _works(problem: Problem, assignments: Sequence[Assignment]) -> tuple[Work, ...]:

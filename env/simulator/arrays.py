@@ -148,7 +148,7 @@ class ProblemArrays(NamedTuple):
     pinned_start: Integers  # [pinned] sorted by start
     pinned_end: Integers  # [pinned]
     pinned_group: Integers  # [pinned]
-    changeover: Integers  # [1 or machine, group, group] from one setup group to another, OWN_SETUP for an operation's own
+    changeover: Integers  # [1 or machine, group, group] from one group to another, OWN_SETUP for an operation's own
     has_special_work: Booleans  # [1] whether setups, pins or several machines count at all
     operation_latest: Integers  # [operation] latest end that lets all due dates from here to the end of its job be met
     operation_is_urged: Booleans  # [operation] whether there is such a due date
@@ -228,22 +228,28 @@ def compile_problem(problem: Problem) -> ProblemArrays:
     )
 
 
-def schedule_of(problem: Problem, pair: Integers, start: Integers, end: Integers) -> Schedule:
-    """The schedule in which operation i runs on pair[i] from start[i] to end[i]; shapes [operation]."""
+def schedule_of(
+    problem: Problem, pair: Integers, start: Integers, end: Integers, sequence: Integers | None = None
+) -> Schedule:
+    """The schedule in which operation i runs on pair[i] from start[i] to end[i]; shapes [operation].
+
+    In the order of operations, or by `sequence` where the setups of work that takes no time depend on it.
+    """
     machines = [alternative.machine for operation in problem.operations for alternative in operation.alternatives]
-    return Schedule(
-        assignments=tuple(
-            Assignment(
-                operation_id=operation.id,
-                machine_id=problem.machines[machines[chosen]].id,
-                start_seconds=begun,
-                end_seconds=ended,
-            )
-            for operation, chosen, begun, ended in zip(
-                problem.operations, pair.tolist(), start.tolist(), end.tolist(), strict=True
-            )
+    assignments = tuple(
+        Assignment(
+            operation_id=operation.id,
+            machine_id=problem.machines[machines[chosen]].id,
+            start_seconds=begun,
+            end_seconds=ended,
+        )
+        for operation, chosen, begun, ended in zip(
+            problem.operations, pair.tolist(), start.tolist(), end.tolist(), strict=True
         )
     )
+    if sequence is not None and problem.changeovers and np.any(start == end):
+        assignments = tuple(assignments[operation] for operation in np.argsort(sequence, kind="stable").tolist())
+    return Schedule(assignments=assignments)
 
 
 def _per_operation(operations: tuple[Operation, ...]) -> dict[str, Any]:

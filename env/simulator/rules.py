@@ -60,7 +60,7 @@ def finished_schedule(problem: Problem, state: State) -> Schedule:
     if state.end.max() >= NEVER:
         late = problem.operations[int(state.end.argmax())]
         raise HorizonExceeded(f"operation {late.id!r} must fit into the openings of its machines, but fits into none")
-    return schedule_of(problem, state.chosen_pair, state.start, state.end)
+    return schedule_of(problem, state.chosen_pair, state.start, state.end, state.sequence)
 
 
 def mean_times(arrays: ProblemArrays) -> Floats:

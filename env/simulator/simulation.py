@@ -80,6 +80,7 @@ class State(NamedTuple):
     chosen_pair: Integers  # [operation] NOBODY until dispatched
     start: Integers  # [operation]
     end: Integers  # [operation]
+    sequence: Integers  # [operation] how many were dispatched before it
     totals: Integers  # [2] operations dispatched, lower bound of the makespan
     tardiness_bound: Floats  # [1] lower bound of the weighted tardiness sum
     job_count: Integers  # [1] open jobs
@@ -111,6 +112,7 @@ def new_state(arrays: ProblemArrays) -> State:
         chosen_pair=np.zeros(operations, dtype=np.int64),
         start=np.zeros(operations, dtype=np.int64),
         end=np.zeros(operations, dtype=np.int64),
+        sequence=np.zeros(operations, dtype=np.int64),
         totals=np.zeros(2, dtype=np.int64),
         tardiness_bound=np.zeros(1),
         job_count=np.zeros(1, dtype=np.int64),
@@ -293,6 +295,7 @@ def finish(arrays: ProblemArrays, state: State, job: int, pair: int, start: int,
     state.chosen_pair[operation] = pair
     state.start[operation] = start
     state.end[operation] = end
+    state.sequence[operation] = state.totals[DISPATCHED]
     state.totals[DISPATCHED] += 1
     share_work(arrays, state.machine_load, operation, -1.0)
     state.job_next[job] = operation + 1

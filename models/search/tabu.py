@@ -372,7 +372,8 @@ def make_move(search: Tabu) -> int:
     node.duration = graph.pairs[move[PAIR]].duration
     link_behind(graph, operation, where)
     first, last = restore_order(graph, operation)
-    if (first, last) == CYCLE:  # the conditions against cycles leave only those of work that takes no time; nothing is lost
+    # The conditions against cycles leave only those of work that takes no time; nothing is lost.
+    if (first, last) == CYCLE:
         return link_plan(graph, search.best_chosen, search.best_order)
     measure_tails(graph, last)
     return measure_heads(graph, first)

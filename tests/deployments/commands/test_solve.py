@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from deployments.cli import app
 from deployments.commands.demo import EXAMPLE
 from deployments.commands.solve import UnknownAlgorithm
+from deployments.errors import MalformedBody
 from env.errors import BenchmarkFormatError, InvalidProblem
 from tests.deployments.fakes import body, job
 
@@ -98,6 +99,7 @@ def test_request_is_answered_with_the_rows_of_the_service() -> None:
     [
         ("a.fjs", TINY, "magic", UnknownAlgorithm, "algorithm must be one of ppo, atcs, .*, was 'magic'"),
         ("a.fjs", "1", "spt", BenchmarkFormatError, "must be 'jobs machines'"),
+        ("a.json", "1 2", "spt", MalformedBody, "^a.json: the body must be JSON: .* at line 1 column 3"),
     ],
 )
 def test_unusable_input_is_one_clear_error(

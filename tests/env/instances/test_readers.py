@@ -5,10 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from env.errors import BenchmarkFormatError
 from env.instances.readers import MAX_FILE_BYTES, BenchmarkFile, read_benchmark
+from env.judge.judge import violations
 from env.problem import Problem
+from env.simulator.rules import Rule, dispatch
 from tests.benchmark_data import benchmark_folder
 
 FOUND = Path(__file__).parents[2] / "data" / "benchmark_files"
@@ -342,3 +346,47 @@ def test_public_setups_and_assemblies_are_told_apart() -> None:
     for path in assemblies:
         with pytest.raises(BenchmarkFormatError, match=r"fajsp.*not supported yet"):
             read_benchmark(path)
+
+
+CONTENTS = tuple(path.read_bytes() for path in sorted(FOUND.iterdir()))
+PIECES = (
+    b"0",
+    b"1",
+    b"-1",
+    b"1e9",
+    b"nan",
+    b"x",
+    b"\n",
+    b" ",
+    b"#",
+    b"Times",
+    b"instance",
+    b"+",
+    b"{",
+    b"]",
+    b"\xff\xfe",
+)
+
+
+@given(
+    st.sampled_from(CONTENTS),
+    st.lists(st.tuples(st.integers(0, 500), st.integers(0, 3), st.sampled_from(PIECES)), max_size=4),
+    st.sampled_from(("fjs", "jsp", "fajsp", "txt", "json")),
+)
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_in_a_file_is_a_problem_or_one_line(
+    tmp_path: Path, content: bytes, edits: list[tuple[int, int, bytes]], suffix: str
+) -> None:
+    """Files spoiled here and there: what is read can be scheduled, and what is not is named in a line."""
+    for at, length, piece in edits:
+        content = content[:at] + piece + content[at + length :]
+    path = write(tmp_path, f"a.{suffix}", content)
+    found, fault = None, path.name
+    try:
+        found = read_benchmark(path)
+    except BenchmarkFormatError as error:
+        fault = str(error)
+    assert fault.startswith(path.name)
+    assert "\n" not in fault
+    if found is not None:
+        assert violations(found.problem, dispatch(found.problem, Rule.SPT)) == ()

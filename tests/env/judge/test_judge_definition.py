@@ -64,18 +64,24 @@ def _setup(
     problem: Problem, operation: Operation, machine: int, rows: dict[str, Assignment], chosen: dict[str, Alternative]
 ) -> int:
     own = chosen[operation.id].setup_seconds
-    ended = [
-        (rows[each.id].end_seconds, each.setup_group)
-        for each in problem.operations
-        if machine in chosen[each.id].machines and rows[each.id].end_seconds <= rows[operation.id].start_seconds
-    ]
+    groups = {each.id: each.setup_group for each in problem.operations}
+    place_of = {each: _place(row, listed) for listed, (each, row) in enumerate(rows.items())}
+    start = rows[operation.id].start_seconds
+    # Ahead of work that begins now is all that has ended by now; of what takes no time, what is listed before it.
+    mine = place_of[operation.id] if rows[operation.id].end_seconds == start else (start, 1, len(rows))
+    ahead = [each for each in rows if machine in chosen[each].machines and place_of[each] < mine]
     group = operation.setup_group
-    before = max(ended, key=lambda each: each[0])[1] if ended else None
+    before = groups[max(ahead, key=lambda each: place_of[each])] if ahead else None
     if operation.pin is not None or not problem.changeovers or before is None or group is None:
         return own
     here = sorted((each for each in problem.changeovers if each.machine in {None, machine}), key=_is_for_all)
     listed = [each.setup_seconds for each in here if (each.before, each.after) == (before, group)]
     return listed[0] if listed else (0 if before == group else own)
+
+
+def _place(row: Assignment, listed: int) -> tuple[int, int, int]:
+    """Behind what ends when it is done comes work that takes no time, in the order of the schedule."""
+    return (row.end_seconds, 1, listed) if row.start_seconds == row.end_seconds else (row.end_seconds, 0, 0)
 
 
 def _is_for_all(change: Changeover) -> bool:

@@ -298,3 +298,26 @@ def test_changeover_of_a_machine_counts_before_that_of_all() -> None:
     for machine, setup in ((1, 20), (2, 10)):
         rows = ("A", machine, 0, HOUR), ("B", machine, HOUR, 2 * HOUR + setup * MINUTE)
         assert found(problem, *rows) == []
+
+
+def test_works_of_one_instant_come_in_the_order_of_the_schedule() -> None:
+    """Red, blue, green and red again need a minute for the last change; green before blue would take setups."""
+    listed = {("red", "blue"): 0, ("blue", "green"): 0, ("green", "red"): 1, ("red", "green"): 5, ("green", "blue"): 5}
+    changes = tuple(
+        Changeover(before=before, after=after, setup_seconds=minutes * MINUTE)
+        for (before, after), minutes in listed.items()
+    )
+    works = (
+        replace(operation("A"), setup_group="red"),
+        replace(operation("Y", seconds=0), setup_group="green"),
+        replace(operation("Z", seconds=0), setup_group="blue"),
+        replace(operation("B"), setup_group="red"),
+    )
+    problem = replace(one_machine(*works), changeovers=changes)
+    first, green, blue = ("A", 1, 0, HOUR), ("Y", 1, HOUR, HOUR), ("Z", 1, HOUR, HOUR)
+    last = ("B", 1, HOUR, 2 * HOUR + MINUTE)
+    assert found(problem, last, blue, first, green) == []
+    assert {code for code, _ in found(problem, first, green, blue, last)} == {
+        ViolationCode.EMPTY_SPAN,
+        ViolationCode.WORKING_TIME_LONG,
+    }
