@@ -198,6 +198,9 @@ def _decoded(problem: Problem, choices: list[Choice]) -> Schedule:
     """The solver's machines, and its order by start, dispatched as early as the simulator can."""
     arrays = compile_problem(problem)
     state = new_state(arrays)
-    for index in sorted(range(len(choices)), key=lambda index: (choices[index][0], index)):
-        dispatch_pair(arrays, state, int(arrays.pair_first[index]) + choices[index][1], index)
+    pairs = [int(arrays.pair_first[index]) + choice for index, (_, choice) in enumerate(choices)]
+    # Work that takes no time goes before what begins when it does.
+    takes_time = [bool(arrays.pair_setup[pair] + arrays.pair_processing[pair]) for pair in pairs]
+    for index in sorted(range(len(choices)), key=lambda index: (choices[index][0], takes_time[index], index)):
+        dispatch_pair(arrays, state, pairs[index], index)
     return finished_schedule(problem, state)
