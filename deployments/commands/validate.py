@@ -90,7 +90,7 @@ def judge_benchmark(problem: Problem, answer: Path, settings: Settings) -> Verdi
         Assignment(operation_id=row.job_id, machine_id=row.machine_id, start_seconds=row.start, end_seconds=row.end)
         for row in rows
     )
-    return judge(problem, Schedule(assignments=assignments), settings.anomaly_limits)
+    return judge(problem, Schedule(assignments=assignments), settings.policy.anomaly_limits)
 
 
 def _answer(verdict: Verdict) -> ValidateAnswer:
