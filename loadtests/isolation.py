@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 import yaml
 
 from deployments.commands.demo import use_throwaway_settings
@@ -160,12 +161,12 @@ def _driven(arguments: argparse.Namespace, url: str, bodies: list[bytes]) -> Lat
 
 def _busy_seconds() -> float:
     """Processor time of all processes of the service that live now, and of this one; those that died are missing."""
-    ticks = 0
-    for pid in (os.getpid(), *(process.pid for process in descendants(os.getpid()))):
-        with suppress(OSError):
-            fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    seconds = 0.0
+    for process in (psutil.Process(), *descendants(os.getpid())):
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            seconds += times.user + times.system
+    return seconds
 
 
 def _quiet(_: str) -> None:

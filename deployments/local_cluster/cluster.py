@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx
+import psutil
 
 from deployments.errors import ServiceError
-from deployments.local_cluster.processes import Process, descendants, end
+from deployments.local_cluster.processes import descendants, end, is_alive
 from deployments.serve.process import leave_out_unused
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class LocalCluster:
         )
         self._listener = listener
         self._quiet = quiet
-        self._children: tuple[Process, ...] = ()
+        self._children: tuple[psutil.Process, ...] = ()
 
     def start(self, timeout_seconds: float) -> None:
         """Returns when `/readyz` says yes. Raises `NotReady` when it does not in time."""
@@ -174,7 +175,7 @@ class LocalCluster:
         if farewell.is_alive():
             _LOGGER.warning("Ray did not answer within %.0f s: its processes are ended without it", grace_seconds)
             # Whoever lost its parent may have begun another since, as the proxy does when replicas leave.
-            children |= {each for child in tuple(children) if child.is_alive for each in descendants(child.pid)}
+            children |= {each for child in tuple(children) if is_alive(child) for each in descendants(child.pid)}
         killed = end(tuple(children), max(_MIN_GRACE_SECONDS, deadline - time.monotonic()))
         if killed:
             _LOGGER.warning("%d processes had to be killed", killed)

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 import yaml
 
 from deployments.local_cluster.cluster import free_port
-from deployments.local_cluster.processes import Process, descendants
+from deployments.local_cluster.processes import descendants
 from deployments.local_cluster.service import DEFAULT_CONFIG
 from deployments.settings.service import DEVELOPMENT_API_KEY
 
@@ -56,7 +57,7 @@ class Service:
         """A client with the development key."""
         return httpx.Client(base_url=self.url, headers=HEADERS, timeout=60.0, trust_env=False)
 
-    def processes(self) -> tuple[Process, ...]:
+    def processes(self) -> tuple[psutil.Process, ...]:
         """Every process below the service."""
         return descendants(self.process.pid)
 

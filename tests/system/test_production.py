@@ -21,6 +21,7 @@ import pytest
 from sqlalchemy import make_url
 
 from deployments.commands.demo import EXAMPLE
+from deployments.local_cluster.processes import is_alive
 from deployments.persistence.database import upgrade
 from deployments.persistence.maintenance.grants import service_grants
 from tests.deployments.fakes import body
@@ -159,7 +160,7 @@ def test_end_leaves_nothing_behind(production: Production) -> None:
     assert service.process.wait(timeout=STOP_SECONDS) == 0
     late.join()
     assert [answer.status_code for answer in answers] == [200, 200]
-    assert [process for process in processes if process.is_alive] == []
+    assert [process for process in processes if is_alive(process)] == []
     assert is_free(service.port)
     promised, stored = [answer.json()["schedule_id"] for answer in answers], _stored(plant)
     spooled = b"".join(path.read_bytes() for path in (plant.folder / "data" / "spool").glob("*.segment"))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from deployments.local_cluster.processes import is_alive
 from tests.system.serving import COMMAND, environment, eventually, is_free, running_service, starting_service
 
 pytestmark = pytest.mark.system
@@ -60,7 +61,7 @@ def test_start_that_is_given_up_leaves_nothing_behind(tmp_path: Path) -> None:
         processes = service.processes()
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(timeout=30) == 0
-    assert [process for process in processes if process.is_alive] == []
+    assert [process for process in processes if is_alive(process)] == []
     assert service.output.endswith("draining ...\nstopped\n")
 
 
@@ -75,7 +76,7 @@ def test_group_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None
                 if os.getpgid(process.pid) == group:
                     os.kill(process.pid, signal.SIGTERM)
         assert service.process.wait(timeout=60) == 0
-        assert [process for process in processes if process.is_alive] == []
+        assert [process for process in processes if is_alive(process)] == []
         assert eventually(lambda: is_free(service.port))
 
 

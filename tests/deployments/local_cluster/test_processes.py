@@ -7,14 +7,12 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
-from deployments.local_cluster.processes import Process, descendants, end
+from deployments.local_cluster.processes import descendants, end, is_alive
 
-pytestmark = [
-    pytest.mark.system,
-    pytest.mark.skipif(sys.platform != "linux", reason="not run: reads /proc, which only Linux has"),
-]
+pytestmark = pytest.mark.system
 
 SLEEP = "import time; time.sleep(60)"
 PARENT = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {SLEEP!r}]).pid, flush=True); {SLEEP}"
@@ -37,7 +35,7 @@ def test_end_kills_what_outlives_the_grace() -> None:
         (process,) = (process for process in descendants(os.getpid()) if process.pid == child.pid)
         assert end((process,), 0.0) == 1
         assert child.wait(timeout=10) == -9
-    assert not process.is_alive
+    assert not is_alive(process)
 
 
 def test_end_waits_for_what_goes_by_itself() -> None:
@@ -51,5 +49,27 @@ def test_end_waits_for_what_goes_by_itself() -> None:
 
 
 def test_process_is_not_mistaken_for_a_later_one() -> None:
-    """The same id with another birth is another process."""
-    assert not Process(pid=os.getpid(), born=-1).is_alive
+    """The same id with another birth is another process, and is not killed in its place."""
+    with subprocess.Popen([sys.executable, "-c", SLEEP]) as child:
+        earlier = psutil.Process(child.pid)
+        assert is_alive(earlier)
+        earlier._ident = (child.pid, -1.0)
+        assert not is_alive(earlier)
+        assert end((earlier,), 0.0) == 0
+        assert child.poll() is None
+        child.kill()
+
+
+def test_process_that_waits_to_be_reaped_is_gone() -> None:
+    """Its parent has not asked for its exit code yet; there is nothing left to kill."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        (process,) = (process for process in descendants(os.getpid()) if process.pid == child.pid)
+        assert end((process,), 20.0) == 0
+        assert process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_process_that_has_ended_has_no_children() -> None:
+    """It is no error to ask."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        child.wait(timeout=20)
+    assert descendants(child.pid) == ()
