@@ -5,6 +5,6 @@
 | serve, demo, solve, validate, keys, audit, settings | those commands |
 | train | trains, evaluates, publishes and warms |
 | db, rollout, bench | groups of commands |
-| database | what commands on the database share: the way to it, which one it is, who works on it, a progress bar |
-| terminal | what commands on a terminal share: a console that shows words as they are |
+| database | what commands on the database share: the way to it, which one it is, who works on it |
+| terminal | what commands on a terminal share: a console that shows words as they are, a progress bar |
 """

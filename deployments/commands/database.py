@@ -1,10 +1,10 @@
-"""What commands on the database share: the way to it, which one it is, who works on it, and a progress bar."""
+"""What commands on the database share: the way to it, which one it is, and who works on it."""
 
 from __future__ import annotations
 
 import getpass
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -68,16 +68,3 @@ def event_of(action: str, target: str, detail: str | None = None) -> AuditEvent:
         request_id=None,
         detail=detail,
     )
-
-
-@contextmanager
-def counted(words: str, total: int | None = None) -> Iterator[Callable[..., None]]:
-    """A bar on a terminal; what moves it on, by one unless told by how many."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(words, total=total)
-        yield lambda count=1: bar.advance(task, count)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deployments.commands.terminal import plain_console
+from deployments.commands.terminal import counted, plain_console, progress_bar
 from deployments.errors import ServiceError
 from env.errors import GantryError
 
@@ -90,7 +90,7 @@ def train(
     chosen: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
     config = replace(config, **chosen)
     begun = time.monotonic()
-    with _progress_bar() as bar:
+    with progress_bar(is_kept=True) as bar:
         trained = run(config, log_folder=output / "tensorboard", on_progress=_Reporter(bar).hear)
     seconds = time.monotonic() - begun
     manifest = save_run(
@@ -158,9 +158,8 @@ def evaluate(
     competitors = schedulers(load_predictor(model or PUBLISHED))
     for schedule in competitors.values():
         schedule(problems[0])
-    with _progress_bar() as bar:
-        task = bar.add_task("evaluating", total=len(problems) * len(competitors))
-        rows = run(competitors, problems, references, lambda: bar.advance(task))
+    with counted("evaluating", len(problems) * len(competitors)) as on_progress:
+        rows = run(competitors, problems, references, on_progress)
     summaries = summarise(rows)
     plain_console().print(_table(summaries))
     if output is not None:
@@ -228,15 +227,6 @@ def _require_training_extra() -> None:
     missing = [name for name in ("torch", "stable_baselines3", "sb3_contrib") if find_spec(name) is None]
     if missing:
         raise TrainingExtraMissing(f"training needs {', '.join(missing)}: pip install 'gantry[train]'")
-
-
-def _progress_bar() -> ProgressBar:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True))
 
 
 class _Reporter:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployments.commands.terminal import plain_console
+from deployments.commands.terminal import plain_console, progress_bar
 from deployments.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -125,16 +125,6 @@ def _search_digest() -> str:
 
 def _hold(held: BenchmarkSet, lineup: _Lineup, output: Path) -> Quality:
     """Let everyone meet every instance of a set, as far as they have not yet, and read the leaderboard."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
     from env.instances.generator import toy_problem
     from models.benchmark.benchmark import CellJournal, meet, missing
     from models.benchmark.competitors import warm_up
@@ -145,9 +135,7 @@ def _hold(held: BenchmarkSet, lineup: _Lineup, output: Path) -> Quality:
     ahead = missing(held.instances, lineup.contestants, journal.cells())
     if ahead:
         warm_up(lineup.warming, toy_problem())
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
+    with progress_bar() as bar:
         total = sum(contestant.expected_seconds for _, contestant in ahead)
         task = bar.add_task(held.name, total=total)
         for instance, contestant in ahead:

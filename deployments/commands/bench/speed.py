@@ -16,7 +16,7 @@ import typer
 
 from deployments.commands.bench.quality import quality
 from deployments.commands.bench.report import report
-from deployments.commands.terminal import plain_console
+from deployments.commands.terminal import counted, plain_console
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -62,7 +62,6 @@ def speed(
     # Before numpy is imported: Ray gives a replica one thread too, and "one core" shall mean it.
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     from rich.console import Console
-    from rich.progress import track
 
     from models.benchmark.performance_report import speed_lines
     from models.benchmark.speed import Speed, plants, time_plant
@@ -71,9 +70,12 @@ def speed(
     folder = model or PUBLISHED
     predictor = load_predictor(folder)
     sizes = plants(largest)
-    console = Console(stderr=True)
-    timings = [time_plant(size, hours, predictor) for size, hours in track(sizes, "timing", console=console)]
-    with console.status("timing how a process gets warm ..."):
+    timings = []
+    with counted("timing", len(sizes)) as on_progress:
+        for size, hours in sizes:
+            timings.append(time_plant(size, hours, predictor))
+            on_progress()
+    with Console(stderr=True).status("timing how a process gets warm ..."):
         warm_process_ms = _warm_process_ms(folder)
     found = Speed(
         model=predictor.model_id,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployments.commands.database import counted, named_url
+from deployments.commands.database import named_url
 from deployments.commands.db.upgrade import database
+from deployments.commands.terminal import counted
 
 if TYPE_CHECKING:
     from deployments.persistence.maintenance.backup import BackupComparison

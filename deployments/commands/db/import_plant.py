@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -13,13 +13,13 @@ import typer
 
 from deployments.commands.database import named_url
 from deployments.commands.db.upgrade import database
+from deployments.commands.terminal import counted
 
 if TYPE_CHECKING:
     from deployments.persistence.decisions.plant_repository import PlantRepository
     from deployments.settings.service import Settings
 
 _CHUNK = 500
-_ENTRIES_WITHOUT_BAR = 5_000
 
 
 class Kind(StrEnum):
@@ -106,16 +106,8 @@ def _write(plants: PlantRepository, kind: Kind, plant_id: str, documents: list[D
     machines = kind is Kind.MACHINES
     if replace:
         (plants.clear_machines if machines else plants.clear_jobs)(plant_id)
-    for some in _with_progress(documents):
-        (plants.store_machines if machines else plants.store_jobs)(plant_id, some)
-
-
-def _with_progress(documents: list[Document]) -> Iterator[list[Document]]:
-    """The documents in chunks, with a bar on a terminal when there are enough of them to wait for."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    chunks = [documents[first : first + _CHUNK] for first in range(0, len(documents), _CHUNK)]
-    without = len(documents) < _ENTRIES_WITHOUT_BAR or not console.is_terminal
-    yield from track(chunks, "importing", console=console, disable=without)
+    with counted("importing", len(documents)) as on_progress:
+        for first in range(0, len(documents), _CHUNK):
+            some = documents[first : first + _CHUNK]
+            (plants.store_machines if machines else plants.store_jobs)(plant_id, some)
+            on_progress(len(some))

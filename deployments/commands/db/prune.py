@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployments.commands.database import counted, event_of, opened
+from deployments.commands.database import event_of, opened
 from deployments.commands.db.upgrade import database
+from deployments.commands.terminal import counted
 
 if TYPE_CHECKING:
     from deployments.persistence.maintenance.pruning import Pruned

@@ -13,6 +13,7 @@ import typer
 
 from deployments.commands.database import opened
 from deployments.commands.db.upgrade import database
+from deployments.commands.terminal import counted
 
 if TYPE_CHECKING:
     from deployments.persistence.delivery.batch_writer import DecisionWriter
@@ -79,9 +80,6 @@ def replay(
 
 
 def _replay(folder: Path, writer: DecisionWriter, bound_bytes: int) -> tuple[int, int, int]:
-    from rich.console import Console
-    from rich.progress import Progress
-
     from deployments.persistence.delivery.inspection import inspect, replay_segments
     from deployments.persistence.spool.disk import LocalDisk
     from deployments.persistence.spool.segment_folder import SegmentFolder
@@ -89,10 +87,8 @@ def _replay(folder: Path, writer: DecisionWriter, bound_bytes: int) -> tuple[int
     total = sum(segment.waiting_records for segment in inspect(folder).segments if not segment.is_owned)
     segments = SegmentFolder(folder, segment_bytes=1, disk=LocalDisk(), clock_us=lambda: time.time_ns() // 1000)
     segments.open()
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("replaying", total=total)
-        done = replay_segments(segments, writer.write, lambda count: bar.advance(task, count), bound_bytes=bound_bytes)
+    with counted("replaying", total) as on_progress:
+        done = replay_segments(segments, writer.write, on_progress, bound_bytes=bound_bytes)
     segments.close()
     segments.forget(segments.owner_id)
     return done.segments, done.written, done.dead

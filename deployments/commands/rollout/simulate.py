@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deployments.commands.terminal import plain_console
+from deployments.commands.terminal import plain_console, progress_bar
 from deployments.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -104,23 +104,13 @@ def _given(effects: dict[str, Any], ways: dict[str, Any], healthy_before: int) -
 
 def _run(chosen: Sequence[Scenario], seed: int, rollouts: int) -> list[Result]:
     import numpy as np
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
     from deployments.rollout.simulation.simulation import simulate as run
     from deployments.settings.policy_file import shipped_policy
 
     configuration = shipped_policy().ramp_configuration
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     results = []
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+    with progress_bar() as bar:
         task = bar.add_task("simulating", total=len(chosen) * rollouts)
         for number, scenario in enumerate(chosen):
             bar.update(task, description=scenario.name)
