@@ -21,7 +21,6 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -48,6 +47,7 @@ from deployments.rollout_control.rollout_client import RolloutClient
 from deployments.rollout_control.router_sync import StateSync
 from deployments.rollout_control.router_view import LatchFile, RolloutView
 from deployments.rollout_control.stored_report import RolloutTrail
+from deployments.runtime.clock import utc_now
 from deployments.scheduling.arms import ArmRunner
 from deployments.scheduling.idempotency import Idempotency
 from deployments.scheduling.question import QuestionBuilder
@@ -161,7 +161,7 @@ async def open_router(
         latches=LatchFile(settings.spool_folder),
         seed=settings.assignment_seed,
         find_model=registry.find,
-        clock=_utc_now,
+        clock=utc_now,
         steady=time.monotonic,
         limits=settings.policy.ramp_configuration.limits,
         is_dry_run=settings.rollout_dry_run,
@@ -178,14 +178,14 @@ async def open_router(
             max_tasks=settings.counterfactual_queue,
             proposal_seconds=settings.proposal_timeout_seconds,
         ),
-        clock=_utc_now,
+        clock=utc_now,
         has_room=lambda: spool.depth.has_spare_room,
     )
     remote_controller = RemoteController(controller)
     _run(stack, StateSync(view, remote_controller.exchange, steady=time.monotonic))
     _run(stack, shadow)
 
-    skew = ClockSkew(engine, _utc_now)
+    skew = ClockSkew(engine, utc_now)
     health = HealthMonitor(
         model=Probe("the model", lambda: ask(policy.model_id, attempts=2)),
         judge=Probe("the judge", lambda: ask(validator.ping, attempts=2)),
@@ -209,7 +209,7 @@ async def open_router(
         settings.key_snapshot_path,
         own=None if settings.own_key is None else key_of_settings(settings.own_key),
         own_always=settings.environment is Environment.DEVELOPMENT,
-        clock=_utc_now,
+        clock=utc_now,
     )
     stack.push_async_callback(access.stop)
     await access.start()
@@ -234,7 +234,7 @@ async def open_router(
         shadow=shadow,
         find_model=registry.find,
         request_seconds=settings.request_timeout_seconds,
-        clock=_utc_now,
+        clock=utc_now,
     )
     return Services(
         settings=settings,
@@ -251,7 +251,7 @@ async def open_router(
             command=remote_controller.command,
             overview=remote_controller.overview,
             unreachable=(RemoteFailed,),
-            clock=_utc_now,
+            clock=utc_now,
             steady=time.monotonic,
         ),
         trail=RolloutTrail(
@@ -259,13 +259,13 @@ async def open_router(
             lambda: settings.policy.ramp_configuration,
             settings.policy.report_goals,
             settings.zone,
-            _utc_now,
+            utc_now,
         ),
         registry=registry,
         rates=RateLimiter(
             None if settings.rate_limit is None else rate_of(settings.rate_limit), router_count=router_count
         ),
-        clock=_utc_now,
+        clock=utc_now,
     )
 
 
@@ -284,7 +284,3 @@ def _threads(stack: AsyncExitStack, name: str, count: int, *, waits: bool = Fals
 def _spool_config(settings: Settings) -> SpoolConfig:
     capacity = settings.max_spool_bytes
     return SpoolConfig(capacity_bytes=capacity, segment_bytes=min(_MAX_SEGMENT_BYTES, capacity // 2))
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)

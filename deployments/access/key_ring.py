@@ -7,12 +7,13 @@ import hmac
 import re
 import secrets
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from deployments.access.client import ALL_SCOPES, DEFAULT_CLIENT, Client
 from deployments.errors import Unauthenticated
+from deployments.runtime.clock import Clock, utc_now
 
 PREFIX = "gantry_"
 KEY_ID_LENGTH = 12
@@ -21,7 +22,6 @@ _FORM = re.compile(
     rf"{PREFIX}(?P<id>[0-9a-f]{{{KEY_ID_LENGTH}}})_[0-9a-f]{{{2 * _SECRET_BYTES}}}_(?P<sum>[0-9a-f]{{8}})"
 )
 _CHECKSUM_LENGTH = 8
-Clock = Callable[[], datetime]
 _NOBODYS_DIGEST = bytes(32)
 
 
@@ -76,14 +76,10 @@ class StoredKey:
     expires_at: datetime | None = None
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class KeyRing:
     """A set of keys, as they were at one moment."""
 
-    def __init__(self, keys: Iterable[StoredKey], *, clock: Clock = _utc_now) -> None:
+    def __init__(self, keys: Iterable[StoredKey], *, clock: Clock = utc_now) -> None:
         self._keys = {stored.digest: stored for stored in keys}
         self._clock = clock
 

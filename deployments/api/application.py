@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -15,17 +14,14 @@ from deployments.api.documentation import install_documentation
 from deployments.api.middleware import REQUEST_ID_HEADER, Auditing, BodyBounds, RequestIdentity, SecurityHeaders
 from deployments.api.problems import Clock, install_problems
 from deployments.api.services import Services
+from deployments.runtime.clock import utc_now
 
 DESCRIPTION = "Turns a plant's list of jobs into a safe production schedule."
 ROUTERS = (schedules.router, rollout.router, models.router, probes.router, audit.router)
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 def create_api(
-    services: Callable[[], Services], *, cors_origins: Sequence[str] = (), clock: Clock = _utc_now
+    services: Callable[[], Services], *, cors_origins: Sequence[str] = (), clock: Clock = utc_now
 ) -> FastAPI:
     """The whole API. `services` is called for each request, so it may be bound after the app exists.
 

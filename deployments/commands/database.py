@@ -6,8 +6,9 @@ import getpass
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from deployments.runtime.clock import utc_now
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -58,7 +59,7 @@ def event_of(action: str, target: str, detail: str | None = None) -> AuditEvent:
 
     return AuditEvent(
         event_id=str(uuid7()),
-        occurred_at=datetime.now(UTC),
+        occurred_at=utc_now(),
         actor=actor(),
         client=None,
         key_id=None,

@@ -12,6 +12,7 @@ import typer
 
 from deployments.commands.terminal import plain_console
 from deployments.errors import ServiceError
+from deployments.runtime.clock import utc_now
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -115,14 +116,13 @@ def _show(console: Console, answer: dict[str, Any]) -> None:
 
 
 def _question(settings: Settings) -> Question:
-    from datetime import UTC, datetime
 
     from deployments.contracts.parsing import RequestLimits, read_schedule_request
     from deployments.contracts.translation.problem import translate
 
     limits = RequestLimits(jobs=settings.max_jobs, machines=settings.max_machines)
     request = read_schedule_request(EXAMPLE.read_bytes(), limits)
-    return translate(request, zone=settings.zone, now=datetime.now(UTC))
+    return translate(request, zone=settings.zone, now=utc_now())
 
 
 def _manual_metrics(question: Question) -> Metrics:

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +14,7 @@ import typer
 from deployments.access.client import Scope
 from deployments.commands.database import actor, event_of, opened
 from deployments.commands.terminal import plain_console
+from deployments.runtime.clock import utc_now
 
 if TYPE_CHECKING:
     from deployments.access.key_ring import NewKey
@@ -57,7 +58,7 @@ def create(
 
     if bool(plant) == all_plants:
         raise InvalidRequest((("--plant", "must be given, or --all-plants, but not both"),))
-    made, now = new_key(), datetime.now(UTC)
+    made, now = new_key(), utc_now()
     entry = KeyEntry(
         key_id=made.key_id,
         client=_named("--client", client),
@@ -100,7 +101,7 @@ def revoke(key_id: _KEY_ID, as_json: _JSON = False) -> None:
     Example: gantry keys revoke 0123456789ab
     """
     with _audited("keys.revoke", key_id) as stored:
-        entry = stored.revoke(key_id, datetime.now(UTC))
+        entry = stored.revoke(key_id, utc_now())
     _show(entry, as_json, f"key {entry.key_id} of client {entry.client} is revoked since {_instant(entry.revoked_at)}")
 
 
@@ -121,7 +122,7 @@ def rotate(
 
     from deployments.access.key_ring import new_key
 
-    made, now = new_key(), datetime.now(UTC)
+    made, now = new_key(), utc_now()
     with _audited("keys.rotate", f"{key_id} to {made.key_id}") as stored:
         old = stored.entry(key_id)
         _require_active(old, now)
@@ -186,7 +187,7 @@ def _show(entry: KeyEntry, as_json: bool, sentence: str) -> None:
 def _show_table(entries: list[KeyEntry]) -> None:
     from rich.table import Table
 
-    now, table = datetime.now(UTC), Table(box=None)
+    now, table = utc_now(), Table(box=None)
     for title in ("id", "client", "name", "scopes", "plants", "state", "created", "expires", "last used"):
         table.add_column(title, overflow="fold")
     for entry in entries:
@@ -214,7 +215,7 @@ def _document(entry: KeyEntry) -> dict[str, Any]:
         "name": entry.key_name,
         "scopes": sorted(entry.scopes),
         "plants": None if entry.plants is None else sorted(entry.plants),
-        "state": _state(entry, datetime.now(UTC)),
+        "state": _state(entry, utc_now()),
         "created_at": instant(entry.created_at),
         "created_by": entry.created_by,
         "expires_at": instant(entry.expires_at),

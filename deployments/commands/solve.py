@@ -8,7 +8,6 @@ import time
 from codecs import BOM_UTF8
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -16,6 +15,7 @@ import typer
 
 from deployments.commands.terminal import plain_console
 from deployments.errors import MalformedBody, ServiceError
+from deployments.runtime.clock import utc_now
 from env.errors import InvalidProblem
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def read_problem(file: Path) -> ProblemFile:
     except MalformedBody as error:
         raise MalformedBody(f"{file.name}: {error}") from None
     earlier = earlier_rows_beside(file, request)
-    question = translate(request, zone=settings.zone, now=datetime.now(UTC), earlier=earlier)
+    question = translate(request, zone=settings.zone, now=utc_now(), earlier=earlier)
     return ProblemFile(question.problem, _SECONDS_PER_HOUR, asked=(request, question))
 
 

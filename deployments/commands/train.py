@@ -14,6 +14,7 @@ import typer
 
 from deployments.commands.terminal import counted, plain_console, progress_bar
 from deployments.errors import ServiceError
+from deployments.runtime.clock import utc_now
 from env.errors import GantryError
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def train(
         output,
         training={"config": config.as_json(), "seconds": round(seconds, 1)},
         results={"validation_gain_over_composite_rule": trained.gain},
+        clock=utc_now,
     )
     print(f"trained in {seconds:,.0f} s: {100 * trained.gain:.2f} % better than the composite rule on validation")
     print(f"saved {output} ({', '.join(manifest.files)}); publish it with: gantry publish {output}")
@@ -199,6 +201,7 @@ def publish(
             config.plant,
             config.validation_problems,
             lambda stage: status.update(f"{stage} ..."),
+            clock=utc_now,
         )
     print(f"published {manifest.model_id} in {target or PUBLISHED}")
     print(json.dumps(manifest.results, indent=2))

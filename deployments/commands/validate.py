@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deployments.runtime.clock import utc_now
 from env.errors import InvalidProblem
 
 if TYPE_CHECKING:
@@ -129,4 +130,4 @@ def _second_zero(claims: list[ScheduledJobClaim], zone: ZoneInfo) -> datetime:
     for claim in claims:
         if claim.start_datetime is not None:
             return in_zone(claim.start_datetime, zone) - timedelta(seconds=seconds_of(claim.start_time))
-    return datetime.now(UTC)
+    return utc_now()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError
 
 from deployments.persistence.errors import DatabaseUnavailable, InvalidDatabaseUrl, SchemaMismatch
 from deployments.persistence.failures import database_errors
+from deployments.runtime.clock import Clock
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -29,7 +30,6 @@ _NOW = {
     "sqlite": "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
     "mariadb": "SELECT DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%d %H:%i:%s.%f')",
 }
-Clock = Callable[[], datetime]
 
 
 def create_engine(

@@ -20,6 +20,7 @@ from deployments.persistence.decisions.records import DecisionRecord
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.model_registry import Artefact
 from deployments.rollout.ramp.traffic import RULE, Arm, ArmAssignment, Rollout
+from deployments.runtime.clock import Clock
 from deployments.scheduling.arms import ArmRunner, Attempts
 from deployments.scheduling.decision import Decision, context_of
 from deployments.scheduling.evaluations import EvaluationContext, ShadowPort, ShadowTask, evaluation_events, pair_events
@@ -33,7 +34,6 @@ MAX_MAKESPANS = 20
 MAX_PLANTS = 1000
 __all__ = ["Answered", "Archive", "Journal", "Judge", "Proposer", "Scheduling"]
 WITHDRAWN = "withdrawn by the rollout while the request was under way"
-Clock = Callable[[], datetime]
 
 
 class RecentMakespans:

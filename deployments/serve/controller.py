@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from typing import Any
 
 from deployments.persistence.database import create_engine
@@ -16,6 +15,7 @@ from deployments.rollout_control.protocol import ControllerReply, RouterReport
 from deployments.rollout_control.recovery import ControlSettings
 from deployments.rollout_control.transition_log import ControllerJournal, TransitionListener
 from deployments.rollout_control.webhook import DeliveryLog, Destination, Webhook
+from deployments.runtime.clock import utc_now
 from deployments.serve.process import configure_process, release_start_up_memory
 from deployments.settings.service import Settings
 
@@ -69,7 +69,7 @@ async def _open_control(settings: Settings, stack: AsyncExitStack) -> Controller
         journal=ControllerJournal(settings.rollout_folder),
         memory=database_sync,
         listeners=(database_sync, *_webhooks(settings, stack)),
-        clock=_utc_now,
+        clock=utc_now,
     )
     stack.push_async_callback(control.close)
     await control.open()
@@ -80,13 +80,7 @@ def _webhooks(settings: Settings, stack: AsyncExitStack) -> tuple[TransitionList
     if settings.webhook_url is None or settings.webhook_secret is None:
         return ()
     destination = Destination(url=settings.webhook_url, secret=settings.webhook_secret.get_secret_value())
-    webhook = Webhook(
-        destination, delivery_log=DeliveryLog(settings.rollout_folder, begun_at=_utc_now()), clock=_utc_now
-    )
+    webhook = Webhook(destination, delivery_log=DeliveryLog(settings.rollout_folder, begun_at=utc_now()), clock=utc_now)
     webhook.start()
     stack.push_async_callback(webhook.stop)
     return (webhook,)
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,14 @@ class Agreement:
     largest_logit_difference: float
 
 
-def save_run(model: MaskablePPO, folder: Path, *, training: dict[str, Any], results: dict[str, Any]) -> Manifest:
+def save_run(
+    model: MaskablePPO,
+    folder: Path,
+    *,
+    training: dict[str, Any],
+    results: dict[str, Any],
+    clock: Callable[[], datetime],
+) -> Manifest:
     """Write a trained model as an unpublished artefact (version 0)."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / MODEL_FILE)
@@ -73,7 +80,7 @@ def save_run(model: MaskablePPO, folder: Path, *, training: dict[str, Any], resu
         [weights_of(scorer_of(model))],
         name=folder.name,
         version=0,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        created_at=clock().isoformat(timespec="seconds"),
         training=[training],
         results=results,
     )
@@ -85,6 +92,8 @@ def publish(
     plant: Plant,
     problems: int,
     on_stage: Callable[[str], None] = lambda _: None,
+    *,
+    clock: Callable[[], datetime],
 ) -> Manifest:
     """Publish the networks of `runs` as one policy in `target`, one version above what is there.
 
@@ -116,7 +125,7 @@ def publish(
         networks,
         name=target.name,
         version=version,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        created_at=clock().isoformat(timespec="seconds"),
         training=training,
         results={
             "validation_gain_over_composite_rule": measured[RULE] / 100.0,

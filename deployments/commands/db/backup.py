@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 from deployments.commands.database import named_url
 from deployments.commands.db.upgrade import database
 from deployments.commands.terminal import counted
+from deployments.runtime.clock import utc_now
 
 if TYPE_CHECKING:
     from deployments.persistence.maintenance.backup import BackupComparison
@@ -53,7 +53,7 @@ def backup(
     """
     from deployments.persistence.maintenance.backup import back_up, row_counts
 
-    path = file or Path(f"gantry-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.backup")
+    path = file or Path(f"gantry-{utc_now():%Y%m%dT%H%M%SZ}.backup")
     url = named_url()
     with counted("backing up", sum(row_counts(url).values())) as on_row:
         counts = back_up(url, path, on_row)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +13,7 @@ import typer
 from deployments.commands.database import named_url
 from deployments.commands.db.upgrade import database
 from deployments.commands.terminal import counted
+from deployments.runtime.clock import utc_now
 
 if TYPE_CHECKING:
     from deployments.persistence.decisions.plant_repository import PlantRepository
@@ -79,7 +79,7 @@ def read_documents(kind: Kind, file: Path, settings: Settings) -> list[Document]
     elif kind is Kind.JOBS:
         models = read_jobs(file, settings.max_jobs)
     else:
-        models = [read_calendar(file, zone=settings.zone, now=datetime.now(UTC))]
+        models = [read_calendar(file, zone=settings.zone, now=utc_now())]
     return [model.model_dump(mode="json", by_alias=True) for model in models]
 
 

@@ -10,6 +10,7 @@ import typer
 from deployments.commands.database import event_of, opened
 from deployments.commands.db.upgrade import database
 from deployments.commands.terminal import counted
+from deployments.runtime.clock import utc_now
 
 if TYPE_CHECKING:
     from deployments.persistence.maintenance.pruning import Pruned
@@ -59,7 +60,7 @@ def prune(before: Before, delete: Delete = False) -> None:
     from deployments.persistence.maintenance.pruning import prune as remove
     from deployments.persistence.maintenance.pruning import survey
 
-    instant, now = before.replace(tzinfo=UTC), datetime.now(UTC)
+    instant, now = before.replace(tzinfo=UTC), utc_now()
     with opened(statement_timeout_seconds=_TIMEOUT_SECONDS) as engine:
         found = survey(engine, instant, now)
         print(f"before {instant.isoformat()}: {_described(found)} can go; {_kept(found)}")

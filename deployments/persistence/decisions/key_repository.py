@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, and_, insert, or_, select, update
@@ -19,6 +19,7 @@ from deployments.persistence.database import address_of
 from deployments.persistence.errors import KeyRefused
 from deployments.persistence.failures import database_errors
 from deployments.persistence.tables import API_KEY
+from deployments.runtime.clock import utc_now
 
 ACTIVE_KEYS_OF_CLIENT = 2
 _SHOWN_AFTER_EXPIRY = timedelta(days=30)
@@ -136,7 +137,7 @@ class DatabaseKeys:
     def known_keys(self) -> KnownKeys:
         """The keys that are valid now. Raises `DatabaseError`."""
         with key_work(self._engine) as keys:
-            return keys.known_keys(datetime.now(UTC))
+            return keys.known_keys(utc_now())
 
     def note_uses(self, used_at: Mapping[str, datetime]) -> None:
         """When each key, by its id, was last used. Raises `DatabaseError`."""

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from deployments.persistence.failures import database_errors
 from deployments.persistence.maintenance import archive
 from deployments.persistence.maintenance.archive import ArchiveHeader, End, Tally
 from deployments.persistence.tables import METADATA, UtcInstant
+from deployments.runtime.clock import utc_now
 
 _ROWS_AT_ONCE = 200
 _OF_ALEMBIC = "alembic_version"
@@ -67,7 +68,7 @@ def back_up(url: str, path: Path, on_row: OnRow, now: datetime | None = None) ->
     with _engine(url) as engine:
         require_current_schema(engine)
         tables = {each.name: archive.columns_of(each) for each in METADATA.sorted_tables}
-        header = ArchiveHeader(revision=head_revision(), created_at=now or datetime.now(UTC), tables=tables)
+        header = ArchiveHeader(revision=head_revision(), created_at=now or utc_now(), tables=tables)
         with archive.writing(path) as writer, _snapshot(engine) as connection:
             writer.header(header)
             counts = {}

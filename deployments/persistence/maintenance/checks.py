@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from deployments.persistence.database import (
 from deployments.persistence.failures import database_errors
 from deployments.persistence.maintenance.query_plans import API_QUERIES, plan_of
 from deployments.persistence.tables import METADATA
+from deployments.runtime.clock import utc_now
 
 _MEBIBYTE = 2**20
 _MIN_PACKET_BYTES = 64 * _MEBIBYTE
@@ -52,7 +53,7 @@ class Finding:
     message: str
 
 
-def check(url: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> list[Finding]:
+def check(url: str, clock: Callable[[], datetime] = utc_now) -> list[Finding]:
     """Everything there is to say about the database. Raises `DatabaseError` when it cannot be reached at all."""
     engine = create_engine(url)
     try:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from models.training.config import TrainingConfig
 from models.training.train import scorer_of, train
 from models.training.validation import Validation, weights_of
 
+NOW = datetime(2025, 7, 22, tzinfo=UTC)
 SMALL = Plant(operations=(6, 14))
 MIXED = Plant(operations=(40, 120))
 UNTRAINED = TrainingConfig(
@@ -39,7 +41,7 @@ UNTRAINED = TrainingConfig(
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained model: publishing does not ask how it was trained."""
     folder = tmp_path_factory.mktemp("run")
-    save_run(train(UNTRAINED).model, folder, training=UNTRAINED.as_json(), results={})
+    save_run(train(UNTRAINED).model, folder, training=UNTRAINED.as_json(), results={}, clock=lambda: NOW)
     return folder
 
 
@@ -80,9 +82,9 @@ def test_final_model_opens_with_maskable_ppo() -> None:
 def test_publishing_raises_the_version(tmp_path: Path) -> None:
     """An equal policy may be published again, one version up; what was trained and measured stays in the manifest."""
     published = read_manifest(PUBLISHED)
-    assert publish([PUBLISHED], tmp_path, MIXED, 12).model_id == f"{tmp_path.name}@1"
-    again = publish([PUBLISHED], tmp_path, MIXED, 12)
-    assert (again.version, again.training) == (2, published.training)
+    assert publish([PUBLISHED], tmp_path, MIXED, 12, clock=lambda: NOW).model_id == f"{tmp_path.name}@1"
+    again = publish([PUBLISHED], tmp_path, MIXED, 12, clock=lambda: NOW)
+    assert (again.version, again.training, again.created_at) == (2, published.training, "2025-07-22T00:00:00+00:00")
     found = read_manifest(tmp_path).results
     assert set(found["gates"]) == {gate.name for gate in GATES}
     assert found["compared_with_published"]["published"] == f"{tmp_path.name}@1"
@@ -96,7 +98,7 @@ def test_a_network_joins_the_published_ones(run: Path, tmp_path: Path) -> None:
     target = tmp_path / "full_production"
     shutil.copytree(PUBLISHED, target)
     published = read_manifest(PUBLISHED)
-    manifest = publish([target, run], target, Plant(operations=(20, 60)), 16)
+    manifest = publish([target, run], target, Plant(operations=(20, 60)), 16, clock=lambda: NOW)
     assert manifest.training == (*published.training, *read_manifest(run).training)
     assert manifest.results["compared_with_published"]["losses"] == 0
     networks = load_predictor(target).networks
@@ -110,7 +112,7 @@ def test_worse_policy_is_not_published(run: Path, tmp_path: Path) -> None:
     target = tmp_path / "full_production"
     shutil.copytree(PUBLISHED, target)
     with pytest.raises(GateMissed) as refusal:
-        publish([run], target, Plant(operations=(20, 60)), 16)
+        publish([run], target, Plant(operations=(20, 60)), 16, clock=lambda: NOW)
     rule, worse = refusal.value.messages
     assert rule.startswith(
         "gate 'rule': mean gain over the composite rule in per cent of its objective must be >= 0, was -"
