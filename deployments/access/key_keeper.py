@@ -17,10 +17,10 @@ from typing import Any, Protocol
 from deployments.access.client import Client, Scope
 from deployments.access.key_ring import KeyRing, StoredKey
 from deployments.errors import KeysUnavailable
+from deployments.runtime.durable_file import OWNER_ONLY, write_durably
 from env.errors import GantryError
 
 _FORMAT = 1
-_OWNER_ONLY = 0o600
 OLDEST = timedelta(hours=24)
 _CLOCK_SKEW = timedelta(minutes=5)
 _SAVED_EVERY = timedelta(seconds=60)
@@ -44,14 +44,7 @@ class KnownKeys:
 
 def save_snapshot(path: Path, known: KnownKeys) -> None:
     """Replaces the file as a whole, readable by its owner only. Raises `OSError`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Each process has a name of its own for the new file, because all routers of a node write the same one.
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _OWNER_ONLY)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(_document(known), file)
-    fresh.replace(path)
+    write_durably(path, json.dumps(_document(known)), OWNER_ONLY)
 
 
 def load_snapshot(path: Path) -> KnownKeys:
@@ -68,7 +61,7 @@ def load_snapshot(path: Path) -> KnownKeys:
 
 def _require_ours(path: Path, status: os.stat_result) -> None:
     mode = stat.S_IMODE(status.st_mode)
-    if mode & ~_OWNER_ONLY or status.st_uid != os.geteuid():
+    if mode & ~OWNER_ONLY or status.st_uid != os.geteuid():
         found = f"was of user {status.st_uid} with mode {mode:04o}"
         raise UnusableSnapshot(f"snapshot {path} must be ours with mode 0600, {found}")
 

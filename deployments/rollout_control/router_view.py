@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from deployments.persistence.integrity.events import CorruptionEvent, FoundBy
-from deployments.persistence.spool.disk import sync_folder, write_atomically
 from deployments.rollout.analysis.guardrails import Event, Guardrails, one_event_trigger
 from deployments.rollout.analysis.outcomes import Alarm, CorruptionKind
 from deployments.rollout.analysis.triggers import Limits, Trigger
@@ -23,6 +22,7 @@ from deployments.rollout.ramp.latch import Latch, in_force, is_fresh, latched, n
 from deployments.rollout.ramp.state import GUARDRAIL, RolloutState
 from deployments.rollout.ramp.traffic import TrafficSplit, traffic_split_of
 from deployments.rollout_control.protocol import ControllerReply, RouterReport
+from deployments.runtime.durable_file import sync_folder, write_durably
 
 NAME = "rollout.latch"
 _log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class LatchFile:
 
     def write(self, latch: Latch) -> None:
         """The latch is on the medium when this returns; an older one is replaced as a whole."""
-        write_atomically(self._path, json.dumps(latch.as_json()))
+        write_durably(self._path, json.dumps(latch.as_json()))
 
     def clear(self, below_ramp: int) -> None:
         """Removes the latch if it is of an earlier ramp than `below_ramp`: a person has started again."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import logging
 import os
@@ -17,11 +16,13 @@ from typing import Any, Protocol
 from uuid6 import uuid7
 
 from deployments.errors import ServiceError
+from deployments.persistence.spool.disk import LocalDisk
 from deployments.rollout.analysis.triggers import GuardrailReading
 from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.stages import succeed
 from deployments.rollout.ramp.state import RolloutState, Stage, Transition
 from deployments.rollout_control.protocol import Incident
+from deployments.runtime.durable_file import OWNER_ONLY, sync_folder, write_durably
 
 JOURNAL, STATISTICS, LOCK = "journal.jsonl", "statistics.json", "lock"
 _LOCK_SECONDS = 20.0
@@ -54,9 +55,9 @@ class ControllerJournal:
     def open(self, patience_seconds: float = _LOCK_SECONDS) -> None:
         """Waits for an earlier controller to end. Raises `ControllerTaken` when it does not."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._lock = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY)
         deadline = time.monotonic() + patience_seconds
-        while not _locked(self._lock):
+        while not LocalDisk().lock(self._lock):
             if time.monotonic() > deadline:
                 raise ControllerTaken(f"{self._folder} must belong to one rollout controller, another one lives")
             time.sleep(_POLL_SECONDS)
@@ -101,7 +102,7 @@ class ControllerJournal:
         kind = "transition" if isinstance(entry, Transition) else "incident"
         line = json.dumps({"kind": kind, kind: entry.as_json()}, separators=(",", ":")).encode() + b"\n"
         is_new = not self._path.exists()
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, OWNER_ONLY)
         try:
             end = os.lseek(descriptor, 0, os.SEEK_END)
             try:
@@ -114,17 +115,11 @@ class ControllerJournal:
         finally:
             os.close(descriptor)
         if is_new:
-            self._sync_folder()
+            sync_folder(self._folder)
 
     def save_statistics(self, document: dict[str, Any]) -> None:
         """Replaces the statistics as a whole, on the medium."""
-        draft = self._folder / f"{STATISTICS}.draft"
-        with draft.open("w", encoding="utf-8") as file:
-            json.dump(document, file, separators=(",", ":"))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._folder / STATISTICS)
-        self._sync_folder()
+        write_durably(self._folder / STATISTICS, json.dumps(document, separators=(",", ":")))
 
     def _read_statistics(self) -> dict[str, Any] | None:
         try:
@@ -136,21 +131,6 @@ class ControllerJournal:
         if not isinstance(document, dict):
             raise UnreadableState(f"{self._folder / STATISTICS} must hold an object")
         return document
-
-    def _sync_folder(self) -> None:
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 class TransitionListener(Protocol):

@@ -16,11 +16,11 @@ from typing import Any
 
 import httpx
 
-from deployments.persistence.spool.disk import write_atomically
 from deployments.rollout.analysis.triggers import GuardrailReading
 from deployments.rollout.ramp.state import Transition
 from deployments.rollout_control.protocol import Incident
 from deployments.rollout_control.transition_log import Entry
+from deployments.runtime.durable_file import write_durably
 
 NAME = "told.json"
 MAX_KEYS = 1_000
@@ -65,7 +65,7 @@ class DeliveryLog:
     def _save(self) -> None:
         delivery_log = [[name, when.isoformat()] for name, when in self._keys.items()]
         try:
-            write_atomically(self._path, json.dumps({"since": self._since.isoformat(), "told": delivery_log}))
+            write_durably(self._path, json.dumps({"since": self._since.isoformat(), "told": delivery_log}))
         except OSError as error:
             _log.error("%s could not be written: %s", self._path, error)
 

@@ -11,7 +11,6 @@ import base64
 import gzip
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from sqlalchemy import LargeBinary, Table
 
 from deployments.persistence.errors import InvalidBackup
 from deployments.persistence.tables import UtcInstant
+from deployments.runtime.durable_file import OWNER_ONLY, replacing
 
 FORMAT = "gantry-backup-1"
 _MODULUS = 2**256
@@ -102,24 +102,23 @@ class ArchiveWriter:
         self._file.write(json.dumps(content, separators=(",", ":"), ensure_ascii=False) + "\n")
 
 
+def require_absent(path: Path) -> None:
+    """Raises `InvalidBackup`."""
+    if path.exists():
+        raise InvalidBackup(f"{path} must not exist yet: a backup never replaces another")
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[ArchiveWriter]:
     """A new backup, under its name only once it is complete and on the medium. Raises `InvalidBackup`."""
-    part = path.with_name(f"{path.name}.part")
     try:
-        with part.open("xb") as raw:
-            os.fchmod(raw.fileno(), 0o600)
-            with gzip.open(raw, "wt", encoding="utf-8", compresslevel=3) as file:
-                writer = ArchiveWriter(file)
-                yield writer
-                writer._line({"complete": True})
-            raw.flush()
-            os.fsync(raw.fileno())
-        part.rename(path)
+        with replacing(path, OWNER_ONLY) as raw, gzip.open(raw, "wt", encoding="utf-8", compresslevel=3) as file:
+            writer = ArchiveWriter(file)
+            yield writer
+            writer._line({"complete": True})
+            require_absent(path)
     except OSError as error:
         raise InvalidBackup(f"the backup {path} could not be written: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

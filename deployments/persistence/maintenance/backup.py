@@ -63,8 +63,7 @@ def row_counts(url: str) -> dict[str, int]:
 
 def back_up(url: str, path: Path, on_row: OnRow, now: datetime | None = None) -> dict[str, int]:
     """Writes all tables as they are at one instant; rows by table. Raises `DatabaseError` or `InvalidBackup`."""
-    if path.exists():
-        raise InvalidBackup(f"{path} must not exist yet: a backup never replaces another")
+    archive.require_absent(path)
     with _engine(url) as engine:
         require_current_schema(engine)
         tables = {each.name: archive.columns_of(each) for each in METADATA.sorted_tables}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import uuid
 from pathlib import Path
+
+from deployments.runtime.durable_file import OWNER_ONLY, sync_folder
 
 
 class LocalDisk:
@@ -17,7 +18,7 @@ class LocalDisk:
 
     def create(self, path: Path) -> int:
         """A descriptor of a new file, readable by its owner only. Raises `FileExistsError`."""
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OWNER_ONLY)
 
     def open(self, path: Path) -> int:
         """A descriptor of an existing file."""
@@ -85,11 +86,7 @@ class LocalDisk:
 
     def fsync_folder(self, folder: Path) -> None:
         """Returns when the names in `folder` are on the medium."""
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(folder)
 
     def save(self, path: Path, data: bytes) -> None:
         """Replaces the content of a small file, without fsync."""
@@ -117,25 +114,3 @@ def write_fully(disk: LocalDisk, descriptor: int, data: bytes, offset: int) -> N
             raise OSError(f"a write must take at least one byte, took {written}")
         rest = rest[written:]
         offset += written
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """The text is on the medium when this returns; a file that was there is replaced. Raises `OSError`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A name of its own: two threads or processes may write at the same moment.
-    draft = path.with_suffix(f".{uuid.uuid4().hex}")
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """What was renamed or removed in the folder is so on the medium, too."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

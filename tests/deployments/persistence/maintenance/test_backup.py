@@ -155,6 +155,15 @@ def test_failed_backup_leaves_no_file(tmp_path: Path, url: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_file_that_appears_meanwhile_is_not_replaced(url: str, tmp_path: Path) -> None:
+    """Two backups of one name that run at the same time: the first to end has it."""
+    path = tmp_path / "x.backup"
+    with pytest.raises(InvalidBackup, match="must not exist yet"):
+        back_up(url, path, lambda: path.write_text("the other one"))
+    assert path.read_text() == "the other one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_tally_does_not_depend_on_the_order() -> None:
     """Two databases may give their rows in different orders; a changed or missing row still shows."""
     rows = [[1, "a"], [2, None], [3, 0.5]]

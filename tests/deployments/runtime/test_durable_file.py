@@ -1,0 +1,105 @@
+"""Files that are there as a whole, and stay."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from deployments.runtime.durable_file import OWNER_ONLY, replacing, write_durably
+
+
+def test_file_is_replaced_and_no_draft_is_left(tmp_path: Path) -> None:
+    """The newest text is there, in a folder that is made, and nothing else."""
+    path = tmp_path / "new" / "file.json"
+    for text in ("longer than the next", "next"):
+        write_durably(path, text)
+    assert path.read_text(encoding="utf-8") == "next"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    """The caller hears of it."""
+    (tmp_path / "taken").write_text("a file", encoding="utf-8")
+    with pytest.raises(OSError, match="taken"):
+        write_durably(tmp_path / "taken" / "file.json", "text")
+
+
+def test_old_file_is_there_until_the_new_one_is_complete(tmp_path: Path) -> None:
+    """What broke off in the middle changes nothing, and leaves nothing beside it."""
+    path = tmp_path / "file.json"
+    write_durably(path, "old")
+
+    def break_off() -> None:
+        with replacing(path) as file:
+            file.write(b"half of")
+            (draft,) = (each for each in tmp_path.iterdir() if each != path)
+            assert (draft.name.startswith(".file.json."), draft.suffix) == (True, ".draft")
+            assert path.read_text(encoding="utf-8") == "old"
+            raise RuntimeError("pulled the plug")
+
+    with pytest.raises(RuntimeError, match="pulled the plug"):
+        break_off()
+    assert path.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_content_is_on_the_medium_before_the_name_and_the_name_before_the_return(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut finds the old file or the new one: the draft is synced under its own name, the folder at the end."""
+    path = tmp_path / "file.json"
+    write_durably(path, "old")
+    synced: list[tuple[str, str]] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        kind = "folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else f"{os.fstat(descriptor).st_size} bytes"
+        synced.append((kind, path.read_text(encoding="utf-8")))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_durably(path, "new text")
+    assert synced == [("8 bytes", "old"), ("folder", "new text")]
+
+
+def test_disk_that_does_not_keep_the_content_keeps_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing takes the name that is not on the medium."""
+    path = tmp_path / "file.json"
+    write_durably(path, "old")
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_durably(path, "new")
+    assert (path.read_text(encoding="utf-8"), list(tmp_path.iterdir())) == ("old", [path])
+
+
+def test_file_is_for_whom_it_is_meant(tmp_path: Path) -> None:
+    """Others may read it unless that is said, also where a file that was open to them is replaced."""
+    path, umask = tmp_path / "file.json", os.umask(0o022)
+    try:
+        write_durably(path, "for all")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o644
+        write_durably(path, "for one", OWNER_ONLY)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    finally:
+        os.umask(umask)
+
+
+def test_writers_at_the_same_moment_do_not_mix(tmp_path: Path) -> None:
+    """One of the texts is there as a whole, whoever was last."""
+    path = tmp_path / "file.json"
+    texts = [f"{number}" * 100_000 for number in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda text: write_durably(path, text), texts))
+    assert path.read_text(encoding="utf-8") in texts
+    assert list(tmp_path.iterdir()) == [path]
