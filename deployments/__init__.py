@@ -18,7 +18,7 @@ Imports go down only (deployments -> models -> env); so they do between the room
 | settings | where the service runs and what the plant asks for, checked before anything starts |
 | access | API keys, scopes, clients and their plants |
 | rollout | which arm a request gets, when it gets more of one, and every reason to stop |
-| runtime | what everything that lives long stands on: durable files, the clock |
+| runtime | what everything that lives long stands on: background tasks, durable files, the clock |
 | errors | every error of the service, as one drawn tree |
 | logs | JSON log lines that carry the request id and no secret |
 | examples, static, templates, ops | files: a plant to try, the documentation page, plant data to fill in, firewall |

@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 from deployments.access.client import Client, Scope
 from deployments.access.key_ring import KeyRing, StoredKey
 from deployments.errors import KeysUnavailable
+from deployments.runtime.background import BackgroundTask
 from deployments.runtime.durable_file import OWNER_ONLY, write_durably
 from env.errors import GantryError
 
@@ -158,7 +160,8 @@ class KeyKeeper:
         self._saved: KnownKeys | None = None
         self._used_at: dict[str, datetime] = {}
         self._noted_at: dict[str, datetime] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._asked = asyncio.Event()
+        self._task = BackgroundTask("keys", self._ask_and_wait)
         self._ring = self._ring_of(None)
 
     @property
@@ -177,35 +180,30 @@ class KeyKeeper:
 
     async def start(self) -> None:
         """Returns with the keys of the store, else of the snapshot, else with none; then goes on asking."""
-        self._task = asyncio.create_task(self._keep_asking(), name="keys")
-        asked = asyncio.ensure_future(self._in_thread(self._read))
-        done, _ = await asyncio.wait({asked}, timeout=self._first_answer_seconds)
-        if not done or self._read_at is None:
+        self._task.start()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._first_answer_seconds):
+                await self._asked.wait()
+        if self._read_at is None:
             self._restore()
 
     async def stop(self) -> None:
         """Ask no more. What the store has not heard about the last uses is lost."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _keep_asking(self) -> None:
-        while True:
-            await asyncio.sleep(self._period_seconds)
-            await self._in_thread(self._read)
-
-    async def _in_thread(self, work: Callable[[], None]) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    async def _ask_and_wait(self) -> None:
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._read)
+        finally:
+            self._asked.set()
+        await asyncio.sleep(self._period_seconds)
 
     def _read(self) -> None:
         try:
             known = self._store.known_keys()
         except GantryError as error:
             _log.warning("keys cannot be read: %s", error)
-            return
-        except Exception:  # the edge of a background task: it must go on, or revoked keys would stay valid
-            _log.exception("keys cannot be read")
             return
         self._learn(known)
         self._save(known)

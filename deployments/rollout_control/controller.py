@@ -23,6 +23,7 @@ from deployments.rollout_control.protocol import ControllerReply, RouterReport
 from deployments.rollout_control.ramp_statistics import RampStatistics
 from deployments.rollout_control.recovery import ControlSettings, Recovery, StoredTransitions
 from deployments.rollout_control.transition_log import ControllerJournal, TransitionListener, TransitionLog
+from deployments.runtime.background import BackgroundTask
 
 HEARTBEAT_SECONDS = 1.0
 BY_HAND = "by hand"
@@ -63,7 +64,6 @@ class Controller:
         self._settings = settings
         self._journal = journal
         self._clock = clock
-        self._heartbeat_seconds = heartbeat_seconds
         self.transition_log = TransitionLog(journal, listeners, clock=clock)
         self._recovery = Recovery(settings, self.transition_log, memory, clock=clock)
         self._lock = asyncio.Lock()
@@ -72,19 +72,17 @@ class Controller:
         self._is_dirty = False
         self._breaches: frozenset[str] = frozenset()
         self._routers: dict[str, dict[str, Any]] = {}
-        self._heart: asyncio.Task[None] | None = None
+        self._heart = BackgroundTask("rollout heartbeat", self._beat, period_seconds=heartbeat_seconds)
 
     async def open(self) -> None:
         """Takes the newest of journal and database; begins where nobody knows anything. Raises `ControllerTaken`."""
         await asyncio.to_thread(self._journal.open)
         await self._recover()
-        self._heart = asyncio.create_task(self._beat(), name="rollout heartbeat")
+        self._heart.start()
 
     async def close(self) -> None:
         """Saves the statistics and lets the next controller in."""
-        if self._heart is not None:
-            self._heart.cancel()
-            await asyncio.gather(self._heart, return_exceptions=True)
+        await self._heart.stop()
         await self._save_statistics()
         await asyncio.to_thread(self._journal.close)
 
@@ -237,16 +235,10 @@ class Controller:
 
     async def _beat(self) -> None:
         """Once a second: statistics to disk, breaches to whoever listens, the database asked while nobody knows."""
-        while True:
-            await asyncio.sleep(self._heartbeat_seconds)
-            # The edge of a background task: the next beat must come whatever this one meets.
-            try:
-                if self.transition_log.state is None:
-                    await self._recover()
-                self._notice_breaches()
-                await self._save_statistics()
-            except Exception:
-                _log.exception("the rollout controller could not do its round")
+        if self.transition_log.state is None:
+            await self._recover()
+        self._notice_breaches()
+        await self._save_statistics()
 
     def _notice_breaches(self) -> None:
         found = {f"{each.guardrail.value}/{each.baseline}": each for each in self._statistics.breaches()}

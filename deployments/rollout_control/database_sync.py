@@ -10,26 +10,27 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from deployments.persistence.decisions.rollout_repository import RolloutRows
-from deployments.persistence.errors import DatabaseError
 from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.state import RolloutState, Transition
 from deployments.rollout_control.protocol import Incident
 from deployments.rollout_control.transition_log import Entry
+from deployments.runtime.background import BackgroundTask
 
-MAX_PAUSE_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 
-class DatabaseSync:
-    """Listens to the transition log; what the database did not take is kept and tried again, for ever."""
+class DatabaseSync(BackgroundTask):
+    """Listens to the transition log; what the database did not take is kept and tried again, for ever.
+
+    What is not in the database when it is stopped is passed on again by the next controller.
+    """
 
     def __init__(self, rows: RolloutRows, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        super().__init__("rollout filing", self._save, on_failure=_note_failure, sleep=sleep)
         self._rows = rows
-        self._sleep = sleep
         self._transitions: list[Transition] = []
         self._incidents: list[Incident] = []
         self._arrived = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
 
     async def newest_state(self) -> RolloutState | None:
         """The state of the newest transition in the database. Raises `DatabaseError` or `UnreadableState`."""
@@ -47,34 +48,19 @@ class DatabaseSync:
             self._incidents.append(entry)
         self._arrived.set()
 
-    def start(self) -> None:
-        """Begins, on the running event loop."""
-        self._task = asyncio.create_task(self._run(), name="rollout filing")
-
-    async def stop(self) -> None:
-        """Ends at once: what is not in the database yet is passed on again by the next controller."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _run(self) -> None:
-        pause_seconds = 0.1
-        while True:
-            await self._arrived.wait()
+    async def _save(self) -> None:
+        while not self._transitions and not self._incidents:
             self._arrived.clear()
-            transitions, incidents = tuple(self._transitions), tuple(self._incidents)
-            try:
-                rows = [_transition_row(each) for each in transitions], [_incident_row(each) for each in incidents]
-                await asyncio.to_thread(self._rows.save, *rows)
-            except DatabaseError as error:
-                _log.warning("the audit trail waits for the database: %s", error)
-                self._arrived.set()
-                await self._sleep(pause_seconds)
-                pause_seconds = min(2 * pause_seconds, MAX_PAUSE_SECONDS)
-            else:
-                pause_seconds = 0.1
-                del self._transitions[: len(transitions)]
-                del self._incidents[: len(incidents)]
+            await self._arrived.wait()
+        transitions, incidents = tuple(self._transitions), tuple(self._incidents)
+        rows = [_transition_row(each) for each in transitions], [_incident_row(each) for each in incidents]
+        await asyncio.to_thread(self._rows.save, *rows)
+        del self._transitions[: len(transitions)]
+        del self._incidents[: len(incidents)]
+
+
+def _note_failure(error: Exception, _: float) -> None:
+    _log.warning("the audit trail waits for the database: %s", error)
 
 
 def _transition_row(transition: Transition) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from deployments.rollout_control.protocol import ControllerReply, RouterReport
 from deployments.rollout_control.router_view import RolloutView
+from deployments.runtime.background import BackgroundTask
 
 INTERVAL_SECONDS = 0.2
 WATCH_SECONDS = 0.1
@@ -36,24 +37,22 @@ class StateSync:
         self._tell = tell
         self._steady = steady
         self._interval_seconds = interval_seconds
-        self._watch_seconds = watch_seconds
         self._max_call_seconds = max_call_seconds
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = (
+            BackgroundTask("rollout exchange", self._exchange),
+            BackgroundTask("rollout watch", view.look, period_seconds=watch_seconds),
+        )
         self._failures = 0
 
     def start(self) -> None:
         """Begins, on the running event loop."""
-        works = {"rollout exchange": self._run(), "rollout watch": self._watch()}
-        self._tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
+        for task in self._tasks:
+            task.start()
 
     async def stop(self) -> None:
         """Ends after one last attempt to tell what is left."""
-        if not self._tasks:
-            return
         for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
+            await task.stop()
         await self.once()
 
     async def once(self) -> bool:
@@ -72,18 +71,8 @@ class StateSync:
         self._view.accept(reply, asked_at)
         return True
 
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(self._watch_seconds)
-            # The edge of a background task: the next look must come whatever this one meets.
-            try:
-                await self._view.look()
-            except Exception:
-                _log.exception("the router could not look for the latch of another one")
-
-    async def _run(self) -> None:
-        while True:
-            await self.once()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._interval_seconds):
-                    await self._view.news.wait()
+    async def _exchange(self) -> None:
+        await self.once()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._interval_seconds):
+                await self._view.news.wait()

@@ -6,11 +6,10 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from deployments.persistence.integrity.events import CorruptionEvent, FoundBy
 from deployments.rollout.analysis.guardrails import Event, Guardrails, one_event_trigger
@@ -22,6 +21,7 @@ from deployments.rollout.ramp.latch import Latch, in_force, is_fresh, latched, n
 from deployments.rollout.ramp.state import GUARDRAIL, RolloutState
 from deployments.rollout.ramp.traffic import TrafficSplit, traffic_split_of
 from deployments.rollout_control.protocol import ControllerReply, RouterReport
+from deployments.runtime.background import DetachedTasks
 from deployments.runtime.durable_file import sync_folder, write_durably
 
 NAME = "rollout.latch"
@@ -118,7 +118,7 @@ class RolloutView:
         self._oldest = 0
         self._next = 0
         self._dropped = 0
-        self._writes: set[asyncio.Task[None]] = set()
+        self._writes = DetachedTasks()
         self.news = asyncio.Event()
         """Set when the controller should hear of something at once."""
 
@@ -163,7 +163,7 @@ class RolloutView:
 
     async def close(self) -> None:
         """Waits for latches that are being written."""
-        await asyncio.gather(*self._writes, return_exceptions=True)
+        await self._writes.finish()
 
     @property
     def is_current(self) -> bool:
@@ -270,20 +270,15 @@ class RolloutView:
         if not known.holds(self._state):
             _log.warning("ramp %d was started by a person: the latch of ramp %d is cleared", state.ramp, known.ramp)
             self._latch = None
-            self._in_background(asyncio.to_thread(self._latches.clear, self._state.ramp))
+            self._writes.start(self._logged(self._latches.clear, self._state.ramp), "latch")
 
     def _set(self, latch: Latch) -> None:
         self._latch = latch
-        self._in_background(asyncio.to_thread(self._latches.write, latch))
+        self._writes.start(self._logged(self._latches.write, latch), "latch")
 
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(self._logged(work), name="latch")
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
-
-    async def _logged(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _logged(self, change: Callable[..., None], argument: object) -> None:
         try:
-            await work
+            await asyncio.to_thread(change, argument)
         except OSError as error:
             # In force in memory all the same, and on its way to the controller.
             _log.error("the latch file could not be changed: %s", error)

@@ -20,6 +20,7 @@ from deployments.rollout.analysis.triggers import GuardrailReading
 from deployments.rollout.ramp.state import Transition
 from deployments.rollout_control.protocol import Incident
 from deployments.rollout_control.transition_log import Entry
+from deployments.runtime.background import BackgroundTask
 from deployments.runtime.durable_file import write_durably
 
 NAME = "told.json"
@@ -81,11 +82,11 @@ class Destination:
     timeout_seconds: float = 5.0
 
 
-class Webhook:
+class Webhook(BackgroundTask):
     """Listens to the transition log. With `MAX_WAITING` notices waiting the oldest is dropped, and logged.
 
     `delivery_log` remembers what an earlier controller has delivered: the transition log passes everything on again
-    when it starts.
+    when it starts, and what was not delivered before a stop with it.
     """
 
     def __init__(
@@ -97,14 +98,13 @@ class Webhook:
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        super().__init__("webhook", self._deliver_waiting, sleep=sleep)
         self._destination = destination
         self._delivery_log = delivery_log
         self._clock = clock
         self._transport = transport
-        self._sleep = sleep
         self._waiting: deque[Entry] = deque()
         self._arrived = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
 
     def hear(self, entry: Entry) -> None:
         """What was told before is not told twice."""
@@ -116,27 +116,16 @@ class Webhook:
         self._waiting.append(entry)
         self._arrived.set()
 
-    def start(self) -> None:
-        """Begins, on the running event loop."""
-        self._task = asyncio.create_task(self._run(), name="webhook")
-
-    async def stop(self) -> None:
-        """Ends at once; what was not delivered is delivered by the next controller."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _run(self) -> None:
+    async def _deliver_waiting(self) -> None:
+        await self._arrived.wait()
         timeout = self._destination.timeout_seconds
         async with httpx.AsyncClient(transport=self._transport, timeout=timeout, trust_env=False) as client:
-            while True:
-                await self._arrived.wait()
-                while self._waiting:
-                    entry = self._waiting.popleft()
-                    await self._deliver(client, json.dumps(notice_of(entry)).encode())
-                    if not isinstance(entry, GuardrailReading):
-                        await asyncio.to_thread(self._delivery_log.add, _key_of(entry), entry.at)
-                self._arrived.clear()
+            while self._waiting:
+                entry = self._waiting.popleft()
+                await self._deliver(client, json.dumps(notice_of(entry)).encode())
+                if not isinstance(entry, GuardrailReading):
+                    await asyncio.to_thread(self._delivery_log.add, _key_of(entry), entry.at)
+            self._arrived.clear()
 
     async def _deliver(self, client: httpx.AsyncClient, body: bytes) -> None:
         pause_seconds = self._destination.first_pause_seconds

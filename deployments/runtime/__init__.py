@@ -1,7 +1,8 @@
-"""What everything that lives long stands on: files that survive a power cut, and the clock.
+"""What everything that lives long stands on: tasks beside the requests, files that survive a power cut, the clock.
 
 | module | what it holds |
 |---|---|
+| background | rounds that go on until stopped, and tasks that nobody waits for |
 | durable_file | a file that takes the place of another as a whole |
 | clock | the instant that it is now |
 """

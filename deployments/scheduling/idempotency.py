@@ -31,6 +31,7 @@ from deployments.persistence.decisions.records import (
     Wanted,
 )
 from deployments.plants.completion import is_incomplete
+from deployments.runtime.background import DetachedTasks
 from env.errors import InvalidProblem
 
 KEPT_SECONDS = 24 * 3600.0
@@ -111,7 +112,7 @@ class Idempotency:
         self._kept_seconds = kept_seconds
         self._stopwatch = stopwatch
         self._new_id = new_id
-        self._farewells: set[asyncio.Task[None]] = set()
+        self._farewells = DetachedTasks()
 
     async def once(self, claim: ClaimKey, request_sha256: str, act: Act) -> Replayable:
         """The answer of `act`, or the one that was given before.
@@ -147,8 +148,7 @@ class Idempotency:
 
     async def close(self) -> None:
         """Finishes what is still to be told the database, for a moment."""
-        if self._farewells:
-            await asyncio.wait(self._farewells, timeout=1.0)
+        await self._farewells.finish(timeout_seconds=1.0)
 
     async def _act(self, lease: Lease, act: Act) -> Finished:
         renewing = asyncio.create_task(self._renew_for_ever(lease), name="renew lease")
@@ -193,10 +193,7 @@ class Idempotency:
             except ClaimUnavailable as error:
                 _log.warning("an idempotency key could not be finished or freed: %s", error)
 
-        task = asyncio.create_task(told(), name="finish claim")
-        self._farewells.add(task)
-        task.add_done_callback(self._farewells.discard)
-        return task
+        return self._farewells.start(told(), "finish claim")
 
 
 def under_claim(record: DecisionRecord, lease: Lease, answer: bytes) -> DecisionRecord:

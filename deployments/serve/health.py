@@ -13,6 +13,7 @@ from deployments.persistence.database import MAX_SKEW_SECONDS
 from deployments.persistence.delivery.drain import DrainState
 from deployments.persistence.integrity.events import CorruptionLog
 from deployments.persistence.spool.spool import SpoolDepth
+from deployments.runtime.background import BackgroundTask
 
 _log = logging.getLogger(__name__)
 # A router that has just started waits this long for the stage; then it serves manual without it.
@@ -68,11 +69,10 @@ class Probe:
         else:
             self._answered_at = self._clock()
 
-    async def ask_for_ever(self) -> None:
-        """Until cancelled; more often while the neighbour is not there, so that a start is noticed at once."""
-        while True:
-            await self.ask_once()
-            await asyncio.sleep(self._period_seconds if self.holds else self._period_seconds / 10)
+    async def ask_and_wait(self) -> None:
+        """One round; shorter while the neighbour is not there, so that a start is noticed at once."""
+        await self.ask_once()
+        await asyncio.sleep(self._period_seconds if self.holds else self._period_seconds / 10)
 
 
 class HealthMonitor:
@@ -99,18 +99,17 @@ class HealthMonitor:
         self._skew_seconds = skew_seconds
         self._clock = clock
         self._started_at = clock()
-        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._tasks = tuple(BackgroundTask("watch", probe.ask_and_wait) for probe in (model, judge, database))
 
     def start(self) -> None:
         """Begin to ask."""
-        probes = (self._model, self._judge, self._database)
-        self._tasks = tuple(asyncio.create_task(probe.ask_for_ever(), name="watch") for probe in probes)
+        for task in self._tasks:
+            task.start()
 
     async def stop(self) -> None:
         """Ask no more."""
         for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+            await task.stop()
 
     async def report(self) -> HealthReport:
         """The newest knowledge; nobody is asked now."""

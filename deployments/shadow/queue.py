@@ -14,6 +14,7 @@ from deployments.persistence.decisions.records import EvaluationRecord, Evaluati
 from deployments.rollout.analysis.outcomes import Alarm
 from deployments.rollout.assignment import unit_bucket
 from deployments.rollout.ramp.traffic import Rollout
+from deployments.runtime.background import BackgroundTask, DetachedTasks
 from deployments.scheduling.evaluations import (
     ShadowTask,
     dropped_record,
@@ -44,7 +45,7 @@ class QueueBounds:
     proposal_seconds: float = 45.0
 
 
-class ShadowQueue:
+class ShadowQueue(BackgroundTask):
     """`offer` never waits. What has no room is dropped, counted, and reported as a missing pair.
 
     `compute` asks the Counterfactual deployment and gives back what came of it, failures included.
@@ -60,6 +61,7 @@ class ShadowQueue:
         clock: Callable[[], datetime],
         has_room: Callable[[], bool] = lambda: True,
     ) -> None:
+        super().__init__("counterfactuals", self._evaluate_next)
         self._compute = compute
         self._journal = journal
         self._rollout = rollout
@@ -69,20 +71,9 @@ class ShadowQueue:
         self._waiting: deque[ShadowTask] = deque()
         self._waiting_jobs = 0
         self._arrived = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._keeping: set[asyncio.Task[None]] = set()
+        self._keeping = DetachedTasks()
         self.dropped = 0
         self.computed = 0
-
-    def start(self) -> None:
-        """Begins, on the running event loop."""
-        self._task = asyncio.create_task(self._run(), name="counterfactuals")
-
-    async def stop(self) -> None:
-        """Ends at once; what waits is lost, as the arms of no answer."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     def offer(self, shadow_task: ShadowTask) -> None:
         """Take it, or drop it and count."""
@@ -96,19 +87,18 @@ class ShadowQueue:
         self._waiting_jobs = jobs
         self._arrived.set()
 
-    async def _run(self) -> None:
-        while True:
-            if not self._waiting:
-                self._arrived.clear()
-                await self._arrived.wait()
-            shadow_task = self._waiting.popleft()
-            self._waiting_jobs -= shadow_task.context.job_count
-            # The edge of a background task: the next task must come to its turn whatever this one does.
-            try:
-                await self._evaluate(shadow_task)
-            except Exception as error:
-                _log.exception("the counterfactual of %s is lost", shadow_task.context.decision_id)
-                self._drop(shadow_task, f"{type(error).__name__}: {error}")
+    async def _evaluate_next(self) -> None:
+        if not self._waiting:
+            self._arrived.clear()
+            await self._arrived.wait()
+        shadow_task = self._waiting.popleft()
+        self._waiting_jobs -= shadow_task.context.job_count
+        # Whatever it meets, a task that is lost is a missing pair.
+        try:
+            await self._evaluate(shadow_task)
+        except Exception as error:
+            _log.exception("the counterfactual of %s is lost", shadow_task.context.decision_id)
+            self._drop(shadow_task, f"{type(error).__name__}: {error}")
 
     async def _evaluate(self, shadow_task: ShadowTask) -> None:
         served = shadow_task.attempts.served
@@ -168,10 +158,7 @@ class ShadowQueue:
         self.dropped += 1
         self._rollout.observe(missing_pair(shadow_task.context, reason, self._clock()))
         record = dropped_record(shadow_task.context, shadow_task.arm, EvaluationStatus.DROPPED, reason)
-        task = asyncio.create_task(self._keep(record), name="dropped counterfactual")
-        # The event loop itself holds its tasks only weakly.
-        self._keeping.add(task)
-        task.add_done_callback(self._keeping.discard)
+        self._keeping.start(self._keep(record), "dropped counterfactual")
 
     async def _keep(self, record: EvaluationRecord) -> None:
         """Into the same spool as decisions, as long as they do not need the room."""

@@ -39,6 +39,7 @@ from deployments.persistence.decisions.records import (
 from deployments.persistence.errors import DatabaseError, DatabaseUnavailable, SpoolError
 from deployments.persistence.failures import database_errors
 from deployments.persistence.tables import IDEMPOTENCY_CLAIM, SPOOL_OWNER
+from deployments.runtime.background import BackgroundTask
 
 GONE_FOR_GOOD = datetime(9999, 12, 31, tzinfo=UTC)
 """Until when a departed owner has stored everything: it appends no more."""
@@ -275,24 +276,15 @@ class OwnSpool(Protocol):
         ...
 
 
-class DrainReports:
-    """One background task: tells the database up to when this router, and dead ones of its folder, are drained."""
+class DrainReports(BackgroundTask):
+    """Tells the database up to when this router, and dead ones of its folder, are drained."""
 
     def __init__(self, spool: OwnSpool, claims: StoredClaims, *, pause_seconds: float = _REPORT_SECONDS) -> None:
+        super().__init__("drain reports", self._report_and_wait)
         self._spool = spool
         self._claims = claims
         self._pause_seconds = pause_seconds
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin, on the running event loop."""
-        self._task = asyncio.create_task(self._report_for_ever(), name="drain reports")
-
-    async def stop(self) -> None:
-        """Report no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        self._rounds = 0
 
     async def report_once(self) -> None:
         """Raises `ClaimUnavailable` or `SpoolError`."""
@@ -304,14 +296,12 @@ class DrainReports:
         await self._spool.wait_until_drained()
         await self._claims.report_drained(self._spool.owner_id, now)
 
-    async def _report_for_ever(self) -> None:
-        rounds = 0
-        while True:
-            try:
-                await self.report_once()
-                if rounds % _REPORTS_BETWEEN_CLEANINGS == 0:
-                    await self._claims.forget_expired()
-                rounds += 1
-            except (ClaimUnavailable, SpoolError) as error:
-                _log.debug("what is drained cannot be told now: %s", error)
-            await asyncio.sleep(self._pause_seconds)
+    async def _report_and_wait(self) -> None:
+        try:
+            await self.report_once()
+            if self._rounds % _REPORTS_BETWEEN_CLEANINGS == 0:
+                await self._claims.forget_expired()
+            self._rounds += 1
+        except (ClaimUnavailable, SpoolError) as error:
+            _log.debug("what is drained cannot be told now: %s", error)
+        await asyncio.sleep(self._pause_seconds)

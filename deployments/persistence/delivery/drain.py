@@ -13,6 +13,7 @@ from deployments.persistence.delivery.batch_writer import WriteReport
 from deployments.persistence.failures import advice_for
 from deployments.persistence.spool.dead_letters import DeadLetterKind
 from deployments.persistence.spool.spool import Spool
+from deployments.runtime.background import BackgroundTask
 
 _logger = logging.getLogger(__name__)
 
@@ -36,11 +37,11 @@ class DrainState:
         return self.failures_in_a_row > 0
 
 
-class SpoolDrain:
-    """One background task that moves batches from `spool` to `write` until stopped.
+class SpoolDrain(BackgroundTask):
+    """Moves batches from `spool` to `write` until stopped.
 
     `write` stores payloads and reports, or raises whatever it likes: then the batch stays in the
-    spool and is tried again after a pause that doubles up to `max_pause_seconds`, for ever.
+    spool and is tried again after a pause that doubles up to a bound, for ever.
     `on_mismatch` is told of each payload that contradicted a stored one, which is a guardrail event.
     """
 
@@ -49,21 +50,16 @@ class SpoolDrain:
         spool: Spool,
         write: Callable[[list[bytes]], Awaitable[WriteReport]],
         *,
-        first_pause_seconds: float = 0.1,
-        max_pause_seconds: float = 5.0,
         on_mismatch: Callable[[str], None] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        super().__init__("spool drain", self._move_next, on_failure=self._note_failure, sleep=sleep)
         self._spool = spool
         self._write = write
-        self._first_pause_seconds = first_pause_seconds
-        self._max_pause_seconds = max_pause_seconds
         self._on_mismatch = on_mismatch
-        self._sleep = sleep
         self._clock = clock
         self._state = DrainState()
-        self._task: asyncio.Task[None] | None = None
         self._is_moving = False
         self._emptied = asyncio.Event()
 
@@ -72,23 +68,15 @@ class SpoolDrain:
         """A snapshot."""
         return self._state
 
-    def start(self) -> None:
-        """Begins, on the running event loop."""
-        self._task = asyncio.create_task(self._run(), name="spool drain")
-
     async def stop(self, grace_seconds: float = 0.0) -> None:
         """Ends, at once or after up to `grace_seconds` of emptying the spool.
 
         A batch that is under way is cut off and stays in the spool: writing it again is harmless.
         """
-        if self._task is None:
-            return
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_seconds):
                 await self._until_empty()
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        self._task = None
+        await super().stop()
 
     async def _until_empty(self) -> None:
         # The spool is empty a moment before the batch is noted, and a mismatch must still be told.
@@ -96,19 +84,15 @@ class SpoolDrain:
             self._emptied.clear()
             await self._emptied.wait()
 
-    async def _run(self) -> None:
-        while True:
-            await self._spool.wait_for_records()
-            # The edge of a background process: whatever fails here is logged, shown in /health and tried again.
-            self._is_moving = True
-            try:
-                await self._move_batch()
-            except Exception as error:
-                await self._pause_after(error)
-            finally:
-                self._is_moving = False
-                if not self._spool.depth.bytes:
-                    self._emptied.set()
+    async def _move_next(self) -> None:
+        await self._spool.wait_for_records()
+        self._is_moving = True
+        try:
+            await self._move_batch()
+        finally:
+            self._is_moving = False
+            if not self._spool.depth.bytes:
+                self._emptied.set()
 
     async def _move_batch(self) -> None:
         batch = await self._spool.read_batch()
@@ -133,16 +117,12 @@ class SpoolDrain:
             if letter.kind is DeadLetterKind.MISMATCH and self._on_mismatch is not None:
                 self._on_mismatch(letter.reason)
 
-    async def _pause_after(self, error: Exception) -> None:
-        failures = self._state.failures_in_a_row + 1
-        # Bounded exponent: an outage of days must not overflow the doubling.
-        pause_seconds = min(self._max_pause_seconds, self._first_pause_seconds * 2.0 ** min(failures - 1, 30))
+    def _note_failure(self, error: Exception, pause_seconds: float) -> None:
         _logger.warning("decisions stay in the spool, next attempt in %.1f s: %s", pause_seconds, error)
         self._state = replace(
             self._state,
             last_error_at=self._clock(),
             last_error=f"{type(error).__name__}: {error}",
-            failures_in_a_row=failures,
+            failures_in_a_row=self._state.failures_in_a_row + 1,
             advice=advice_for(error),
         )
-        await self._sleep(pause_seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import numpy as np
 from sqlalchemy import Engine
@@ -13,17 +13,16 @@ from sqlalchemy import Engine
 from deployments.persistence.decisions.repository import Inspection, unit_of_work
 from deployments.persistence.errors import DatabaseError, Mismatch, PayloadMismatch
 from deployments.persistence.integrity.events import CorruptionEvent, CorruptionLog, FoundBy
+from deployments.runtime.background import BackgroundTask
 
 SAMPLE_COUNT = 20
 _MAX_ID = 2**128 - 1
 _log = logging.getLogger(__name__)
 
 
-class IntegritySampler:
-    """One background task; `start` and `stop` on the event loop.
-
-    Each round verifies the digests of up to `sample_count` decisions that follow a random id, and notices
-    new damage in the spool. A decision that was reported is not reported again.
+class IntegritySampler(BackgroundTask):
+    """Each round verifies the digests of up to `sample_count` decisions that follow a random id, and notices new damage
+    in the spool. A decision that was reported is not reported again.
     """
 
     def __init__(
@@ -35,28 +34,15 @@ class IntegritySampler:
         rng: np.random.Generator,
         interval_seconds: float,
         sample_count: int = SAMPLE_COUNT,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        super().__init__("integrity", self._look, period_seconds=interval_seconds)
         self._engine = engine
         self._log = log
         self._damaged_regions = damaged_regions
         self._known_regions = damaged_regions()
         self._rng = rng
-        self._interval_seconds = interval_seconds
         self._sample_count = sample_count
-        self._sleep = sleep
         self._reported: set[str] = set()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin."""
-        self._task = asyncio.create_task(self._look_for_ever(), name="integrity")
-
-    async def stop(self) -> None:
-        """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def look_once(self) -> int:
         """How many decisions were verified. Raises `DatabaseError`."""
@@ -70,13 +56,11 @@ class IntegritySampler:
             self._report(mismatch)
         return inspection.verified
 
-    async def _look_for_ever(self) -> None:
-        while True:
-            await self._sleep(self._interval_seconds)
-            try:
-                await self.look_once()
-            except DatabaseError as error:
-                _log.info("stored decisions cannot be verified now: %s", error)
+    async def _look(self) -> None:
+        try:
+            await self.look_once()
+        except DatabaseError as error:
+            _log.info("stored decisions cannot be verified now: %s", error)
 
     def _inspect(self) -> Inspection:
         with unit_of_work(self._engine) as decisions:

@@ -7,7 +7,6 @@ thread of its own, in order, so that segments need no lock against ourselves.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from deployments.persistence.spool.dead_letters import DeadLetter
 from deployments.persistence.spool.disk import LocalDisk
 from deployments.persistence.spool.segment import HEADER, Batch
 from deployments.persistence.spool.segment_folder import FolderState, SegmentFolder
+from deployments.runtime.background import BackgroundTask
 
 __all__ = ["Batch", "Spool", "SpoolConfig", "SpoolDepth"]
 
@@ -29,7 +29,6 @@ _MEBIBYTE = 1024 * 1024
 _POLL_SECONDS = 0.1
 _NOT_OPEN = "the spool must be open, was closed or not yet started"
 _Result = TypeVar("_Result")
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +114,8 @@ class Spool:
         self._queued_bytes = 0
         self._unsettled: set[_Waiting] = set()
         self._flushing: asyncio.Task[None] | None = None
-        self._adopting: asyncio.Task[None] | None = None
+        period_seconds = self._config.adoption_interval_seconds
+        self._adopting = BackgroundTask("spool adoption", self._adopt_and_probe, period_seconds=period_seconds)
         self._arrived = asyncio.Event()
 
     async def start(self) -> None:
@@ -124,16 +124,16 @@ class Spool:
         await self._run(self._segments.open)
         await self.adopt_orphans()
         self._is_open = True
-        self._adopting = asyncio.create_task(self._adopt_for_ever(), name="spool adoption")
+        self._adopting.start()
 
     async def close(self) -> None:
         """Finishes the appends that wait, and leaves the rest on disk for the next owner."""
         if self._thread is None:
             return
         self._is_open = False
-        if self._adopting is not None:
-            self._adopting.cancel()
-        await asyncio.gather(*filter(None, (self._adopting, self._flushing)), return_exceptions=True)
+        await self._adopting.stop()
+        if self._flushing is not None:
+            await asyncio.gather(self._flushing, return_exceptions=True)
         await self._run(self._segments.close)
         self._thread.shutdown()
         self._thread = None
@@ -256,14 +256,9 @@ class Spool:
             else:
                 waiting.done.set_exception(failure)
 
-    async def _adopt_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(self._config.adoption_interval_seconds)
-            try:
-                await self.adopt_orphans()
-                await self._run(self._segments.probe)
-            except SpoolError:
-                _logger.exception("could not look for orphaned spool segments")
+    async def _adopt_and_probe(self) -> None:
+        await self.adopt_orphans()
+        await self._run(self._segments.probe)
 
     async def _run(self, function: Callable[..., _Result], *arguments: object) -> _Result:
         if self._thread is None:

@@ -65,6 +65,18 @@ class HangingStore(MemoryStore):
         return super().known_keys()
 
 
+class FaultyStore(MemoryStore):
+    """Has a fault that nobody foresaw, once."""
+
+    faults = 1
+
+    def known_keys(self) -> KnownKeys:
+        if self.faults:
+            self.faults -= 1
+            raise RuntimeError("nobody foresaw this")
+        return super().known_keys()
+
+
 @pytest.fixture
 def clock() -> Probe:
     """Starts at `START`."""
@@ -179,6 +191,16 @@ async def test_start_does_not_wait_for_a_database_that_hangs(tmp_path: Path, clo
         assert opens(keeper)
         store.answers.set()
         await eventually(lambda: not opens(keeper))
+
+
+async def test_keeper_goes_on_whatever_its_store_raises(
+    tmp_path: Path, clock: Probe, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A keeper that had died would let revoked keys stay valid; what it met is in the log."""
+    async with keeping(FaultyStore(clock, STORED), tmp_path, clock) as keeper:
+        await eventually(lambda: keeper.age_seconds is not None)
+        assert opens(keeper)
+    assert "nobody foresaw this" in caplog.text
 
 
 async def test_key_of_the_settings_opens_until_an_admin_key_is_stored(tmp_path: Path, clock: Probe) -> None:
