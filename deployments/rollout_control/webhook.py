@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, wait_exponential
 
 from deployments.rollout.analysis.triggers import GuardrailReading
 from deployments.rollout.ramp.state import Transition
@@ -128,16 +129,19 @@ class Webhook(BackgroundTask):
             self._arrived.clear()
 
     async def _deliver(self, client: httpx.AsyncClient, body: bytes) -> None:
-        pause_seconds = self._destination.first_pause_seconds
-        for attempt in range(1, self._destination.attempts + 1):
-            complaint = await self._attempt(client, body)
-            if complaint is None:
-                return
-            _log.warning("attempt %d of %d: the webhook %s", attempt, self._destination.attempts, complaint)
-            if attempt < self._destination.attempts:
-                await self._sleep(pause_seconds)
-                pause_seconds *= 2
-        _log.error("the webhook was given up: %s", body.decode())
+        retrying = AsyncRetrying(
+            retry=retry_if_result(bool),
+            stop=stop_after_attempt(self._destination.attempts),
+            wait=wait_exponential(multiplier=self._destination.first_pause_seconds),
+            after=self._complain,
+            retry_error_callback=lambda _: _log.error("the webhook was given up: %s", body.decode()),
+            sleep=self._sleep,
+        )
+        await retrying(self._attempt, client, body)
+
+    def _complain(self, attempt: RetryCallState) -> None:
+        complaint = attempt.outcome.result() if attempt.outcome else None
+        _log.warning("attempt %d of %d: the webhook %s", attempt.attempt_number, self._destination.attempts, complaint)
 
     async def _attempt(self, client: httpx.AsyncClient, body: bytes) -> str | None:
         """What went wrong, None when it was taken. Each attempt has a timestamp of its own."""

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from sqlalchemy import Engine
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from deployments.errors import JournalUnavailable, JudgeUnavailable, Overloaded, ProposalFailed
 from deployments.persistence.decisions.audit_repository import audit_work
@@ -51,6 +52,7 @@ _RETRY_AFTER_SECONDS = 2
 _PATIENCE_SECONDS = 2.0
 _LOOK_AGAIN_SECONDS = 0.1
 UNKNOWN_REPLICA = "no replica"
+_REPLICA_LOST = (RayActorError, DeploymentUnavailableError)
 # The arm runs in a process beside the replica, so a replica that is lost says nothing about it.
 _SHADOW_ATTEMPTS = 2
 _STATUS_OF = {
@@ -283,23 +285,34 @@ def remote_write(write: RemoteMethod) -> Callable[[list[bytes]], Awaitable[Write
 
 async def ask(method: RemoteMethod, *arguments: Any, attempts: int) -> Any:
     """The answer of a pure remote method. Raises `RemoteFailed`, `Overloaded`, or the `GantryError` of the far side."""
-    source = None
-    for attempt in range(1, attempts + 1):
-        try:
-            return await method.remote(*arguments)
-        except BackPressureError as error:
-            raise Overloaded("all replicas are busy and their queue is full", _RETRY_AFTER_SECONDS) from error
-        except (RayActorError, DeploymentUnavailableError) as error:
-            source = str(getattr(error, "actor_id", None) or UNKNOWN_REPLICA)
-            _log.warning("attempt %d of %d: replica lost: %s", attempt, attempts, type(error).__name__)
-            await asyncio.sleep(_FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
-        except Exception as error:  # the edge of this process: whatever was raised at the far side arrives here
-            # Bare, or wrapped by Ray, depending on how the replicas talk to each other.
-            cause = error.cause if isinstance(error, RayTaskError) else error
-            if isinstance(cause, GantryError):
-                raise cause from None
-            raise RemoteFailed(f"{type(cause).__name__}: {cause}") from error
-    raise RemoteFailed(f"replica lost in each of {attempts} attempts", source)
+
+    async def answer() -> Any:
+        return await method.remote(*arguments)
+
+    def note_loss(attempt: RetryCallState) -> None:
+        error = attempt.outcome.exception() if attempt.outcome else None
+        _log.warning("attempt %d of %d: replica lost: %s", attempt.attempt_number, attempts, type(error).__name__)
+
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type(_REPLICA_LOST),
+        stop=stop_after_attempt(attempts),
+        wait=wait_exponential(multiplier=_FIRST_PAUSE_SECONDS),
+        after=note_loss,
+        reraise=True,
+    )
+    try:
+        return await retrying(answer)
+    except BackPressureError as error:
+        raise Overloaded("all replicas are busy and their queue is full", _RETRY_AFTER_SECONDS) from error
+    except _REPLICA_LOST as error:
+        source = str(getattr(error, "actor_id", None) or UNKNOWN_REPLICA)
+        raise RemoteFailed(f"replica lost in each of {attempts} attempts", source) from error
+    except Exception as error:  # the edge of this process: whatever was raised at the far side arrives here
+        # Bare, or wrapped by Ray, depending on how the replicas talk to each other.
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        if isinstance(cause, GantryError):
+            raise cause from None
+        raise RemoteFailed(f"{type(cause).__name__}: {cause}") from error
 
 
 async def _packed(problem: Problem, value: object) -> bytes:

@@ -23,6 +23,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import mysql, sqlite
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from deployments.errors import ClaimUnavailable
 from deployments.persistence.database import address_of, database_now
@@ -244,15 +245,13 @@ class StoredClaims:
             raise ClaimUnavailable(_UNAVAILABLE, _RETRY_AFTER_SECONDS) from error
 
     def _in_transaction(self, work: Callable[[ClaimRepository], _Result]) -> _Result:
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                with claim_work(self._engine) as claims:
-                    return work(claims)
-            except DatabaseUnavailable:
-                # Two claims of one key may meet in a deadlock: one of them is to try again.
-                if attempt == _ATTEMPTS:
-                    raise
-        raise AssertionError("the last attempt returns or raises")
+        def transaction() -> _Result:
+            with claim_work(self._engine) as claims:
+                return work(claims)
+
+        # Two claims of one key may meet in a deadlock: one of them is to try again.
+        retry = retry_if_exception_type(DatabaseUnavailable)
+        return Retrying(retry=retry, stop=stop_after_attempt(_ATTEMPTS), reraise=True)(transaction)
 
 
 class OwnSpool(Protocol):

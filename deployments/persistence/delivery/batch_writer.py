@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from deployments.persistence.decisions.records import DecisionRecord, Record, payload_digest, record_of
 from deployments.persistence.decisions.repository import unit_of_work
@@ -56,8 +57,14 @@ class DecisionWriter:
         self, engine: Engine, *, retry: RetryPolicy | None = None, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         self._engine = engine
-        self._retry = retry or RetryPolicy()
-        self._sleep = sleep
+        policy = retry or RetryPolicy()
+        self._retrying = Retrying(
+            retry=retry_if_exception_type(DatabaseUnavailable),
+            stop=stop_after_attempt(policy.attempts),
+            wait=wait_exponential(multiplier=policy.first_pause_seconds),
+            sleep=sleep,
+            reraise=True,
+        )
 
     def write(self, payloads: Sequence[bytes]) -> WriteReport:
         """Every payload is committed or reported as poisoned when this returns. Blocking.
@@ -80,7 +87,7 @@ class DecisionWriter:
         if not letters:
             return []
         try:
-            self._insert([letter.record for letter in letters])
+            self._retrying(self._insert, [letter.record for letter in letters])
         except PayloadMismatch as mismatch:
             return self._store_without(letters, mismatch)
         except DataRejected as rejection:
@@ -104,18 +111,10 @@ class DecisionWriter:
         return [letter.dead(DeadLetterKind.MISMATCH, mismatch) for letter in dead] + self._store(rest)
 
     def _insert(self, records: Sequence[Record]) -> None:
-        for attempt in range(1, self._retry.attempts + 1):
-            # After a connection lost during COMMIT the outcome is unknown: only because the insert
-            # leaves existing rows alone may it be tried again.
-            try:
-                with unit_of_work(self._engine) as decisions:
-                    decisions.insert(records)
-            except DatabaseUnavailable:
-                if attempt == self._retry.attempts:
-                    raise
-                self._sleep(self._retry.first_pause_seconds * 2.0 ** (attempt - 1))
-            else:
-                return
+        # After a connection lost during COMMIT the outcome is unknown: only because the insert
+        # leaves existing rows alone may it be tried again.
+        with unit_of_work(self._engine) as decisions:
+            decisions.insert(records)
 
 
 def _opened(payload: bytes) -> _Letter | DeadLetter:
