@@ -4,7 +4,6 @@
 |---|---|
 | service | environment variables and `.env`, checked before anything starts |
 | policy_file | goals, anomaly limits and the ramp's numbers: `policy.toml`, and the file that overrides it |
-| rollout | where the rollout begins, who computes the other arm, whom it tells |
 | database_tls | how the way to MariaDB is protected |
 | serve_config | `serve_config.yaml`, and the arguments of the application in it |
 """

@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from dotenv import dotenv_values
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
     Field,
     FilePath,
@@ -44,13 +45,13 @@ from deployments.settings.policy_file import (
     none_when_off,
     read_policy,
 )
-from deployments.settings.rollout import RolloutSettings
 
 PREFIX = "GANTRY_"
 _log = logging.getLogger(__name__)
 ENVIRONMENT_ALIAS = "ENVIRONMENT"
 DEVELOPMENT_API_KEY = "dev-api-key-change-in-production"
 MIN_KEY_CHARACTERS = 32
+MIN_SECRET_CHARACTERS = 16
 MEBIBYTE = 2**20
 PRODUCTION_RATE = "1200/minute"
 PUBLISHED_MODEL = Path(__file__).resolve().parents[2] / "models" / "full_production"
@@ -92,6 +93,29 @@ def _rate_of_environment(earlier: dict[str, Any]) -> str | None:
 
 def _in_data_folder(name: str) -> Callable[[dict[str, Any]], Path]:
     return lambda earlier: Path(earlier["data_folder"], name)
+
+
+class RolloutSettings(BaseModel):
+    """Part of `Settings`. Percentages run from 0 to 100."""
+
+    assignment_seed: str = Field("gantry", min_length=1, max_length=64, description="seed of the split by hash")
+    rollout_initial_stage: Literal["shadow", "limited", "expanded", "full"] | None = Field(
+        None, description="first stage of a new database; default: full in development, shadow in production"
+    )
+    rollout_dry_run: bool = Field(False, description="guardrails that fire open an incident and roll nothing back")
+    counterfactual_percent: float = Field(100.0, ge=0, le=100, description="requests on which both arms are computed")
+    counterfactual_queue: int = Field(64, ge=1, le=10_000, description="requests that may wait for their other arm")
+    webhook_url: str | None = Field(None, pattern="^https?://", description="is told of transitions and incidents")
+    webhook_secret: SecretStr | None = Field(None, validate_default=True, description="signs what the webhook is told")
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _signs_what_it_tells(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        length = 0 if value is None else len(value.get_secret_value())
+        if info.data.get("webhook_url") is not None and length < MIN_SECRET_CHARACTERS:
+            needed = f"must have at least {MIN_SECRET_CHARACTERS} characters when there is a webhook_url"
+            raise ValueError(f"{needed}, had {length}")
+        return value
 
 
 class Settings(RolloutSettings, BaseSettings):
