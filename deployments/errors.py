@@ -30,12 +30,27 @@ All of them survive pickling, because they travel between processes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from env.errors import GantryError
 from env.judge.verdict import Violation
 
 Reasons = tuple[tuple[str, str], ...]
+MIN_LIKENESS = 0.8
+"""Of a name to the one that it may have been meant for: a letter or two wrong, by difflib's ratio."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """ "; did you mean job_id?" of "jobId"; empty where no name of `known` is nearly spelt like `name`."""
+    spellings = {_letters(each): each for each in known}
+    guesses = get_close_matches(_letters(name), spellings, n=1, cutoff=MIN_LIKENESS)
+    return f"; did you mean {spellings[guesses[0]]}?" if guesses else ""
+
+
+def _letters(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "")
 
 
 class ServiceError(GantryError):

@@ -12,13 +12,14 @@ from starlette.responses import Response
 
 from deployments.access import Client, Scope
 from deployments.api.services import Services
-from deployments.contracts.parsing import read_document
+from deployments.contracts.parsing import BYTE_ORDER_MARK, read_document
 from deployments.contracts.requests.wire import AnswerModel, WireModel
 from deployments.errors import NotFound
 from deployments.persistence.decisions.records import DecisionRecord
 from deployments.scheduling.time_budget import run_blocking
 
 API_KEY_HEADER = "X-API-Key"
+PREFER_HEADER = "Prefer"
 # Whoever pulls the emergency brake is never told to come back later.
 NEVER_LIMITED = frozenset({"/v1/rollout/rollback"})
 
@@ -68,7 +69,7 @@ def raw_body(model: type[WireModel]) -> Any:
     """A dependency: the bytes of a body that the document describes as `model`."""
 
     async def body(request: Request) -> bytes:
-        return await request.body()
+        return (await request.body()).removeprefix(BYTE_ORDER_MARK)
 
     return Depends(_describing(model, body))
 
@@ -81,6 +82,17 @@ def parsed_body(model: type[WireModel]) -> Any:
         return await run_blocking(len(raw), lambda: read_document(raw, model))
 
     return Depends(_describing(model, body))
+
+
+async def prefers_strict(request: Request) -> bool:
+    """Whether the client asks by `Prefer: handling=strict` (RFC 7240) to be refused what would only be warned of."""
+    preferences = ",".join(request.headers.getlist(PREFER_HEADER)).lower().split(",")
+    handling = (each.partition(";")[0].replace(" ", "").replace('"', "") for each in preferences)
+    # Of several the first one counts.
+    return next((each for each in handling if each.startswith("handling=")), "") == "handling=strict"
+
+
+Strictly = Annotated[bool, Depends(prefers_strict)]
 
 
 def model_of(dependency: Any) -> type[WireModel] | None:

@@ -61,6 +61,14 @@ KEY_PARAMETER: dict[str, Any] = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
 
+PREFER_PARAMETER: dict[str, Any] = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "description": "`handling=strict` (RFC 7240): refused is what else would be understood, or ignored, with a warning",
+    "schema": {"type": "string"},
+}
+
 
 def install_documentation(app: FastAPI, routers: Iterable[APIRouter]) -> None:
     """Serve `/docs` and its files, and have `/openapi.json` describe bodies that `routers` read themselves."""

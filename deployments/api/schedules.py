@@ -15,14 +15,14 @@ from deployments.api.dependencies import (
     Bound,
     Planner,
     Reader,
+    Strictly,
     decision_of,
     json_answer,
     json_answer_of,
     json_bytes,
-    parsed_body,
     raw_body,
 )
-from deployments.api.documentation import KEY_PARAMETER, problems
+from deployments.api.documentation import KEY_PARAMETER, PREFER_PARAMETER, problems
 from deployments.api.problems import answer_to
 from deployments.api.services import Services
 from deployments.contracts.answers.planners import (
@@ -48,7 +48,7 @@ from deployments.contracts.answers.stored import (
     unreadable,
 )
 from deployments.contracts.answers.validation import ValidateAnswer, ValidateRequest
-from deployments.contracts.parsing import read_schedule_request, read_validate_request
+from deployments.contracts.parsing import Received, read_schedule_request, read_validate_request, receive
 from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.errors import InvalidRequest
 from deployments.persistence.decisions.records import MAX_PAGE_SIZE, ClaimKey, DecisionRecord, Finished
@@ -70,7 +70,7 @@ router = APIRouter()
     tags=["scheduling"],
     response_model=ScheduleAnswer,
     responses=problems(400, 401, 403, 409, 413, 422, 500, 503),
-    openapi_extra={"parameters": [KEY_PARAMETER]},
+    openapi_extra={"parameters": [KEY_PARAMETER, PREFER_PARAMETER]},
 )
 @router.post(
     "/v1/schedules",
@@ -78,20 +78,26 @@ router = APIRouter()
     tags=["scheduling"],
     response_model=ScheduleAnswer,
     responses=problems(400, 401, 403, 409, 413, 422, 500, 503),
-    openapi_extra={"parameters": [KEY_PARAMETER]},
+    openapi_extra={"parameters": [KEY_PARAMETER, PREFER_PARAMETER]},
 )
 async def schedule(
-    request: Request, services: Bound, client: Planner, raw: Annotated[bytes, raw_body(ScheduleRequest)]
+    request: Request,
+    services: Bound,
+    client: Planner,
+    raw: Annotated[bytes, raw_body(ScheduleRequest)],
+    is_strict: Strictly,
 ) -> Response:
     """Schedule a plant's list of jobs. A 200 means that the schedule is complete, judged and durable."""
     header = request.headers.get(IDEMPOTENCY_HEADER)
     if header is None:
-        return json_bytes((await _scheduled(request, services, client, await _read(services, raw), raw)).body)
+        received = await _read(services, raw, is_strict)
+        return json_bytes((await _scheduled(request, services, client, received, raw)).body)
     claim = ClaimKey(client=client.name, route=SCHEDULE_ROUTE, key=require_key(header))
-    replayable = await services.idempotency.once(claim, sha256(raw).hexdigest(), _once(request, services, client, raw))
+    act = _once(request, services, client, raw, is_strict)
+    replayable = await services.idempotency.once(claim, sha256(raw).hexdigest(), act)
     if replayable.is_replayed and client.plants is not None and replayable.finished.status == 200:
         # Another key of the same client may have asked first, for a plant that this one may not see.
-        await _require_own(services, client, await _read(services, raw))
+        await _require_own(services, client, (await _read(services, raw)).body)
     return _replay(replayable)
 
 
@@ -100,12 +106,17 @@ async def schedule(
     tags=["scheduling"],
     response_model=ValidateAnswer,
     responses=problems(400, 401, 403, 413, 422, 503),
+    openapi_extra={"parameters": [PREFER_PARAMETER]},
 )
-async def validate(services: Bound, client: Planner, raw: Annotated[bytes, raw_body(ValidateRequest)]) -> Response:
+async def validate(
+    services: Bound, client: Planner, raw: Annotated[bytes, raw_body(ValidateRequest)], is_strict: Strictly
+) -> Response:
     """Have any schedule judged, whoever made it."""
-    body = await run_blocking(len(raw), lambda: read_validate_request(raw, services.limits))
-    await _require_own(services, client, body.request)
-    answer = await services.scheduling.validate(body, client=client.name, body_bytes=len(raw))
+    received = await run_blocking(len(raw), lambda: read_validate_request(raw, services.limits, is_strict=is_strict))
+    await _require_own(services, client, received.body.request)
+    answer = await services.scheduling.validate(
+        received.body, client=client.name, body_bytes=len(raw), warnings=received.warnings
+    )
     return await json_answer_of(len(raw), lambda: answer)
 
 
@@ -180,30 +191,34 @@ async def compare_schedules(services: Bound, client: Reader, schedule_id: str, o
     tags=["decisions"],
     response_model=FeedbackAnswer,
     responses=problems(400, 401, 403, 404, 413, 422, 503),
+    openapi_extra={"parameters": [PREFER_PARAMETER]},
 )
 async def give_feedback(
     services: Bound,
     client: Planner,
-    feedback: Annotated[FeedbackRequest, parsed_body(FeedbackRequest)],
+    raw: Annotated[bytes, raw_body(FeedbackRequest)],
+    is_strict: Strictly,
     schedule_id: str,
 ) -> Response:
     """Rate a schedule, comment on it, or tell when its jobs were really done. A 200 means that it is durable."""
+    received = await run_blocking(len(raw), lambda: receive(raw, FeedbackRequest, is_strict=is_strict))
     decision = await decision_of(services, client, schedule_id)
     record = feedback_record(
-        feedback, decision, feedback_id=str(uuid7()), now=services.clock(), zone=services.settings.zone
+        received.body, decision, feedback_id=str(uuid7()), now=services.clock(), zone=services.settings.zone
     )
     await services.journal.append(record)
-    return json_answer(feedback_answer(record, feedback))
+    return json_answer(feedback_answer(record, received.body, received.warnings))
 
 
-def _once(request: Request, services: Services, client: Client, raw: bytes) -> Act:
+def _once(request: Request, services: Services, client: Client, raw: bytes, is_strict: bool) -> Act:
     """What is done under an idempotency key; answers that the same body gets for ever are kept, refusals too."""
 
     async def act(lease: Lease) -> Finished:
         body: ScheduleRequest | None = None
         try:
-            body = await _read(services, raw)
-            return Finished(status=200, body=(await _scheduled(request, services, client, body, raw, lease)).body)
+            received = await _read(services, raw, is_strict)
+            body = received.body
+            return Finished(status=200, body=(await _scheduled(request, services, client, received, raw, lease)).body)
         except GantryError as error:
             if not is_kept(error, body):
                 raise
@@ -220,18 +235,26 @@ def _replay(replayable: Replayable) -> Response:
     return Response(finished.body, status_code=finished.status, headers=headers, media_type=media_type)
 
 
-async def _read(services: Services, raw: bytes) -> ScheduleRequest:
-    return await run_blocking(len(raw), lambda: read_schedule_request(raw, services.limits))
+async def _read(services: Services, raw: bytes, is_strict: bool = False) -> Received[ScheduleRequest]:
+    return await run_blocking(len(raw), lambda: read_schedule_request(raw, services.limits, is_strict=is_strict))
 
 
 async def _scheduled(
-    request: Request, services: Services, client: Client, body: ScheduleRequest, raw: bytes, lease: Lease | None = None
+    request: Request,
+    services: Services,
+    client: Client,
+    received: Received[ScheduleRequest],
+    raw: bytes,
+    lease: Lease | None = None,
 ) -> Answered:
+    body = received.body
     if body.experiment_unit is not None or body.arm is not None:
         client.require(Scope.OPERATE)
         request.state.operation = f"arm {body.arm!r}, experiment_unit {body.experiment_unit!r}"
     await _require_own(services, client, body)
-    return await services.scheduling.schedule(body, client=client.name, raw_body=raw, lease=lease)
+    return await services.scheduling.schedule(
+        body, client=client.name, raw_body=raw, warnings=received.warnings, lease=lease
+    )
 
 
 async def _require_own(services: Services, client: Client, body: ScheduleRequest) -> None:

@@ -121,7 +121,7 @@ def _question(settings: Settings) -> Question:
     from deployments.contracts.translation.problem import translate
 
     limits = RequestLimits(jobs=settings.max_jobs, machines=settings.max_machines)
-    request = read_schedule_request(EXAMPLE.read_bytes(), limits)
+    request = read_schedule_request(EXAMPLE.read_bytes(), limits).body
     return translate(request, zone=settings.zone, now=utc_now())
 
 

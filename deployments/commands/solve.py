@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from codecs import BOM_UTF8
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,9 +207,12 @@ def read_problem(file: Path) -> ProblemFile:
 
     limits = RequestLimits(jobs=settings.max_jobs, machines=settings.max_machines)
     try:
-        request = read_schedule_request(file.read_bytes().removeprefix(BOM_UTF8), limits)
+        received = read_schedule_request(file.read_bytes(), limits)
     except MalformedBody as error:
         raise MalformedBody(f"{file.name}: {error}") from None
+    request = received.body
+    for warning in received.warnings:
+        print(f"{file.name}: {warning}", file=sys.stderr)
     earlier = earlier_rows_beside(file, request)
     question = translate(request, zone=settings.zone, now=utc_now(), earlier=earlier)
     return ProblemFile(question.problem, _SECONDS_PER_HOUR, asked=(request, question))

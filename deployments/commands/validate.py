@@ -71,12 +71,13 @@ def judge_files(request: Path, answer: Path, settings: Settings) -> ValidateAnsw
 
     body = {"request": _document(request), **_rows(_document(answer), "scheduled_jobs")}
     limits = RequestLimits(jobs=settings.max_jobs, machines=settings.max_machines)
-    claim = read_validate_request(json.dumps(body).encode(), limits)
+    received = read_validate_request(json.dumps(body).encode(), limits)
+    claim = received.body
     now = _second_zero(claim.scheduled_jobs, settings.zone)
     earlier = earlier_rows_beside(request, claim.request)
     question = translate(claim.request, zone=settings.zone, now=now, earlier=earlier)
     verdict = judge(question.problem, claimed_schedule(claim.scheduled_jobs), settings.policy.anomaly_limits)
-    return validate_answer(claim.scheduled_jobs, question, verdict, warnings=question.warnings)
+    return validate_answer(claim.scheduled_jobs, question, verdict, warnings=(*received.warnings, *question.warnings))
 
 
 def judge_benchmark(problem: Problem, answer: Path, settings: Settings) -> Verdict:

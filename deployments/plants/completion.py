@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from deployments.contracts.parsing import MAX_REASONS, dotted, fault_message
+from deployments.contracts.leniency import BOOLEAN_WORDS, Path, allowance_warnings, read_leniently
+from deployments.contracts.parsing import dotted, invalid_request
 from deployments.contracts.requests.schedule_request import CalendarRequest, JobRequest, MachineRequest, ScheduleRequest
 from deployments.contracts.requests.wire import WireModel
-from deployments.errors import InvalidRequest
 from env.errors import InvalidProblem
 
 _NUMBERS = frozenset(
@@ -32,7 +32,6 @@ _NUMBERS = frozenset(
 _BOOLEANS = frozenset({"is_important", "interruptible"})
 _LISTS = frozenset({"machine_types", "requires_all_machines", "days", "holidays"})
 _DOCUMENTS = frozenset({"machine_options", "pinned", "breaks"})
-_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _SEPARATORS = re.compile(r"[\s,;|]+")
 Cells = Mapping[str, Any]
 
@@ -53,7 +52,7 @@ def _value(name: str, cell: object) -> Any:
     if name in _NUMBERS:
         return _number(cell)
     if name in _BOOLEANS:
-        return _WORDS.get(str(cell).strip().lower(), cell)
+        return BOOLEAN_WORDS.get(str(cell).strip().lower(), cell)
     if name in _LISTS:
         return _list(cell)
     if name in _DOCUMENTS:
@@ -83,11 +82,15 @@ def _parsed(text: str) -> object:
 
 
 class PlantData(WireModel):
-    """Machines and pending jobs of one plant by their ids; `calendar` is None when it has the default one."""
+    """Machines and pending jobs of one plant by their ids; `calendar` is None when it has the default one.
+
+    `warnings` are sentences about rows that are not written by the letter.
+    """
 
     machines: list[MachineRequest] = Field(default_factory=list)
     jobs: list[JobRequest] = Field(default_factory=list)
     calendar: CalendarRequest | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def plant_data(
@@ -104,14 +107,11 @@ def plant_data(
         "calendar": _calendar(calendar, closures),
     }
     try:
-        return PlantData.model_validate(document)
+        read = read_leniently(PlantData, document)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_context=False)
-        reasons = tuple(
-            (dotted(fault["loc"]), f"{fault_message(fault)}{_whose(document, fault['loc'])}")
-            for fault in faults[:MAX_REASONS]
-        )
-        raise InvalidRequest(reasons, omitted=max(0, len(faults) - MAX_REASONS)) from None
+        raise invalid_request(error, lambda path: _whose(document, path)) from None
+    warnings = allowance_warnings(read.allowances, in_words=lambda path: dotted(path) + _whose(document, path))
+    return read.model.model_copy(update={"warnings": warnings})
 
 
 def is_incomplete(request: ScheduleRequest) -> bool:
@@ -165,7 +165,7 @@ def _calendar(calendar: Cells | None, closures: Iterable[Cells]) -> dict[str, An
     return {**wire_document(calendar or {}), "machines": machines}
 
 
-def _whose(document: dict[str, Any], path: tuple[int | str, ...]) -> str:
+def _whose(document: dict[str, Any], path: Path) -> str:
     """The id beside a place, because nobody can count the rows of a view."""
     if path[0] not in ("machines", "jobs") or len(path) < 2 or not isinstance(path[1], int):
         return ""

@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
-from deployments.contracts.parsing import dotted, fault_message
+from deployments.contracts.leniency import Allowance, allowance_warnings, read_leniently
+from deployments.contracts.parsing import dotted, fault_message, unknown_field_message
 from deployments.contracts.requests.schedule_request import CalendarRequest, JobRequest, MachineRequest, ScheduleRequest
 from deployments.contracts.requests.wire import WireModel, unknown_fields
 from deployments.contracts.translation.plant import calendar_reasons
@@ -67,24 +68,31 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placed(Generic[Model]):
-    """A model and where it was read."""
+    """A model and where it was read, and what of it is not written by the letter."""
 
     place: str
     model: Model
+    allowances: tuple[tuple[Allowance, str], ...] = ()
 
 
-def read_machines(path: Path, limit: int) -> list[MachineRequest]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlantFile(Generic[Model]):
+    """What a file says; `warnings` are sentences about what in it is not written by the letter."""
+
+    models: list[Model]
+    warnings: tuple[str, ...]
+
+
+def read_machines(path: Path, limit: int) -> PlantFile[MachineRequest]:
     """At most `limit` machines, from CSV or JSON. Raises `InvalidPlantFile`."""
     columns = tuple(MachineRequest.model_fields)
-    placed = _checked(path, MachineRequest, _entries(path, "machines", columns), limit, _repeated_machines)
-    return [each.model for each in placed]
+    return _file(_checked(path, MachineRequest, _entries(path, "machines", columns), limit, _repeated_machines))
 
 
-def read_jobs(path: Path, limit: int) -> list[JobRequest]:
+def read_jobs(path: Path, limit: int) -> PlantFile[JobRequest]:
     """At most `limit` pending jobs, from CSV or JSON. Raises `InvalidPlantFile`."""
     columns = tuple(JobRequest.model_fields)
-    placed = _checked(path, JobRequest, _entries(path, "jobs", columns), limit, _job_reasons)
-    return [each.model for each in placed]
+    return _file(_checked(path, JobRequest, _entries(path, "jobs", columns), limit, _job_reasons))
 
 
 def csv_entries(path: Path, columns: tuple[str, ...]) -> Iterator[Entry]:
@@ -114,15 +122,16 @@ def json_document(path: Path, key: str) -> Any:
     return document[key] if isinstance(document, dict) and key in document else document
 
 
-def checked(model: type[Model], document: object) -> tuple[Model | None, Reasons]:
+def checked(model: type[Model], place: str, document: object) -> tuple[Placed[Model] | None, Reasons]:
     """`document` as a `model`, or None and (path, message) of all that is wrong, unknown fields included."""
     try:
-        found = model.model_validate(document)
+        read = read_leniently(model, document)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False)
         return None, [(dotted(fault["loc"]), fault_message(fault)) for fault in faults]
-    unknown = [(exact, "must be a known field, was not") for _, exact in unknown_fields(found)]
-    return (None, unknown) if unknown else (found, [])
+    unknown = [(found.exact, unknown_field_message(found)) for found in unknown_fields(read.model)]
+    allowances = tuple((allowance, f"{place}, {dotted(path)}") for allowance, path in read.allowances)
+    return (None, unknown) if unknown else (Placed(place=place, model=read.model, allowances=allowances), [])
 
 
 def refuse(path: Path, reasons: Iterable[tuple[str, str]]) -> None:
@@ -156,12 +165,17 @@ def _checked(
         if entry.fault is not None:
             reasons.append((entry.place, entry.fault))
             continue
-        found, faults = checked(model, entry.document)
+        found, faults = checked(model, entry.place, entry.document)
         reasons += [(entry.place, f"{field} {message}") for field, message in faults]
         if found is not None:
-            placed.append(Placed(place=entry.place, model=found))
+            placed.append(found)
     refuse(path, [*reasons, *further(placed)])
     return placed
+
+
+def _file(placed: list[Placed[Model]]) -> PlantFile[Model]:
+    warnings = allowance_warnings(allowance for each in placed for allowance in each.allowances)
+    return PlantFile(models=[each.model for each in placed], warnings=warnings)
 
 
 def _repeated_machines(machines: list[Placed[MachineRequest]]) -> Iterator[tuple[str, str]]:
@@ -210,27 +224,31 @@ def _text(path: Path) -> str:
         raise InvalidPlantFile(path.name, (("file", f"must be UTF-8: {error.reason} at byte {error.start}"),)) from None
 
 
-def read_calendar(path: Path, *, zone: ZoneInfo, now: datetime) -> CalendarRequest:
+def read_calendar(path: Path, *, zone: ZoneInfo, now: datetime) -> PlantFile[CalendarRequest]:
     """The calendar, by the clocks of `zone`. A CSV file without breaks leaves the default weekly calendar.
 
     Raises `InvalidPlantFile`.
     """
     if path.suffix.lower() != ".csv":
-        found, faults = _checked_calendar(json_document(path, "calendar"), zone, now)
+        found, faults = _checked_calendar("calendar", json_document(path, "calendar"), zone, now)
         refuse(path, [("calendar", f"{field} {message}") for field, message in faults])
         assert found is not None, "what has no faults is a calendar"
-        return found
+        return _file([found])
     reasons: Reasons = []
+    allowances: list[tuple[Allowance, str]] = []
     calendar: dict[str, Any] = {}
     for entry in csv_entries(path, COLUMNS):
         document = _document_of(entry.document)
-        reasons += _line_reasons(entry, document, zone, now)
+        found, faults = _checked_calendar(entry.place, document, zone, now)
+        reasons += _line_reasons(entry, document, faults)
+        allowances += () if found is None else found.allowances
         if "country" in document and "country" in calendar:
             reasons.append((entry.place, "country must be given once, was given again"))
         for name, value in document.items():
             calendar[name] = calendar.get(name, []) + value if isinstance(value, list) else value
     refuse(path, reasons)
-    return CalendarRequest.model_validate(calendar)
+    whole = CalendarRequest.model_validate(calendar)
+    return PlantFile(models=[whole], warnings=allowance_warnings(allowances))
 
 
 def _document_of(line: _Line) -> dict[str, Any]:
@@ -238,23 +256,26 @@ def _document_of(line: _Line) -> dict[str, Any]:
     return {} if kind is None else kind(line)
 
 
-def _line_reasons(entry: Entry, document: dict[str, Any], zone: ZoneInfo, now: datetime) -> Iterator[tuple[str, str]]:
+def _line_reasons(entry: Entry, document: dict[str, Any], faults: Reasons) -> Iterator[tuple[str, str]]:
     if entry.fault is not None:
         yield entry.place, entry.fault
     elif not document:
         yield entry.place, f"kind must be one of {', '.join(_KINDS)}, was {entry.document.get('kind', '')!r}"
-    for field, message in _checked_calendar(document, zone, now)[1]:
+    for field, message in faults:
         yield entry.place, f"{_OWN_PLACE.sub('', field) or 'date'} {message}"
 
 
-def _checked_calendar(document: object, zone: ZoneInfo, now: datetime) -> tuple[CalendarRequest | None, Reasons]:
-    calendar, faults = checked(CalendarRequest, document)
-    if calendar is None:
+def _checked_calendar(
+    place: str, document: object, zone: ZoneInfo, now: datetime
+) -> tuple[Placed[CalendarRequest] | None, Reasons]:
+    placed, faults = checked(CalendarRequest, place, document)
+    if placed is None:
         return None, faults
+    calendar = placed.model
     # Which machines there are is another file's business.
-    machines = [{"machine_id": machine.machine_id} for machine in calendar.machines]
+    machines = [{"machine_id": machine.machine_id} for machine in calendar.machines] or None
     request = ScheduleRequest.model_validate({"jobs": [], "machines": machines, "calendar": calendar})
-    return calendar, [
+    return placed, [
         (field.removeprefix("calendar."), message) for field, message in calendar_reasons(request, now, zone)
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -28,20 +29,28 @@ class Plants(Protocol):
         ...
 
 
-async def fill_from_plant(
-    request: ScheduleRequest, body: bytes, *, plants: Plants, plant_id: str
-) -> tuple[ScheduleRequest, bytes]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompleteRequest:
+    """A request that lacks nothing, its JSON, and sentences about what the database had for it."""
+
+    request: ScheduleRequest
+    body: bytes
+    warnings: tuple[str, ...] = ()
+
+
+async def fill_from_plant(request: ScheduleRequest, body: bytes, *, plants: Plants, plant_id: str) -> CompleteRequest:
     """The request and its JSON, unchanged when it lacks nothing: only what needs the database waits for it.
 
     Raises `InvalidProblem` when the plant has no machines or no pending jobs, and as `Plants.read` does.
     """
     if not is_incomplete(request):
-        return request, body
+        return CompleteRequest(request=request, body=body)
     plant = await plants.read(plant_id, machines=request.machines is None, jobs=not request.jobs)
 
-    def written() -> tuple[ScheduleRequest, bytes]:
+    def written() -> CompleteRequest:
         whole = completed(request, plant, plant_id)
-        return whole, whole.model_dump_json(by_alias=True, exclude_unset=True).encode()
+        whole_body = whole.model_dump_json(by_alias=True, exclude_unset=True).encode()
+        return CompleteRequest(request=whole, body=whole_body, warnings=plant.warnings)
 
     return await asyncio.to_thread(written)
 
@@ -65,7 +74,7 @@ class QuestionBuilder:
             return request.experiment_unit
         return PlanningWindow(plant_id=self.plant_of(request), line_id=request.line_id, day=question.start.date())
 
-    async def completed(self, request: ScheduleRequest, body: bytes) -> tuple[ScheduleRequest, bytes]:
+    async def completed(self, request: ScheduleRequest, body: bytes) -> CompleteRequest:
         """The request with what it leaves to the database. Raises as `fill_from_plant` does."""
         return await fill_from_plant(request, body, plants=self._plants, plant_id=self.plant_of(request))
 

@@ -14,7 +14,7 @@ from uuid6 import uuid7
 from deployments.contracts.answers.schedule import ScheduleAnswer
 from deployments.contracts.answers.validation import ValidateAnswer, ValidateRequest, claimed_schedule, validate_answer
 from deployments.contracts.requests.schedule_request import ScheduleRequest
-from deployments.contracts.translation.problem import Question, unknown_field_warnings
+from deployments.contracts.translation.problem import Question
 from deployments.errors import TimedOut
 from deployments.persistence.decisions.records import DecisionRecord
 from deployments.rollout.assignment import ArmRole
@@ -122,6 +122,8 @@ class Scheduling:
     ) -> Answered:
         """A schedule that is complete, judged safe and on disk; under `lease` when an idempotency key was claimed.
 
+        `warnings` of whoever read the request come first in the answer.
+
         Raises `InvalidProblem` when nobody could schedule the request, `NoSafeSchedule` when no arm
         did, and a `TemporarilyUnavailable`, or a `DatabaseError` where an earlier schedule is needed, when
         asking again later may help.
@@ -134,15 +136,20 @@ class Scheduling:
         except TimeoutError:
             raise TimedOut(f"the request must be answered within {limit:g} s, took longer", 5) from None
 
-    async def validate(self, request: ValidateRequest, *, client: str, body_bytes: int) -> ValidateAnswer:
-        """The verdict on somebody's schedule. Raises `InvalidProblem`, `JudgeUnavailable` or `DatabaseError`."""
-        completed, body = await self._question_builder.completed(request.request, b"")
-        body_bytes += len(body)
+    async def validate(
+        self, request: ValidateRequest, *, client: str, body_bytes: int, warnings: tuple[str, ...] = ()
+    ) -> ValidateAnswer:
+        """The verdict on somebody's schedule, with `warnings` of whoever read it, and of the plant's data.
+
+        Raises `InvalidProblem`, `JudgeUnavailable` or `DatabaseError`.
+        """
+        complete = await self._question_builder.completed(request.request, b"")
+        completed, body_bytes = complete.request, body_bytes + len(complete.body)
         question = await self.question(completed, client, self._clock(), body_bytes)
         schedule = await run_blocking(body_bytes, lambda: claimed_schedule(request.scheduled_jobs))
         recent = self._recent_makespans.recent_makespans_seconds(self._question_builder.plant_of(completed))
         verdict = await self._judge.judge(question.problem, schedule, recent)
-        warnings = unknown_field_warnings(request)
+        warnings += complete.warnings
         return await run_blocking(
             body_bytes, lambda: validate_answer(request.scheduled_jobs, question, verdict, warnings=warnings)
         )
@@ -161,7 +168,8 @@ class Scheduling:
     ) -> Answered:
         created_at, started = self._clock(), self._stopwatch()
         asked = request
-        request, raw_body = await self._question_builder.completed(asked, raw_body)
+        complete = await self._question_builder.completed(asked, raw_body)
+        request, raw_body = complete.request, complete.body
         question = await self.question(request, client, created_at, len(raw_body))
         assigned = self._assigned(request, question)
         plant_id = self._question_builder.plant_of(request)
@@ -182,7 +190,7 @@ class Scheduling:
                 question=question,
                 attempts=attempts,
                 generation_seconds=self._stopwatch() - started,
-                warnings=(*warnings, *question.warnings, *attempts.warnings),
+                warnings=(*warnings, *complete.warnings, *question.warnings, *attempts.warnings),
             )
             return await run_blocking(len(raw_body), lambda: _written(decision, raw_body))
 

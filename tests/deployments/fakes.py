@@ -83,7 +83,7 @@ def body(**changes: Any) -> dict[str, Any]:
 
 def request_of(**changes: Any) -> ScheduleRequest:
     """The same as a model."""
-    return read_schedule_request(json.dumps(body(**changes)).encode(), LIMITS)
+    return read_schedule_request(json.dumps(body(**changes)).encode(), LIMITS).body
 
 
 def one_after_another(problem: Problem) -> Schedule:

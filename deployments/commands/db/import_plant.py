@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +16,7 @@ from deployments.runtime.clock import utc_now
 
 if TYPE_CHECKING:
     from deployments.persistence.decisions.plant_repository import PlantRepository
+    from deployments.plants.files import PlantFile
     from deployments.settings.service import Settings
 
 _CHUNK = 500
@@ -58,29 +58,28 @@ def import_(
     settings = load_settings()
     plant_id = plant or settings.plant_id
     try:
-        documents = read_documents(kind, file, settings)
+        found = read_file(kind, file, settings)
     except InvalidPlantFile as error:
         for place, message in error.reasons:
             print(f"{file.name}, {place}: {message}", file=sys.stderr)
         raise
+    for warning in found.warnings:
+        print(f"{file.name}: {warning}", file=sys.stderr)
+    documents = [model.model_dump(mode="json", by_alias=True) for model in found.models]
     store(kind, plant_id, documents, settings, replace=replace)
     amount = "calendar" if kind is Kind.CALENDAR else f"{len(documents):,} {kind.value}"
     print(f"plant {plant_id}: {amount} imported from {file.name}")
 
 
-def read_documents(kind: Kind, file: Path, settings: Settings) -> list[Document]:
-    """What the file holds, in the words of the wire; a calendar is one document. Raises `InvalidPlantFile`."""
-    from deployments.contracts.requests.wire import WireModel
+def read_file(kind: Kind, file: Path, settings: Settings) -> PlantFile[Any]:
+    """What the file holds; a calendar is one model. Raises `InvalidPlantFile`."""
     from deployments.plants.files import read_calendar, read_jobs, read_machines
 
-    models: Sequence[WireModel]
     if kind is Kind.MACHINES:
-        models = read_machines(file, settings.max_machines)
-    elif kind is Kind.JOBS:
-        models = read_jobs(file, settings.max_jobs)
-    else:
-        models = [read_calendar(file, zone=settings.zone, now=utc_now())]
-    return [model.model_dump(mode="json", by_alias=True) for model in models]
+        return read_machines(file, settings.max_machines)
+    if kind is Kind.JOBS:
+        return read_jobs(file, settings.max_jobs)
+    return read_calendar(file, zone=settings.zone, now=utc_now())
 
 
 def store(kind: Kind, plant_id: str, documents: list[Document], settings: Settings, *, replace: bool) -> None:

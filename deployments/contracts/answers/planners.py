@@ -265,6 +265,7 @@ class FeedbackAnswer(AnswerModel):
     comment: str | None
     actual_completions: int = Field(description="how many were taken")
     timestamp: datetime
+    warnings: list[str]
 
 
 def feedback_record(
@@ -287,7 +288,7 @@ def feedback_record(
     )
 
 
-def feedback_answer(record: FeedbackRecord, feedback: FeedbackRequest) -> FeedbackAnswer:
+def feedback_answer(record: FeedbackRecord, feedback: FeedbackRequest, warnings: tuple[str, ...]) -> FeedbackAnswer:
     """What is said back."""
     return FeedbackAnswer(
         feedback_id=record.feedback_id,
@@ -296,6 +297,7 @@ def feedback_answer(record: FeedbackRecord, feedback: FeedbackRequest) -> Feedba
         comment=record.comment,
         actual_completions=len(feedback.actual_completions),
         timestamp=record.created_at,
+        warnings=list(warnings),
     )
 
 

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from pydantic_core import from_json
 
 from deployments.contracts.answers.figures import Figures, figures_answer, figures_of
+from deployments.contracts.leniency import read_leniently
 from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.contracts.requests.wire import AnswerModel
 from deployments.contracts.translation.fixed_work import EarlierRow, as_schedule, earlier_rows
@@ -177,7 +178,8 @@ def kept_request(record: DecisionRecord) -> ScheduleRequest:
     if record.request is None:
         raise _not_kept(record)
     try:
-        return ScheduleRequest.model_validate(from_json(record.request))
+        # As it was read when it was sent: what was understood then is understood for ever.
+        return read_leniently(ScheduleRequest, from_json(record.request)).model
     except ValidationError as error:
         raise unreadable(record, f"its request has {error.error_count()} faults") from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date, time
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field, StringConstraints
 
@@ -90,12 +90,16 @@ class UnavailableRequest(WireModel):
 class MachineCalendarRequest(WireModel):
     """When one machine is unavailable beside the plant's calendar."""
 
+    not_supported_yet: ClassVar = frozenset({"openings"})
+
     machine_id: Identity
     unavailable: list[UnavailableRequest] = Field(default_factory=list, max_length=10_000)
 
 
 class CalendarRequest(WireModel):
     """The plant's calendar for this request; what is absent comes from the default calendar."""
+
+    not_supported_yet: ClassVar = frozenset({"openings"})
 
     breaks: list[BreakRequest] | None = Field(
         None, max_length=1000, description="replaces the default weekly calendar, nights and weekends included"
@@ -134,6 +138,10 @@ class PinRequest(WireModel):
 class JobRequest(WireModel):
     """One step of a family, done once on one machine. Times are hours."""
 
+    not_supported_yet: ClassVar = frozenset(
+        {"predecessors", "lag_hours", "max_wait_hours", "crew", "preferred_machine_id"}
+    )
+
     job_id: Text
     family_id: Text | None = Field(None, description="jobs of one family are done in order of sequence")
     sequence: Integer = Field(1, ge=0, le=2**31 - 1)
@@ -171,6 +179,8 @@ class JobRequest(WireModel):
 class MachineRequest(WireModel):
     """One machine of the plant."""
 
+    not_supported_yet: ClassVar = frozenset({"hours", "capacity", "setup_group", "area"})
+
     machine_id: Identity
     machine_name: Annotated[str, StringConstraints(strict=True, max_length=200)] = ""
     machine_type: Identity | None = Field(None, description="which jobs it may do; see machine_types of a job")
@@ -180,6 +190,8 @@ class MachineRequest(WireModel):
 
 class SetupTransition(WireModel):
     """Hours to change a machine over from one setup group to another."""
+
+    not_supported_yet: ClassVar = frozenset({"machine_type", "machine_id"})
 
     from_: Text = Field(alias="from")
     to: Text
@@ -197,8 +209,10 @@ class ManualRow(WireModel):
 class ScheduleRequest(WireModel):
     """A plant's list of jobs, to be scheduled."""
 
+    not_supported_yet: ClassVar = frozenset({"crews", "transport_matrix", "preference_weight", "timing"})
+
     jobs: list[JobRequest] = Field(description="an empty list means the plant's pending jobs from the database")
-    machines: list[MachineRequest] | None = Field(
+    machines: Annotated[list[MachineRequest], Field(min_length=1)] | None = Field(
         None, description="absent means the plant's machines from the database"
     )
     schedule_start: Instant | None = Field(None, description="now when absent; rounded up to a whole second")

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from functools import cache, lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, NamedTuple
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StringConstraints
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 SECONDS_PER_HOUR = 3600
@@ -20,7 +21,8 @@ _WHOLE = Decimal(1)
 _SECOND = timedelta(seconds=1)
 MAX_ID = 2**63 - 1
 MAX_HOURS = 10_000.0
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?", re.ASCII | re.DOTALL)
+# Lower-case t and z are left to whoever is lenient: RFC 3339 allows them, and asks not to send them.
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ][^tz]*)?", re.ASCII)
 
 
 @lru_cache(maxsize=4096)
@@ -67,7 +69,13 @@ def instant(start: datetime, seconds: int, zone: ZoneInfo) -> datetime:
 
 
 class WireModel(BaseModel):
-    """Part of a body that clients send."""
+    """Part of a body that clients send.
+
+    `not_supported_yet` are fields of the contract that nothing reads so far: whoever sends one must not believe
+    that it counts.
+    """
+
+    not_supported_yet: ClassVar[frozenset[str]] = frozenset()
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
@@ -123,25 +131,78 @@ Text = Annotated[
 FreeText = Annotated[str, StringConstraints(strict=True, max_length=1000)]
 
 
-def unknown_fields(model: WireModel) -> Iterator[tuple[str, str]]:
-    """(general path, exact path) of every field that no model knows: ("jobs[].colour", "jobs[3].colour")."""
-    yield from ((name, name) for name in model.model_extra or ())
+class UnknownField(NamedTuple):
+    """A field that no model knows: ("jobs[].colour", "jobs[3].colour", "colour", "blue", JobRequest)."""
+
+    general: str
+    exact: str
+    name: str
+    value: object
+    model: type[WireModel]
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether it asks for what the contract promises and nothing does so far; null and [] ask for nothing."""
+        return self.name in self.model.not_supported_yet and self.value is not None and self.value != []
+
+
+def unknown_fields(model: WireModel) -> Iterator[UnknownField]:
+    """Every field of `model` and of the models in it that no model knows."""
+    for name, value in (model.model_extra or {}).items():
+        yield UnknownField(name, name, name, value, type(model))
     for name in _fields_with_models(type(model)):
         value = getattr(model, name)
         if isinstance(value, WireModel):
-            yield from ((f"{name}.{general}", f"{name}.{exact}") for general, exact in unknown_fields(value))
+            yield from _below(name, name, value)
         else:
             for index, item in enumerate(value or ()):
-                for general, exact in unknown_fields(item):
-                    yield f"{name}[].{general}", f"{name}[{index}].{exact}"
+                # There may be thousands, and most have neither.
+                if item.model_extra or _has_models(item):
+                    yield from _below(f"{name}[]", f"{name}[{index}]", item)
+
+
+def field_names(model: type[BaseModel]) -> tuple[str, ...]:
+    """What the fields of `model` are called on the wire."""
+    return tuple(field.alias or name for name, field in model.model_fields.items())
+
+
+def has_default(model: type[BaseModel], path: tuple[int | str, ...]) -> bool:
+    """Whether the field at `path`, such as ("jobs", 3, "setup_time"), may be absent from a `model`."""
+    *outer, name = path
+    inner: type[BaseModel] | None = model
+    for part in outer:
+        if isinstance(part, str) and inner is not None:
+            inner = model_in(_field(inner, part))
+    field = None if inner is None or isinstance(name, int) else _field(inner, name)
+    return field is not None and not field.is_required()
+
+
+def model_in(field: FieldInfo | None) -> type[WireModel] | None:
+    """The model that the values of a field are, or are lists of; None when they are plain."""
+    return None if field is None else _model_in(field.annotation)
+
+
+def _below(general: str, exact: str, model: WireModel) -> Iterator[UnknownField]:
+    for found in unknown_fields(model):
+        yield found._replace(general=f"{general}.{found.general}", exact=f"{exact}.{found.exact}")
+
+
+def _has_models(model: WireModel) -> bool:
+    """Whether there is any model in `model`."""
+    return any(getattr(model, name) for name in _fields_with_models(type(model)))
 
 
 @cache
 def _fields_with_models(model: type[WireModel]) -> tuple[str, ...]:
-    return tuple(name for name, field in model.model_fields.items() if _mentions_model(field.annotation))
+    return tuple(name for name, field in model.model_fields.items() if model_in(field) is not None)
 
 
-def _mentions_model(annotation: Any) -> bool:
+@cache
+def _field(model: type[BaseModel], name: str) -> FieldInfo | None:
+    return next((field for key, field in model.model_fields.items() if (field.alias or key) == name), None)
+
+
+def _model_in(annotation: Any) -> type[WireModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, WireModel):
-        return True
-    return any(_mentions_model(part) for part in typing.get_args(annotation))
+        return annotation
+    return next((found for part in typing.get_args(annotation) if (found := _model_in(part)) is not None), None)

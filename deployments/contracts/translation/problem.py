@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,12 +10,10 @@ from zoneinfo import ZoneInfo
 
 from deployments.contracts.requests.schedule_request import IMPORTANT_WEIGHT, JobRequest, ScheduleRequest, incomplete
 from deployments.contracts.requests.wire import (
-    WireModel,
     first_second_from,
     in_zone,
     last_second_until,
     seconds_after,
-    unknown_fields,
     up_to_second,
 )
 from deployments.contracts.translation.eligibility import Eligibility, Reason
@@ -46,24 +42,10 @@ from env.errors import InvalidProblem
 from env.problem import Job, Operation, Pin, Problem
 from env.schedule import Assignment, Schedule
 
-MAX_WARNINGS = 50
-MAX_NAME_LENGTH = 80
 FIRST_YEAR, LAST_YEAR = 1970, 2200
 MAX_ALTERNATIVES = 2_000_000
 NumberedJob = tuple[int, JobRequest]
 MAX_PAST_SECONDS = 366 * 24 * 3600
-
-
-def unknown_field_warnings(model: WireModel) -> tuple[str, ...]:
-    """One sentence for each unknown field, however many jobs carry it."""
-    counts: Counter[str] = Counter()
-    first: dict[str, str] = {}
-    for general, exact in unknown_fields(model):
-        counts[general] += 1
-        first.setdefault(general, exact)
-    sentences = [_unknown(general, count, first[general]) for general, count in counts.most_common(MAX_WARNINGS)]
-    omitted = len(counts) - len(sentences)
-    return (*sentences, *([f"{omitted:,} further unknown fields were ignored"] if omitted else []))
 
 
 def lateness_warnings(problem: Problem) -> tuple[str, ...]:
@@ -83,15 +65,6 @@ def release_warnings(request: ScheduleRequest, start: datetime, zone: ZoneInfo) 
         return ()
     count = f"{len(early):,} job{'s' if len(early) > 1 else ''}"
     return (f"release_at of {count} lies before schedule_start: the material is there; first is {early[0]}",)
-
-
-def _unknown(general: str, count: int, first: str) -> str:
-    times = f" ({count:,} times, first at {_shortened(first)})" if count > 1 else ""
-    return f"unknown field {_shortened(general)} was ignored{times}"
-
-
-def _shortened(name: str) -> str:
-    return json.dumps(name[:MAX_NAME_LENGTH], ensure_ascii=False)[1:-1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +124,6 @@ def translate(
         start=start,
         zone=zone,
         warnings=(
-            *unknown_field_warnings(request),
             *lateness_warnings(problem),
             *release_warnings(request, start, zone),
             *setup_warnings(request),

@@ -108,14 +108,14 @@ async def test_body_at_the_limit_is_read() -> None:
 
 async def test_invalid_request_is_422_with_fields() -> None:
     """Each fault is listed with field and value, and the first one stands in the detail."""
-    jobs = [job(processing_time=-1, priority=0)]
+    jobs = [job(processing_time=-1, weight=0)]
     response = await call("POST", "/schedule", json=body(jobs=jobs))
     problem = _problem(response)
     assert (response.status_code, problem["error"]) == (422, "invalid_request")
     assert problem["detail"] == "jobs[0].processing_time must be greater than 0, was -1 (and 1 more)"
     assert problem["errors"] == [
         {"field": "jobs[0].processing_time", "message": "must be greater than 0, was -1"},
-        {"field": "jobs[0].priority", "message": "must be greater than or equal to 1, was 0"},
+        {"field": "jobs[0].weight", "message": "must be greater than 0, was 0"},
     ]
 
 

@@ -24,7 +24,7 @@ ELSEWHERE = {"experiment_unit", "arm", "manual_schedule", "parent_schedule_id"}
 
 @pytest.fixture(scope="module")
 def request_with_everything() -> ScheduleRequest:
-    return read_schedule_request((DATA / "all_features.json").read_bytes(), LIMITS)
+    return read_schedule_request((DATA / "all_features.json").read_bytes(), LIMITS).body
 
 
 def test_every_field_is_used(request_with_everything: ScheduleRequest) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from deployments.contracts.leniency import Allowance
 from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.errors import InvalidRequest
 from deployments.plants.completion import completed, is_incomplete, plant_data, wire_document
@@ -25,11 +26,11 @@ def _without(*fields: str, **changes: Any) -> ScheduleRequest:
         (request_of(), False),
         (request_of(jobs=[]), True),
         (_without("machines"), True),
-        (request_of(machines=[]), False),
+        (request_of(machines=[]), True),
     ],
 )
 def test_only_absent_machines_and_no_jobs_need_the_database(request_: ScheduleRequest, expected: bool) -> None:
-    """An empty list of machines is not an absent one."""
+    """An empty list of machines is taken as an absent one."""
     assert is_incomplete(request_) is expected
 
 
@@ -101,11 +102,20 @@ def test_row_of_a_foreign_view_is_read_like_a_file() -> None:
 
 def test_unusable_row_is_named_by_its_id() -> None:
     """Nobody can count the rows of a view, so each fault says whose it is."""
-    rows = [job("A"), job("B", priority=4)]
+    rows = [job("A"), job("B", weight=0)]
     with pytest.raises(InvalidRequest) as caught:
         plant_data(machines=[], jobs=rows, calendar=None, closures=[])
-    assert caught.value.reasons == (
-        ("jobs[1].priority", "must be less than or equal to 3, was 4 (job_id B in the database)"),
+    assert caught.value.reasons == (("jobs[1].weight", "must be greater than 0, was 0 (job_id B in the database)"),)
+
+
+def test_row_that_is_not_written_by_the_letter_is_a_warning() -> None:
+    """An ERP counts its priorities from 0 to 9; whoever asks learns how they were read, and in which row."""
+    rows = [job("A", priority=0), job("B", priority=9, lcd_date="2025-07-25t14:00:00z")]
+    found = plant_data(machines=[machine()], jobs=rows, calendar=None, closures=[])
+    assert [each.priority for each in found.jobs] == [1, 3]
+    assert found.warnings == (
+        f"{Allowance.PRIORITY.value} (2 times, first at jobs[0].priority (job_id A in the database))",
+        f"{Allowance.LOWER_CASE.value} (at jobs[1].lcd_date (job_id B in the database))",
     )
 
 

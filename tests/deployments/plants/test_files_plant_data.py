@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deployments.contracts.leniency import Allowance
 from deployments.contracts.requests.schedule_request import JobRequest
 from deployments.plants.completion import wire_document
 from deployments.plants.files import InvalidPlantFile, read_calendar, read_jobs, read_machines
@@ -55,14 +56,14 @@ def test_every_bad_line_is_listed(tmp_path: Path) -> None:
         "job_id,family_id,sequence,processing_time,machine_types,priority",
         "A,F,1,2.5,1;2,2",
         "B,F,1,zero,1,2",
-        "A,F,2,1,1,4",
+        "A,F,2,1,1,1.5",
         "C,F,1,1,,2",
         "A,F,3,,1,2",
         "D,F,4,1,1,2,7,8",
     ]
     assert _jobs_reasons(_file(tmp_path, "\n".join(lines))) == (
         ("line 3", 'processing_time must be a valid number, was "zero"'),
-        ("line 4", "priority must be less than or equal to 3, was 4"),
+        ("line 4", "priority must be a valid integer, was 1.5"),
         ("line 7", "must have as many cells as the header, had more: put cells with separators in quotes"),
         ("line 6", "job_id must be unique, A is also in line 2"),
         ("line 5", "family_id and sequence must be unique, F and 1 is also in line 2"),
@@ -121,7 +122,7 @@ def test_unreadable_file_is_one_reason(tmp_path: Path, name: str, content: str |
 def test_file_of_a_spreadsheet_is_understood(tmp_path: Path) -> None:
     """A byte order mark, semicolons, blanks and the line ends of Windows are what spreadsheets write."""
     content = "\ufeffjob_id; processing_time;machine_types\r\nA;2.5;1 2\r\n\r\n"
-    (job,) = read_jobs(_file(tmp_path, content), 100)
+    (job,) = read_jobs(_file(tmp_path, content), 100).models
     assert (job.job_id, job.processing_time, job.machine_types) == ("A", 2.5, [1, 2])
 
 
@@ -129,7 +130,22 @@ def test_request_body_is_a_file_of_machines_and_jobs(tmp_path: Path) -> None:
     """The lists are found in an object as well, so that an old request can be imported."""
     body = {"jobs": [WHOLE_JOB], "machines": [{"machine_id": 1}]}
     path = _file(tmp_path, json.dumps(body), "request.json")
-    assert (len(read_jobs(path, 10)), len(read_machines(path, 10))) == (1, 1)
+    assert (len(read_jobs(path, 10).models), len(read_machines(path, 10).models)) == (1, 1)
+
+
+def test_what_is_not_written_by_the_letter_is_imported_with_a_warning(tmp_path: Path) -> None:
+    """Whatever the kind of file: the value that was meant, and one sentence with the first place."""
+    lines = ["job_id,processing_time,machine_types,priority", "A,2.5,1,2", "B,2.5,1,4", "C,2.5,1,0"]
+    in_csv = read_jobs(_file(tmp_path, "\n".join(lines)), 10)
+    assert [job.priority for job in in_csv.models] == [2, 3, 1]
+    assert in_csv.warnings == (f"{Allowance.PRIORITY.value} (2 times, first at line 3, priority)",)
+    in_json = read_jobs(_file(tmp_path, json.dumps([WHOLE_JOB | {"sequence": "7"}]), "jobs.json"), 10)
+    assert [job.sequence for job in in_json.models] == [7]
+    assert in_json.warnings == (f"{Allowance.NUMBER.value} (at entry 1, sequence)",)
+    closed = "kind,machine_id,from,to\nunavailable,1,2025-07-23t08:00,2025-07-23T17:00"
+    calendar = read_calendar(_file(tmp_path, closed, "calendar.csv"), zone=ZONE, now=NOW)
+    assert calendar.models[0].machines[0].unavailable[0].from_.hour == 8
+    assert calendar.warnings == (f"{Allowance.LOWER_CASE.value} (at line 2, machines[0].unavailable[0].from)",)
 
 
 def test_bad_calendar_lines_are_listed(tmp_path: Path) -> None:
@@ -161,7 +177,7 @@ def test_bad_calendar_document_is_listed(tmp_path: Path) -> None:
     assert reasons == (("calendar", "breaks[0].end must be given, was absent"),)
     calendar["breaks"] = []
     reasons = _calendar_reasons(_file(tmp_path, json.dumps(calendar), "calendar.json"))
-    assert reasons == (("calendar", "holiday must be a known field, was not"),)
+    assert reasons == (("calendar", "holiday must be a known field, was not; did you mean holidays?"),)
 
 
 _JOBS = st.fixed_dictionaries(

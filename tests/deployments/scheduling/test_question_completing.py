@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from deployments.scheduling.question import fill_from_plant
+from deployments.plants.completion import plant_data
+from deployments.scheduling.question import CompleteRequest, fill_from_plant
 from tests.deployments.api.calls import call
 from tests.deployments.fakes import (
     KnownPlants,
@@ -27,7 +28,8 @@ def _open_body(**changes: object) -> dict[str, object]:
 async def test_request_that_lacks_nothing_does_not_wait_for_the_database() -> None:
     """Its bytes stay the client's own, and nobody is asked."""
     request = request_of()
-    assert await fill_from_plant(request, b"raw", plants=UnreachablePlants(), plant_id="penang") == (request, b"raw")
+    found = await fill_from_plant(request, b"raw", plants=UnreachablePlants(), plant_id="penang")
+    assert found == CompleteRequest(request=request, body=b"raw")
 
 
 async def test_pending_jobs_are_scheduled_on_the_plants_machines() -> None:
@@ -80,3 +82,24 @@ async def test_open_request_can_be_validated_too() -> None:
     claim = {"request": _open_body(), "scheduled_jobs": answer["scheduled_jobs"]}
     verdict = (await call("POST", "/v1/validate", services=services, json=claim)).json()
     assert verdict["valid"], verdict
+
+
+async def test_warnings_about_stored_rows_are_in_the_answer() -> None:
+    """Whoever leaves machines or jobs to the database learns how its rows were read, also when judging."""
+    rows = plant_data(machines=[machine(7)], jobs=[job("A", priority=9)], calendar=None, closures=[])
+    services = services_over(scheduling=scheduling_over(plants=KnownPlants(penang=rows)))
+    answer = (await call("POST", "/schedule", services=services, json=_open_body())).json()
+    assert answer["warnings"] == list(rows.warnings)
+    assert len(rows.warnings) == 1
+    claim = {"request": _open_body(), "scheduled_jobs": answer["scheduled_jobs"]}
+    verdict = (await call("POST", "/v1/validate", services=services, json=claim)).json()
+    assert (verdict["valid"], verdict["warnings"]) == (True, list(rows.warnings))
+
+
+async def test_empty_list_of_machines_means_those_of_the_plant() -> None:
+    """As an absent one does, with a word about it."""
+    services = services_over(scheduling=scheduling_over(plants=KnownPlants(penang=plant(machines=[machine(7)]))))
+    response = await call("POST", "/schedule", services=services, json=body(machines=[]))
+    assert response.status_code == 200, response.text
+    assert [row["machine_id"] for row in response.json()["scheduled_jobs"]] == [7]
+    assert len(response.json()["warnings"]) == 1

@@ -284,10 +284,11 @@ class _SometimesFullJournal(MemoryJournal):
 
 
 async def test_warnings_of_edge_and_request_come_together() -> None:
-    """The answer warns of what the edge ignored and of what the request misspelled."""
-    request = request_of(colour="red")
+    """The answer warns of what the edge ignored and of what the request says in vain."""
+    request = request_of(jobs=[job(lcd_date="2025-07-01")])
     answered = await scheduling_over().schedule(request, client="default", raw_body=b"{}", warnings=("from the edge",))
-    assert answered.answer.warnings == ["from the edge", "unknown field colour was ignored"]
+    late = "lcd_date of 1 job lies before schedule_start: late in any schedule; first is JOAW001"
+    assert answered.answer.warnings == ["from the edge", late]
 
 
 @pytest.mark.system

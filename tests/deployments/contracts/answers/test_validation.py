@@ -26,7 +26,7 @@ ROW = {
 
 def _answer(**changes: Any) -> ValidateAnswer:
     document = {"request": body(), "scheduled_jobs": [ROW | changes]}
-    request = read_validate_request(json.dumps(document).encode(), LIMITS)
+    request = read_validate_request(json.dumps(document).encode(), LIMITS).body
     question = translate(request.request, zone=KUALA_LUMPUR, now=NOW)
     verdict = judge(question.problem, claimed_schedule(request.scheduled_jobs))
     return validate_answer(request.scheduled_jobs, question, verdict, warnings=("a warning",))
@@ -35,7 +35,7 @@ def _answer(**changes: Any) -> ValidateAnswer:
 def test_claimed_hours_become_seconds() -> None:
     """2.8 h are 10,080 s."""
     document = {"request": body(), "scheduled_jobs": [ROW]}
-    claims = read_validate_request(json.dumps(document).encode(), LIMITS).scheduled_jobs
+    claims = read_validate_request(json.dumps(document).encode(), LIMITS).body.scheduled_jobs
     wanted = Assignment(operation_id="JOAW001", machine_id=42, start_seconds=0, end_seconds=10_080)
     assert claimed_schedule(claims).assignments == (wanted,)
 

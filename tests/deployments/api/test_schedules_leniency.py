@@ -1,0 +1,124 @@
+"""Clients that do not write by the letter: understood with a warning, or refused because they ask for it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from deployments.contracts.leniency import Allowance
+from tests.deployments.api.calls import KEY, call
+from tests.deployments.fakes import MemoryJournal, body, job, machine, scheduling_over, services_over
+
+SLOPPY = body(
+    jobs=[job(7, processing_time="2.5", setup_time=None, is_important=1, priority=4)],
+    machines=[machine(machine_type="2")],
+)
+
+
+def _strictly(preference: str = "handling=strict") -> dict[str, str]:
+    return KEY | {"Prefer": preference}
+
+
+async def test_sloppy_request_is_scheduled_as_it_was_meant() -> None:
+    """What it can only mean is scheduled; each kind is one warning."""
+    answer = (await call("POST", "/schedule", json=SLOPPY)).json()
+    assert [(row["job_id"], row["end_time"]) for row in answer["scheduled_jobs"]] == [("7", 2.8)]
+    assert [warning.split(" (")[0] for warning in answer["warnings"]] == [
+        kind.value
+        for kind in (
+            Allowance.TEXT_ID,
+            Allowance.NUMBER,
+            Allowance.PRIORITY,
+            Allowance.BOOLEAN,
+            Allowance.NULL,
+        )
+    ]
+
+
+async def test_sloppy_request_is_stored_as_it_was_sent_and_read_again() -> None:
+    """The client's own bytes are kept, and whatever is asked about them later understands them as at first."""
+    journal = MemoryJournal()
+    services = services_over(journal=journal, scheduling=scheduling_over(journal=journal))
+    answer = (await call("POST", "/schedule", services=services, json=SLOPPY)).json()
+    assert json.loads(journal.records[0].request or b"") == SLOPPY
+    explained = await call("GET", f"/v1/schedules/{answer['schedule_id']}/explanation", services=services)
+    assert explained.status_code == 200, explained.text
+    claim = {"request": SLOPPY, "scheduled_jobs": answer["scheduled_jobs"]}
+    verdict = (await call("POST", "/v1/validate", services=services, json=claim)).json()
+    assert (verdict["valid"], len(verdict["warnings"])) == (True, 5)
+
+
+@pytest.mark.parametrize(
+    "preference",
+    ["handling=strict", "respond-async, Handling=Strict; foo=bar", 'wait=10,handling="strict"', "handling = strict"],
+)
+async def test_strict_client_is_refused(preference: str) -> None:
+    """`Prefer: handling=strict` refuses each thing that would only be warned of, however it is written."""
+    response = await call("POST", "/v1/schedules", json=SLOPPY, headers=_strictly(preference))
+    assert response.status_code == 422
+    assert {each["field"] for each in response.json()["errors"]} == {
+        "jobs[0].job_id",
+        "jobs[0].processing_time",
+        "jobs[0].setup_time",
+        "jobs[0].is_important",
+        "jobs[0].priority",
+        "machines[0].machine_type",
+    }
+    unknown = await call("POST", "/schedule", json=body(colour="red"), headers=_strictly(preference))
+    assert unknown.json()["errors"] == [{"field": "colour", "message": "must be a known field, was not"}]
+
+
+@pytest.mark.parametrize("preference", ["handling=lenient", "handling=lenient, handling=strict", "strict", ""])
+async def test_other_preferences_are_lenient(preference: str) -> None:
+    """Of two handlings the first one counts, as RFC 7240 says."""
+    assert (await call("POST", "/schedule", json=SLOPPY, headers=_strictly(preference))).status_code == 200
+
+
+async def test_strict_client_is_answered_when_it_writes_by_the_letter() -> None:
+    """There is nothing to refuse."""
+    response = await call("POST", "/schedule", json=body(), headers=_strictly())
+    assert (response.status_code, response.json()["warnings"]) == (200, [])
+
+
+async def test_validate_and_feedback_hear_the_preference() -> None:
+    """Every body of a planner is read in the same way."""
+    services = services_over()
+    answer = (await call("POST", "/schedule", services=services, json=SLOPPY)).json()
+    claim = {"request": SLOPPY, "scheduled_jobs": answer["scheduled_jobs"]}
+    feedback = {"rating": "4", "actual_completions": [{"job_id": 7, "completed_at": "2025-07-22T18:00:00"}]}
+    route = f"/v1/schedules/{answer['schedule_id']}/feedback"
+    sent: list[tuple[str, dict[str, Any]]] = [("/v1/validate", claim), (route, feedback)]
+    for path, document in sent:
+        assert (await call("POST", path, services=services, json=document, headers=_strictly())).status_code == 422
+        response = await call("POST", path, services=services, json=document)
+        assert response.status_code == 200, response.text
+        assert response.json()["warnings"] != []
+
+
+async def test_key_of_a_strict_request_is_that_of_its_refusal() -> None:
+    """The same key and body give the first answer again, whatever is preferred the second time."""
+    services = services_over()
+    sent = _strictly() | {"Idempotency-Key": "key-1"}
+    first = await call("POST", "/schedule", services=services, json=SLOPPY, headers=sent)
+    again = await call("POST", "/schedule", services=services, json=SLOPPY, headers=KEY | {"Idempotency-Key": "key-1"})
+    assert (first.status_code, again.status_code, again.headers["Idempotency-Replayed"]) == (422, 422, "true")
+
+
+async def test_promised_field_is_refused_by_name() -> None:
+    """An assembly before its parts must not be called valid."""
+    jobs = [job("PART"), job("ASSEMBLE", predecessors=["PART"])]
+    response = await call("POST", "/schedule", json=body(jobs=jobs))
+    assert response.status_code == 422
+    assert response.json()["detail"] == "jobs[1].predecessors is not supported yet"
+
+
+async def test_byte_order_mark_is_skipped() -> None:
+    """Editors of Windows write one; what is stored is JSON all the same."""
+    journal = MemoryJournal()
+    services = services_over(journal=journal)
+    raw = json.dumps(body()).encode()
+    response = await call("POST", "/schedule", services=services, content=b"\xef\xbb\xbf" + raw)
+    assert response.status_code == 200, response.text
+    assert journal.records[0].request == raw
