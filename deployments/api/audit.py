@@ -7,12 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from deployments.api.dependencies import AS_ADMIN, Bound, json_answer
+from deployments.api.dependencies import AS_ADMIN, KNOWN_PARAMETERS, Bound, json_answer
 from deployments.api.documentation import problems
 from deployments.contracts.answers.service import AuditPage, audit_event_answer
 from deployments.persistence.decisions.records import MAX_AUDIT_PAGE_SIZE
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["operations"], dependencies=[KNOWN_PARAMETERS])
 
 
 @router.get("/v1/audit", dependencies=[AS_ADMIN], response_model=AuditPage, responses=problems(401, 403, 422, 503))

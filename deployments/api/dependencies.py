@@ -6,20 +6,22 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, Security
+from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader
 from starlette.requests import Request
 from starlette.responses import Response
 
 from deployments.access import Client, Scope
 from deployments.api.services import Services
-from deployments.contracts.parsing import BYTE_ORDER_MARK, read_document
+from deployments.contracts.parsing import BYTE_ORDER_MARK, MAX_QUOTE_LENGTH, read_document
 from deployments.contracts.requests.wire import AnswerModel, WireModel
-from deployments.errors import NotFound
+from deployments.errors import InvalidRequest, NotFound, did_you_mean
 from deployments.persistence.decisions.records import DecisionRecord
 from deployments.scheduling.time_budget import run_blocking
 
 API_KEY_HEADER = "X-API-Key"
 PREFER_HEADER = "Prefer"
+_VERSIONED = "/v1/"
 # Whoever pulls the emergency brake is never told to come back later.
 NEVER_LIMITED = frozenset({"/v1/rollout/rollback"})
 
@@ -63,6 +65,24 @@ Planner = Annotated[Client, Depends(_may(Scope.SCHEDULE))]
 Reader = Annotated[Client, Depends(_may(Scope.SCHEDULE, Scope.READ))]
 Operator = Annotated[Client, AS_OPERATOR]
 Brakeman = Annotated[Client, Depends(_may(Scope.ROLLBACK, Scope.OPERATE))]
+
+
+async def known_parameters(request: Request, client: Caller) -> None:  # noqa: ARG001 - who calls comes first
+    """Raises `InvalidRequest` for query parameters that a /v1 route does not have: they would change nothing."""
+    route: APIRoute = request.scope["route"]
+    if not route.path.startswith(_VERSIONED):
+        return
+    known = [parameter.alias for parameter in route.dependant.query_params]
+    which = f"which has {' and '.join(known)}" if known else "which has none"
+    message = f"is no query parameter of {request.method} {route.path}, {which}"
+    unknown = [name for name in dict.fromkeys(request.query_params) if name not in known]
+    if unknown:
+        raise InvalidRequest(
+            tuple((name[:MAX_QUOTE_LENGTH], message + did_you_mean(name[:MAX_QUOTE_LENGTH], known)) for name in unknown)
+        )
+
+
+KNOWN_PARAMETERS = Depends(known_parameters)
 
 
 def raw_body(model: type[WireModel]) -> Any:

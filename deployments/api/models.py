@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from deployments.api.dependencies import AS_OPERATOR, Bound, Operator, json_answer, parsed_body
+from deployments.api.dependencies import AS_OPERATOR, KNOWN_PARAMETERS, Bound, Operator, json_answer, parsed_body
 from deployments.api.documentation import problems
 from deployments.api.rollout import order_of, state_answer
 from deployments.api.services import Services
@@ -27,7 +27,9 @@ from deployments.rollout_control.controller import Command
 from env.errors import ArtefactError
 
 CREATED = 201
-router = APIRouter(prefix="/v1/models", tags=["models"], responses=problems(401, 403, 422, 503))
+router = APIRouter(
+    prefix="/v1/models", tags=["models"], dependencies=[KNOWN_PARAMETERS], responses=problems(401, 403, 422, 503)
+)
 
 
 @router.get("", dependencies=[AS_OPERATOR], response_model=ModelsAnswer)

@@ -11,7 +11,15 @@ from fastapi import APIRouter, Query
 from starlette.responses import HTMLResponse, Response
 
 from deployments.access import Client
-from deployments.api.dependencies import AS_OPERATOR, Bound, Brakeman, Operator, json_answer, parsed_body
+from deployments.api.dependencies import (
+    AS_OPERATOR,
+    KNOWN_PARAMETERS,
+    Bound,
+    Brakeman,
+    Operator,
+    json_answer,
+    parsed_body,
+)
 from deployments.api.documentation import problems
 from deployments.api.services import Services
 from deployments.contracts.answers.rollout import (
@@ -33,7 +41,9 @@ MAX_DAYS = 3650
 ACCEPTED = 202
 _ORDER: Any = {"response_model": StateAnswer, "responses": problems(400, 409, 413)}
 _REPORT = {"content": {"application/json": {"schema": {}}, "text/html": {"schema": {"type": "string"}}}}
-router = APIRouter(prefix="/v1/rollout", tags=["rollout"], responses=problems(401, 403, 422, 503))
+router = APIRouter(
+    prefix="/v1/rollout", tags=["rollout"], dependencies=[KNOWN_PARAMETERS], responses=problems(401, 403, 422, 503)
+)
 
 
 @router.get("", name="get_rollout", dependencies=[AS_OPERATOR], response_model=RolloutAnswer)

@@ -12,6 +12,7 @@ from uuid6 import uuid7
 
 from deployments.access import Client, Scope
 from deployments.api.dependencies import (
+    KNOWN_PARAMETERS,
     Bound,
     Planner,
     Reader,
@@ -62,7 +63,7 @@ REPLAYED_HEADER = "Idempotency-Replayed"
 SCHEDULE_ROUTE = "schedule"
 """Both paths are one route: a client may move from one to the other and keep its keys."""
 _OF_ONE = problems(401, 403, 404, 422, 503)
-router = APIRouter()
+router = APIRouter(dependencies=[KNOWN_PARAMETERS])
 
 
 @router.post(
