@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime
 from decimal import Decimal
+from shlex import quote
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -140,9 +141,15 @@ def completed(request: ScheduleRequest, plant: PlantData, plant_id: str) -> Sche
 
 def _missing(request: ScheduleRequest, plant: PlantData, plant_id: str) -> Iterator[tuple[str, str]]:
     if request.machines is None and not plant.machines:
-        yield "machines", f"must be given, because the database has none of plant {plant_id!r}, was absent"
+        message = f"must be given, because the database has none of plant {plant_id!r}, was absent"
+        yield "machines", f"{message}: {_remedies('machines', plant_id)}"
     if not request.jobs and not plant.jobs:
-        yield "jobs", f"must not be empty, because the database has no pending jobs of plant {plant_id!r}, was empty"
+        message = f"must not be empty, because the database has no pending jobs of plant {plant_id!r}, was empty"
+        yield "jobs", f"{message}: {_remedies('jobs', plant_id)}"
+
+
+def _remedies(kind: str, plant_id: str) -> str:
+    return f"send {kind} with the request, or store them by gantry db import {kind} FILE --plant {quote(plant_id)}"
 
 
 def _calendar_for(request: ScheduleRequest, calendar: CalendarRequest) -> CalendarRequest:

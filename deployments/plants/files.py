@@ -17,7 +17,15 @@ from pydantic import ValidationError
 
 from deployments.contracts.leniency import Allowance, allowance_warnings, read_leniently
 from deployments.contracts.parsing import dotted, fault_message, unknown_field_message
-from deployments.contracts.requests.schedule_request import CalendarRequest, JobRequest, MachineRequest, ScheduleRequest
+from deployments.contracts.requests.schedule_request import (
+    CalendarRequest,
+    JobRequest,
+    MachineRequest,
+    ScheduleRequest,
+    cause_of_repeated_job,
+    cause_of_repeated_machine,
+    cause_of_repeated_sequence,
+)
 from deployments.contracts.requests.wire import WireModel, unknown_fields
 from deployments.contracts.translation.plant import calendar_reasons
 from deployments.errors import ServiceError
@@ -179,13 +187,14 @@ def _file(placed: list[Placed[Model]]) -> PlantFile[Model]:
 
 
 def _repeated_machines(machines: list[Placed[MachineRequest]]) -> Iterator[tuple[str, str]]:
-    yield from _repeated(machines, "machine_id", lambda machine: machine.machine_id)
+    yield from _repeated(machines, "machine_id", lambda machine: machine.machine_id, cause_of_repeated_machine)
 
 
 def _job_reasons(jobs: list[Placed[JobRequest]]) -> Iterator[tuple[str, str]]:
-    yield from _repeated(jobs, "job_id", lambda job: job.job_id)
+    yield from _repeated(jobs, "job_id", lambda job: job.job_id, cause_of_repeated_job)
     in_families = [each for each in jobs if each.model.family_id is not None]
-    yield from _repeated(in_families, "family_id and sequence", lambda job: (job.family_id, job.sequence))
+    place = "family_id and sequence"
+    yield from _repeated(in_families, place, lambda job: (job.family_id, job.sequence), cause_of_repeated_sequence)
     for each in jobs:
         job = each.model
         times = [option.processing_time for option in job.machine_options or ()] or [None]
@@ -195,13 +204,16 @@ def _job_reasons(jobs: list[Placed[JobRequest]]) -> Iterator[tuple[str, str]]:
             yield each.place, "machine_types must be given unless there are machine_options, was absent"
 
 
-def _repeated(placed: list[Placed[Model]], name: str, key: Callable[[Model], Hashable]) -> Iterator[tuple[str, str]]:
-    first: dict[Hashable, str] = {}
+def _repeated(
+    placed: list[Placed[Model]], name: str, key: Callable[[Model], Hashable], cause: Callable[[Model, Model], str]
+) -> Iterator[tuple[str, str]]:
+    first: dict[Hashable, Placed[Model]] = {}
     for each in placed:
         value = key(each.model)
-        if value in first:
-            yield each.place, f"{name} must be unique, {_words(value)} is also in {first[value]}"
-        first.setdefault(value, each.place)
+        earlier = first.setdefault(value, each)
+        if earlier is not each:
+            message = f"{name} must be unique, {_words(value)} is also in {earlier.place}"
+            yield each.place, f"{message}; {cause(earlier.model, each.model)}"
 
 
 def _words(value: Hashable) -> str:

@@ -287,6 +287,39 @@ class ScheduleRequest(WireModel):
         return Objective.BALANCED if has_due_dates else Objective.MAKESPAN
 
 
+_SAID_TWICE = "both entries say the same: was a row sent twice?"
+
+
+def cause_of_repeated_job(first: JobRequest, second: JobRequest) -> str:
+    """What the sender of two jobs with one `job_id` probably meant, and how to say it."""
+    if first == second:
+        return _SAID_TWICE
+    if first.family_id != second.family_id:
+        return "job_id must be unique in the whole request, not only in its family: put family_id in front of it"
+    return "if they are steps of one order, each needs a job_id of its own, and all the order as family_id"
+
+
+def cause_of_repeated_sequence(first: JobRequest, second: JobRequest) -> str:
+    """The same for two jobs of one family with one `sequence`."""
+    if first == second:
+        return _SAID_TWICE
+    if not all("sequence" in job.model_fields_set for job in (first, second)):
+        return f"a job without a sequence has {first.sequence}: number the steps of a family"
+    return (
+        "if they are ways to do one step, they are one job with machine_options; if both are done, number them, "
+        "or leave out family_id where their order does not matter"
+    )
+
+
+def cause_of_repeated_machine(first: MachineRequest, second: MachineRequest) -> str:
+    """The same for two machines with one `machine_id`."""
+    if first == second:
+        return _SAID_TWICE
+    if first.machine_type != second.machine_type:
+        return "a machine has one machine_type: jobs of another type name the machine in machine_options"
+    return "a machine is one entry, with what is true of it at schedule_start"
+
+
 def incomplete(request: ScheduleRequest) -> Iterator[tuple[str, str]]:
     """(field, message) of what only the plant's own data could fill in."""
     if not request.jobs:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from deployments.contracts.requests.schedule_request import IMPORTANT_WEIGHT, JobRequest, ScheduleRequest, incomplete
+from deployments.contracts.requests.schedule_request import (
+    IMPORTANT_WEIGHT,
+    JobRequest,
+    ScheduleRequest,
+    cause_of_repeated_job,
+    cause_of_repeated_machine,
+    cause_of_repeated_sequence,
+    incomplete,
+)
 from deployments.contracts.requests.wire import (
     first_second_from,
     in_zone,
@@ -45,6 +54,7 @@ from env.schedule import Assignment, Schedule
 FIRST_YEAR, LAST_YEAR = 1970, 2200
 MAX_ALTERNATIVES = 2_000_000
 NumberedJob = tuple[int, JobRequest]
+Entry = TypeVar("Entry")
 MAX_PAST_SECONDS = 366 * 24 * 3600
 
 
@@ -105,8 +115,8 @@ def translate(
         [
             *incomplete(request),
             *freeze_reasons(request, earlier),
-            *_repeated_ids("jobs", "job_id", [job.job_id for job in request.jobs]),
-            *_repeated_ids("machines", "machine_id", [machine.machine_id for machine in request.machines or ()]),
+            *_repeated_ids("jobs", "job_id", request.jobs, cause_of_repeated_job),
+            *_repeated_ids("machines", "machine_id", request.machines or (), cause_of_repeated_machine),
             *_repeated_sequences(families.values()),
             *_machine_reasons(request, eligibility),
             *calendar_reasons(request, start, zone),
@@ -170,12 +180,16 @@ def _families(jobs: list[JobRequest]) -> dict[str, list[NumberedJob]]:
     return {name: sorted(family, key=lambda member: member[1].sequence) for name, family in families.items()}
 
 
-def _repeated_ids(field: str, name: str, ids: Sequence[str | int]) -> Iterator[Reason]:
+def _repeated_ids(
+    field: str, name: str, entries: Sequence[Entry], cause: Callable[[Entry, Entry], str]
+) -> Iterator[Reason]:
     first: dict[str | int, int] = {}
-    for index, identifier in enumerate(ids):
-        if identifier in first:
-            yield f"{field}[{index}].{name}", f"must be unique, {identifier} is also {field}[{first[identifier]}]"
-        first.setdefault(identifier, index)
+    for index, entry in enumerate(entries):
+        identifier = getattr(entry, name)
+        earlier = first.setdefault(identifier, index)
+        if earlier != index:
+            message = f"must be unique, {identifier} is also {field}[{earlier}]"
+            yield f"{field}[{index}].{name}", f"{message}; {cause(entries[earlier], entry)}"
 
 
 def _repeated_sequences(families: Iterable[list[NumberedJob]]) -> Iterator[Reason]:
@@ -183,7 +197,7 @@ def _repeated_sequences(families: Iterable[list[NumberedJob]]) -> Iterator[Reaso
         for (first, earlier), (index, job) in pairwise(family):
             if earlier.sequence == job.sequence:
                 message = f"must be unique within family {job.family_id}, {job.sequence} is also that of jobs[{first}]"
-                yield f"jobs[{index}].sequence", message
+                yield f"jobs[{index}].sequence", f"{message}; {cause_of_repeated_sequence(earlier, job)}"
 
 
 def _machine_reasons(request: ScheduleRequest, eligibility: Eligibility) -> Iterator[Reason]:

@@ -54,8 +54,16 @@ def test_plant_without_data_is_told_by_name() -> None:
     with pytest.raises(InvalidProblem) as caught:
         completed(_without("machines", jobs=[]), plant(jobs=[], machines=[]), "ipoh")
     assert list(caught.value.reasons) == [
-        ("machines", "must be given, because the database has none of plant 'ipoh', was absent"),
-        ("jobs", "must not be empty, because the database has no pending jobs of plant 'ipoh', was empty"),
+        (
+            "machines",
+            "must be given, because the database has none of plant 'ipoh', was absent: "
+            "send machines with the request, or store them by gantry db import machines FILE --plant ipoh",
+        ),
+        (
+            "jobs",
+            "must not be empty, because the database has no pending jobs of plant 'ipoh', was empty: "
+            "send jobs with the request, or store them by gantry db import jobs FILE --plant ipoh",
+        ),
     ]
 
 

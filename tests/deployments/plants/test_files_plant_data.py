@@ -65,8 +65,17 @@ def test_every_bad_line_is_listed(tmp_path: Path) -> None:
         ("line 3", 'processing_time must be a valid number, was "zero"'),
         ("line 4", "priority must be a valid integer, was 1.5"),
         ("line 7", "must have as many cells as the header, had more: put cells with separators in quotes"),
-        ("line 6", "job_id must be unique, A is also in line 2"),
-        ("line 5", "family_id and sequence must be unique, F and 1 is also in line 2"),
+        (
+            "line 6",
+            "job_id must be unique, A is also in line 2; "
+            "if they are steps of one order, each needs a job_id of its own, and all the order as family_id",
+        ),
+        (
+            "line 5",
+            "family_id and sequence must be unique, F and 1 is also in line 2; "
+            "if they are ways to do one step, they are one job with machine_options; "
+            "if both are done, number them, or leave out family_id where their order does not matter",
+        ),
         ("line 5", "machine_types must be given unless there are machine_options, was absent"),
         ("line 6", "processing_time must be given unless each of machine_options has its own, was absent"),
     )

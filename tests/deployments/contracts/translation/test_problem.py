@@ -195,15 +195,62 @@ def test_every_reason_is_listed_at_once() -> None:
         job("E", processing_time=None),
         job("G", machine_options=[{"machine_id": 7}]),
     ]
+    twice = "both entries say the same: was a row sent twice?"
     assert _reasons(jobs=jobs, machines=[machine(), machine()]) == [
-        ("jobs[1].job_id", "must be unique, A is also jobs[0]"),
-        ("machines[1].machine_id", "must be unique, 42 is also machines[0]"),
-        ("jobs[1].sequence", "must be unique within family F, 1 is also that of jobs[0]"),
+        ("jobs[1].job_id", f"must be unique, A is also jobs[0]; {twice}"),
+        ("machines[1].machine_id", f"must be unique, 42 is also machines[0]; {twice}"),
+        ("jobs[1].sequence", f"must be unique within family F, 1 is also that of jobs[0]; {twice}"),
         ("jobs[2].machine_types", "must name a type of an available machine, was [9]"),
         ("jobs[3].machine_types", "must not be empty unless there are machine_options, was empty"),
         ("jobs[4].processing_time", "must be given unless there are machine_options, was absent"),
         ("jobs[5].machine_options[0].machine_id", "must be one of machines, was 7"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "field", "cause"),
+    [
+        ([job("A"), job("A", processing_time=1)], "job_id", "if they are steps of one order, each needs a job_id of"),
+        (
+            [job("10", family_id="F"), job("10", family_id="G")],
+            "job_id",
+            "job_id must be unique in the whole request, not only in its family: put family_id in front of it",
+        ),
+        (
+            [job("A", family_id="F"), job("B", family_id="F")],
+            "sequence",
+            "a job without a sequence has 1: number the steps of a family",
+        ),
+        (
+            [job("A", family_id="F", sequence=1), job("B", family_id="F")],
+            "sequence",
+            "a job without a sequence has 1: number the steps of a family",
+        ),
+        (
+            [job("A", family_id="F", sequence=7), job("B", family_id="F", sequence=7)],
+            "sequence",
+            "if they are ways to do one step, they are one job with machine_options; if both are done, number them, ",
+        ),
+    ],
+)
+def test_repeated_job_or_sequence_names_its_likely_cause(jobs: list[dict[str, Any]], field: str, cause: str) -> None:
+    """Whoever sent it meant something, and can say it."""
+    ((place, message),) = _reasons(jobs=jobs)
+    assert place == f"jobs[1].{field}"
+    assert cause in message.split("; ", 1)[1]
+
+
+def test_repeated_machine_names_its_likely_cause() -> None:
+    """Most often it is a machine that can do more than one thing."""
+    assert _reasons(machines=[machine(), machine(machine_type=3)]) == [
+        (
+            "machines[1].machine_id",
+            "must be unique, 42 is also machines[0]; "
+            "a machine has one machine_type: jobs of another type name the machine in machine_options",
+        )
+    ]
+    ((_, message),) = _reasons(machines=[machine(), machine(current_load=1)])
+    assert message.endswith("a machine is one entry, with what is true of it at schedule_start")
 
 
 def test_all_machines_offline_is_one_reason() -> None:
