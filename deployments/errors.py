@@ -7,6 +7,7 @@ GantryError (env.errors)
     ├── MalformedBody         the body is not JSON
     ├── BodyTooLarge          the body exceeds its limit
     ├── BodyTooSlow           the body did not arrive in time
+    ├── UnknownEncoding       the body is compressed in a way that is not read here
     ├── Unauthenticated       no key, or one that nobody holds
     ├── Forbidden             the key lacks a scope
     ├── NotFound              nothing there that this client may see
@@ -104,6 +105,10 @@ class BodyTooSlow(ServiceError):
 
     def __str__(self) -> str:
         return f"the body must arrive within {self.limit_seconds:g} s"
+
+
+class UnknownEncoding(ServiceError):
+    """The body has a Content-Encoding that is not read here."""
 
 
 class Unauthenticated(ServiceError):

@@ -7,24 +7,42 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from deployments.api import audit, models, probes, rollout, schedules
-from deployments.api.dependencies import API_KEY_HEADER
+from deployments.api.dependencies import API_KEY_HEADER, PREFER_HEADER
 from deployments.api.documentation import install_documentation
-from deployments.api.middleware import REQUEST_ID_HEADER, Auditing, BodyBounds, RequestIdentity, SecurityHeaders
+from deployments.api.middleware import (
+    REQUEST_ID_HEADER,
+    Auditing,
+    BodyBounds,
+    HeadAsGet,
+    RequestIdentity,
+    SecurityHeaders,
+)
 from deployments.api.problems import Clock, install_problems
 from deployments.api.services import Services
 from deployments.runtime.clock import utc_now
+from deployments.scheduling.time_budget import LARGE_BODY_BYTES
 
 DESCRIPTION = "Turns a plant's list of jobs into a safe production schedule."
+LOCAL_ORIGINS = r"http://(localhost|127\.0\.0\.1)(:\d{1,5})?"
+"""Pages of this machine, whatever their port: what developers open their front ends by."""
+MIN_COMPRESSED_BYTES = 1000
+COMPRESSION_LEVEL = 5
 ROUTERS = (schedules.router, rollout.router, models.router, probes.router, audit.router)
 
 
 def create_api(
-    services: Callable[[], Services], *, cors_origins: Sequence[str] = (), clock: Clock = utc_now
+    services: Callable[[], Services],
+    *,
+    cors_origins: Sequence[str] = (),
+    cors_pattern: str | None = None,
+    clock: Clock = utc_now,
 ) -> FastAPI:
     """The whole API. `services` is called for each request, so it may be bound after the app exists.
 
+    Browsers may call from `cors_origins`, and from those that match `cors_pattern` as a whole.
     `clock` gives the timestamps of problem details, which must work before there are services.
     """
     app = FastAPI(
@@ -45,12 +63,27 @@ def create_api(
     # The last one added is the outermost.
     app.add_middleware(Auditing, services=services)
     app.add_middleware(BodyBounds, services=services)
-    if cors_origins:
+    app.add_middleware(
+        GZipMiddleware,
+        minimum_size=MIN_COMPRESSED_BYTES,
+        compresslevel=COMPRESSION_LEVEL,
+        thread_minimum_size=LARGE_BODY_BYTES,
+    )
+    app.add_middleware(HeadAsGet)
+    if cors_origins or cors_pattern:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(cors_origins),
-            allow_methods=["GET", "POST"],
-            allow_headers=[API_KEY_HEADER, "Content-Type", schedules.IDEMPOTENCY_HEADER, REQUEST_ID_HEADER],
+            allow_origin_regex=cors_pattern,
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=[
+                API_KEY_HEADER,
+                "Content-Type",
+                "Content-Encoding",
+                PREFER_HEADER,
+                schedules.IDEMPOTENCY_HEADER,
+                REQUEST_ID_HEADER,
+            ],
             expose_headers=[REQUEST_ID_HEADER, schedules.REPLAYED_HEADER, "Retry-After"],
         )
     app.add_middleware(SecurityHeaders)

@@ -47,6 +47,7 @@ _PROBLEMS = {
     408: "The body did not arrive in time",
     409: "Not now: a request with this `Idempotency-Key` is running, or the rollout refuses the order",
     413: "The body is too large",
+    415: "The body has a Content-Encoding other than gzip",
     422: "The request is invalid or cannot be scheduled; `errors` says why",
     429: "The key has asked too often; ask again after `Retry-After` seconds",
     500: "No arm produced a safe schedule; `rejections` says why",
@@ -119,7 +120,7 @@ def _add_answers_of_all_routes(document: dict[str, Any]) -> None:
     for methods in document["paths"].values():
         for operation in methods.values():
             common = [429] if "security" in operation else []
-            common += [408, 413] if "requestBody" in operation else []
+            common += [408, 413, 415] if "requestBody" in operation else []
             for status, answer in problems(*common).items():
                 operation["responses"].setdefault(str(status), answer)
 

@@ -1,4 +1,4 @@
-"""The layers around all routes: request ids, log lines, the audit trail, bounded bodies, headers for browsers."""
+"""The layers around all routes: request ids, log lines, the audit trail, bounded bodies, HEAD, headers for browsers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 import time
+import zlib
 from collections.abc import Callable, MutableMapping
 from typing import Any
 from uuid import uuid4
@@ -17,7 +18,7 @@ from uuid6 import uuid7
 
 from deployments.api.problems import Clock, unexpected_problem
 from deployments.api.services import Services
-from deployments.errors import BodyTooLarge, BodyTooSlow, ServiceError
+from deployments.errors import BodyTooLarge, BodyTooSlow, MalformedBody, ServiceError, UnknownEncoding
 from deployments.logs import REQUEST_ID
 from deployments.persistence.decisions.records import MAX_DETAIL_LENGTH, AuditEvent
 
@@ -39,6 +40,9 @@ _PROBES = frozenset({"/livez", "/readyz", "/health"})
 UNAUDITED_TAGS = frozenset({"scheduling", "decisions"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _MAX_TARGET_LENGTH = 500
+_GZIP = frozenset({"gzip", "x-gzip"})
+_WINDOW_OF_GZIP = 16 + zlib.MAX_WBITS
+MAX_GZIP_MEMBERS = 100
 _log = logging.getLogger(__name__)
 
 
@@ -61,8 +65,40 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
+class HeadAsGet:
+    """ASGI middleware: HEAD is answered wherever GET is, with the headers alone (RFC 9110, 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_head = scope["method"] == "HEAD"
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _allow_head(MutableHeaders(scope=message))
+            elif is_head:
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self._app({**scope, "method": "GET"} if is_head else scope, receive, send_head)
+
+
+def _allow_head(headers: MutableHeaders) -> None:
+    """Routes know nothing of HEAD, so what they say is allowed instead of it lacks it."""
+    allowed = [method.strip() for method in headers.get("allow", "").split(",")]
+    if "GET" in allowed and "HEAD" not in allowed:
+        headers["allow"] = ", ".join([*allowed, "HEAD"])
+
+
 class BodyBounds:
-    """ASGI middleware: whoever reads the body is told by `BodyTooLarge` or `BodyTooSlow`."""
+    """ASGI middleware: whoever reads the body is told by `BodyTooLarge` or `BodyTooSlow`.
+
+    A body with `Content-Encoding: gzip` is inflated, under the same bound; `UnknownEncoding` refuses any other.
+    """
 
     def __init__(self, app: ASGIApp, *, services: Callable[[], Services]) -> None:
         self._app = app
@@ -70,9 +106,12 @@ class BodyBounds:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] not in _READING:
-            settings = self._services().settings
-            announced = Headers(scope=scope).get("content-length", "")
-            receive = _bounded(receive, announced, settings.max_body_bytes, settings.body_timeout_seconds)
+            settings, headers = self._services().settings, Headers(scope=scope)
+            announced, limit_bytes = headers.get("content-length", ""), settings.max_body_bytes
+            receive = _bounded(receive, announced, limit_bytes, settings.body_timeout_seconds)
+            encoding = headers.get("content-encoding", "identity").strip().lower()
+            if encoding != "identity":
+                scope, receive = _without_encoding(scope), _inflated(receive, encoding, limit_bytes)
         await self._app(scope, receive, send)
 
 
@@ -101,6 +140,58 @@ def _bounded(receive: Receive, announced: str, limit_bytes: int, limit_seconds: 
         return message
 
     return bounded_receive
+
+
+def _without_encoding(scope: Scope) -> Scope:
+    """The scope of the body as it is after inflation."""
+    told_no_more = {b"content-encoding", b"content-length"}
+    return {**scope, "headers": [pair for pair in scope["headers"] if pair[0].lower() not in told_no_more]}
+
+
+def _inflated(receive: Receive, encoding: str, limit_bytes: int) -> Receive:
+    is_read = False
+
+    async def inflated_receive() -> Message:
+        nonlocal is_read
+        if is_read:
+            return await receive()
+        if encoding not in _GZIP:
+            raise UnknownEncoding(f"Content-Encoding must be gzip or absent, was {encoding[:100]!r}")
+        compressed, more = bytearray(), True
+        while more:
+            message = await receive()
+            if message["type"] != "http.request":
+                return message
+            compressed += message.get("body", b"")
+            more = message.get("more_body", False)
+        is_read = True
+        # A few bytes may become as many as are allowed, which takes longer than the event loop has.
+        body = await asyncio.to_thread(inflate, bytes(compressed), limit_bytes)
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return inflated_receive
+
+
+def inflate(compressed: bytes, limit_bytes: int) -> bytes:
+    """What gzip (RFC 1952) made of at most `limit_bytes`. Raises `MalformedBody` or `BodyTooLarge`."""
+    parts: list[bytes] = []
+    left = limit_bytes
+    while compressed:
+        if len(parts) == MAX_GZIP_MEMBERS:
+            raise MalformedBody(f"the body must have at most {MAX_GZIP_MEMBERS} gzip members, had more")
+        member = zlib.decompressobj(_WINDOW_OF_GZIP)
+        try:
+            part = member.decompress(compressed, left + 1)
+        except zlib.error as error:
+            raise MalformedBody(f"the body must be gzip, as its Content-Encoding says: {error}") from None
+        left -= len(part)
+        if left < 0:
+            raise BodyTooLarge(limit_bytes)
+        if not member.eof:
+            raise MalformedBody("the body must be gzip, as its Content-Encoding says: it ends too early")
+        parts.append(part)
+        compressed = member.unused_data
+    return b"".join(parts)
 
 
 class Auditing:

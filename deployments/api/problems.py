@@ -39,6 +39,7 @@ from deployments.errors import (
     TemporarilyUnavailable,
     TimedOut,
     Unauthenticated,
+    UnknownEncoding,
 )
 from deployments.logs import REQUEST_ID
 from deployments.persistence.errors import DatabaseError, InvalidCursor, PayloadMismatch
@@ -72,6 +73,7 @@ _KINDS: dict[type[GantryError], _Kind] = {
     TransitionRefused: _Kind(status=409, error="transition_refused", title="The rollout does not take this order now"),
     RolloutUnavailable: _Kind(status=503, error="rollout_unavailable", title="The rollout cannot be asked now"),
     BodyTooLarge: _Kind(status=413, error="too_large", title="The body is too large"),
+    UnknownEncoding: _Kind(status=415, error="unknown_encoding", title="The body is compressed in an unknown way"),
     InvalidRequest: _INVALID,
     InvalidCursor: _INVALID,
     InvalidProblem: _Kind(status=422, error="infeasible", title="The request cannot be scheduled by anyone"),
@@ -202,6 +204,8 @@ def _headers(error: GantryError) -> Mapping[str, str]:
         return {"Retry-After": str(RETRY_DATABASE_SECONDS)}
     if isinstance(error, Unauthenticated):
         return {"WWW-Authenticate": 'ApiKey realm="gantry"'}
+    if isinstance(error, UnknownEncoding):
+        return {"Accept-Encoding": "gzip"}
     # The rest of an oversized body is not read, so the connection cannot be used again.
     return {"Connection": "close"} if isinstance(error, BodyTooLarge | BodyTooSlow) else {}
 

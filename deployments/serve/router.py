@@ -11,10 +11,12 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.api import Services, create_api
+from deployments.api.application import LOCAL_ORIGINS
 from deployments.api.middleware import REQUEST_ID_HEADER
 from deployments.persistence.spool.disk import LocalDisk
 from deployments.serve.process import configure_process, release_start_up_memory, router_count
 from deployments.settings.serve_config import AppArgs
+from deployments.settings.service import Environment
 
 
 class RequestRouter:
@@ -54,7 +56,12 @@ class RequestRouter:
         release_start_up_memory()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        api = create_api(lambda: self._services, cors_origins=self._settings.cors_origins)
+        is_development = self._settings.environment is Environment.DEVELOPMENT
+        api = create_api(
+            lambda: self._services,
+            cors_origins=self._settings.cors_origins,
+            cors_pattern=LOCAL_ORIGINS if is_development else None,
+        )
         api.add_middleware(_WithoutRequestId)
         return api
 

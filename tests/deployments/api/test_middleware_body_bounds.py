@@ -1,16 +1,22 @@
-"""Bodies that are too large, too deep or too slow."""
+"""Bodies that are too large, too deep, too slow or compressed."""
 
 from __future__ import annotations
 
 import asyncio
+import gzip
+import json
+import tracemalloc
 from collections.abc import AsyncIterator
 
 import pytest
 from fastapi import FastAPI
+from starlette.types import Message, Receive, Scope, Send
 
 from deployments.api import create_api
+from deployments.api.middleware import BodyBounds, inflate
+from deployments.errors import BodyTooLarge
 from tests.deployments.api.calls import KEY, call
-from tests.deployments.fakes import NOW, development_settings, services_over
+from tests.deployments.fakes import NOW, MemoryJournal, body, development_settings, scheduling_over, services_over
 
 LIMIT_BYTES = 2000
 
@@ -68,3 +74,103 @@ def _add_declared(app: FastAPI) -> None:
     # The annotation is text here, and the framework would look for it in this module.
     declared.__annotations__ = {"body": dict[str, str], "return": dict[str, str]}
     app.add_api_route("/declared", declared, methods=["POST"])
+
+
+def _gzip(document: object) -> bytes:
+    return gzip.compress(json.dumps(document).encode(), mtime=0)
+
+
+def _encoded(encoding: str = "gzip") -> dict[str, str]:
+    return KEY | {"Content-Encoding": encoding}
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", " x-gzip "])
+async def test_compressed_body_is_read(encoding: str) -> None:
+    """Whole or in pieces; what is stored and what a key stands for is the body, not its packing."""
+    journal = MemoryJournal()
+    services = services_over(journal=journal, scheduling=scheduling_over(journal=journal))
+    packed = _gzip(body())
+    for content in (packed, _in_pieces(packed[:10], packed[10:]), _in_members(packed)):
+        answer = await call("POST", "/schedule", services=services, content=content, headers=_encoded(encoding))
+        assert answer.status_code == 200, answer.text
+    assert {record.request for record in journal.records} == {json.dumps(body()).encode()}
+    key = {"Idempotency-Key": "key-1"}
+    await call("POST", "/schedule", services=services, content=packed, headers=_encoded() | key)
+    raw = json.dumps(body()).encode()
+    again = await call("POST", "/schedule", services=services, content=raw, headers=KEY | key)
+    assert (again.status_code, again.headers["Idempotency-Replayed"]) == (200, "true")
+
+
+def _in_members(packed: bytes) -> bytes:
+    """The same body in two members, which RFC 1952 allows."""
+    raw = gzip.decompress(packed)
+    return gzip.compress(raw[:20]) + gzip.compress(raw[20:])
+
+
+async def test_body_is_bounded_after_inflation() -> None:
+    """A few bytes that would become many are refused before they have."""
+    services = services_over(settings=development_settings(max_body_bytes=LIMIT_BYTES))
+    bomb = gzip.compress(b" " * 100_000_000)
+    for content in (gzip.compress(b" " * (LIMIT_BYTES + 1)), _in_members(gzip.compress(b" " * (LIMIT_BYTES + 1)))):
+        answer = await call("POST", "/schedule", services=services, content=content, headers=_encoded())
+        assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
+    tracemalloc.start()
+    with pytest.raises(BodyTooLarge):
+        inflate(bomb, LIMIT_BYTES)
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+    assert inflate(gzip.compress(b" " * LIMIT_BYTES), LIMIT_BYTES) == b" " * LIMIT_BYTES
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{}", "the body must be gzip, as its Content-Encoding says: Error -3"),
+        (gzip.compress(b"{}")[:-1], "the body must be gzip, as its Content-Encoding says: it ends too early"),
+        (gzip.compress(b"{}") + b"{}", "the body must be gzip, as its Content-Encoding says: Error -3"),
+        (gzip.compress(b"") * 101, "the body must have at most 100 gzip members, had more"),
+        (b"", "the body must be JSON"),
+    ],
+)
+async def test_body_that_is_not_what_it_says_is_malformed(content: bytes, message: str) -> None:
+    """400 with the reason, however it is broken."""
+    answer = await call("POST", "/schedule", content=content, headers=_encoded())
+    assert (answer.status_code, answer.json()["error"]) == (400, "malformed_json")
+    assert answer.json()["detail"].startswith(message)
+
+
+@pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, gzip", "zstd"])
+async def test_unknown_encoding_is_refused_with_what_is_read(encoding: str) -> None:
+    """415, as RFC 9110 says, and only of who may send a body at all."""
+    answer = await call("POST", "/schedule", content=b"?", headers=_encoded(encoding))
+    assert (answer.status_code, answer.json()["error"]) == (415, "unknown_encoding")
+    assert answer.headers["accept-encoding"] == "gzip"
+    stranger = await call("POST", "/schedule", content=b"?", headers={"Content-Encoding": encoding})
+    assert stranger.status_code == 401
+
+
+async def test_inflation_does_not_hold_up_the_event_loop() -> None:
+    """A body of some kilobytes that becomes megabytes is inflated beside the loop, which goes round meanwhile."""
+    packed, rounds = gzip.compress(b" " * 30_000_000), 0
+    lengths: list[int] = []
+
+    async def go_round() -> None:
+        nonlocal rounds
+        while not lengths:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    async def read(scope: Scope, receive: Receive, send: Send) -> None:
+        lengths.append(len((await receive())["body"]))
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": packed, "more_body": False}
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-encoding", b"gzip")]}
+    bounds = BodyBounds(read, services=services_over)
+    await asyncio.gather(bounds(scope, receive, send), go_round())
+    assert lengths == [30_000_000]
+    assert rounds > 3
