@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -16,7 +17,9 @@ from deployments.api.middleware import REQUEST_ID_HEADER
 from deployments.persistence.spool.disk import LocalDisk
 from deployments.serve.process import configure_process, release_start_up_memory, router_count
 from deployments.settings.serve_config import AppArgs
-from deployments.settings.service import Environment
+from deployments.settings.service import Environment, unread_variables
+
+_log = logging.getLogger(__name__)
 
 
 class RequestRouter:
@@ -39,6 +42,8 @@ class RequestRouter:
     ) -> None:
         """Takes handles of the other deployments; Ray awaits this. Raises `InvalidSettings` or `SpoolError`."""
         self._settings = configure_process()
+        for sentence in unread_variables():
+            _log.warning(sentence)
         async with AsyncExitStack() as stack:
             self._services = await open_services(
                 stack,

@@ -58,6 +58,14 @@ PUBLISHED_MODEL = Path(__file__).resolve().parents[2] / "models" / "full_product
 # Names that belong to the tests and their machines, not to the service.
 FOREIGN_NAMES = frozenset({"GANTRY_REQUIRE", "GANTRY_BENCHMARKS", "GANTRY_MAIN"})
 FOREIGN_PREFIX = "GANTRY_TEST_"
+# What other software calls settings like ours, and what ours are called. A name that ends in "_" is a prefix.
+STRANGERS = {
+    "API_KEY": "GANTRY_API_KEY",
+    "MODEL_PATH": "GANTRY_MODEL_PATH",
+    "DATABASE_URL": "GANTRY_DATABASE_URL",
+    "DB_": "GANTRY_DATABASE_URL",
+    "MARIADB_": "GANTRY_DATABASE_URL",
+}
 # Under this name, which no setting can have, the reader of the environment passes on what it found wrong itself.
 _FAULTS = " faults"
 _POLICY_READING = "policy_reading"
@@ -311,6 +319,19 @@ def variables(file: str | Path | None = ENV_FILE) -> dict[str, tuple[str, str]]:
     found = {name: (value, str(file)) for name, value in in_file.items() if value is not None}
     found |= {name: (value, IN_ENVIRONMENT) for name, value in os.environ.items()}
     return {name: (value, place) for name, (value, place) in found.items() if value}
+
+
+def unread_variables(file: Path = Path(".env")) -> tuple[str, ...]:
+    """A sentence for each setting that somebody may have meant by a variable that nothing reads; names, no values."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(variables(file)):
+        for stranger, ours in STRANGERS.items():
+            if name == stranger or (stranger.endswith("_") and name.startswith(stranger)):
+                found.setdefault(ours, []).append(name)
+    return tuple(
+        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} set and read by nothing: the setting is {ours}"
+        for ours, names in found.items()
+    )
 
 
 def _reasons_of(error: ValidationError) -> Reasons:

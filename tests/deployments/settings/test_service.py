@@ -11,7 +11,15 @@ import pytest
 
 from deployments.errors import InvalidSettings
 from deployments.settings.policy_file import KEY_OF
-from deployments.settings.service import DEVELOPMENT_API_KEY, Environment, load_settings, variable_names, variables
+from deployments.settings.service import (
+    DEVELOPMENT_API_KEY,
+    STRANGERS,
+    Environment,
+    load_settings,
+    unread_variables,
+    variable_names,
+    variables,
+)
 
 EXAMPLE = Path(__file__).parents[3] / ".env.example"
 SAFE_KEY = "k" * 32
@@ -20,7 +28,7 @@ SAFE_KEY = "k" * 32
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in os.environ:
-        if name.startswith("GANTRY_") or name == "ENVIRONMENT":
+        if name.startswith(("GANTRY_", *STRANGERS)) or name == "ENVIRONMENT":
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
@@ -307,3 +315,28 @@ def test_example_file_shows_the_defaults(tmp_path: Path) -> None:
     text = EXAMPLE.read_text().replace("# GANTRY_", "GANTRY_").replace("GANTRY_CORS_ORIGINS=https", "# https")
     (tmp_path / ".env").write_text(text)
     assert load_settings() == load_settings(_env_file=None)
+
+
+def test_variables_that_nothing_reads_are_named_with_the_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whoever writes them believes that they count; their values may be secrets."""
+    for name in ("API_KEY", "DB_HOST", "DB_PASSWORD", "MARIADB_USER", "GANTRY_API_KEY", "DBX", "MY_API_KEY"):
+        monkeypatch.setenv(name, "hunter2")
+    monkeypatch.setenv("MODEL_PATH", "")
+    file = tmp_path / ".env"
+    file.write_text("DATABASE_URL=mariadb://hunter2\n")
+    assert unread_variables(file) == (
+        "API_KEY is set and read by nothing: the setting is GANTRY_API_KEY",
+        "DATABASE_URL, DB_HOST, DB_PASSWORD, MARIADB_USER are set and read by nothing: "
+        "the setting is GANTRY_DATABASE_URL",
+    )
+    file.write_text("MODEL_PATH=models\n")
+    assert "MODEL_PATH is set and read by nothing: the setting is GANTRY_MODEL_PATH" not in unread_variables(file)
+    monkeypatch.delenv("MODEL_PATH")
+    assert "MODEL_PATH is set and read by nothing: the setting is GANTRY_MODEL_PATH" in unread_variables(file)
+
+
+def test_every_setting_that_is_named_instead_is_one() -> None:
+    """A hint at a name that is refused would be worse than none."""
+    assert {name.removeprefix("GANTRY_").lower() for name in STRANGERS.values()} <= set(Settings.model_fields)
