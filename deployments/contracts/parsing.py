@@ -30,6 +30,7 @@ NOT_SUPPORTED_YET = "is not supported yet"
 BODY = "body"
 # "Input should be …", "String should have …": the field is named beside the message already.
 _SUBJECT = re.compile(r"^\w+ should")
+_QUOTED = re.compile(r"'([^']+)'")
 
 Model = TypeVar("Model", bound=WireModel)
 
@@ -87,7 +88,8 @@ def fault_message(fault: ErrorDetails) -> str:
     if fault["type"] == "missing":
         return "must be given, was absent"
     requirement = _SUBJECT.sub("must", fault["msg"])
-    return f"{requirement}, was {_described(fault['input'])}"
+    guess = did_you_mean(str(fault["input"]), _QUOTED.findall(requirement)) if fault["type"] == "enum" else ""
+    return f"{requirement}, was {_described(fault['input'])}{guess}"
 
 
 def invalid_request(error: ValidationError, whose: Callable[[Path], str] = lambda _: "") -> InvalidRequest:

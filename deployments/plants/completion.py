@@ -18,7 +18,7 @@ from deployments.contracts.requests.schedule_request import CalendarRequest, Job
 from deployments.contracts.requests.wire import WireModel
 from env.errors import InvalidProblem
 
-_NUMBERS = frozenset(
+NUMBERS = frozenset(
     {
         "machine_id",
         "machine_type",
@@ -50,7 +50,7 @@ def _value(name: str, cell: object) -> Any:
     if isinstance(cell, bytes):
         # A BIT column of MariaDB, else text of a binary collation.
         cell = int.from_bytes(cell) if name in _BOOLEANS else cell.decode(errors="replace")
-    if name in _NUMBERS:
+    if name in NUMBERS:
         return _number(cell)
     if name in _BOOLEANS:
         return BOOLEAN_WORDS.get(str(cell).strip().lower(), cell)

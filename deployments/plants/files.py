@@ -1,9 +1,7 @@
-"""Plant data from CSV and JSON files: models of the wire, or everything that is wrong, line by line."""
+"""Plant data from CSV, XLSX and JSON files: models of the wire, or everything that is wrong, line by line."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -26,15 +24,23 @@ from deployments.contracts.requests.schedule_request import (
     cause_of_repeated_machine,
     cause_of_repeated_sequence,
 )
-from deployments.contracts.requests.wire import WireModel, unknown_fields
+from deployments.contracts.requests.wire import WireModel, field_names, unknown_fields
 from deployments.contracts.translation.plant import calendar_reasons
-from deployments.errors import ServiceError
-from deployments.plants.completion import wire_document
+from deployments.errors import did_you_mean
+from deployments.plants.sheets import (
+    Entry,
+    InvalidPlantFile,
+    Spelling,
+    is_table,
+    refuse,
+    table_entries,
+    text_of,
+    with_hint,
+)
 
 Model = TypeVar("Model", bound=WireModel)
 Reasons = list[tuple[str, str]]
-MAX_QUOTE_LENGTH = 60
-_TOO_MANY_CELLS = "must have as many cells as the header, had more: put cells with separators in quotes"
+AS_IN_JSON = Spelling()
 COLUMNS = ("kind", "name", "start", "end", "days", "date", "country", "machine_id", "from", "to", "reason")
 # What a line says is the only member of its list, which its author need not know.
 _OWN_PLACE = re.compile(r"^((breaks|holidays|machines|unavailable)(\[0\])\.?)*")
@@ -47,31 +53,6 @@ _KINDS: dict[str, Callable[[_Line], dict[str, Any]]] = {
         "machines": [{**_only(line, "machine_id"), "unavailable": [_only(line, "from", "to", "reason")]}]
     },
 }
-
-
-class InvalidPlantFile(ServiceError):
-    """Nothing was imported; `reasons` holds a (place, message) pair for each thing that is wrong."""
-
-    def __init__(self, name: str, reasons: tuple[tuple[str, str], ...]) -> None:
-        super().__init__(name, reasons)
-        self.name = name
-        self.reasons = reasons
-
-    def __str__(self) -> str:
-        places = len({place for place, _ in self.reasons})
-        return f"{self.name} must be right in each line, {places:,} {'is' if places == 1 else 'are'} not: see above"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One line of a CSV file, or one element of a JSON list: `place` is how its author finds it.
-
-    `fault` says why it cannot even be read as a line, None when it can.
-    """
-
-    place: str
-    document: Any
-    fault: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,40 +72,21 @@ class PlantFile(Generic[Model]):
     warnings: tuple[str, ...]
 
 
-def read_machines(path: Path, limit: int) -> PlantFile[MachineRequest]:
-    """At most `limit` machines, from CSV or JSON. Raises `InvalidPlantFile`."""
-    columns = tuple(MachineRequest.model_fields)
-    return _file(_checked(path, MachineRequest, _entries(path, "machines", columns), limit, _repeated_machines))
+def read_machines(path: Path, limit: int, spelling: Spelling = AS_IN_JSON) -> PlantFile[MachineRequest]:
+    """At most `limit` machines, from CSV, XLSX or JSON. Raises `InvalidPlantFile`."""
+    entries = _entries(path, "machines", MachineRequest, spelling)
+    return _file(_checked(path, MachineRequest, entries, limit, _repeated_machines))
 
 
-def read_jobs(path: Path, limit: int) -> PlantFile[JobRequest]:
-    """At most `limit` pending jobs, from CSV or JSON. Raises `InvalidPlantFile`."""
-    columns = tuple(JobRequest.model_fields)
-    return _file(_checked(path, JobRequest, _entries(path, "jobs", columns), limit, _job_reasons))
-
-
-def csv_entries(path: Path, columns: tuple[str, ...]) -> Iterator[Entry]:
-    """Lines of a CSV file whose header names some of `columns`; comma or semicolon, with or without a BOM."""
-    text = _text(path)
-    first_line = text.partition("\n")[0]
-    delimiter = ";" if first_line.count(";") > first_line.count(",") else ","
-    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, strict=True)
-    try:
-        header = [name.strip() for name in reader.fieldnames or ()]
-        _require_header(path, header, columns)
-        reader.fieldnames = header
-        for cells in reader:
-            fault = _TOO_MANY_CELLS if None in cells else None
-            document = {} if fault else wire_document(cells)
-            yield Entry(place=f"line {reader.line_num}", document=document, fault=fault)
-    except csv.Error as error:
-        raise InvalidPlantFile(path.name, ((f"line {reader.line_num}", f"must be CSV: {error}"),)) from None
+def read_jobs(path: Path, limit: int, spelling: Spelling = AS_IN_JSON) -> PlantFile[JobRequest]:
+    """At most `limit` pending jobs, from CSV, XLSX or JSON. Raises `InvalidPlantFile`."""
+    return _file(_checked(path, JobRequest, _entries(path, "jobs", JobRequest, spelling), limit, _job_reasons))
 
 
 def json_document(path: Path, key: str) -> Any:
     """A JSON file, or what it has under `key` when it is an object with such a member, as a request body is."""
     try:
-        document = json.loads(_text(path))
+        document = json.loads(text_of(path))
     except (ValueError, RecursionError) as error:
         raise InvalidPlantFile(path.name, (("file", f"must be JSON: {error}"),)) from None
     return document[key] if isinstance(document, dict) and key in document else document
@@ -142,16 +104,9 @@ def checked(model: type[Model], place: str, document: object) -> tuple[Placed[Mo
     return (None, unknown) if unknown else (Placed(place=place, model=read.model, allowances=allowances), [])
 
 
-def refuse(path: Path, reasons: Iterable[tuple[str, str]]) -> None:
-    """Raises `InvalidPlantFile` when there are any reasons."""
-    found = tuple(reasons)
-    if found:
-        raise InvalidPlantFile(path.name, found)
-
-
-def _entries(path: Path, key: str, columns: tuple[str, ...]) -> Iterable[Entry]:
-    if path.suffix.lower() == ".csv":
-        return csv_entries(path, columns)
+def _entries(path: Path, key: str, model: type[WireModel], spelling: Spelling) -> Iterable[Entry]:
+    if is_table(path):
+        return table_entries(path, key, field_names(model), spelling)
     document = json_document(path, key)
     if not isinstance(document, list):
         raise InvalidPlantFile(path.name, (("file", f"must be a list of {key}, or an object with one"),))
@@ -167,14 +122,15 @@ def _checked(
 ) -> list[Placed[Model]]:
     reasons: Reasons = []
     placed: list[Placed[Model]] = []
+    hint = with_hint if is_table(path) else str
     for number, entry in enumerate(entries, start=1):
         if number > limit:
             refuse(path, [(entry.place, f"must be among the first {limit:,}, which is the limit, was after them")])
-        if entry.fault is not None:
-            reasons.append((entry.place, entry.fault))
+        if entry.faults:
+            reasons += [(entry.place, fault) for fault in entry.faults]
             continue
         found, faults = checked(model, entry.place, entry.document)
-        reasons += [(entry.place, f"{field} {message}") for field, message in faults]
+        reasons += [(entry.place, hint(f"{field} {message}")) for field, message in faults]
         if found is not None:
             placed.append(found)
     refuse(path, [*reasons, *further(placed)])
@@ -220,28 +176,14 @@ def _words(value: Hashable) -> str:
     return " and ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _require_header(path: Path, header: list[str], columns: tuple[str, ...]) -> None:
-    known = f"must be one of {', '.join(columns)}"
-    unknown = [("line 1", f"column {known}, was {name[:MAX_QUOTE_LENGTH]!r}") for name in header if name not in columns]
-    twice = {name for name in header if header.count(name) > 1}
-    refuse(path, unknown + [("line 1", f"column {name} must be there once, was repeated") for name in sorted(twice)])
-    if not header:
-        refuse(path, [("line 1", f"must be a header: each column {known}, was empty")])
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidPlantFile(path.name, (("file", f"must be UTF-8: {error.reason} at byte {error.start}"),)) from None
-
-
-def read_calendar(path: Path, *, zone: ZoneInfo, now: datetime) -> PlantFile[CalendarRequest]:
-    """The calendar, by the clocks of `zone`. A CSV file without breaks leaves the default weekly calendar.
+def read_calendar(
+    path: Path, *, zone: ZoneInfo, now: datetime, spelling: Spelling = AS_IN_JSON
+) -> PlantFile[CalendarRequest]:
+    """The calendar, by the clocks of `zone`. A table without breaks leaves the default weekly calendar.
 
     Raises `InvalidPlantFile`.
     """
-    if path.suffix.lower() != ".csv":
+    if not is_table(path):
         found, faults = _checked_calendar("calendar", json_document(path, "calendar"), zone, now)
         refuse(path, [("calendar", f"{field} {message}") for field, message in faults])
         assert found is not None, "what has no faults is a calendar"
@@ -249,7 +191,7 @@ def read_calendar(path: Path, *, zone: ZoneInfo, now: datetime) -> PlantFile[Cal
     reasons: Reasons = []
     allowances: list[tuple[Allowance, str]] = []
     calendar: dict[str, Any] = {}
-    for entry in csv_entries(path, COLUMNS):
+    for entry in table_entries(path, "calendar", COLUMNS, spelling):
         document = _document_of(entry.document)
         found, faults = _checked_calendar(entry.place, document, zone, now)
         reasons += _line_reasons(entry, document, faults)
@@ -269,12 +211,14 @@ def _document_of(line: _Line) -> dict[str, Any]:
 
 
 def _line_reasons(entry: Entry, document: dict[str, Any], faults: Reasons) -> Iterator[tuple[str, str]]:
-    if entry.fault is not None:
-        yield entry.place, entry.fault
-    elif not document:
-        yield entry.place, f"kind must be one of {', '.join(_KINDS)}, was {entry.document.get('kind', '')!r}"
+    if entry.faults:
+        yield from ((entry.place, fault) for fault in entry.faults)
+        return
+    if not document:
+        kind = entry.document.get("kind", "")
+        yield entry.place, f"kind must be one of {', '.join(_KINDS)}, was {kind!r}{did_you_mean(kind, _KINDS)}"
     for field, message in faults:
-        yield entry.place, f"{_OWN_PLACE.sub('', field) or 'date'} {message}"
+        yield entry.place, with_hint(f"{_OWN_PLACE.sub('', field) or 'date'} {message}")
 
 
 def _checked_calendar(

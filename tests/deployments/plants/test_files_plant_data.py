@@ -93,7 +93,7 @@ def test_unknown_column_is_refused(tmp_path: Path) -> None:
     reasons = _jobs_reasons(_file(tmp_path, "job_id,procesing_time,job_id\nA,1,B\n"))
     assert [place for place, _ in reasons] == ["line 1", "line 1"]
     assert "column must be one of job_id, family_id" in reasons[0][1]
-    assert reasons[0][1].endswith("was 'procesing_time'")
+    assert reasons[0][1].endswith("was 'procesing_time'; did you mean processing_time?")
     assert reasons[1][1] == "column job_id must be there once, was repeated"
 
 
@@ -172,7 +172,7 @@ def test_bad_calendar_lines_are_listed(tmp_path: Path) -> None:
     assert [place for place, _ in reasons] == [f"line {number}" for number in range(2, 8)]
     messages = [message for _, message in reasons]
     assert messages[0].startswith("end must be a time of day such as 09:45")
-    assert messages[1] == "kind must be one of break, holiday, country, unavailable, was 'brake'"
+    assert messages[1] == "kind must be one of break, holiday, country, unavailable, was 'brake'; did you mean break?"
     assert messages[2].startswith("date must be a valid date")
     assert messages[3].startswith("country must be a country whose public holidays are known")
     assert messages[4].startswith("to must be after from")

@@ -15,6 +15,7 @@ from deployments.settings.service import (
     DEVELOPMENT_API_KEY,
     STRANGERS,
     Environment,
+    Settings,
     load_settings,
     unread_variables,
     variable_names,

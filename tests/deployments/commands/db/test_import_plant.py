@@ -85,3 +85,35 @@ def test_many_jobs_are_imported_in_chunks(tmp_path: Path, url: str) -> None:
     file.write_text(HEADER + "".join(f"J{number:05},1.5,1\n" for number in range(5_100)))
     assert _import("jobs", str(file)) == "plant penang: 5,100 jobs imported from jobs.csv\n"
     assert len(_job_ids(url)) == 5_100
+
+
+def test_faults_of_a_kind_are_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A column that is wrong in every line is one sentence, and the last line counts them all."""
+    file = tmp_path / "jobs.csv"
+    file.write_text(HEADER + "".join(f"J{number},soon,1\n" for number in range(15)) + "K,0,1\n")
+    with pytest.raises(InvalidPlantFile, match="16 are not"):
+        cli.app(["db", "import", "jobs", str(file)], standalone_mode=False)
+    assert capsys.readouterr().err.splitlines() == [
+        'jobs.csv, lines 2, 3 and 13 more: processing_time must be a valid number, was "soon"',
+        "jobs.csv, line 17: processing_time must be greater than 0, was 0",
+    ]
+
+
+def test_spreadsheet_in_other_spellings_is_imported(tmp_path: Path, url: str) -> None:
+    """What is not written by the letter is told on stderr, and the jobs are there."""
+    file = tmp_path / "jobs.csv"
+    file.write_text("job_id;processing_time;machine_types;priority;lcd_date\nA;2,5;1;9;25.07.2025\n")
+    words = ["db", "import", "jobs", str(file), "--decimal-comma", "--day-first"]
+    result = CliRunner().invoke(cli.app, words, catch_exceptions=False)
+    assert result.stdout == "plant penang: 1 jobs imported from jobs.csv\n"
+    assert "jobs.csv: priority outside 1 to 3 was taken as the nearest (at line 2, priority)\n" in result.stderr
+    assert _job_ids(url) == ["A"]
+
+
+def test_spellings_of_cells_are_not_for_json(tmp_path: Path) -> None:
+    """JSON has one spelling, so an option that would change nothing is refused."""
+    file = tmp_path / "jobs.json"
+    file.write_text("[]")
+    result = CliRunner().invoke(cli.app, ["db", "import", "jobs", str(file), "--day-first"])
+    assert result.exit_code == 2
+    assert "are for cells" in result.output
