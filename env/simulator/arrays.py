@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -16,6 +16,8 @@ from env.schedule import Assignment, Schedule
 from env.simulator.calendar import NEVER, CalendarTables, calendar_tables
 
 NO_GROUP = -1
+NO_WORK = -2
+"""The group of a machine that has had no work yet."""
 OWN_SETUP = -1
 MAKESPAN_WEIGHT, TARDINESS_WEIGHT, LATE_SECONDS = range(3)  # entries of ProblemArrays.objective
 Integers = NDArray[np.int64]
@@ -79,7 +81,10 @@ def setups(problem: Problem) -> Setups:
 
 
 def pinned_work(problem: Problem, operation_group: NDArray[np.int64], calendars: CalendarTables) -> PinnedWork:
-    """Pins with their ends; work without a given end takes its own setup and processing on the calendar."""
+    """Pins with their ends; work without a given end takes its own setup and processing on the calendar.
+
+    Of work that is finished only the last on each machine is listed there, for the setup behind it.
+    """
     operations = problem.operations
     spans = _spans(operations, calendars)
     by_machine: list[list[tuple[int, int, int]]] = [[] for _ in problem.machines]
@@ -88,7 +93,8 @@ def pinned_work(problem: Problem, operation_group: NDArray[np.int64], calendars:
             for machine in operation.alternatives[0].machines:
                 by_machine[machine].append((*span, group))
     starts, ends = zip(*(span or (0, 0) for span in spans), strict=True)
-    rows = np.array([row for work in by_machine for row in sorted(work)], dtype=np.int64).reshape(-1, 3)
+    by_machine = [_still_felt(work) for work in by_machine]
+    rows = np.array([row for work in by_machine for row in work], dtype=np.int64).reshape(-1, 3)
     pinned_start, pinned_end, pinned_group = rows.T.copy()
     return PinnedWork(
         operation_pinned=np.array([span is not None for span in spans]),
@@ -100,6 +106,12 @@ def pinned_work(problem: Problem, operation_group: NDArray[np.int64], calendars:
         pinned_end=pinned_end,
         pinned_group=pinned_group,
     )
+
+
+def _still_felt(work: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """Start, end and group of the last finished work of a machine and of all that is not finished, by start."""
+    last = max((row for row in work if row[1] <= 0), key=itemgetter(1), default=None)
+    return [*([] if last is None else [last]), *sorted(row for row in work if row[1] > 0)]
 
 
 def _spans(operations: tuple[Operation, ...], calendars: CalendarTables) -> list[tuple[int, int] | None]:

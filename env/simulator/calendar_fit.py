@@ -6,7 +6,7 @@ sequence, work is pinned or an operation holds several machines, because their a
 
 from __future__ import annotations
 
-from env.simulator.arrays import NO_GROUP, OWN_SETUP, Integers, ProblemArrays
+from env.simulator.arrays import NO_GROUP, NO_WORK, OWN_SETUP, Integers, ProblemArrays
 from env.simulator.calendar import NEVER
 from env.simulator.compilation import compiled_lean
 
@@ -113,7 +113,11 @@ def end_of_pinned_work(arrays: ProblemArrays, pair: int, ready: int, end: int) -
 def setup_at(
     arrays: ProblemArrays, machine_ready: Integers, machine_group: Integers, operation: int, pair: int, instant: int
 ) -> int:
-    """Longest setup over the machines of a pair, given the last work on each that ended at or before `instant`."""
+    """Longest setup over the machines of a pair, given the last work on each that ended at or before `instant`.
+
+    A machine without work of its own is ready when its earlier load is done, which is no work; what is pinned may
+    have ended before that, and before second 0.
+    """
     own = arrays.pair_setup[pair]
     group = arrays.operation_group[operation]
     if group == NO_GROUP:
@@ -121,7 +125,8 @@ def setup_at(
     longest = 0
     for held in range(arrays.held_first[pair], arrays.held_first[pair + 1]):
         machine = arrays.held_machine[held]
-        last_end, last_group = machine_ready[machine], machine_group[machine]
+        last_group = machine_group[machine]
+        last_end = -NEVER if last_group == NO_WORK else machine_ready[machine]
         for index in range(arrays.pinned_first[machine], arrays.pinned_first[machine + 1]):
             if last_end < arrays.pinned_end[index] <= instant:
                 last_end, last_group = arrays.pinned_end[index], arrays.pinned_group[index]
@@ -135,7 +140,7 @@ def setup_between(changeover: Integers, machine: int, before: int, after: int, o
 
     `changeover` has shape [1 or machine, group, group]: one table for all machines, or one for each.
     """
-    if min(before, after) == NO_GROUP:
+    if min(before, after) <= NO_GROUP:
         return own
     listed = changeover[min(machine, len(changeover) - 1), before, after]
     return own if listed == OWN_SETUP else listed

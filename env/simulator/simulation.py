@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from env.simulator.arrays import LATE_SECONDS, NO_GROUP, Floats, Integers, ProblemArrays
+from env.simulator.arrays import LATE_SECONDS, NO_WORK, Floats, Integers, ProblemArrays
 from env.simulator.calendar import NEVER
 from env.simulator.calendar_fit import calendar_span, special_span
 from env.simulator.compilation import compiled, compiled_lean
@@ -70,7 +70,7 @@ class State(NamedTuple):
     job_tardiness_bound: Floats  # [job] least possible weighted tardiness, as the objective counts it
     block_start: Integers  # [block] least of `job_start` in each block of jobs, see `change_entry`
     block_end: Integers  # [block] likewise
-    machine_group: Integers  # [machine] setup group of its last work, NO_GROUP if none
+    machine_group: Integers  # [machine] group of its last dispatched work, NO_GROUP if none, NO_WORK without work
     machine_waiting: Integers  # [machine] first in the list of those next operations that may run on it
     waiting_before: Integers  # [held] the place before in such a list, which has one for each machine of a pair
     waiting_after: Integers  # [held]
@@ -124,7 +124,7 @@ def new_state(arrays: ProblemArrays) -> State:
 @compiled
 def reset(arrays: ProblemArrays, state: State) -> None:
     """Bring `state` back to before the first dispatch."""
-    state.machine_group[:] = NO_GROUP
+    state.machine_group[:] = NO_WORK
     state.machine_waiting[:] = NOBODY
     state.pair_work[:] = arrays.pair_setup + arrays.pair_processing
     state.chosen_pair[:] = NOBODY

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from env.problem import Problem
-from env.simulator.arrays import NO_GROUP, Floats, Integers, ProblemArrays
+from env.simulator.arrays import NO_WORK, Floats, Integers, ProblemArrays
 from env.simulator.calendar import NEVER
 from env.simulator.compilation import compiled, compiled_lean
 from env.simulator.simulation import NOBODY, State, await_earlier_load, dispatch, reset
@@ -103,7 +103,7 @@ def new_rules(arrays: ProblemArrays) -> Rules:
         calendar_first=arrays.calendar_first,
         changeover=arrays.changeover,
         ready=np.zeros(machines, dtype=np.int64),
-        group=np.full(machines, NO_GROUP, dtype=np.int64),
+        group=np.full(machines, NO_WORK, dtype=np.int64),
         arrays=arrays,
     )
 

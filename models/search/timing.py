@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from env.simulator.arrays import LATE_SECONDS, MAKESPAN_WEIGHT, NO_GROUP, TARDINESS_WEIGHT, Integers
+from env.simulator.arrays import LATE_SECONDS, MAKESPAN_WEIGHT, NO_GROUP, NO_WORK, TARDINESS_WEIGHT, Integers
 from env.simulator.calendar import NEVER
 from env.simulator.calendar_fit import setup_between, span, special_span
 from env.simulator.compilation import compiled, compiled_lean
@@ -198,7 +198,7 @@ def entangled_span(plan: Solution, rules: Rules, operation: int) -> tuple[int, i
         machine = plan.held[option.held_first + held]
         previous = plan.links[operation, held, BEFORE]
         rules.ready[machine] = plan.engines[machine].ready if previous == NOBODY else tasks[previous].end
-        rules.group[machine] = NO_GROUP if previous == NOBODY else tasks[previous].group
+        rules.group[machine] = NO_WORK if previous == NOBODY else tasks[previous].group
         ready = max(ready, rules.ready[machine])
     if ready >= NEVER:
         return NEVER, NEVER

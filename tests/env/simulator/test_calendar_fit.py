@@ -104,9 +104,24 @@ def test_pinned_work_changes_the_setup_behind_it() -> None:
     assert _solve(problem) == {"P": (0, 12), "B": (12, 47)}
 
 
+@pytest.mark.parametrize("end", [-20, 0, 7])
+@pytest.mark.parametrize("load", [0, 15])
+def test_setup_behind_begun_work_whatever_the_machine_did_since(end: int, load: int) -> None:
+    """Blue behind red that ended before, at or after the start takes the changeover, also when load went between."""
+    red = _step("R", 10, setup_group="red", pin=Pin(start_seconds=end - 10, end_seconds=end))
+    blue = _step("B", 5, setup=1, setup_group="blue")
+    problem = Problem(
+        machines=(Machine(id=0, busy_seconds=load),),
+        jobs=(_job("R", red), _job("B", blue)),
+        changeovers=(Changeover(before="red", after="blue", setup_seconds=30),),
+    )
+    ready = max(0, end, load)
+    assert _solve(problem) == {"R": (end - 10, end), "B": (ready, ready + 35)}
+
+
 def test_running_work_began_before_the_start() -> None:
-    """Frozen work from -5 to 4 holds the machine and its job until 4."""
-    frozen = _step("A1", 60, pin=Pin(start_seconds=-5, end_seconds=4))
+    """Work from -5 to 4 holds the machine and its job until 4."""
+    frozen = _step("A1", 9, pin=Pin(start_seconds=-5, end_seconds=4))
     problem = Problem(machines=(Machine(id=0), Machine(id=1)), jobs=(_job("A", frozen, _step("A2", 3, 0, 1)),))
     assert _solve(problem) == {"A1": (-5, 4), "A2": (4, 7)}
 
