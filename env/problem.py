@@ -154,9 +154,10 @@ class Alternative:
 class Pin:
     """Work that must not move: it begins at `start_seconds` on its only alternative.
 
-    `end_seconds` is given for work that is already running or frozen by an earlier plan (its start may
-    then lie before 0); otherwise it follows from the calendar. Pinned work takes its own setup, never
-    that of a setup matrix.
+    `end_seconds` is given for work that has begun, whose start lies before 0: it is finished when its end does
+    not lie after 0, and then needs its machine no more; otherwise it runs, and its setup and processing are open
+    time from its start to its end. Without it the end follows from the calendar. Pinned work takes its own setup,
+    never that of a setup matrix.
     """
 
     start_seconds: int
@@ -165,6 +166,18 @@ class Pin:
     def __post_init__(self) -> None:
         if self.end_seconds is not None and self.end_seconds <= self.start_seconds:
             raise ValueError(f"end_seconds must be > start_seconds {self.start_seconds}, was {self.end_seconds}")
+        if self.end_seconds is not None and self.start_seconds >= 0:
+            raise ValueError(f"start_seconds of work that has begun must be < 0, was {self.start_seconds}")
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it begins before second 0, and rightly so."""
+        return self.end_seconds is not None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has ended by second 0."""
+        return self.end_seconds is not None and self.end_seconds <= 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

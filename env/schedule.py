@@ -35,8 +35,8 @@ class Schedule:
 
     @cached_property
     def makespan_seconds(self) -> int:
-        """End of the last assignment, 0 when there is none."""
-        return max((assignment.end_seconds for assignment in self.assignments), default=0)
+        """End of the last assignment, 0 when there is none or all had ended before."""
+        return max((0, *(assignment.end_seconds for assignment in self.assignments)))
 
     @cached_property
     def by_operation(self) -> Mapping[str, Assignment]:
@@ -273,10 +273,16 @@ def _setup(problem: Problem, work: _Work, ended: _Ended) -> int:
         places, groups = ended.get(machine, ([], []))
         last = bisect_left(places, place) - 1
         before = groups[last] if last >= 0 else None
-        listed = None if before is None else problem.changeover_seconds(machine, before, group)
-        unlisted = 0 if before == group else own
-        longest = max(longest, unlisted if listed is None else listed)
+        longest = max(longest, changeover_seconds(problem, machine, before, group, own))
     return longest
+
+
+def changeover_seconds(problem: Problem, machine: int, before: str | None, after: str, own: int) -> int:
+    """Setup of work of group `after` behind work of group `before` on a machine; None: no group, or no work."""
+    if before is None:
+        return own
+    listed = problem.changeover_seconds(machine, before, after)
+    return (0 if before == after else own) if listed is None else listed
 
 
 def _tardiness(operation: Operation, assignment: Assignment | None) -> int:

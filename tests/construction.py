@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 
@@ -48,30 +49,65 @@ def valid_schedule(problem: Problem, choose: Callable[[int], int], longest_delay
     return schedule_of(*floor.rows)
 
 
-def pinned_in_place(problem: Problem, schedule: Schedule, is_settled: Mapping[str, bool]) -> Problem:
-    """The problem with some operations pinned where a valid schedule has them, with their ends if settled."""
-    jobs = tuple(
-        replace(
-            job,
-            operations=tuple(
-                _pinned(problem, schedule.by_operation[each.id], each, is_settled[each.id])
-                if each.id in is_settled and each.pin is None
-                else each
-                for each in job.operations
-            ),
-        )
-        for job in problem.jobs
-    )
+def pinned_in_place(problem: Problem, schedule: Schedule, operation_ids: Collection[str]) -> Problem:
+    """The problem with some operations pinned where a valid schedule has them."""
+
+    def pinned(operation: Operation) -> Operation:
+        if operation.id not in operation_ids or operation.pin is not None:
+            return operation
+        row = schedule.by_operation[operation.id]
+        return replace(_as_taken(problem, row, operation), pin=Pin(start_seconds=row.start_seconds))
+
+    jobs = tuple(replace(job, operations=tuple(map(pinned, job.operations))) for job in problem.jobs)
     return replace(problem, jobs=jobs)
 
 
-def _pinned(problem: Problem, row: Assignment, operation: Operation, is_settled: bool) -> Operation:
-    """Pinned work takes its own setup, so that becomes the one that it took."""
+def continued(problem: Problem, schedule: Schedule, at_seconds: int) -> tuple[Problem, Schedule]:
+    """What is left of a valid schedule and its problem at a whole minute: what started earlier has begun.
+
+    Nothing may have begun in the problem itself.
+    """
+    rows = schedule.by_operation
+
+    def left(operation: Operation) -> Operation:
+        row, due, deadline = rows[operation.id], operation.due_seconds, operation.deadline_seconds
+        later = replace(
+            operation,
+            release_seconds=max(0, operation.release_seconds - at_seconds),
+            due_seconds=None if due is None else due - at_seconds,
+            deadline_seconds=None if deadline is None else deadline - at_seconds,
+            pin=operation.pin and Pin(start_seconds=max(0, operation.pin.start_seconds - at_seconds)),
+        )
+        if row.start_seconds >= at_seconds:
+            return later
+        pin = Pin(start_seconds=row.start_seconds - at_seconds, end_seconds=row.end_seconds - at_seconds)
+        return replace(later, alternatives=_as_taken(problem, row, operation).alternatives, pin=pin)
+
+    jobs = tuple(replace(job, operations=tuple(map(left, job.operations))) for job in problem.jobs)
+    machines = tuple(
+        replace(
+            machine,
+            busy_seconds=max(0, machine.busy_seconds - int(open_mask(problem, index)[:at_seconds].sum())),
+            closures=tuple(
+                replace(each, start_seconds=each.start_seconds - at_seconds, end_seconds=each.end_seconds - at_seconds)
+                for each in machine.closures
+            ),
+        )
+        for index, machine in enumerate(problem.machines)
+    )
+    hours = problem.hours and replace(problem.hours, origin=problem.hours.origin + timedelta(seconds=at_seconds))
+    moved = tuple(
+        replace(row, start_seconds=row.start_seconds - at_seconds, end_seconds=row.end_seconds - at_seconds)
+        for row in schedule.assignments
+    )
+    return replace(problem, jobs=jobs, machines=machines, hours=hours), Schedule(assignments=moved)
+
+
+def _as_taken(problem: Problem, row: Assignment, operation: Operation) -> Operation:
+    """The operation on its machine alone, with the setup that it took: pinned work takes its own."""
     chosen = chosen_alternative(problem, operation, row)
     worked = int(open_mask(problem, *chosen.machines)[row.start_seconds : row.end_seconds].sum())
-    taken = replace(chosen, setup_seconds=worked - chosen.processing_seconds)
-    pin = Pin(start_seconds=row.start_seconds, end_seconds=row.end_seconds if is_settled else None)
-    return replace(operation, alternatives=(taken,), pin=pin)
+    return replace(operation, alternatives=(replace(chosen, setup_seconds=worked - chosen.processing_seconds),))
 
 
 def chosen_alternative(problem: Problem, operation: Operation, row: Assignment) -> Alternative:

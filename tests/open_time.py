@@ -32,18 +32,24 @@ def _lies_in(rule: WeeklyBreak, local: datetime) -> bool:
 
 
 @lru_cache(maxsize=32)
-def _plant_open(hours: WorkingHours | None) -> np.ndarray:
+def _plant_open(hours: WorkingHours | None, days_before: int) -> np.ndarray:
     """Mask of open seconds, shape [horizon]; origin and breaks of `hours` must lie on whole minutes."""
-    minutes = HORIZON_DAYS * DAY // MINUTE
+    first, last = -days_before * DAY // MINUTE, HORIZON_DAYS * DAY // MINUTE
     if hours is None:
-        return np.ones(minutes * MINUTE, dtype=bool)
-    return np.repeat([not is_closed(hours, minute * MINUTE) for minute in range(minutes)], MINUTE)
+        return np.ones((last - first) * MINUTE, dtype=bool)
+    return np.repeat([not is_closed(hours, minute * MINUTE) for minute in range(first, last)], MINUTE)
 
 
-def open_mask(problem: Problem, *machines: int) -> np.ndarray:
-    """Seconds in which all of the machines (indices) are open, shape [horizon]."""
-    mask = _plant_open(problem.hours).copy()
+def open_mask(problem: Problem, *machines: int, days_before: int = 0) -> np.ndarray:
+    """Seconds in which all of the machines (indices) are open, from so many days before second 0, shape [horizon]."""
+    mask, shift = _plant_open(problem.hours, days_before).copy(), days_before * DAY
     for machine in machines:
         for closure in problem.machines[machine].closures:
-            mask[max(0, closure.start_seconds) : max(0, closure.end_seconds)] = False
+            mask[max(0, closure.start_seconds + shift) : max(0, closure.end_seconds + shift)] = False
     return mask
+
+
+def worked_seconds(problem: Problem, machines: tuple[int, ...], start: int, end: int) -> int:
+    """Open time of all the machines together within [start, end), which may lie before second 0."""
+    days = -min(0, start) // DAY + (1 if start < 0 else 0)
+    return int(open_mask(problem, *machines, days_before=days)[start + days * DAY : end + days * DAY].sum())

@@ -19,13 +19,12 @@ from env.problem import (
     Job,
     Machine,
     Operation,
-    Pin,
     Problem,
     WeeklyBreak,
     WorkingHours,
 )
 from env.schedule import Schedule
-from tests.construction import pinned_in_place, schedule_of, valid_schedule
+from tests.construction import continued, pinned_in_place, schedule_of, valid_schedule
 from tests.open_time import DAY, HOUR, MINUTE, is_closed, open_mask
 
 __all__ = [
@@ -216,20 +215,16 @@ def problems(
 
 @st.composite
 def pinned(draw: st.DrawFn, problem: Problem) -> Problem:
-    """The problem with the first operations of some jobs pinned where they disturb nobody; one may be running."""
+    """The problem with the first operations of some jobs pinned where they disturb nobody; some may have begun."""
     schedule = draw(schedules(problem))
-    settled = {
-        operation.id: draw(st.booleans())
-        for job in problem.jobs
-        for operation in job.operations[: draw(st.integers(0, _leading(schedule, job)))]
-    }
-    first = min(schedule.assignments, key=lambda each: each.start_seconds)
-    pinned = pinned_in_place(problem, schedule, settled)
-    if not settled.get(first.operation_id) or not draw(st.booleans()):
-        return pinned
-    # Nothing starts before the very first work, so it may as well have begun before the schedule does.
-    running = Pin(start_seconds=-draw(st.integers(1, 3 * HOUR)), end_seconds=first.end_seconds)
-    return with_operation(pinned, first.operation_id, pin=running)
+    ids = {each.id for job in problem.jobs for each in job.operations[: draw(st.integers(0, _leading(schedule, job)))]}
+    return continued(pinned_in_place(problem, schedule, ids), schedule, draw(moments(schedule)))[0]
+
+
+def moments(schedule: Schedule) -> st.SearchStrategy[int]:
+    """A whole minute until shortly after the end of a schedule; often the first, before anything has begun."""
+    last = schedule.makespan_seconds // MINUTE + 60
+    return st.one_of(st.just(0), st.integers(0, last)).map(lambda minutes: minutes * MINUTE)
 
 
 def _leading(schedule: Schedule, job: Job) -> int:
@@ -252,14 +247,12 @@ def schedules(draw: st.DrawFn, problem: Problem) -> Schedule:
 
 @st.composite
 def solved_problems(draw: st.DrawFn, features: frozenset[Feature] = PLAIN) -> tuple[Problem, Schedule]:
-    """A problem and a valid schedule of it; with the feature of pins some of its work is pinned where it is."""
-    problem = draw(problems(features=features))
+    """A problem and a valid schedule of it; with the feature of pins some of its work is pinned, and some has begun."""
+    problem = draw(problems(features=features - {Feature.PINS}))
     schedule = draw(schedules(problem))
-    if Feature.PINS in features:
-        rows = schedule.by_operation.values()
-        ids = sorted(row.operation_id for row in rows if row.end_seconds > row.start_seconds)
-        if not ids:
-            return problem, schedule
-        settled = draw(st.dictionaries(st.sampled_from(ids), st.booleans(), max_size=3))
-        problem = pinned_in_place(problem, schedule, settled)
-    return problem, schedule
+    if Feature.PINS not in features:
+        return problem, schedule
+    rows = schedule.by_operation.values()
+    lasting = sorted(row.operation_id for row in rows if row.end_seconds > row.start_seconds)
+    ids = draw(st.sets(st.sampled_from(lasting), max_size=3)) if lasting else set()
+    return continued(pinned_in_place(problem, schedule, ids), schedule, draw(moments(schedule)))

@@ -251,7 +251,8 @@ def _steps(floor: _Floor, job: Job) -> list[ExplainedStep]:
     ready = min(0, floor.placed[job.operations[0].id].start_seconds)
     steps = []
     for operation in job.operations[: late[-1] + 1]:
-        steps.append(_step(floor, job, operation, ready))
+        # Of two steps that have both begun the later one may have been first.
+        steps.append(_step(floor, job, operation, min(ready, floor.placed[operation.id].start_seconds)))
         ready = steps[-1].end_seconds
     return steps
 

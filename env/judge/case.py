@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from env.judge.calendar import OpenTime, Reach, open_together, plant_open_time, reach_of
 from env.judge.wording import machines_words, moment
-from env.problem import Alternative, Machine, Operation, Problem
+from env.problem import Alternative, Machine, Operation, Pin, Problem
 from env.schedule import Assignment, Schedule, alternative_on, setups_taken
 
 
@@ -39,16 +39,18 @@ class Work:
         return self.start == self.end and not takes_time
 
     @property
-    def is_settled(self) -> bool:
-        """Whether its end was fixed before: then neither its duration nor the calendar is judged."""
-        pin = None if self.operation is None else self.operation.pin
-        return pin is not None and pin.end_seconds is not None
+    def pin(self) -> Pin | None:
+        return None if self.operation is None else self.operation.pin
 
     @property
-    def was_running(self) -> bool:
-        """Whether it had begun before the schedule does, and rightly so."""
-        pin = None if self.operation is None else self.operation.pin
-        return pin is not None and pin.end_seconds is not None and pin.start_seconds < 0
+    def has_begun(self) -> bool:
+        """Whether it may have begun before the schedule does: then neither material nor load hold it back."""
+        return self.pin is not None and self.pin.has_begun
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it had ended before the schedule begins: then it holds nothing, and only its place is judged."""
+        return self.pin is not None and self.pin.is_finished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

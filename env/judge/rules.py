@@ -28,8 +28,9 @@ def violations_of_work(case: Case, work: Work) -> Iterator[Violation]:
         beyond = max(reach.first - work.start, reach.first - work.end, work.start - reach.last, work.end - reach.last)
         text = "is placed at a time that cannot be judged; it must lie within 250 years of the start of the schedule."
         yield broken(ViolationCode.OUT_OF_RANGE, work, beyond, text)
-    elif work.machines and not work.is_settled:
-        yield from _earlier_load(case, work)
+    elif work.machines and not work.is_finished:
+        if not work.has_begun:
+            yield from _earlier_load(case, work)
         if work.end > work.start or work.is_instant:
             yield from _openings(case, work, case.opened(*work.machines))
 
@@ -47,8 +48,8 @@ def broken(code: ViolationCode, work: Work, by_seconds: int, text: str, machine_
 
 def _material(case: Case, work: Work, operation: Operation) -> Iterator[Violation]:
     early = operation.release_seconds - max(0, work.start)
-    # Work that was running before second 0 has its material, whatever is said about its arrival.
-    if early > 0 and not work.was_running:
+    # Work that has begun has its material, whatever is said about its arrival.
+    if early > 0 and not work.has_begun:
         text = f"starts {amount(early)} before its material arrives at {case.moment(operation.release_seconds)}."
         yield broken(ViolationCode.BEFORE_RELEASE, work, early, text)
 
@@ -64,7 +65,7 @@ def _pin(case: Case, work: Work, operation: Operation) -> Iterator[Violation]:
         return
     moved = work.end - operation.pin.end_seconds
     if moved:
-        text = f"ends {_apart(case, moved, operation.pin.end_seconds)}, which was settled before; it must not move."
+        text = f"ends {_apart(case, moved, operation.pin.end_seconds)}, when work that has begun then ends."
         yield broken(ViolationCode.PIN_END_MOVED, work, abs(moved), text)
 
 
@@ -73,8 +74,8 @@ def _apart(case: Case, moved: int, second: int) -> str:
 
 
 def _span(work: Work) -> Iterator[Violation]:
-    # Settled work may have begun at any time; that it did not move is the rule of its pin.
-    if work.start < 0 and not work.is_settled:
+    # When work that has begun did so is the rule of its pin.
+    if work.start < 0 and not work.has_begun:
         text = f"starts {amount(-work.start)} before the schedule does; it must start at or after its beginning."
         yield broken(ViolationCode.BEFORE_START, work, -work.start, text)
     if work.end <= work.start and not work.is_instant:
@@ -113,7 +114,8 @@ def _earlier_load(case: Case, work: Work) -> Iterator[Violation]:
 
 def _openings(case: Case, work: Work, opened: OpenTime) -> Iterator[Violation]:
     start, end, alone = work.start, work.end, len(work.machines) == 1
-    if not opened.is_open(start):
+    # Running work pauses where its machine is closed by now, also where that was not known when it began.
+    if not opened.is_open(start) and not work.has_begun:
         closed = opened.closed_from(start, end)
         state = "is closed" if alone else "are not all open"
         more = "" if work.is_instant else f" for {amount(closed)} more"
@@ -128,7 +130,7 @@ def _openings(case: Case, work: Work, opened: OpenTime) -> Iterator[Violation]:
         yield broken(ViolationCode.ENDS_WHILE_CLOSED, work, closed, text + "its last second must be open.")
     worked = opened.between(start, end)
     yield from _working_time(case, work, worked)
-    paused = end - start - worked
+    paused = 0 if work.has_begun else end - start - worked
     if work.alternative is not None and work.operation is not None and not work.operation.interruptible and paused:
         state = "is closed" if alone else "are not all open"
         text = f"pauses for {amount(paused)} while {case.where(work)} {state}; "
@@ -170,13 +172,14 @@ def miscounted(case: Case) -> Iterator[Violation]:
 
 
 def overlaps(case: Case) -> Iterator[Violation]:
-    """By machine, each work that starts before the machine is free, which names who has it.
+    """By machine, each work that starts before the machine is free, which names who has it; finished work has none.
 
     Work that takes no time may lie where other work begins or ends, but not in its midst.
     """
     holding: list[list[Work]] = [[] for _ in case.problem.machines]
     for work in case.works:
-        for index in work.machines if work.end > work.start or work.is_instant else ():
+        takes_place = (work.end > work.start or work.is_instant) and not work.is_finished
+        for index in work.machines if takes_place else ():
             holding[index].append(work)
     for machine, works in zip(case.problem.machines, holding, strict=True):
         holder: Work | None = None
@@ -195,13 +198,16 @@ def overlaps(case: Case) -> Iterator[Violation]:
 
 
 def out_of_sequence(case: Case) -> Iterator[Violation]:
-    """Each placed operation against the placed one ahead of it; of repeated ones the latest end and the first start."""
+    """Each placed operation against the placed one ahead of it; of repeated ones the latest end and the first start.
+
+    Of two that have begun nobody can change the order any more.
+    """
     for job in case.problem.jobs:
         placed = [case.of_operation[operation.id] for operation in job.operations if operation.id in case.of_operation]
         for ahead, behind in pairwise(placed):
             last = max(ahead, key=lambda each: each.end)
             early = last.end - behind[0].start
-            if early > 0:
+            if early > 0 and not (last.has_begun and behind[0].has_begun):
                 text = f"starts at {case.moment(behind[0].start)}, {amount(early)} before "
                 text += f"{last.assignment.operation_id} ends, which comes ahead of it; it must wait for that."
                 yield broken(ViolationCode.WRONG_SEQUENCE, behind[0], early, text)

@@ -75,13 +75,14 @@ _RULES = """
 - **Work that takes no time** ends where it starts, in open time, and in the midst of no other work on its machine.
   Requests have none, since each of their operations takes a second at least; benchmark files do.
 - **Earlier load** of a machine is counted in open time from the start of the schedule.
-- **Pinned work** must start exactly where it is pinned. Where its end was settled before, because it is running or
-  was frozen by an earlier plan, it must end exactly there too; then neither its duration nor the calendar nor
-  earlier load is judged, and it may have begun before the schedule does. It holds its machines and its place in the
-  sequence all the same.
-- **Material**: work that had begun before the schedule has its material; all other work waits for it, pinned or
-  not.
-- **Sequence**: of a repeated operation the latest end and the first start count; a missing one is passed over.
+- **Pinned work** must start exactly where it is pinned, and is held to every other rule besides.
+- **Work that has begun** before the schedule does must start and end exactly where it does. While it runs, its setup
+  and processing are the open time from its start to its end: it pauses where its machine is closed now, also if it
+  must not be interrupted, and waits neither for material nor for earlier load. It holds its machines until it ends.
+- **Finished work** ended at or before the start of the schedule. It needs no machine any more, so neither its
+  duration nor the calendar nor what else its machines do is judged; it counts as the last work on them.
+- **Sequence**: of a repeated operation the latest end and the first start count; a missing one is passed over, and
+  so are two that have both begun.
 """
 
 _SUSPICIOUS = f"""\

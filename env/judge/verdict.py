@@ -41,7 +41,7 @@ class ViolationCode(StrEnum):
     PIN_MOVED = "pin_moved", "Pinned work starts at another time than its own.", "how far it was moved"
     PIN_END_MOVED = (
         "pin_end_moved",
-        "Work whose end was settled before ends at another time.",
+        "Work that has begun ends at another time than its own.",
         "how far the end was moved",
     )
     MACHINE_BUSY = (

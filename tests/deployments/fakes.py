@@ -427,8 +427,9 @@ def scheduling_over(
     shadow: ShadowPort | None = None,
     request_seconds: float = 60.0,
     proposal_seconds: float = 60.0,
+    zone: ZoneInfo = KUALA_LUMPUR,
 ) -> Scheduling:
-    """The use case in Kuala Lumpur, with a clock that stands still and ids that count."""
+    """The use case in Kuala Lumpur unless told otherwise, with a clock that stands still and ids that count."""
     proposers: Mapping[ArmRole, Proposer] = {
         ArmRole.PPO: ppo or PlannedProposer(model="full_production@1"),
         ArmRole.MANUAL: manual or PlannedProposer(),
@@ -442,7 +443,7 @@ def scheduling_over(
         question_builder=QuestionBuilder(
             archive=archive or JournalDecisions(MemoryJournal()),
             plants=plants or KnownPlants(),
-            zone=KUALA_LUMPUR,
+            zone=zone,
             plant_id="penang",
         ),
         rollout=rollout or FixedRollout(fixed_traffic_split(share, "gantry")),

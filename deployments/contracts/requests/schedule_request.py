@@ -241,9 +241,11 @@ class ScheduleRequest(WireModel):
         description="hours of the objective that each job costs which leaves its place in previous_schedule_id",
     )
     freeze_until: Instant | None = Field(
-        None, description="nothing moves that starts earlier in the schedule previous_schedule_id"
+        None,
+        description="what starts earlier in the schedule previous_schedule_id keeps its place where it can; "
+        "default schedule_start",
     )
-    previous_schedule_id: Text | None = Field(None, description="required by freeze_until, and the other way round")
+    previous_schedule_id: Text | None = Field(None, description="the schedule to continue; required by freeze_until")
     manual_schedule: list[ManualRow] | None = Field(
         None, max_length=MAX_MANUAL_ROWS, description="the planner's own plan: the manual arm, if the judge accepts it"
     )

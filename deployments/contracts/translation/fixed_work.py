@@ -6,44 +6,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Self
-from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ValidationError, model_validator
 
 from deployments.contracts.requests.schedule_request import ScheduleRequest
-from deployments.contracts.requests.wire import in_zone, seconds_after
+from deployments.contracts.requests.wire import seconds_after
 from deployments.contracts.translation.open_hours import PlantHours
 from env.judge.wording import amount, machine_words
-from env.problem import SECONDS_PER_HOUR, Alternative, EarlierPlace, Job, Operation, Pin, Problem
+from env.problem import SECONDS_PER_HOUR, Alternative, EarlierPlace, Job, Operation, Problem
 from env.schedule import Assignment, Schedule
 
 Reason = tuple[str, str]
-
-
-def with_running_work(problem: Problem, plant: PlantHours) -> Problem:
-    """The problem with an end for each pin that begins before second 0: such work is already running."""
-    if not any(_runs(operation) for operation in problem.operations):
-        return problem
-    jobs = [
-        replace(job, operations=tuple(_with_end(operation, plant) for operation in job.operations))
-        for job in problem.jobs
-    ]
-    return replace(problem, jobs=tuple(jobs))
-
-
-def _runs(operation: Operation) -> bool:
-    return operation.pin is not None and operation.pin.end_seconds is None and operation.pin.start_seconds < 0
-
-
-def _with_end(operation: Operation, plant: PlantHours) -> Operation:
-    if operation.pin is None or not _runs(operation):
-        return operation
-    start, choice = operation.pin.start_seconds, operation.alternatives[0]
-    end = plant.of(choice.machines).finish(start, choice.duration_seconds)
-    # Without any opening left it must at least keep its machines as long as its work takes.
-    end = start + choice.duration_seconds if end is None else end
-    # Its material is there, whatever the request says.
-    return replace(operation, release_seconds=0, pin=Pin(start_seconds=start, end_seconds=end))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +37,7 @@ def pin_reasons(problem: Problem, plant: PlantHours, path_of: Mapping[str, str])
         for message in _place_reasons(problem, operation, plant):
             yield path_of[operation.id], message
         end = pinned_end(operation, plant)
-        if end is not None:
+        if end is not None and end > 0:
             span = _Held(start=operation.pin.start_seconds, end=end, operation_id=operation.id)
             for machine in operation.alternatives[0].machines:
                 held.setdefault(machine, []).append(span)
@@ -119,9 +92,16 @@ def _overlaps(problem: Problem, machine: int, spans: list[_Held], path_of: Mappi
         if holder is not None and span.start < holder.end:
             shared = amount(min(holder.end, span.end) - span.start)
             where = machine_words(problem.machines[machine])
-            yield path_of[span.operation_id], f"must not overlap {holder.operation_id} on {where}, did for {shared}"
+            message = f"must not overlap {holder.operation_id} on {where}, did for {shared}"
+            yield path_of[span.operation_id], message + _remedy(span, holder, path_of)
         if holder is None or span.end > holder.end:
             holder = span
+
+
+def _remedy(span: _Held, holder: _Held, path_of: Mapping[str, str]) -> str:
+    """What to do where a pin meets work of the earlier schedule."""
+    pinned = [each.operation_id for each in (span, holder) if path_of[each.operation_id].endswith(".pinned")]
+    return f": pin {pinned[0]} later or on another machine, or leave it unpinned" if len(pinned) == 1 else ""
 
 
 def pinned_too_early(job: Job, operation: Operation, earliest: int) -> str | None:
@@ -134,12 +114,23 @@ def pinned_too_early(job: Job, operation: Operation, earliest: int) -> str | Non
 
 
 class EarlierRow(BaseModel):
-    """One row of an earlier answer: where a job was planned, and from when to when."""
+    """One row of an earlier answer: where a job was planned, and from when to when.
+
+    Older answers lack what has a default.
+    """
 
     job_id: str
     machine_id: int
     start_datetime: datetime
     end_datetime: datetime
+    machine_name: str = ""
+    machine_ids: tuple[int, ...] | None = None
+    setup_time_included: float | None = None
+
+    @property
+    def machines(self) -> tuple[int, ...]:
+        """Ids of all machines that it held, the one that did the work first."""
+        return tuple(dict.fromkeys((self.machine_id, *(self.machine_ids or ()))))
 
     @model_validator(mode="after")
     def _lasts(self) -> Self:
@@ -162,31 +153,12 @@ def earlier_rows(answer: bytes) -> tuple[EarlierRow, ...]:
 
 
 def freeze_reasons(request: ScheduleRequest, earlier: tuple[EarlierRow, ...] | None) -> Iterator[Reason]:
-    """(field, message) when one of the two fields stands alone, or nobody knows the earlier schedule."""
+    """(field, message) when there is a limit without a schedule, or nobody knows the earlier schedule."""
     if request.freeze_until is not None and request.previous_schedule_id is None:
         yield "previous_schedule_id", "must be given together with freeze_until, was absent"
-    if request.previous_schedule_id is None:
-        return
-    if request.freeze_until is None:
-        yield "freeze_until", "must be given together with previous_schedule_id, was absent"
-    if earlier is None:
+    if request.previous_schedule_id is not None and earlier is None:
         message = f"must be one of your schedules whose payload was kept, was {request.previous_schedule_id!r}"
         yield "previous_schedule_id", message
-
-
-def frozen_assignments(
-    request: ScheduleRequest, earlier: tuple[EarlierRow, ...] | None, start: datetime, zone: ZoneInfo
-) -> Mapping[str, Assignment]:
-    """Job id -> its place in the earlier schedule, for each job that starts there before `freeze_until`.
-
-    Seconds count from `start`, the new beginning; they are negative for work that is already running.
-    """
-    if request.freeze_until is None or earlier is None:
-        return {}
-    until = seconds_after(start, in_zone(request.freeze_until, zone))
-    wanted = {job.job_id for job in request.jobs}
-    rows = as_schedule(earlier, start).assignments
-    return {row.operation_id: row for row in rows if row.operation_id in wanted and row.start_seconds < until}
 
 
 def with_earlier_places(
@@ -236,11 +208,3 @@ def gone_warnings(request: ScheduleRequest, earlier: tuple[EarlierRow, ...] | No
         return ()
     count = f"{len(gone):,} job{'s' if len(gone) > 1 else ''}"
     return (f"{count} of previous_schedule_id not in jobs: dropped; first is {gone[0]}",)
-
-
-def loose_warnings(loose: list[str]) -> tuple[str, ...]:
-    """One sentence when frozen jobs cannot stay, because their machine cannot do them any more."""
-    if not loose:
-        return ()
-    count = f"{len(loose):,} frozen job{'s' if len(loose) > 1 else ''}"
-    return (f"{count} planned anew: no longer possible on the machine of the earlier schedule; first is {loose[0]}",)

@@ -14,7 +14,7 @@ from deployments.contracts.requests.schedule_request import ManualRow
 from deployments.contracts.requests.wire import first_second_from
 from deployments.contracts.translation.open_hours import PlantHours
 from env.problem import Alternative, Operation, Problem
-from env.schedule import Assignment, Schedule, alternative_on
+from env.schedule import Assignment, Schedule, alternative_on, changeover_seconds
 
 
 def planned_schedule(
@@ -88,9 +88,8 @@ class _Plan:
         longest = 0
         for machine in choice.machines:
             end, before = self._last.get(machine, (start, None))
-            known = before is not None and end <= start
-            listed = self._problem.changeover_seconds(machine, before, group) if known and before else own
-            longest = max(longest, (0 if before == group else own) if listed is None else listed)
+            known = before if end <= start else None
+            longest = max(longest, changeover_seconds(self._problem, machine, known, group, own))
         return longest
 
 

@@ -18,6 +18,7 @@ from env.simulator.calendar import horizon_for, openings
 
 MAX_SECONDS = 50 * 365 * 24 * 3600
 _LOOKAHEAD_SECONDS = 400 * 24 * 3600
+_WEEKDAY_SECONDS = 6 * 24 * 3600
 
 
 class OpenHours:
@@ -35,6 +36,16 @@ class OpenHours:
     def longest(self) -> tuple[int, int] | None:
         """The longest opening, the earliest of equals; None when there is none."""
         return max(zip(self._starts, self._ends, strict=True), key=lambda span: span[1] - span[0], default=None)
+
+    def worked(self, start: int, end: int) -> int:
+        """Open seconds within [start, end)."""
+        return max(0, self._until(end) - self._until(start))
+
+    def _until(self, second: int) -> int:
+        """Open seconds from `first` to `second`."""
+        index = bisect_right(self._ends, second)
+        before = self._worked[index - 1] if index else 0
+        return before + (max(0, second - self._starts[index]) if index < len(self._starts) else 0)
 
     def next_open(self, second: int) -> int | None:
         """The first open second that is not before `second`, None when there is none up to `last`."""
@@ -72,16 +83,25 @@ class OpenHours:
 class PlantHours:
     """The open time of each machine of a problem, expanded when it is first asked for.
 
-    `span` are the first and last second that are asked about; by default as far as a proof may have to look.
+    It is known from the first second that a pin or `first` names, and beyond `last`: by default as far as a proof may
+    have to look; within `span` alone, first and last second, where that is given.
     """
 
     def __init__(
-        self, problem: Problem, *, start: datetime, zone: ZoneInfo, span: tuple[int, int] | None = None
+        self,
+        problem: Problem,
+        *,
+        start: datetime,
+        zone: ZoneInfo,
+        first: int = 0,
+        last: int = 0,
+        span: tuple[int, int] | None = None,
     ) -> None:
         self._problem = problem
         self._given_span = span
         self._start = start
         self._zone = zone
+        self._bounds = (first, last)
         self._known: dict[tuple[Closure, ...], OpenHours] = {}
 
     def of(self, machines: tuple[int, ...] = ()) -> OpenHours:
@@ -99,6 +119,13 @@ class PlantHours:
         """`second` as an instant by the plant's clock."""
         return instant(self._start, second, self._zone).isoformat()
 
+    def weekday_moment(self, second: int) -> str:
+        """`second` as a weekday and a time by the plant's clock, with its date where the weekday does not tell it."""
+        moment = instant(self._start, second, self._zone)
+        clock = f"{moment:%H:%M:%S}" if moment.second else f"{moment:%H:%M}"
+        near = abs(second) < _WEEKDAY_SECONDS
+        return f"{moment:%a} {clock}" if near else f"{moment:%a %Y-%m-%d} {clock}"
+
     def _free_from(self, machine: int) -> int:
         busy = self._problem.machines[machine].busy_seconds
         if not busy:
@@ -115,13 +142,16 @@ class PlantHours:
         operations = self._problem.operations
         pins = [each.pin.start_seconds for each in operations if each.pin is not None and each.pin.end_seconds is None]
         releases = [min(operation.release_seconds, MAX_SECONDS) for operation in operations]
-        latest = max((0, *pins, *releases))
+        closures = [closure.end_seconds for machine in self._problem.machines for closure in machine.closures]
+        reopened = max((end for end in closures if end <= MAX_SECONDS), default=0)
+        first, last = self._bounds
+        latest = max((0, last, reopened, *pins, *releases))
         work = max(sum(map(_longest, job.operations)) for job in self._problem.jobs)
         work += max(machine.busy_seconds for machine in self._problem.machines)
         last = latest + min(work, MAX_SECONDS)
         with suppress(HorizonExceeded):
             last = max(last, horizon_for(self._problem.hours, latest, min(work, MAX_SECONDS)))
-        return min((0, *pins)), last + _LOOKAHEAD_SECONDS
+        return min((0, first, *pins)), last + _LOOKAHEAD_SECONDS
 
 
 def _longest(operation: Operation) -> int:

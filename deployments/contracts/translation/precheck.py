@@ -163,7 +163,9 @@ def _chain_reasons(
             return
         earliest = max(earliest, end)
         deadline = operation.deadline_seconds
-        if deadline is not None and deadline < earliest:
+        # What has begun ends when it ends: a miss is reported, and must not stop the plan from going on.
+        has_begun = operation.pin is not None and operation.pin.end_seconds is not None
+        if deadline is not None and deadline < earliest and not has_begun:
             late = amount(earliest - deadline)
             message = f"must be reachable, was {late} before the earliest possible completion {plant.moment(earliest)}"
             yield f"{path_of[operation.id]}.deadline_at", message

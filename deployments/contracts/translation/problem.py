@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from typing import TypeVar
@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from deployments.contracts.requests.schedule_request import (
     IMPORTANT_WEIGHT,
     JobRequest,
+    MachineStatus,
     ScheduleRequest,
     cause_of_repeated_job,
     cause_of_repeated_machine,
@@ -23,18 +24,17 @@ from deployments.contracts.requests.wire import (
     in_zone,
     last_second_until,
     seconds_after,
+    seconds_of,
     up_to_second,
 )
+from deployments.contracts.translation.continued_work import EarlierWork, continued, earlier_work, with_setups
 from deployments.contracts.translation.eligibility import Eligibility, Reason
 from deployments.contracts.translation.fixed_work import (
     EarlierRow,
     as_schedule,
     freeze_reasons,
-    frozen_assignments,
     gone_warnings,
-    loose_warnings,
     with_earlier_places,
-    with_running_work,
 )
 from deployments.contracts.translation.manual_plan import plan_warnings, planned_schedule
 from deployments.contracts.translation.open_hours import MAX_SECONDS, PlantHours
@@ -48,7 +48,7 @@ from deployments.contracts.translation.plant import (
 )
 from deployments.contracts.translation.precheck import precheck
 from env.errors import InvalidProblem
-from env.problem import Job, Operation, Pin, Problem
+from env.problem import Alternative, Job, Machine, Operation, Pin, Problem
 from env.schedule import Assignment, Schedule
 
 FIRST_YEAR, LAST_YEAR = 1970, 2200
@@ -109,7 +109,8 @@ def translate(
     """
     start = start_of(request, zone=zone, now=now)
     eligibility = Eligibility(request.machines or ())
-    frozen = frozen_assignments(request, earlier, start, zone)
+    rows = {} if earlier is None else {row.job_id: row for row in earlier}
+    work = earlier_work(request, earlier, start, zone)
     families = _families(request.jobs)
     _refuse(
         [
@@ -118,16 +119,25 @@ def translate(
             *_repeated_ids("jobs", "job_id", request.jobs, cause_of_repeated_job),
             *_repeated_ids("machines", "machine_id", request.machines or (), cause_of_repeated_machine),
             *_repeated_sequences(families.values()),
-            *_machine_reasons(request, eligibility),
+            *_machine_reasons(request, eligibility, work),
             *calendar_reasons(request, start, zone),
             *setup_reasons(request),
-            *_pin_reasons(request, frozen, start, zone),
+            *_pin_reasons(request, work, start, zone),
         ]
     )
-    shop = _Shop(eligibility=eligibility, frozen=frozen, start=start, zone=zone)
+    shop = _Shop(
+        eligibility=eligibility,
+        machines=_machines(request, eligibility, work, rows, start, zone),
+        rows=rows,
+        work=work,
+        start=start,
+        zone=zone,
+    )
     asked = _problem(request, families, shop)
-    plant = PlantHours(asked, start=start, zone=zone)
-    problem = with_earlier_places(with_running_work(asked, plant), request, earlier, start)
+    plant = PlantHours(asked, start=start, zone=zone, first=work.first_second, last=work.last_second)
+    settled = continued(asked, plant, with_setups(work, asked, rows), _lost_machines(request), _paths(request)[0])
+    _refuse(settled.reasons)
+    problem = with_earlier_places(settled.problem, request, earlier, start)
     _refuse(precheck(problem, plant, *_paths(request)))
     return Question(
         problem=problem,
@@ -139,7 +149,7 @@ def translate(
             *setup_warnings(request),
             *plan_warnings(request.manual_schedule, problem),
             *gone_warnings(request, earlier),
-            *loose_warnings([job.job_id for job in request.jobs if shop.is_loose(job)]),
+            *settled.warnings,
         ),
         earlier=None if earlier is None else as_schedule(earlier, start),
         planned=planned_schedule(request.manual_schedule, problem, plant, start),
@@ -147,7 +157,10 @@ def translate(
 
 
 def start_of(request: ScheduleRequest, *, zone: ZoneInfo, now: datetime) -> datetime:
-    """The instant of second 0 in the plant's zone. Raises `InvalidProblem` outside 1970 to 2200."""
+    """The instant of second 0 in the plant's zone, never before what is asked for.
+
+    Raises `InvalidProblem` outside 1970 to 2200.
+    """
     wanted = request.schedule_start or now
     if not FIRST_YEAR < wanted.year < LAST_YEAR:
         raise InvalidProblem(
@@ -200,26 +213,26 @@ def _repeated_sequences(families: Iterable[list[NumberedJob]]) -> Iterator[Reaso
                 yield f"jobs[{index}].sequence", f"{message}; {cause_of_repeated_sequence(earlier, job)}"
 
 
-def _machine_reasons(request: ScheduleRequest, eligibility: Eligibility) -> Iterator[Reason]:
-    if request.machines and not eligibility.working:
+def _machine_reasons(request: ScheduleRequest, eligibility: Eligibility, work: EarlierWork) -> Iterator[Reason]:
+    """Finished work needs no machine any more."""
+    waiting = [(index, job) for index, job in enumerate(request.jobs) if work.finished(job.job_id) is None]
+    if request.machines and waiting and not eligibility.working:
         yield "machines", "must include one that is available or busy, all were offline or in maintenance"
     elif request.machines:
-        for index, job in enumerate(request.jobs):
+        for index, job in waiting:
             yield from eligibility.reasons(job, f"jobs[{index}]")
     total = sum(map(eligibility.count, request.jobs))
     if total > MAX_ALTERNATIVES:
         yield "jobs", f"must have at most {MAX_ALTERNATIVES:,} pairs of job and machine, had {total:,}"
 
 
-def _pin_reasons(
-    request: ScheduleRequest, frozen: Mapping[str, Assignment], start: datetime, zone: ZoneInfo
-) -> Iterator[Reason]:
+def _pin_reasons(request: ScheduleRequest, work: EarlierWork, start: datetime, zone: ZoneInfo) -> Iterator[Reason]:
     """Pins out of all reach, and those that contradict the earlier schedule."""
     for index, job in enumerate(request.jobs):
         if job.pinned is None:
             continue
         second = first_second_from(start, in_zone(job.pinned.start_datetime, zone))
-        held = frozen.get(job.job_id)
+        held = work.begun.get(job.job_id) or work.frozen.get(job.job_id)
         if not -MAX_PAST_SECONDS <= second <= MAX_SECONDS:
             message = "must be at most a year before and 50 years after schedule_start"
             yield f"jobs[{index}].pinned.start_datetime", f"{message}, was {job.pinned.start_datetime.isoformat()}"
@@ -241,7 +254,7 @@ def _problem(request: ScheduleRequest, families: Mapping[str, list[NumberedJob]]
             Job(id=name, operations=tuple(shop.operation(job) for _, job in family))
             for name, family in families.items()
         ),
-        machines=tuple(machine_of(machine, request, shop.start, shop.zone) for machine in shop.eligibility.working),
+        machines=shop.machines,
         hours=hours_of_plant(request, shop.start, shop.zone),
         changeovers=changeovers(request),
         objective=request.objective,
@@ -249,20 +262,59 @@ def _problem(request: ScheduleRequest, families: Mapping[str, list[NumberedJob]]
     )
 
 
+def _machines(
+    request: ScheduleRequest,
+    eligibility: Eligibility,
+    work: EarlierWork,
+    rows: Mapping[str, EarlierRow],
+    start: datetime,
+    zone: ZoneInfo,
+) -> tuple[Machine, ...]:
+    """The machines at work, and behind them those that are none any more but have finished some of the jobs."""
+    working = [machine_of(machine, request, start, zone) for machine in eligibility.working]
+    names = {machine.machine_id: machine.machine_name for machine in request.machines or ()}
+    known = {machine.id for machine in working}
+    for job in request.jobs:
+        if work.finished(job.job_id) is not None:
+            for machine_id in rows[job.job_id].machines:
+                if machine_id not in known:
+                    known.add(machine_id)
+                    name = names.get(machine_id, rows[job.job_id].machine_name)
+                    working.append(Machine(id=machine_id, name=name))
+    return tuple(working)
+
+
+def _lost_machines(request: ScheduleRequest) -> dict[int, str]:
+    """What the machines that take no work are, in words, by id."""
+    states = {MachineStatus.OFFLINE: "is offline", MachineStatus.MAINTENANCE: "is in maintenance"}
+    return {
+        machine.machine_id: f"{machine.machine_name or f'machine {machine.machine_id}'} {states[machine.status]}"
+        for machine in request.machines or ()
+        if machine.status in states
+    }
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shop:
     """What a wire job needs to become an operation."""
 
     eligibility: Eligibility
-    frozen: Mapping[str, Assignment]
+    machines: tuple[Machine, ...]
+    rows: Mapping[str, EarlierRow]
+    work: EarlierWork
     start: datetime
     zone: ZoneInfo
 
     def operation(self, job: JobRequest) -> Operation:
-        operation = Operation(
+        row = self.work.finished(job.job_id)
+        pin = None if job.pinned is None else Pin(start_seconds=self._first_second(job.pinned.start_datetime))
+        if row is not None:
+            pin = Pin(start_seconds=row.start_seconds, end_seconds=row.end_seconds)
+        released = job.release_at is not None and row is None
+        return Operation(
             id=job.job_id,
-            alternatives=self.eligibility.alternatives(job),
-            release_seconds=0 if job.release_at is None else max(0, self._first_second(job.release_at)),
+            alternatives=self.eligibility.alternatives(job) if row is None else (self._finished(job, row),),
+            release_seconds=max(0, self._first_second(job.release_at)) if released and job.release_at else 0,
             due_seconds=self._last_second(job.lcd_date),
             deadline_seconds=self._last_second(job.deadline_at),
             weight=_weight(job),
@@ -270,23 +322,22 @@ class _Shop:
             is_important=job.is_important,
             interruptible=job.interruptible,
             setup_group=job.setup_group,
-            pin=None if job.pinned is None else Pin(start_seconds=self._first_second(job.pinned.start_datetime)),
+            pin=pin,
         )
-        held = self.frozen.get(job.job_id)
-        return operation if held is None or self.is_loose(job) else self._held(operation, job, held)
 
-    def is_loose(self, job: JobRequest) -> bool:
-        """Whether the job is frozen on a machine that cannot do it any more, as after a breakdown."""
-        held = self.frozen.get(job.job_id)
-        return held is not None and not self.eligibility.on_machine(job, held.machine_id)
-
-    def _held(self, operation: Operation, job: JobRequest, held: Assignment) -> Operation:
-        return replace(
-            operation,
-            alternatives=self.eligibility.on_machine(job, held.machine_id),
-            # It was planned when its material was there; a later date does not undo that.
-            release_seconds=min(operation.release_seconds, max(0, held.start_seconds)),
-            pin=Pin(start_seconds=held.start_seconds, end_seconds=held.end_seconds),
+    def _finished(self, job: JobRequest, row: Assignment) -> Alternative:
+        """How finished work was done: on the machines of its row, whatever the request says of them."""
+        earlier = self.rows[job.job_id]
+        index_of = {machine.id: index for index, machine in enumerate(self.machines)}
+        setup = seconds_of(job.setup_time if earlier.setup_time_included is None else earlier.setup_time_included)
+        span = row.end_seconds - row.start_seconds
+        planned = span if job.processing_time is None else seconds_of(job.processing_time)
+        machine, *others = earlier.machines
+        return Alternative(
+            machine=index_of[machine],
+            processing_seconds=max(1, planned),
+            setup_seconds=min(setup, span - 1),
+            also_holds=tuple(index_of[other] for other in others),
         )
 
     def _first_second(self, moment: datetime) -> int:

@@ -15,7 +15,7 @@ from tests.env.judge.plain_mutations import (
     pause_of_one_second,
     start_before_earlier_load,
     start_in_closed_time,
-    unless_settled,
+    unless_begun,
     work_through_a_closure,
 )
 from tests.env.judge.victims import NEW_MACHINE_ID, Mutant, Victim
@@ -29,7 +29,7 @@ def _pin_a_second_later(victim: Victim) -> Mutant:
 
 
 def _pin_a_second_earlier(victim: Victim) -> Mutant:
-    pin = Pin(start_seconds=victim.assignment.start_seconds - 1, end_seconds=victim.assignment.end_seconds)
+    pin = Pin(start_seconds=victim.assignment.start_seconds - 1)
     return victim.required(ViolationCode.PIN_MOVED, alternatives=(victim.chosen,), pin=pin)
 
 
@@ -40,20 +40,70 @@ def _pinned_work_moved(victim: Victim) -> Mutant | None:
     return victim.moved(ViolationCode.PIN_MOVED, start_seconds=row.start_seconds + 1, end_seconds=row.end_seconds + 1)
 
 
-def _settled_end_a_second_later(victim: Victim) -> Mutant:
+def _begun_work_pinned_to_end_later(victim: Victim) -> Mutant | None:
+    if not victim.has_begun:
+        return None
     row = victim.assignment
     pin = Pin(start_seconds=row.start_seconds, end_seconds=row.end_seconds + 1)
     return victim.required(ViolationCode.PIN_END_MOVED, alternatives=(victim.chosen,), pin=pin)
 
 
-def _settled_work_cut(victim: Victim) -> Mutant | None:
-    if not victim.is_settled or victim.span_seconds == 1:
+def _begun_work_cut(victim: Victim) -> Mutant | None:
+    if not victim.has_begun or victim.span_seconds == 1:
         return None
     return victim.moved(ViolationCode.PIN_END_MOVED, end_seconds=victim.assignment.end_seconds - 1)
 
 
+def _begun_work_started_later(victim: Victim) -> Mutant | None:
+    """Work that has begun begins a second later, as if history could be written anew."""
+    if not victim.has_begun or victim.span_seconds == 1:
+        return None
+    return victim.moved(ViolationCode.PIN_MOVED, start_seconds=victim.assignment.start_seconds + 1)
+
+
+def _running_work_takes_longer(victim: Victim) -> Mutant | None:
+    """The request says that running work takes a second more, and its end does not follow."""
+    return _with_processing(victim, ViolationCode.WORKING_TIME_SHORT, 1)
+
+
+def _running_work_takes_less(victim: Victim) -> Mutant | None:
+    return _with_processing(victim, ViolationCode.WORKING_TIME_LONG, -1)
+
+
+def _with_processing(victim: Victim, code: ViolationCode, longer: int) -> Mutant | None:
+    seconds = victim.chosen.processing_seconds + longer
+    if not victim.has_begun or victim.is_finished or seconds < 1:
+        return None
+    return victim.required(code, alternatives=(replace(victim.chosen, processing_seconds=seconds),))
+
+
+def _running_work_ends_later_with_its_pin(victim: Victim) -> Mutant | None:
+    """Pin and row agree on an end that setup and processing do not reach."""
+    row = victim.assignment
+    if not victim.has_begun or victim.is_finished or not victim.is_open(row.end_seconds):
+        return None
+    pin = Pin(start_seconds=row.start_seconds, end_seconds=row.end_seconds + 1)
+    problem = with_operation(victim.problem, victim.operation.id, pin=pin)
+    return replace(victim, problem=problem).moved(ViolationCode.WORKING_TIME_LONG, end_seconds=row.end_seconds + 1)
+
+
+def _rival_of_running_work(victim: Victim) -> Mutant | None:
+    """Other work takes the last second of work that runs."""
+    if not victim.has_begun or victim.is_finished:
+        return None
+    last = victim.assignment.end_seconds - 1
+    rival = Operation(
+        id="rival", alternatives=(Alternative(machine=victim.chosen.machine, processing_seconds=1),), release_seconds=0
+    )
+    problem = replace(victim.problem, jobs=(*victim.problem.jobs, Job(id="rival", operations=(rival,))))
+    row = Assignment(
+        operation_id="rival", machine_id=victim.assignment.machine_id, start_seconds=last, end_seconds=last + 1
+    )
+    return replace(replace(victim, problem=problem).added(ViolationCode.MACHINE_OVERLAP, row), by_seconds=1)
+
+
 def _pinned_before_zero(victim: Victim) -> Mutant:
-    """Only work with a settled end may begin before the schedule does."""
+    """Only work that has begun may start before the schedule does."""
     pinned = with_operation(
         victim.problem, victim.operation.id, alternatives=(victim.chosen,), pin=Pin(start_seconds=-1)
     )
@@ -84,6 +134,8 @@ def _with_changeover(victim: Victim, code: ViolationCode, longer: int) -> Mutant
 
 def _rival_on_another_machine(victim: Victim) -> Mutant | None:
     """The operation comes to hold a new machine as well, on which other work takes its last second."""
+    if victim.is_finished:
+        return None
     index = len(victim.problem.machines)
     machine = Machine(id=NEW_MACHINE_ID)
     wide = replace(victim.chosen, also_holds=(*victim.chosen.also_holds, index))
@@ -111,16 +163,21 @@ FEATURE_MUTATIONS: dict[str, Mutation] = {
     "pin a second later than the work": _pin_a_second_later,
     "pin a second earlier than the work": _pin_a_second_earlier,
     "pinned work moved by a second": _pinned_work_moved,
-    "settled end a second later than the work": _settled_end_a_second_later,
-    "settled work a second shorter": _settled_work_cut,
+    "pinned end of begun work a second later": _begun_work_pinned_to_end_later,
+    "begun work a second shorter": _begun_work_cut,
+    "begun work started a second later": _begun_work_started_later,
+    "running work that takes a second longer": _running_work_takes_longer,
+    "running work that takes a second less": _running_work_takes_less,
+    "running work and its pin end a second later": _running_work_ends_later_with_its_pin,
+    "rival for the last second of running work": _rival_of_running_work,
     "pinned a second before the schedule": _pinned_before_zero,
     "changeover a second longer": _changeover_a_second_longer,
     "changeover a second shorter": _changeover_a_second_shorter,
     "rival for a second on another machine that is held": _rival_on_another_machine,
     "overlap of a second on another machine": on_another_machine(overlap),
-    "end a second into closed time of another machine": unless_settled(on_another_machine(end_in_closed_time)),
-    "start a second into closed time of another machine": unless_settled(on_another_machine(start_in_closed_time)),
-    "work through a closure of another machine": unless_settled(on_another_machine(work_through_a_closure)),
-    "pause of a second of another machine": unless_settled(on_another_machine(pause_of_one_second)),
-    "start a second before another machine's load ends": unless_settled(on_another_machine(start_before_earlier_load)),
+    "end a second into closed time of another machine": unless_begun(on_another_machine(end_in_closed_time)),
+    "start a second into closed time of another machine": unless_begun(on_another_machine(start_in_closed_time)),
+    "work through a closure of another machine": unless_begun(on_another_machine(work_through_a_closure)),
+    "pause of a second of another machine": unless_begun(on_another_machine(pause_of_one_second)),
+    "start a second before another machine's load ends": unless_begun(on_another_machine(start_before_earlier_load)),
 }

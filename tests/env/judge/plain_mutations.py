@@ -134,7 +134,8 @@ def start_before_earlier_load(victim: Victim, index: int) -> Mutant:
 
 def overlap(victim: Victim, index: int) -> Mutant | None:
     ahead = max(victim.ends_ahead(index), default=None)
-    if ahead is None:
+    # What has ended before the schedule begins holds nothing any more.
+    if ahead is None or ahead <= 0:
         return None
     mutant = victim.moved(ViolationCode.MACHINE_OVERLAP, start_seconds=ahead - 1)
     return replace(mutant, machine_id=victim.problem.machines[index].id)
@@ -143,7 +144,7 @@ def overlap(victim: Victim, index: int) -> Mutant | None:
 def _before_the_step_ahead(victim: Victim) -> Mutant | None:
     for job in victim.problem.jobs:
         steps = [operation.id for operation in job.operations]
-        if victim.assignment.operation_id in steps[1:]:
+        if victim.assignment.operation_id in steps[1:] and not victim.has_begun:
             ahead = victim.schedule.by_operation[steps[steps.index(victim.assignment.operation_id) - 1]]
             return victim.moved(ViolationCode.WRONG_SEQUENCE, start_seconds=ahead.end_seconds - 1)
     return None
@@ -153,9 +154,14 @@ def _after_deadline(victim: Victim) -> Mutant:
     return victim.required(ViolationCode.DEADLINE_MISSED, deadline_seconds=victim.assignment.end_seconds - 1)
 
 
-def unless_settled(mutation: Mutation) -> Mutation:
-    """The mutation for work whose duration and calendar are judged."""
-    return lambda victim: None if victim.is_settled else mutation(victim)
+def unless_begun(mutation: Mutation) -> Mutation:
+    """The mutation for work that is held to everything."""
+    return lambda victim: None if victim.has_begun else mutation(victim)
+
+
+def unless_finished(mutation: Mutation) -> Mutation:
+    """The mutation for work whose duration is judged."""
+    return lambda victim: None if victim.is_finished else mutation(victim)
 
 
 def on_its_machine(mutation: Callable[[Victim, int], Mutant | None]) -> Mutation:
@@ -173,17 +179,17 @@ PLAIN_MUTATIONS: dict[str, Mutation] = {
     "no span": _no_span,
     "backward span": _backward_span,
     "beyond the calendar": _beyond_the_calendar,
-    "end a second early": unless_settled(_early_end),
-    "end a second late": unless_settled(_late_end),
-    "start a second late": unless_settled(_late_start),
-    "start a second early": unless_settled(_early_start),
-    "end a second into closed time": unless_settled(on_its_machine(end_in_closed_time)),
-    "start a second into closed time": unless_settled(on_its_machine(start_in_closed_time)),
-    "work through a closure of a second": unless_settled(on_its_machine(work_through_a_closure)),
-    "pause of a second that is not allowed": unless_settled(on_its_machine(pause_of_one_second)),
-    "start a second before the schedule": unless_settled(_start_before_zero),
+    "end a second early": unless_finished(_early_end),
+    "end a second late": unless_finished(_late_end),
+    "start a second late": unless_finished(_late_start),
+    "start a second early": unless_begun(_early_start),
+    "end a second into closed time": unless_finished(on_its_machine(end_in_closed_time)),
+    "start a second into closed time": unless_begun(on_its_machine(start_in_closed_time)),
+    "work through a closure of a second": unless_finished(on_its_machine(work_through_a_closure)),
+    "pause of a second that is not allowed": unless_begun(on_its_machine(pause_of_one_second)),
+    "start a second before the schedule": unless_begun(_start_before_zero),
     "start a second before material": _start_before_material,
-    "start a second before earlier load ends": unless_settled(on_its_machine(start_before_earlier_load)),
+    "start a second before earlier load ends": unless_begun(on_its_machine(start_before_earlier_load)),
     "overlap of a second": on_its_machine(overlap),
     "a second before the step ahead ends": _before_the_step_ahead,
     "a second after the deadline": _after_deadline,

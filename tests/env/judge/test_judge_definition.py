@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from env.judge.judge import judge
 from env.problem import Alternative, Changeover, Operation, Problem
 from env.schedule import Assignment, Schedule
-from tests.problems import DAY, WITH_INSTANTS, open_mask, solved_problems
+from tests.open_time import worked_seconds
+from tests.problems import WITH_INSTANTS, open_mask, solved_problems
 
 
 def is_allowed(problem: Problem, schedule: Schedule) -> bool:
@@ -22,13 +23,17 @@ def is_allowed(problem: Problem, schedule: Schedule) -> bool:
         return False
     return (
         all(_keeps_its_place(problem, each, rows, chosen) for each in problem.operations)
-        and all(_is_held_by_one(rows, chosen, machine) for machine in range(len(problem.machines)))
+        and all(_is_held_by_one(problem, rows, chosen, machine) for machine in range(len(problem.machines)))
         and all(
-            rows[ahead.id].end_seconds <= rows[behind.id].start_seconds
+            rows[ahead.id].end_seconds <= rows[behind.id].start_seconds or (_has_begun(ahead) and _has_begun(behind))
             for job in problem.jobs
             for ahead, behind in zip(job.operations, job.operations[1:], strict=False)
         )
     )
+
+
+def _has_begun(operation: Operation) -> bool:
+    return operation.pin is not None and operation.pin.end_seconds is not None
 
 
 def _chosen(problem: Problem, operation: Operation, row: Assignment) -> Alternative | None:
@@ -43,7 +48,11 @@ def _keeps_its_place(
     if end < start or (pin is not None and start != pin.start_seconds):
         return False
     if pin is not None and pin.end_seconds is not None:
-        return start < end == pin.end_seconds and (start < 0 or operation.release_seconds <= start)
+        if end != pin.end_seconds or end <= 0:
+            return end == pin.end_seconds
+        worked = worked_seconds(problem, mine.machines, start, end)
+        last_is_open = worked_seconds(problem, mine.machines, end - 1, end) == 1
+        return last_is_open and worked == mine.duration_seconds
     if start < max(0, operation.release_seconds) or any(
         _has_load(problem, machine, start) for machine in mine.machines
     ):
@@ -88,15 +97,22 @@ def _is_for_all(change: Changeover) -> bool:
     return change.machine is None
 
 
-def _is_held_by_one(rows: dict[str, Assignment], chosen: dict[str, Alternative], machine: int) -> bool:
-    """Counts the holders of each second, from a day before the schedule on; no instant lies in anybody's midst."""
-    held = np.zeros(DAY + max(row.end_seconds for row in rows.values()), dtype=int)
-    for operation_id, alternative in chosen.items():
-        if machine in alternative.machines:
-            held[DAY + rows[operation_id].start_seconds : DAY + rows[operation_id].end_seconds] += 1
-    spans = [(rows[each].start_seconds, rows[each].end_seconds) for each in chosen if machine in chosen[each].machines]
+def _is_held_by_one(
+    problem: Problem, rows: dict[str, Assignment], chosen: dict[str, Alternative], machine: int
+) -> bool:
+    """Counts the holders of each second; finished work holds nothing, and no instant lies in anybody's midst."""
+    first = min(row.start_seconds for row in rows.values())
+    held = np.zeros(max(row.end_seconds for row in rows.values()) - first, dtype=int)
+    spans = []
+    for each in problem.operations:
+        finished = each.pin is not None and each.pin.end_seconds is not None and each.pin.end_seconds <= 0
+        if machine in chosen[each.id].machines and not finished:
+            start, end = rows[each.id].start_seconds, rows[each.id].end_seconds
+            held[start - first : end - first] += 1
+            spans.append((start, end))
     instants = [start for start, end in spans if start == end]
-    return bool(held.max() <= 1) and not any(start < each < end for each in instants for start, end in spans)
+    midst = any(start < each < end for each in instants for start, end in spans)
+    return bool(held.max(initial=0) <= 1) and not midst
 
 
 @st.composite

@@ -190,23 +190,37 @@ def test_pinned_work_without_an_end_is_held_to_the_calendar() -> None:
     assert found(early, ("A", 1, -1, HOUR - 1)) == [(ViolationCode.BEFORE_START, 1)]
 
 
-def test_settled_work_is_held_to_its_times_alone() -> None:
-    """Work that runs since before the start, into lunch and longer than it should, is right where it is."""
-    running = operation("A", pin=Pin(start_seconds=-HOUR, end_seconds=NOON + MINUTE), release_seconds=HOUR)
+def test_running_work_is_held_to_its_times_and_its_duration() -> None:
+    """Neither material nor load hold back what runs; it pauses over lunch, though it must not, and stays as long."""
+    pin = Pin(start_seconds=-HOUR, end_seconds=NOON + HOUR)
+    running = operation("A", seconds=13 * HOUR + 30 * MINUTE, pin=pin, release_seconds=HOUR, interruptible=False)
     problem = one_machine(running, operation("B"), hours=LUNCH_HOURS, busy_seconds=HOUR)
-    rest = ("B", 1, NOON + 30 * MINUTE, NOON + 90 * MINUTE)
-    assert found(problem, ("A", 1, -HOUR, NOON + MINUTE), rest) == []
-    violation = only(problem, ("A", 1, -HOUR, NOON + MINUTE - 1), rest)
-    assert (violation.code, violation.by_seconds) == (ViolationCode.PIN_END_MOVED, 1)
-    assert violation.message == (
-        "A ends 1 s before Mon 2025-07-21 12:01:00, which was settled before; it must not move."
-    )
-    assert found(problem, ("A", 1, 1 - HOUR, NOON + MINUTE), rest) == [(ViolationCode.PIN_MOVED, 1)]
+    rest = ("B", 1, NOON + HOUR, NOON + 2 * HOUR)
+    assert found(problem, ("A", 1, -HOUR, NOON + HOUR), rest) == []
+    assert found(problem, ("A", 1, -HOUR, NOON + HOUR - 1), rest) == [
+        (ViolationCode.PIN_END_MOVED, 1),
+        (ViolationCode.WORKING_TIME_SHORT, 1),
+    ]
+    assert found(problem, ("A", 1, 1 - HOUR, NOON + HOUR), rest) == [
+        (ViolationCode.PIN_MOVED, 1),
+        (ViolationCode.WORKING_TIME_SHORT, 1),
+    ]
+    closed = Closure(start_seconds=HOUR, end_seconds=HOUR + 1)
+    broken = one_machine(running, operation("B"), hours=LUNCH_HOURS, closures=(closed,))
+    violation = only(broken, ("A", 1, -HOUR, NOON + HOUR), rest)
+    assert (violation.code, violation.by_seconds) == (ViolationCode.WORKING_TIME_SHORT, 1)
 
 
-def test_settled_work_holds_its_machine() -> None:
+def test_end_of_begun_work_is_told_by_the_clock() -> None:
+    """The sentence names the amount and the time."""
+    problem = one_machine(operation("A", seconds=HOUR, pin=Pin(start_seconds=-2 * HOUR, end_seconds=-HOUR)))
+    violation = only(replace(problem, hours=LUNCH_HOURS), ("A", 1, -2 * HOUR, -HOUR - 1))
+    assert violation.message == "A ends 1 s before Sun 2025-07-20 23:00:00, when work that has begun then ends."
+
+
+def test_running_work_holds_its_machine() -> None:
     """Other work waits for its end, and the next step of its job as well."""
-    running = operation("A", pin=Pin(start_seconds=-HOUR, end_seconds=HOUR))
+    running = operation("A", seconds=2 * HOUR, pin=Pin(start_seconds=-HOUR, end_seconds=HOUR))
     problem = Problem(jobs=(Job(id="J", operations=(running, operation("B"))),), machines=(Machine(id=1),))
     assert found(problem, ("A", 1, -HOUR, HOUR), ("B", 1, HOUR, 2 * HOUR)) == []
     assert found(problem, ("A", 1, -HOUR, HOUR), ("B", 1, HOUR - 1, 2 * HOUR - 1)) == [
@@ -215,15 +229,47 @@ def test_settled_work_holds_its_machine() -> None:
     ]
 
 
-def test_settled_work_that_starts_later_still_needs_its_material() -> None:
-    """A freeze does not make material arrive."""
-    frozen = operation("A", pin=Pin(start_seconds=HOUR, end_seconds=2 * HOUR), release_seconds=HOUR + 1)
-    assert found(one_machine(frozen), ("A", 1, HOUR, 2 * HOUR)) == [(ViolationCode.BEFORE_RELEASE, 1)]
+def test_finished_work_needs_no_machine() -> None:
+    """Three works that are over lie on one machine at once, in closed time, out of order: only their place counts."""
+    pins = (Pin(start_seconds=-3 * HOUR, end_seconds=-HOUR), Pin(start_seconds=-4 * HOUR, end_seconds=0))
+    over = tuple(operation(name, pin=pin) for name, pin in zip("AB", pins, strict=True))
+    closed = Closure(start_seconds=-DAY, end_seconds=DAY)
+    jobs = (Job(id="J", operations=over), Job(id="K", operations=(operation("C", 1),)))
+    problem = Problem(jobs=jobs, machines=(Machine(id=1, closures=(closed,)), Machine(id=2)))
+    rows = (("A", 1, -3 * HOUR, -HOUR), ("B", 1, -4 * HOUR, 0), ("C", 2, 0, HOUR))
+    assert found(problem, *rows) == []
+    assert found(problem, ("A", 1, -3 * HOUR, -HOUR - 1), *rows[1:]) == [(ViolationCode.PIN_END_MOVED, 1)]
+
+
+def test_work_to_come_follows_what_has_begun() -> None:
+    """Nothing that is still to come may stand ahead of work that has begun."""
+    begun = operation("B", pin=Pin(start_seconds=-HOUR, end_seconds=0))
+    problem = Problem(
+        jobs=(Job(id="J", operations=(operation("A", 1), begun)),), machines=(Machine(id=1), Machine(id=2))
+    )
+    assert found(problem, ("A", 2, 0, HOUR), ("B", 1, -HOUR, 0)) == [(ViolationCode.WRONG_SEQUENCE, 2 * HOUR)]
+
+
+def test_changeover_counts_from_finished_work() -> None:
+    """Red work that ended before or at the start is the last on its machine: blue needs the listed 20 minutes."""
+    for end in (-HOUR, 0):
+        over = grouped("A", "red", Pin(start_seconds=end - HOUR, end_seconds=end))
+        problem = replace(one_machine(over, grouped("B", "blue")), changeovers=(RED_TO_BLUE,))
+        assert found(problem, ("A", 1, end - HOUR, end), second_row(20, start_minutes=0)) == []
+        assert found(problem, ("A", 1, end - HOUR, end), second_row(5, start_minutes=0)) == [
+            (ViolationCode.WORKING_TIME_SHORT, 15 * MINUTE)
+        ]
+
+
+def test_pinned_work_needs_its_material() -> None:
+    """A pin does not make material arrive."""
+    pinned = operation("A", pin=Pin(start_seconds=HOUR), release_seconds=HOUR + 1)
+    assert found(one_machine(pinned), ("A", 1, HOUR, 2 * HOUR)) == [(ViolationCode.BEFORE_RELEASE, 1)]
 
 
 def test_running_work_counts_only_after_the_start() -> None:
-    """A day of work that ends an hour after the start works for that hour at most."""
-    running = operation("A", seconds=DAY, pin=Pin(start_seconds=-DAY, end_seconds=HOUR))
+    """A day and an hour of work of which an hour is left works for that hour."""
+    running = operation("A", seconds=DAY + HOUR, pin=Pin(start_seconds=-DAY, end_seconds=HOUR))
     measures = judge(one_machine(running), schedule_of(("A", 1, -DAY, HOUR))).measures
     assert (measures.working_seconds, measures.utilisation_percent) == (HOUR, 100.0)
 

@@ -30,12 +30,14 @@ from tests.problems import (
 
 
 def known() -> tuple[Problem, Schedule]:
-    """Steps, unbroken work that holds two machines, and work that is settled, with room for every mutation."""
+    """Steps, unbroken work that holds two machines, work that runs and work that is finished."""
     steps = Job(id="J", operations=(operation("first", 0), operation("second", 1)))
     unbroken = Job(id="K", operations=(operation("unbroken", 0, interruptible=False),))
-    settled = Job(id="L", operations=(operation("settled", 1, pin=Pin(start_seconds=-HOUR, end_seconds=2 * HOUR)),))
+    runs, finished = Pin(start_seconds=-HOUR, end_seconds=2 * HOUR), Pin(start_seconds=-HOUR, end_seconds=0)
+    running = Job(id="L", operations=(operation("running", 1, seconds=3 * HOUR, pin=runs),))
+    over = Job(id="M", operations=(operation("finished", 0, pin=finished),))
     problem = Problem(
-        jobs=(steps, unbroken, settled),
+        jobs=(steps, unbroken, running, over),
         machines=(Machine(id=1), Machine(id=2)),
         hours=WorkingHours(origin=datetime(2025, 7, 21, 6, 0, tzinfo=UTC), breaks=(LUNCH,)),
     )
@@ -44,7 +46,8 @@ def known() -> tuple[Problem, Schedule]:
         ("first", 1, HOUR, 2 * HOUR),
         ("second", 2, 3 * HOUR, 4 * HOUR),
         ("unbroken", 1, 4 * HOUR + 60, 5 * HOUR + 70),
-        ("settled", 2, -HOUR, 2 * HOUR),
+        ("running", 2, -HOUR, 2 * HOUR),
+        ("finished", 1, -HOUR, 0),
     )
 
 

@@ -8,6 +8,7 @@ from env.judge.judge import ViolationCode, violations
 from env.problem import Alternative, Closure, Machine, Operation, Problem
 from env.schedule import Assignment, Schedule
 from tests.construction import chosen_alternative
+from tests.open_time import worked_seconds
 from tests.problems import open_mask, with_operation
 
 NEW_MACHINE_ID = 9_999
@@ -51,15 +52,20 @@ class Victim:
         return chosen_alternative(self.problem, self.operation, self.assignment)
 
     @property
-    def is_settled(self) -> bool:
-        """Whether neither its duration nor the calendar is judged."""
-        return self.operation.pin is not None and self.operation.pin.end_seconds is not None
+    def has_begun(self) -> bool:
+        """Whether neither material nor load nor the openings hold it back."""
+        return self.operation.pin is not None and self.operation.pin.has_begun
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether only its place is judged."""
+        return self.operation.pin is not None and self.operation.pin.is_finished
 
     @property
     def worked_seconds(self) -> int:
         """Open time in its span."""
-        opened = open_mask(self.problem, *self.chosen.machines)
-        return int(opened[self.assignment.start_seconds : self.assignment.end_seconds].sum())
+        row = self.assignment
+        return worked_seconds(self.problem, self.chosen.machines, row.start_seconds, row.end_seconds)
 
     @property
     def span_seconds(self) -> int:

@@ -30,15 +30,16 @@ def _rows(*rows: dict[str, Any]) -> tuple[EarlierRow, ...]:
     return earlier_rows(json.dumps({"scheduled_jobs": rows}).encode())
 
 
-def test_work_that_starts_before_the_limit_is_pinned_with_its_end() -> None:
-    """A row that began before the schedule keeps both ends; one that starts at the limit is free to move."""
+def test_work_that_starts_before_the_limit_is_pinned() -> None:
+    """What began before the schedule has its end, what is frozen later its start, and what is not frozen neither."""
     earlier = _rows(
-        _row("A", "13:30:00", "14:59:59"), _row("B", "14:59:59", "16:00:00"), _row("C", "15:00:00", "18:00:00")
+        _row("A", "13:30:00", "14:30:00"), _row("B", "14:59:59", "17:47:59"), _row("C", "15:00:00", "17:48:00", on=43)
     )
-    question = question_of(earlier, jobs=[job("A"), job("B"), job("C")], **FREEZE)
+    jobs = [job("A", processing_time=0.7), job("B"), job("C")]
+    question = question_of(earlier, jobs=jobs, machines=[machine(42), machine(43)], **FREEZE)
     assert [operation.pin for operation in question.problem.operations] == [
-        Pin(start_seconds=-1800, end_seconds=3599),
-        Pin(start_seconds=3599, end_seconds=7200),
+        Pin(start_seconds=-1800, end_seconds=1800),
+        Pin(start_seconds=3599),
         None,
     ]
     assert question.earlier == as_schedule(earlier, question.start)
@@ -54,32 +55,15 @@ def test_jobs_that_are_gone_are_dropped_with_a_warning() -> None:
     assert question.warnings == ("2 jobs of previous_schedule_id not in jobs: dropped; first is X",)
 
 
-def test_frozen_job_leaves_a_broken_machine() -> None:
-    """After a breakdown only the work of that machine moves, and the answer names it."""
-    earlier = _rows(_row("A", "14:00:00", "16:48:00", on=43), _row("B", "14:00:00", "16:48:00"))
-    machines = [machine(42), machine(43, status="offline")]
-    question = question_of(earlier, jobs=[job("A"), job("B")], machines=machines, **FREEZE)
-    assert [operation.pin is None for operation in question.problem.operations] == [True, False]
-    message = "1 frozen job planned anew: no longer possible on the machine of the earlier schedule; first is A"
-    assert question.warnings == (message,)
-
-
-def test_frozen_job_does_not_wait_for_later_material() -> None:
-    """What was planned with its material stays; a later date does not undo it."""
-    jobs = [job("A", release_at="2025-07-22T20:00:00")]
-    operation = question_of(_rows(_row("A", "14:30:00", "17:18:00")), jobs=jobs, **FREEZE).problem.operations[0]
-    assert operation.release_seconds == 1800
-
-
-@pytest.mark.parametrize(
-    ("changes", "field"),
-    [({"freeze_until": UNTIL}, "previous_schedule_id"), ({"previous_schedule_id": "earlier"}, "freeze_until")],
-)
-def test_one_without_the_other_is_refused(changes: dict[str, Any], field: str) -> None:
-    """Freezing needs both a limit and a schedule."""
-    (other,) = changes
-    earlier = _rows(_row("JOAW001", "14:00:00", "16:48:00"))
-    assert reasons_of(earlier, **changes) == [(field, f"must be given together with {other}, was absent")]
+def test_limit_needs_a_schedule() -> None:
+    """Freezing needs a schedule; a schedule without a limit freezes what starts before the new one."""
+    message = "must be given together with freeze_until, was absent"
+    assert reasons_of(None, freeze_until=UNTIL) == [("previous_schedule_id", message)]
+    earlier = _rows(_row("A", "13:59:59", "16:47:59"), _row("B", "14:00:00", "16:48:00", on=43))
+    machines = [machine(42), machine(43)]
+    question = question_of(earlier, jobs=[job("A"), job("B")], machines=machines, previous_schedule_id="earlier")
+    pins = [operation.pin for operation in question.problem.operations]
+    assert pins == [Pin(start_seconds=-1, end_seconds=10_079), None]
 
 
 def test_unknown_schedule_is_refused() -> None:
@@ -103,6 +87,7 @@ def test_pin_may_not_overlap_frozen_work() -> None:
     pin = {"machine_id": 42, "start_datetime": "2025-07-22T17:00:00"}
     jobs = [job("A"), job("B", pinned=pin)]
     message = "must not overlap A on machine 42 (CM42), did for 18 min"
+    message += ": pin B later or on another machine, or leave it unpinned"
     assert reasons_of(_rows(_row("A", "14:30:00", "17:18:00")), jobs=jobs, **FREEZE) == [("jobs[1].pinned", message)]
 
 

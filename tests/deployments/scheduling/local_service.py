@@ -1,0 +1,69 @@
+"""The use case with its real arms and the real judge in this process, asked as over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from functools import cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from deployments.contracts.parsing import read_schedule_request
+from deployments.errors import NoSafeSchedule
+from deployments.scheduling.proposals import Proposal, planners_proposal, policy_proposal
+from env.errors import InvalidProblem
+from env.problem import Problem
+from models.policy.artefact import load_predictor
+from models.policy.predictor import Predictor
+from tests.deployments.fakes import LIMITS, JournalDecisions, MemoryJournal, scheduling_over
+
+CLIENT = "planner"
+
+
+@cache
+def shipped_policy() -> Predictor:
+    """The policy that is published with the code."""
+    return load_predictor()
+
+
+class ShippedPolicy:
+    """Proposes by the published policy; no budget is above `max_budget_ms`."""
+
+    def __init__(self, max_budget_ms: int) -> None:
+        self._max_budget_ms = max_budget_ms
+
+    async def propose(self, problem: Problem, budget_ms: int) -> Proposal:
+        return policy_proposal(shipped_policy(), problem, min(budget_ms, self._max_budget_ms), threads=1)
+
+
+class PlannersRule:
+    """Proposes by the planner's rule."""
+
+    async def propose(self, problem: Problem, budget_ms: int) -> Proposal:
+        return planners_proposal(problem)
+
+
+class LocalService:
+    """Remembers its answers, so that requests may continue them."""
+
+    def __init__(self, zone: str = "UTC", max_budget_ms: int = 60_000) -> None:
+        journal = MemoryJournal()
+        self._scheduling = scheduling_over(
+            ppo=ShippedPolicy(max_budget_ms),
+            manual=PlannersRule(),
+            journal=journal,
+            archive=JournalDecisions(journal),
+            zone=ZoneInfo(zone),
+        )
+
+    def post(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Status and JSON of the answer."""
+        raw = json.dumps(body).encode()
+        try:
+            request = read_schedule_request(raw, LIMITS)
+            answered = asyncio.run(self._scheduling.schedule(request, client=CLIENT, raw_body=raw))
+        except InvalidProblem as problem:
+            return 422, {"errors": [{"field": field, "message": message} for field, message in problem.reasons]}
+        except NoSafeSchedule as failure:
+            return 500, {"rejections": [rejection.reason for rejection in failure.rejections]}
+        return 200, json.loads(answered.body)
