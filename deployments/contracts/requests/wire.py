@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 SECONDS_PER_HOUR = 3600
 _WHOLE = Decimal(1)
 _SECOND = timedelta(seconds=1)
+_REPEATED_SECONDS = 2 * SECONDS_PER_HOUR
 MAX_ID = 2**63 - 1
 MAX_HOURS = 10_000.0
 # Lower-case t and z are left to whoever is lenient: RFC 3339 allows them, and asks not to send them.
@@ -42,8 +43,21 @@ def in_zone(moment: datetime, zone: ZoneInfo) -> datetime:
 
 
 def up_to_second(moment: datetime) -> datetime:
-    """The first whole second that is not before `moment`."""
-    return moment if not moment.microsecond else moment.replace(microsecond=0) + _SECOND
+    """The first whole second that is not before `moment`, in its zone."""
+    if not moment.microsecond:
+        return moment
+    # By way of UTC: arithmetic on the wall clock forgets which of two equal hours of autumn it was.
+    return (moment.astimezone(UTC).replace(microsecond=0) + _SECOND).astimezone(moment.tzinfo)
+
+
+def nearest_to(now: datetime, moment: datetime, zone: ZoneInfo) -> datetime:
+    """`in_zone`, but a wall-clock time that is shown twice in autumn is the second one if only that is near `now`."""
+    first = in_zone(moment, zone)
+    if moment.tzinfo is not None:
+        return first
+    second = first.replace(fold=1)
+    passed, left = seconds_after(first, now), seconds_after(now, second)
+    return second if abs(left) <= passed <= _REPEATED_SECONDS else first
 
 
 def seconds_after(start: datetime, moment: datetime) -> float:

@@ -23,6 +23,7 @@ from deployments.contracts.requests.wire import (
     first_second_from,
     in_zone,
     last_second_until,
+    nearest_to,
     seconds_after,
     seconds_of,
     up_to_second,
@@ -166,7 +167,7 @@ def start_of(request: ScheduleRequest, *, zone: ZoneInfo, now: datetime) -> date
         raise InvalidProblem(
             [("schedule_start", f"must be after {FIRST_YEAR} and before {LAST_YEAR}, was {wanted.isoformat()}")]
         )
-    return up_to_second(in_zone(wanted, zone).astimezone(zone))
+    return up_to_second(nearest_to(now, wanted, zone).astimezone(zone))
 
 
 def _refuse(reasons: Iterable[Reason]) -> None:

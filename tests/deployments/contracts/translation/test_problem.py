@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -50,6 +50,40 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert problem.hours is not None
     assert problem.hours.breaks == DEFAULT_BREAKS
     assert problem.hours.zone == "Asia/Kuala_Lumpur"
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+SECOND_HALF_PAST_TWO = datetime(2025, 10, 26, 1, 30, tzinfo=UTC)
+"""The clock shows 02:30 for the second time in that night."""
+
+
+@pytest.mark.parametrize("microseconds", [0, 1, 500_000, 999_999])
+@pytest.mark.parametrize("hours_earlier", [0, 1])
+@pytest.mark.parametrize("is_told", [True, False])
+def test_start_in_the_repeated_hour_is_never_in_the_past(microseconds: int, hours_earlier: int, is_told: bool) -> None:
+    """Told with a zone or taken from the clock, it is rounded up to the next second, in the hour that was meant."""
+    now = SECOND_HALF_PAST_TWO + timedelta(microseconds=microseconds, hours=-hours_earlier)
+    told = {"schedule_start": now.astimezone(BERLIN).isoformat() if is_told else None}
+    start = _question(BERLIN, now, **told).start
+    assert timedelta() <= start.astimezone(UTC) - now < timedelta(seconds=1)
+    assert start.microsecond == 0
+
+
+@pytest.mark.parametrize(
+    ("now_utc", "fold"), [("00:30:01", 0), ("00:59:00", 0), ("01:00:00", 1), ("01:30:02", 1), ("03:31:00", 0)]
+)
+def test_naive_start_in_the_repeated_hour_is_the_one_that_is_near(now_utc: str, fold: int) -> None:
+    """Whoever sends the clock of the wall means the hour in which it is; of plans for another day the first one."""
+    now = datetime.fromisoformat(f"2025-10-26T{now_utc}+00:00")
+    start = _question(BERLIN, now, schedule_start="2025-10-26T02:30:00").start
+    assert start.astimezone(UTC) == SECOND_HALF_PAST_TWO - timedelta(hours=1 - fold)
+
+
+@pytest.mark.parametrize("now", ["2025-10-20T12:00:00+00:00", "2026-01-20T12:00:00+00:00"])
+def test_naive_start_on_another_day_is_the_first_of_two(now: str) -> None:
+    """A plan made ahead, or asked for again later, does not depend on when that is."""
+    start = _question(BERLIN, datetime.fromisoformat(now), schedule_start="2025-10-26T02:30:00.25").start
+    assert start.astimezone(UTC) == SECOND_HALF_PAST_TWO + timedelta(hours=-1, seconds=1)
 
 
 def test_naive_start_is_the_plants_clock() -> None:
