@@ -40,6 +40,7 @@ test-fast: $(READY) ## tests without processes, servers and training
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m '$(FAST)'
 
 verify: mutation fuzz audit explain ## the slow proofs in full: what make test shows in short, and the drills
+	$(BIN)/python -m tests.models.search.pinned_plants
 	$(BIN)/python -m tests.deployments.rollout.analysis.coverage
 	$(BIN)/python -m tests.system.test_rollout
 	$(BIN)/python -m tests.system.recording --compare tests/data/recorded_answers.json

@@ -10,6 +10,7 @@
 | observation | state -> candidate rows: the only encoding |
 | reverse | the same work backwards in time |
 | rules | FIFO, EDD, SPT, MWKR, ATCS, the composite and the planner's rule |
+| reservation | places for the work that pins wait for |
 | episode | one problem being played: what an action does, and what it was worth |
 | compilation | how the compiled core is cached |
 """

@@ -53,6 +53,7 @@ class PinnedWork(NamedTuple):
 
     operation_pinned: NDArray[np.bool_]  # [operation]
     operation_urgent: NDArray[np.bool_]  # [operation] pinned work of its job waits for it
+    pin_pair: NDArray[np.int64]  # [operation] the pair of pinned work
     pin_start: NDArray[np.int64]  # [operation] 0 where it is not pinned
     pin_end: NDArray[np.int64]  # [operation] 0 where it is not pinned
     pinned_first: NDArray[np.int64]  # [machine + 1] first pinned work of each machine
@@ -99,6 +100,7 @@ def pinned_work(problem: Problem, operation_group: NDArray[np.int64], calendars:
     return PinnedWork(
         operation_pinned=np.array([span is not None for span in spans]),
         operation_urgent=np.array(_urgent(problem)),
+        pin_pair=_offsets(_integers(len(operation.alternatives) for operation in operations))[:-1],
         pin_start=np.array(starts, dtype=np.int64),
         pin_end=np.array(ends, dtype=np.int64),
         pinned_first=np.cumsum([0, *map(len, by_machine)]).astype(np.int64),
@@ -154,6 +156,7 @@ class ProblemArrays(NamedTuple):
     operation_group: Integers  # [operation] setup group, NO_GROUP where setups do not depend on the sequence
     operation_pinned: Booleans  # [operation]
     operation_urgent: Booleans  # [operation] pinned work of its job waits for it
+    pin_pair: Integers  # [operation] the pair of pinned work
     pin_start: Integers  # [operation] 0 where it is not pinned
     pin_end: Integers  # [operation] 0 where it is not pinned
     pinned_first: Integers  # [machine + 1] first pinned work of each machine

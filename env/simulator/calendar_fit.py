@@ -46,6 +46,31 @@ def span(
 
 
 @compiled_lean
+def latest_begin(arrays: ProblemArrays, calendar: int, end: int, work: int, interruptible: bool) -> int:
+    """The last instant from which `work` open seconds on a calendar end at or before `end`; -NEVER where there is none.
+
+    With `interruptible` false they lie in one opening.
+    """
+    starts, ends, before = arrays.opening_start, arrays.opening_end, arrays.opening_before
+    first, last = arrays.calendar_first[calendar], arrays.calendar_first[calendar + 1]
+    opening = first_ending_after(ends, first, last, end)
+    if opening == last or starts[opening] >= end:
+        opening -= 1
+    if opening < first:
+        return -NEVER
+    if not interruptible:
+        while opening >= first and min(end, ends[opening]) - starts[opening] < work:
+            opening -= 1
+        return -NEVER if opening < first else min(end, ends[opening]) - work
+    left = before[opening] + min(end, ends[opening]) - starts[opening] - work
+    if left < 0:
+        return -NEVER
+    while before[opening] > left:
+        opening -= 1
+    return starts[opening] + left - before[opening]  # type: ignore[no-any-return]
+
+
+@compiled_lean
 def first_ending_after(ends: Integers, low: int, high: int, instant: int) -> int:
     """Index in [low, high] of the first opening that ends after `instant`."""
     while low < high:

@@ -27,7 +27,8 @@ from env.schedule import Schedule
 from env.simulator.arrays import Floats, ProblemArrays, compile_problem, schedule_of
 from env.simulator.calendar import NEVER
 from env.simulator.compilation import compiled, compiled_lean
-from env.simulator.simulation import NOBODY, State, entries_of, is_complete, new_state, next_instant
+from env.simulator.reservation import played
+from env.simulator.simulation import NOBODY, State, entries_of, is_complete, next_instant
 from env.simulator.simulation import dispatch as dispatch_pair
 
 ATCS_DUE_SCALE = 2.0
@@ -49,10 +50,8 @@ class Rule(IntEnum):
 
 def dispatch(problem: Problem, rule: Rule) -> Schedule:
     """The schedule that `rule` makes. Raises `HorizonExceeded` when the calendar cannot hold it."""
-    arrays = compile_problem(problem)
-    state = new_state(arrays)
-    follow_rule(arrays, state, int(rule), mean_times(arrays))
-    return finished_schedule(problem, state)
+    means = mean_times(arrays := compile_problem(problem))
+    return finished_schedule(problem, played(arrays, lambda plant, state: follow_rule(plant, state, int(rule), means)))
 
 
 def finished_schedule(problem: Problem, state: State) -> Schedule:

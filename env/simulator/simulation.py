@@ -311,7 +311,7 @@ def finish_pinned(arrays: ProblemArrays, state: State, job: int) -> None:
     """Book the pinned operations that are next in a job: they begin where they are pinned, whatever came before."""
     while state.job_next[job] < arrays.job_first[job + 1] and arrays.operation_pinned[state.job_next[job]]:
         operation = state.job_next[job]
-        pair = arrays.pair_first[operation]
+        pair = arrays.pin_pair[operation]
         finish(arrays, state, job, pair, arrays.pin_start[operation], arrays.pin_end[operation])
 
 

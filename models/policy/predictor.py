@@ -22,6 +22,7 @@ from env.simulator.candidates import CANDIDATE_LIMIT, Candidates, find_candidate
 from env.simulator.compilation import compiled
 from env.simulator.episode import objective_bound
 from env.simulator.observation import FEATURE_COUNT, TALLIES, encode
+from env.simulator.reservation import played
 from env.simulator.reverse import ReversedPlant, is_reversible, order_of, reversed_plant
 from env.simulator.rules import finished_schedule
 from env.simulator.simulation import DISPATCHED, State, dispatch, is_complete, new_state, operation_of
@@ -82,10 +83,7 @@ class Predictor:
 
     def schedule(self, problem: Problem) -> Schedule:
         """One greedy policy pass. Raises `HorizonExceeded` when the calendar cannot hold the work."""
-        arrays = compile_problem(problem)
-        state = new_state(arrays)
-        self.play(arrays, state)
-        return finished_schedule(problem, state)
+        return finished_schedule(problem, played(compile_problem(problem), self.play))
 
     def schedule_once(self, problem: Problem) -> Schedule:
         """A single greedy play by a single network: what the literature calls a pass. Raises like `schedule`."""

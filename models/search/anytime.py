@@ -6,6 +6,7 @@ by the clock; a number of `iterations` in its place makes the result depend on t
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -19,6 +20,7 @@ from env.schedule import Schedule
 from env.simulator.arrays import ProblemArrays, compile_problem
 from env.simulator.calendar import NEVER
 from env.simulator.episode import objective_bound
+from env.simulator.reservation import keeps_pins, played, played_around
 from env.simulator.rules import finished_schedule
 from env.simulator.simulation import State, new_state, reset
 from models.policy.predictor import Predictor
@@ -34,6 +36,8 @@ CHUNKS = 100
 MAX_CHUNK_SECONDS = 0.02
 ITERATION_CHUNKS = 50
 MIN_SEARCH_SECONDS = 0.002
+MAX_RESERVATIONS = 100
+"""Where iterations count instead of time."""
 
 _second_core = threading.Semaphore(max(0, len(os.sched_getaffinity(0)) - 1))
 
@@ -70,8 +74,7 @@ def search(
     """
     begun = time.perf_counter()
     arrays = compile_problem(problem)
-    state = new_state(arrays)
-    predictor.play(arrays, state)
+    state = played(arrays, predictor.play)
     greedy = finished_schedule(problem, state)
     best = _Best(problem, arrays, greedy, state)
     if has_earlier_plan(problem):
@@ -79,6 +82,7 @@ def search(
         best.offer("repair", shifted)
     if iterations is not None or budget_ms > 0:
         budget = _Budget(begun, budget_ms / 1000.0, time.perf_counter() - begun, iterations)
+        _meet_pins(predictor, best, seed, budget)
         _sample(predictor, best, seed, budget)
         _improve(best, seed, budget, threads)
     return Found(
@@ -115,7 +119,8 @@ class _Best:
         self.arrays = arrays
         self.schedule = schedule
         self.state = state
-        self.value = objective_value(problem, schedule)
+        # Any plan that keeps its pins is better than one that does not.
+        self.value = objective_value(problem, schedule) if keeps_pins(arrays, state) else math.inf
         self.gains: dict[str, float] = {}
 
     def offer(self, stage: str, state: State | None) -> bool:
@@ -126,13 +131,25 @@ class _Best:
         self.gains.setdefault(stage, 0.0)
         if state is None or objective_bound(self.arrays, state) >= self.value or state.end.max() >= NEVER:
             return False
+        if not keeps_pins(self.arrays, state):
+            return False
         schedule = finished_schedule(self.problem, state)
         value = objective_value(self.problem, schedule)
         if value >= self.value:
             return False
-        self.gains[stage] += self.value - value
+        self.gains[stage] += self.value - value if math.isfinite(self.value) else 0.0
         self.schedule, self.state, self.value = schedule, state, value
         return True
+
+
+def _meet_pins(predictor: Predictor, best: _Best, seed: int, budget: _Budget) -> None:
+    """Where the pass has missed a pin, go on until none is missed or the time is up."""
+    number = 0
+    while math.isinf(best.value) and (number < MAX_RESERVATIONS if budget.iterations else budget.left_seconds > 0.0):
+        number += 1
+        best.offer(
+            "pins", played_around(best.arrays, predictor.play, best.state.start, seed * MAX_RESERVATIONS + number)
+        )
 
 
 def _sample(predictor: Predictor, best: _Best, seed: int, budget: _Budget) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from env.problem import Problem
 from env.simulator.arrays import ProblemArrays
+from env.simulator.reservation import dispatch_by_start, keeps_pins
 from env.simulator.simulation import State, dispatch, new_state
 from models.policy.predictor import Predictor
 from models.search.annealing import BEST as BEST_PLAN
@@ -37,7 +38,7 @@ def repaired(predictor: Predictor, problem: Problem, arrays: ProblemArrays) -> S
         if pair is not None and state.job_next[arrays.operation_job[operation]] == operation:
             dispatch(held, state, pair, operation)
     predictor.play(held, state)
-    return state if _keeps_sequences(arrays, state) else None
+    return state if keeps_pins(arrays, state) else None
 
 
 def _pair_at_its_place(problem: Problem, arrays: ProblemArrays, operation: int) -> int | None:
@@ -46,12 +47,6 @@ def _pair_at_its_place(problem: Problem, arrays: ProblemArrays, operation: int) 
     first, last = int(arrays.pair_first[operation]), int(arrays.pair_first[operation + 1])
     machines = arrays.pair_machine[first:last].tolist()
     return first + machines.index(place.machine) if place is not None and place.machine in machines else None
-
-
-def _keeps_sequences(arrays: ProblemArrays, state: State) -> bool:
-    """Whether each operation begins after the one before it in its job; only pinned work can fail to."""
-    same_job = arrays.operation_job[1:] == arrays.operation_job[:-1]
-    return bool(np.all((state.start[1:] >= state.end[:-1])[same_job]))
 
 
 class LocalSearch(Protocol):
@@ -74,13 +69,15 @@ class LocalSearch(Protocol):
 
 
 def local_search(problem: Problem, arrays: ProblemArrays, state: State, seed: int) -> LocalSearch | None:
-    """The search that suits the problem, from a complete state on; None where the state breaks a pin's sequence."""
+    """The search that suits the problem, from a complete state on; None where it would begin with a missed pin."""
     if has_graph(arrays) and not has_earlier_plan(problem):
         return TabuSearch(arrays, state, seed)
-    same_job = arrays.operation_job[1:] == arrays.operation_job[:-1]
-    if np.any((state.start[1:] < state.end[:-1])[same_job]):
-        return None
-    return AnnealingSearch(problem, arrays, state, seed)
+    if not arrays.operation_urgent.any():
+        return AnnealingSearch(problem, arrays, state, seed)
+    # The search times plans by their order alone, so that has to keep the pins as well.
+    timed = new_state(arrays)
+    dispatch_by_start(arrays, timed, state.chosen_pair, np.lexsort((state.end, state.start)))
+    return AnnealingSearch(problem, arrays, timed, seed) if keeps_pins(arrays, timed) else None
 
 
 class TabuSearch:

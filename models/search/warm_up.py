@@ -7,9 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from env.instances.generator import Plant, random_problem, toy_problem
-from env.problem import EarlierPlace, Job, Operation, Problem
+from env.problem import EarlierPlace, Job, Operation, Pin, Problem
+from env.simulator.arrays import ProblemArrays, compile_problem
 from env.simulator.observation import FEATURE_COUNT
-from env.simulator.rules import Rule, dispatch
+from env.simulator.reservation import played_around
+from env.simulator.rules import Rule, dispatch, follow_rule, mean_times
+from env.simulator.simulation import State
 from models.policy.predictor import Predictor, Weights
 from models.search.anytime import search
 
@@ -18,18 +21,25 @@ _A_FEW_MOVES = 100
 
 
 def warm_rules() -> None:
-    """The dispatching rules: all of them are one compiled function."""
+    """The dispatching rules: all of them are one compiled function, and what makes room for pins is another."""
     dispatch(toy_problem(), Rule.PLANNER)
+    arrays = compile_problem(_pinned_toy())
+    means = mean_times(arrays)
+
+    def play(plant: ProblemArrays, state: State) -> None:
+        follow_rule(plant, state, int(Rule.PLANNER), means)
+
+    played_around(arrays, play, np.zeros(len(arrays.operation_job), dtype=np.int64), seed=0)
 
 
 def warm_policy(predictor: Predictor) -> None:
-    """Everything that any search runs; three small problems compile it for all kinds and sizes.
+    """Everything that any search runs; four small problems compile it for all kinds and sizes.
 
     Whatever were left out would be compiled by a replica in the middle of a request, and the compiler
     would stay in its memory. The policy already solves the toy problem, so it takes another one to
     have the local search make moves.
     """
-    for problem in (toy_problem(), _continued_toy(), _small_plant()):
+    for problem in (toy_problem(), _continued_toy(), _small_plant(), _pinned_toy()):
         search(predictor, problem, 0, iterations=_A_FEW_MOVES)
 
 
@@ -48,6 +58,14 @@ def _continued_toy() -> Problem:
 
     jobs = tuple(Job(id=job.id, operations=tuple(map(placed, job.operations))) for job in toy.jobs)
     return replace(toy, jobs=jobs, stability_seconds=1.0)
+
+
+def _pinned_toy() -> Problem:
+    """The toy problem with the last step of its first job pinned to where an hour leaves it all the time it needs."""
+    toy = toy_problem()
+    *steps, last = toy.jobs[0].operations
+    pinned = replace(last, alternatives=last.alternatives[:1], pin=Pin(start_seconds=3_600))
+    return replace(toy, jobs=(replace(toy.jobs[0], operations=(*steps, pinned)), *toy.jobs[1:]))
 
 
 def _small_plant() -> Problem:
