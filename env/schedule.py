@@ -69,10 +69,11 @@ class Measures:
     """What planners read off a schedule. Percentages run from 0 to 100; absent work counts against them.
 
     A job is on time when each of its operations ends by its own due date. `utilisation` is working
-    time divided by the time that machines were open until the makespan. Work that holds several machines
-    works on each of them; of work that was running before second 0 only what can lie after it counts. The flow
-    time of a job is its last end less the later of second 0 and its first release (Pinedo, Scheduling: the time in
-    the system); its mean is over the jobs that are scheduled as a whole, None when there are none.
+    time divided by the time that machines which some work may use were open until the makespan. Work that holds
+    several machines works on each of them; of work that has begun before second 0 only what it works after it counts.
+    The flow time of a job is its last end less the later of second 0 and its first release (Pinedo, Scheduling: the
+    time in the system), 0 when it had ended before; its mean is over the jobs that are scheduled as a whole, None
+    when there are none.
     """
 
     makespan_seconds: int
@@ -111,9 +112,12 @@ class Measures:
         return KeyFigures(**{name: getattr(self, name) for name in KEY_FIGURES})
 
 
-def measure(problem: Problem, schedule: Schedule, open_seconds: int) -> Measures:
-    """Measures of `schedule`; `open_seconds` is the open time of all machines together until its makespan.
+def measure(
+    problem: Problem, schedule: Schedule, open_seconds: int, left_seconds: Mapping[str, int] | None = None
+) -> Measures:
+    """Measures of `schedule`; `open_seconds` is the open time of all `usable_machines` together until its makespan.
 
+    `left_seconds` is what each operation that has begun before second 0 works after it, nothing where it is not named.
     Open time comes in as an argument because the simulator and the judge each expand calendars in
     their own way, and neither may borrow the other's.
     """
@@ -127,7 +131,7 @@ def measure(problem: Problem, schedule: Schedule, open_seconds: int) -> Measures
         operations=len(problem.operations),
         scheduled_operations=sum(operation.id in done for operation in problem.operations),
         setup_seconds=sum(setups.values()),
-        working_seconds=sum(map(sum, working_seconds_by_machine(problem, schedule).values())),
+        working_seconds=sum(map(sum, working_seconds_by_machine(problem, schedule, left_seconds or {}).values())),
         open_seconds=open_seconds,
         tardiness_seconds=sum(tardy.values()),
         weighted_tardiness_seconds=sum(operation.weight * tardy[operation.id] for operation in problem.operations),
@@ -142,12 +146,25 @@ def measure(problem: Problem, schedule: Schedule, open_seconds: int) -> Measures
 def _flow_time_mean(problem: Problem, done: Mapping[str, Assignment]) -> float | None:
     """Mean seconds from release to last end of the jobs whose operations are all `done`."""
     flow_times = [
-        max(done[operation.id].end_seconds for operation in job.operations)
-        - max(0, min(operation.release_seconds for operation in job.operations))
+        max(0, max(done[operation.id].end_seconds for operation in job.operations) - _first_release(job))
         for job in problem.jobs
         if all(operation.id in done for operation in job.operations)
     ]
     return sum(flow_times) / len(flow_times) if flow_times else None
+
+
+def _first_release(job: Job) -> int:
+    return max(0, min(operation.release_seconds for operation in job.operations))
+
+
+def usable_machines(problem: Problem) -> frozenset[int]:
+    """Indices of the machines that some work may use which is not finished yet."""
+    waiting = (each for each in problem.operations if each.pin is None or not each.pin.is_finished)
+    # Thousands of operations share a tuple of thousands of alternatives.
+    choices = {id(operation.alternatives): operation.alternatives for operation in waiting}
+    return frozenset(
+        machine for alternatives in choices.values() for alternative in alternatives for machine in alternative.machines
+    )
 
 
 def setup_seconds_of(problem: Problem, schedule: Schedule) -> Mapping[str, int]:
@@ -156,10 +173,13 @@ def setup_seconds_of(problem: Problem, schedule: Schedule) -> Mapping[str, int]:
     return {each.operation_id: setup for each, setup in zip(schedule.assignments, taken, strict=True)}
 
 
-def working_seconds_by_machine(problem: Problem, schedule: Schedule) -> Mapping[int, list[int]]:
+def working_seconds_by_machine(
+    problem: Problem, schedule: Schedule, left_seconds: Mapping[str, int]
+) -> Mapping[int, list[int]]:
     """Machine index -> working seconds of each operation that holds it, which include those of its setup.
 
-    Only the last assignment of an operation counts, and none on a machine that is not eligible.
+    Only the last assignment of an operation counts, and none on a machine that is not eligible. What begins before
+    second 0 works as many seconds as `left_seconds` says, and is not listed where that is none.
     """
     index_of = {machine.id: index for index, machine in enumerate(problem.machines)}
     setups = setup_seconds_of(problem, schedule)
@@ -171,8 +191,8 @@ def working_seconds_by_machine(problem: Problem, schedule: Schedule) -> Mapping[
             continue
         seconds = setups[operation.id] + chosen.processing_seconds
         if assignment.start_seconds < 0:
-            seconds = min(seconds, max(0, assignment.end_seconds))
-        for machine in chosen.machines:
+            seconds = left_seconds.get(operation.id, 0)
+        for machine in chosen.machines if seconds else ():
             working.setdefault(machine, []).append(seconds)
     return working
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from statistics import median
 
 from env.judge.verdict import Anomaly, AnomalyCode
 from env.problem import SECONDS_PER_HOUR, Problem
-from env.schedule import Measures, Schedule, working_seconds_by_machine
+from env.schedule import Measures, Schedule, usable_machines, working_seconds_by_machine
 
 MIN_HISTORY = 5
 """So many recent schedules make a history; with fewer nothing is compared with it."""
@@ -42,8 +42,11 @@ def anomalies(
     limits: AnomalyLimits,
     baseline_makespan_seconds: int | None = None,
     recent_makespans_seconds: Sequence[int] = (),
+    left_seconds: Mapping[str, int] | None = None,
 ) -> tuple[Anomaly, ...]:
     """Each measure of `schedule` that lies beyond its limit, in the order of `AnomalyCode`.
+
+    `left_seconds` is what each operation that has begun before second 0 works after it.
 
     The baseline is the makespan of another plan for the same problem; without one, or with one of 0,
     nothing is compared with it. The recent makespans are those of the same plant's earlier schedules;
@@ -53,7 +56,7 @@ def anomalies(
         *_makespan(measures, limits, baseline_makespan_seconds),
         *_history(measures, limits, recent_makespans_seconds),
         *_shortfalls(measures, limits),
-        *_imbalance(problem, schedule, limits),
+        *_imbalance(problem, schedule, limits, left_seconds or {}),
     )
 
 
@@ -118,25 +121,21 @@ def _shortfalls(measures: Measures, limits: AnomalyLimits) -> Iterator[Anomaly]:
         )
 
 
-def _imbalance(problem: Problem, schedule: Schedule, limits: AnomalyLimits) -> Iterator[Anomaly]:
+def _imbalance(
+    problem: Problem, schedule: Schedule, limits: AnomalyLimits, left_seconds: Mapping[str, int]
+) -> Iterator[Anomaly]:
     """The machine that works most, if too far above the mean of all machines that some operation may use.
 
     A machine with a single operation is passed over: that work could not have been divided.
     """
     if limits.max_load_over_mean_ratio is None:
         return
-    working = working_seconds_by_machine(problem, schedule)
-    usable = {
-        machine
-        for operation in problem.operations
-        for alternative in operation.alternatives
-        for machine in alternative.machines
-    }
+    working = working_seconds_by_machine(problem, schedule, left_seconds)
     shared = {machine: sum(durations) for machine, durations in working.items() if len(durations) > 1}
     if not shared:
         return
     machine, most = max(shared.items(), key=lambda item: (item[1], -item[0]))
-    mean = sum(map(sum, working.values())) / len(usable)
+    mean = sum(map(sum, working.values())) / len(usable_machines(problem))
     if most > limits.max_load_over_mean_ratio * mean:
         yield Anomaly(
             code=AnomalyCode.LOAD_IMBALANCE,

@@ -15,7 +15,7 @@ from env.judge.case import Case, case_of
 from env.judge.rules import miscounted, missed_deadlines, out_of_sequence, overlaps, violations_of_work
 from env.judge.verdict import Anomaly, AnomalyCode, Verdict, Violation, ViolationCode
 from env.problem import Problem
-from env.schedule import Schedule, measure
+from env.schedule import Schedule, measure, usable_machines
 
 __all__ = [
     "NO_LIMITS",
@@ -54,13 +54,25 @@ def judge(
         )
     )
     until = max(0, judged.makespan_seconds)
-    opened = sum(case.opened(index).between(0, until) for index in range(len(problem.machines)))
-    measures = measure(problem, judged, opened)
+    opened = sum(case.opened(index).between(0, until) for index in usable_machines(problem))
+    left = _left_seconds(case)
+    measures = measure(problem, judged, opened, left)
     return Verdict(
         violations=_violations(case),
-        anomalies=anomalies(problem, judged, measures, limits, baseline_makespan_seconds, recent_makespans_seconds),
+        anomalies=anomalies(
+            problem, judged, measures, limits, baseline_makespan_seconds, recent_makespans_seconds, left
+        ),
         measures=measures,
     )
+
+
+def _left_seconds(case: Case) -> dict[str, int]:
+    """What work that begins before second 0 works after it: open time of its machines until its end."""
+    return {
+        work.assignment.operation_id: case.opened(*work.machines).between(0, work.end)
+        for work in case.works
+        if work.start < 0 < work.end and work.machines and case.can_time(work)
+    }
 
 
 def violations(problem: Problem, schedule: Schedule) -> tuple[Violation, ...]:

@@ -28,7 +28,9 @@ class Metrics(AnswerModel):
     total_jobs: int
     scheduled_jobs: int
     completion_rate: float
-    average_utilization: float = Field(description="busy time / time the machines were open until the makespan")
+    average_utilization: float = Field(
+        description="busy time / open time from schedule_start to the makespan, of the machines that some job may use"
+    )
     total_setup_time: float
     important_jobs_on_time: float = Field(description="per cent of the families with an important job")
     jobs_on_time: float = Field(description="per cent of the families")

@@ -8,8 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from env.judge.judge import ViolationCode, judge, open_seconds
-from env.problem import Closure, Job, Machine, Problem, WorkingHours
-from tests.problems import ANY_HOURS, DAY, HOUR, LUNCH, MINUTE, one_machine, open_mask, operation, problems, schedule_of
+from env.problem import Closure, Job, Machine, Pin, Problem, WorkingHours
+from env.schedule import Schedule
+from tests.construction import chosen_alternative
+from tests.open_time import worked_seconds
+from tests.problems import (
+    ANY_HOURS,
+    DAY,
+    EVERY_FEATURE,
+    HOUR,
+    LUNCH,
+    MINUTE,
+    one_machine,
+    open_mask,
+    operation,
+    problems,
+    schedule_of,
+    solved_problems,
+)
 
 LUNCH_HOURS = WorkingHours(origin=datetime(2025, 7, 21, tzinfo=UTC), breaks=(LUNCH,))
 NOON = 12 * HOUR
@@ -72,6 +88,51 @@ def test_open_seconds_agree_with_the_definition(problem: Problem, day: int, seco
     until = day * DAY + second
     counted = sum(int(open_mask(problem, index)[:until].sum()) for index in range(len(problem.machines)))
     assert open_seconds(problem, until) == counted
+
+
+@given(solved=solved_problems(EVERY_FEATURE))
+def test_measures_of_continued_plans_mean_what_they_say(solved: tuple[Problem, Schedule]) -> None:
+    """Working time is the open time of each row after second 0, so no machine works more than it is open."""
+    problem, schedule = solved
+    measures = judge(problem, schedule).measures
+    worked = sum(
+        len(machines) * worked_seconds(problem, machines, max(0, row.start_seconds), row.end_seconds)
+        for each in problem.operations
+        if (row := schedule.by_operation[each.id]).end_seconds > 0
+        for machines in (chosen_alternative(problem, each, row).machines,)
+    )
+    assert measures.working_seconds == worked
+    assert 0 <= measures.utilisation_percent <= 100.0
+    assert measures.makespan_seconds >= 0
+    assert (measures.flow_time_mean_seconds or 0) >= 0
+
+
+def test_plan_that_is_over_has_no_makespan() -> None:
+    """Its only work ended an hour ago: nothing is left to do, on no machine."""
+    over = one_machine(operation("A", pin=Pin(start_seconds=-2 * HOUR, end_seconds=-HOUR)))
+    verdict = judge(over, schedule_of(("A", 1, -2 * HOUR, -HOUR)))
+    measures = verdict.measures
+    assert (measures.makespan_seconds, measures.working_seconds, measures.open_seconds) == (0, 0, 0)
+    assert (measures.utilisation_percent, measures.flow_time_mean_seconds) == (0.0, 0.0)
+
+
+def test_machines_that_no_work_may_use_do_not_count() -> None:
+    """The second machine has finished its work and the third never had any: the first works all the time."""
+    over = operation("B", 1, pin=Pin(start_seconds=-HOUR, end_seconds=0))
+    problem = Problem(
+        jobs=(Job(id="A", operations=(operation("A"),)), Job(id="B", operations=(over,))),
+        machines=(Machine(id=1), Machine(id=2), Machine(id=3)),
+    )
+    measures = judge(problem, schedule_of(("A", 1, 0, HOUR), ("B", 2, -HOUR, 0))).measures
+    assert (measures.open_seconds, measures.utilisation_percent) == (HOUR, 100.0)
+
+
+def test_running_work_counts_only_while_its_machine_is_open() -> None:
+    """Three hours, of which one is done; the machine is closed for two hours in between."""
+    running = operation("A", seconds=3 * HOUR, pin=Pin(start_seconds=-HOUR, end_seconds=4 * HOUR))
+    closed = Closure(start_seconds=HOUR, end_seconds=3 * HOUR)
+    measures = judge(one_machine(running, closures=(closed,)), schedule_of(("A", 1, -HOUR, 4 * HOUR))).measures
+    assert (measures.working_seconds, measures.utilisation_percent) == (2 * HOUR, 100.0)
 
 
 NONSENSE = st.integers(-5, 5) | st.integers() | st.sampled_from((10**18, -(10**18), 2**63, 10**5000, -(10**5000)))
