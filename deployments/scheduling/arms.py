@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from deployments.rollout.ramp.traffic import RULE, Arm
 from deployments.scheduling.ports import Judge, Proposer
 from deployments.scheduling.proposals import Proposal
 from env.errors import HorizonExceeded, InvalidProblem
-from env.judge.verdict import Verdict
+from env.judge.verdict import Verdict, ViolationCode
 from env.problem import Problem
 from env.schedule import Schedule
 
@@ -94,8 +94,8 @@ class ArmRunner:
     ) -> Attempts:
         """The attempts up to the first one that the judge accepts.
 
-        Raises `NoSafeSchedule` when there is none, `InvalidProblem` when the calendar cannot hold the work,
-        and what says that asking again may help: `Overloaded`, `JudgeUnavailable`.
+        Raises `NoSafeSchedule` when there is none, `InvalidProblem` when the calendar cannot hold the work or no arm
+        meets the pins of the request, and what says that asking again may help: `Overloaded`, `JudgeUnavailable`.
         """
         attempts: list[Attempt] = []
         warnings: tuple[str, ...] = ()
@@ -106,6 +106,7 @@ class ArmRunner:
             if attempt.is_valid:
                 return Attempts(all=tuple(attempts), warnings=warnings)
             _log.warning("arm %s did not serve: %s", arm.name, attempt.reason)
+        _refuse_unmet_pins(question.problem, attempts)
         raise NoSafeSchedule(tuple(map(_rejection, attempts)))
 
     async def replaced(self, question: Question, attempts: Attempts, reason: str, recent: tuple[int, ...]) -> Attempts:
@@ -177,6 +178,25 @@ def objection(verdict: Verdict) -> str:
     critical = [violation for violation in verdict.violations if violation.is_critical]
     count = f"{len(critical):,} critical violation{'s' if len(critical) > 1 else ''}"
     return shortened(f"rejected by the judge: {count}, first {critical[0].code.value}: {critical[0].message}")
+
+
+def _refuse_unmet_pins(problem: Problem, attempts: Iterable[Attempt]) -> None:
+    """Raises `InvalidProblem` when all that the judge has against any arm is that pinned work comes too early.
+
+    Whether a pin can be kept behind the work ahead of it is not proven beforehand where other work counts.
+    """
+    pinned = {operation.id for operation in problem.operations if operation.pin is not None}
+    found = [
+        violation
+        for attempt in attempts
+        for violation in (() if attempt.verdict is None else attempt.verdict.violations)
+        if violation.is_critical
+    ]
+    is_judged = all(attempt.verdict is not None for attempt in attempts)
+    if is_judged and all(each.code is ViolationCode.WRONG_SEQUENCE and each.operation_id in pinned for each in found):
+        reasons = {each.operation_id: each.message for each in found}
+        remedy = "No arm could keep this pin: pin it later, on another machine, or not at all."
+        raise InvalidProblem([("jobs", f"{message} {remedy}") for message in reasons.values()])
 
 
 def _failed(arm: Arm, failure: Exception) -> Attempt:

@@ -18,15 +18,18 @@ from env.simulator.calendar import NEVER
 from env.simulator.calendar_fit import latest_begin, special_span
 from env.simulator.compilation import compiled, compiled_lean
 from env.simulator.episode import objective_bound
-from env.simulator.simulation import State, await_earlier_load, dispatch, new_state, reset
+from env.simulator.simulation import NOBODY, State, await_earlier_load, dispatch, new_state, reset
 
-MAX_ROUNDS = 4_000
-MAX_PLACED = 400_000
-"""Bounds of one search for places: rounds, and pieces of work placed in all of them."""
+MAX_ROUNDS = 16_000
+MAX_COMPARED = 100_000_000
+"""Bounds of one search for places: rounds, and comparisons in all of them. A round compares each piece of work with
+all jobs, and all of its machines; a plant for which one round is too much is left alone."""
 STEADY_ROUNDS = 16
 """Rounds in which only jobs that miss their pins go earlier; after these, single keys change."""
 STALE_ROUNDS = 400
 """After so many rounds without success many keys change at once."""
+HOTTEST = 0.1
+"""Mean durations by which a round may be worse at first, as in simulated annealing."""
 FORCED = 100.0
 """Mean durations that a machine is preferred by when it is chosen."""
 
@@ -103,9 +106,10 @@ def dispatch_by_start(arrays: ProblemArrays, state: State, chosen: Integers, ord
 def with_reservations(arrays: ProblemArrays, start: Integers, seed: int) -> ProblemArrays | None:
     """The arrays with all work that pins wait for pinned as well; None where no round met all pins."""
     urgent = arrays.operation_urgent & ~arrays.operation_pinned
-    found = _reserved(arrays, urgent, start, seed)
-    if found is None and urgent.any() and arrays.changeover.size:
-        # A changeover may be short only behind work that no pin waits for.
+    # A changeover may be short only behind work that no pin waits for: then all work has to be placed.
+    has_changeovers = arrays.changeover.size > 0
+    found = None if has_changeovers and seed % 2 else _reserved(arrays, urgent, start, seed)
+    if found is None and urgent.any() and has_changeovers:
         found = _reserved(arrays, ~arrays.operation_pinned, start, seed)
     return found
 
@@ -126,8 +130,9 @@ def _reserved(arrays: ProblemArrays, is_placed: Booleans, start: Integers, seed:
     free = keys.operation >= NEVER
     keys.operation[free] = start[free]
     room = _with_room(arrays, is_placed)
-    places = Places(*(np.full(len(is_placed), -1, dtype=np.int64) for _ in Places._fields))
-    rounds = min(MAX_ROUNDS, 1 + MAX_PLACED // len(placed))
+    places = Places(*(np.full(len(is_placed), NOBODY, dtype=np.int64) for _ in Places._fields))
+    compared = len(placed) * len(keys.jobs) + int(np.diff(arrays.pair_first)[placed].sum()) + len(room.pinned_start)
+    rounds = min(MAX_ROUNDS, MAX_COMPARED // compared)
     return _pinned(arrays, room, places) if search_places(arrays, room, keys, places, rounds, seed) else None
 
 
@@ -147,10 +152,128 @@ def _pinned(arrays: ProblemArrays, room: ProblemArrays, places: Places) -> Probl
     return room._replace(
         operation_pinned=arrays.operation_pinned | has_place,
         operation_urgent=np.zeros_like(arrays.operation_urgent),
+        has_special_work=np.array([True]),
         pin_pair=np.where(has_place, places.pair, arrays.pin_pair),
         pin_start=np.where(has_place, places.start, arrays.pin_start),
         pin_end=np.where(has_place, places.end, arrays.pin_end),
     )
+
+
+def around_earlier_places(arrays: ProblemArrays, pair: Integers, start: Integers, play: Play) -> State | None:
+    """A complete state in which as much as possible stays where an earlier plan had it; None where that misses a pin.
+
+    `pair` and `start`, shape [operation], are those places, and pair is NOBODY where there is none. What cannot stay
+    goes as early as possible around what does, and takes along what follows it in its job where it must; whatever
+    had no place is played around all of this.
+    """
+    room = _with_room(arrays, np.ones(len(pair), dtype=np.bool_))
+    places = Places(*(np.full(len(pair), NOBODY, dtype=np.int64) for _ in Places._fields))
+    order = np.lexsort((np.arange(len(pair)), start))
+    if not keep_places(arrays, room, order, pair, start, places):
+        return None
+    reserved = _pinned(arrays, room, places)
+    state = new_state(reserved)
+    play(reserved, state)
+    return state if keeps_pins(arrays, state) and state.end.max() < NEVER else None
+
+
+@compiled
+def keep_places(
+    arrays: ProblemArrays, room: ProblemArrays, order: Integers, pair: Integers, start: Integers, places: Places
+) -> bool:
+    """Rounds in which ever more leaves its earlier place, until all else can stay. Fills `places`.
+
+    `order` is that of the earlier starts. False where work would run into what is pinned behind it in its job.
+    """
+    machines = len(room.machine_busy)
+    loaded_until, no_work = np.zeros(machines, dtype=np.int64), np.full(machines, NO_WORK, dtype=np.int64)
+    no_bias = np.zeros(len(arrays.pair_machine))
+    await_earlier_load(room, loaded_until)
+    moves = np.zeros(len(order), dtype=np.bool_)
+    for _ in range(len(order)):
+        clear(arrays, room)
+        places.pair[:] = NOBODY
+        for operation in order:
+            if pair[operation] != NOBODY and not moves[operation] and not arrays.operation_pinned[operation]:
+                moves[operation] = not stays(
+                    arrays, room, moves, places, operation, pair[operation], start[operation], loaded_until, no_work
+                )
+        is_settled = True
+        for operation in order:
+            if not moves[operation] or places.pair[operation] != NOBODY:
+                continue
+            ready = max(room.operation_release[operation], end_ahead(arrays, places, operation))
+            if ready < NEVER:
+                place_one(room, operation, ready, loaded_until, no_work, no_bias, places)
+            behind = operation + 1
+            if behind == arrays.job_first[arrays.operation_job[operation] + 1]:
+                continue
+            end = end_ahead(arrays, places, behind)
+            if arrays.operation_pinned[behind] and end > arrays.pin_start[behind]:
+                return False
+            if places.pair[behind] != NOBODY and not moves[behind] and end > places.start[behind]:
+                moves[behind] = True
+                is_settled = False
+        if is_settled:
+            return True
+    return False
+
+
+@compiled_lean
+def stays(
+    arrays: ProblemArrays,
+    room: ProblemArrays,
+    moves: Booleans,
+    places: Places,
+    operation: int,
+    pair: int,
+    start: int,
+    loaded_until: Integers,
+    no_work: Integers,
+) -> bool:
+    """Put an operation into its earlier place; false where that is closed, taken, or too early for it."""
+    begin, end, _ = special_span(room, loaded_until, no_work, operation, pair, start)
+    ready = room.operation_release[operation]
+    # What is ahead of it and moves has no place yet; whether it ends in time is seen when it has.
+    if arrays.job_first[arrays.operation_job[operation]] != operation and not moves[operation - 1]:
+        ready = max(ready, end_ahead(arrays, places, operation))
+    for held in range(room.held_first[pair], room.held_first[pair + 1]):
+        ready = max(ready, loaded_until[room.held_machine[held]])
+    if begin != start or ready > begin:
+        return False
+    put(room, places, operation, pair, begin, end)
+    return True
+
+
+@compiled_lean
+def end_ahead(arrays: ProblemArrays, places: Places, operation: int) -> int:
+    """When what is ahead of an operation in its job ends, NEVER where that has no place; 0 for the first of a job."""
+    if arrays.job_first[arrays.operation_job[operation]] == operation:
+        return 0
+    if arrays.operation_pinned[operation - 1]:
+        return arrays.pin_end[operation - 1]  # type: ignore[no-any-return]
+    return NEVER if places.pair[operation - 1] == NOBODY else places.end[operation - 1]
+
+
+@compiled_lean
+def clear(arrays: ProblemArrays, room: ProblemArrays) -> None:
+    """Take out again what was added to the lists of pinned work."""
+    for machine in range(len(arrays.pinned_first)):
+        room.pinned_first[machine] = arrays.pinned_first[machine]
+    for index in range(len(arrays.pinned_start)):
+        room.pinned_start[index] = arrays.pinned_start[index]
+        room.pinned_end[index] = arrays.pinned_end[index]
+        room.pinned_group[index] = arrays.pinned_group[index]
+
+
+@compiled_lean
+def put(room: ProblemArrays, places: Places, operation: int, pair: int, start: int, end: int) -> None:
+    """Give an operation its place, and add it to the pinned work of its machines."""
+    places.pair[operation], places.start[operation], places.end[operation] = pair, start, end
+    if end >= NEVER:
+        return
+    for held in range(room.held_first[pair], room.held_first[pair + 1]):
+        add_pinned(room, room.held_machine[held], start, end, room.operation_group[operation])
 
 
 @compiled
@@ -180,31 +303,35 @@ def latest_begins(arrays: ProblemArrays, latest: Floats) -> None:
 def search_places(
     arrays: ProblemArrays, room: ProblemArrays, keys: Keys, places: Places, rounds: int, seed: int
 ) -> bool:
-    """Rounds until one meets all pins, which is then in `room` and `places`; False where none does."""
+    """Rounds until one meets all pins, which is then in `room` and `places`; False where none does.
+
+    First jobs that miss their pins go earlier, then single keys change and are annealed.
+    """
     np.random.seed(seed)
     missed = np.zeros(len(keys.jobs), dtype=np.int64)
-    best_operation, best_pair = keys.operation.copy(), keys.pair.copy()
-    scale, least, stale = arrays.time_scale[0], np.iinfo(np.int64).max, 0
+    kept_operation, kept_pair = keys.operation.copy(), keys.pair.copy()
+    scale, least, current, stale = arrays.time_scale[0], np.inf, np.inf, 0
     for number in range(rounds):
         if number >= STEADY_ROUNDS or seed > 0:
             change_keys(arrays, keys, missed, scale)
         place_all(arrays, room, keys, places, missed)
-        total = missed.sum()
-        if total == 0:
+        total = float(missed.sum())
+        if total == 0.0:
             return True
-        stale += 1
-        if total <= least:
-            stale = 0 if total < least else stale
-            least = total
-            best_operation[:], best_pair[:] = keys.operation, keys.pair
+        stale = 0 if total < least else stale + 1
+        least = min(least, total)
+        warmth = HOTTEST * scale * (1.0 - number / rounds)
+        if total <= current - warmth * np.log(np.random.random() + 1e-12):
+            current = total
+            kept_operation[:], kept_pair[:] = keys.operation, keys.pair
         elif number >= STEADY_ROUNDS:
-            keys.operation[:], keys.pair[:] = best_operation, best_pair
+            keys.operation[:], keys.pair[:] = kept_operation, kept_pair
         if number < STEADY_ROUNDS:
             send_earlier(arrays, keys, missed)
         elif stale > STALE_ROUNDS:
             for _ in range(len(keys.placed) // 4 + 1):
                 change_keys(arrays, keys, missed, scale)
-            least, stale = np.iinfo(np.int64).max, 0
+            least, current, stale = np.inf, np.inf, 0
     return False
 
 
@@ -244,11 +371,7 @@ def place_all(arrays: ProblemArrays, room: ProblemArrays, keys: Keys, places: Pl
     Fills `places`, and `missed`, shape [job], with the seconds by which pins come too early.
     """
     jobs, machines = keys.jobs, len(room.machine_busy)
-    room.pinned_first[:] = arrays.pinned_first
-    count = len(arrays.pinned_start)
-    room.pinned_start[:count] = arrays.pinned_start
-    room.pinned_end[:count] = arrays.pinned_end
-    room.pinned_group[:count] = arrays.pinned_group
+    clear(arrays, room)
     loaded_until, no_work = np.zeros(machines, dtype=np.int64), np.full(machines, NO_WORK, dtype=np.int64)
     await_earlier_load(room, loaded_until)
     following, ready = np.zeros(len(jobs), dtype=np.int64), np.zeros(len(jobs), dtype=np.int64)
@@ -308,12 +431,7 @@ def place_one(
         start, end, _ = special_span(room, loaded_until, no_work, operation, pair, begin)
         if best < 0 or end + bias[pair] < least:
             best, best_start, best_end, least = pair, start, end, end + bias[pair]
-    places.pair[operation], places.start[operation], places.end[operation] = best, best_start, best_end
-    if best_end >= NEVER:
-        return
-    group = room.operation_group[operation]
-    for held in range(room.held_first[best], room.held_first[best + 1]):
-        add_pinned(room, room.held_machine[held], best_start, best_end, group)
+    put(room, places, operation, best, best_start, best_end)
 
 
 @compiled_lean

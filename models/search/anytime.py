@@ -10,9 +10,9 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from env.objective import objective_value
 from env.problem import Problem
@@ -24,13 +24,23 @@ from env.simulator.reservation import keeps_pins, played, played_around
 from env.simulator.rules import finished_schedule
 from env.simulator.simulation import State, new_state, reset
 from models.policy.predictor import Predictor
-from models.search.local_search import LocalSearch, has_earlier_plan, local_search, repaired
+from models.search.local_search import (
+    LocalSearch,
+    has_earlier_plan,
+    held_back,
+    held_in_place,
+    local_search,
+    repaired,
+)
 
 TEMPERATURE = 1.0
 """Of sampled passes; chosen on generated plants, where cooler samples differ too little from the greedy pass."""
 MAX_SAMPLES = 4
 SHARE_FOR_SAMPLES = 0.15
 """Of the budget: samples are good starting points, but local search makes more of the time."""
+SHARE_FOR_REPAIR = 0.7
+"""Of what is left where an earlier plan counts: so much of it goes into few changes."""
+REPAIRS = (repaired, held_in_place)
 FIRST_MOVES = 8
 CHUNKS = 100
 MAX_CHUNK_SECONDS = 0.02
@@ -77,13 +87,14 @@ def search(
     state = played(arrays, predictor.play)
     greedy = finished_schedule(problem, state)
     best = _Best(problem, arrays, greedy, state)
-    if has_earlier_plan(problem):
-        shifted = repaired(predictor, problem, arrays)
-        best.offer("repair", shifted)
+    repairs = [repair(predictor, problem, arrays) for repair in REPAIRS] if has_earlier_plan(problem) else []
+    for repair in repairs:
+        best.offer("repair", repair)
     if iterations is not None or budget_ms > 0:
         budget = _Budget(begun, budget_ms / 1000.0, time.perf_counter() - begun, iterations)
         _meet_pins(predictor, best, seed, budget)
         _sample(predictor, best, seed, budget)
+        _improve_repair(best, repairs, seed, budget)
         _improve(best, seed, budget, threads)
     return Found(
         schedule=best.schedule,
@@ -164,6 +175,32 @@ def _sample(predictor: Predictor, best: _Best, seed: int, budget: _Budget) -> No
         predictor.sample(best.arrays, state, seed * MAX_SAMPLES + sample, TEMPERATURE)
         if best.offer("samples", state):
             state = new_state(best.arrays)
+
+
+def _improve_repair(best: _Best, repairs: Sequence[State | None], seed: int, budget: _Budget) -> None:
+    """Local search from the best repair on, in which nothing begins before its earlier place.
+
+    Otherwise all that follows work which has left a machine would begin earlier, and each of it is a change.
+    """
+    valued = [
+        (objective_value(best.problem, finished_schedule(best.problem, state)), number, state)
+        for number, state in enumerate(repairs)
+        if state is not None and state.end.max() < NEVER
+    ]
+    if not valued or (budget.iterations is None and budget.left_seconds < MIN_SEARCH_SECONDS):
+        return
+    held = held_back(best.problem, best.arrays)
+    found = local_search(best.problem, held, min(valued)[2], seed)
+    if found is None:
+        return
+    if budget.iterations is None:
+        part = budget.seconds - (1.0 - SHARE_FOR_REPAIR) * budget.left_seconds
+        _run_until(found, replace(budget, seconds=part))
+    else:
+        _run_iterations(found, int(SHARE_FOR_REPAIR * budget.iterations))
+    state = new_state(held)
+    found.realise(state)
+    best.offer("repair", state)
 
 
 def _improve(best: _Best, seed: int, budget: _Budget, threads: int) -> None:

@@ -7,9 +7,9 @@ from typing import Protocol
 import numpy as np
 
 from env.problem import Problem
-from env.simulator.arrays import ProblemArrays
-from env.simulator.reservation import dispatch_by_start, keeps_pins
-from env.simulator.simulation import State, dispatch, new_state
+from env.simulator.arrays import Integers, ProblemArrays
+from env.simulator.reservation import around_earlier_places, dispatch_by_start, keeps_pins
+from env.simulator.simulation import NOBODY, State, dispatch, new_state
 from models.policy.predictor import Predictor
 from models.search.annealing import BEST as BEST_PLAN
 from models.search.annealing import Annealing, anneal, new_annealing
@@ -29,8 +29,8 @@ def repaired(predictor: Predictor, problem: Problem, arrays: ProblemArrays) -> S
     None when shifting right would run into pinned work.
     """
     places = [operation.earlier_place for operation in problem.operations]
-    earlier_start = np.array([0 if place is None else place.start_seconds for place in places], dtype=np.int64)
-    held = arrays._replace(operation_release=np.maximum(arrays.operation_release, earlier_start))
+    earlier_start = _earlier_starts(problem)
+    held = held_back(problem, arrays)
     state = new_state(held)
     kept = [operation for operation, place in enumerate(places) if place is not None]
     for operation in sorted(kept, key=lambda operation: (earlier_start[operation], operation)):
@@ -39,6 +39,27 @@ def repaired(predictor: Predictor, problem: Problem, arrays: ProblemArrays) -> S
             dispatch(held, state, pair, operation)
     predictor.play(held, state)
     return state if keeps_pins(arrays, state) else None
+
+
+def held_in_place(predictor: Predictor, problem: Problem, arrays: ProblemArrays) -> State | None:
+    """A complete state in which all work stays that can, and nothing else moves than what must make room.
+
+    None when that would run into pinned work.
+    """
+    pairs = [_pair_at_its_place(problem, arrays, operation) for operation in range(len(problem.operations))]
+    pair = np.array([NOBODY if found is None else found for found in pairs], dtype=np.int64)
+    return around_earlier_places(arrays, pair, _earlier_starts(problem), predictor.play)
+
+
+def held_back(problem: Problem, arrays: ProblemArrays) -> ProblemArrays:
+    """The arrays of a plant in which nothing may begin before its earlier place."""
+    return arrays._replace(operation_release=np.maximum(arrays.operation_release, _earlier_starts(problem)))
+
+
+def _earlier_starts(problem: Problem) -> Integers:
+    """Shape [operation], 0 without an earlier place."""
+    places = [operation.earlier_place for operation in problem.operations]
+    return np.array([0 if place is None else place.start_seconds for place in places], dtype=np.int64)
 
 
 def _pair_at_its_place(problem: Problem, arrays: ProblemArrays, operation: int) -> int | None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deployments.commands.demo import EXAMPLE
 from tests.deployments.scheduling.local_service import LocalService
+from tests.deployments.scheduling.replanning import EVENTS, moved, replanned
 
 CASES = sorted((Path(__file__).parents[2] / "data" / "cases").glob("*.json"))
 TOLERANCE_HOURS = 1.1 / 3600
@@ -41,6 +43,55 @@ def test_case_has_its_right_answer(path: Path) -> None:
 def test_there_are_cases() -> None:
     """The test above is not empty."""
     assert len(CASES) >= 8
+
+
+@pytest.mark.parametrize("kind", EVENTS)
+def test_plans_survive_what_happens(kind: str) -> None:
+    """Plan, cut at a random hour, let something happen: no 5xx, judged valid, no more moved than by a full replan."""
+    outcomes = [(seed, *replanned(kind, seed, budget_ms=5)) for seed in range(20)]
+    assert [each for each in outcomes if each[2] is not None] == []
+    assert sum(status == 200 for _, status, _ in outcomes) >= 15
+
+
+@pytest.mark.parametrize(("machine_id", "hour"), [(16, 10), (1, 20), (22, 8)])
+def test_closure_of_the_shipped_plant_moves_few_jobs(machine_id: int, hour: int) -> None:
+    """Eight hours without one of 22 machines move at most 15 of 170 jobs, by what the service does by default.
+
+    The first plan is a policy pass, so that it is the same one each time.
+    """
+    body, service = json.loads(EXAMPLE.read_text()), LocalService()
+    _, first = service.post(body | {"time_budget_ms": 0})
+    at = datetime.fromisoformat(body["schedule_start"]) + timedelta(hours=hour)
+    span = {"from": at.isoformat(), "to": (at + timedelta(hours=8)).isoformat()}
+    closed = {"calendar": {"machines": [{"machine_id": machine_id, "unavailable": [span]}]}}
+    continued = {"schedule_start": at.isoformat(), "previous_schedule_id": first["schedule_id"]}
+    status, second = service.post(body | closed | continued)
+    assert status == 200
+    assert moved(first["scheduled_jobs"], second["scheduled_jobs"]) <= 15
+
+
+def test_pins_that_no_arm_can_keep_are_refused_by_name() -> None:
+    """Each of two pins could be kept alone; together they need one machine twice, which is 422 and not 500."""
+    jobs = [
+        {"job_id": f"{name}{step}", "family_id": name, "sequence": step, "processing_time": 1, "setup_time": 0,
+         "machine_types": [1 if step == 1 else kind]}
+        for name, kind in (("A", 2), ("B", 3))
+        for step in (1, 2)
+    ]  # fmt: skip
+    for each in jobs:
+        if each["sequence"] == 2:
+            where = {"machine_id": each["machine_types"][0], "start_datetime": "2026-03-02T09:00:00Z"}  # type: ignore[index]
+            each["pinned"] = where  # type: ignore[assignment]
+    body = {
+        "jobs": jobs,
+        "machines": [{"machine_id": kind, "machine_type": kind} for kind in (1, 2, 3)],
+        "schedule_start": "2026-03-02T08:00:00Z",
+        "respect_break_times": False,
+        "time_budget_ms": 10,
+    }
+    status, answer = LocalService().post(body)
+    assert status == 422
+    assert "No arm could keep this pin" in answer["errors"][0]["message"]
 
 
 def _faults(expect: dict[str, Any], status: int, answer: dict[str, Any]) -> Iterator[str]:

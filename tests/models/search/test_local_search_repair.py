@@ -13,8 +13,9 @@ from env.objective import change_count, objective_value
 from env.problem import Alternative, Closure, EarlierPlace, Job, Machine, Operation, Pin, Problem
 from env.schedule import Schedule
 from env.simulator.arrays import compile_problem
+from env.simulator.rules import finished_schedule
 from models.search.anytime import search
-from models.search.local_search import has_earlier_plan, repaired
+from models.search.local_search import has_earlier_plan, held_in_place, repaired
 from tests.models.policy.test_predictor import random_predictor
 
 SMALL = Plant(operations=(10, 40), changeover_share=0.0)
@@ -112,6 +113,51 @@ def test_repair_that_would_miss_a_pin_is_not_offered() -> None:
     )
     assert repaired(random_predictor(), problem, compile_problem(problem)) is None
     assert violations(problem, search(random_predictor(), problem, 0).schedule) == ()
+
+
+def test_only_what_loses_its_place_leaves_it() -> None:
+    """Machine 0 is closed for B: it goes into a gap of machine 1, takes B2 along, and everything else stays."""
+
+    def step(name: str, earlier: tuple[int, int], *machines: int) -> Operation:
+        place = EarlierPlace(machine=earlier[0], start_seconds=earlier[1])
+        choices = tuple(Alternative(machine=machine, processing_seconds=5) for machine in machines)
+        return Operation(id=name, alternatives=choices, earlier_place=place)
+
+    problem = Problem(
+        machines=(Machine(id=0, closures=(Closure(start_seconds=5, end_seconds=100),)), Machine(id=1), Machine(id=2)),
+        jobs=(
+            Job(id="A", operations=(step("A", (0, 0), 0),)),
+            Job(id="B", operations=(step("B1", (0, 5), 0, 1), step("B2", (2, 10), 2))),
+            Job(id="C", operations=(step("C1", (1, 0), 1), step("C2", (1, 20), 1))),
+            Job(id="D", operations=(step("D", (2, 20), 2),)),
+        ),
+        stability_seconds=1e6,
+    )
+    found = search(random_predictor(), problem, 0).schedule
+    rows = {row.operation_id: (row.machine_id, row.start_seconds) for row in found.assignments}
+    stayed = {"A": (0, 0), "C1": (1, 0), "C2": (1, 20), "D": (2, 20)}
+    assert rows == stayed | {"B1": (1, 5), "B2": (2, 10)}
+    state = held_in_place(random_predictor(), problem, compile_problem(problem))
+    assert state is not None
+    assert change_count(problem, finished_schedule(problem, state)) == 1
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=40)
+def test_work_held_in_place_is_valid(seed: int) -> None:
+    """After a closure and with a new step in a job: the judge has nothing against it, and few leave their place."""
+    rng = np.random.default_rng(seed)
+    problem = random_problem(rng, Plant(operations=(10, 40), changeover_share=0.3))
+    plan = random_predictor(seed).schedule(problem)
+    asked = continued(problem, plan, stability_seconds=600.0)
+    begin = int(rng.integers(1, plan.makespan_seconds))
+    broken = replace(asked.machines[0], closures=(Closure(start_seconds=begin, end_seconds=begin + 7_200),))
+    new = Operation(id="new", alternatives=asked.operations[0].alternatives)
+    first = replace(asked.jobs[0], operations=(new, *asked.jobs[0].operations))
+    disturbed = replace(asked, machines=(broken, *asked.machines[1:]), jobs=(first, *asked.jobs[1:]))
+    state = held_in_place(random_predictor(seed), disturbed, compile_problem(disturbed))
+    assert state is not None
+    assert violations(disturbed, finished_schedule(disturbed, state)) == ()
 
 
 @pytest.mark.parametrize("stability_seconds", [0.0, 5.0])
