@@ -193,6 +193,7 @@ def copy_state(source: State, target: State) -> None:
     target.chosen_pair[:] = source.chosen_pair
     target.start[:] = source.start
     target.end[:] = source.end
+    target.sequence[:] = source.sequence
     target.totals[:] = source.totals
     target.tardiness_bound[:] = source.tardiness_bound
     target.job_count[:] = source.job_count
