@@ -24,6 +24,8 @@ MAX_ROUNDS = 16_000
 MAX_COMPARED = 100_000_000
 """Bounds of one search for places: rounds, and comparisons in all of them. A round compares each piece of work with
 all jobs, and all of its machines; a plant for which one round is too much is left alone."""
+TRIES = 4
+"""Searches for places after a play that missed a pin, each with a seed of its own."""
 STEADY_ROUNDS = 16
 """Rounds in which only jobs that miss their pins go earlier; after these, single keys change."""
 STALE_ROUNDS = 400
@@ -71,8 +73,8 @@ def played(arrays: ProblemArrays, play: Play) -> State:
     play(arrays, state)
     if not arrays.operation_urgent.any() or keeps_pins(arrays, state):
         return state
-    found = played_around(arrays, play, state.start, seed=0)
-    return state if found is None else found
+    tries = (played_around(arrays, play, state.start, seed) for seed in range(TRIES))
+    return next((found for found in tries if found is not None), state)
 
 
 def played_around(arrays: ProblemArrays, play: Play, start: Integers, seed: int) -> State | None:
@@ -104,21 +106,21 @@ def dispatch_by_start(arrays: ProblemArrays, state: State, chosen: Integers, ord
 
 
 def with_reservations(arrays: ProblemArrays, start: Integers, seed: int) -> ProblemArrays | None:
-    """The arrays with all work that pins wait for pinned as well; None where no round met all pins."""
+    """The arrays with all work that pins wait for pinned as well; None where no round met all pins.
+
+    Every other seed places all work where setups depend on what went before.
+    """
     urgent = arrays.operation_urgent & ~arrays.operation_pinned
+    if not urgent.any():
+        return None
     # A changeover may be short only behind work that no pin waits for: then all work has to be placed.
-    has_changeovers = arrays.changeover.size > 0
-    found = None if has_changeovers and seed % 2 else _reserved(arrays, urgent, start, seed)
-    if found is None and urgent.any() and has_changeovers:
-        found = _reserved(arrays, ~arrays.operation_pinned, start, seed)
-    return found
+    places_all = arrays.changeover.size > 0 and seed % 2 == 1
+    return _reserved(arrays, ~arrays.operation_pinned if places_all else urgent, start, seed)
 
 
 def _reserved(arrays: ProblemArrays, is_placed: Booleans, start: Integers, seed: int) -> ProblemArrays | None:
     """The arrays with that work pinned where a search of a bounded length puts it, None where it finds no places."""
     placed = np.flatnonzero(is_placed)
-    if not len(placed):
-        return None
     keys = Keys(
         jobs=np.unique(arrays.operation_job[placed]),
         placed=placed,

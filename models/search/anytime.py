@@ -20,7 +20,7 @@ from env.schedule import Schedule
 from env.simulator.arrays import ProblemArrays, compile_problem
 from env.simulator.calendar import NEVER
 from env.simulator.episode import objective_bound
-from env.simulator.reservation import keeps_pins, played, played_around
+from env.simulator.reservation import TRIES, keeps_pins, played, played_around
 from env.simulator.rules import finished_schedule
 from env.simulator.simulation import State, new_state, reset
 from models.policy.predictor import Predictor
@@ -159,7 +159,8 @@ def _meet_pins(predictor: Predictor, best: _Best, seed: int, budget: _Budget) ->
     while math.isinf(best.value) and (number < MAX_RESERVATIONS if budget.iterations else budget.left_seconds > 0.0):
         number += 1
         best.offer(
-            "pins", played_around(best.arrays, predictor.play, best.state.start, seed * MAX_RESERVATIONS + number)
+            "pins",
+            played_around(best.arrays, predictor.play, best.state.start, TRIES + seed * MAX_RESERVATIONS + number),
         )
 
 
