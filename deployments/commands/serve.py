@@ -25,8 +25,11 @@ def serve(
     """
     from deployments.local_cluster.service import DEFAULT_CONFIG
     from deployments.local_cluster.service import serve as run
-    from deployments.settings.service import load_settings
+    from deployments.settings.service import load_settings, unread_variables
 
+    # Before the settings are checked: what they lack may stand in one of these.
+    for sentence in unread_variables():
+        _say(f"warning: {sentence}")
     run(load_settings(), config or DEFAULT_CONFIG, port, say=_say)
 
 

@@ -15,7 +15,7 @@ from deployments.persistence.database import create_engine, require_current_sche
 from deployments.persistence.errors import SpoolError, SpoolFailed
 from deployments.persistence.spool.segment_folder import require_writable
 from deployments.settings.serve_config import read_serve_config
-from deployments.settings.service import Environment, Settings, unread_variables
+from deployments.settings.service import Environment, Settings
 from models.policy.artefact import read_manifest
 from models.search.warm_up import compile_core
 
@@ -81,8 +81,6 @@ def running(settings: Settings, config_path: Path, port: int, *, say: Say, quiet
 def serve(settings: Settings, config_path: Path, port: int, *, say: Say) -> None:
     """Run the service until SIGINT or SIGTERM. Raises as `running` does."""
     _interrupt_on_signals()
-    for sentence in unread_variables():
-        say(f"warning: {sentence}")
     with suppress(KeyboardInterrupt), running(settings, config_path, port, say=say) as listener:
         _warn_of_side_doors(listener.port, say)
         say(f"Gantry is ready on {listener.url} (documentation: {listener.url}/docs). Stop it with Ctrl-C.")
