@@ -37,6 +37,44 @@ async def test_sloppy_request_is_scheduled_as_it_was_meant() -> None:
     ]
 
 
+AROUND_THE_CLOCK = {"schedule_start": "2026-05-04T08:00:00Z", "calendar": {"breaks": []}}
+FORM_AND_MYSQL = AROUND_THE_CLOCK | {
+    "jobs": [
+        {
+            "job_id": "A",
+            "processing_time": "2.5",
+            "machine_types": ["1"],
+            "setup_time": "0",
+            "is_important": 1,
+            "priority": 4,
+        },
+        {"job_id": "B", "processing_time": 1, "machine_types": [1], "setup_time": 0},
+    ],
+    "machines": [{"machine_id": "1", "machine_name": "M1", "machine_type": "1", "current_load": "0"}],
+}
+DOT_NET_AND_JAVA = (
+    AROUND_THE_CLOCK
+    | dict.fromkeys(("optimization_objective", "time_budget_ms", "respect_holidays"))
+    | {
+        "jobs": [
+            {"job_id": "A", "processing_time": 1, "machine_types": [1]}
+            | dict.fromkeys(("family_id", "sequence", "priority", "is_important", "lcd_date", "setup_time"))
+            | dict.fromkeys(("interruptible", "weight"))
+        ],
+        "machines": [{"machine_id": 1, "machine_type": 1, "machine_name": None, "status": None, "current_load": None}],
+    }
+)
+
+
+@pytest.mark.parametrize(("document", "makespan"), [(FORM_AND_MYSQL, 3.5), (DOT_NET_AND_JAVA, 1.3)])
+async def test_clients_that_exist_are_answered(document: dict[str, Any], makespan: float) -> None:
+    """Forms and MySQL write numbers as text and 1 for true, .NET and Java write null for whatever is not set."""
+    response = await call("POST", "/schedule", json=document)
+    assert response.status_code == 200, response.text
+    assert response.json()["metrics"]["makespan"] == makespan
+    assert response.json()["warnings"] != []
+
+
 async def test_sloppy_request_is_stored_as_it_was_sent_and_read_again() -> None:
     """The client's own bytes are kept, and whatever is asked about them later understands them as at first."""
     journal = MemoryJournal()

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from deployments.cli import app
 from deployments.commands.demo import EXAMPLE
-from deployments.commands.solve import UnknownAlgorithm
+from deployments.commands.solve import UnknownAlgorithm, read_problem
 from deployments.errors import MalformedBody
 from env.errors import BenchmarkFormatError, InvalidProblem
 from tests.deployments.fakes import body, job
@@ -154,3 +154,22 @@ def test_machines_beyond_the_limit_of_the_service_are_refused(tmp_path: Path, mo
     monkeypatch.setenv("GANTRY_MAX_MACHINES", "2")
     with pytest.raises(BenchmarkFormatError, match=r"^one_based\.fjs, line 1: machines must be 1 to 2, was 3$"):
         CliRunner().invoke(app, ["solve", str(FOUND / "one_based.fjs")], catch_exceptions=False)
+
+
+def test_request_that_is_not_written_by_the_letter_is_solved_with_a_word(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file with a byte order mark and numbers as text is read as the service reads it; stdout is the problem's."""
+    file = tmp_path / "order.json"
+    jobs = [{"job_id": "A", "processing_time": "2.5", "machine_types": [1]}]
+    request = {
+        "jobs": jobs,
+        "machines": [{"machine_id": 1, "machine_type": 1}],
+        "schedule_start": "2026-05-04T08:00:00Z",
+    }
+    file.write_bytes(b"\xef\xbb\xbf" + json.dumps(request).encode())
+    problem, _ = read_problem(file)
+    assert problem.operations[0].alternatives[0].processing_seconds == 9000
+    printed = capsys.readouterr()
+    assert printed.err.startswith("order.json: numbers that were sent as text were taken as numbers (at jobs[0].")
+    assert printed.out == ""

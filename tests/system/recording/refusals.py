@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from tests.system.recording.plants import (
@@ -20,13 +21,27 @@ from tests.system.recording.plants import (
 from tests.system.recording.request import Request, schedule, taken
 
 _DAY = "2025-07-22T"
+_STRICT = {"Prefer": "handling=strict"}
 
 
 def refusals() -> tuple[Request, ...]:
     """All of them."""
     contents = (schedule(f"refused: {name}", None, content=content) for name, content in _CONTENTS.items())
     bodies = (schedule(f"refused: {name}", body) for name, body in _BODIES.items())
-    return (*contents, *bodies)
+    strict = (schedule(f"refused: {name}", body, headers=_STRICT) for name, body in _NOT_BY_THE_LETTER.items())
+    return (*contents, *_encoded(), *bodies, *strict)
+
+
+def _encoded() -> Iterator[Request]:
+    """Bodies that are not what their `Content-Encoding` says, or that nobody unpacks."""
+    bodies = {
+        "gzip that is none": ("gzip", b"{}"),
+        "gzip that is cut off": ("gzip", gzip.compress(b"{}", mtime=0)[:-1]),
+        "gzip that becomes too much": ("gzip", gzip.compress(b" " * (32 * 2**20 + 1), mtime=0)),
+        "unknown encoding": ("br", b"{}"),
+    }
+    for name, (encoding, content) in bodies.items():
+        yield schedule(f"refused: {name}", None, content=content, headers={"Content-Encoding": encoding})
 
 
 def _pinned(machine_id: int, start: str, **fields: Any) -> Body:
@@ -52,6 +67,17 @@ _CONTENTS: dict[str, bytes] = {
     "number": b"7",
     "null": b"null",
     "empty object": b"{}",
+}
+
+_NOT_BY_THE_LETTER: dict[str, Body] = {
+    "text for numbers, by the letter": one_such_job(processing_time="2.5", sequence="1"),
+    "numbers for truth, by the letter": one_such_job(is_important=1),
+    "null for a default, by the letter": one_such_job(setup_time=None),
+    "no machines, by the letter": one_job(machines=[]),
+    "priority of four, by the letter": one_such_job(priority=4),
+    "job id is a number, by the letter": one_such_job(job_id=1),
+    "lower case, by the letter": one_job(schedule_start=f"{_DAY}08:00:00z"),
+    "unknown fields, by the letter": one_job(colour="blue", jobs=[job("J1", jobId="J1")]),
 }
 
 _BODIES: dict[str, Body] = {
@@ -199,4 +225,9 @@ _BODIES: dict[str, Body] = {
         machines=[{"machine_id": 1, "unavailable": [{"from": "2020-01-01", "to": "2199-01-01"}]}]
     ),
     "calendar is a list": one_job(calendar=[]),
+    # What is promised and not built yet.
+    "predecessors": one_job(jobs=[job("J1"), job("J2", predecessors=["J1"])]),
+    "crews": one_job(crews=[{"crew_id": "welders", "size": 2}]),
+    "hours of a machine": one_such_machine(hours=[{"days": ["mon"], "start": "08:00", "end": "16:00"}]),
+    "openings": _calendar(openings=[{"from": START, "to": f"{_DAY}20:00:00"}]),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -49,6 +50,9 @@ def _beyond_the_schema() -> Iterator[Request]:
     yield schedule("no content type", None, content=text.encode())
     yield schedule("text for a content type", None, content=text.encode(), headers={"Content-Type": "text/plain"})
     yield schedule("the same field twice", None, content=text.replace("{", '{"time_budget_ms": 7, ', 1).encode())
+    packed = gzip.compress(text.encode(), mtime=0)
+    yield schedule("compressed body", None, content=packed, headers={"Content-Encoding": "gzip"})
+    yield schedule("by the letter", one_job(), headers={"Prefer": "handling=strict"})
     yield schedule("own request id in a header", one_job(), headers={"X-Request-ID": "trace-4711"})
     yield schedule("request id that is refused", one_job(), headers={"X-Request-ID": "two words"})
     yield schedule("browser of another origin", one_job(), headers={"Origin": "https://planner.example"})
