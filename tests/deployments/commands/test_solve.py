@@ -168,7 +168,7 @@ def test_request_that_is_not_written_by_the_letter_is_solved_with_a_word(
         "schedule_start": "2026-05-04T08:00:00Z",
     }
     file.write_bytes(b"\xef\xbb\xbf" + json.dumps(request).encode())
-    problem, _ = read_problem(file)
+    problem = read_problem(file).problem
     assert problem.operations[0].alternatives[0].processing_seconds == 9000
     printed = capsys.readouterr()
     assert printed.err.startswith("order.json: numbers that were sent as text were taken as numbers (at jobs[0].")
