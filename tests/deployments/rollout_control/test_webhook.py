@@ -230,7 +230,7 @@ async def test_receiver_that_never_answers_holds_up_nobody(tmp_path: Path, caplo
     """Over a real socket: every attempt at both notices runs into its limit, and the log has them."""
     async with Listener(silent_calls=1000) as listener:
         with caplog.at_level(logging.WARNING):
-            await _tell(listener, tmp_path, 4, timeout_seconds=0.05, attempts=2)
+            await _tell(listener, tmp_path, 4, timeout_seconds=0.5, attempts=2)
     assert [json.loads(body)["kind"] for _, body in listener.received] == ["incident"] * 2 + ["transition"] * 2
     assert "attempt 2 of 2: the webhook did not answer: ReadTimeout" in caplog.text
     assert "the webhook was given up" in caplog.text
