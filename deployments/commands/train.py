@@ -259,7 +259,7 @@ def _problems(folder: Path | None) -> tuple[Sequence[Problem], Mapping[str, int]
         rng = np.random.default_rng(0)
         names = [f"{GENERATED}-{index}" for index in range(EVALUATION_PROBLEMS)]
         return [_named(random_problem(rng), name) for name in names], dict.fromkeys(names, 3600)
-    from deployments.commands.bench.best_known import BEST_KNOWN
+    from deployments.commands.bench.benchmark_sets import BEST_KNOWN
     from deployments.commands.solve import PROBLEM_SUFFIXES
 
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.casefold() in PROBLEM_SUFFIXES)
@@ -292,7 +292,7 @@ def _references(file: Path | None, folder: Path | None, units: Mapping[str, int]
     """Best known makespans in seconds, by the names of the problems."""
     if file is None:
         return {}
-    from deployments.commands.bench.best_known import NoBestKnown, best_known
+    from deployments.commands.bench.benchmark_sets import NoBestKnown, best_known
 
     makespans = best_known(file, GENERATED if folder is None else folder.resolve().name)
     references = {name: makespan * units[name] for name, makespan in makespans.items() if name in units}

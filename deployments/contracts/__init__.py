@@ -8,6 +8,5 @@ wire are whole seconds from `schedule_start` inside.
 | requests | the schema of `POST /schedule`, and what all models of the wire share |
 | translation | request -> problem, or every reason why not |
 | answers | schedules, verdicts and stored rows -> answers, and the smaller bodies |
-| leniency | what is not written by the letter and can mean only one thing |
-| parsing | bytes of a body -> a model, or everything that is wrong with them |
+| parsing | bytes of a body -> a model, kindly or by the letter, or everything that is wrong with them |
 """

@@ -12,8 +12,14 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from deployments.contracts.leniency import BOOLEAN_WORDS, Path, allowance_warnings, read_leniently
-from deployments.contracts.parsing import dotted, invalid_request
+from deployments.contracts.parsing import (
+    BOOLEAN_WORDS,
+    Path,
+    allowance_warnings,
+    dotted,
+    invalid_request,
+    read_leniently,
+)
 from deployments.contracts.requests.schedule_request import CalendarRequest, JobRequest, MachineRequest, ScheduleRequest
 from deployments.contracts.requests.wire import WireModel
 from env.errors import InvalidProblem

@@ -13,8 +13,14 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
-from deployments.contracts.leniency import Allowance, allowance_warnings, read_leniently
-from deployments.contracts.parsing import dotted, fault_message, unknown_field_message
+from deployments.contracts.parsing import (
+    Allowance,
+    allowance_warnings,
+    dotted,
+    fault_message,
+    read_leniently,
+    unknown_field_message,
+)
 from deployments.contracts.requests.schedule_request import (
     CalendarRequest,
     JobRequest,

@@ -4,6 +4,5 @@
 |---|---|
 | generator | problems from a numpy Generator, and a toy problem with a known optimum |
 | readers | benchmark files, read as the one format that fits |
-| formats | the text formats of job shops |
-| shop | what a benchmark file says, before it is a problem |
+| formats | what a benchmark file says, before it is a problem, and the text formats of job shops |
 """

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from env.errors import BenchmarkFormatError
-from env.instances.formats import TEXT_READERS, assembled, numbered_lines
-from env.instances.shop import MAX_NUMBER, Misfit, Shop, Step
+from env.instances.formats import MAX_NUMBER, TEXT_READERS, Misfit, Shop, Step, assembled, numbered_lines
 from env.problem import Problem
 
 MAX_FILE_BYTES = 64 * 2**20

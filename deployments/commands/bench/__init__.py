@@ -2,8 +2,7 @@
 
 | module | what it holds |
 |---|---|
-| benchmark_sets | public benchmarks, workloads, and our own plants |
-| best_known | the makespans to beat |
+| benchmark_sets | public benchmarks, workloads, and our own plants; the makespans to beat |
 | quality, speed | the measurements |
 | report | the documents that are made of them |
 """

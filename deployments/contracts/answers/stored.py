@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from pydantic_core import from_json
 
 from deployments.contracts.answers.figures import Figures, figures_answer, figures_of
-from deployments.contracts.leniency import read_leniently
+from deployments.contracts.parsing import read_leniently
 from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.contracts.requests.wire import AnswerModel
 from deployments.contracts.translation.fixed_work import EarlierRow, as_schedule, earlier_rows

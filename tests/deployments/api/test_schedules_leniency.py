@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deployments.contracts.leniency import Allowance
+from deployments.contracts.parsing import Allowance
 from tests.deployments.api.calls import KEY, call
 from tests.deployments.fakes import MemoryJournal, body, job, machine, scheduling_over, services_over
 

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deployments.cli import app
-from deployments.commands.bench.best_known import NoBestKnown
+from deployments.commands.bench.benchmark_sets import NoBestKnown
 from deployments.commands.train import NoSuchNetwork, NothingToEvaluate, TwoNetworks
 from models.policy.artefact import PUBLISHED, load_predictor, read_manifest
 from tests.deployments.fakes import job, machine

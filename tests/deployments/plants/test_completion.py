@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deployments.contracts.leniency import Allowance
+from deployments.contracts.parsing import Allowance
 from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.errors import InvalidRequest
 from deployments.plants.completion import completed, is_incomplete, plant_data, wire_document

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployments.contracts.leniency import Allowance
+from deployments.contracts.parsing import Allowance
 from deployments.contracts.requests.schedule_request import JobRequest
 from deployments.plants.completion import wire_document
 from deployments.plants.files import InvalidPlantFile, read_calendar, read_jobs, read_machines

@@ -10,12 +10,12 @@ import pytest
 from deployments.commands.bench.benchmark_sets import (
     PUBLIC_SETS,
     BenchmarksMissing,
+    NoBestKnown,
     UnknownSet,
     load_set,
     set_names,
     spread,
 )
-from deployments.commands.bench.best_known import NoBestKnown
 from deployments.commands.bench.quality import quality
 from env.problem import Objective
 from tests.benchmark_data import data_folder as public_data

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.contracts.answers.planners import FeedbackRequest
-from deployments.contracts.leniency import Allowance
-from deployments.contracts.parsing import Received, read_schedule_request, read_validate_request, receive
+from deployments.contracts.parsing import Allowance, Received, read_schedule_request, read_validate_request, receive
 from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.errors import InvalidRequest
 from tests.deployments.fakes import LIMITS, body, job, machine

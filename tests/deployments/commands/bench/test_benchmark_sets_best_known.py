@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.commands.bench.best_known import NoBestKnown, best_known
+from deployments.commands.bench.benchmark_sets import NoBestKnown, best_known
 
 
 def _file(folder: Path, text: str) -> Path:
