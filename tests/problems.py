@@ -48,6 +48,7 @@ __all__ = [
     "problems",
     "schedule_of",
     "solved_problems",
+    "with_deadlines",
     "with_operation",
 ]
 
@@ -211,6 +212,15 @@ def problems(
     changes = draw(changeovers(len(plant))) if Feature.CHANGEOVERS in on else ()
     problem = Problem(jobs=jobs, machines=plant, hours=draw(hours), changeovers=changes)
     return draw(pinned(problem)) if Feature.PINS in on else problem
+
+
+@st.composite
+def with_deadlines(draw: st.DrawFn, problem: Problem) -> Problem:
+    """The problem with deadlines of some operations; many can be met, some cannot."""
+    for operation in problem.operations:
+        if draw(st.booleans()):
+            problem = with_operation(problem, operation.id, deadline_seconds=draw(st.integers(0, 2 * DAY)))
+    return problem
 
 
 @st.composite

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from env.objective import OBJECTIVE_WEIGHTS
-from env.problem import Operation, Problem
+from env.objective import MISSED_WEIGHT, OBJECTIVE_WEIGHTS
+from env.problem import Objective, Operation, Problem
 from env.schedule import Assignment, Schedule
 from env.simulator.calendar import NEVER, CalendarTables, calendar_tables
 
@@ -19,7 +19,9 @@ NO_GROUP = -1
 NO_WORK = -2
 """The group of a machine that has had no work yet."""
 OWN_SETUP = -1
-MAKESPAN_WEIGHT, TARDINESS_WEIGHT, LATE_SECONDS = range(3)  # entries of ProblemArrays.objective
+MAKESPAN_WEIGHT, TARDINESS_WEIGHT, LATE_SECONDS, TIE, MISSED = range(5)  # entries of ProblemArrays.objective
+URGENT_WEIGHT = 40.0
+"""Weight of a deadline among due dates, at least: more than that of important work."""
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
@@ -149,6 +151,7 @@ class ProblemArrays(NamedTuple):
     operation_release: Integers  # [operation]
     operation_has_due: Booleans  # [operation]
     operation_due: Integers  # [operation] 0 where there is none
+    operation_deadline: Integers  # [operation] NEVER where there is none
     operation_weight: Floats  # [operation]
     operation_important: Booleans  # [operation]
     operation_priority: Integers  # [operation]
@@ -189,7 +192,8 @@ class ProblemArrays(NamedTuple):
     opening_end: Integers  # [opening]
     opening_before: Integers  # [opening] open seconds of its calendar before it
     time_scale: Floats  # [1] mean shortest duration, at least 1
-    objective: Floats  # [3] weight of the makespan, of the weighted tardiness sum; seconds that being late counts
+    objective: Floats  # [5] weight of the makespan, of the weighted tardiness sum; seconds that being late counts;
+    # weight of that sum between equals, TIE; weight of missed deadlines, MISSED, 0 where there are none
 
 
 def compile_problem(problem: Problem) -> ProblemArrays:
@@ -211,7 +215,9 @@ def compile_problem(problem: Problem) -> ProblemArrays:
     job_first = _offsets(_integers(len(job.operations) for job in problem.jobs))
     held_counts = _integers(1 + len(pair.also_holds) for pair in pairs)
     pressure = _pressure(pair_machine, own_setup + processing, pair_first, len(problem.machines))
-    latest = _latest_ends(operations, shortest, job_first)
+    per_operation = _per_operation(operations)
+    latest = _latest_ends(per_operation["operation_has_due"], per_operation["operation_due"], shortest, job_first)
+    is_bound = any(operation.deadline_seconds is not None for operation in operations)
     weights = OBJECTIVE_WEIGHTS[problem.objective]
     total_weight = sum(operation.weight for operation in operations)
     holds_several = len(pairs) < int(held_counts.sum())
@@ -219,7 +225,7 @@ def compile_problem(problem: Problem) -> ProblemArrays:
     return ProblemArrays(
         job_first=job_first,
         operation_job=np.repeat(np.arange(len(problem.jobs), dtype=np.int64), np.diff(job_first)),
-        **_per_operation(operations),
+        **per_operation,
         **setup._asdict(),
         **pins._asdict(),
         **calendars._asdict(),
@@ -239,7 +245,51 @@ def compile_problem(problem: Problem) -> ProblemArrays:
         machine_busy=_each(problem.machines, "busy_seconds"),
         has_special_work=np.array([special]),
         time_scale=np.array([max(1.0, shortest.mean())]),
-        objective=np.array([weights.makespan, weights.tardiness / total_weight, weights.late_seconds]),
+        objective=np.array(
+            [
+                weights.makespan,
+                weights.tardiness / total_weight,
+                weights.late_seconds,
+                weights.tie / total_weight,
+                MISSED_WEIGHT if is_bound else 0.0,
+            ]
+        ),
+    )
+
+
+def has_deadlines(arrays: ProblemArrays) -> bool:
+    """Whether any operation has a deadline."""
+    return bool(arrays.objective[MISSED] > 0.0)
+
+
+def with_urgent_due_dates(arrays: ProblemArrays) -> ProblemArrays:
+    """The same plant for those who know due dates only, rules and networks: its deadlines as due dates.
+
+    Where the makespan alone counts, its own due dates are left out and `balanced` takes its place. Only for choosing
+    what to dispatch: what comes of it is worth what the plant's own arrays say. Without deadlines those themselves.
+    """
+    if not has_deadlines(arrays):
+        return arrays
+    counts_due = arrays.objective[TARDINESS_WEIGHT] > 0.0
+    is_bound = arrays.operation_deadline < NEVER
+    due = np.where(arrays.operation_has_due & counts_due, arrays.operation_due, NEVER)
+    due = np.minimum(due, arrays.operation_deadline)
+    has_due = due < NEVER
+    weight = np.where(is_bound, np.maximum(arrays.operation_weight, URGENT_WEIGHT), arrays.operation_weight)
+    balanced = OBJECTIVE_WEIGHTS[Objective.BALANCED]
+    objective = arrays.objective.copy()
+    if not counts_due:
+        objective[MAKESPAN_WEIGHT] = balanced.makespan
+        objective[TARDINESS_WEIGHT] = balanced.tardiness / weight.sum()
+        objective[LATE_SECONDS] = balanced.late_seconds
+    latest = _latest_ends(has_due, due, arrays.operation_shortest, arrays.job_first)
+    return arrays._replace(
+        operation_has_due=has_due,
+        operation_due=np.where(has_due, due, 0),
+        operation_weight=weight,
+        operation_latest=latest,
+        operation_is_urged=latest < NEVER,
+        objective=objective,
     )
 
 
@@ -272,6 +322,9 @@ def _per_operation(operations: tuple[Operation, ...]) -> dict[str, Any]:
         "operation_release": _each(operations, "release_seconds"),
         "operation_has_due": np.array([operation.due_seconds is not None for operation in operations]),
         "operation_due": _integers(operation.due_seconds or 0 for operation in operations),
+        "operation_deadline": _integers(
+            NEVER if operation.deadline_seconds is None else operation.deadline_seconds for operation in operations
+        ),
         "operation_weight": np.array([operation.weight for operation in operations], dtype=np.float64),
         "operation_important": np.array([operation.is_important for operation in operations]),
         "operation_priority": _each(operations, "priority"),
@@ -321,14 +374,11 @@ def _peaks(pressure: Floats, shortest: Integers, job_first: Integers) -> tuple[F
     return peak, until_peak
 
 
-def _latest_ends(operations: tuple[Operation, ...], shortest: Integers, job_first: Integers) -> Integers:
+def _latest_ends(has_due: Booleans, due: Integers, shortest: Integers, job_first: Integers) -> Integers:
     """For each operation when it must end so that nothing from here to the end of its job is late, else NEVER."""
-    latest = np.full(len(operations), NEVER, dtype=np.int64)
+    latest: Integers = np.where(has_due, due, NEVER)
     lasts = set((job_first[1:] - 1).tolist())
-    for operation in range(len(operations) - 1, -1, -1):
-        due = operations[operation].due_seconds
-        if due is not None:
-            latest[operation] = due
+    for operation in range(len(latest) - 1, -1, -1):
         if operation not in lasts and latest[operation + 1] < NEVER:
             latest[operation] = min(latest[operation], latest[operation + 1] - shortest[operation + 1])
     return latest

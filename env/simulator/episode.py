@@ -7,7 +7,15 @@ from typing import NamedTuple
 import numpy as np
 
 from env.problem import Problem
-from env.simulator.arrays import MAKESPAN_WEIGHT, TARDINESS_WEIGHT, Integers, ProblemArrays, compile_problem
+from env.simulator.arrays import (
+    MAKESPAN_WEIGHT,
+    MISSED,
+    TARDINESS_WEIGHT,
+    TIE,
+    Integers,
+    ProblemArrays,
+    compile_problem,
+)
 from env.simulator.candidates import CANDIDATE_LIMIT, Candidates, find_candidates, new_candidates
 from env.simulator.compilation import compiled
 from env.simulator.observation import FEATURE_COUNT, TALLIES, Rows, encode
@@ -21,7 +29,8 @@ ILLEGAL_ACTION_REWARD = -2.0
 def objective_bound(arrays: ProblemArrays, state: State) -> float:
     """Lower bound of the objective in seconds; its exact value once everything is dispatched."""
     bound = arrays.objective[MAKESPAN_WEIGHT] * state.totals[MAKESPAN_BOUND]
-    return bound + arrays.objective[TARDINESS_WEIGHT] * state.tardiness_bound[0]  # type: ignore[no-any-return]
+    bound += (arrays.objective[TARDINESS_WEIGHT] + arrays.objective[TIE]) * state.tardiness_bound[0]
+    return bound + arrays.objective[MISSED] * state.missed_bound[0]  # type: ignore[no-any-return]
 
 
 @compiled

@@ -70,7 +70,8 @@ def reversed_plant(arrays: ProblemArrays, horizon: int) -> ReversedPlant:
             opening_start=np.array([0]),
             opening_end=np.array([NEVER]),
             opening_before=np.array([0]),
-            objective=np.array([1.0, 0.0, 0.0]),
+            operation_deadline=np.full(operations, NEVER, dtype=np.int64),
+            objective=np.array([1.0, 0.0, 0.0, 0.0, 0.0]),
         ),
         operation=operation,
     )

@@ -24,7 +24,7 @@ import numpy as np
 from env.errors import HorizonExceeded
 from env.problem import Problem
 from env.schedule import Schedule
-from env.simulator.arrays import Floats, ProblemArrays, compile_problem, schedule_of
+from env.simulator.arrays import Floats, ProblemArrays, compile_problem, schedule_of, with_urgent_due_dates
 from env.simulator.calendar import NEVER
 from env.simulator.compilation import compiled, compiled_lean
 from env.simulator.reservation import played
@@ -49,8 +49,11 @@ class Rule(IntEnum):
 
 
 def dispatch(problem: Problem, rule: Rule) -> Schedule:
-    """The schedule that `rule` makes. Raises `HorizonExceeded` when the calendar cannot hold it."""
-    means = mean_times(arrays := compile_problem(problem))
+    """The schedule that `rule` makes, deadlines being due dates to it.
+
+    Raises `HorizonExceeded` when the calendar cannot hold it.
+    """
+    means = mean_times(arrays := with_urgent_due_dates(compile_problem(problem)))
     return finished_schedule(problem, played(arrays, lambda plant, state: follow_rule(plant, state, int(rule), means)))
 
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from env.simulator.arrays import LATE_SECONDS, NO_WORK, Floats, Integers, ProblemArrays
+from env.objective import MISSED_SECONDS
+from env.simulator.arrays import LATE_SECONDS, MISSED, NO_WORK, Floats, Integers, ProblemArrays
 from env.simulator.calendar import NEVER
 from env.simulator.calendar_fit import calendar_span, special_span
 from env.simulator.compilation import compiled, compiled_lean
@@ -68,6 +69,7 @@ class State(NamedTuple):
     job_ready: Integers  # [job] end of its last work
     job_bound: Integers  # [job] earliest possible completion
     job_tardiness_bound: Floats  # [job] least possible weighted tardiness, as the objective counts it
+    job_missed_bound: Floats  # [job] least possible seconds of missed deadlines, likewise
     block_start: Integers  # [block] least of `job_start` in each block of jobs, see `change_entry`
     block_end: Integers  # [block] likewise
     machine_group: Integers  # [machine] group of its last dispatched work, NO_GROUP if none, NO_WORK without work
@@ -83,6 +85,7 @@ class State(NamedTuple):
     sequence: Integers  # [operation] how many were dispatched before it
     totals: Integers  # [2] operations dispatched, lower bound of the makespan
     tardiness_bound: Floats  # [1] lower bound of the weighted tardiness sum
+    missed_bound: Floats  # [1] lower bound of the seconds of missed deadlines
     job_count: Integers  # [1] open jobs
 
 
@@ -100,6 +103,7 @@ def new_state(arrays: ProblemArrays) -> State:
         job_ready=np.zeros(jobs, dtype=np.int64),
         job_bound=np.zeros(jobs, dtype=np.int64),
         job_tardiness_bound=np.zeros(jobs),
+        job_missed_bound=np.zeros(jobs),
         block_start=np.zeros(block_count(jobs), dtype=np.int64),
         block_end=np.zeros(block_count(jobs), dtype=np.int64),
         machine_group=np.zeros(machines, dtype=np.int64),
@@ -115,6 +119,7 @@ def new_state(arrays: ProblemArrays) -> State:
         sequence=np.zeros(operations, dtype=np.int64),
         totals=np.zeros(2, dtype=np.int64),
         tardiness_bound=np.zeros(1),
+        missed_bound=np.zeros(1),
         job_count=np.zeros(1, dtype=np.int64),
     )
     reset(arrays, state)
@@ -132,6 +137,8 @@ def reset(arrays: ProblemArrays, state: State) -> None:
     state.end[:] = 0
     state.totals[:] = 0
     state.tardiness_bound[0] = 0.0
+    state.missed_bound[0] = 0.0
+    state.job_missed_bound[:] = 0.0
     state.machine_load[:] = 0.0
     state.machine_queue[:] = 0.0
     await_earlier_load(arrays, state.machine_ready)
@@ -333,7 +340,8 @@ def update_bounds(arrays: ProblemArrays, state: State, job: int) -> None:
     pinned, pin_end = arrays.operation_pinned, arrays.pin_end
     has_due, due, weight = arrays.operation_has_due, arrays.operation_due, arrays.operation_weight
     late_seconds = arrays.objective[LATE_SECONDS]
-    tardiness = 0.0
+    deadline, counts_deadlines = arrays.operation_deadline, arrays.objective[MISSED] > 0.0
+    tardiness, missed = 0.0, 0.0
     for operation in range(arrays.job_first[job], arrays.job_first[job + 1]):
         if operation < begun:
             completion = ended[operation]
@@ -345,15 +353,29 @@ def update_bounds(arrays: ProblemArrays, state: State, job: int) -> None:
             completion = clock
         if has_due[operation]:
             tardiness += weight[operation] * lateness(completion, due[operation], late_seconds)
+        if counts_deadlines:
+            missed += lateness(completion, deadline[operation], MISSED_SECONDS)
     state.job_bound[job] = clock
     state.totals[MAKESPAN_BOUND] = max(state.totals[MAKESPAN_BOUND], clock)
     state.tardiness_bound[0] += tardiness - state.job_tardiness_bound[job]
     state.job_tardiness_bound[job] = tardiness
+    state.missed_bound[0] += missed - state.job_missed_bound[job]
+    state.job_missed_bound[job] = missed
+
+
+@compiled
+def bound_anew(arrays: ProblemArrays, state: State) -> None:
+    """Find the bounds of a state that was played by other arrays of the same plant, in place."""
+    state.tardiness_bound[0] = state.missed_bound[0] = 0.0
+    state.job_tardiness_bound[:] = 0.0
+    state.job_missed_bound[:] = 0.0
+    for job in range(len(state.job_next)):
+        update_bounds(arrays, state, job)
 
 
 @compiled_lean
 def lateness(end: int, due: int, late_seconds: float) -> float:
-    """What the objective counts of an operation: its tardiness, and `late_seconds` for being late at all."""
+    """What the objective counts past a due date or deadline: how late, and `late_seconds` for being late at all."""
     return float(end - due) + late_seconds if end > due else 0.0
 
 

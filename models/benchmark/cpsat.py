@@ -94,11 +94,11 @@ def solve(
 
 def objective_weights(problem: Problem) -> tuple[int, list[int]]:
     """Whole weights of the makespan and of each operation's tardiness, in proportion to the problem's objective."""
-    makespan, tardiness, _ = OBJECTIVE_WEIGHTS[problem.objective]
+    objective = OBJECTIVE_WEIGHTS[problem.objective]
     weights = [operation.weight for operation in problem.operations]
     units = 1 if all(weight == int(weight) for weight in weights) else _WEIGHT_UNITS
-    of_makespan = round(makespan * _MAKESPAN_UNITS * units * sum(weights))
-    of_tardiness = [round(tardiness * _MAKESPAN_UNITS * units * weight) for weight in weights]
+    of_makespan = round(objective.makespan * _MAKESPAN_UNITS * units * sum(weights))
+    of_tardiness = [round(objective.tardiness * _MAKESPAN_UNITS * units * weight) for weight in weights]
     divisor = gcd(of_makespan, *of_tardiness)
     return of_makespan // divisor, [weight // divisor for weight in of_tardiness]
 

@@ -1,7 +1,7 @@
 """A schedule shifted right and left again: what it leaves idle on the way is closed.
 
 Double justification (Valls, Ballestin and Quintanilla 2005): beginning at the end, every operation is put
-off as long as its due date, its job and its machines allow, on whichever of its machines that is longest;
+off as long as its due date or deadline, its job and its machines allow, on whichever of its machines that is longest;
 then everything is dispatched anew in the order in which it would begin, so that what could wait no longer
 goes first. The first half only makes an order, in elapsed time; the second is the simulator's and keeps
 every constraint.
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from env.simulator.arrays import TARDINESS_WEIGHT, Integers, ProblemArrays
+from env.simulator.arrays import MISSED, TARDINESS_WEIGHT, Integers, ProblemArrays
 from env.simulator.calendar import NEVER
 from env.simulator.compilation import compiled, compiled_lean
 from env.simulator.episode import objective_bound
@@ -86,11 +86,14 @@ def put_off(arrays: ProblemArrays, state: State, order: Integers, blocks: Blocks
     makespan = state.end.max()
     keeps_sequence = len(arrays.changeover) > 0
     counts_tardiness = arrays.objective[TARDINESS_WEIGHT] > 0.0
+    counts_deadlines = arrays.objective[MISSED] > 0.0
     for operation in order:
         end = makespan
         if counts_tardiness and arrays.operation_has_due[operation]:
             # What is late already must not become later.
             end = min(makespan, max(arrays.operation_due[operation], state.end[operation]))
+        if counts_deadlines:
+            end = min(end, max(arrays.operation_deadline[operation], state.end[operation]))
         if operation + 1 < arrays.job_first[arrays.operation_job[operation] + 1]:
             end = min(end, latest[operation + 1])
         chosen, begin = NOBODY, 0

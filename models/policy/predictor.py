@@ -3,7 +3,8 @@
 A play runs compiled: find candidates, encode, score, dispatch the best, until nothing is left. It is
 deterministic: equal scores go to the better composite rank. A policy pass is a few plays, and the best
 schedule counts: one by each network that has learned the objective, since they err in different places,
-and where the plant has a reverse another one backwards, which errs at the other end. What was played is
+and where the plant has a reverse another one backwards, which errs at the other end. A plant with deadlines
+is played as often again with its deadlines as due dates, which is how a network knows them. What was played is
 justified before it is compared. Large plants are played once.
 """
 
@@ -17,7 +18,14 @@ from numpy.typing import NDArray
 
 from env.problem import Problem
 from env.schedule import Schedule
-from env.simulator.arrays import TARDINESS_WEIGHT, Integers, ProblemArrays, compile_problem
+from env.simulator.arrays import (
+    TARDINESS_WEIGHT,
+    Integers,
+    ProblemArrays,
+    compile_problem,
+    has_deadlines,
+    with_urgent_due_dates,
+)
 from env.simulator.candidates import CANDIDATE_LIMIT, Candidates, find_candidates, new_candidates
 from env.simulator.compilation import compiled
 from env.simulator.episode import objective_bound
@@ -25,7 +33,7 @@ from env.simulator.observation import FEATURE_COUNT, TALLIES, encode
 from env.simulator.reservation import played
 from env.simulator.reverse import ReversedPlant, is_reversible, order_of, reversed_plant
 from env.simulator.rules import finished_schedule
-from env.simulator.simulation import DISPATCHED, State, dispatch, is_complete, new_state, operation_of
+from env.simulator.simulation import DISPATCHED, State, bound_anew, dispatch, is_complete, new_state, operation_of
 from models.policy.justification import can_be_justified, dispatch_in, justified
 
 MAX_PAIRS = 10_000
@@ -97,25 +105,40 @@ class Predictor:
         earlier plan cost is for `search` to weigh. Once something has been dispatched, the rest is played forwards
         only, and stays as it is played.
         """
+        plays: list[State] = []
+        if not (has_deadlines(arrays) and _is_large(arrays)):
+            plays += self._plays(arrays, state)
+        if has_deadlines(arrays):
+            urgent = self._plays(with_urgent_due_dates(arrays), state)
+            for play in urgent:
+                bound_anew(arrays, play)
+            plays += urgent
+        _keep_best(arrays, state, plays)
+
+    def _plays(self, arrays: ProblemArrays, state: State) -> list[State]:
         players = [self._specialist(arrays)] if _is_large(arrays) else self._players(arrays)
         plays = [_play(arrays, copy_of(state), weights) for weights in players]
         if _is_played_backwards(arrays, state):
             reverse = reversed_plant(arrays, int(plays[0].end.max()))
             plays += [_play_backwards(arrays, copy_of(state), reverse, weights) for weights in players]
-        _keep_best(arrays, state, plays)
+        return plays
 
     def sample(self, arrays: ProblemArrays, state: State, seed: int, temperature: float) -> None:
         """Dispatch everything that is left in `state`, in place, by draws of one network.
 
         Which one comes by `seed`, and so does whether it plays forwards or, where only makespans count, backwards.
+        Deadlines are due dates to it.
         """
+        plant, arrays = arrays, with_urgent_due_dates(arrays)
         players = self._players(arrays)
         turn, weights = seed // len(players), players[seed % len(players)]
         if turn % 2 and arrays.objective[TARDINESS_WEIGHT] == 0.0 and _is_played_backwards(arrays, state):
             play = _play_backwards(arrays, copy_of(state), reversed_plant(arrays, 0), weights, seed, temperature)
         else:
             play = _play(arrays, copy_of(state), weights, seed, temperature)
-        _keep_best(arrays, state, [play])
+        if has_deadlines(plant):
+            bound_anew(plant, play)
+        _keep_best(plant, state, [play])
 
     def _players(self, arrays: ProblemArrays) -> Sequence[Weights]:
         """Whose plays may be the best: where due dates count, even those of networks for makespans at times."""

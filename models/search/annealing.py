@@ -15,9 +15,21 @@ import numpy as np
 from env.simulator.arrays import MAKESPAN_WEIGHT, TARDINESS_WEIGHT, Floats, Integers
 from env.simulator.compilation import compiled, compiled_lean
 from env.simulator.simulation import NOBODY
-from models.search.graph import Links
+from models.search.graph import Links, Records
 from models.search.random_numbers import first_random_state, random_below, random_share
-from models.search.solution import AFTER, BEFORE, VALUE, Rules, Solution, link_order, slot_on, sort_order
+from models.search.solution import (
+    AFTER,
+    BEFORE,
+    CHANGES,
+    MISSES,
+    STABILITY,
+    VALUE,
+    Rules,
+    Solution,
+    link_order,
+    slot_on,
+    sort_order,
+)
 from models.search.timing import makespan_of, ready_in_job, time_all, try_move
 
 HOTTEST, COLDEST = 0.1, 0.001
@@ -26,8 +38,10 @@ LIST_EVERY = 128
 SORT_EVERY = 4_096
 MAX_LATE = 256
 RANDOM, MOVES, LATE_COUNT, ACCEPTED = range(4)
-BEST, MEAN_LOSS = range(2)
+BEST, MEAN_LOSS, WIDE = range(3)
 ANYWHERE, TO_LATE = 0.1, 0.7
+HELD = 1e11
+"""Weight of what no temperature may give up, as large as a missed deadline's."""
 STOP = 0.2
 FURTHER = 0.3
 
@@ -37,21 +51,24 @@ class Annealing(NamedTuple):
 
     plan: Solution
     counts: Integers  # [4] random state, moves tried, late operations listed, moves accepted
-    figures: Floats  # [2] best value, mean loss of a worsening move
+    figures: Floats  # [3] best value, mean loss of a worsening move, share of moves to any place
     late: Links  # [listed] late operations
     best_chosen: Links  # [operation]
     best_order: Links  # [place]
 
 
-def new_annealing(plan: Solution, rules: Rules, seed: int, trials: int = 64) -> Annealing:
-    """A search that begins at `plan`; some trials tell what a worsening move costs."""
+def new_annealing(plan: Solution, rules: Rules, seed: int, trials: int = 64, wide: float = 0.0) -> Annealing:
+    """A search that begins at `plan`; some trials tell what a worsening move costs.
+
+    `wide` is the share of moves that may go to any place of the order, 0 for none.
+    """
     counts = np.zeros(4, dtype=np.int64)
     counts[RANDOM] = first_random_state(seed)
     time_all(plan, rules)
     search = Annealing(
         plan=plan,
         counts=counts,
-        figures=np.array([plan.figures[VALUE], 0.0]),
+        figures=np.array([plan.figures[VALUE], 0.0, wide]),
         late=np.zeros(MAX_LATE, dtype=np.int32),
         best_chosen=plan.tasks["chosen"].copy(),
         best_order=plan.order.copy(),
@@ -62,7 +79,10 @@ def new_annealing(plan: Solution, rules: Rules, seed: int, trials: int = 64) -> 
 
 @compiled
 def measure_losses(search: Annealing, rules: Rules, trials: int) -> None:
-    """Set the scale of the temperature: what moves that make the plan worse cost in the mean."""
+    """Set the scale of the temperature: what moves that make the plan worse cost in the mean.
+
+    Moves that cost a deadline, or anything else that is held, do not count: no temperature should afford them.
+    """
     plan, figures = search.plan, search.figures
     first = plan.figures[VALUE]
     list_late(search)
@@ -70,8 +90,11 @@ def measure_losses(search: Annealing, rules: Rules, trials: int) -> None:
     for _ in range(trials):
         operation, pair, place = draw_move(search)
         if operation != NOBODY:
-            before = plan.figures[VALUE]
-            if try_move(plan, rules, operation, pair, place, 2.0 * first) and plan.figures[VALUE] > before:
+            before, misses, changes = plan.figures[VALUE], plan.figures[MISSES], plan.figures[CHANGES]
+            is_made = try_move(plan, rules, operation, pair, place, 2.0 * first)
+            is_soft = plan.figures[STABILITY] < HELD or plan.figures[CHANGES] == changes
+            is_soft = is_soft and plan.figures[MISSES] == misses
+            if is_made and is_soft and plan.figures[VALUE] > before:
                 total += plan.figures[VALUE] - before
                 count += 1
     figures[MEAN_LOSS] = total / max(count, 1)
@@ -120,17 +143,30 @@ def remember(search: Annealing) -> None:
 
 @compiled_lean
 def list_late(search: Annealing) -> None:
-    """List late operations, at most MAX_LATE of them, from a random one on."""
+    """List late operations, at most MAX_LATE of them, from a random one on; where deadlines are missed only those."""
     tasks, counts = search.plan.tasks, search.counts
     operations = len(tasks)
+    misses = False
+    if search.plan.figures[MISSES] > 0.0:
+        for operation in range(operations):
+            misses = misses or can_be_met_sooner(tasks, operation)
     operation = random_below(counts, RANDOM, operations)
     found = 0
     for _ in range(operations):
         operation = operation + 1 if operation + 1 < operations else 0
-        if found < MAX_LATE and tasks[operation].has_due and tasks[operation].end > tasks[operation].due:
+        task = tasks[operation]
+        is_late = can_be_met_sooner(tasks, operation) if misses else task.has_due and task.end > task.due
+        if found < MAX_LATE and is_late:
             search.late[found] = operation
             found += 1
     counts[LATE_COUNT] = found
+
+
+@compiled_lean
+def can_be_met_sooner(tasks: Records, operation: int) -> bool:
+    """Whether an operation misses its deadline, and could be moved."""
+    task = tasks[operation]
+    return task.end > task.deadline and not task.is_pinned
 
 
 @compiled_lean
@@ -142,6 +178,8 @@ def draw_move(search: Annealing) -> tuple[int, int, int]:
     if task.is_pinned:
         return NOBODY, 0, 0
     pair = task.first_pair + random_below(counts, RANDOM, task.last_pair - task.first_pair)
+    if search.figures[WIDE] > 0.0 and random_share(counts, RANDOM) < search.figures[WIDE]:
+        return draw_place(search.plan, counts, operation, pair)
     if pair == task.chosen or random_below(counts, RANDOM, 4) == 0:
         return draw_forward(search.plan, counts, operation)
     return draw_elsewhere(search.plan, counts, operation, pair)
@@ -154,7 +192,8 @@ def draw_cause(plan: Solution, counts: Integers, late: Links) -> int:
     if choice < ANYWHERE:
         return random_below(counts, RANDOM, len(plan.tasks))
     is_for_late = choice < TO_LATE or plan.figures[MAKESPAN_WEIGHT] < 1.0
-    if is_for_late and plan.figures[TARDINESS_WEIGHT] > 0.0 and counts[LATE_COUNT] > 0:
+    counts_lateness = plan.figures[TARDINESS_WEIGHT] > 0.0 or plan.figures[MISSES] > 0.0
+    if is_for_late and counts_lateness and counts[LATE_COUNT] > 0:
         operation = late[random_below(counts, RANDOM, counts[LATE_COUNT])]
     else:
         operation = last_operation(plan, counts)
@@ -231,14 +270,21 @@ def draw_elsewhere(plan: Solution, counts: Integers, operation: int, pair: int) 
 
 
 @compiled_lean
+def draw_place(plan: Solution, counts: Integers, operation: int, pair: int) -> tuple[int, int, int]:
+    """Any place between its neighbours in the job."""
+    low, high = room_in_job(plan.tasks, operation)
+    current = np.int64(plan.tasks[operation].place)
+    place = low + 1 + random_below(counts, RANDOM, int(high - low - 1))
+    if place == current and pair == plan.tasks[operation].chosen:
+        return NOBODY, 0, 0
+    return operation, np.int64(pair), place  # type: ignore[return-value]
+
+
+@compiled_lean
 def between(plan: Solution, operation: int, pair: int, previous: int, target: int) -> tuple[int, int, int]:
     """The move of an operation to between two others and its neighbours in the job; NOBODY where there is no room."""
     tasks = plan.tasks
-    low, high = np.int64(-1), np.int64(len(tasks))
-    if not tasks[operation].is_first:
-        low = np.int64(tasks[operation - 1].place)
-    if not tasks[operation].is_last:
-        high = np.int64(tasks[operation + 1].place)
+    low, high = room_in_job(tasks, operation)
     if previous != NOBODY:
         low = max(low, np.int64(tasks[previous].place))
     if target != NOBODY:
@@ -250,3 +296,14 @@ def between(plan: Solution, operation: int, pair: int, previous: int, target: in
         return NOBODY, 0, 0
     place = min(max(current, lowest), highest)
     return operation, np.int64(pair), place  # type: ignore[return-value]
+
+
+@compiled_lean
+def room_in_job(tasks: Records, operation: int) -> tuple[np.int64, np.int64]:
+    """The places in the order of its neighbours in the job, between which an operation has to stay."""
+    low, high = np.int64(-1), np.int64(len(tasks))
+    if not tasks[operation].is_first:
+        low = np.int64(tasks[operation - 1].place)
+    if not tasks[operation].is_last:
+        high = np.int64(tasks[operation + 1].place)
+    return low, high

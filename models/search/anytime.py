@@ -2,6 +2,7 @@
 
 Each stage goes on from the best schedule so far, so no budget makes anything worse. A time budget ends
 by the clock; a number of `iterations` in its place makes the result depend on the seed alone.
+Where the makespan alone counts, the last part goes into tardiness, at the makespan that was found.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from env.objective import objective_value
+import numpy as np
+
+from env.objective import objective_value, value_besides_deadlines
 from env.problem import Problem
 from env.schedule import Schedule
-from env.simulator.arrays import ProblemArrays, compile_problem
+from env.simulator.arrays import TIE, ProblemArrays, compile_problem, has_deadlines
 from env.simulator.calendar import NEVER
 from env.simulator.episode import objective_bound
 from env.simulator.reservation import TRIES, keeps_pins, played, played_around
@@ -26,11 +29,15 @@ from env.simulator.simulation import State, new_state, reset
 from models.policy.predictor import Predictor
 from models.search.local_search import (
     LocalSearch,
+    deadline_search,
     has_earlier_plan,
     held_back,
     held_in_place,
     local_search,
+    makespan_search,
     repaired,
+    suits_graph,
+    tardiness_search,
 )
 
 TEMPERATURE = 1.0
@@ -41,6 +48,12 @@ SHARE_FOR_SAMPLES = 0.15
 SHARE_FOR_REPAIR = 0.7
 """Of what is left where an earlier plan counts: so much of it goes into few changes."""
 REPAIRS = (repaired, held_in_place)
+SHARE_FOR_DEADLINES = 0.7
+"""Of the budget at most, while any deadline is missed: the part that comes first."""
+SHARE_FOR_MAKESPAN = 0.3
+"""Of the budget, where the makespan and deadlines count: what is found for the former alone may meet the latter."""
+SHARE_FOR_TARDINESS = 0.2
+"""Of the budget, where the makespan alone counts and work is late: the last part brings down tardiness as well."""
 FIRST_MOVES = 8
 CHUNKS = 100
 MAX_CHUNK_SECONDS = 0.02
@@ -49,6 +62,7 @@ MIN_SEARCH_SECONDS = 0.002
 MAX_RESERVATIONS = 100
 """Where iterations count instead of time."""
 
+_Begin = Callable[[Problem, ProblemArrays, State, int], LocalSearch | None]
 _second_core = threading.Semaphore(max(0, len(os.sched_getaffinity(0)) - 1))
 
 
@@ -56,7 +70,8 @@ _second_core = threading.Semaphore(max(0, len(os.sched_getaffinity(0)) - 1))
 class Found:
     """The best schedule, the stages that ran in order, and what they brought.
 
-    `gains` are by how much each stage after the first lowered the objective, in seconds of it;
+    `gains` are by how much each stage after the first lowered the objective, in seconds of it and missed deadlines
+    apart: below 0 where a deadline cost them;
     `policy_makespan_seconds` is the makespan of the greedy policy pass.
     """
 
@@ -117,6 +132,13 @@ class _Budget:
     def left_seconds(self) -> float:
         return self.begun + self.seconds - time.perf_counter()
 
+    def split(self, share: float) -> tuple[_Budget, _Budget]:
+        """That share of what is left, and what comes after it: all that the first does not use, but for iterations."""
+        if self.iterations is not None:
+            first = round(share * self.iterations)
+            return replace(self, iterations=first), replace(self, iterations=self.iterations - first)
+        return replace(self, seconds=self.seconds - (1.0 - share) * self.left_seconds), self
+
     def allows_sampling(self, seconds: float) -> bool:
         """Whether so many seconds may go into samples."""
         return self.iterations is not None or seconds <= SHARE_FOR_SAMPLES * self.seconds
@@ -132,6 +154,7 @@ class _Best:
         self.state = state
         # Any plan that keeps its pins is better than one that does not.
         self.value = objective_value(problem, schedule) if keeps_pins(arrays, state) else math.inf
+        self.besides_deadlines = value_besides_deadlines(problem, schedule)
         self.gains: dict[str, float] = {}
 
     def offer(self, stage: str, state: State | None) -> bool:
@@ -148,9 +171,28 @@ class _Best:
         value = objective_value(self.problem, schedule)
         if value >= self.value:
             return False
-        self.gains[stage] += self.value - value if math.isfinite(self.value) else 0.0
+        besides_deadlines = value_besides_deadlines(self.problem, schedule)
+        self.gains[stage] += self.besides_deadlines - besides_deadlines if math.isfinite(self.value) else 0.0
         self.schedule, self.state, self.value = schedule, state, value
+        self.besides_deadlines = besides_deadlines
         return True
+
+    @property
+    def misses_deadlines(self) -> bool:
+        """Whether anything that can be moved ends after its deadline."""
+        missed = self.state.end > self.arrays.operation_deadline
+        return bool(np.any(missed & ~self.arrays.operation_pinned))
+
+    @property
+    def counts_ties(self) -> bool:
+        """Whether tardiness decides between schedules that are equal otherwise."""
+        return bool(self.arrays.objective[TIE] > 0.0 and self.arrays.operation_has_due.any())
+
+    @property
+    def is_late(self) -> bool:
+        """Whether anything ends after its due date."""
+        arrays = self.arrays
+        return bool(np.any(arrays.operation_has_due & (self.state.end > arrays.operation_due)))
 
 
 def _meet_pins(predictor: Predictor, best: _Best, seed: int, budget: _Budget) -> None:
@@ -195,8 +237,7 @@ def _improve_repair(best: _Best, repairs: Sequence[State | None], seed: int, bud
     if found is None:
         return
     if budget.iterations is None:
-        part = budget.seconds - (1.0 - SHARE_FOR_REPAIR) * budget.left_seconds
-        _run_until(found, replace(budget, seconds=part))
+        _run_until(found, budget.split(SHARE_FOR_REPAIR)[0])
     else:
         _run_iterations(found, int(SHARE_FOR_REPAIR * budget.iterations))
     state = new_state(held)
@@ -205,10 +246,31 @@ def _improve_repair(best: _Best, repairs: Sequence[State | None], seed: int, bud
 
 
 def _improve(best: _Best, seed: int, budget: _Budget, threads: int) -> None:
-    """Local search with what is left of the budget; a second one beside it while a core is free."""
+    """Local search with what is left, first for deadlines, last for tardiness where that counts between equals."""
+    if best.misses_deadlines:
+        first, budget = budget.split(SHARE_FOR_DEADLINES)
+        _search(best, deadline_search, seed, first, threads)
+    if not best.counts_ties:
+        _search_objective(best, seed, budget, threads)
+        return
+    first, last = budget.split(1.0 - SHARE_FOR_TARDINESS)
+    _search_objective(best, seed, first, threads)
+    _search(best, tardiness_search if best.is_late else local_search, seed, last, threads)
+
+
+def _search_objective(best: _Best, seed: int, budget: _Budget, threads: int) -> None:
+    """The search that suits the problem, after the one that would suit it without its deadlines, if that is another."""
+    if has_deadlines(best.arrays) and suits_graph(best.problem, best.arrays):
+        first, budget = budget.split(SHARE_FOR_MAKESPAN)
+        _search(best, makespan_search, seed, first, threads)
+    _search(best, local_search, seed, budget, threads)
+
+
+def _search(best: _Best, begin: _Begin, seed: int, budget: _Budget, threads: int) -> None:
+    """One local search, and a second one beside it while a core is free."""
     if budget.iterations is None and budget.left_seconds < MIN_SEARCH_SECONDS:
         return
-    first = local_search(best.problem, best.arrays, best.state, seed)
+    first = begin(best.problem, best.arrays, best.state, seed)
     if first is None:
         return
     if budget.iterations is not None:
@@ -216,7 +278,7 @@ def _improve(best: _Best, seed: int, budget: _Budget, threads: int) -> None:
         searches = [first]
     elif threads > 1 and _second_core.acquire(blocking=False):
         try:
-            searches = _run_both(first, best, seed, budget)
+            searches = _run_both(first, best, begin, seed, budget)
         finally:
             _second_core.release()
     else:
@@ -228,12 +290,12 @@ def _improve(best: _Best, seed: int, budget: _Budget, threads: int) -> None:
         best.offer(found.name, state)
 
 
-def _run_both(first: LocalSearch, best: _Best, seed: int, budget: _Budget) -> list[LocalSearch]:
-    second = local_search(best.problem, best.arrays, best.state, seed + 1_000_003)
+def _run_both(first: LocalSearch, best: _Best, begin: _Begin, seed: int, budget: _Budget) -> list[LocalSearch]:
+    second = begin(best.problem, best.arrays, best.state, seed + 1_000_003)
     assert second is not None
     with ThreadPoolExecutor(1) as threads:
-        beside = threads.submit(_run_until, second, budget)
-        _run_until(first, budget)
+        beside = threads.submit(_run_until, second, budget, first)
+        _run_until(first, budget, second)
         beside.result()
     return [first, second]
 
@@ -246,13 +308,13 @@ def _run_iterations(search: LocalSearch, iterations: int) -> None:
         search.run(moves, chunk / ITERATION_CHUNKS)
 
 
-def _run_until(search: LocalSearch, budget: _Budget, clock: Callable[[], float] = time.perf_counter) -> None:
-    """Run in chunks short enough to stop in time; what a move costs is learned on the way."""
+def _run_until(search: LocalSearch, budget: _Budget, *others: LocalSearch) -> None:
+    """Run in chunks short enough to stop in time, until this or another is done; what a move costs is learned."""
     whole = budget.left_seconds
     chunk_seconds = min(MAX_CHUNK_SECONDS, whole / CHUNKS)
     moves = FIRST_MOVES
-    while (left := budget.left_seconds) > chunk_seconds and not search.is_done:
-        before = clock()
+    while (left := budget.left_seconds) > chunk_seconds and not any(each.is_done for each in (search, *others)):
+        before = time.perf_counter()
         search.run(moves, 1.0 - left / whole)
-        took = max(clock() - before, 1e-7)
+        took = max(time.perf_counter() - before, 1e-7)
         moves = max(1, min(4 * moves, int(moves * chunk_seconds / took)))

@@ -62,8 +62,8 @@ class Graph(NamedTuple):
 def has_graph(arrays: ProblemArrays) -> bool:
     """Whether a graph tells the whole truth about the problem.
 
-    It does when the makespan alone counts, all machines keep the same hours, work may pause, and nothing
-    is pinned, held together or set up by sequence.
+    It does, deadlines apart, when the makespan alone counts, all machines keep the same hours, work may pause,
+    and nothing is pinned, held together or set up by sequence.
     """
     return bool(
         not arrays.has_special_work[0]

@@ -1,4 +1,4 @@
-"""One schedule and some time -> a better schedule: a plan repaired, and two searches behind one interface."""
+"""One schedule and some time -> a better schedule: a plan repaired, and searches behind one interface."""
 
 from __future__ import annotations
 
@@ -7,15 +7,32 @@ from typing import Protocol
 import numpy as np
 
 from env.problem import Problem
-from env.simulator.arrays import Integers, ProblemArrays
+from env.simulator.arrays import (
+    LATE_SECONDS,
+    MAKESPAN_WEIGHT,
+    MISSED,
+    TARDINESS_WEIGHT,
+    Integers,
+    ProblemArrays,
+    has_deadlines,
+)
+from env.simulator.calendar import NEVER
 from env.simulator.reservation import around_earlier_places, dispatch_by_start, keeps_pins
 from env.simulator.simulation import NOBODY, State, dispatch, new_state
 from models.policy.predictor import Predictor
 from models.search.annealing import BEST as BEST_PLAN
-from models.search.annealing import Annealing, anneal, new_annealing
+from models.search.annealing import HELD, MEAN_LOSS, Annealing, anneal, new_annealing
 from models.search.graph import has_graph, new_graph, take_plan
-from models.search.solution import new_plan, new_rules, realise
+from models.search.solution import STABILITY, Solution, new_plan, new_rules, realise
 from models.search.tabu import BEST, Tabu, improve, new_tabu
+
+FIRST_WARMTH, LAST_WARMTH = 1.4, 0.6
+"""Of a round of the search for deadlines; the temperature is then that share of a mean duration. Hotter than where a
+good plan is made better, since a plan that misses deadlines is often far from one that meets all."""
+FIRST_ROUND = 100
+"""Moves of it for each operation."""
+LATE_SHARE = 0.1
+"""Of a mean duration: what missing a deadline at all counts beside how late it is."""
 
 
 def has_earlier_plan(problem: Problem) -> bool:
@@ -89,16 +106,45 @@ class LocalSearch(Protocol):
         ...
 
 
+def suits_graph(problem: Problem, arrays: ProblemArrays) -> bool:
+    """Whether tabu search on the disjunctive graph finds what counts, deadlines apart."""
+    return has_graph(arrays) and not has_earlier_plan(problem)
+
+
 def local_search(problem: Problem, arrays: ProblemArrays, state: State, seed: int) -> LocalSearch | None:
     """The search that suits the problem, from a complete state on; None where it would begin with a missed pin."""
-    if has_graph(arrays) and not has_earlier_plan(problem):
-        return TabuSearch(arrays, state, seed)
-    if not arrays.operation_urgent.any():
-        return AnnealingSearch(problem, arrays, state, seed)
-    # The search times plans by their order alone, so that has to keep the pins as well.
+    if suits_graph(problem, arrays) and not has_deadlines(arrays):
+        return makespan_search(problem, arrays, state, seed)
+    timed = _timed_by_order(arrays, state)
+    return None if timed is None else AnnealingSearch(problem, arrays, timed, seed)
+
+
+def makespan_search(problem: Problem, arrays: ProblemArrays, state: State, seed: int) -> LocalSearch:
+    """Tabu search on the disjunctive graph, which the problem must suit; it knows no deadlines."""
+    del problem
+    return TabuSearch(arrays, state, seed)
+
+
+def deadline_search(problem: Problem, arrays: ProblemArrays, state: State, seed: int) -> LocalSearch | None:
+    """Fewer missed deadlines for a complete state; None where it would begin with a missed pin."""
+    timed = _timed_by_order(arrays, state)
+    return None if timed is None else DeadlineSearch(problem, arrays, timed, seed)
+
+
+def tardiness_search(problem: Problem, arrays: ProblemArrays, state: State, seed: int) -> LocalSearch | None:
+    """Less weighted tardiness for a complete state of a makespan problem, holding all that counts before it.
+
+    None where it would begin with a missed pin.
+    """
+    timed = _timed_by_order(arrays, state)
+    return None if timed is None else TardinessSearch(problem, arrays, timed, seed)
+
+
+def _timed_by_order(arrays: ProblemArrays, state: State) -> State | None:
+    """A complete state as annealing times it: by its order alone. None where that misses a pin."""
     timed = new_state(arrays)
     dispatch_by_start(arrays, timed, state.chosen_pair, np.lexsort((state.end, state.start)))
-    return AnnealingSearch(problem, arrays, timed, seed) if keeps_pins(arrays, timed) else None
+    return timed if keeps_pins(arrays, timed) else None
 
 
 class TabuSearch:
@@ -132,24 +178,81 @@ class AnnealingSearch:
     """Every constraint and every objective."""
 
     name = "annealing"
+    _nothing = 0.0
+    _wide = 0.0
 
     def __init__(self, problem: Problem, arrays: ProblemArrays, state: State, seed: int) -> None:
         self.arrays = arrays
         self.rules = new_rules(arrays)
-        self.search: Annealing = new_annealing(new_plan(problem, arrays, state), self.rules, seed)
+        self.search: Annealing = new_annealing(self._plan(problem, state), self.rules, seed, wide=self._wide)
 
     def run(self, moves: int, progress: float) -> None:
         """See `LocalSearch`; the temperature falls with the progress."""
         anneal(self.search, self.rules, moves, 1.0 - progress)
 
+    def _plan(self, problem: Problem, state: State) -> Solution:
+        """The plan of a complete state, in which a deadline that is met stays met."""
+        plan, deadline = new_plan(problem, self.arrays, state), self.arrays.operation_deadline
+        latest_end = plan.tasks["latest_end"]
+        plan.tasks["latest_end"] = np.where(state.end <= deadline, np.minimum(latest_end, deadline), latest_end)
+        return plan
+
     @property
     def is_done(self) -> bool:
-        """Whether there is nothing to lose."""
-        return bool(self.search.figures[BEST_PLAN] <= 0.0)
+        """Whether there is nothing to lose, but for what floats leave of what has gone."""
+        return bool(self.search.figures[BEST_PLAN] <= self._nothing)
 
     def realise(self, state: State) -> None:
         """See `LocalSearch`."""
         realise(self.search.best_chosen, self.search.best_order, self.arrays, state)
+
+
+class DeadlineSearch(AnnealingSearch):
+    """Deadlines alone, until all are met but those of pinned work: they are due dates here, and all else is forgotten.
+
+    Since nothing tells how long that takes, the temperature falls in rounds, each twice as long as the one before.
+    """
+
+    name = "deadlines"
+    _wide = 0.3
+
+    def __init__(self, problem: Problem, arrays: ProblemArrays, state: State, seed: int) -> None:
+        super().__init__(problem, arrays, state, seed)
+        self.search.figures[MEAN_LOSS] = (state.end - state.start).mean()
+        self._round, self._moves = FIRST_ROUND * len(state.end), 0
+
+    def run(self, moves: int, progress: float) -> None:
+        """See `LocalSearch`."""
+        del progress
+        anneal(self.search, self.rules, moves, FIRST_WARMTH - (FIRST_WARMTH - LAST_WARMTH) * self._moves / self._round)
+        self._moves += moves
+        if self._moves >= self._round:
+            self._round, self._moves = 2 * self._round, 0
+
+    def _plan(self, problem: Problem, state: State) -> Solution:
+        plan, arrays = new_plan(problem, self.arrays, state), self.arrays
+        plan.figures[[MAKESPAN_WEIGHT, STABILITY, MISSED]] = 0.0
+        plan.figures[TARDINESS_WEIGHT], plan.figures[LATE_SECONDS] = 1.0, LATE_SHARE * arrays.time_scale[0]
+        self._nothing = 0.5 * plan.figures[LATE_SECONDS]
+        plan.tasks["due"] = arrays.operation_deadline
+        plan.tasks["has_due"] = (arrays.operation_deadline < NEVER) & ~arrays.operation_pinned
+        plan.tasks["weight"] = 1.0
+        return plan
+
+
+class TardinessSearch(AnnealingSearch):
+    """Tardiness alone: nothing may end after the makespan found, nor a deadline or an earlier plan be given up."""
+
+    name = "tardiness"
+
+    def _plan(self, problem: Problem, state: State) -> Solution:
+        plan = super()._plan(problem, state)
+        plan.figures[MAKESPAN_WEIGHT] = 0.0
+        plan.figures[TARDINESS_WEIGHT] = 1.0 / self.arrays.operation_weight.sum()
+        if plan.figures[STABILITY] > 0.0:
+            plan.figures[STABILITY] = HELD
+        plan.tasks["latest_end"] = np.minimum(plan.tasks["latest_end"], state.end.max())
+        return plan
 
 
 def _makespan_bound(arrays: ProblemArrays, release: np.ndarray[tuple[int], np.dtype[np.int64]]) -> int:

@@ -19,7 +19,7 @@ from env.simulator.simulation import NOBODY, State, await_earlier_load, dispatch
 from models.search.graph import Links, Records
 
 BEFORE, AFTER = range(2)
-STABILITY, TARDINESS, CHANGES, VALUE = range(3, 7)  # behind the entries of ProblemArrays.objective
+STABILITY, TARDINESS, CHANGES, MISSES, VALUE = range(5, 10)  # behind the entries of ProblemArrays.objective
 MARKED, FIRST_MARKED, MARK, WRITTEN, PINNED_END = range(5)
 CHANGED, FORMER_START, FORMER_END = range(3)
 
@@ -29,6 +29,7 @@ TASK = np.dtype(
         ("end", np.int64),
         ("release", np.int64),
         ("due", np.int64),
+        ("deadline", np.int64),  # NEVER without one
         ("weight", np.float64),
         ("earlier_start", np.int64),  # in an earlier plan
         ("latest_end", np.int64),  # where pinned work of its job comes next, NEVER elsewhere
@@ -74,7 +75,7 @@ class Solution(NamedTuple):
     links: Links  # [operation, held, 2] who precedes and follows it on each machine that it holds
     order: Links  # [place] operation
     marks: Integers  # [place] the current mark where times must be found anew
-    figures: Floats  # [7] the problem's objective, weight of changes; weighted tardiness, changes, value
+    figures: Floats  # [10] the objective, weight of changes; weighted tardiness, changes, missed seconds, value
     counts: Integers  # [5] places marked, the first of them, the mark; journal entries; end of the last pinned work
     journal: Integers  # [entry, 3] operation with its former start and end
 
@@ -120,7 +121,7 @@ def new_plan(problem: Problem, arrays: ProblemArrays, state: State) -> Solution:
         links=np.full((operations, int(np.diff(arrays.held_first).max()), 2), NOBODY, dtype=np.int32),
         order=np.zeros(operations, dtype=np.int32),
         marks=np.zeros(operations, dtype=np.int64),
-        figures=np.array([*arrays.objective, problem.stability_seconds, 0.0, 0.0, 0.0]),
+        figures=np.array([*arrays.objective, problem.stability_seconds, 0.0, 0.0, 0.0, 0.0]),
         counts=np.array([0, operations, 1, 0, pinned_ends.max(initial=0)]),
         journal=np.zeros((operations, 3), dtype=np.int64),
     )
@@ -134,6 +135,7 @@ def _tasks(problem: Problem, arrays: ProblemArrays, state: State) -> Records:
     places = [operation.earlier_place for operation in problem.operations]
     tasks["start"], tasks["end"], tasks["chosen"] = state.start, state.end, state.chosen_pair
     tasks["release"], tasks["due"] = arrays.operation_release, arrays.operation_due
+    tasks["deadline"] = arrays.operation_deadline
     tasks["weight"], tasks["has_due"] = arrays.operation_weight, arrays.operation_has_due
     tasks["earlier_start"] = [0 if place is None else place.start_seconds for place in places]
     tasks["earlier_machine"] = [NOBODY if place is None else place.machine for place in places]

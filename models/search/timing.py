@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from env.simulator.arrays import LATE_SECONDS, MAKESPAN_WEIGHT, NO_GROUP, NO_WORK, TARDINESS_WEIGHT, Integers
+from env.objective import MISSED_SECONDS
+from env.simulator.arrays import LATE_SECONDS, MAKESPAN_WEIGHT, MISSED, NO_GROUP, NO_WORK, TARDINESS_WEIGHT, Integers
 from env.simulator.calendar import NEVER
 from env.simulator.calendar_fit import setup_between, span, special_span
 from env.simulator.compilation import compiled, compiled_lean
@@ -26,6 +27,7 @@ from models.search.solution import (
     FORMER_START,
     MARK,
     MARKED,
+    MISSES,
     PINNED_END,
     STABILITY,
     TARDINESS,
@@ -47,11 +49,12 @@ def time_all(plan: Solution, rules: Rules) -> None:
     """Find all times and the value of a plan."""
     figures, tasks = plan.figures, plan.tasks
     late_seconds = figures[LATE_SECONDS]
-    figures[TARDINESS] = figures[CHANGES] = 0.0
+    figures[TARDINESS] = figures[CHANGES] = figures[MISSES] = 0.0
     for place in range(len(plan.order)):
         operation = plan.order[place]
         figures[TARDINESS] += weighted_lateness(tasks, operation, late_seconds)
         figures[CHANGES] += changed(plan.tasks, plan.options, operation)
+        figures[MISSES] += missed(tasks, operation)
         if not tasks[operation].is_pinned:
             mark(plan.marks, plan.counts, place)
     propagate(plan, rules, np.inf)
@@ -71,7 +74,7 @@ def try_move(plan: Solution, rules: Rules, operation: int, pair: int, place: int
     """Make a move and keep it, unless it breaks a constraint or the plan would be worth more than `limit`."""
     figures = plan.figures
     old_pair, old_place = plan.tasks[operation].chosen, plan.tasks[operation].place
-    tardiness, changes, value = figures[TARDINESS], figures[CHANGES], figures[VALUE]
+    tardiness, changes, misses, value = figures[TARDINESS], figures[CHANGES], figures[MISSES], figures[VALUE]
     figures[CHANGES] -= changed(plan.tasks, plan.options, operation)
     move(plan, operation, pair, place)
     figures[CHANGES] += changed(plan.tasks, plan.options, operation)
@@ -79,7 +82,7 @@ def try_move(plan: Solution, rules: Rules, operation: int, pair: int, place: int
     if not is_kept:
         move(plan, operation, old_pair, old_place)
         restore_times(plan)
-        figures[TARDINESS], figures[CHANGES], figures[VALUE] = tardiness, changes, value
+        figures[TARDINESS], figures[CHANGES], figures[MISSES], figures[VALUE] = tardiness, changes, misses, value
     settle(plan.counts, len(plan.order))
     return is_kept
 
@@ -104,8 +107,8 @@ def propagate(plan: Solution, rules: Rules, limit: float) -> bool:
     calendar_first, changeover = rules.calendar_first, rules.changeover
     latest = limit / max(plan.figures[MAKESPAN_WEIGHT], 1e-9)
     place, waiting, current = counts[FIRST_MARKED], counts[MARKED], counts[MARK]
-    late_seconds = plan.figures[LATE_SECONDS]
-    tardiness, changes = 0.0, 0.0
+    late_seconds, counts_deadlines = plan.figures[LATE_SECONDS], plan.figures[MISSED] > 0.0
+    tardiness, changes, misses = 0.0, 0.0, 0.0
     written = 0
     is_sound = True
     while waiting > 0 and is_sound:
@@ -129,6 +132,8 @@ def propagate(plan: Solution, rules: Rules, limit: float) -> bool:
         written += 1
         tardiness -= weighted_lateness(tasks, operation, late_seconds)
         changes -= changed(tasks, options, operation)
+        if counts_deadlines:
+            misses += lateness(end, task.deadline, MISSED_SECONDS) - lateness(task.end, task.deadline, MISSED_SECONDS)
         task.start, task.end = start, end
         tardiness += weighted_lateness(tasks, operation, late_seconds)
         changes += changed(tasks, options, operation)
@@ -143,6 +148,7 @@ def propagate(plan: Solution, rules: Rules, limit: float) -> bool:
     if is_sound:
         plan.figures[TARDINESS] += tardiness
         plan.figures[CHANGES] += changes
+        plan.figures[MISSES] += misses
         plan.figures[VALUE] = value_of(plan)
     return is_sound
 
@@ -222,6 +228,12 @@ def weighted_lateness(tasks: Records, operation: int, late_seconds: float) -> fl
 
 
 @compiled_lean
+def missed(tasks: Records, operation: int) -> float:
+    """What the objective counts of an operation that misses its deadline."""
+    return lateness(tasks[operation].end, tasks[operation].deadline, MISSED_SECONDS)
+
+
+@compiled_lean
 def changed(tasks: Records, options: Records, operation: int) -> float:
     """1 where an operation is not where an earlier plan had it."""
     task = tasks[operation]
@@ -244,7 +256,8 @@ def makespan_of(plan: Solution) -> int:
 
 @compiled_lean
 def value_of(plan: Solution) -> float:
-    """The objective of `env.objective`, in seconds."""
+    """The objective of `env.objective` in seconds, without what decides between equals."""
     figures = plan.figures
     value = figures[MAKESPAN_WEIGHT] * makespan_of(plan) + figures[TARDINESS_WEIGHT] * figures[TARDINESS]
-    return value + figures[STABILITY] * figures[CHANGES]  # type: ignore[no-any-return]
+    value += figures[STABILITY] * figures[CHANGES]
+    return value + figures[MISSED] * figures[MISSES]  # type: ignore[no-any-return]

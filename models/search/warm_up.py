@@ -33,13 +33,13 @@ def warm_rules() -> None:
 
 
 def warm_policy(predictor: Predictor) -> None:
-    """Everything that any search runs; four small problems compile it for all kinds and sizes.
+    """Everything that any search runs; five small problems compile it for all kinds and sizes.
 
     Whatever were left out would be compiled by a replica in the middle of a request, and the compiler
     would stay in its memory. The policy already solves the toy problem, so it takes another one to
     have the local search make moves.
     """
-    for problem in (toy_problem(), _continued_toy(), _small_plant(), _pinned_toy()):
+    for problem in (toy_problem(), _continued_toy(), _hopeless_toy(), _small_plant(), _pinned_toy()):
         search(predictor, problem, 0, iterations=_A_FEW_MOVES)
 
 
@@ -66,6 +66,16 @@ def _pinned_toy() -> Problem:
     *steps, last = toy.jobs[0].operations
     pinned = replace(last, alternatives=last.alternatives[:1], pin=Pin(start_seconds=3_600))
     return replace(toy, jobs=(replace(toy.jobs[0], operations=(*steps, pinned)), *toy.jobs[1:]))
+
+
+def _hopeless_toy() -> Problem:
+    """The toy problem with deadlines that nobody can meet."""
+    toy = toy_problem()
+    jobs = tuple(
+        Job(id=job.id, operations=tuple(replace(step, deadline_seconds=1) for step in job.operations))
+        for job in toy.jobs
+    )
+    return replace(toy, jobs=jobs)
 
 
 def _small_plant() -> Problem:

@@ -181,6 +181,7 @@ def copy_state(source: State, target: State) -> None:
     target.job_ready[:] = source.job_ready
     target.job_bound[:] = source.job_bound
     target.job_tardiness_bound[:] = source.job_tardiness_bound
+    target.job_missed_bound[:] = source.job_missed_bound
     target.block_start[:] = source.block_start
     target.block_end[:] = source.block_end
     target.machine_group[:] = source.machine_group
@@ -196,6 +197,7 @@ def copy_state(source: State, target: State) -> None:
     target.sequence[:] = source.sequence
     target.totals[:] = source.totals
     target.tardiness_bound[:] = source.tardiness_bound
+    target.missed_bound[:] = source.missed_bound
     target.job_count[:] = source.job_count
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from env.objective import objective_value
+from env.objective import MISSED_SECONDS, missed_seconds, objective_value, value_besides_deadlines
 from env.problem import Alternative, Job, Machine, Objective, Operation, Problem
 from env.schedule import Schedule, measure, setup_seconds_of
 from tests.problems import schedule_of
@@ -73,3 +73,27 @@ def test_objectives_follow_their_formula() -> None:
     """
     values = [objective_value(replace(_plant(), objective=objective), BOTH) for objective in Objective]
     assert values == pytest.approx([20.0, 1.45, 72_070.0])
+
+
+def test_tardiness_decides_between_equal_makespans() -> None:
+    """An order in which the heavier job is late is worse by less than a second, however late it is within days."""
+    other_order = schedule_of(("A1", 9, 10, 20), ("B1", 9, 0, 10))
+    assert 0 < objective_value(_plant(), other_order) - objective_value(_plant(), BOTH) < 1e-3
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+def test_missed_deadline_outweighs_everything(objective: Objective) -> None:
+    """One second past a deadline is worse than everything late by ten years; the rest is told apart all the same."""
+    plant = replace(_plant(), objective=objective)
+    strict = replace(plant.jobs[0].operations[0], deadline_seconds=10)
+    plant = replace(plant, jobs=(Job(id="A", operations=(strict,)), plant.jobs[1]))
+    missed = schedule_of(("A1", 9, 1, 11), ("B1", 9, 11, 21))
+    decade = 10 * 365 * 24 * 3600
+    late = schedule_of(("A1", 9, 0, 10), ("B1", 9, decade, decade + 10))
+    assert missed_seconds(plant, BOTH) == missed_seconds(plant, late) == 0
+    assert missed_seconds(plant, missed) == MISSED_SECONDS + 1
+    assert objective_value(plant, late) < objective_value(plant, missed)
+    later = schedule_of(("A1", 9, 1, 11), ("B1", 9, 12, 22))
+    assert objective_value(plant, later) - objective_value(plant, missed) == pytest.approx(
+        value_besides_deadlines(plant, later) - value_besides_deadlines(plant, missed), abs=1e-3
+    )

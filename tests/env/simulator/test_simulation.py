@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -19,9 +20,9 @@ from env.simulator.calendar_fit import span
 from env.simulator.candidates import find_candidates, new_candidates
 from env.simulator.episode import objective_bound
 from env.simulator.rules import Rule, dispatch
+from env.simulator.simulation import bound_anew, is_complete, new_state, operation_of, reset
 from env.simulator.simulation import dispatch as dispatch_pair
-from env.simulator.simulation import is_complete, new_state, operation_of, reset
-from tests.problems import WITH_INSTANTS, one_machine, operation, problems
+from tests.problems import WITH_INSTANTS, one_machine, operation, problems, with_deadlines
 
 HOUR = 3600
 MONDAY_MORNING = datetime(2026, 1, 5, 6, 30, tzinfo=UTC)
@@ -131,6 +132,38 @@ def test_every_rule_solves_generated_plants(seed: int, rule: Rule) -> None:
     plan = dispatch(problem, rule)
     assert violations(problem, plan) == ()
     assert open_seconds(problem, plan.makespan_seconds) == judged_open_seconds(problem, plan.makespan_seconds)
+
+
+@given(
+    problems(features=WITH_INSTANTS).flatmap(with_deadlines), st.sampled_from(list(Objective)), st.sampled_from(Rule)
+)
+@settings(max_examples=200)
+def test_bound_counts_missed_deadlines(problem: Problem, objective: Objective, rule: Rule) -> None:
+    """What a rule dispatches is worth in the simulator what the objective says, missed deadlines included."""
+    problem = replace(problem, objective=objective)
+    try:
+        plan = dispatch(problem, rule)
+    except HorizonExceeded:
+        return
+    arrays = compile_problem(problem)
+    state = new_state(arrays)
+    state.end[:] = [plan.by_operation[operation.id].end_seconds for operation in problem.operations]
+    state.job_next[:] = arrays.job_first[1:]
+    state.totals[:] = len(state.end), state.end.max()
+    bound_anew(arrays, state)
+    assert objective_bound(arrays, state) == pytest.approx(objective_value(problem, plan), rel=1e-12, abs=1e-6)
+
+
+def test_rules_take_deadlines_for_due_dates() -> None:
+    """By its deadline B goes before A, which is due later."""
+    jobs = (
+        Job(id="A", operations=(operation("A", due_seconds=2 * HOUR),)),
+        Job(id="B", operations=(operation("B", due_seconds=9 * HOUR, deadline_seconds=HOUR),)),
+    )
+    for objective in Objective:
+        problem = Problem(machines=(Machine(id=0),), jobs=jobs, objective=objective)
+        for rule in (Rule.EDD, Rule.PLANNER, Rule.ATCS):
+            assert dispatch(problem, rule).by_operation["B"].end_seconds == HOUR
 
 
 @given(st.integers(0, 10**6))

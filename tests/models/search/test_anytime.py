@@ -12,18 +12,28 @@ from env.errors import HorizonExceeded
 from env.instances.generator import Plant, random_problem
 from env.judge.judge import violations
 from env.objective import objective_value
-from env.problem import Objective, Problem
-from env.simulator.arrays import ProblemArrays
-from env.simulator.simulation import State
+from env.problem import Job, Machine, Objective, Pin, Problem
+from env.simulator.arrays import ProblemArrays, compile_problem
+from env.simulator.simulation import State, new_state
+from models.policy.artefact import load_predictor
 from models.policy.predictor import Predictor
 from models.search.anytime import MAX_SAMPLES, search
+from models.search.local_search import tardiness_search
 from tests.models.policy.test_predictor import random_predictor
-from tests.problems import WITH_INSTANTS, problems
+from tests.problems import HOUR, WITH_INSTANTS, operation, problems, with_deadlines, with_operation
 
 MIXED = Plant(operations=(10, 40), objectives=tuple(Objective))
 
 
-@given(problems(features=WITH_INSTANTS), st.sampled_from(list(Objective)), st.integers(0, 300), st.integers(0, 20))
+ANY_PROBLEM = problems(features=WITH_INSTANTS)
+
+
+@given(
+    ANY_PROBLEM | ANY_PROBLEM.flatmap(with_deadlines),
+    st.sampled_from(list(Objective)),
+    st.integers(0, 300),
+    st.integers(0, 20),
+)
 @settings(max_examples=200, deadline=None)
 def test_search_is_valid_and_never_worse_than_the_policy_pass(
     problem: Problem, objective: Objective, iterations: int, seed: int
@@ -57,8 +67,10 @@ def test_iterations_and_seed_determine_the_schedule(objective: Objective) -> Non
     assert first == second
 
 
-@pytest.mark.parametrize(("objective", "stage"), [(Objective.MAKESPAN, "tabu"), (Objective.TARDINESS, "annealing")])
-def test_stages_account_for_the_whole_gain(objective: Objective, stage: str) -> None:
+@pytest.mark.parametrize(
+    ("objective", "stages"), [(Objective.MAKESPAN, ("tabu", "tardiness")), (Objective.TARDINESS, ("annealing",))]
+)
+def test_stages_account_for_the_whole_gain(objective: Objective, stages: tuple[str, ...]) -> None:
     """What the stages say they gained is the difference between the policy pass and the answer."""
     plain = Plant(
         operations=(30, 40), objectives=(objective,), calendar_share=0, changeover_share=0, due_tightness=(1.0, 1.5)
@@ -66,11 +78,96 @@ def test_stages_account_for_the_whole_gain(objective: Objective, stage: str) -> 
     problem = random_problem(np.random.default_rng(7), plain)
     greedy = random_predictor().schedule(problem)
     found = search(random_predictor(), problem, 0, iterations=2_000)
-    assert found.method == ("policy", "samples", stage)
+    assert found.method == ("policy", "samples", *stages)
     assert all(gain >= 0 for gain in found.gains.values())
     gained = objective_value(problem, greedy) - objective_value(problem, found.schedule)
     assert sum(found.gains.values()) == pytest.approx(gained)
     assert gained > 0
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+@pytest.mark.parametrize("budget_ms", [0, 50])
+def test_deadline_that_costs_nothing_is_met(objective: Objective, budget_ms: int) -> None:
+    """Nine hours of work on one machine: the job that must end with the first hour goes first, in every objective."""
+    others = [Job(id=f"B{place}", operations=(operation(f"B{place}", due_seconds=HOUR),)) for place in range(8)]
+    bound = Job(id="A", operations=(operation("A", deadline_seconds=HOUR),))
+    problem = Problem(jobs=(*others, bound), machines=(Machine(id=1),), objective=objective)
+    assert search(load_predictor(), problem, budget_ms).schedule.by_operation["A"].end_seconds == HOUR
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+def test_deadline_goes_before_everything_else(objective: Objective) -> None:
+    """A's deadline makes the makespan five hours longer and an important job late: it is met all the same.
+
+    Without it B's two hours go first, and the other machine takes B's next four hours beside A's four.
+    """
+    strict = operation("A", 0, seconds=4 * HOUR, release_seconds=HOUR, deadline_seconds=5 * HOUR)
+    bound = Job(id="A", operations=(strict,))
+    first = operation("B1", 0, seconds=2 * HOUR, due_seconds=2 * HOUR, is_important=True, weight=12.0)
+    second = operation("B2", 1, seconds=4 * HOUR, due_seconds=6 * HOUR)
+    problem = Problem(
+        jobs=(bound, Job(id="B", operations=(first, second))),
+        machines=(Machine(id=0), Machine(id=1)),
+        objective=objective,
+    )
+    free = with_operation(problem, "A", deadline_seconds=None)
+    assert search(load_predictor(), free, 0, iterations=500).schedule.makespan_seconds == 6 * HOUR
+    found = search(load_predictor(), problem, 0, iterations=500)
+    assert found.schedule.by_operation["A"].end_seconds == 5 * HOUR
+    assert found.schedule.makespan_seconds == 11 * HOUR
+
+
+def test_deadline_that_cannot_be_met_hinders_nothing_else() -> None:
+    """Of two hours on one machine one deadline is out of reach; the other one is met, and the rest is as short."""
+    jobs = tuple(
+        Job(id=name, operations=(operation(name, deadline_seconds=end),))
+        for name, end in (("A", HOUR // 2), ("B", HOUR), ("C", 3 * HOUR))
+    )
+    problem = Problem(jobs=jobs, machines=(Machine(id=0),))
+    found = search(load_predictor(), problem, 0, iterations=500).schedule
+    ends = {name: found.by_operation[name].end_seconds for name in "ABC"}
+    assert ends["B"] == HOUR
+    assert found.makespan_seconds == 3 * HOUR
+
+
+def test_running_work_past_its_deadline_takes_no_time_from_the_search() -> None:
+    """A deadline that pinned work misses is nothing to search for."""
+    late = operation(
+        "A", 0, seconds=3 * HOUR, pin=Pin(start_seconds=-HOUR, end_seconds=2 * HOUR), deadline_seconds=HOUR
+    )
+    problem = Problem(
+        jobs=(Job(id="A", operations=(late,)), Job(id="B", operations=(operation("B"),))), machines=(Machine(id=0),)
+    )
+    assert "deadlines" not in search(load_predictor(), problem, 0, iterations=100).method
+
+
+def test_of_equally_long_schedules_the_less_tardy_counts() -> None:
+    """One hour and two hours on one machine make three in any order; the job that is due first goes first."""
+    jobs = (
+        Job(id="A", operations=(operation("A", seconds=2 * HOUR),)),
+        Job(id="B", operations=(operation("B", due_seconds=HOUR),)),
+    )
+    problem = Problem(jobs=jobs, machines=(Machine(id=0),), objective=Objective.MAKESPAN)
+    found = search(load_predictor(), problem, 0, iterations=100).schedule
+    assert found.by_operation["B"].end_seconds == HOUR
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_last_part_lowers_tardiness_and_never_the_rest(seed: int) -> None:
+    """The search for tardiness leaves makespan and deadlines as they were, and less of the work late or as late."""
+    plant = Plant(operations=(40, 60), loaded_due_share=1.0, calendar_share=0.5, changeover_share=0.5)
+    problem = random_problem(np.random.default_rng(seed), plant)
+    arrays = compile_problem(problem)
+    state = new_state(arrays)
+    random_predictor().play(arrays, state)
+    last = tardiness_search(problem, arrays, state, seed)
+    assert last is not None
+    makespan, tardiness = state.end.max(), state.tardiness_bound[0]
+    for step in range(10):
+        last.run(300, step / 10)
+    last.realise(state)
+    assert state.end.max() <= makespan
+    assert state.tardiness_bound[0] < tardiness
 
 
 def test_search_uses_its_time_and_no_more() -> None:
