@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ValidationError
 
-from deployments.contracts.requests.wire import in_zone
+from deployments.contracts.requests.wire import InstantOrDay, in_zone
 from deployments.errors import RolloutUnavailable
 from deployments.persistence.decisions.records import EvaluationRecord, EvaluationStatus
 from deployments.persistence.decisions.rollout_repository import RolloutRows
@@ -148,7 +148,7 @@ class _Answer(BaseModel):
 
 class _Job(BaseModel):
     job_id: str
-    lcd_date: datetime | None = None
+    lcd_date: InstantOrDay | None = None
 
 
 class _Request(BaseModel):

@@ -14,6 +14,7 @@ from deployments.contracts.answers.schedule import (
     DecisionAnswer,
     ScheduleAnswer,
     changes_of,
+    importance_warnings,
     safety_of,
     scheduled_jobs_of,
 )
@@ -60,7 +61,7 @@ class Decision:
             optimization_objective=problem.objective.value,
             zone=self.question.zone.key,
             calendar_used=calendar_answer(self.asked, self.request, problem.hours, self._last_day(proposal.schedule)),
-            warnings=list(self.warnings),
+            warnings=[*self.warnings, *importance_warnings(problem, proposal.schedule)],
             changes=changes_of(self.request, self.question, proposal.schedule),
             decision=DecisionAnswer(
                 arm=context.assigned.arm.name,

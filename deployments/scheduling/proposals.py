@@ -21,7 +21,7 @@ class Proposal:
 
     `method` names the stages that made it, in order. `model` is the policy's id, None when no policy
     had a part. `policy_makespan_seconds` is the makespan of the policy pass alone, before any search, and
-    `gains` is by how many seconds each later stage lowered the objective.
+    `gains` is by how many seconds each later stage lowered the objective, missed deadlines apart.
     """
 
     schedule: Schedule

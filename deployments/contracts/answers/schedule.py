@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from operator import itemgetter
 
 from pydantic import Field
 
@@ -15,7 +16,8 @@ from deployments.contracts.translation.open_hours import PlantHours
 from deployments.contracts.translation.problem import Question
 from env.insight.comparison import compare
 from env.judge.verdict import Anomaly, Verdict, Violation
-from env.problem import Problem
+from env.judge.wording import amount
+from env.problem import Job, Objective, Problem
 from env.schedule import Assignment, Schedule, setup_seconds_of
 
 
@@ -52,7 +54,9 @@ class DecisionAnswer(AnswerModel):
     method: list[str]
     fallback_reason: str | None
     policy_makespan: float | None = Field(description="of the policy's first pass alone")
-    gains: dict[str, float] = Field(description="hours by which each later stage lowered the objective")
+    gains: dict[str, float] = Field(
+        description="hours by which each later stage lowered the objective, missed deadlines apart"
+    )
     time_budget_ms: int = Field(description="what the request was given; less than it asked for under load")
 
 
@@ -159,6 +163,32 @@ def machines_held(problem: Problem) -> dict[str, list[int]]:
         for choice in operation.alternatives
         if choice.also_holds
     }
+
+
+def importance_warnings(problem: Problem, schedule: Schedule) -> tuple[str, ...]:
+    """One sentence when important families end late in a schedule for the makespan, which weighs no due dates."""
+    if problem.objective is not Objective.MAKESPAN:
+        return ()
+    done = schedule.by_operation
+    late = [(job.id, seconds) for job in problem.jobs if (seconds := _important_lateness(job, done)) > 0]
+    if not late:
+        return ()
+    count = "1 important family ends" if len(late) == 1 else f"{len(late):,} important families end"
+    name, seconds = max(late, key=itemgetter(1))
+    text = f"{count} after lcd_date, latest {name}, {amount(seconds)} after it: the objective is makespan, "
+    return (text + "balanced and tardiness plan for due dates",)
+
+
+def _important_lateness(job: Job, done: Mapping[str, Assignment]) -> int:
+    """How long after its due date the latest work of an important family ends, 0 for any other family."""
+    if not any(operation.is_important for operation in job.operations):
+        return 0
+    return max(
+        done[operation.id].end_seconds - operation.due_seconds
+        if operation.due_seconds is not None and operation.id in done
+        else 0
+        for operation in job.operations
+    )
 
 
 def changes_of(request: ScheduleRequest, question: Question, schedule: Schedule) -> ChangesAnswer | None:

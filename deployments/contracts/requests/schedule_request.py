@@ -15,6 +15,7 @@ from deployments.contracts.requests.wire import (
     Hours,
     Identity,
     Instant,
+    InstantOrDay,
     Integer,
     Number,
     ProcessingHours,
@@ -153,13 +154,22 @@ class JobRequest(WireModel):
     )
     priority: Integer = Field(2, ge=1, le=3, description="1 high to 3 low")
     is_important: Boolean = False
-    lcd_date: Instant | None = Field(None, description="due date; may be missed, which counts as tardiness")
+    lcd_date: InstantOrDay | None = Field(
+        None,
+        description="due date; may be missed, which counts as tardiness. A date without a time is the end of that day",
+    )
     setup_time: Hours = DEFAULT_SETUP_HOURS
     machine_options: Annotated[list[MachineOption], Field(min_length=1, max_length=5_000)] | None = Field(
         None, description="overrides machine_types"
     )
-    release_at: Instant | None = Field(None, description="when the material arrives")
-    deadline_at: Instant | None = Field(None, description="a miss is a reported violation")
+    release_at: Instant | None = Field(
+        None, description="when the material arrives; a date without a time is its beginning"
+    )
+    deadline_at: InstantOrDay | None = Field(
+        None,
+        description="missed only where it cannot be helped; a miss is a reported violation. A date without a time is "
+        "the end of that day",
+    )
     weight: Number | None = Field(
         None,
         gt=0,

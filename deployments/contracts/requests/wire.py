@@ -6,7 +6,7 @@ import math
 import re
 import typing
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from functools import cache, lru_cache
 from typing import Annotated, Any, ClassVar, NamedTuple
@@ -20,6 +20,9 @@ SECONDS_PER_HOUR = 3600
 _WHOLE = Decimal(1)
 _SECOND = timedelta(seconds=1)
 _REPEATED_SECONDS = 2 * SECONDS_PER_HOUR
+_DAY = timedelta(days=1)
+_LAST_SECOND = time(23, 59, 59)
+_DATE_LENGTH = len("2025-07-22")
 MAX_ID = 2**63 - 1
 MAX_HOURS = 10_000.0
 # Lower-case t and z are left to whoever is lenient: RFC 3339 allows them, and asks not to send them.
@@ -111,6 +114,18 @@ def _written_as_date(value: object) -> object:
     return value
 
 
+def _whole_day(value: object) -> object:
+    # What is no date is left to whoever reads instants, to be refused there.
+    if not isinstance(value, str) or len(value) != _DATE_LENGTH:
+        return value
+    try:
+        day = date.fromisoformat(value)
+    except ValueError:
+        return value
+    # After the last day that Python knows there is none whose midnight could end it.
+    return datetime.combine(day, _LAST_SECOND) if day == date.max else datetime.combine(day + _DAY, time.min)
+
+
 def _printable(value: str) -> str:
     if not value.isprintable():
         raise PydanticCustomError("printable_text", "must consist of printable characters")
@@ -137,6 +152,12 @@ Boolean = Annotated[bool, Field(strict=True)]
 Hours = Annotated[Number, Field(ge=0, le=MAX_HOURS)]
 ProcessingHours = Annotated[Number, Field(gt=0, le=MAX_HOURS)]
 Instant = Annotated[datetime, BeforeValidator(_written_as_date, json_schema_input_type=datetime)]
+InstantOrDay = Annotated[
+    datetime,
+    BeforeValidator(_whole_day, json_schema_input_type=datetime | date),
+    BeforeValidator(_written_as_date, json_schema_input_type=datetime | date),
+]
+"""An instant by which something has to be done; a date without a time is the end of that day."""
 Text = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=128),

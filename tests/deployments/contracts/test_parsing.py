@@ -128,11 +128,23 @@ def test_whole_floats_are_integers() -> None:
     assert (request.jobs[0].priority, request.jobs[0].machine_types) == (3, [2])
 
 
-def test_dates_without_time_are_midnight() -> None:
-    """An LCD is often only a date."""
-    request = read_schedule_request(json.dumps(body(jobs=[job(lcd_date="2025-07-25")])).encode(), LIMITS).body
-    assert request.jobs[0].lcd_date is not None
-    assert request.jobs[0].lcd_date.isoformat() == "2025-07-25T00:00:00"
+@pytest.mark.parametrize(
+    ("written", "meant"), [("2025-07-25", "2025-07-26T00:00:00"), ("9999-12-31", "9999-12-31T23:59:59")]
+)
+def test_due_dates_and_deadlines_without_time_are_the_end_of_their_day(written: str, meant: str) -> None:
+    """Work that is due on a day may be done on that day; the last day of all calendars has no day after it."""
+    sent = body(jobs=[job(lcd_date=written, deadline_at=written)])
+    (found,) = read_schedule_request(json.dumps(sent).encode(), LIMITS).body.jobs
+    assert found.lcd_date is not None
+    assert found.deadline_at is not None
+    assert (found.lcd_date.isoformat(), found.deadline_at.isoformat()) == (meant, meant)
+
+
+def test_releases_without_time_are_the_beginning_of_their_day() -> None:
+    """Material that arrives on a day is there on that day."""
+    request = read_schedule_request(json.dumps(body(jobs=[job(release_at="2025-07-25")])).encode(), LIMITS).body
+    assert request.jobs[0].release_at is not None
+    assert request.jobs[0].release_at.isoformat() == "2025-07-25T00:00:00"
 
 
 def test_validate_request_checks_both_halves() -> None:

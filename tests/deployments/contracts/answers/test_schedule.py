@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from deployments.contracts.answers.figures import metrics_of
-from deployments.contracts.answers.schedule import changes_of, safety_of, scheduled_jobs_of
+from deployments.contracts.answers.schedule import changes_of, importance_warnings, safety_of, scheduled_jobs_of
 from deployments.contracts.translation.fixed_work import EarlierRow
 from deployments.contracts.translation.problem import Question, translate
 from env.judge.judge import judge
@@ -57,6 +57,32 @@ def test_rows_follow_the_clocks_of_the_plant() -> None:
     (row,) = scheduled_jobs_of(request, question, one_after_another(question.problem))
     assert row.end_time == 2.0
     assert row.end_datetime.isoformat() == "2025-03-30T04:00:00+02:00"
+
+
+def test_late_important_families_are_a_warning_where_makespan_is_the_objective() -> None:
+    """F ends 48 minutes after its LCD. Where due dates are planned for, the measures alone say so."""
+    late = {"is_important": True, "lcd_date": "2025-07-22T16:00:00"}
+    jobs = [job("A", family_id="F", **late), job("B", family_id="G", is_important=True), job("C", family_id="H")]
+    for objective, count in (("makespan", 1), ("balanced", 0), ("tardiness", 0)):
+        request = request_of(jobs=jobs, machines=[machine(42)], optimization_objective=objective)
+        question = translate(request, zone=KUALA_LUMPUR, now=NOW)
+        schedule = one_after_another(question.problem)
+        warnings = importance_warnings(question.problem, schedule)
+        assert warnings == count * (
+            "1 important family ends after lcd_date, latest F, 48 min after it: the objective is makespan, "
+            "balanced and tardiness plan for due dates",
+        )
+
+
+def test_important_families_that_are_late_are_counted_and_the_latest_is_named() -> None:
+    """Done one after the other the second one is the latest; unimportant work does not count."""
+    late = {"lcd_date": "2025-07-22T15:00:00"}
+    jobs = [job("A", is_important=True, **late), job("B", is_important=True, **late), job("C", **late)]
+    request = request_of(jobs=jobs, machines=[machine(42)], optimization_objective="makespan")
+    question = translate(request, zone=KUALA_LUMPUR, now=NOW)
+    (warning,) = importance_warnings(question.problem, one_after_another(question.problem))
+    assert warning.startswith("2 important families end after lcd_date, latest B, 4 h 36 min after it")
+    assert importance_warnings(question.problem, Schedule(assignments=())) == ()
 
 
 def test_metrics_are_those_of_the_judge(question: Question) -> None:

@@ -357,3 +357,13 @@ def test_due_dates_count_where_nothing_is_said(said: str | None, due: str | None
     """Whoever sends due dates and no objective expects them to be met; what is said is done."""
     said_so = {} if said is None else {"optimization_objective": said}
     assert _question(jobs=[job(lcd_date=due)], **said_so).problem.objective is objective
+
+
+@pytest.mark.parametrize(("day", "hours"), [("2026-03-29", 23), ("2026-03-30", 24), ("2026-10-25", 25)])
+def test_due_on_a_day_is_due_by_its_end_in_the_zone_of_the_plant(day: str, hours: int) -> None:
+    """From midnight on a day has 24 hours, and one less or more when the clocks change; a release is its beginning."""
+    dated = job(lcd_date=day, deadline_at=day, release_at=day)
+    request = request_of(jobs=[dated], schedule_start=f"{day}T00:00:00")
+    (operation,) = translate(request, zone=ZoneInfo("Europe/Berlin"), now=NOW).problem.operations
+    assert operation.due_seconds == operation.deadline_seconds == hours * 3600
+    assert operation.release_seconds == 0
