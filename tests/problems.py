@@ -232,8 +232,12 @@ def pinned(draw: st.DrawFn, problem: Problem) -> Problem:
 
 
 def moments(schedule: Schedule) -> st.SearchStrategy[int]:
-    """A whole minute until shortly after the end of a schedule; often the first, before anything has begun."""
-    last = schedule.makespan_seconds // MINUTE + 60
+    """A whole minute until shortly after the end of a schedule; often the first, before anything has begun.
+
+    None after work that takes no time: that cannot be pinned as work that has begun.
+    """
+    instants = (row.start_seconds // MINUTE for row in schedule.assignments if row.end_seconds == row.start_seconds)
+    last = min(instants, default=schedule.makespan_seconds // MINUTE + 60)
     return st.one_of(st.just(0), st.integers(0, last)).map(lambda minutes: minutes * MINUTE)
 
 
