@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from itertools import chain
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -114,8 +114,9 @@ def pinned_work(problem: Problem, operation_group: NDArray[np.int64], calendars:
 
 def _still_felt(work: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
     """Start, end and group of the last finished work of a machine and of all that is not finished, by start."""
-    last = max((row for row in work if row[1] <= 0), key=itemgetter(1), default=None)
-    return [*([] if last is None else [last]), *sorted(row for row in work if row[1] > 0)]
+    finished = sorted((end, start, group) for start, end, group in work if end <= 0)
+    last = [(start, end, group) for end, start, group in finished[-1:]]
+    return [*last, *sorted((start, end, group) for start, end, group in work if end > 0)]
 
 
 def _spans(operations: tuple[Operation, ...], calendars: CalendarTables) -> list[tuple[int, int] | None]:

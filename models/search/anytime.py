@@ -225,15 +225,12 @@ def _improve_repair(best: _Best, repairs: Sequence[State | None], seed: int, bud
 
     Otherwise all that follows work which has left a machine would begin earlier, and each of it is a change.
     """
-    valued = [
-        (objective_value(best.problem, finished_schedule(best.problem, state)), number, state)
-        for number, state in enumerate(repairs)
-        if state is not None and state.end.max() < NEVER
-    ]
-    if not valued or (budget.iterations is None and budget.left_seconds < MIN_SEARCH_SECONDS):
+    complete = [state for state in repairs if state is not None and state.end.max() < NEVER]
+    if not complete or (budget.iterations is None and budget.left_seconds < MIN_SEARCH_SECONDS):
         return
     held = held_back(best.problem, best.arrays)
-    found = local_search(best.problem, held, min(valued)[2], seed)
+    start = min(complete, key=lambda state: objective_value(best.problem, finished_schedule(best.problem, state)))
+    found = local_search(best.problem, held, start, seed)
     if found is None:
         return
     if budget.iterations is None:

@@ -15,7 +15,7 @@ import sys
 from env.simulator.calendar_fit import setup_between
 import numpy as np
 print(sorted(path.name for path in Path(sys.argv[1]).iterdir()))
-setup_between(np.zeros((1, 1), dtype=np.int64), 0, 0, 5)
+setup_between(np.zeros((1, 1, 1), dtype=np.int64), 0, 0, 0, 5)
 print(sum(setup_between.stats.cache_hits.values()), sum(setup_between.stats.cache_misses.values()))
 """
 
