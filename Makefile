@@ -43,6 +43,7 @@ verify: mutation fuzz audit explain ## the slow proofs in full: what make test s
 	$(BIN)/python -m tests.models.search.pinned_plants
 	$(BIN)/python -m tests.deployments.scheduling.replanning
 	$(BIN)/python -m tests.deployments.rollout.analysis.coverage
+	$(BIN)/python -m tests.deployments.serve.anomaly_rates
 	$(BIN)/python -m tests.system.test_rollout
 	$(BIN)/python -m tests.system.recording --compare tests/data/recorded_answers.json
 	$(BIN)/python -m tests.system.packaging

@@ -306,6 +306,19 @@ class Problem:
     def _listed(self) -> dict[tuple[int | None, str, str], int]:
         return {(change.machine, change.before, change.after): change.setup_seconds for change in self.changeovers}
 
+    @cached_property
+    def usable_machines(self) -> frozenset[int]:
+        """Indices of the machines that some operation may still use: all but the finished work."""
+        # Operations that agree share one tuple of alternatives, which may be long.
+        choices = {
+            id(operation.alternatives): operation.alternatives
+            for operation in self.operations
+            if operation.pin is None or not operation.pin.is_finished
+        }
+        return frozenset(
+            machine for choice in choices.values() for alternative in choice for machine in alternative.machines
+        )
+
     def _unknown_machines(self) -> list[tuple[str, str]]:
         count = len(self.machines)
         named = {change.machine: change for change in self.changeovers if change.machine is not None}

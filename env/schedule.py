@@ -69,11 +69,11 @@ class Measures:
     """What planners read off a schedule. Percentages run from 0 to 100; absent work counts against them.
 
     A job is on time when each of its operations ends by its own due date. `utilisation` is working
-    time divided by the time that machines which some work may use were open until the makespan. Work that holds
-    several machines works on each of them; of work that has begun before second 0 only what it works after it counts.
-    The flow time of a job is its last end less the later of second 0 and its first release (Pinedo, Scheduling: the
-    time in the system), 0 when it had ended before; its mean is over the jobs that are scheduled as a whole, None
-    when there are none.
+    time divided by the time that the machines that some operation may use were open until the makespan. Work that
+    holds several machines works on each of them; of work that has begun before second 0 only what it works after it
+    counts. The flow time of a job is its last end less the later of second 0 and its first release (Pinedo,
+    Scheduling: the time in the system), 0 when it had ended before; its mean is over the jobs that are scheduled as a
+    whole, None when there are none.
     """
 
     makespan_seconds: int
@@ -115,7 +115,7 @@ class Measures:
 def measure(
     problem: Problem, schedule: Schedule, open_seconds: int, left_seconds: Mapping[str, int] | None = None
 ) -> Measures:
-    """Measures of `schedule`; `open_seconds` is the open time of all `usable_machines` together until its makespan.
+    """Measures of `schedule`; `open_seconds` is the open time of its usable machines together until its makespan.
 
     `left_seconds` is what each operation that has begun before second 0 works after it, nothing where it is not named.
     Open time comes in as an argument because the simulator and the judge each expand calendars in
@@ -155,16 +155,6 @@ def _flow_time_mean(problem: Problem, done: Mapping[str, Assignment]) -> float |
 
 def _first_release(job: Job) -> int:
     return max(0, min(operation.release_seconds for operation in job.operations))
-
-
-def usable_machines(problem: Problem) -> frozenset[int]:
-    """Indices of the machines that some work may use which is not finished yet."""
-    waiting = (each for each in problem.operations if each.pin is None or not each.pin.is_finished)
-    # Thousands of operations share a tuple of thousands of alternatives.
-    choices = {id(operation.alternatives): operation.alternatives for operation in waiting}
-    return frozenset(
-        machine for alternatives in choices.values() for alternative in alternatives for machine in alternative.machines
-    )
 
 
 def setup_seconds_of(problem: Problem, schedule: Schedule) -> Mapping[str, int]:

@@ -16,6 +16,7 @@ from deployments.rollout.ramp.traffic import RULE, Arm
 from deployments.scheduling.ports import Judge, Proposer
 from deployments.scheduling.proposals import Proposal
 from env.errors import HorizonExceeded, InvalidProblem
+from env.judge.anomalies import BoundedMakespan
 from env.judge.verdict import Verdict, ViolationCode
 from env.problem import Problem
 from env.schedule import Schedule
@@ -50,6 +51,13 @@ class Attempt:
     @property
     def is_valid(self) -> bool:
         return self.status is EvaluationStatus.VALID
+
+    @property
+    def bounded_makespan(self) -> BoundedMakespan:
+        """What the plan took beside its lower bound. Only of an attempt that was judged."""
+        assert self.verdict is not None
+        makespan = self.verdict.measures.makespan_seconds
+        return BoundedMakespan(makespan_seconds=makespan, bound_seconds=self.verdict.bound_seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +98,7 @@ class ArmRunner:
         self._stopwatch = stopwatch
 
     async def first_safe(
-        self, question: Question, order: tuple[Arm, ...], budget_ms: int, recent: tuple[int, ...]
+        self, question: Question, order: tuple[Arm, ...], budget_ms: int, recent: tuple[BoundedMakespan, ...]
     ) -> Attempts:
         """The attempts up to the first one that the judge accepts.
 
@@ -109,13 +117,15 @@ class ArmRunner:
         _refuse_unmet_pins(question.problem, attempts)
         raise NoSafeSchedule(tuple(map(_rejection, attempts)))
 
-    async def replaced(self, question: Question, attempts: Attempts, reason: str, recent: tuple[int, ...]) -> Attempts:
+    async def replaced(
+        self, question: Question, attempts: Attempts, reason: str, recent: tuple[BoundedMakespan, ...]
+    ) -> Attempts:
         """The same with the rule in the end, because who served must not serve any more, for `reason`."""
         last = await self.first_safe(question, (RULE,), 0, recent)
         return Attempts(all=(*attempts.all, *last.all), warnings=(*attempts.warnings, *last.warnings), withdrawn=reason)
 
     async def attempts(
-        self, arm: Arm, problem: Problem, planned: Schedule | None, budget_ms: int, recent: tuple[int, ...]
+        self, arm: Arm, problem: Problem, planned: Schedule | None, budget_ms: int, recent: tuple[BoundedMakespan, ...]
     ) -> tuple[Attempt, ...]:
         """What one arm makes of the problem, judged; the last attempt is the one that counts.
 
@@ -128,7 +138,9 @@ class ArmRunner:
         own = await self._judged(arm, problem, proposal, recent, Baseline.PLANNER)
         return (own,) if own.is_valid else (own, await self._attempt(arm, problem, budget_ms, recent))
 
-    async def _attempt(self, arm: Arm, problem: Problem, budget_ms: int, recent: tuple[int, ...]) -> Attempt:
+    async def _attempt(
+        self, arm: Arm, problem: Problem, budget_ms: int, recent: tuple[BoundedMakespan, ...]
+    ) -> Attempt:
         started = self._stopwatch()
         limit = None if self._proposal_seconds is None else self._proposal_seconds + budget_ms / 1000
         try:
@@ -150,7 +162,7 @@ class ArmRunner:
         arm: Arm,
         problem: Problem,
         proposal: Proposal,
-        recent: tuple[int, ...],
+        recent: tuple[BoundedMakespan, ...],
         baseline: Baseline = Baseline.RULE,
         proposed: float | None = None,
     ) -> Attempt:

@@ -15,6 +15,7 @@ from deployments.rollout.analysis.outcomes import Evaluation, MissingPair, Outco
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.traffic import Arm, ArmAssignment
 from deployments.scheduling.arms import Attempt, Attempts
+from env.judge.anomalies import BoundedMakespan
 from env.judge.verdict import Violation
 
 MAX_VIOLATIONS = 20
@@ -169,7 +170,7 @@ class ShadowTask:
 
     context: EvaluationContext
     question: Question
-    recent: tuple[int, ...]
+    recent: tuple[BoundedMakespan, ...]
     attempts: Attempts
     arm: Arm
 

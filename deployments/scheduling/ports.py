@@ -6,6 +6,7 @@ from typing import Protocol
 
 from deployments.persistence.decisions.records import DecisionRecord, Record
 from deployments.scheduling.proposals import Proposal
+from env.judge.anomalies import BoundedMakespan
 from env.judge.verdict import Verdict
 from env.problem import Problem
 from env.schedule import Schedule
@@ -26,7 +27,7 @@ class Proposer(Protocol):
 class Judge(Protocol):
     """The only one who may call a schedule valid."""
 
-    async def judge(self, problem: Problem, schedule: Schedule, recent_makespans_seconds: tuple[int, ...]) -> Verdict:
+    async def judge(self, problem: Problem, schedule: Schedule, recent: tuple[BoundedMakespan, ...]) -> Verdict:
         """All that is wrong, or unlike the plant's recent makespans. Raises `JudgeUnavailable` without a verdict."""
         ...
 

@@ -29,6 +29,7 @@ from deployments.scheduling.ports import Archive, Journal, Judge, Proposer
 from deployments.scheduling.question import QuestionBuilder
 from deployments.scheduling.time_budget import LoadShedding, run_blocking
 from env.errors import InvalidProblem
+from env.judge.anomalies import BoundedMakespan
 
 MAX_MAKESPANS = 20
 MAX_PLANTS = 1000
@@ -46,15 +47,15 @@ class RecentMakespans:
     def __init__(self, *, max_makespans: int = MAX_MAKESPANS, max_plants: int = MAX_PLANTS) -> None:
         self._max_makespans = max_makespans
         self._max_plants = max_plants
-        self._plants: OrderedDict[str, deque[int]] = OrderedDict()
+        self._plants: OrderedDict[str, deque[BoundedMakespan]] = OrderedDict()
 
-    def recent_makespans_seconds(self, plant_id: str) -> tuple[int, ...]:
+    def of(self, plant_id: str) -> tuple[BoundedMakespan, ...]:
         """Those of the plant, oldest first; none for a plant that is not known."""
         return tuple(self._plants.get(plant_id, ()))
 
-    def remember(self, plant_id: str, makespan_seconds: int) -> None:
+    def remember(self, plant_id: str, makespan: BoundedMakespan) -> None:
         """A schedule of the plant was served."""
-        self._plants.setdefault(plant_id, deque(maxlen=self._max_makespans)).append(makespan_seconds)
+        self._plants.setdefault(plant_id, deque(maxlen=self._max_makespans)).append(makespan)
         self._plants.move_to_end(plant_id)
         if len(self._plants) > self._max_plants:
             self._plants.popitem(last=False)
@@ -147,7 +148,7 @@ class Scheduling:
         completed, body_bytes = complete.request, body_bytes + len(complete.body)
         question = await self.question(completed, client, self._clock(), body_bytes)
         schedule = await run_blocking(body_bytes, lambda: claimed_schedule(request.scheduled_jobs))
-        recent = self._recent_makespans.recent_makespans_seconds(self._question_builder.plant_of(completed))
+        recent = self._recent_makespans.of(self._question_builder.plant_of(completed))
         verdict = await self._judge.judge(question.problem, schedule, recent)
         warnings += complete.warnings
         return await run_blocking(
@@ -173,7 +174,7 @@ class Scheduling:
         question = await self.question(request, client, created_at, len(raw_body))
         assigned = self._assigned(request, question)
         plant_id = self._question_builder.plant_of(request)
-        recent = self._recent_makespans.recent_makespans_seconds(plant_id)
+        recent = self._recent_makespans.of(plant_id)
         budget_ms = self._load.afforded_ms(request.time_budget_ms)
         attempts = await self._arms.first_safe(question, assigned.order, budget_ms, recent)
         decision_id = str(self._new_id()) if lease is None else lease.decision_id
@@ -203,7 +204,7 @@ class Scheduling:
             record = under_claim(record, lease, answered.body)
             lease.begin_append()
         await self._journal.append(record)
-        self._recent_makespans.remember(plant_id, record.figures.makespan_seconds)
+        self._recent_makespans.remember(plant_id, attempts.served.bounded_makespan)
         self._last_decided_at = created_at
         self._report(context, question, recent, attempts)
         return answered
@@ -226,7 +227,7 @@ class Scheduling:
         return Arm(name=arm, role=ArmRole.PPO, artefact=artefact)
 
     def _report(
-        self, context: EvaluationContext, question: Question, recent: tuple[int, ...], attempts: Attempts
+        self, context: EvaluationContext, question: Question, recent: tuple[BoundedMakespan, ...], attempts: Attempts
     ) -> None:
         """Tells the guardrails what happened, and has the arm computed that did not come to be asked."""
         events = evaluation_events(context, attempts.all, attempts.served)

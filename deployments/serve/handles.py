@@ -40,6 +40,7 @@ from deployments.serve.serialization import decode, encode
 from deployments.shadow.evaluation import ShadowEvaluation, ShadowWork
 from deployments.shadow.worker_process import FailureKind, NoResult
 from env.errors import GantryError
+from env.judge.anomalies import BoundedMakespan
 from env.judge.verdict import Verdict
 from env.problem import Problem
 from env.schedule import Schedule
@@ -115,14 +116,12 @@ class RemoteJudge:
         self._attempts = attempts
         self._timeout_seconds = timeout_seconds
 
-    async def judge(
-        self, problem: Problem, schedule: Schedule, recent_makespans_seconds: tuple[int, ...] = ()
-    ) -> Verdict:
+    async def judge(self, problem: Problem, schedule: Schedule, recent: tuple[BoundedMakespan, ...] = ()) -> Verdict:
         """The verdict. Raises `JudgeUnavailable` or `Overloaded`."""
         payload = await _packed(problem, (problem, schedule))
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                answer = await ask(self._judge, payload, recent_makespans_seconds, attempts=self._attempts)
+                answer = await ask(self._judge, payload, recent, attempts=self._attempts)
         except TimeoutError:
             message = f"the judge must answer within {self._timeout_seconds:g} s, took longer"
             raise JudgeUnavailable(message, _RETRY_AFTER_SECONDS) from None

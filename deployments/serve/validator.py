@@ -5,6 +5,7 @@ from __future__ import annotations
 from deployments.serve.process import configure_process, release_start_up_memory
 from deployments.serve.serialization import decode, encode
 from env.instances.generator import toy_problem
+from env.judge.anomalies import BoundedMakespan
 from env.judge.judge import judge
 from env.problem import Problem
 from env.schedule import Schedule
@@ -19,10 +20,10 @@ class SafetyValidator:
         judge(toy_problem(), Schedule(assignments=()), self._limits)
         release_start_up_memory()
 
-    def judge(self, payload: bytes, recent_makespans_seconds: tuple[int, ...] = ()) -> bytes:
-        """(`Problem`, `Schedule`), encoded, and what the plant's latest schedules took -> an encoded `Verdict`."""
+    def judge(self, payload: bytes, recent: tuple[BoundedMakespan, ...] = ()) -> bytes:
+        """(`Problem`, `Schedule`), encoded, and the plant's latest makespans -> an encoded `Verdict`."""
         problem, schedule = _opened(payload)
-        return encode(judge(problem, schedule, self._limits, recent_makespans_seconds=recent_makespans_seconds))
+        return encode(judge(problem, schedule, self._limits, recent_makespans=recent))
 
     def ping(self) -> bool:
         """Whether verdicts can be had; reaching it is the answer."""

@@ -14,7 +14,7 @@ from deployments.rollout.ramp.traffic import Arm
 from deployments.scheduling.arms import ArmRunner, Attempt, objection
 from deployments.scheduling.proposals import Proposal, planners_proposal, policy_proposal
 from env.errors import GantryError
-from env.judge.anomalies import AnomalyLimits
+from env.judge.anomalies import AnomalyLimits, BoundedMakespan
 from env.judge.judge import judge
 from env.judge.verdict import Verdict
 from env.problem import Problem
@@ -30,7 +30,7 @@ class ShadowWork:
     planned: Schedule | None
     served: Schedule
     arm: Arm
-    recent: tuple[int, ...]
+    recent: tuple[BoundedMakespan, ...]
     budget_ms: int
     limit_seconds: float
 
@@ -89,6 +89,6 @@ class _LocalJudge:
     def __init__(self, limits: AnomalyLimits) -> None:
         self._limits = limits
 
-    async def judge(self, problem: Problem, schedule: Schedule, recent_makespans_seconds: tuple[int, ...]) -> Verdict:
+    async def judge(self, problem: Problem, schedule: Schedule, recent: tuple[BoundedMakespan, ...]) -> Verdict:
         """The verdict."""
-        return judge(problem, schedule, self._limits, recent_makespans_seconds=recent_makespans_seconds)
+        return judge(problem, schedule, self._limits, recent_makespans=recent)

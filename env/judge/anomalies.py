@@ -1,24 +1,59 @@
-"""What is suspicious about a schedule that may well be valid: measures held against thresholds."""
+"""What is suspicious about a schedule that may well be valid: measures held against thresholds.
+
+Like is compared with like: a makespan with what the same work allows, a machine with those that could have taken
+its work. What no other plan could do better is no anomaly.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from statistics import median
 
+from env.judge.bound import MakespanBound
+from env.judge.case import Case, Work
 from env.judge.verdict import Anomaly, AnomalyCode
-from env.problem import SECONDS_PER_HOUR, Problem
-from env.schedule import Measures, Schedule, usable_machines, working_seconds_by_machine
+from env.problem import SECONDS_PER_HOUR, Operation
+from env.schedule import Measures
 
 MIN_HISTORY = 5
-"""So many recent schedules make a history; with fewer nothing is compared with it."""
+"""So many similar schedules make a history; with fewer nothing is compared with it."""
+SIMILAR_SIZE = 2.0
+"""Plans are of similar size when neither's lower bound is more than so many times the other's."""
+MAX_SUSPECTS = 20
+"""So many machines are looked at for imbalance, those that work most."""
+FITTING_DAYS_SECONDS = 28 * 86_400
+"""Openings of so many days tell how much of them work can use that must fit inside one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoundedMakespan:
+    """What a plan took, and the lower bound of its problem: together they can be compared with another plant's day."""
+
+    makespan_seconds: int
+    bound_seconds: int
+
+    @property
+    def ratio(self) -> float:
+        """Makespan over bound, 1 or more for a valid plan. Only with a bound above 0."""
+        return self.makespan_seconds / self.bound_seconds
+
+    def is_like(self, other: BoundedMakespan) -> bool:
+        """Whether both have something to do, and about as much."""
+        smaller, larger = sorted((self.bound_seconds, other.bound_seconds))
+        return smaller > 0 and larger <= SIMILAR_SIZE * smaller
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnomalyLimits:
     """Thresholds; a measure exactly at its threshold is no anomaly, and None switches one off. At first all are off.
 
-    Raises `ValueError` when a threshold is negative or not finite.
+    `min_utilisation_percent` is of the utilisation that the same work could reach, `max_load_over_mean_ratio` of the
+    work that a machine would have after sharing with those that could have taken some; it is less where so few could
+    that none can be so far above. Raises `ValueError` when a threshold is negative or not finite.
     """
 
     max_makespan_hours: float | None = None
@@ -36,27 +71,26 @@ class AnomalyLimits:
 
 
 def anomalies(
-    problem: Problem,
-    schedule: Schedule,
+    case: Case,
     measures: Measures,
+    bound: MakespanBound,
     limits: AnomalyLimits,
     baseline_makespan_seconds: int | None = None,
-    recent_makespans_seconds: Sequence[int] = (),
-    left_seconds: Mapping[str, int] | None = None,
+    recent_makespans: Sequence[BoundedMakespan] = (),
 ) -> tuple[Anomaly, ...]:
-    """Each measure of `schedule` that lies beyond its limit, in the order of `AnomalyCode`.
-
-    `left_seconds` is what each operation that has begun before second 0 works after it.
+    """Each measure of the case's schedule that lies beyond its limit, in the order of `AnomalyCode`.
 
     The baseline is the makespan of another plan for the same problem; without one, or with one of 0,
-    nothing is compared with it. The recent makespans are those of the same plant's earlier schedules;
-    fewer than `MIN_HISTORY` of them, or a median of 0, say nothing.
+    nothing is compared with it. The recent makespans are those of the same plant's earlier schedules; with fewer
+    than `MIN_HISTORY` of similar size nothing is compared with them.
     """
+    placed = _placed(case)
     return (
         *_makespan(measures, limits, baseline_makespan_seconds),
-        *_history(measures, limits, recent_makespans_seconds),
-        *_shortfalls(measures, limits),
-        *_imbalance(problem, schedule, limits, left_seconds or {}),
+        *_history(measures, bound, limits, recent_makespans),
+        *_utilisation(case, measures, bound, limits, placed),
+        *_completion(measures, limits),
+        *_imbalance(case, bound, limits, placed),
     )
 
 
@@ -82,35 +116,78 @@ def _makespan(measures: Measures, limits: AnomalyLimits, baseline_seconds: int |
         )
 
 
-def _history(measures: Measures, limits: AnomalyLimits, recent_seconds: Sequence[int]) -> Iterator[Anomaly]:
+def _history(
+    measures: Measures, bound: MakespanBound, limits: AnomalyLimits, recent: Sequence[BoundedMakespan]
+) -> Iterator[Anomaly]:
     """The median, because one breakdown among the recent schedules must not move what is usual."""
-    if limits.max_makespan_from_history_percent is None or len(recent_seconds) < MIN_HISTORY:
+    if limits.max_makespan_from_history_percent is None or len(recent) < MIN_HISTORY:
         return
-    usual = median(recent_seconds)
-    if usual <= 0:
+    here = BoundedMakespan(makespan_seconds=measures.makespan_seconds, bound_seconds=bound.seconds)
+    ratios = [each.ratio for each in recent if each.is_like(here)]
+    if len(ratios) < MIN_HISTORY:
         return
-    deviation = 100.0 * abs(measures.makespan_seconds - usual) / usual
+    usual = median(ratios)
+    deviation = 100.0 * abs(here.ratio - usual) / usual
     if deviation > limits.max_makespan_from_history_percent:
-        longer = "longer" if measures.makespan_seconds > usual else "shorter"
+        longer = "longer" if here.ratio > usual else "shorter"
         yield Anomaly(
             code=AnomalyCode.MAKESPAN_UNLIKE_HISTORY,
-            message=f"The makespan is {deviation:.1f} % {longer} than the median of the plant's last "
-            f"{len(recent_seconds)} schedules; it should be at most {limits.max_makespan_from_history_percent:g} % "
-            "from it.",
+            message=f"The makespan is {here.ratio:.2f} times its lower bound, {deviation:.1f} % {longer} than usual "
+            f"({usual:.2f} times in the plant's last {len(ratios)} schedules of similar size); it should be at most "
+            f"{limits.max_makespan_from_history_percent:g} % from it.",
             value=deviation,
             limit=limits.max_makespan_from_history_percent,
         )
 
 
-def _shortfalls(measures: Measures, limits: AnomalyLimits) -> Iterator[Anomaly]:
-    used, least_used = measures.utilisation_percent, limits.min_utilisation_percent
-    if least_used is not None and used < least_used:
+def _utilisation(
+    case: Case, measures: Measures, bound: MakespanBound, limits: AnomalyLimits, placed: Mapping[str, Work]
+) -> Iterator[Anomaly]:
+    """Work that could have been done no sooner leaves machines idle in every plan: that part is nobody's fault."""
+    share, used = limits.min_utilisation_percent, measures.utilisation_percent
+    if share is None or used >= share or not measures.open_seconds:
+        return
+    reachable = _reachable_percent(case, measures, bound, placed)
+    if used < share * reachable / 100.0:
         yield Anomaly(
             code=AnomalyCode.LOW_UTILISATION,
-            message=f"Machines work {used:.1f} % of their open time; it should be at least {least_used:g} %.",
+            message=f"Machines work {used:.1f} % of their open time, where this work could reach {reachable:.1f} %; "
+            f"it should be at least {share:g} % of that.",
             value=used,
-            limit=least_used,
+            limit=share * reachable / 100.0,
         )
+
+
+def _reachable_percent(case: Case, measures: Measures, bound: MakespanBound, placed: Mapping[str, Work]) -> float:
+    """The utilisation when the same work, with the setups that it took, ends as soon as it possibly could.
+
+    100 when nothing stands against working all the time, as when nothing is to be done.
+    """
+    fitting = _fitting_share(case, measures.makespan_seconds)
+    durations = {}
+    for operation in case.problem.operations:
+        work = placed.get(operation.id)
+        seconds = 0 if work is None else case.working_seconds(work)
+        durations[operation.id] = seconds if operation.interruptible else round(seconds / fitting(seconds))
+    until = min(measures.makespan_seconds, bound.seconds_with(durations))
+    opened = sum(case.opened(index).between(0, until) for index in case.problem.usable_machines)
+    return min(100.0, 100.0 * measures.working_seconds / opened) if opened else 100.0
+
+
+def _fitting_share(case: Case, makespan_seconds: int) -> Callable[[int], float]:
+    openings = case.plant.flat().openings(0, min(makespan_seconds, FITTING_DAYS_SECONDS))
+    lengths = [end - start for start, end in openings]
+
+    @cache
+    def share(seconds: int) -> float:
+        """Which part of the open time work can use that takes so long and must not pause."""
+        used = sum(length // seconds * seconds for length in lengths) if seconds else 0
+        return used / sum(lengths) if used else 1.0
+
+    return share
+
+
+def _completion(measures: Measures, limits: AnomalyLimits) -> Iterator[Anomaly]:
     complete, least_complete = measures.completion_percent, limits.min_completion_percent
     if least_complete is not None and complete < least_complete:
         yield Anomaly(
@@ -122,25 +199,145 @@ def _shortfalls(measures: Measures, limits: AnomalyLimits) -> Iterator[Anomaly]:
 
 
 def _imbalance(
-    problem: Problem, schedule: Schedule, limits: AnomalyLimits, left_seconds: Mapping[str, int]
+    case: Case, bound: MakespanBound, limits: AnomalyLimits, placed: Mapping[str, Work]
 ) -> Iterator[Anomaly]:
-    """The machine that works most, if too far above the mean of all machines that some operation may use.
-
-    A machine with a single operation is passed over: that work could not have been divided.
-    """
+    """The machine that works the most times what it would if others had taken what waited for it, if too many."""
     if limits.max_load_over_mean_ratio is None:
         return
-    working = working_seconds_by_machine(problem, schedule, left_seconds)
-    shared = {machine: sum(durations) for machine, durations in working.items() if len(durations) > 1}
-    if not shared:
-        return
-    machine, most = max(shared.items(), key=lambda item: (item[1], -item[0]))
-    mean = sum(map(sum, working.values())) / len(usable_machines(problem))
-    if most > limits.max_load_over_mean_ratio * mean:
+    uneven = (each for each in _Loads(case, bound, placed).shares() if each.is_above(limits.max_load_over_mean_ratio))
+    worst = max(uneven, key=lambda each: each.ratio, default=None)
+    if worst is not None:
+        limit, machine = worst.limit(limits.max_load_over_mean_ratio), case.problem.machines[worst.machine]
         yield Anomaly(
             code=AnomalyCode.LOAD_IMBALANCE,
-            message=f"Machine {problem.machines[machine].id} works {most / mean:.1f} times as long as the mean "
-            f"machine; it should be at most {limits.max_load_over_mean_ratio:g} times.",
-            value=most / mean,
-            limit=limits.max_load_over_mean_ratio,
+            message=f"Machine {machine.id} works {worst.ratio:.1f} times as long as it would if the machines that "
+            f"could do so had taken some of its work; it should be at most {limit:g} times.",
+            value=worst.ratio,
+            limit=limit,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Share:
+    """A machine works `ratio` times as long as if all `machines` that could do its work, itself one, had shared it."""
+
+    machine: int
+    machines: int
+    ratio: float
+
+    def limit(self, load_over_mean: float) -> float:
+        """At most two thirds of the way from an even share to everything on one machine; of two, 2 is all there is."""
+        return min(load_over_mean, (1 + 2 * self.machines) / 3)
+
+    def is_above(self, load_over_mean: float) -> bool:
+        return self.ratio > self.limit(load_over_mean)
+
+
+@dataclass(slots=True)
+class _Peer:
+    """A machine that could take work of another one: how much of it, and how long that would take here."""
+
+    takes_seconds: int = 0
+    takes_here_seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """Work on a machine, and when its material and the work ahead of it were ready."""
+
+    job_id: str
+    operation: Operation
+    work: Work
+    ready: int
+
+
+class _Loads:
+    """Working seconds of each machine, by index, and who could have relieved whom."""
+
+    def __init__(self, case: Case, bound: MakespanBound, placed: Mapping[str, Work]) -> None:
+        self._case = case
+        self._bound = bound
+        self._loads = [0] * len(case.problem.machines)
+        self._held_by: list[list[_Held]] = [[] for _ in self._loads]
+        for job in case.problem.jobs:
+            ready = 0
+            for operation in (each for each in job.operations if each.id in placed):
+                work, ready = placed[operation.id], max(ready, operation.release_seconds)
+                held = _Held(job_id=job.id, operation=operation, work=work, ready=ready)
+                for machine in work.machines:
+                    self._loads[machine] += self._case.working_seconds(work)
+                    self._held_by[machine].append(held)
+                ready = work.end
+
+    def shares(self) -> Iterator[_Share]:
+        """Of the machines that work most, busiest first."""
+        busiest = sorted(range(len(self._loads)), key=lambda machine: (-self._loads[machine], machine))
+        for machine in busiest[:MAX_SUSPECTS]:
+            if self._loads[machine]:
+                yield self._share(machine)
+
+    def _share(self, machine: int) -> _Share:
+        """What the machine does beside what it would do after sharing: at least what nobody else could do, or sooner.
+
+        Work that nobody else can do, that did not wait for other work here, or that follows other work of the same
+        job here would gain nothing elsewhere.
+        """
+        stays, until, free_from = 0, 0, 0
+        of_job, peers = Counter[str](), dict[int, _Peer]()
+        for held in sorted(self._held_by[machine], key=lambda each: each.work.start):
+            seconds = self._case.working_seconds(held.work)
+            of_job[held.job_id] += seconds
+            if self._waited(held, machine, free_from) and self._can_move(held.operation):
+                until = max(until, held.work.end)
+                _offer(held.operation, seconds, machine, peers)
+            else:
+                stays += seconds
+            free_from = max(free_from, held.work.end)
+        together = {machine, *peers}
+        mean = sum(self._loads[each] for each in together) / len(together)
+        shared = max(stays, *of_job.values(), mean, self._level(machine, peers, until))
+        return _Share(machine=machine, machines=len(together), ratio=self._loads[machine] / shared)
+
+    def _waited(self, held: _Held, machine: int, free_from: int) -> bool:
+        """Whether it waited for the machine, and not, as work that must not pause may, for a longer opening."""
+        idle = 0 if held.operation.interruptible else self._case.opened(machine).between(free_from, held.work.start)
+        return free_from > held.ready and idle <= 0
+
+    def _can_move(self, operation: Operation) -> bool:
+        """Whether several machines could do it, each alone."""
+        count = len(operation.alternatives)
+        return operation.pin is None and count > 1 and len(self._bound.machines_of(operation)) == count
+
+    def _level(self, machine: int, peers: Mapping[int, _Peer], until: int) -> int:
+        """The least load of the machine such that no peer that takes the rest has more, or is not done by `until`."""
+        load, busy = self._loads[machine], self._case.problem.machines[machine].busy_seconds
+        offers = []
+        for index, peer in peers.items():
+            earlier = self._case.problem.machines[index].busy_seconds
+            free = self._case.opened(index).between(0, until) - earlier - self._loads[index]
+            begins = max(0, self._loads[index] + earlier - busy)
+            offers.append((begins, free, peer.takes_seconds / max(1, peer.takes_here_seconds), peer.takes_seconds))
+
+        def is_enough(level: int) -> bool:
+            taken = sum(min(takes, max(0, min(level - begins, free)) * speed) for begins, free, speed, takes in offers)
+            return load - taken <= level
+
+        return bisect_left(range(load), True, key=is_enough)
+
+
+def _offer(operation: Operation, seconds: int, machine: int, peers: dict[int, _Peer]) -> None:
+    """Adds work of so many seconds to what each of its other machines could take."""
+    for alternative in operation.alternatives:
+        if alternative.machine != machine:
+            peer = peers.setdefault(alternative.machine, _Peer())
+            peer.takes_seconds += seconds
+            peer.takes_here_seconds += alternative.duration_seconds
+
+
+def _placed(case: Case) -> Mapping[str, Work]:
+    """Operation id -> its (last) work, where it can be done there and then."""
+    return {
+        work.assignment.operation_id: work
+        for work in case.works
+        if work.operation is not None and work.alternative is not None and case.can_time(work)
+    }

@@ -31,12 +31,13 @@ class OpenTime:
     Intervals are [start, end) in seconds from `schedule_start`, in any order; they may touch and overlap.
     """
 
-    __slots__ = ("_base", "_base_at_end", "_open_at_start", "_starts")
+    __slots__ = ("_base", "_base_at_end", "_ends", "_open_at_start", "_starts")
 
     def __init__(self, closed: Iterable[Interval], base: OpenTime | None = None) -> None:
         merged = _merged(closed)
         self._base = base
         self._starts = [start for start, _ in merged]
+        self._ends = [end for _, end in merged]
         self._base_at_end = [self._base_until(end) for _, end in merged]
         self._open_at_start: list[int] = []
         lost = 0
@@ -67,6 +68,32 @@ class OpenTime:
     def closed_before(self, start: int, end: int) -> int:
         """Closed seconds with which [start, end) ends: 0 when its last second is open."""
         return end - start - bisect_left(range(start, end + 1), self.until(end), key=self.until)
+
+    def flat(self) -> OpenTime:
+        """The same open time without a base, as `reached` needs it."""
+        return OpenTime(self._closed())
+
+    def reached(self, open_seconds: int) -> int:
+        """The first second that has `open_seconds` before it, counted as `until` counts: its inverse. Flat only."""
+        assert self._base is None
+        passed = bisect_left(self._open_at_start, open_seconds)
+        return open_seconds + (self._ends[passed - 1] - self._open_at_start[passed - 1] if passed else 0)
+
+    def openings(self, first: int, last: int) -> Iterator[Interval]:
+        """Every unbroken stretch of open time within [first, last). Flat only."""
+        assert self._base is None
+        index, opens = bisect_right(self._ends, first), first
+        while index < len(self._starts) and self._starts[index] < last:
+            if opens < self._starts[index]:
+                yield opens, self._starts[index]
+            opens = self._ends[index]
+            index += 1
+        if opens < last:
+            yield opens, last
+
+    def _closed(self) -> list[Interval]:
+        own = list(zip(self._starts, self._ends, strict=True))
+        return own if self._base is None else [*self._base._closed(), *own]
 
     def _base_until(self, second: int) -> int:
         return second if self._base is None else self._base.until(second)

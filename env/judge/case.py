@@ -74,6 +74,15 @@ class Case:
             self._opened[machines] = open_together(self.plant, (self.problem.machines[index] for index in machines))
         return self._opened[machines]
 
+    def working_seconds(self, work: Work) -> int:
+        """Setup and processing; of work that begins before second 0 the open time of its machines from then to its end.
+
+        Only for work that is timed and has a machine.
+        """
+        if work.start < 0:
+            return self.opened(*work.machines).between(0, work.end) if work.end > 0 else 0
+        return work.setup_seconds + (0 if work.alternative is None else work.alternative.processing_seconds)
+
     def machines_of(self, work: Work) -> tuple[Machine, ...]:
         return tuple(self.problem.machines[index] for index in work.machines)
 

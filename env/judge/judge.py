@@ -1,7 +1,7 @@
 """The judge: whether a schedule may be served, decided without any code that could have proposed it.
 
 Only this module may call a schedule valid. It leans on problem, schedule and errors, and on the other
-modules of its room: the case, the rules, the verdict, the anomalies, a calendar and a wording of their own.
+modules of its room: the case, the rules, the verdict, the bound, the anomalies, a calendar and a wording of their own.
 """
 
 from __future__ import annotations
@@ -9,23 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 
-from env.judge.anomalies import AnomalyLimits, anomalies
+from env.judge.anomalies import AnomalyLimits, BoundedMakespan, anomalies
+from env.judge.bound import MakespanBound
 from env.judge.calendar import open_times, reach_of
 from env.judge.case import Case, case_of
 from env.judge.rules import miscounted, missed_deadlines, out_of_sequence, overlaps, violations_of_work
 from env.judge.verdict import Anomaly, AnomalyCode, Verdict, Violation, ViolationCode
 from env.problem import Problem
-from env.schedule import Schedule, measure, usable_machines
+from env.schedule import Schedule, measure
 
 __all__ = [
     "NO_LIMITS",
     "Anomaly",
     "AnomalyCode",
     "AnomalyLimits",
+    "BoundedMakespan",
     "Verdict",
     "Violation",
     "ViolationCode",
-    "anomalies",
     "judge",
     "open_seconds",
     "violations",
@@ -39,7 +40,7 @@ def judge(
     schedule: Schedule,
     limits: AnomalyLimits = NO_LIMITS,
     baseline_makespan_seconds: int | None = None,
-    recent_makespans_seconds: Sequence[int] = (),
+    recent_makespans: Sequence[BoundedMakespan] = (),
 ) -> Verdict:
     """All violations, anomalies and measures of `schedule`. Never raises, whatever the schedule claims.
 
@@ -54,25 +55,19 @@ def judge(
         )
     )
     until = max(0, judged.makespan_seconds)
-    opened = sum(case.opened(index).between(0, until) for index in usable_machines(problem))
-    left = _left_seconds(case)
-    measures = measure(problem, judged, opened, left)
+    opened = sum(case.opened(index).between(0, until) for index in problem.usable_machines)
+    left = {
+        work.assignment.operation_id: case.working_seconds(work)
+        for work in case.works
+        if work.start < 0 and work.machines and case.can_time(work)
+    }
+    measures, bound = measure(problem, judged, opened, left), MakespanBound(case)
     return Verdict(
         violations=_violations(case),
-        anomalies=anomalies(
-            problem, judged, measures, limits, baseline_makespan_seconds, recent_makespans_seconds, left
-        ),
+        anomalies=anomalies(case, measures, bound, limits, baseline_makespan_seconds, recent_makespans),
         measures=measures,
+        bound_seconds=bound.seconds,
     )
-
-
-def _left_seconds(case: Case) -> dict[str, int]:
-    """What work that begins before second 0 works after it: open time of its machines until its end."""
-    return {
-        work.assignment.operation_id: case.opened(*work.machines).between(0, work.end)
-        for work in case.works
-        if work.start < 0 < work.end and work.machines and case.can_time(work)
-    }
 
 
 def violations(problem: Problem, schedule: Schedule) -> tuple[Violation, ...]:

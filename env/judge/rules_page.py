@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from env.judge.anomalies import MIN_HISTORY
+from env.judge.anomalies import MIN_HISTORY, SIMILAR_SIZE
 from env.judge.verdict import DEDUCTION_POINTS, MIN_VALID_SCORE, AnomalyCode, ViolationCode
 
 LIMIT_OF = {
@@ -88,8 +88,16 @@ _RULES = """
 _SUSPICIOUS = f"""\
 A schedule beyond one of these limits is served, with the anomaly in the answer. A measure exactly at its limit is
 none, and a limit can be switched off. They are the keys of `[anomalies]` in the policy file, whose defaults are in
-[policy.toml](../deployments/settings/policy.toml). The baseline is the other plan for the same request; the history
-needs at least {MIN_HISTORY} recent schedules of the plant.
+[policy.toml](../deployments/settings/policy.toml).
+
+Like is compared with like. The **lower bound** of the makespan is what no plan for the request can beat: each job
+alone on an empty plant, and each group of machines with the work that only they can do, by the calendar. **History**
+compares makespan over lower bound with the median of the plant's recent schedules whose bound is at most
+{SIMILAR_SIZE:g} times larger or smaller, and needs at least {MIN_HISTORY} of them. **Utilisation** counts machines that
+some job may use, and is held to a share of what the same work could reach if it ended as early as its bound.
+**Imbalance** looks at work that waited for a machine while others, no slower and open, could have taken it; where so
+few could that none can be so far above an even share, two thirds of the way there are the limit. The baseline is
+another plan for the same request.
 """
 
 _SCORE = f"""

@@ -100,11 +100,19 @@ class AnomalyCode(StrEnum):
     MAKESPAN_ABOVE_BASELINE = "makespan_above_baseline", "The makespan exceeds the baseline's by too many per cent."
     MAKESPAN_UNLIKE_HISTORY = (
         "makespan_unlike_history",
-        "The makespan is longer or shorter than the median of the plant's recent ones by too many per cent.",
+        "The makespan over its lower bound is larger or smaller than the median of the plant's recent schedules of "
+        "similar size by too many per cent.",
     )
-    LOW_UTILISATION = "low_utilisation", "Machines work too small a part of their open time, in per cent."
+    LOW_UTILISATION = (
+        "low_utilisation",
+        "The machines that some operation may use work too small a part of their open time, in per cent; the limit is "
+        "that share of what the same work could reach.",
+    )
     INCOMPLETE = "incomplete", "Too small a part of the operations is scheduled, in per cent."
-    LOAD_IMBALANCE = "load_imbalance", "One machine works too many times the mean of the machines that could work."
+    LOAD_IMBALANCE = (
+        "load_imbalance",
+        "One machine works too many times what it would if others had taken some of the work that waited for it.",
+    )
 
     def __new__(cls, value: str, description: str = "") -> AnomalyCode:
         member = str.__new__(cls, value)
@@ -143,11 +151,15 @@ class Anomaly:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """All that the judge found; `measures` use its own reckoning of open time."""
+    """All that the judge found; `measures` use its own reckoning of open time.
+
+    No plan for the problem has a makespan below `bound_seconds`.
+    """
 
     violations: tuple[Violation, ...]
     anomalies: tuple[Anomaly, ...]
     measures: Measures
+    bound_seconds: int = 0
 
     @property
     def valid(self) -> bool:

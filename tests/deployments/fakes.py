@@ -49,6 +49,7 @@ from deployments.scheduling.ports import Archive, Journal, Judge, Proposal, Prop
 from deployments.scheduling.question import Plants, QuestionBuilder
 from deployments.scheduling.use_case import Scheduling
 from deployments.settings.service import DEVELOPMENT_API_KEY, PUBLISHED_MODEL, Environment, Settings
+from env.judge.anomalies import BoundedMakespan
 from env.judge.judge import judge
 from env.judge.verdict import Verdict
 from env.problem import Problem
@@ -141,9 +142,8 @@ class SilentProposer:
 class LocalJudge:
     """The real judge, in process."""
 
-    async def judge(self, problem: Problem, schedule: Schedule, recent_makespans_seconds: tuple[int, ...]) -> Verdict:
-        limits = POLICY.anomaly_limits
-        return judge(problem, schedule, limits, recent_makespans_seconds=recent_makespans_seconds)
+    async def judge(self, problem: Problem, schedule: Schedule, recent: tuple[BoundedMakespan, ...]) -> Verdict:
+        return judge(problem, schedule, POLICY.anomaly_limits, recent_makespans=recent)
 
 
 class AbsentJudge:
@@ -152,7 +152,7 @@ class AbsentJudge:
     def __init__(self, error: Exception) -> None:
         self._error = error
 
-    async def judge(self, problem: Problem, schedule: Schedule, recent_makespans_seconds: tuple[int, ...]) -> Verdict:
+    async def judge(self, problem: Problem, schedule: Schedule, recent: tuple[BoundedMakespan, ...]) -> Verdict:
         raise self._error
 
 

@@ -29,7 +29,7 @@ class Metrics(AnswerModel):
     scheduled_jobs: int
     completion_rate: float
     average_utilization: float = Field(
-        description="busy time / open time from schedule_start to the makespan, of the machines that some job may use"
+        description="busy time / time that the machines that some job may use were open until the makespan"
     )
     total_setup_time: float
     important_jobs_on_time: float = Field(description="per cent of the families with an important job")

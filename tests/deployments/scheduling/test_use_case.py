@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -244,34 +245,63 @@ async def _anomalies(scheduling: Scheduling, **changes: Any) -> list[str]:
     return [anomaly.code for anomaly in (await _answered(scheduling, **changes)).answer.safety.anomalies]
 
 
+class _Idler:
+    """Plans like the fake arm, but begins `delay_seconds` late."""
+
+    delay_seconds = 0
+
+    def __call__(self, problem: Problem) -> Schedule:
+        late = (
+            replace(
+                each,
+                start_seconds=each.start_seconds + self.delay_seconds,
+                end_seconds=each.end_seconds + self.delay_seconds,
+            )
+            for each in one_after_another(problem).assignments
+        )
+        return Schedule(assignments=tuple(late))
+
+
 async def test_makespan_unlike_the_history_of_the_plant_is_reported() -> None:
-    """After five schedules of 2.8 h the sixth is suspicious when it takes ten times as long, yet served."""
-    scheduling = scheduling_over()
+    """After five schedules of 2.8 h the same work is suspicious when it takes 5 h, yet served; more work is not."""
+    idler = _Idler()
+    scheduling = scheduling_over(ppo=PlannedProposer(idler, model="m@1"))
     assert [await _anomalies(scheduling) for _ in range(5)] == [[]] * 5
-    (anomaly,) = (await _answered(scheduling, jobs=[job(processing_time=27.7)])).answer.safety.anomalies
-    assert (anomaly.code, anomaly.value, anomaly.limit) == ("makespan_unlike_history", pytest.approx(900.0), 50.0)
-    assert await _anomalies(scheduling) == []
+    idler.delay_seconds = 7920
+    (anomaly,) = (await _answered(scheduling)).answer.safety.anomalies
+    assert (anomaly.code, anomaly.value) == ("makespan_unlike_history", pytest.approx(100.0 * 2.2 / 2.8))
+    assert anomaly.limit == 50.0
+    idler.delay_seconds = 0
+    assert await _anomalies(scheduling, jobs=[job(processing_time=27.7)]) == []
 
 
 async def test_history_of_another_plant_does_not_matter() -> None:
     """What is usual in Penang, named or meant, says nothing about Ipoh."""
-    scheduling = scheduling_over()
+    idler = _Idler()
+    scheduling = scheduling_over(ppo=PlannedProposer(idler, model="m@1"))
     for plant_id in (None, "penang", None, "penang", None):
         await _answered(scheduling, plant_id=plant_id)
-    unusual = {"jobs": [job(processing_time=27.7)]}
-    assert await _anomalies(scheduling, plant_id="ipoh", **unusual) == []
-    assert await _anomalies(scheduling, plant_id="penang", **unusual) == ["makespan_unlike_history"]
+    idler.delay_seconds = 7920
+    assert await _anomalies(scheduling, plant_id="ipoh") == []
+    assert await _anomalies(scheduling, plant_id="penang") == ["makespan_unlike_history"]
 
 
 async def test_only_served_schedules_make_history() -> None:
     """A schedule that is not durable was not served, and a rejected proposal even less."""
     journal = _SometimesFullJournal()
-    scheduling = scheduling_over(ppo=PlannedProposer(nothing, model="m@1"), journal=journal)
+    idler = _Idler()
+    scheduling = scheduling_over(
+        ppo=PlannedProposer(nothing, model="m@1"), manual=PlannedProposer(idler), journal=journal
+    )
     for journal.is_full in (False, False, False, False, True):
         with suppress(JournalUnavailable):
             await _answered(scheduling)
-    journal.is_full = False
-    assert await _anomalies(scheduling, jobs=[job(processing_time=27.7)]) == []
+    journal.is_full, idler.delay_seconds = False, 7920
+    assert await _anomalies(scheduling) == []
+    idler.delay_seconds = 0
+    await _answered(scheduling)
+    idler.delay_seconds = 7920
+    assert await _anomalies(scheduling) == ["makespan_unlike_history"]
 
 
 class _SometimesFullJournal(MemoryJournal):

@@ -44,10 +44,10 @@ def _scheduling() -> Scheduling:
     return scheduling_over(judge=RemoteJudge(method, attempts=1, timeout_seconds=5.0))
 
 
-async def _validated(scheduling: Scheduling, hours: float) -> list[tuple[str, float]]:
-    """The anomalies, with their limits, of a schedule that works that long."""
+async def _validated(scheduling: Scheduling, hours: float, idle: float = 0.0) -> list[tuple[str, float]]:
+    """The anomalies, with their limits, of a schedule that works that long after it has been idle."""
     services = services_over(scheduling=scheduling)
-    row = {"job_id": "JOAW001", "machine_id": 42, "start_time": 0.0, "end_time": hours}
+    row = {"job_id": "JOAW001", "machine_id": 42, "start_time": idle, "end_time": idle + hours}
     claim = {"request": body(jobs=[job(processing_time=hours - 0.3)]), "scheduled_jobs": [row]}
     response = await call("POST", "/v1/validate", services=services, json=claim)
     verdict = response.json()
@@ -74,8 +74,8 @@ async def test_history_reaches_validate() -> None:
     _policy("max_makespan_from_history_percent = 20")
     scheduling = _scheduling()
     await _serve(scheduling, 5)
-    assert await _validated(scheduling, 3.3) == []
-    assert await _validated(scheduling, 3.8) == [("makespan_unlike_history", 20.0)]
+    assert await _validated(scheduling, 2.8, idle=0.5) == []
+    assert await _validated(scheduling, 2.8, idle=0.6) == [("makespan_unlike_history", 20.0)]
 
 
 async def test_history_can_be_switched_off() -> None:
@@ -83,4 +83,4 @@ async def test_history_can_be_switched_off() -> None:
     _policy("max_makespan_from_history_percent = 'off'")
     scheduling = _scheduling()
     await _serve(scheduling, 5)
-    assert await _validated(scheduling, 28.0) == []
+    assert await _validated(scheduling, 2.8, idle=2.5) == []

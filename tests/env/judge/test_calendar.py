@@ -234,3 +234,21 @@ def test_weekend_break_of_zero_length_closes_whole_days() -> None:
     """00:00 to 00:00 closes the whole day on which it begins."""
     calendar = working(MONDAY_MIDNIGHT, closed(time(0, 0), time(0, 0), SATURDAY))
     assert calendar.closed_from(5 * DAY, 10 * DAY) == DAY
+
+
+CLOSED = st.lists(st.tuples(st.integers(0, 200), st.integers(1, 40)).map(lambda item: (item[0], sum(item))), max_size=6)
+
+
+@given(plant=CLOSED, machine=CLOSED, total=st.integers(1, 100))
+def test_reached_is_the_inverse_of_until_and_openings_are_what_is_open(
+    plant: list[tuple[int, int]], machine: list[tuple[int, int]], total: int
+) -> None:
+    """The second that is reached has exactly so many open ones before it, the last of them just before it."""
+    layered = OpenTime(machine, base=OpenTime(plant))
+    flat = layered.flat()
+    assert [flat.is_open(second) for second in range(300)] == [layered.is_open(second) for second in range(300)]
+    second = flat.reached(flat.until(0) + total)
+    assert flat.between(0, second) == total
+    assert flat.is_open(second - 1)
+    covered = [each for start, end in flat.openings(10, 250) for each in range(start, end)]
+    assert covered == [each for each in range(10, 250) if layered.is_open(each)]

@@ -76,6 +76,20 @@ def test_measures_use_the_open_time_of_the_judge() -> None:
     assert (verdict.valid, verdict.violations, verdict.anomalies, verdict.safety_score) == (True, (), (), 100.0)
 
 
+def test_machines_that_no_work_may_use_are_left_out_of_utilisation() -> None:
+    """An hour of work on one of two machines is all of the one, whether work of the other has ended or never was."""
+    ended = operation("B", 1, pin=Pin(start_seconds=-HOUR, end_seconds=0))
+    for others, rows in (((), ()), ((ended,), (("B", 2, -HOUR, 0),))):
+        jobs = tuple(Job(id=each.id, operations=(each,)) for each in (operation("A"), *others))
+        problem = Problem(jobs=jobs, machines=(Machine(id=1), Machine(id=2)))
+        verdict = judge(problem, schedule_of(("A", 1, 0, HOUR), *rows))
+        assert (verdict.valid, verdict.measures.open_seconds, verdict.measures.utilisation_percent) == (
+            True,
+            HOUR,
+            100.0,
+        )
+
+
 def test_every_code_has_a_sentence() -> None:
     """The docs page is generated from these."""
     assert all(code.description.endswith(".") for code in ViolationCode)
