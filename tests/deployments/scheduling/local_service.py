@@ -60,8 +60,10 @@ class LocalService:
         """Status and JSON of the answer."""
         raw = json.dumps(body).encode()
         try:
-            request = read_schedule_request(raw, LIMITS)
-            answered = asyncio.run(self._scheduling.schedule(request, client=CLIENT, raw_body=raw))
+            received = read_schedule_request(raw, LIMITS)
+            answered = asyncio.run(
+                self._scheduling.schedule(received.body, client=CLIENT, raw_body=raw, warnings=received.warnings)
+            )
         except InvalidProblem as problem:
             return 422, {"errors": [{"field": field, "message": message} for field, message in problem.reasons]}
         except NoSafeSchedule as failure:
