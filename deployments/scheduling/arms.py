@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from deployments.errors import NoSafeSchedule, ProposalFailed, Rejection
+from deployments.errors import NoSafeSchedule, ProposalFailed, Rejection, TemporarilyUnavailable
 from deployments.persistence.decisions.records import EvaluationStatus
 from deployments.rollout.analysis.outcomes import Baseline
 from deployments.rollout.ramp.traffic import RULE, Arm
@@ -102,41 +102,67 @@ class ArmRunner:
     ) -> Attempts:
         """The attempts up to the first one that the judge accepts.
 
+        Whoever serves, what is wrong with the planner's own plan is a warning.
         Raises `NoSafeSchedule` when there is none, `InvalidProblem` when the calendar cannot hold the work or no arm
         meets the pins of the request, and what says that asking again may help: `Overloaded`, `JudgeUnavailable`.
         """
-        attempts: list[Attempt] = []
-        warnings: tuple[str, ...] = ()
-        for arm in order:
-            *overruled, attempt = await self.attempts(arm, question.problem, question.planned, budget_ms, recent)
-            warnings = (*warnings, *(f"manual_schedule was not used: {own.reason}" for own in overruled))
-            attempts.append(attempt)
-            if attempt.is_valid:
-                return Attempts(all=tuple(attempts), warnings=warnings)
-            _log.warning("arm %s did not serve: %s", arm.name, attempt.reason)
-        _refuse_unmet_pins(question.problem, attempts)
-        raise NoSafeSchedule(tuple(map(_rejection, attempts)))
+        problem, planned = question.problem, question.planned
+        # Beside the first arm at work, because the answer must not wait for it.
+        own = None if planned is None else asyncio.create_task(self._own(RULE, problem, planned, recent))
+        try:
+            attempts: list[Attempt] = []
+            for arm in order:
+                attempts.append(await self._of_arm(arm, problem, own, budget_ms, recent))
+                if attempts[-1].is_valid:
+                    return Attempts(all=tuple(attempts), warnings=await _own_warnings(own))
+                _log.warning("arm %s did not serve: %s", arm.name, attempts[-1].reason)
+            _refuse_unmet_pins(problem, attempts)
+            raise NoSafeSchedule(tuple(map(_rejection, attempts)))
+        finally:
+            if own is not None:
+                own.cancel()
+                await asyncio.gather(own, return_exceptions=True)
 
     async def replaced(
         self, question: Question, attempts: Attempts, reason: str, recent: tuple[BoundedMakespan, ...]
     ) -> Attempts:
         """The same with the rule in the end, because who served must not serve any more, for `reason`."""
         last = await self.first_safe(question, (RULE,), 0, recent)
-        return Attempts(all=(*attempts.all, *last.all), warnings=(*attempts.warnings, *last.warnings), withdrawn=reason)
+        return Attempts(all=(*attempts.all, *last.all), warnings=last.warnings, withdrawn=reason)
 
-    async def attempts(
-        self, arm: Arm, problem: Problem, planned: Schedule | None, budget_ms: int, recent: tuple[BoundedMakespan, ...]
-    ) -> tuple[Attempt, ...]:
-        """What one arm makes of the problem, judged; the last attempt is the one that counts.
+    async def attempt(
+        self,
+        arm: Arm,
+        problem: Problem,
+        planned: Schedule | None,
+        budget_ms: int,
+        recent: tuple[BoundedMakespan, ...],
+    ) -> Attempt:
+        """What one arm makes of the problem, judged.
 
         The manual arm is the planner's own plan `planned` if there is one that the judge accepts, else the rule.
         Raises as `first_safe` does, but for `NoSafeSchedule`.
         """
-        if not arm.is_rule or planned is None:
-            return (await self._attempt(arm, problem, budget_ms, recent),)
+        own = None if planned is None or not arm.is_rule else self._own(arm, problem, planned, recent)
+        return await self._of_arm(arm, problem, own, budget_ms, recent)
+
+    async def _of_arm(
+        self,
+        arm: Arm,
+        problem: Problem,
+        own: Awaitable[Attempt] | None,
+        budget_ms: int,
+        recent: tuple[BoundedMakespan, ...],
+    ) -> Attempt:
+        if arm.is_rule and own is not None:
+            planners = await own
+            if planners.is_valid:
+                return replace(planners, arm=arm)
+        return await self._attempt(arm, problem, budget_ms, recent)
+
+    async def _own(self, arm: Arm, problem: Problem, planned: Schedule, recent: tuple[BoundedMakespan, ...]) -> Attempt:
         proposal = Proposal(schedule=planned, method=(PLANNERS_OWN,))
-        own = await self._judged(arm, problem, proposal, recent, Baseline.PLANNER)
-        return (own,) if own.is_valid else (own, await self._attempt(arm, problem, budget_ms, recent))
+        return await self._judged(arm, problem, proposal, recent, Baseline.PLANNER)
 
     async def _attempt(
         self, arm: Arm, problem: Problem, budget_ms: int, recent: tuple[BoundedMakespan, ...]
@@ -209,6 +235,17 @@ def _refuse_unmet_pins(problem: Problem, attempts: Iterable[Attempt]) -> None:
         reasons = {each.operation_id: each.message for each in found}
         remedy = "No arm could keep this pin: pin it later, on another machine, or not at all."
         raise InvalidProblem([("jobs", f"{message} {remedy}") for message in reasons.values()])
+
+
+async def _own_warnings(own: Awaitable[Attempt] | None) -> tuple[str, ...]:
+    """What is wrong with the planner's own plan, whoever serves; that nobody could judge it is no reason not to."""
+    if own is None:
+        return ()
+    try:
+        planners = await own
+    except TemporarilyUnavailable as failure:
+        return (f"manual_schedule was not used: {failure}",)
+    return () if planners.is_valid else (f"manual_schedule was not used: {planners.reason}",)
 
 
 def _failed(arm: Arm, failure: Exception) -> Attempt:

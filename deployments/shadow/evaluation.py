@@ -61,7 +61,7 @@ class ShadowEvaluator:
     async def compute(self, work: ShadowWork) -> ShadowEvaluation:
         """Never raises for what the arm does wrong: that is the result."""
         served = await self._judge.judge(work.problem, work.served, ())
-        *_, attempt = await self._runner.attempts(work.arm, work.problem, work.planned, work.budget_ms, work.recent)
+        attempt = await self._runner.attempt(work.arm, work.problem, work.planned, work.budget_ms, work.recent)
         return ShadowEvaluation(attempt=attempt, served_objection=None if served.valid else objection(served))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deployments.errors import NoSafeSchedule, ProposalFailed
+from deployments.errors import JudgeUnavailable, NoSafeSchedule, ProposalFailed
 from deployments.persistence.decisions.records import DecisionRecord
 from deployments.rollout.analysis.guardrails import Event
 from deployments.rollout.analysis.outcomes import Baseline, Evaluation, Outcome
@@ -18,13 +18,20 @@ from deployments.rollout.ramp.traffic import Arm, TrafficSplit
 from deployments.scheduling.evaluations import ShadowTask
 from deployments.scheduling.use_case import Answered, Scheduling
 from env.errors import InvalidProblem
+from env.judge.anomalies import BoundedMakespan
+from env.judge.verdict import Verdict
+from env.problem import Problem
+from env.schedule import Schedule
 from tests.deployments.fakes import (
     FailingProposer,
     FixedRollout,
+    LocalJudge,
     MemoryJournal,
     PlannedProposer,
     body,
     fixed_traffic_split,
+    job,
+    machine,
     nothing,
     request_of,
     scheduling_over,
@@ -146,6 +153,54 @@ async def test_planners_plan_that_is_rejected_is_replaced_and_named() -> None:
     assert answer.decision.method == ["planned"]
     assert answer.warnings[-1].startswith("manual_schedule was not used: rejected by the judge: 1 critical violation")
     assert kept.record.evaluations[0].baseline == Baseline.RULE
+
+
+class CountingJudge(LocalJudge):
+    """The real judge, which has no time for schedules that begin at `busy_at`."""
+
+    def __init__(self, busy_at: int | None = None) -> None:
+        self.judged = 0
+        self._busy_at = busy_at
+
+    async def judge(self, problem: Problem, schedule: Schedule, recent: tuple[BoundedMakespan, ...]) -> Verdict:
+        self.judged += 1
+        if schedule.assignments[0].start_seconds == self._busy_at:
+            raise JudgeUnavailable("the judge is busy")
+        return await super().judge(problem, schedule, recent)
+
+
+async def test_planners_plan_that_breaks_a_rule_is_named_where_ppo_serves() -> None:
+    """B begins before A has ended: the answer is PPO's, and says what is wrong with the plan, and how much more."""
+    jobs = [job(name, family_id="F", sequence=step, processing_time=1.7) for step, name in enumerate("ABC")]
+    plan = [
+        {"job_id": name, "machine_id": machine_id, "start_datetime": f"2025-07-22T{hour}:00:00"}
+        for name, machine_id, hour in (("A", 42, 14), ("B", 43, 15), ("C", 42, 16))
+    ]
+    judge = CountingJudge()
+    changes = {"jobs": jobs, "machines": [machine(42), machine(43)], "manual_schedule": plan}
+    answer = (await _answered(Kept().scheduling(judge=judge), **changes)).answer
+    assert (answer.algorithm_used, answer.safety.valid) == ("ppo", True)
+    assert answer.warnings == [
+        "manual_schedule was not used: rejected by the judge: 2 critical violations, first wrong_sequence: B starts at "
+        "1 h after the start of the schedule, 1 h before A ends, which comes ahead of it; it must wait for that."
+    ]
+    assert judge.judged == 2
+
+
+async def test_planners_plan_is_judged_once_whoever_serves() -> None:
+    """A plan that keeps every rule is no warning, and the arm that it is takes the verdict that there is already."""
+    for ppo in (PlannedProposer(model="m@1"), FailingProposer(ProposalFailed("down"))):
+        judge = CountingJudge()
+        answer = (await _answered(Kept().scheduling(ppo=ppo, judge=judge), manual_schedule=PLAN)).answer
+        assert answer.warnings == []
+        assert judge.judged == (2 if answer.algorithm_used == "ppo" else 1)
+
+
+async def test_planners_plan_that_nobody_could_judge_is_no_reason_not_to_serve() -> None:
+    """The schedule of PPO is judged and served; the warning says why nothing is known about the plan."""
+    answer = (await _answered(Kept().scheduling(judge=CountingJudge(busy_at=3600)), manual_schedule=PLAN)).answer
+    assert answer.algorithm_used == "ppo"
+    assert answer.warnings == ["manual_schedule was not used: the judge is busy"]
 
 
 async def test_planners_own_plan_backs_up_the_policy() -> None:
