@@ -8,7 +8,7 @@ from datetime import date, datetime
 
 from pydantic import TypeAdapter
 
-from deployments.contracts.answers.calendar import calendar_answer
+from deployments.contracts.answers.calendar import calendar_answer, far_future_warnings
 from deployments.contracts.answers.figures import metrics_of
 from deployments.contracts.answers.schedule import (
     DecisionAnswer,
@@ -20,6 +20,7 @@ from deployments.contracts.answers.schedule import (
 )
 from deployments.contracts.requests.schedule_request import JobRequest, ScheduleRequest
 from deployments.contracts.requests.wire import hours_of, instant
+from deployments.contracts.translation.plant import holiday_warnings
 from deployments.contracts.translation.problem import Question
 from deployments.persistence.decisions.records import DecisionRecord, payload_digest
 from deployments.rollout.ramp.traffic import ArmAssignment
@@ -61,7 +62,11 @@ class Decision:
             optimization_objective=problem.objective.value,
             zone=self.question.zone.key,
             calendar_used=calendar_answer(self.asked, self.request, problem.hours, self._last_day(proposal.schedule)),
-            warnings=[*self.warnings, *importance_warnings(problem, proposal.schedule)],
+            warnings=[
+                *self.warnings,
+                *importance_warnings(problem, proposal.schedule),
+                *self._calendar_warnings(proposal.schedule),
+            ],
             changes=changes_of(self.request, self.question, proposal.schedule),
             decision=DecisionAnswer(
                 arm=context.assigned.arm.name,
@@ -74,6 +79,13 @@ class Decision:
                 gains={stage: hours_of(seconds) for stage, seconds in proposal.gains.items()},
             ),
             safety=safety_of(verdict),
+        )
+
+    def _calendar_warnings(self, schedule: Schedule) -> tuple[str, ...]:
+        question = self.question
+        return (
+            *holiday_warnings(self.request, question.start, self._last_day(schedule)),
+            *far_future_warnings(question.problem, schedule, question.start, question.zone),
         )
 
     def _last_day(self, schedule: Schedule) -> date:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import date, datetime, time
+from dataclasses import replace
+from datetime import date, datetime, time, timedelta
 from itertools import groupby
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import ConfigDict, Field
 
 from deployments.contracts.requests.schedule_request import Day, ScheduleRequest
-from deployments.contracts.requests.wire import AnswerModel
-from env.problem import WeeklyBreak, WorkingHours
+from deployments.contracts.requests.wire import AnswerModel, instant
+from env.judge.bound import MakespanBound
+from env.judge.case import case_of
+from env.problem import SECONDS_PER_HOUR, Machine, Problem, WeeklyBreak, WorkingHours
+from env.schedule import Schedule
 
 _MINUTES_A_DAY = 24 * 60
 _MINUTES_A_WEEK = 7 * _MINUTES_A_DAY
 _DAYS = tuple(Day)
 Source = Literal["request", "plant", "default", "none"]
 Span = tuple[int, int]
+FAR_DAYS = 30
+FAR_TIMES = 10
+SECONDS_PER_DAY = 24 * SECONDS_PER_HOUR
 
 
 class BreakAnswer(AnswerModel):
@@ -62,6 +70,59 @@ def calendar_answer(
         breaks=[_break_answer(each) for each in breaks],
         holidays=sorted(day for day in holidays if first <= day <= last),
     )
+
+
+def far_future_warnings(problem: Problem, schedule: Schedule, start: datetime, zone: ZoneInfo) -> tuple[str, ...]:
+    """One sentence when closed time, and not the work, puts the end of the plan far away; it names what is closed most.
+
+    That is when it ends more than `FAR_DAYS` after `schedule_start`, and `FAR_TIMES` as late as the work might around
+    the clock: by far more than any week of one shift explains.
+    """
+    end = schedule.makespan_seconds
+    if end <= FAR_DAYS * SECONDS_PER_DAY:
+        return ()
+    open_plant = replace(
+        problem, hours=None, machines=tuple(replace(machine, closures=()) for machine in problem.machines)
+    )
+    work = MakespanBound(case_of(open_plant, Schedule(assignments=()))).seconds
+    if end <= FAR_TIMES * work:
+        return ()
+    used = {assignment.machine_id for assignment in schedule.assignments}
+    machines = [machine for machine in problem.machines if machine.id in used]
+    causes = [*_closures_until(end, machines, start, zone), *_closed_by_the_week(problem.hours, end)]
+    _, cause = max(causes, default=(0, "its machines are closed"))
+    day = instant(start, end, zone).date()
+    return (
+        f"the plan ends on {day}, {end // SECONDS_PER_DAY:,} days after schedule_start, although it could end after "
+        f"{work / SECONDS_PER_HOUR:,.1f} h if nothing were ever closed: {cause}",
+    )
+
+
+def _closures_until(
+    end: int, machines: Iterable[Machine], start: datetime, zone: ZoneInfo
+) -> Iterator[tuple[int, str]]:
+    """Seconds before `end` that each closure takes, and its words."""
+    for machine in machines:
+        for closure in machine.closures:
+            first, last = (
+                instant(start, second, zone).isoformat() for second in (closure.start_seconds, closure.end_seconds)
+            )
+            reason = f" ({closure.reason})" if closure.reason else ""
+            words = f"machine {machine.id} is closed from {first} to {last}{reason}"
+            yield min(end, closure.end_seconds) - max(0, closure.start_seconds), words
+
+
+def _closed_by_the_week(hours: WorkingHours | None, end: int) -> Iterator[tuple[int, str]]:
+    """Seconds before `end` that holidays and each break take, and their words."""
+    if hours is None:
+        return
+    last = hours.origin + timedelta(seconds=end)
+    days_off = sum(hours.origin.date() <= day <= last.date() for day in hours.holidays)
+    yield days_off * SECONDS_PER_DAY, f"{days_off:,} holidays lie before its end"
+    for rest in hours.breaks:
+        weekly = 60 * sum(until - since for since, until in _closed_minutes(rest))
+        words = f"the break {rest.name!r} closes {weekly / SECONDS_PER_HOUR:,.1f} h of each week"
+        yield weekly * end // (7 * SECONDS_PER_DAY), words
 
 
 def week_in_words(breaks: Iterable[WeeklyBreak]) -> str:

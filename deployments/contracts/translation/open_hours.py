@@ -105,10 +105,18 @@ class PlantHours:
         self._known: dict[tuple[Closure, ...], OpenHours] = {}
 
     def of(self, machines: tuple[int, ...] = ()) -> OpenHours:
-        """When all of `machines` (indices) are open together; the plant itself without any."""
+        """When all of `machines` (indices) are open together; the plant itself without any.
+
+        Where a closure of years leaves nothing open as far as is asked about, what lies behind it is known instead.
+        """
         closures = tuple(closure for machine in machines for closure in self._problem.machines[machine].closures)
         if closures not in self._known:
-            self._known[closures] = OpenHours(self._problem.hours, closures, *self._span)
+            first, last = self._span
+            known = OpenHours(self._problem.hours, closures, first, last)
+            behind = max((closure.end_seconds for closure in closures), default=last)
+            if last < behind <= MAX_SECONDS and known.next_open(first) is None:
+                known = OpenHours(self._problem.hours, closures, first, behind + _LOOKAHEAD_SECONDS)
+            self._known[closures] = known
         return self._known[closures]
 
     def free_from(self, machines: tuple[int, ...]) -> int:

@@ -123,6 +123,22 @@ def calendar_reasons(request: ScheduleRequest, start: datetime, zone: ZoneInfo) 
                 yield f"{path}.unavailable[{number}].to", f"must be after from, was {closure.to.isoformat()}"
 
 
+def holiday_warnings(request: ScheduleRequest, start: datetime, last: date) -> tuple[str, ...]:
+    """One sentence when the plan touches years for which nobody has told us the holidays of the plant's country.
+
+    `last` is the day on which it ends.
+    """
+    country = None if request.calendar is None else request.calendar.country
+    if country is None or not request.respect_holidays:
+        return ()
+    known = {day.year for day in public_holidays(country, start.year)}
+    lacking = [year for year in range(start.year, last.year + 1) if year not in known]
+    if not lacking:
+        return ()
+    years = str(lacking[0]) if len(lacking) == 1 else f"{lacking[0]} to {lacking[-1]}"
+    return (f"calendar.country: no public holidays of {country} are known for {years}: none of them closes the plant",)
+
+
 def _holidays(request: ScheduleRequest, start: datetime) -> frozenset[date]:
     """Listed days and those of the country. Raises `UnknownCountry`, also when holidays are not respected."""
     if request.calendar is None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 
-from deployments.contracts.translation.plant import YEARS_AHEAD, UnknownCountry, public_holidays
+from deployments.contracts.translation.plant import YEARS_AHEAD, UnknownCountry, holiday_warnings, public_holidays
 from tests.deployments.contracts.problems import question_of, reasons_of
+from tests.deployments.fakes import request_of
 
 
 def test_country_has_its_national_day() -> None:
@@ -42,3 +43,21 @@ def test_unknown_country_is_refused_in_a_request() -> None:
     """The reason names the field and the value."""
     message = "must be a country whose public holidays are known, was XX"
     assert reasons_of(calendar={"country": "XX"}) == [("calendar.country", message)]
+
+
+def test_year_without_holiday_data_is_said() -> None:
+    """Of Ukraine no days are known since 2022, of Malaysia those of the ten years ahead; ignored ones are no matter."""
+    start = datetime(2025, 7, 22, tzinfo=UTC)
+
+    def warnings(country: str, last: date, **changes: bool) -> tuple[str, ...]:
+        return holiday_warnings(request_of(calendar={"country": country}, **changes), start, last)
+
+    lacking = "none of them closes the plant"
+    assert warnings("MY", date(2035, 12, 31)) == ()
+    known = "calendar.country: no public holidays of MY are known for"
+    assert warnings("MY", date(2036, 1, 1)) == (f"{known} 2036: {lacking}",)
+    assert warnings("MY", date(2038, 1, 1)) == (f"{known} 2036 to 2038: {lacking}",)
+    unknown = f"calendar.country: no public holidays of UA are known for 2025: {lacking}"
+    assert warnings("UA", date(2025, 8, 1)) == (unknown,)
+    assert warnings("UA", date(2025, 8, 1), respect_holidays=False) == ()
+    assert holiday_warnings(request_of(), start, date(2050, 1, 1)) == ()

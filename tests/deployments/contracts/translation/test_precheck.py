@@ -134,6 +134,15 @@ def test_machine_that_never_opens_is_refused_where_work_depends_on_it() -> None:
     translate(request_of(machines=machines, calendar=calendar), zone=KUALA_LUMPUR, now=NOW)
 
 
+def test_machine_that_opens_after_years_is_no_reason() -> None:
+    """That the only machine is closed for ten years is for a warning, with the plan that comes of it."""
+    away = [{"from": "2025-01-01", "to": "2035-07-23"}]
+    calendar = {"machines": [{"machine_id": 42, "unavailable": away}]}
+    for respect_break_times in (False, True):
+        asked = request_of(calendar=calendar, respect_break_times=respect_break_times)
+        translate(asked, zone=KUALA_LUMPUR, now=NOW)
+
+
 def test_machines_that_never_open_together_are_refused() -> None:
     """Work that holds several machines needs an opening of all of them, and that is what is said."""
     forever = [{"from": "2025-01-01", "to": "9999-12-31"}]
