@@ -81,6 +81,15 @@ def missed_seconds(problem: Problem, schedule: Schedule) -> int:
     )
 
 
+def relative_gain(reference: float, value: float) -> float:
+    """By which share of the larger one `value` lies below `reference`, both above 0; positive is better.
+
+    Between -1 and 1, and with the sign turned when the two change places, so that neither the plants where a rule
+    fails nor those where next to nothing is late decide a mean alone.
+    """
+    return (reference - value) / max(reference, value)
+
+
 def change_count(problem: Problem, schedule: Schedule) -> int:
     """Operations of a complete schedule that are not on the machine and at the second an earlier plan gave them."""
     done = schedule.by_operation

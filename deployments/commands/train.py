@@ -44,6 +44,10 @@ class NoSuchNetwork(ServiceError):
     """The published policy has fewer networks."""
 
 
+class NothingToCount(ServiceError):
+    """A number of problems where the problems are given."""
+
+
 class NothingToEvaluate(ServiceError):
     """A folder without a single problem file."""
 
@@ -144,30 +148,50 @@ def evaluate(
         ),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for report.json and, with matplotlib, a plot.")] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="Another policy folder: the difference with its interval, without FOLDER on publishing's problems.",
+        ),
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option("--problems", min=2, help="How many of publishing's problems; default: all.")
+    ] = None,
 ) -> None:
-    """Compare a policy with every rule on the same problems; every schedule is judged.
+    """Compare a policy with every rule, and with another policy, on the same problems; every schedule is judged.
 
-    A file that cannot be read is named on stderr and left out.
+    A file that cannot be read is named on stderr and left out. Two policies are compared as gantry publish does: by
+    their gains over the composite rule, in pairs.
 
-    Example: gantry evaluate plants/ --best-known plants/best_known.json --output report
+    Example: gantry evaluate plants/ --best-known plants/best_known.json --against runs/mine --output report
     """
     from models.policy.artefact import PUBLISHED, load_predictor
+    from models.publishing.evaluation import comparison, schedulers, summarise
     from models.publishing.evaluation import evaluate as run
-    from models.publishing.evaluation import schedulers, summarise
 
-    problems, units = _problems(folder)
+    if count is not None and (against is None or folder is not None):
+        raise NothingToCount("--problems goes with --against and without a folder: else the problems are given")
+    problems, units = _validation_problems(count) if against is not None and folder is None else _problems(folder)
     references = _references(best_known, folder, units)
     competitors = schedulers(load_predictor(model or PUBLISHED))
+    other = None if against is None else load_predictor(against)
+    if other is not None:
+        competitors[other.model_id] = other.schedule
     for schedule in competitors.values():
         schedule(problems[0])
     with counted("evaluating", len(problems) * len(competitors)) as on_progress:
         rows = run(competitors, problems, references, on_progress)
     summaries = summarise(rows)
     plain_console().print(_table(summaries))
+    found = None if other is None else comparison(rows, "ppo", other.model_id)
+    if found is not None:
+        print(f"mean gain of ppo over {found.published}: {found.found}")
     if output is not None:
         from models.publishing.evaluation import write_report
 
-        write_report(output, rows, summaries)
+        write_report(output, rows, summaries, found)
         print(f"wrote {output}")
     if any(summary.invalid for summary in summaries):
         raise typer.Exit(1)
@@ -176,10 +200,20 @@ def evaluate(
 def publish(
     runs: Annotated[list[Path], typer.Argument(exists=True, file_okay=False, help="Folders that gantry train wrote.")],
     target: Annotated[Path | None, typer.Option(help="Where to publish; default: models/full_production.")] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="It must not be worse than this policy; default: the shipped one."
+        ),
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare/--no-compare", help="Whether it is held against that policy.")
+    ] = True,
 ) -> None:
     """Publish a trained policy once it passes every gate of models/publishing/gates.py; the version goes up by one.
 
-    It must not be worse than the published policy, paired on the validation set. The error names each gate
+    It must be worse neither than the policy in the target nor than the shipped one, paired on the validation set;
+    --no-compare leaves the latter out. The error names each gate
     that is missed. The networks of several runs, or of a policy folder, become one policy: those that have learned
     the objective play each pass, and the best schedule counts. Name the one for due dates first and the one for
     makespans last.
@@ -202,6 +236,7 @@ def publish(
             config.validation_problems,
             lambda stage: status.update(f"{stage} ..."),
             clock=utc_now,
+            against=(against or PUBLISHED) if compare else None,
         )
     print(f"published {manifest.model_id} in {target or PUBLISHED}")
     print(json.dumps(manifest.results, indent=2))
@@ -282,6 +317,17 @@ def _readable(path: Path) -> ProblemFile | None:
         reason = " ".join(str(error).split())
         print(f"left out: {reason if path.name in reason else f'{path.name}: {reason}'}", file=sys.stderr)
         return None
+
+
+def _validation_problems(count: int | None) -> tuple[Sequence[Problem], Mapping[str, int]]:
+    """Those that training and publishing measure on, in hours."""
+    from env.instances.generator import validation_problems
+    from models.training.config import TrainingConfig
+
+    config = TrainingConfig()
+    drawn = validation_problems(config.plant, count or config.validation_problems)
+    problems = [_named(problem, f"validation-{index}") for index, problem in enumerate(drawn)]
+    return problems, dict.fromkeys([problem.name for problem in problems], 3600)
 
 
 def _named(problem: Problem, name: str) -> Problem:

@@ -26,6 +26,7 @@ OPEN_SHARE = 85.75 / 168.0
 TARDINESS_FACTOR = (0.0, 0.7)
 DUE_DATE_RANGE = (0.2, 1.2)
 MAX_DRAWS = 1_000
+VALIDATION_SEED = 20_260_105
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,12 @@ def random_problem(rng: Generator, plant: Plant | None = None) -> Problem:
         if plant.least_gap <= 0.0 or not has_bound or gap_of_rule(compile_problem(problem)) >= plant.least_gap:
             return problem
     raise ValueError(f"least_gap must be reached by some problems of the plant, was {plant.least_gap}")
+
+
+def validation_problems(plant: Plant, count: int) -> list[Problem]:
+    """The fixed problems that checkpoints and policies are compared on; no training seed draws the same ones."""
+    rng = np.random.default_rng(VALIDATION_SEED)
+    return [random_problem(rng, plant) for _ in range(count)]
 
 
 def gap_of_rule(arrays: ProblemArrays) -> float:

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from env.judge.judge import violations
-from env.objective import objective_value
+from env.objective import objective_value, relative_gain
 from env.problem import Problem
 from env.schedule import Schedule
 from env.simulator.rules import Rule, dispatch
 from models.policy.predictor import Predictor
+from models.publishing.gates import PolicyComparison, compared
 
 Scheduler = Callable[[Problem], Schedule]
 
@@ -82,6 +83,22 @@ def summarise(rows: Sequence[Row]) -> list[Summary]:
     return sorted(found, key=lambda summary: summary.mean_objective_hours)
 
 
+def comparison(rows: Sequence[Row], candidate: str, other: str) -> PolicyComparison:
+    """Two schedulers of the rows as publishing compares them: by their gains over the composite rule, in pairs.
+
+    The rule must be among the rows.
+    """
+    values: dict[str, dict[str, float]] = {}
+    for row in rows:
+        values.setdefault(row.scheduler, {})[row.problem] = row.objective_seconds
+    rule = values[Rule.COMPOSITE.name.lower()]
+    gains = [
+        np.array([relative_gain(reference, values[name][problem]) for problem, reference in rule.items()])
+        for name in (candidate, other)
+    ]
+    return compared(other, *gains)
+
+
 def _row(name: str, scheduler: Scheduler, problem: Problem, reference: float | None) -> Row:
     begun = time.perf_counter()
     schedule = scheduler(problem)
@@ -111,10 +128,17 @@ def _summary(name: str, rows: Sequence[Row], best: Mapping[str, float]) -> Summa
     )
 
 
-def write_report(folder: Path, rows: Sequence[Row], summaries: Sequence[Summary]) -> None:
-    """Write report.json and, if possible, objectives.png into `folder`."""
+def write_report(
+    folder: Path, rows: Sequence[Row], summaries: Sequence[Summary], against: PolicyComparison | None = None
+) -> None:
+    """Write report.json and, if possible, objectives.png into `folder`; `against` is the comparison of two policies."""
     folder.mkdir(parents=True, exist_ok=True)
-    document = {"summaries": [asdict(summary) for summary in summaries], "rows": [asdict(row) for row in rows]}
+    document: dict[str, object] = {
+        "summaries": [asdict(summary) for summary in summaries],
+        "rows": [asdict(row) for row in rows],
+    }
+    if against is not None:
+        document["comparison"] = asdict(against) | {"decision": against.decision.value}
     (folder / "report.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     if find_spec("matplotlib") is not None:
         _plot(folder / "objectives.png", rows, [summary.scheduler for summary in summaries])

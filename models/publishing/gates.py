@@ -66,9 +66,9 @@ class ComparisonOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyComparison:
-    """Candidate minus published policy, problem by problem, in shares of the objective; positive is better.
+    """Candidate minus another policy, problem by problem, in shares of the objective; positive is better.
 
-    `low` to `high` is the 95 % bootstrap interval of the mean.
+    `published` is the other one's id, and `low` to `high` is the 95 % bootstrap interval of the mean.
     """
 
     published: str
@@ -92,8 +92,14 @@ class PolicyComparison:
             return None
         return (
             f"gate 'not worse': the mean gain over {self.published} must be shown to be >= "
-            f"{-100 * NOT_WORSE_MARGIN:.1f} % of the objective, was {100 * self.mean:.2f} % "
-            f"({100 * self.low:.2f} to {100 * self.high:.2f} %) on {self.problems} problems, "
+            f"{-100 * NOT_WORSE_MARGIN:.1f} % of the objective, was {self.found}"
+        )
+
+    @property
+    def found(self) -> str:
+        """The mean, its interval, and what follows from it, in words."""
+        return (
+            f"{100 * self.mean:.2f} % ({100 * self.low:.2f} to {100 * self.high:.2f} %) on {self.problems} problems, "
             f"{self.wins} won and {self.losses} lost: {self.decision}"
         )
 

@@ -94,12 +94,14 @@ def publish(
     on_stage: Callable[[str], None] = lambda _: None,
     *,
     clock: Callable[[], datetime],
+    against: Path | None = None,
 ) -> Manifest:
     """Publish the networks of `runs` as one policy in `target`, one version above what is there.
 
     In that order: the first plays large plants where due dates count, the last where makespans do. `target` itself
     may be one of them. Measured on `problems` validation problems of that kind of plant, and on up to eight times
-    as many where those leave open whether it is worse than the published policy. Raises `GateMissed` naming every
+    as many where those leave open whether it is worse than the published policy: the one in `target`, and the one in
+    `against`, such as the shipped one, where that is another folder. Raises `GateMissed` naming every
     gate that it misses, and `ArtefactError` when a policy or a zip of it cannot be loaded. A published policy
     made for another observation cannot be played any more, so nothing is compared with it.
     """
@@ -112,8 +114,10 @@ def publish(
     files = [folder / name for folder, manifest in zip(runs, manifests, strict=True) for name in manifest.files]
     measured = measure(files, models, predictor, Validation(plant, problems))
     comparison = _comparison(predictor, target, plant, problems, on_stage)
-    lost = None if comparison is None else comparison.miss()
-    messages = [*missed(measured), *([lost] if lost else [])]
+    is_other = against is not None and against.resolve() != target.resolve()
+    other = _comparison(predictor, against, plant, problems, on_stage) if against is not None and is_other else None
+    lost = [found.miss() for found in (comparison, other) if found is not None]
+    messages = [*missed(measured), *(message for message in lost if message is not None)]
     if messages:
         raise GateMissed(messages)
     target.mkdir(parents=True, exist_ok=True)
@@ -131,6 +135,7 @@ def publish(
             "validation_gain_over_composite_rule": measured[RULE] / 100.0,
             "gates": measured,
             "compared_with_published": None if comparison is None else asdict(comparison),
+            **({} if other is None else {"compared_with_other": asdict(other)}),
         },
     )
 

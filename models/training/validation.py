@@ -10,36 +10,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from env.instances.generator import Plant, random_problem
-from env.objective import objective_value
+from env.instances.generator import Plant, validation_problems
+from env.objective import objective_value, relative_gain
 from env.problem import Problem
 from env.schedule import Schedule
 from env.simulator.rules import Rule, dispatch
 from models.network import CandidateScorer
 from models.policy.predictor import Predictor, Weights
 
-VALIDATION_SEED = 20_260_105
-
 
 class Validation:
-    """Problems of one kind of plant, scored against the composite rule; no training seed draws the same ones."""
+    """The validation problems of one kind of plant, scored against the composite rule."""
 
     def __init__(self, plant: Plant, count: int) -> None:
-        rng = np.random.default_rng(VALIDATION_SEED)
-        self.problems: Sequence[Problem] = [random_problem(rng, plant) for _ in range(count)]
-        baseline = [dispatch(problem, Rule.COMPOSITE) for problem in self.problems]
-        self.values = np.array(
-            [objective_value(problem, schedule) for problem, schedule in zip(self.problems, baseline, strict=True)]
-        )
+        self.problems: Sequence[Problem] = validation_problems(plant, count)
+        self.values = [objective_value(problem, dispatch(problem, Rule.COMPOSITE)) for problem in self.problems]
 
     def gains(self, schedule: Callable[[Problem], Schedule]) -> NDArray[np.float64]:
-        """Per problem, shape [problem]: (rule's objective - the schedule's) / the larger one; positive is better.
-
-        Between -1 and 1, and with the sign turned when the two change places, so that neither the plants where a
-        rule fails nor those where next to nothing is late decide alone.
-        """
-        found = np.array([objective_value(problem, schedule(problem)) for problem in self.problems])
-        return (self.values - found) / np.maximum(self.values, found)  # type: ignore[no-any-return]
+        """Per problem, shape [problem]: the `relative_gain` over the composite rule; positive is better."""
+        found = [objective_value(problem, schedule(problem)) for problem in self.problems]
+        return np.array([relative_gain(rule, value) for rule, value in zip(self.values, found, strict=True)])
 
 
 class BestCheckpoint:

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from deployments.cli import app
 from deployments.commands.bench.benchmark_sets import NoBestKnown
-from deployments.commands.train import NoSuchNetwork, NothingToEvaluate, TwoNetworks
+from deployments.commands.train import NoSuchNetwork, NothingToCount, NothingToEvaluate, TwoNetworks
 from models.policy.artefact import PUBLISHED, load_predictor, read_manifest
 from tests.deployments.fakes import job, machine
 
@@ -31,6 +31,27 @@ def test_evaluation_compares_policy_and_rules(tmp_path: Path) -> None:
     rows = json.loads((tmp_path / "report" / "report.json").read_text())["rows"]
     assert {row["scheduler"] for row in rows} >= {"ppo", "mwkr", "planner"}
     assert all(row["valid"] and row["gap_percent"] == 0.0 for row in rows)
+
+
+def test_evaluation_compares_two_policies_on_the_problems_of_publishing(tmp_path: Path) -> None:
+    """A policy against itself wins and loses nothing, and the interval says so; the report has it too."""
+    words = ("evaluate", "--against", str(PUBLISHED), "--problems", "2", "--output", str(tmp_path / "report"))
+    name = read_manifest(PUBLISHED).model_id
+    expected = f"mean gain of ppo over {name}: 0.00 % (0.00 to 0.00 %) on 2 problems, 0 won and 0 lost: not worse"
+    assert expected in run(*words)
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["comparison"]["decision"] == "not worse"
+    assert {row["problem"] for row in report["rows"]} == {"validation-0", "validation-1"}
+
+
+def test_evaluation_compares_two_policies_on_given_problems(tmp_path: Path) -> None:
+    """A folder of problems takes the place of the validation set, and then nothing is to be counted."""
+    (tmp_path / "tiny.fjs").write_text(TINY, encoding="utf-8")
+    (tmp_path / "wide.fjs").write_text(TINY, encoding="utf-8")
+    assert "on 2 problems, 0 won and 0 lost" in run("evaluate", str(tmp_path), "--against", str(PUBLISHED))
+    words = ["evaluate", str(tmp_path), "--against", str(PUBLISHED), "--problems", "2"]
+    with pytest.raises(NothingToCount, match="else the problems are given"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
 
 
 @pytest.mark.parametrize("known", [{"tiny": [5, 10]}, {"other": {"tiny": [1, 2]}, "small": {"tiny": [5, 10]}}])

@@ -10,7 +10,7 @@ from env.instances.generator import toy_problem
 from env.problem import Problem
 from env.schedule import Schedule
 from env.simulator.rules import Rule, dispatch
-from models.publishing.evaluation import evaluate, schedulers, summarise, write_report
+from models.publishing.evaluation import Row, comparison, evaluate, schedulers, summarise, write_report
 
 
 def _late(problem: Problem) -> Schedule:
@@ -35,6 +35,29 @@ def test_invalid_schedule_is_counted() -> None:
     found = summarise(evaluate({"lazy": lambda _: Schedule(assignments=())}, [toy_problem()], {}))
     assert found[0].invalid == 1
     assert found[0].mean_gap_percent is None
+
+
+def test_two_schedulers_are_compared_by_their_gains_over_the_composite_rule() -> None:
+    """Over a rule that takes 10 h, 8 h gain a fifth and 20 h lose a half: 0.7 apart, and turned round when they are."""
+    hours = {"composite": (10, 10), "good": (8, 10), "bad": (20, 10)}
+    rows = [
+        Row(
+            scheduler=name,
+            problem=str(problem),
+            objective_seconds=3600.0 * taken,
+            makespan_seconds=3600 * taken,
+            seconds=0.0,
+            valid=True,
+            gap_percent=None,
+        )
+        for name, both in hours.items()
+        for problem, taken in enumerate(both)
+    ]
+    found = comparison(rows, "good", "bad")
+    assert (found.published, found.problems, found.wins, found.losses) == ("bad", 2, 1, 0)
+    assert found.mean == pytest.approx(0.35)
+    assert (found.low, found.high) == (pytest.approx(0.0), pytest.approx(0.7))
+    assert comparison(rows, "bad", "good").mean == pytest.approx(-0.35)
 
 
 def test_every_rule_competes() -> None:

@@ -122,6 +122,19 @@ def test_worse_policy_is_not_published(run: Path, tmp_path: Path) -> None:
     assert read_manifest(target) == read_manifest(PUBLISHED)
 
 
+@pytest.mark.learning
+def test_policy_that_is_worse_than_another_is_not_published_elsewhere(run: Path, tmp_path: Path) -> None:
+    """A new folder has no policy of its own to be compared with, so the shipped one is named; of itself it is once."""
+    with pytest.raises(GateMissed, match=rf"the mean gain over {read_manifest(PUBLISHED).model_id} must be shown"):
+        publish([run], tmp_path / "mine", Plant(operations=(20, 60)), 16, clock=lambda: NOW, against=PUBLISHED)
+    assert not (tmp_path / "mine").exists()
+    found = publish([PUBLISHED], tmp_path / "mine", MIXED, 12, clock=lambda: NOW, against=PUBLISHED).results
+    assert found["compared_with_published"] is None
+    assert found["compared_with_other"]["published"] == read_manifest(PUBLISHED).model_id
+    again = publish([PUBLISHED], tmp_path / "mine", MIXED, 12, clock=lambda: NOW, against=tmp_path / "mine").results
+    assert "compared_with_other" not in again
+
+
 def test_weights_that_choose_differently_are_not_published(tmp_path: Path) -> None:
     """The figures of the gates come from the policy itself: with one sign turned, it disagrees with its own zip."""
     turned = Predictor([each._replace(score=-each.score) for each in load_predictor(PUBLISHED).networks])

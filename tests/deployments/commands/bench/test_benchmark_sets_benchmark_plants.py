@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from deployments.commands.bench import benchmark_sets as room
 from deployments.commands.bench.benchmark_sets import benchmark_plants
+from env.instances.generator import VALIDATION_SEED
 from env.problem import Objective
-from models.training.validation import VALIDATION_SEED
 
 
 def test_plants_are_what_the_set_promises() -> None:
