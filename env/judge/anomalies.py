@@ -6,6 +6,7 @@ its work. What no other plan could do better is no anomaly.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -204,33 +205,26 @@ def _imbalance(
     """The machine that works the most times what it would if others had taken what waited for it, if too many."""
     if limits.max_load_over_mean_ratio is None:
         return
-    uneven = (each for each in _Loads(case, bound, placed).shares() if each.is_above(limits.max_load_over_mean_ratio))
+    uneven = _Loads(case, bound, placed).uneven(limits.max_load_over_mean_ratio)
     worst = max(uneven, key=lambda each: each.ratio, default=None)
     if worst is not None:
-        limit, machine = worst.limit(limits.max_load_over_mean_ratio), case.problem.machines[worst.machine]
+        machine = case.problem.machines[worst.machine]
         yield Anomaly(
             code=AnomalyCode.LOAD_IMBALANCE,
             message=f"Machine {machine.id} works {worst.ratio:.1f} times as long as it would if the machines that "
-            f"could do so had taken some of its work; it should be at most {limit:g} times.",
+            f"could do so had taken some of its work; it should be at most {worst.limit:g} times.",
             value=worst.ratio,
-            limit=limit,
+            limit=worst.limit,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Share:
-    """A machine works `ratio` times as long as if all `machines` that could do its work, itself one, had shared it."""
+    """A machine works `ratio` times as long as if all that could do its work had shared it, which is above `limit`."""
 
     machine: int
-    machines: int
     ratio: float
-
-    def limit(self, load_over_mean: float) -> float:
-        """At most two thirds of the way from an even share to everything on one machine; of two, 2 is all there is."""
-        return min(load_over_mean, (1 + 2 * self.machines) / 3)
-
-    def is_above(self, load_over_mean: float) -> bool:
-        return self.ratio > self.limit(load_over_mean)
+    limit: float
 
 
 @dataclass(slots=True)
@@ -243,11 +237,12 @@ class _Peer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Held:
-    """Work on a machine, and when its material and the work ahead of it were ready."""
+    """Work on a machine, how long it works, and when its material and the work ahead of it were ready."""
 
     job_id: str
     operation: Operation
     work: Work
+    seconds: int
     ready: int
 
 
@@ -263,40 +258,70 @@ class _Loads:
             ready = 0
             for operation in (each for each in job.operations if each.id in placed):
                 work, ready = placed[operation.id], max(ready, operation.release_seconds)
-                held = _Held(job_id=job.id, operation=operation, work=work, ready=ready)
+                seconds = self._case.working_seconds(work)
+                held = _Held(job_id=job.id, operation=operation, work=work, seconds=seconds, ready=ready)
                 for machine in work.machines:
-                    self._loads[machine] += self._case.working_seconds(work)
+                    self._loads[machine] += seconds
                     self._held_by[machine].append(held)
                 ready = work.end
 
-    def shares(self) -> Iterator[_Share]:
-        """Of the machines that work most, busiest first."""
+    def uneven(self, load_over_mean: float) -> Iterator[_Share]:
+        """Of the machines that work most those that are above the limit, busiest first."""
         busiest = sorted(range(len(self._loads)), key=lambda machine: (-self._loads[machine], machine))
         for machine in busiest[:MAX_SUSPECTS]:
-            if self._loads[machine]:
-                yield self._share(machine)
+            moving, least = self._moving(machine)
+            # Most machines are done with here: whatever the others took, it could not be enough.
+            if moving and self._loads[machine] > _limit(load_over_mean, 2) * least:
+                share = self._share(machine, moving, least, load_over_mean)
+                if share is not None:
+                    yield share
 
-    def _share(self, machine: int) -> _Share:
-        """What the machine does beside what it would do after sharing: at least what nobody else could do, or sooner.
+    def _moving(self, machine: int) -> tuple[list[_Held], int]:
+        """What others could have taken of the machine's work, and how much it would have to do at least.
 
         Work that nobody else can do, that did not wait for other work here, or that follows other work of the same
         job here would gain nothing elsewhere.
         """
-        stays, until, free_from = 0, 0, 0
-        of_job, peers = Counter[str](), dict[int, _Peer]()
+        moving, stays, free_from, of_job = [], 0, 0, Counter[str]()
         for held in sorted(self._held_by[machine], key=lambda each: each.work.start):
-            seconds = self._case.working_seconds(held.work)
-            of_job[held.job_id] += seconds
+            of_job[held.job_id] += held.seconds
             if self._waited(held, machine, free_from) and self._can_move(held.operation):
-                until = max(until, held.work.end)
-                _offer(held.operation, seconds, machine, peers)
+                moving.append(held)
             else:
-                stays += seconds
+                stays += held.seconds
             free_from = max(free_from, held.work.end)
-        together = {machine, *peers}
-        mean = sum(self._loads[each] for each in together) / len(together)
-        shared = max(stays, *of_job.values(), mean, self._level(machine, peers, until))
-        return _Share(machine=machine, machines=len(together), ratio=self._loads[machine] / shared)
+        return moving, max(stays, *of_job.values(), 0)
+
+    def _share(self, machine: int, moving: Sequence[_Held], least: int, load_over_mean: float) -> _Share | None:
+        """None when it is not above the limit."""
+        peers: dict[int, _Peer] = {}
+        for held in moving:
+            _offer(held.operation, held.seconds, machine, peers)
+        together, load = {machine, *peers}, self._loads[machine]
+        least_or_mean = max(least, sum(self._loads[each] for each in together) / len(together))
+        offers = self._offers(machine, peers, until=max(held.work.end for held in moving))
+
+        def is_enough(level: int) -> bool:
+            """Whether the others, none of them with more than the level, could take what the machine has above it."""
+            taken = sum(min(takes, max(0, min(level - begins, free)) * speed) for begins, free, speed, takes in offers)
+            return load - taken <= level
+
+        limit = _limit(load_over_mean, len(together))
+        if load <= limit * least_or_mean or (limit > 0 and not is_enough(math.ceil(load / limit))):
+            return None
+        ratio = load / max(least_or_mean, bisect_left(range(load), True, key=is_enough))
+        return _Share(machine=machine, ratio=ratio, limit=limit) if ratio > limit else None
+
+    def _offers(self, machine: int, peers: Mapping[int, _Peer], until: int) -> list[tuple[int, int, float, int]]:
+        """Of each peer the load it begins with, how much more it can do by `until`, its speed, and what it can take."""
+        busy = self._case.problem.machines[machine].busy_seconds
+        offers = []
+        for index, peer in peers.items():
+            earlier = self._case.problem.machines[index].busy_seconds
+            free = self._case.opened(index).between(0, until) - earlier - self._loads[index]
+            begins = max(0, self._loads[index] + earlier - busy)
+            offers.append((begins, free, peer.takes_seconds / max(1, peer.takes_here_seconds), peer.takes_seconds))
+        return offers
 
     def _waited(self, held: _Held, machine: int, free_from: int) -> bool:
         """Whether it waited for the machine, and not, as work that must not pause may, for a longer opening."""
@@ -308,21 +333,10 @@ class _Loads:
         count = len(operation.alternatives)
         return operation.pin is None and count > 1 and len(self._bound.machines_of(operation)) == count
 
-    def _level(self, machine: int, peers: Mapping[int, _Peer], until: int) -> int:
-        """The least load of the machine such that no peer that takes the rest has more, or is not done by `until`."""
-        load, busy = self._loads[machine], self._case.problem.machines[machine].busy_seconds
-        offers = []
-        for index, peer in peers.items():
-            earlier = self._case.problem.machines[index].busy_seconds
-            free = self._case.opened(index).between(0, until) - earlier - self._loads[index]
-            begins = max(0, self._loads[index] + earlier - busy)
-            offers.append((begins, free, peer.takes_seconds / max(1, peer.takes_here_seconds), peer.takes_seconds))
 
-        def is_enough(level: int) -> bool:
-            taken = sum(min(takes, max(0, min(level - begins, free)) * speed) for begins, free, speed, takes in offers)
-            return load - taken <= level
-
-        return bisect_left(range(load), True, key=is_enough)
+def _limit(load_over_mean: float, machines: int) -> float:
+    """At most two thirds of the way from an even share to everything on one machine; of two, 2 is all there is."""
+    return min(load_over_mean, (1 + 2 * machines) / 3)
 
 
 def _offer(operation: Operation, seconds: int, machine: int, peers: dict[int, _Peer]) -> None:

@@ -22,7 +22,7 @@ MAX_GROUPS = 64
 """So many groups of machines are looked at, those with the most work for each machine."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class _Work:
     """What operations ask of a group of machines: `seconds` of them together, from `head`, with `tail` after it."""
 
@@ -30,10 +30,10 @@ class _Work:
     head: int
     tail: int
 
-    def __add__(self, other: _Work) -> _Work:
-        return _Work(
-            seconds=self.seconds + other.seconds, head=min(self.head, other.head), tail=min(self.tail, other.tail)
-        )
+    def add(self, seconds: int, head: int, tail: int) -> None:
+        self.seconds += seconds
+        self.head = min(self.head, head)
+        self.tail = min(self.tail, tail)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +97,10 @@ class MakespanBound:
                     head = max(ready, operation.release_seconds, operation.pin.start_seconds if operation.pin else 0)
                     ready = max(head, self._end(choice.group, head, durations[operation.id]))
                     seconds, rest = choice.held * durations[operation.id], tail
-                if seconds:
-                    work, before = _Work(seconds=seconds, head=head, tail=rest), works.get(choice.group)
-                    works[choice.group] = work if before is None else before + work
+                if seconds and choice.group in works:
+                    works[choice.group].add(seconds, head, rest)
+                elif seconds:
+                    works[choice.group] = _Work(seconds, head, rest)
             last = max(last, ready)
         return self._loads(works, last)
 
@@ -108,14 +109,18 @@ class MakespanBound:
         return self._members[self._choices[operation.id].group]
 
     def _choice(self, alternatives: tuple[Alternative, ...]) -> _Choice:
-        members = frozenset(machine for each in alternatives for machine in each.machines)
-        group = sum(1 << machine for machine in members)
-        self._members.setdefault(group, members)
+        group = 0
+        for each in alternatives:
+            group |= 1 << each.machine
+            for machine in each.also_holds:
+                group |= 1 << machine
+        if group not in self._members:
+            self._members[group] = frozenset(machine for each in alternatives for machine in each.machines)
         return _Choice(
             group=group,
-            held=min(len(each.machines) for each in alternatives),
-            shortest_processing=min(each.processing_seconds for each in alternatives),
-            shortest_duration=min(each.duration_seconds for each in alternatives),
+            held=1 + min([len(each.also_holds) for each in alternatives]),
+            shortest_processing=min([each.processing_seconds for each in alternatives]),
+            shortest_duration=min([each.processing_seconds + each.setup_seconds for each in alternatives]),
         )
 
     def _shortest(self, operation: Operation) -> int:
@@ -143,8 +148,12 @@ class MakespanBound:
         """When work of the group that may begin at `start` is done, on the machine where that is earliest."""
         if group not in self._places:
             self._places[group] = self._places_of(self._members[group])
-        begins = ((place.opened, max(start, place.free_from)) for place in self._places[group])
-        return min(opened.reached(opened.until(begin) + duration) for opened, begin in begins)
+        return min(
+            [
+                place.opened.reached(place.opened.until(max(start, place.free_from)) + duration)
+                for place in self._places[group]
+            ]
+        )
 
     def _places_of(self, machines: Iterable[int]) -> tuple[_Place, ...]:
         """One for each calendar, with the first of its machines that is free."""
@@ -168,7 +177,9 @@ class MakespanBound:
         for group in (everything, *busiest[:MAX_GROUPS]):
             inside = [work for other, work in works.items() if other | group == group]
             if inside:
-                last = max(last, self._load(group, sum(inside[1:], inside[0]), last))
+                seconds = sum(work.seconds for work in inside)
+                head, tail = min(work.head for work in inside), min(work.tail for work in inside)
+                last = max(last, self._load(group, _Work(seconds, head, tail), last))
         return last
 
     def _load(self, group: int, work: _Work, last: int) -> int:
