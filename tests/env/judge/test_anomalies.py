@@ -232,6 +232,16 @@ def test_slow_machines_and_closed_ones_relieve_nobody() -> None:
         assert bool(found(problem, schedule_of(*rows), limits)) is (seconds == HOUR and not closed)
 
 
+def test_machine_that_needs_no_time_could_take_everything() -> None:
+    """Six hours where another machine would need none are an imbalance, and nothing is divided by none."""
+    choice = (Alternative(machine=0, processing_seconds=HOUR), Alternative(machine=1, processing_seconds=0))
+    rows = [(str(step), 0, step * HOUR, (step + 1) * HOUR) for step in range(6)]
+    jobs = tuple(Job(id=row[0], operations=(Operation(id=row[0], alternatives=choice),)) for row in rows)
+    problem = Problem(jobs=jobs, machines=(Machine(id=0), Machine(id=1)))
+    codes = [each.code for each in found(problem, schedule_of(*rows), replace(LIMITS, min_utilisation_percent=None))]
+    assert codes == [AnomalyCode.LOAD_IMBALANCE]
+
+
 def test_work_on_several_machines_is_load_of_each() -> None:
     """Two operations that hold both machines all the time leave them equal."""
     both = Alternative(machine=0, processing_seconds=HOUR, also_holds=(1,))

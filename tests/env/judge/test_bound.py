@@ -87,3 +87,8 @@ def test_no_valid_plan_is_shorter(solved: tuple[Problem, Schedule]) -> None:
     verdict = judge(*solved)
     assert verdict.valid
     assert 0 <= verdict.bound_seconds <= max(0, verdict.measures.makespan_seconds)
+
+
+def test_work_of_no_time_bounds_nothing_but_what_follows_its_release() -> None:
+    """It ends no sooner than it may begin, also in a break."""
+    assert bound((operation("A", 0, seconds=0, release_seconds=HOUR + 60),), hours=NOON) == HOUR + 60
