@@ -11,7 +11,7 @@ import typer
 from deployments.commands import audit, demo, keys, serve, settings, solve, train, validate
 from deployments.commands.bench import speed
 from deployments.commands.db import backup, grants, import_plant, prune, spool, upgrade
-from deployments.commands.rollout import group
+from deployments.commands.rollout import operate
 from env.errors import GantryError
 
 COMMANDS = (
@@ -26,7 +26,7 @@ COMMANDS = (
     spool,
     backup,
     prune,
-    group,
+    operate,
     keys,
     audit,
     settings,

@@ -2,7 +2,6 @@
 
 | module | what it holds |
 |---|---|
-| group | the group |
-| operate | status, promote, pause, resume, rollback, report |
+| operate | the group, and status, promote, pause, resume, rollback, report |
 | simulate | whole rollouts on simulated traffic |
 """

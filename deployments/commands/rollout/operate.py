@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deployments.commands.rollout.simulate import simulate
 from deployments.commands.terminal import plain_console
 from deployments.errors import ServiceError
 
@@ -202,3 +203,20 @@ def _show_report(found: dict[str, Any]) -> None:
         )
         pairs.add_row(each["name"], each["baseline"], str(each["n"]), *bounds)
     console.print(pairs)
+
+
+rollout = typer.Typer(no_args_is_help=True, help="From shadow to full production.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group of commands to `app`."""
+    app.add_typer(rollout, name="rollout")
+
+
+@rollout.callback()
+def group() -> None:
+    """From shadow to full production."""
+
+
+for _command in (status, promote, pause, resume, rollback, report, simulate):
+    rollout.command()(_command)
