@@ -42,6 +42,7 @@ test-fast: $(READY) ## tests without processes, servers and training
 verify: mutation fuzz audit explain ## the slow proofs in full: what make test shows in short, and the drills
 	$(BIN)/python -m tests.models.search.pinned_plants
 	$(BIN)/python -m tests.deployments.scheduling.replanning
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.models.search.deadlines
 	$(BIN)/python -m tests.deployments.rollout.analysis.coverage
 	$(BIN)/python -m tests.deployments.serve.anomaly_rates
 	$(BIN)/python -m tests.system.test_rollout

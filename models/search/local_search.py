@@ -26,12 +26,12 @@ from models.search.graph import has_graph, new_graph, take_plan
 from models.search.solution import STABILITY, Solution, new_plan, new_rules, realise
 from models.search.tabu import BEST, Tabu, improve, new_tabu
 
-FIRST_WARMTH, LAST_WARMTH = 1.4, 0.6
+FIRST_WARMTH, LAST_WARMTH = 1.4, 0.8
 """Of a round of the search for deadlines; the temperature is then that share of a mean duration. Hotter than where a
 good plan is made better, since a plan that misses deadlines is often far from one that meets all."""
-FIRST_ROUND = 100
+FIRST_ROUND = 20
 """Moves of it for each operation."""
-LATE_SHARE = 0.1
+LATE_SHARE = 0.02
 """Of a mean duration: what missing a deadline at all counts beside how late it is."""
 
 
@@ -214,7 +214,7 @@ class DeadlineSearch(AnnealingSearch):
     """
 
     name = "deadlines"
-    _wide = 0.3
+    _wide = 0.5
 
     def __init__(self, problem: Problem, arrays: ProblemArrays, state: State, seed: int) -> None:
         super().__init__(problem, arrays, state, seed)
