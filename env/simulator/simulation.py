@@ -138,6 +138,7 @@ def reset(arrays: ProblemArrays, state: State) -> None:
     state.totals[:] = 0
     state.tardiness_bound[0] = 0.0
     state.missed_bound[0] = 0.0
+    state.job_tardiness_bound[:] = 0.0
     state.job_missed_bound[:] = 0.0
     state.machine_load[:] = 0.0
     state.machine_queue[:] = 0.0

@@ -22,7 +22,7 @@ from env.simulator.episode import objective_bound
 from env.simulator.rules import Rule, dispatch
 from env.simulator.simulation import bound_anew, is_complete, new_state, operation_of, reset
 from env.simulator.simulation import dispatch as dispatch_pair
-from tests.problems import WITH_INSTANTS, one_machine, operation, problems, with_deadlines
+from tests.problems import WITH_INSTANTS, one_machine, operation, problems, with_deadlines, with_operation
 
 HOUR = 3600
 MONDAY_MORNING = datetime(2026, 1, 5, 6, 30, tzinfo=UTC)
@@ -100,17 +100,23 @@ def test_closure_of_one_machine_moves_work_to_the_other() -> None:
 
 
 def test_reset_gives_the_same_episode() -> None:
-    """A state that is reset after an episode plays the same episode again."""
-    arrays = compile_problem(random_problem(np.random.default_rng(3), MIXED))
+    """A state that is reset after an episode plays the same episode again, and it is worth as much."""
+    problem = random_problem(np.random.default_rng(3), replace(MIXED, objectives=(Objective.TARDINESS,)))
+    for job in problem.jobs:
+        problem = with_operation(problem, job.operations[-1].id, due_seconds=0)
+    arrays = compile_problem(problem)
     state, found = new_state(arrays), new_candidates(arrays)
-    ends = []
+    ends, values = [], []
     for _ in range(2):
         reset(arrays, state)
         while not is_complete(state):
             find_candidates(arrays, state, found)
             dispatch_pair(arrays, state, found.pair[0], operation_of(arrays, found.pair[0]))
         ends.append(state.end.copy())
+        values.append(objective_bound(arrays, state))
     assert (ends[0] == ends[1]).all()
+    assert values[0] == values[1]
+    assert state.tardiness_bound[0] > 0.0
 
 
 @given(problems(features=WITH_INSTANTS), st.sampled_from(Rule))
