@@ -13,10 +13,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from openpyxl import Workbook
 
-from deployments.commands.db.import_plant import TEMPLATES
 from deployments.plants import sheets
 from deployments.plants.files import read_calendar, read_jobs, read_machines
 from deployments.plants.sheets import InvalidPlantFile, Spelling, folded
+from tests.deployments.plants.rows import TEMPLATES
 
 ZONE = ZoneInfo("Asia/Kuala_Lumpur")
 NOW = datetime(2025, 7, 22, 6, 0, tzinfo=UTC)
