@@ -174,16 +174,16 @@ def test_limit_holds_for_sheets(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("hours", "day", "expected"),
     [
-        ("2,5", "25.07.2025", (2.5, "2025-07-25 00:00:00")),
+        ("2,5", "25.07.2025", (2.5, "2025-07-26 00:00:00")),
         ("2", "1/7/2025 6:05", (2.0, "2025-07-01 06:05:00")),
         ('"0,75"', "25-07-2025T18:00:30", (0.75, "2025-07-25 18:00:30")),
-        ("1", "2025-07-25", (1.0, "2025-07-25 00:00:00")),
+        ("1", "2025-07-25", (1.0, "2025-07-26 00:00:00")),
     ],
 )
 def test_other_spellings_are_read_when_asked_for(
     hours: str, day: str, expected: tuple[float, str], tmp_path: Path
 ) -> None:
-    """Decimal commas and the day before its month; ISO 8601 can be nothing else and stays."""
+    """Decimal commas and the day before its month; ISO 8601 can be nothing else and stays. A day is due at its end."""
     path = _csv(tmp_path / "jobs.csv", ";".join(HEADER), f"A;{hours};1,2;{day}")
     (job,) = read_jobs(path, 10, GERMAN).models
     assert (job.processing_time, str(job.lcd_date), job.machine_types) == (*expected, [1, 2])
