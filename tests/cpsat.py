@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ortools.sat.python import cp_model
 
+from env.errors import UnsupportedProblem
 from env.problem import Problem
 from env.schedule import Schedule
 from env.simulator.arrays import ProblemArrays, compile_problem, schedule_of
@@ -58,27 +59,34 @@ def _ready(arrays: ProblemArrays, state: State) -> Iterator[tuple[int, int]]:
 
 def least_makespan(problem: Problem) -> int:
     """Optimal makespan by CP-SAT."""
-    return _proven_minimum(problem, 1, [0] * len(problem.operations))
+    return proven_minimum(problem, 1, [0] * len(problem.operations))
 
 
 def least_weighted_tardiness(problem: Problem) -> int:
     """Optimal sum of w_i * T_i by CP-SAT; weights must be whole numbers."""
     weights = [int(operation.weight) for operation in problem.operations]
     assert weights == [operation.weight for operation in problem.operations]
-    return _proven_minimum(problem, 0, weights)
+    return proven_minimum(problem, 0, weights)
 
 
-def _proven_minimum(problem: Problem, makespan_weight: int, tardiness_weights: Sequence[int]) -> int:
-    """The least `makespan_weight * makespan + sum of tardiness_weight_i * T_i` that any schedule has."""
+def proven_minimum(
+    problem: Problem, makespan_weight: int, tardiness_weights: Sequence[int], limit_seconds: float = SOLVER_SECONDS
+) -> int:
+    """The least `makespan_weight * makespan + sum of tardiness_weight_i * T_i` that any schedule has.
+
+    Raises `UnsupportedProblem` where the model leaves something out and `TimeoutError` after `limit_seconds`.
+    """
     axis, seconds = shared_axis(problem, _safe_horizon(problem)), _safe_horizon(problem)
     horizon = seconds if axis is None else axis.open_seconds(seconds)
     built = ExactModel(problem, axis, horizon, makespan_weight, tardiness_weights, 0)
-    assert built.is_exact, "the problem must be small enough for every setup and break to count"
+    if not built.is_exact:
+        raise UnsupportedProblem("the problem must be small enough for every setup and break to count, but is not")
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = 0
-    solver.parameters.max_time_in_seconds = SOLVER_SECONDS
-    assert solver.solve(built.model) == cp_model.OPTIMAL, f"the optimum must be proven within {SOLVER_SECONDS:g} s"
+    solver.parameters.max_time_in_seconds = limit_seconds
+    if solver.solve(built.model) != cp_model.OPTIMAL:
+        raise TimeoutError(f"the optimum must be proven within {limit_seconds:g} s, but was not")
     return round(solver.objective_value)
 
 

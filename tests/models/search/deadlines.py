@@ -21,10 +21,10 @@ from env.objective import missed_seconds
 from env.problem import Job, Objective, Problem
 from env.schedule import Schedule
 from env.simulator.rules import Rule, dispatch
-from models.benchmark.cpsat import proven_minimum
 from models.policy.artefact import load_predictor
 from models.policy.predictor import Predictor
 from models.search.anytime import search
+from tests.cpsat import proven_minimum
 
 OPERATIONS = 12
 SMALL_PROBLEMS, LARGE_PROBLEMS = 200, 100
