@@ -56,7 +56,9 @@ class ImportAudit:
         watched: Callable[..., Any] = getattr(owner, name)
 
         def noting(*arguments: Any, **named: Any) -> Any:
-            self._note(f"{getattr(owner, '__name__', owner)}.{name}")
+            # Libraries silence warnings while they make a class of ours, and put everything back.
+            if owner is not warnings or self._is_ours(sys._getframe(1).f_code.co_filename):
+                self._note(f"{getattr(owner, '__name__', owner)}.{name}")
             return watched(*arguments, **named)
 
         setattr(owner, name, noting)
@@ -76,6 +78,10 @@ class ImportAudit:
         if emptied < {module for module, content in sys.modules.items() if content is None}:
             self.found[f"{name.replace('.', '/')}.py: sys.modules"] = None
 
+    def _is_ours(self, file: str) -> bool:
+        path = Path(file)
+        return path.is_relative_to(self.root) and path.relative_to(self.root).parts[0] in self.floors
+
     def _on_event(self, event: str, _: tuple[Any, ...]) -> None:
         if event not in HARMLESS:
             self._note(event)
@@ -85,9 +91,8 @@ class ImportAudit:
         frame = sys._getframe(2)
         while frame is not None:
             code = frame.f_code
-            path = Path(code.co_filename)
-            if path.is_relative_to(self.root) and path.relative_to(self.root).parts[0] in self.floors:
-                self.found[f"{path.relative_to(self.root)}: {what}"] = None
+            if self._is_ours(code.co_filename):
+                self.found[f"{Path(code.co_filename).relative_to(self.root)}: {what}"] = None
                 return
             if code.co_name == "<module>" or code.co_filename.startswith("<frozen importlib"):
                 return

@@ -22,6 +22,7 @@ PLANTED = {
     "reading": "text = open(__file__).read()",
     "socket": "import socket; socket.socket().close()",
     "thread": "import threading; threading.Thread(target=int).start()",
+    "warning": "import warnings; warnings.simplefilter('ignore')",
     "variable": "import os; os.environ['GANTRY_PLANTED'] = '1'",
 }
 INNOCENT = """
