@@ -20,9 +20,9 @@ from deployments.api.middleware import (
     RequestIdentity,
     SecurityHeaders,
 )
-from deployments.api.problems import Clock, install_problems
+from deployments.api.problems import install_problems
 from deployments.api.services import Services
-from deployments.runtime.clock import utc_now
+from deployments.runtime.clock import Clock, utc_now
 from deployments.scheduling.time_budget import LARGE_BODY_BYTES
 
 DESCRIPTION = "Turns a plant's list of jobs into a safe production schedule."

@@ -16,11 +16,12 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid6 import uuid7
 
-from deployments.api.problems import Clock, unexpected_problem
+from deployments.api.problems import unexpected_problem
 from deployments.api.services import Services
 from deployments.errors import BodyTooLarge, BodyTooSlow, MalformedBody, ServiceError, UnknownEncoding
 from deployments.logs import REQUEST_ID
 from deployments.persistence.decisions.records import MAX_DETAIL_LENGTH, AuditEvent
+from deployments.runtime.clock import Clock
 
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -44,11 +43,11 @@ from deployments.errors import (
 from deployments.logs import REQUEST_ID
 from deployments.persistence.errors import DatabaseError, InvalidCursor, PayloadMismatch
 from deployments.rollout.errors import StaleVersion, TransitionRefused
+from deployments.runtime.clock import Clock
 from env.errors import GantryError, InvalidProblem
 
 MAX_VIOLATIONS = 100
 RETRY_DATABASE_SECONDS = 5
-Clock = Callable[[], datetime]
 Reason = tuple[str, str]
 
 _log = logging.getLogger(__name__)
