@@ -29,25 +29,35 @@ def _is_replica(service: Service, pid: int) -> bool:
     )
 
 
-def test_only_known_side_doors_are_open(service: Service) -> None:
+def _others(service: Service) -> tuple[ListeningSocket, ...]:
+    return tuple(each for each in _exposed(service) if not _is_replica(service, each.pid))
+
+
+@pytest.fixture
+def settled(service: Service) -> Service:
+    """The service without workers that still become replicas: they have their port before their name."""
+    assert eventually(lambda: len(_others(service)) == 2, 60), _others(service)
+    return service
+
+
+def test_only_known_side_doors_are_open(settled: Service) -> None:
     """Beyond this machine: two pages of the proxy, and one port for each replica. Ray itself, its dashboard agent,
     its job API and direct ingress are bound to the loopback interface."""
-    # Workers that still become replicas have their port before their name.
-    assert eventually(lambda: len([each for each in _exposed(service) if not _is_replica(service, each.pid)]) == 2, 60)
+    service = settled
     exposed = _exposed(service)
-    others = [each for each in exposed if not _is_replica(service, each.pid)]
+    others = _others(service)
     assert len({each.pid for each in others}) == 1
     replicas = [each.pid for each in exposed if _is_replica(service, each.pid)]
     assert len(replicas) == len(set(replicas)) >= 4
     assert service.port not in {each.port for each in exposed}
 
 
-def test_start_names_every_open_side_door(service: Service) -> None:
+def test_start_names_every_open_side_door(settled: Service) -> None:
     """Whoever starts the service reads which ports a firewall must cover."""
+    service = settled
     (line,) = re.findall(r"Ports ([\d, ]+) of Ray and its proxy listen on every interface", service.output)
     named = {int(port) for port in line.split(", ")}
-    others = {each.port for each in _exposed(service) if not _is_replica(service, each.pid)}
-    assert others <= named
+    assert {each.port for each in _others(service)} <= named
     assert service.port not in named
 
 
