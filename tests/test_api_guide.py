@@ -94,7 +94,7 @@ async def test_guide_shows_what_the_api_answers() -> None:
 
 def test_guide_has_examples() -> None:
     """The test above is not empty."""
-    assert len(list(examples())) >= 8
+    assert len(list(examples())) >= 9
 
 
 async def test_reference_lists_every_route() -> None:
