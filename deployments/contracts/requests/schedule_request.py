@@ -40,7 +40,8 @@ DEFAULT_SETUP_HOURS = 0.3
 IMPORTANT_WEIGHT = 12.0
 """As much as four urgent jobs: an important one is late only where it cannot be helped."""
 MAX_BUDGET_MS = 60_000
-DEFAULT_BUDGET_MS = 100
+DEFAULT_BUDGET_MS = 750
+"""Enough for under 45 h on the reference plants; several such requests at once are answered within two seconds."""
 DEFAULT_STABILITY_HOURS = 5.0
 MAX_MACHINES_HELD = 100
 MAX_MANUAL_ROWS = 40_000

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from deployments.contracts.requests.schedule_request import DEFAULT_BUDGET_MS
 from deployments.errors import (
     JournalUnavailable,
     JudgeUnavailable,
@@ -60,7 +61,7 @@ async def test_assigned_arm_serves() -> None:
         "fallback_reason": None,
         "policy_makespan": 2.8,
         "gains": {},
-        "time_budget_ms": 100,
+        "time_budget_ms": DEFAULT_BUDGET_MS,
     }
     assert (answer.safety.valid, answer.generation_time, answer.timestamp) == (True, 0.25, NOW)
     assert [row.job_id for row in answer.scheduled_jobs] == ["JOAW001"]
@@ -88,7 +89,7 @@ async def test_silent_arm_is_given_up() -> None:
     """An arm that hangs is left behind after its limit."""
     answer = (await _answered(scheduling_over(ppo=SilentProposer(), proposal_seconds=0.01))).answer
     assert answer.algorithm_used == "manual"
-    assert answer.decision.fallback_reason == "no proposal: took longer than 0.11 s"  # 0.01 s and the default budget
+    assert answer.decision.fallback_reason == f"no proposal: took longer than {0.01 + DEFAULT_BUDGET_MS / 1000:g} s"
 
 
 async def test_no_safe_schedule_names_both_arms() -> None:
