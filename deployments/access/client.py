@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from limits import RateLimitItem, parse
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 
 from deployments.errors import Forbidden, RateLimited
 
@@ -76,21 +75,36 @@ def rate_of(text: str) -> RateLimitItem:
 
 
 class RateLimiter:
-    """Counts the requests of each key in a sliding window; `rate` None lets everything pass."""
+    """Counts the requests of each key in a sliding window; `rate` None lets everything pass.
 
-    def __init__(self, rate: RateLimitItem | None, *, router_count: Callable[[], int] = lambda: 1) -> None:
+    By a steady `stopwatch`: a wall clock that is put back would shut a key out for as long.
+    """
+
+    def __init__(
+        self,
+        rate: RateLimitItem | None,
+        *,
+        router_count: Callable[[], int] = lambda: 1,
+        stopwatch: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._rate = rate
         self._router_count = router_count
-        self._counter = MovingWindowRateLimiter(MemoryStorage())
+        self._stopwatch = stopwatch
+        # When each key asked within the window, oldest first.
+        self._asked: dict[str, deque[float]] = {}
 
     def count(self, client: Client) -> None:
         """One more request of the client's key. Raises `RateLimited` when it is one too many."""
         if self._rate is None:
             return
-        part = type(self._rate)(math.ceil(self._rate.amount / max(1, self._router_count())), self._rate.multiples)
-        key = client.key_id or client.name
-        if self._counter.hit(part, key):
+        part = math.ceil(self._rate.amount / max(1, self._router_count()))
+        now, window = self._stopwatch(), float(self._rate.get_expiry())
+        asked = self._asked.setdefault(client.key_id or client.name, deque())
+        while asked and asked[0] <= now - window:
+            asked.popleft()
+        if len(asked) < part:
+            asked.append(now)
             return
-        free_at = self._counter.get_window_stats(part, key).reset_time
-        wait_seconds = max(1, math.ceil(free_at - time.time()))
+        # There may be more than a part: it was larger before another router came.
+        wait_seconds = max(1, math.ceil(asked[len(asked) - part] + window - now))
         raise RateLimited(f"the key may ask {self._rate}; ask again in {wait_seconds} s", wait_seconds)

@@ -7,7 +7,7 @@ import logging
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
@@ -208,8 +208,10 @@ class StoredClaims:
         self._max_wait_seconds = max_wait_seconds
 
     async def claim(self, wanted: Wanted) -> ClaimOutcome:
-        """Takes the claim, or says how it stands. Raises `ClaimUnavailable`."""
-        return await self._do(lambda claims: claims.claim(wanted))
+        """Takes the claim, or says how it stands; if this does not return, it is freed. Raises `ClaimUnavailable`."""
+        return await self._do(
+            lambda claims: claims.claim(wanted), undo=lambda claims: claims.release(wanted.claim, wanted.decision_id)
+        )
 
     async def renew(self, claim: ClaimKey, decision_id: str, lease_seconds: float) -> bool:
         """Whether the claim is still that decision's; its lease then begins anew. Raises `ClaimUnavailable`."""
@@ -235,14 +237,34 @@ class StoredClaims:
         """Deletes some answers whose time is over; how many. Raises `ClaimUnavailable`."""
         return await self._do(lambda claims: claims.forget_expired())
 
-    async def _do(self, work: Callable[[ClaimRepository], _Result]) -> _Result:
-        loop = asyncio.get_running_loop()
+    async def _do(
+        self, work: Callable[[ClaimRepository], _Result], undo: Callable[[ClaimRepository], None] | None = None
+    ) -> _Result:
+        asked = self._threads.submit(self._in_transaction, work)
         try:
             async with asyncio.timeout(self._max_wait_seconds):
-                return await loop.run_in_executor(self._threads, self._in_transaction, work)
-        except (TimeoutError, DatabaseError) as error:
+                return await asyncio.wrap_future(asked)
+        except BaseException as error:
+            # A thread that waits for the database is not stopped by a client that hangs up, nor by a time limit.
+            if undo is not None:
+                asked.add_done_callback(lambda _: self._undo(undo))
+            if not isinstance(error, TimeoutError | DatabaseError):
+                raise
             _log.warning("claims cannot be had: %s", error or "no answer in time")
             raise ClaimUnavailable(_UNAVAILABLE, _RETRY_AFTER_SECONDS) from error
+
+    def _undo(self, undo: Callable[[ClaimRepository], None]) -> None:
+        """Begins in a thread of its own, since this may be the event loop's."""
+
+        def undone() -> None:
+            try:
+                self._in_transaction(undo)
+            except DatabaseError as error:
+                _log.warning("a claim that nobody waits for could not be freed, and ends with its lease: %s", error)
+
+        # When the router closes, the lease ends by itself.
+        with suppress(RuntimeError):
+            self._threads.submit(undone)
 
     def _in_transaction(self, work: Callable[[ClaimRepository], _Result]) -> _Result:
         def transaction() -> _Result:

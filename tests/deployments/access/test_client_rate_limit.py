@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from deployments.access import Client, Scope
@@ -41,6 +43,30 @@ def test_keys_are_counted_apart() -> None:
     assert granted(limiter, 10, client()) == 3
     assert granted(limiter, 10, client("1" * 12)) == 3
     assert granted(limiter, 10, client(None)) == 3
+
+
+def test_window_slides() -> None:
+    """Each request counts for an hour from its own second; refused ones do not count."""
+    times = iter((0.0, 10.0, 20.0, 3599.5, 3600.0, 3601.0))
+    limiter = RateLimiter(rate_of("2/hour"), stopwatch=lambda: next(times))
+    for wait_seconds in (0, 0, 3580, 1, 0, 9):
+        if not wait_seconds:
+            limiter.count(client())
+        else:
+            with pytest.raises(RateLimited) as caught:
+                limiter.count(client())
+            assert caught.value.retry_after_seconds == wait_seconds
+
+
+def test_clock_that_is_put_back_shuts_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the wall clock says is nothing to a rate."""
+    limiter = RateLimiter(rate_of("2/second"))
+    assert granted(limiter, 3, client()) == 2
+    an_hour_ago = time.time() - 3600
+    monkeypatch.setattr(time, "time", lambda: an_hour_ago)
+    with pytest.raises(RateLimited) as caught:
+        limiter.count(client())
+    assert caught.value.retry_after_seconds == 1
 
 
 @pytest.mark.parametrize(("routers", "part"), [(1, 9), (2, 5), (4, 3), (100, 1)])

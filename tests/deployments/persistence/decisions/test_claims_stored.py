@@ -152,3 +152,22 @@ async def test_database_that_hangs_makes_keys_unavailable(engine: Engine) -> Non
         with pytest.raises(ClaimUnavailable):
             await claims.claim(_wanted(1, "0" * 32))
         connection.rollback()
+
+
+@pytest.mark.parametrize("patience_seconds", [0.1, 10.0])
+async def test_claim_that_nobody_waits_for_any_more_is_freed(engine: Engine, patience_seconds: float) -> None:
+    """The client hangs up, or the time is over, while the database is busy: the key is then free, not leased."""
+    with ThreadPoolExecutor(4) as threads:
+        claims = StoredClaims(engine, threads, max_wait_seconds=patience_seconds)
+        with engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            asked = asyncio.create_task(claims.claim(_wanted(1, "0" * 32)))
+            await asyncio.wait({asked}, timeout=0.3)
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+            connection.rollback()
+        # The thread that was left behind goes first: it looks for the database again every tenth of a second.
+        await asyncio.sleep(1.0)
+        async with asyncio.timeout(20):
+            while await claims.claim(_wanted(2, "0" * 32)) != Granted():
+                await asyncio.sleep(0.01)
