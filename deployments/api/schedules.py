@@ -201,11 +201,20 @@ async def give_feedback(
     is_strict: Strictly,
     schedule_id: str,
 ) -> Response:
-    """Rate a schedule, comment on it, or tell when its jobs were really done. A 200 means that it is durable."""
+    """Rate a schedule, comment on it, or tell when its jobs were really done. A 200 means that it is durable.
+
+    Who says something again takes back what they said before: the last rating of each key and schedule counts, and
+    its last word on each job.
+    """
     received = await run_blocking(len(raw), lambda: receive(raw, FeedbackRequest, is_strict=is_strict))
     decision = await decision_of(services, client, schedule_id)
     record = feedback_record(
-        received.body, decision, feedback_id=str(uuid7()), now=services.clock(), zone=services.settings.zone
+        received.body,
+        decision,
+        author=client.actor,
+        feedback_id=str(uuid7()),
+        now=services.clock(),
+        zone=services.settings.zone,
     )
     await services.journal.append(record)
     return json_answer(feedback_answer(record, received.body, received.warnings))

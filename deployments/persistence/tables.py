@@ -269,6 +269,7 @@ FEEDBACK = Table(
     Column("rating", Integer),
     Column("comment", Text),
     Column("actual_completions", _JSON, nullable=False),
+    Column("author", _NAME),
     **_OPTIONS,
 )
 FEEDBACK_OF_DECISION = Index(None, FEEDBACK.c.decision_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -80,7 +80,7 @@ class RolloutTrail:
         state, begun_at = transitions[-1].state, _begin_of_ramp(transitions)
         start = begun_at if since is None else min(since, begun_at)
         records = self._rows.evaluations(start)
-        feedback = self._rows.feedback(start)
+        feedback = list(last_words(self._rows.feedback(start)))
         return report_of(
             Records(
                 at=self._clock(),
@@ -224,6 +224,27 @@ def _assigned(row: Mapping[str, Any], state: RolloutState) -> AssignedUnit:
         hash_version=row["hash_version"],
         arm=ArmRole.MANUAL if row["arm"] in champions else ArmRole.PPO,
     )
+
+
+def last_words(feedback: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Feedback rows, oldest first, without what their author took back: a rating or a job said again counts once.
+
+    An author is known by the name of the key; what was stored without one is its client's.
+    """
+    said: set[tuple[str, str, str | None]] = set()
+
+    def is_new(row: Mapping[str, Any], job_id: str | None) -> bool:
+        word = (row["decision_id"], row["author"] or row["client"], job_id)
+        is_last = word not in said
+        said.add(word)
+        return is_last
+
+    kept = []
+    for row in reversed(feedback):
+        rating = row["rating"] if row["rating"] is not None and is_new(row, None) else None
+        completions = [each for each in json.loads(row["actual_completions"]) if is_new(row, each["job_id"])]
+        kept.append({**row, "rating": rating, "actual_completions": json.dumps(completions)})
+    yield from reversed(kept)
 
 
 def _ratings(feedback: Iterable[Mapping[str, Any]]) -> Iterator[Rating]:

@@ -269,7 +269,13 @@ class FeedbackAnswer(AnswerModel):
 
 
 def feedback_record(
-    feedback: FeedbackRequest, decision: DecisionRecord, *, feedback_id: str, now: datetime, zone: ZoneInfo
+    feedback: FeedbackRequest,
+    decision: DecisionRecord,
+    *,
+    author: str,
+    feedback_id: str,
+    now: datetime,
+    zone: ZoneInfo,
 ) -> FeedbackRecord:
     """The feedback as it is stored. Raises `InvalidRequest` for jobs that the schedule does not have."""
     _refuse_strangers(feedback, decision)
@@ -285,6 +291,7 @@ def feedback_record(
         rating=feedback.rating,
         comment=feedback.comment,
         actual_completions=json.dumps(completions, ensure_ascii=False),
+        author=author,
     )
 
 

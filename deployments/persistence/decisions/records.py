@@ -94,7 +94,7 @@ class EvaluationRecord(_Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedbackRecord(_Record):
-    """What a client said of its schedule: `rating` 1 to 5; `actual_completions` is JSON."""
+    """What `author` (None: unknown) said of a schedule of `client`: `rating` 1 to 5; `actual_completions` is JSON."""
 
     kind = "feedback"
 
@@ -105,6 +105,7 @@ class FeedbackRecord(_Record):
     rating: int | None
     comment: str | None
     actual_completions: str = "[]"
+    author: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

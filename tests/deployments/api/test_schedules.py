@@ -25,7 +25,7 @@ async def test_feedback_is_kept_with_its_decision() -> None:
     answer = response.json()
     assert (response.status_code, answer["rating"], answer["actual_completions"]) == (200, 4, 1)
     (kept,) = journal.others
-    assert (kept.decision_id, kept.to_bytes()[:19]) == ("decision-1", b'{"kind":"feedback",')
+    assert (kept.decision_id, kept.author, kept.to_bytes()[:19]) == ("decision-1", "default", b'{"kind":"feedback",')
     assert json.loads(kept.actual_completions) == [{"job_id": "JOAW001", "completed_at": "2025-07-22T17:00:00+00:00"}]
 
 

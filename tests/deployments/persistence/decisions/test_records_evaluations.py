@@ -52,6 +52,7 @@ FEEDBACK_RECORD = FeedbackRecord(
     created_at=FIRST_INSTANT,
     rating=4,
     comment="gut",
+    author="foreman",
 )
 
 
