@@ -15,7 +15,7 @@ from deployments.persistence.database import create_engine, require_current_sche
 from deployments.persistence.errors import SpoolError, SpoolFailed
 from deployments.persistence.spool.segment_folder import require_writable
 from deployments.settings.serve_config import read_serve_config
-from deployments.settings.service import Environment, Settings
+from deployments.settings.service import Environment, Settings, hand_down
 from models.policy.artefact import read_manifest
 from models.search.warm_up import compile_core
 
@@ -65,6 +65,7 @@ def running(settings: Settings, config_path: Path, port: int, *, say: Say, quiet
     read_manifest(settings.model_path)
     prepare_spool(settings)
     prepare_database(settings)
+    hand_down(settings)
     say("compiling the core (only the first start takes long) ...")
     compile_core()
     say("starting Ray Serve ...")

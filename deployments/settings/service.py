@@ -35,10 +35,12 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from deployments.errors import InvalidSettings, Reasons
+from deployments.runtime.durable_file import OWNER_ONLY, write_durably
 from deployments.settings.database_tls import DatabaseTls, is_local, tls_query, with_tls
 from deployments.settings.policy_file import (
     KEY_OF,
     OFF,
+    POLICY_VARIABLE,
     OperatingPolicy,
     PolicyReading,
     did_you_mean,
@@ -70,6 +72,7 @@ STRANGERS = {
 _FAULTS = " faults"
 _POLICY_READING = "policy_reading"
 ENV_FILE, IN_ENVIRONMENT = ".env", "environment"
+_HANDED_DOWN = "_GANTRY_SETTINGS_ARE_HANDED_DOWN"
 
 
 class Environment(StrEnum):
@@ -315,10 +318,26 @@ def variables(file: str | Path | None = ENV_FILE) -> dict[str, tuple[str, str]]:
 
     An empty variable is how shells and compose files spell "not set".
     """
-    in_file = dotenv_values(file) if file is not None else {}
+    in_file = dotenv_values(file) if file is not None and _HANDED_DOWN not in os.environ else {}
     found = {name: (value, str(file)) for name, value in in_file.items() if value is not None}
     found |= {name: (value, IN_ENVIRONMENT) for name, value in os.environ.items()}
     return {name: (value, place) for name, (value, place) in found.items() if value}
+
+
+def hand_down(settings: Settings) -> None:
+    """Every process that this one starts gets the settings that it has itself: no file is read for them again.
+
+    Replicas begin at any time, and what somebody is editing meanwhile is not what the service was started with.
+    Raises `OSError`.
+    """
+    for name, (value, _) in variables().items():
+        if name.startswith(PREFIX) or name == ENVIRONMENT_ALIAS:
+            os.environ[name] = value
+    if settings.policy_file is not None:
+        kept = settings.data_folder / "policy-of-service.toml"
+        write_durably(kept, settings.policy_file.read_text(encoding="utf-8"), OWNER_ONLY)
+        os.environ[POLICY_VARIABLE] = str(kept.absolute())
+    os.environ[_HANDED_DOWN] = "1"
 
 
 def unread_variables(file: Path = Path(".env")) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from deployments.settings.service import (
     STRANGERS,
     Environment,
     Settings,
+    hand_down,
     load_settings,
     unread_variables,
     variable_names,
@@ -44,6 +45,21 @@ def test_settings_default_to_the_embedded_development_service(tmp_path: Path) ->
     assert (settings.max_jobs, settings.max_machines, settings.max_body_bytes) == (20_000, 5_000, 33_554_432)
     assert settings.initial_stage == "full"
     assert settings.zone.key == "UTC"
+
+
+def test_replicas_get_the_settings_of_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whoever edits `.env` or the policy while the service runs changes the next start, and breaks no replica."""
+    # What is set from here on ends with the test.
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    file, policy = tmp_path / ".env", tmp_path / "policy.toml"
+    policy.write_text("[goals]\nmax_makespan_hours = 40.0\n", encoding="utf-8")
+    file.write_text(f"GANTRY_PLANT_TIMEZONE=Asia/Tokyo\nGANTRY_POLICY_FILE={policy}\nOTHER=1\n", encoding="utf-8")
+    hand_down(load_settings())
+    file.write_text("GANTRY_PLANT_TIMEZONE=Asia/Tokio\nGANTRY_MAX_JOBZ=1\n", encoding="utf-8")
+    policy.write_text("[goals", encoding="utf-8")
+    settings = load_settings()
+    assert (settings.plant_timezone, settings.policy.goals.max_makespan_hours) == ("Asia/Tokyo", 40.0)
+    assert "OTHER" not in os.environ
 
 
 @pytest.mark.parametrize(
