@@ -183,6 +183,8 @@ class ProblemArrays(NamedTuple):
     pair_setup: Integers  # [pair] its own setup
     pair_processing: Integers  # [pair]
     pair_calendar: Integers  # [pair] when all of its machines are open
+    pair_bottleneck: Integers  # [pair] that of its machines which most pairs need
+    backlog_first: Integers  # [machine + 1] where each machine's part of a backlog begins: room for its pairs
     held_first: Integers  # [pair + 1] first held machine of each pair
     held_machine: Integers  # [held] all machines of each pair, pair_machine first
     held_pair: Integers  # [held]
@@ -215,13 +217,16 @@ def compile_problem(problem: Problem) -> ProblemArrays:
     pins = pinned_work(problem, setup.operation_group, calendars)
     job_first = _offsets(_integers(len(job.operations) for job in problem.jobs))
     held_counts = _integers(1 + len(pair.also_holds) for pair in pairs)
+    holds_several = len(pairs) < int(held_counts.sum())
+    held_first = _offsets(held_counts)
+    held_machine = _integers(chain.from_iterable(pair.machines for pair in pairs)) if holds_several else pair_machine
+    bottleneck = _bottlenecks(held_machine, held_first) if holds_several else pair_machine
     pressure = _pressure(pair_machine, own_setup + processing, pair_first, len(problem.machines))
     per_operation = _per_operation(operations)
     latest = _latest_ends(per_operation["operation_has_due"], per_operation["operation_due"], shortest, job_first)
     is_bound = any(operation.deadline_seconds is not None for operation in operations)
     weights = OBJECTIVE_WEIGHTS[problem.objective]
     total_weight = sum(operation.weight for operation in operations)
-    holds_several = len(pairs) < int(held_counts.sum())
     special = bool(problem.changeovers) or bool(pins.operation_pinned.any()) or holds_several
     return ProblemArrays(
         job_first=job_first,
@@ -240,8 +245,10 @@ def compile_problem(problem: Problem) -> ProblemArrays:
         pair_machine=pair_machine,
         pair_setup=own_setup,
         pair_processing=processing,
-        held_first=_offsets(held_counts),
-        held_machine=_integers(chain.from_iterable(pair.machines for pair in pairs)) if holds_several else pair_machine,
+        pair_bottleneck=bottleneck,
+        backlog_first=_offsets(np.bincount(bottleneck, minlength=len(problem.machines))),
+        held_first=held_first,
+        held_machine=held_machine,
         held_pair=np.repeat(np.arange(len(pairs), dtype=np.int64), held_counts),
         machine_busy=_each(problem.machines, "busy_seconds"),
         has_special_work=np.array([special]),
@@ -358,6 +365,15 @@ def _pressure(pair_machine: Integers, duration: Integers, pair_first: Integers, 
     load = np.bincount(pair_machine, duration / np.repeat(choices, choices), minlength=machines)
     pressure: Floats = np.add.reduceat(load[pair_machine], pair_first[:-1]) / choices / (load.mean() or 1.0)
     return pressure
+
+
+def _bottlenecks(held_machine: Integers, held_first: Integers) -> Integers:
+    """Of the machines of each pair the one that most pairs need, of several such the first; shape [pair]."""
+    needed = np.bincount(held_machine)[held_machine]
+    most = np.maximum.reduceat(needed, held_first[:-1])
+    places = np.flatnonzero(needed == np.repeat(most, np.diff(held_first)))
+    bottleneck: Integers = held_machine[places[np.searchsorted(places, held_first[:-1])]]
+    return bottleneck
 
 
 def _peaks(pressure: Floats, shortest: Integers, job_first: Integers) -> tuple[Floats, Integers]:

@@ -15,10 +15,10 @@ import numpy as np
 
 from env.simulator.arrays import NO_GROUP, NO_WORK, Booleans, Floats, Integers, ProblemArrays
 from env.simulator.calendar import NEVER
-from env.simulator.calendar_fit import latest_begin, special_span
+from env.simulator.calendar_fit import await_earlier_load, latest_begin, special_span
 from env.simulator.compilation import compiled, compiled_lean
 from env.simulator.episode import objective_bound
-from env.simulator.simulation import NOBODY, State, await_earlier_load, dispatch, new_state, reset
+from env.simulator.simulation import NOBODY, State, dispatch_next, new_state, reset
 
 MAX_ROUNDS = 16_000
 MAX_COMPARED = 100_000_000
@@ -102,7 +102,7 @@ def dispatch_by_start(arrays: ProblemArrays, state: State, chosen: Integers, ord
     reset(arrays, state)
     for operation in order:
         if not arrays.operation_pinned[operation]:
-            dispatch(arrays, state, chosen[operation], operation)
+            dispatch_next(arrays, state, chosen[operation], operation)
 
 
 def with_reservations(arrays: ProblemArrays, start: Integers, seed: int) -> ProblemArrays | None:

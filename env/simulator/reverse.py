@@ -62,6 +62,7 @@ def reversed_plant(arrays: ProblemArrays, horizon: int) -> ReversedPlant:
             pair_machine=arrays.pair_machine[pair],
             pair_setup=arrays.pair_setup[pair],
             pair_processing=arrays.pair_processing[pair],
+            pair_bottleneck=arrays.pair_machine[pair],
             pair_calendar=np.zeros(pairs, dtype=np.int64),
             held_machine=arrays.pair_machine[pair],
             machine_busy=np.zeros(len(arrays.machine_busy), dtype=np.int64),

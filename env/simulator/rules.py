@@ -26,9 +26,11 @@ from env.problem import Problem
 from env.schedule import Schedule
 from env.simulator.arrays import Floats, ProblemArrays, compile_problem, schedule_of, with_urgent_due_dates
 from env.simulator.calendar import NEVER
+from env.simulator.candidates import next_instant
 from env.simulator.compilation import compiled, compiled_lean
+from env.simulator.minima import entries_of
 from env.simulator.reservation import played
-from env.simulator.simulation import NOBODY, State, entries_of, is_complete, next_instant
+from env.simulator.simulation import NOBODY, State, is_complete, list_all
 from env.simulator.simulation import dispatch as dispatch_pair
 
 ATCS_DUE_SCALE = 2.0
@@ -73,7 +75,8 @@ def mean_times(arrays: ProblemArrays) -> Floats:
 
 @compiled
 def follow_rule(arrays: ProblemArrays, state: State, rule: int, means: Floats) -> None:
-    """Dispatch everything by one rule, in place."""
+    """Dispatch everything by one rule, in place. A rule knows all that waits, however much that is."""
+    list_all(arrays, state)
     while not is_complete(state):
         pair, operation = best_pair(arrays, state, rule, means)
         dispatch_pair(arrays, state, pair, operation)

@@ -19,7 +19,7 @@ from env.simulator.arrays import MISSED, TARDINESS_WEIGHT, Integers, ProblemArra
 from env.simulator.calendar import NEVER
 from env.simulator.compilation import compiled, compiled_lean
 from env.simulator.episode import objective_bound
-from env.simulator.simulation import NOBODY, State, dispatch, new_state
+from env.simulator.simulation import NOBODY, State, book, new_state, place_pair
 
 MAX_ROUNDS = 20
 """Two or three bring nearly all."""
@@ -159,10 +159,11 @@ def occupy(blocks: Blocks, machine: int, begin: int, end: int) -> None:
 def dispatch_in(arrays: ProblemArrays, state: State, order: Integers) -> None:
     """Dispatch everything in this order, on the machine where it ends first, of several where it begins last."""
     for operation in order:
-        first = arrays.pair_first[operation]
+        first, ready = arrays.pair_first[operation], state.job_ready[arrays.operation_job[operation]]
         chosen = first
-        for pair in range(first + 1, arrays.pair_first[operation + 1]):
+        for pair in range(first, arrays.pair_first[operation + 1]):
+            place_pair(arrays, state, operation, pair, ready)
             start, end = state.pair_start[pair], state.pair_end[pair]
             if end < state.pair_end[chosen] or (end == state.pair_end[chosen] and start > state.pair_start[chosen]):
                 chosen = pair
-        dispatch(arrays, state, chosen, operation)
+        book(arrays, state, chosen, operation)

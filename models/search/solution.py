@@ -14,8 +14,9 @@ import numpy as np
 from env.problem import Problem
 from env.simulator.arrays import NO_WORK, Floats, Integers, ProblemArrays
 from env.simulator.calendar import NEVER
+from env.simulator.calendar_fit import await_earlier_load
 from env.simulator.compilation import compiled, compiled_lean
-from env.simulator.simulation import NOBODY, State, await_earlier_load, dispatch, reset
+from env.simulator.simulation import NOBODY, State, dispatch_next, reset
 from models.search.graph import Links, Records
 
 BEFORE, AFTER = range(2)
@@ -177,7 +178,7 @@ def _dispatch_all(arrays: ProblemArrays, state: State, chosen: Links, order: Lin
     for place in range(len(order)):
         operation = np.int64(order[place])
         if not arrays.operation_pinned[operation]:
-            dispatch(arrays, state, np.int64(chosen[operation]), operation)  # type: ignore[arg-type]
+            dispatch_next(arrays, state, np.int64(chosen[operation]), operation)  # type: ignore[arg-type]
 
 
 @compiled

@@ -188,6 +188,13 @@ def copy_state(source: State, target: State) -> None:
     target.machine_waiting[:] = source.machine_waiting
     target.waiting_before[:] = source.waiting_before
     target.waiting_after[:] = source.waiting_after
+    target.list_limit[:] = source.list_limit
+    target.machine_listed[:] = source.machine_listed
+    target.machine_latest[:] = source.machine_latest
+    target.backlog[:] = source.backlog
+    target.backlog_key[:] = source.backlog_key
+    target.backlog_ready[:] = source.backlog_ready
+    target.backlog_later[:] = source.backlog_later
     target.pair_start[:] = source.pair_start
     target.pair_end[:] = source.pair_end
     target.pair_work[:] = source.pair_work
