@@ -11,7 +11,8 @@ from env.problem import Problem
 from env.schedule import Schedule
 from env.simulator.arrays import ProblemArrays, compile_problem, schedule_of
 from env.simulator.calendar import horizon_for
-from env.simulator.simulation import State, dispatch, is_complete, new_state
+from env.simulator.simulation import dispatch, is_complete, new_state
+from env.simulator.state import State
 from models.benchmark.cpsat_model import ExactModel
 from models.benchmark.open_time import shared_axis
 

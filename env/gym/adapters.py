@@ -21,7 +21,8 @@ from env.simulator.candidates import CANDIDATE_LIMIT
 from env.simulator.compilation import compiled
 from env.simulator.episode import ILLEGAL_ACTION_REWARD, Episode, begin, objective_bound, observe, play, play_forced
 from env.simulator.observation import FEATURE_COUNT, FEATURE_LIMIT, Rows
-from env.simulator.simulation import NOBODY, is_complete
+from env.simulator.simulation import is_complete
+from env.simulator.state import NOBODY
 
 
 class FlexibleJobShopEnv(gymnasium.Env[NDArray[np.float32], np.int64]):

@@ -5,6 +5,7 @@
 | arrays | a Problem as the arrays of the compiled core |
 | calendar | working hours as openings, and one table of them |
 | calendar_fit | where work goes on a machine |
+| state | where an episode stands, and what waits for each machine |
 | simulation | THE STATE TRANSITION: what happens when an operation is dispatched |
 | candidates | the conflict set: what competes to be dispatched next |
 | observation | state -> candidate rows: the only encoding |

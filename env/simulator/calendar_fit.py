@@ -98,16 +98,6 @@ def calendar_span(arrays: ProblemArrays, calendar: int, ready: int, work: int, i
 
 
 @compiled_lean
-def await_earlier_load(arrays: ProblemArrays, machine_ready: Integers) -> None:
-    """Fill `machine_ready`, shape [machine], with the end of what each machine has to do before it takes new work."""
-    for machine in range(len(machine_ready)):
-        machine_ready[machine] = 0
-        if arrays.machine_busy[machine] > 0:
-            calendar, busy = arrays.machine_calendar[machine], arrays.machine_busy[machine]
-            _, machine_ready[machine] = calendar_span(arrays, calendar, 0, busy, True)
-
-
-@compiled_lean
 def special_span(
     arrays: ProblemArrays,
     machine_ready: Integers,

@@ -20,8 +20,8 @@ import numpy as np
 
 from env.simulator.arrays import TARDINESS_WEIGHT, Booleans, Floats, Integers, ProblemArrays
 from env.simulator.compilation import compiled_lean
-from env.simulator.minima import entries_of, keep, sort_down
-from env.simulator.simulation import CLOSED, NOBODY, State
+from env.simulator.simulation import next_instant
+from env.simulator.state import CLOSED, NOBODY, State, entries_of
 
 CANDIDATE_LIMIT = 128
 """Most candidates offered at a decision, in training and in serving."""
@@ -64,22 +64,6 @@ def find_candidates(arrays: ProblemArrays, state: State, found: Candidates) -> N
     sort_down(found.pair, found.rank, filled)
     found.clock[0] = clock
     found.filled[0] = filled
-
-
-@compiled_lean
-def next_instant(arrays: ProblemArrays, state: State) -> tuple[int, bool]:
-    """The earliest instant at which any job can go on, and whether work that a pin waits for can begin then."""
-    clock = CLOSED
-    for block in range(len(state.block_start)):
-        clock = min(clock, state.block_start[block])
-    urgent = False
-    if arrays.has_special_work[0]:
-        for block in range(len(state.block_start)):
-            if state.block_start[block] == clock:
-                first, last = entries_of(block, len(state.job_start))
-                for job in range(first, last):
-                    urgent = urgent or (state.job_start[job] == clock and arrays.operation_urgent[state.job_next[job]])
-    return clock, urgent
 
 
 @compiled_lean
@@ -224,3 +208,51 @@ def rank(arrays: ProblemArrays, operation: int, end: int, work: int) -> float:
 def least_rank(arrays: ProblemArrays, operation: int, end: int) -> float:
     """No pair of `operation` that ends at `end` or later has a lower `rank`."""
     return end - 0.5 * arrays.operation_remaining[operation]  # type: ignore[no-any-return]
+
+
+@compiled_lean
+def keep(pairs: Integers, ranks: Floats, count: int, pair: int, pair_rank: float) -> int:
+    """Add a pair to a bounded max-heap by (rank, pair), pushing out its worst when it is full; gives the new count."""
+    if count == len(pairs):
+        if is_worse(ranks[0], pairs[0], pair_rank, pair):
+            sift_down(pairs, ranks, count, pair, pair_rank)
+        return count
+    position = count
+    while position > 0:
+        parent = (position - 1) // 2
+        if not is_worse(pair_rank, pair, ranks[parent], pairs[parent]):
+            break
+        pairs[position], ranks[position] = pairs[parent], ranks[parent]
+        position = parent
+    pairs[position], ranks[position] = pair, pair_rank
+    return count + 1
+
+
+@compiled_lean
+def is_worse(rank_a: float, pair_a: int, rank_b: float, pair_b: int) -> bool:
+    """Whether entry a comes after entry b."""
+    return rank_a > rank_b or (rank_a == rank_b and pair_a > pair_b)
+
+
+@compiled_lean
+def sift_down(pairs: Integers, ranks: Floats, count: int, pair: int, pair_rank: float) -> None:
+    """Put a pair in the place of the heap's root among the first `count` entries."""
+    position = 0
+    while 2 * position + 1 < count:
+        child = 2 * position + 1
+        if child + 1 < count and is_worse(ranks[child + 1], pairs[child + 1], ranks[child], pairs[child]):
+            child += 1
+        if not is_worse(ranks[child], pairs[child], pair_rank, pair):
+            break
+        pairs[position], ranks[position] = pairs[child], ranks[child]
+        position = child
+    pairs[position], ranks[position] = pair, pair_rank
+
+
+@compiled_lean
+def sort_down(pairs: Integers, ranks: Floats, count: int) -> None:
+    """Turn the heap of the first `count` entries into ascending order."""
+    for last in range(count - 1, 0, -1):
+        pair, pair_rank = pairs[last], ranks[last]
+        pairs[last], ranks[last] = pairs[0], ranks[0]
+        sift_down(pairs, ranks, last, pair, pair_rank)

@@ -19,15 +19,8 @@ from env.simulator.arrays import (
 from env.simulator.candidates import CANDIDATE_LIMIT, Candidates, find_candidates, new_candidates
 from env.simulator.compilation import compiled
 from env.simulator.observation import FEATURE_COUNT, TALLIES, Rows, encode
-from env.simulator.simulation import (
-    MAKESPAN_BOUND,
-    State,
-    dispatch,
-    is_complete,
-    new_state,
-    operation_of,
-    update_bounds,
-)
+from env.simulator.simulation import dispatch, is_complete, new_state, operation_of
+from env.simulator.state import MAKESPAN_BOUND, State
 
 ILLEGAL_ACTION_REWARD = -2.0
 """Reward of an action outside the mask, which ends the episode."""
@@ -39,16 +32,6 @@ def objective_bound(arrays: ProblemArrays, state: State) -> float:
     bound = arrays.objective[MAKESPAN_WEIGHT] * state.totals[MAKESPAN_BOUND]
     bound += (arrays.objective[TARDINESS_WEIGHT] + arrays.objective[TIE]) * state.tardiness_bound[0]
     return bound + arrays.objective[MISSED] * state.missed_bound[0]  # type: ignore[no-any-return]
-
-
-@compiled
-def bound_anew(arrays: ProblemArrays, state: State) -> None:
-    """Find the bounds of a state that was played by other arrays of the same plant, in place."""
-    state.tardiness_bound[0] = state.missed_bound[0] = 0.0
-    state.job_tardiness_bound[:] = 0.0
-    state.job_missed_bound[:] = 0.0
-    for job in range(len(state.job_next)):
-        update_bounds(arrays, state, job)
 
 
 @compiled

@@ -19,7 +19,7 @@ from env.simulator.arrays import MAKESPAN_WEIGHT, TARDINESS_WEIGHT, Floats, Inte
 from env.simulator.calendar import NEVER
 from env.simulator.candidates import Candidates
 from env.simulator.compilation import compiled_lean
-from env.simulator.simulation import DISPATCHED, MAKESPAN_BOUND, State
+from env.simulator.state import DISPATCHED, MAKESPAN_BOUND, State
 
 OBSERVATION_VERSION = 3
 """Raised whenever the meaning of a row changes; weights of another version are refused."""

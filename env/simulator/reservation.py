@@ -15,10 +15,11 @@ import numpy as np
 
 from env.simulator.arrays import NO_GROUP, NO_WORK, Booleans, Floats, Integers, ProblemArrays
 from env.simulator.calendar import NEVER
-from env.simulator.calendar_fit import await_earlier_load, latest_begin, special_span
+from env.simulator.calendar_fit import latest_begin, special_span
 from env.simulator.compilation import compiled, compiled_lean
 from env.simulator.episode import objective_bound
-from env.simulator.simulation import NOBODY, State, dispatch_next, new_state, reset
+from env.simulator.simulation import await_earlier_load, dispatch_next, new_state, reset
+from env.simulator.state import NOBODY, State
 
 MAX_ROUNDS = 16_000
 MAX_COMPARED = 100_000_000

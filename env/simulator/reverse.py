@@ -14,7 +14,7 @@ import numpy as np
 
 from env.simulator.arrays import TARDINESS_WEIGHT, Integers, ProblemArrays, work_ahead
 from env.simulator.calendar import NEVER
-from env.simulator.simulation import State
+from env.simulator.state import State
 
 
 class ReversedPlant(NamedTuple):

@@ -26,12 +26,11 @@ from env.problem import Problem
 from env.schedule import Schedule
 from env.simulator.arrays import Floats, ProblemArrays, compile_problem, schedule_of, with_urgent_due_dates
 from env.simulator.calendar import NEVER
-from env.simulator.candidates import next_instant
 from env.simulator.compilation import compiled, compiled_lean
-from env.simulator.minima import entries_of
 from env.simulator.reservation import played
-from env.simulator.simulation import NOBODY, State, is_complete, list_all
 from env.simulator.simulation import dispatch as dispatch_pair
+from env.simulator.simulation import is_complete, next_instant
+from env.simulator.state import NOBODY, State, entries_of, list_all
 
 ATCS_DUE_SCALE = 2.0
 ATCS_SETUP_SCALE = 0.5

@@ -19,7 +19,8 @@ from env.simulator.arrays import MISSED, TARDINESS_WEIGHT, Integers, ProblemArra
 from env.simulator.calendar import NEVER
 from env.simulator.compilation import compiled, compiled_lean
 from env.simulator.episode import objective_bound
-from env.simulator.simulation import NOBODY, State, book, new_state, place_pair
+from env.simulator.simulation import book, new_state
+from env.simulator.state import NOBODY, State, place_pair
 
 MAX_ROUNDS = 20
 """Two or three bring nearly all."""

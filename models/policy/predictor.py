@@ -28,12 +28,13 @@ from env.simulator.arrays import (
 )
 from env.simulator.candidates import CANDIDATE_LIMIT, Candidates, find_candidates, new_candidates
 from env.simulator.compilation import compiled
-from env.simulator.episode import bound_anew, objective_bound
+from env.simulator.episode import objective_bound
 from env.simulator.observation import FEATURE_COUNT, TALLIES, encode
 from env.simulator.reservation import played
 from env.simulator.reverse import ReversedPlant, is_reversible, order_of, reversed_plant
 from env.simulator.rules import finished_schedule
-from env.simulator.simulation import DISPATCHED, State, dispatch, is_complete, new_state, operation_of
+from env.simulator.simulation import bound_anew, dispatch, is_complete, new_state, operation_of
+from env.simulator.state import DISPATCHED, State
 from models.policy.justification import can_be_justified, dispatch_in, justified
 
 MAX_PAIRS = 10_000

@@ -14,9 +14,8 @@ import numpy as np
 
 from env.simulator.arrays import MAKESPAN_WEIGHT, TARDINESS_WEIGHT, Floats, Integers
 from env.simulator.compilation import compiled, compiled_lean
-from env.simulator.simulation import NOBODY
+from env.simulator.state import NOBODY
 from models.search.graph import Links, Records
-from models.search.random_numbers import first_random_state, random_below, random_share
 from models.search.solution import (
     AFTER,
     BEFORE,
@@ -42,6 +41,7 @@ BEST, MEAN_LOSS, WIDE = range(3)
 ANYWHERE, TO_LATE = 0.1, 0.7
 HELD = 1e11
 """Weight of what no temperature may give up, as large as a missed deadline's."""
+GOLDEN = 0x2545F4914F6CDD1D
 STOP = 0.2
 FURTHER = 0.3
 
@@ -307,3 +307,26 @@ def room_in_job(tasks: Records, operation: int) -> tuple[np.int64, np.int64]:
     if not tasks[operation].is_last:
         high = np.int64(tasks[operation + 1].place)
     return low, high
+
+
+def first_random_state(seed: int) -> int:
+    """A state that is never zero, far from that of the next seed."""
+    mixed = (seed + 1) * GOLDEN % 2**62
+    return mixed | 1
+
+
+@compiled_lean
+def random_below(numbers: Integers, place: int, limit: int) -> int:
+    """A whole number in [0, limit) by xorshift (Marsaglia 2003), whose state is numbers[place]."""
+    state = np.uint64(numbers[place])
+    state ^= state << np.uint64(13)
+    state ^= state >> np.uint64(7)
+    state ^= state << np.uint64(17)
+    numbers[place] = np.int64(state)
+    return np.int64((state >> np.uint64(11)) % np.uint64(limit))  # type: ignore[return-value]
+
+
+@compiled_lean
+def random_share(numbers: Integers, place: int) -> float:
+    """A number in [0, 1)."""
+    return random_below(numbers, place, 1 << 53) / (1 << 53)

@@ -25,7 +25,8 @@ from env.simulator.calendar import NEVER
 from env.simulator.episode import objective_bound
 from env.simulator.reservation import TRIES, keeps_pins, played, played_around
 from env.simulator.rules import finished_schedule
-from env.simulator.simulation import State, new_state, reset
+from env.simulator.simulation import new_state, reset
+from env.simulator.state import State
 from models.policy.predictor import Predictor
 from models.search.local_search import (
     LocalSearch,

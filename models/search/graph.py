@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from env.simulator.arrays import TARDINESS_WEIGHT, Booleans, Integers, ProblemArrays
 from env.simulator.compilation import compiled, compiled_lean
-from env.simulator.simulation import NOBODY, State
+from env.simulator.state import NOBODY, State
 
 Links = NDArray[np.int32]
 Records = NDArray[Any]

@@ -18,7 +18,8 @@ from env.simulator.arrays import (
 )
 from env.simulator.calendar import NEVER
 from env.simulator.reservation import around_earlier_places, dispatch_by_start, keeps_pins
-from env.simulator.simulation import NOBODY, State, dispatch, new_state
+from env.simulator.simulation import dispatch, new_state
+from env.simulator.state import NOBODY, State
 from models.policy.predictor import Predictor
 from models.search.annealing import BEST as BEST_PLAN
 from models.search.annealing import HELD, MEAN_LOSS, Annealing, anneal, new_annealing

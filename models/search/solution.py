@@ -14,9 +14,9 @@ import numpy as np
 from env.problem import Problem
 from env.simulator.arrays import NO_WORK, Floats, Integers, ProblemArrays
 from env.simulator.calendar import NEVER
-from env.simulator.calendar_fit import await_earlier_load
 from env.simulator.compilation import compiled, compiled_lean
-from env.simulator.simulation import NOBODY, State, dispatch_next, reset
+from env.simulator.simulation import await_earlier_load, dispatch_next, reset
+from env.simulator.state import NOBODY, State
 from models.search.graph import Links, Records
 
 BEFORE, AFTER = range(2)

@@ -16,9 +16,9 @@ import numpy as np
 
 from env.simulator.arrays import Integers
 from env.simulator.compilation import compiled, compiled_lean
-from env.simulator.simulation import NOBODY
+from env.simulator.state import NOBODY
+from models.search.annealing import first_random_state, random_below
 from models.search.graph import CYCLE, Graph, Links, Records, link_plan, measure_heads, measure_tails, restore_order
-from models.search.random_numbers import first_random_state, random_below
 
 RIGHT, LEFT, ELSEWHERE = range(3)
 ITERATION, IMPROVED_AT, BEST_SINCE_SHAKE, BEST, RANDOM, SHAKES = range(6)

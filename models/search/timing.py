@@ -15,7 +15,8 @@ from env.simulator.arrays import LATE_SECONDS, MAKESPAN_WEIGHT, MISSED, NO_GROUP
 from env.simulator.calendar import NEVER
 from env.simulator.calendar_fit import setup_between, span, special_span
 from env.simulator.compilation import compiled, compiled_lean
-from env.simulator.simulation import NOBODY, lateness
+from env.simulator.simulation import lateness
+from env.simulator.state import NOBODY
 from models.search.graph import Links, Records
 from models.search.solution import (
     AFTER,

@@ -12,7 +12,7 @@ from env.simulator.arrays import ProblemArrays, compile_problem
 from env.simulator.observation import FEATURE_COUNT
 from env.simulator.reservation import played_around
 from env.simulator.rules import Rule, dispatch, follow_rule, mean_times
-from env.simulator.simulation import State
+from env.simulator.state import State
 from models.policy.predictor import Predictor, Weights
 from models.search.anytime import search
 

@@ -18,7 +18,8 @@ from env.simulator.candidates import CANDIDATE_LIMIT, Candidates, find_candidate
 from env.simulator.compilation import compiled
 from env.simulator.episode import objective_bound, reward_norm
 from env.simulator.observation import FEATURE_COUNT, encode
-from env.simulator.simulation import State, dispatch, is_complete, new_state, operation_of, reset
+from env.simulator.simulation import dispatch, is_complete, new_state, operation_of, reset
+from env.simulator.state import State
 from models.network import CandidateScorer
 from models.policy.predictor import Matrix, Predictor, Weights, Workspace, draw, new_workspace, score
 from models.training.config import TrainingConfig

@@ -21,7 +21,8 @@ from env.simulator.compilation import compiled
 from env.simulator.episode import objective_bound
 from env.simulator.observation import FEATURE_COUNT, TALLIES, Rows, encode
 from env.simulator.rules import Rule, follow_rule, mean_times
-from env.simulator.simulation import NOBODY, State, dispatch, is_complete, new_state, reset
+from env.simulator.simulation import dispatch, is_complete, new_state, reset
+from env.simulator.state import NOBODY, State
 from models.network import CandidateScorer
 from models.search.local_search import local_search
 from models.training.config import TrainingConfig

@@ -19,7 +19,8 @@ from env.simulator.candidates import CANDIDATE_LIMIT, Candidates, find_candidate
 from env.simulator.compilation import compiled
 from env.simulator.episode import objective_bound, reward_norm
 from env.simulator.observation import FEATURE_COUNT, Rows, encode
-from env.simulator.simulation import MAKESPAN_BOUND, State, dispatch, is_complete, new_state, operation_of
+from env.simulator.simulation import dispatch, is_complete, new_state, operation_of
+from env.simulator.state import MAKESPAN_BOUND, State
 from models.network import CandidateScorer
 from models.policy.predictor import Predictor, Weights, Workspace, draw, new_workspace, play_on, score
 from models.training.config import TrainingConfig
@@ -190,6 +191,7 @@ def copy_state(source: State, target: State) -> None:
     target.waiting_after[:] = source.waiting_after
     target.list_limit[:] = source.list_limit
     target.machine_listed[:] = source.machine_listed
+    target.machine_urgent[:] = source.machine_urgent
     target.machine_latest[:] = source.machine_latest
     target.backlog[:] = source.backlog
     target.backlog_key[:] = source.backlog_key

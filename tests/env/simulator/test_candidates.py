@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from env.instances.generator import Plant, random_problem
 from env.problem import Alternative, Job, Machine, Objective, Operation, Problem
 from env.simulator.arrays import ProblemArrays, compile_problem
-from env.simulator.candidates import find_candidates, new_candidates, rank
-from env.simulator.minima import keep, sort_down
-from env.simulator.simulation import CLOSED, State, dispatch, is_complete, new_state, operation_of
+from env.simulator.candidates import find_candidates, keep, new_candidates, rank, sort_down
+from env.simulator.simulation import dispatch, is_complete, new_state, operation_of
+from env.simulator.state import CLOSED, State
 from tests.problems import WITH_INSTANTS, problems
 
 

@@ -14,7 +14,8 @@ from env.simulator.calendar_fit import latest_begin
 from env.simulator.compilation import compiled
 from env.simulator.reservation import keeps_pins, latest_begins, played_around, with_reservations
 from env.simulator.rules import Rule, dispatch, follow_rule, mean_times
-from env.simulator.simulation import State, new_state
+from env.simulator.simulation import new_state
+from env.simulator.state import State
 from tests.problems import ANY_HOURS, HOUR, open_mask, operation, problems
 
 

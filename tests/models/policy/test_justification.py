@@ -12,7 +12,8 @@ from env.problem import Alternative, Changeover, Job, Machine, Objective, Proble
 from env.simulator.arrays import ProblemArrays, compile_problem
 from env.simulator.episode import objective_bound
 from env.simulator.rules import Rule, follow_rule, mean_times
-from env.simulator.simulation import State, new_state
+from env.simulator.simulation import new_state
+from env.simulator.state import State
 from models.policy.justification import can_be_justified, dispatch_in, justified, new_blocks, put_off
 from tests.problems import WITH_INSTANTS, operation, problems
 

@@ -14,7 +14,8 @@ from env.judge.judge import violations
 from env.objective import objective_value
 from env.problem import Job, Machine, Objective, Pin, Problem
 from env.simulator.arrays import ProblemArrays, compile_problem
-from env.simulator.simulation import State, new_state
+from env.simulator.simulation import new_state
+from env.simulator.state import State
 from models.policy.artefact import load_predictor
 from models.policy.predictor import Predictor
 from models.search.anytime import MAX_SAMPLES, search

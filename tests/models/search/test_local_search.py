@@ -15,7 +15,8 @@ from env.problem import Objective, Problem, WorkingHours
 from env.simulator.arrays import TIE, ProblemArrays, compile_problem
 from env.simulator.calendar import NEVER
 from env.simulator.rules import Rule, finished_schedule, follow_rule, mean_times
-from env.simulator.simulation import State, new_state
+from env.simulator.simulation import new_state
+from env.simulator.state import State
 from models.search.graph import NOBODY, Graph, has_graph, link_plan, measure, new_graph, restore_order, take_plan
 from models.search.local_search import AnnealingSearch, TabuSearch, local_search
 from models.search.tabu import BEST, link_behind, unlink

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from env.simulator.minima import BLOCK, block_count, change_entry, entries_of, least_after_change
+from env.simulator.state import BLOCK, block_count, change_entry, entries_of, least_after_change
 
 ENTRIES = 2 * BLOCK + 3
 CHANGES = st.lists(st.tuples(st.integers(0, ENTRIES - 1), st.integers(-3, 3)), max_size=120)
