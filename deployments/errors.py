@@ -93,7 +93,7 @@ class BodyTooLarge(ServiceError):
         self.limit_bytes = limit_bytes
 
     def __str__(self) -> str:
-        return f"the body must have at most {self.limit_bytes:,} bytes"
+        return f"the body must have at most {self.limit_bytes:,} bytes (GANTRY_MAX_BODY_BYTES)"
 
 
 class BodyTooSlow(ServiceError):
@@ -104,7 +104,7 @@ class BodyTooSlow(ServiceError):
         self.limit_seconds = limit_seconds
 
     def __str__(self) -> str:
-        return f"the body must arrive within {self.limit_seconds:g} s"
+        return f"the body must arrive within {self.limit_seconds:g} s (GANTRY_BODY_TIMEOUT_SECONDS)"
 
 
 class UnknownEncoding(ServiceError):

@@ -34,6 +34,7 @@ MAX_REASONS = 100
 MAX_WARNINGS = 50
 MAX_QUOTE_LENGTH = 80
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+JOBS_SETTING, MACHINES_SETTING = "GANTRY_MAX_JOBS", "GANTRY_MAX_MACHINES"
 NOT_SUPPORTED_YET = "is not supported yet"
 BODY = "body"
 # "Input should be …", "String should have …": the field is named beside the message already.
@@ -206,7 +207,7 @@ def read_schedule_request(raw: bytes, limits: RequestLimits, *, is_strict: bool 
 def read_validate_request(raw: bytes, limits: RequestLimits, *, is_strict: bool = False) -> Received[ValidateRequest]:
     """The body of `POST /v1/validate`. Raises `MalformedBody` or `InvalidRequest`."""
     document = _document(raw)
-    rows = _too_long(document, "scheduled_jobs", 2 * limits.jobs)
+    rows = _too_long(document, "scheduled_jobs", 2 * limits.jobs, f"twice {JOBS_SETTING}")
     inner = (("request." + field, message) for field, message in _oversized(document.get("request"), limits))
     _refuse((*rows, *inner))
     return _received(ValidateRequest, document, is_strict)
@@ -285,14 +286,14 @@ def _document(raw: bytes) -> dict[str, object]:
 
 def _oversized(document: object, limits: RequestLimits) -> Iterator[tuple[str, str]]:
     if isinstance(document, dict):
-        yield from _too_long(document, "jobs", limits.jobs)
-        yield from _too_long(document, "machines", limits.machines)
+        yield from _too_long(document, "jobs", limits.jobs, JOBS_SETTING)
+        yield from _too_long(document, "machines", limits.machines, MACHINES_SETTING)
 
 
-def _too_long(document: dict[str, object], field: str, limit: int) -> Iterator[tuple[str, str]]:
+def _too_long(document: dict[str, object], field: str, limit: int, setting: str) -> Iterator[tuple[str, str]]:
     items = document.get(field)
     if isinstance(items, list) and len(items) > limit:
-        yield field, f"must have at most {limit:,} entries, had {len(items):,}"
+        yield field, f"must have at most {limit:,} entries ({setting}), had {len(items):,}"
 
 
 def _received(model: type[Model], document: object, is_strict: bool) -> Received[Model]:

@@ -143,7 +143,10 @@ class CalendarTables(NamedTuple):
 
 
 def calendar_tables(problem: Problem, alternatives: list[Alternative], work_seconds: int) -> CalendarTables:
-    """Tables that hold `work_seconds` of work in a row. Raises `HorizonExceeded` when no calendar could."""
+    """Tables that hold `work_seconds` of work in a row, or two hundred years.
+
+    Raises `HorizonExceeded` when these do not hold what one of the machines has to do.
+    """
     horizon = _horizon(problem, work_seconds)
     of_machine = [machine.closures for machine in problem.machines]
     of_several = {
@@ -187,7 +190,8 @@ def _together(of_machine: list[Closures], machines: tuple[int, ...]) -> Closures
 
 
 def _horizon(problem: Problem, work_seconds: int) -> int:
-    """Enough for all work in a row after whatever comes last, plus a week for each unsplittable piece."""
+    """Enough for all work in a row after whatever comes last, plus a week for each unsplittable piece; at most the
+    longest horizon, as long as that holds what must be done on one machine: the others work beside it."""
     releases = [operation.release_seconds for operation in problem.operations]
     closed_until = [closure.end_seconds for machine in problem.machines for closure in machine.closures]
     pins = [operation.pin for operation in problem.operations if operation.pin is not None]
@@ -198,7 +202,21 @@ def _horizon(problem: Problem, work_seconds: int) -> int:
     after += min(unsplittable, MAX_UNSPLITTABLE_WEEKS) * 7 * SECONDS_PER_DAY
     if problem.hours is None:
         return after + work_seconds + busy + 1
-    return horizon_for(problem.hours, after, work_seconds + busy)
+    try:
+        return horizon_for(problem.hours, after, work_seconds + busy)
+    except HorizonExceeded:
+        horizon_for(problem.hours, 0, _least_work_of_busiest(problem))
+        return MAX_HORIZON_DAYS * SECONDS_PER_DAY
+
+
+def _least_work_of_busiest(problem: Problem) -> int:
+    """Seconds that some machine works in any schedule: work that shares its machines is spread over them at best."""
+    shared: dict[tuple[int, ...], int] = {}
+    for operation in problem.operations:
+        machines = tuple(sorted(alternative.machine for alternative in operation.alternatives))
+        least = min(alternative.processing_seconds for alternative in operation.alternatives)
+        shared[machines] = shared.get(machines, 0) + least
+    return max(-(-seconds // len(machines)) for machines, seconds in shared.items())
 
 
 def _open_for_ever(table: Intervals) -> Intervals:

@@ -46,4 +46,4 @@ def test_temporary_error_carries_its_waiting_time() -> None:
 
 def test_body_too_large_names_the_limit() -> None:
     """The text says what would have been accepted."""
-    assert str(BodyTooLarge(33_554_432)) == "the body must have at most 33,554,432 bytes"
+    assert str(BodyTooLarge(33_554_432)) == "the body must have at most 33,554,432 bytes (GANTRY_MAX_BODY_BYTES)"

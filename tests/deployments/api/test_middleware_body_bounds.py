@@ -43,7 +43,7 @@ async def test_slow_body_is_given_up(path: str) -> None:
     services = services_over(settings=development_settings(body_timeout_seconds=0.05))
     answer = await call("POST", path, services=services, content=_in_pieces(*[b" "] * 100, pause_seconds=0.02))
     assert (answer.status_code, answer.json()["error"]) == (408, "too_slow")
-    assert answer.json()["detail"] == "the body must arrive within 0.05 s"
+    assert answer.json()["detail"] == "the body must arrive within 0.05 s (GANTRY_BODY_TIMEOUT_SECONDS)"
     assert answer.headers["connection"] == "close"
 
 

@@ -81,7 +81,8 @@ async def test_announced_large_body_is_413() -> None:
     """A body that announces its size is refused before it is sent."""
     response = await call("POST", "/schedule", services=_small_bodies(), content=b" " * 1025)
     problem = _problem(response)
-    assert (response.status_code, problem["detail"]) == (413, "the body must have at most 1,024 bytes")
+    detail = "the body must have at most 1,024 bytes (GANTRY_MAX_BODY_BYTES)"
+    assert (response.status_code, problem["detail"]) == (413, detail)
     assert response.headers["connection"] == "close"
 
 
@@ -139,7 +140,8 @@ async def test_too_many_jobs_are_422() -> None:
     """One job above the limit is one reason."""
     services = services_over(settings=development_settings(max_jobs=2))
     response = await call("POST", "/schedule", services=services, json=body(jobs=[job(name) for name in "ABC"]))
-    assert _problem(response)["errors"] == [{"field": "jobs", "message": "must have at most 2 entries, had 3"}]
+    message = "must have at most 2 entries (GANTRY_MAX_JOBS), had 3"
+    assert _problem(response)["errors"] == [{"field": "jobs", "message": message}]
 
 
 @pytest.mark.parametrize(("query", "field"), [("limit=0", "limit"), ("limit=x", "limit"), ("cursor=x", "cursor")])

@@ -115,8 +115,8 @@ def test_sizes_are_checked_before_the_schema() -> None:
     """Too many entries are one reason each, however many of them are wrong."""
     reasons = _reasons({"jobs": [{}] * 4, "machines": [{}] * 3}, RequestLimits(jobs=3, machines=2))
     assert reasons == [
-        ("jobs", "must have at most 3 entries, had 4"),
-        ("machines", "must have at most 2 entries, had 3"),
+        ("jobs", "must have at most 3 entries (GANTRY_MAX_JOBS), had 4"),
+        ("machines", "must have at most 2 entries (GANTRY_MAX_MACHINES), had 3"),
     ]
 
 

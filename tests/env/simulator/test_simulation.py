@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from env.errors import HorizonExceeded
 from env.instances.generator import Plant, random_problem, toy_problem
+from env.judge.judge import judge, violations
 from env.judge.judge import open_seconds as judged_open_seconds
-from env.judge.judge import violations
 from env.objective import objective_value
 from env.problem import Alternative, Closure, Job, Machine, Objective, Operation, Problem, WorkingHours
 from env.simulator.arrays import compile_problem
-from env.simulator.calendar import NEVER, open_seconds
+from env.simulator.calendar import NEVER, horizon_for, open_seconds
 from env.simulator.calendar_fit import span
 from env.simulator.candidates import find_candidates, new_candidates
 from env.simulator.episode import objective_bound
@@ -90,6 +90,29 @@ def test_work_that_fits_no_opening_is_reported() -> None:
     hours = WorkingHours(origin=MONDAY_MORNING)
     with pytest.raises(HorizonExceeded, match="operation 'A' must fit into the openings"):
         dispatch(one_machine(operation("A", seconds=5 * HOUR, interruptible=False), hours=hours), Rule.FIFO)
+
+
+def test_horizon_is_that_of_one_machine() -> None:
+    """More work than two hundred years hold in a row, of which each machine has little: nobody works in a row."""
+    seconds, count = 10_000 * HOUR, 120
+    jobs = tuple(
+        Job(id=str(place), operations=(operation(str(place), place, seconds=seconds),)) for place in range(count)
+    )
+    machines = tuple(Machine(id=place) for place in range(count))
+    problem = Problem(machines=machines, jobs=jobs, hours=WorkingHours(origin=MONDAY_MORNING))
+    with pytest.raises(HorizonExceeded):
+        horizon_for(problem.hours, 0, count * seconds)
+    plan = dispatch(problem, Rule.FIFO)
+    assert {row.end_seconds for row in plan.assignments} == {plan.makespan_seconds}
+    assert plan.makespan_seconds < 10 * 365 * 24 * HOUR
+    assert judge(problem, plan).valid
+
+
+def test_horizon_of_one_machine_is_refused_when_it_is_too_long() -> None:
+    """As much work on a single machine is more than two hundred years hold."""
+    jobs = [operation(str(place), 0, seconds=10_000 * HOUR) for place in range(120)]
+    with pytest.raises(HorizonExceeded, match=r"must hold 1200000\.0 h of work within 200 years"):
+        compile_problem(one_machine(*jobs, hours=WorkingHours(origin=MONDAY_MORNING)))
 
 
 def test_closure_of_one_machine_moves_work_to_the_other() -> None:
