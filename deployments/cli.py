@@ -10,7 +10,7 @@ import typer
 
 from deployments.commands import audit, demo, keys, serve, settings, solve, train, validate
 from deployments.commands.bench import speed
-from deployments.commands.db import backup, grants, import_plant, prune, spool, upgrade
+from deployments.commands.db import backup, import_plant, prune, schema, spool
 from deployments.commands.rollout import operate
 from env.errors import GantryError
 
@@ -21,7 +21,7 @@ COMMANDS = (
     validate,
     train,
     speed,
-    upgrade,
+    schema,
     import_plant,
     spool,
     backup,
@@ -30,7 +30,6 @@ COMMANDS = (
     keys,
     audit,
     settings,
-    grants,
 )
 
 app = typer.Typer(

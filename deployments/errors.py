@@ -15,6 +15,7 @@ GantryError (env.errors)
     ├── ProposalFailed        one arm has no schedule to offer; the next arm is asked
     ├── NoSafeSchedule        every arm failed or was rejected; carries the rejections
     └── TemporarilyUnavailable    ask again later; carries the seconds to wait
+        ├── Stopping              the service is about to end and takes no newcomers
         ├── Overloaded            a bounded queue is full
         ├── RateLimited           the key has used up what it may ask in a while
         ├── KeyInUse              the request with this idempotency key is still running
@@ -169,6 +170,10 @@ class TemporarilyUnavailable(ServiceError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class Stopping(TemporarilyUnavailable):
+    """The service finishes what it has begun, and begins nothing more."""
 
 
 class Overloaded(TemporarilyUnavailable):

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("gantry_request_id", default=None)
+LINE_BEGINNING = '{"time": "'
+"""By this a line of ours is told from those of the libraries."""
 REDACTED = "***"
 _MIN_SECRET_CHARACTERS = 6
 _BUILT_IN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

@@ -16,6 +16,8 @@ from deployments.api.middleware import (
     REQUEST_ID_HEADER,
     Auditing,
     BodyBounds,
+    EndOfService,
+    Gate,
     HeadAsGet,
     RequestIdentity,
     SecurityHeaders,
@@ -39,11 +41,13 @@ def create_api(
     cors_origins: Sequence[str] = (),
     cors_pattern: str | None = None,
     clock: Clock = utc_now,
+    gate: Gate | None = None,
 ) -> FastAPI:
     """The whole API. `services` is called for each request, so it may be bound after the app exists.
 
     Browsers may call from `cors_origins`, and from those that match `cors_pattern` as a whole.
-    `clock` gives the timestamps of problem details, which must work before there are services.
+    `clock` gives the timestamps of problem details, which must work before there are services. `gate` turns newcomers
+    away when the service is about to end.
     """
     app = FastAPI(
         title="Gantry",
@@ -70,6 +74,8 @@ def create_api(
         thread_minimum_size=LARGE_BODY_BYTES,
     )
     app.add_middleware(HeadAsGet)
+    if gate is not None:
+        app.add_middleware(EndOfService, gate=gate, clock=clock)
     if cors_origins or cors_pattern:
         app.add_middleware(
             CORSMiddleware,

@@ -1,4 +1,5 @@
-"""The layers around all routes: request ids, log lines, the audit trail, bounded bodies, HEAD, headers for browsers."""
+"""The layers around all routes: request ids, log lines, the end of the service, the audit trail, bounded bodies, HEAD,
+headers for browsers."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ import re
 import time
 import zlib
 from collections.abc import Callable, MutableMapping
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,9 +18,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid6 import uuid7
 
-from deployments.api.problems import unexpected_problem
+from deployments.api.problems import answer_to, unexpected_problem
 from deployments.api.services import Services
-from deployments.errors import BodyTooLarge, BodyTooSlow, MalformedBody, ServiceError, UnknownEncoding
+from deployments.errors import BodyTooLarge, BodyTooSlow, MalformedBody, ServiceError, Stopping, UnknownEncoding
 from deployments.logs import REQUEST_ID
 from deployments.persistence.decisions.records import MAX_DETAIL_LENGTH, AuditEvent
 from deployments.runtime.clock import Clock
@@ -36,7 +38,10 @@ _UNLESS_SAID = {
 }
 REQUEST_ID_HEADER = "x-request-id"
 _ACCEPTABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
-_PROBES = frozenset({"/livez", "/readyz", "/health"})
+_LIVENESS = "/livez"
+_PROBES = frozenset({_LIVENESS, "/readyz", "/health"})
+STOPPING_RETRY_SECONDS = 10
+"""By then another start may answer, or another machine."""
 # A new route is audited unless its tag says that it only makes, judges or reads schedules.
 UNAUDITED_TAGS = frozenset({"scheduling", "decisions"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -45,6 +50,41 @@ _GZIP = frozenset({"gzip", "x-gzip"})
 _WINDOW_OF_GZIP = 16 + zlib.MAX_WBITS
 MAX_GZIP_MEMBERS = 100
 _log = logging.getLogger(__name__)
+
+
+class Gate(Protocol):
+    """Knows whether newcomers are still let in."""
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the service is about to end."""
+        ...
+
+    def passing(self) -> AbstractContextManager[None]:
+        """Around one request that was let in."""
+        ...
+
+
+class EndOfService:
+    """ASGI middleware: once the gate refuses, newcomers are told to come back, and who is inside is served.
+
+    The process lives on until then, and says so to whoever asks for no more.
+    """
+
+    def __init__(self, app: ASGIApp, *, gate: Gate, clock: Clock) -> None:
+        self._app = app
+        self._gate = gate
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] == _LIVENESS:
+            await self._app(scope, receive, send)
+        elif self._gate.refuses:
+            error = Stopping("the service is about to end and takes no new requests", STOPPING_RETRY_SECONDS)
+            await answer_to(scope, error, self._clock)(scope, receive, send)
+        else:
+            with self._gate.passing():
+                await self._app(scope, receive, send)
 
 
 class SecurityHeaders:

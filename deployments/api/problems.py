@@ -35,6 +35,7 @@ from deployments.errors import (
     RateLimited,
     Rejection,
     RolloutUnavailable,
+    Stopping,
     TemporarilyUnavailable,
     TimedOut,
     Unauthenticated,
@@ -82,6 +83,7 @@ _KINDS: dict[type[GantryError], _Kind] = {
     KeyConflict: _Kind(status=422, error="key_conflict", title="The Idempotency-Key stands for another request"),
     KeyInUse: _Kind(status=409, error="key_in_use", title="The request with this Idempotency-Key is still running"),
     ClaimUnavailable: _Kind(status=503, error="claim_unavailable", title="Idempotency keys cannot be claimed now"),
+    Stopping: _Kind(status=503, error="stopping", title="The service is about to end"),
     Overloaded: _Kind(status=503, error="overloaded", title="The service has no room for another request"),
     JournalUnavailable: _Kind(status=503, error="journal_unavailable", title="The decision cannot be made durable"),
     JudgeUnavailable: _Kind(status=503, error="judge_unavailable", title="No verdict, therefore no schedule"),
@@ -128,7 +130,8 @@ def answer_to(scope: Scope, error: GantryError, clock: Clock) -> Response:
     if kind is None:
         _log.error("request failed: %s", error, exc_info=error)
         return unexpected_problem(scope, clock)
-    if kind.status >= 500:
+    # That newcomers are turned away at the end is no fault.
+    if kind.status >= 500 and not isinstance(error, Stopping):
         _log.error("%s: %s", kind.error, error)
     problem = _problem(scope, kind, _detail(error), clock)
     return _response(problem.model_copy(update=_members(error)), _headers(error))

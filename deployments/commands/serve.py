@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 DEFAULT_PORT = 8000
+DEFAULT_GRACE_SECONDS = 15.0
 
 
 def register(app: typer.Typer) -> None:
@@ -18,8 +19,13 @@ def register(app: typer.Typer) -> None:
 def serve(
     port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")] = DEFAULT_PORT,
     config: Annotated[Path | None, typer.Option(help="Serve configuration; default: the shipped one.")] = None,
+    grace: Annotated[
+        float, typer.Option(min=0, max=600, help="Seconds for requests under way when the service is told to stop.")
+    ] = DEFAULT_GRACE_SECONDS,
 ) -> None:
-    """Run the service in the foreground; Ctrl-C drains.
+    """Run the service in the foreground; Ctrl-C or SIGTERM drains.
+
+    It ends with 75 when Ray died under it, so that a supervisor starts it anew; with 1 when a person must look first.
 
     Example: gantry serve --port 8000
     """
@@ -30,7 +36,7 @@ def serve(
     # Before the settings are checked: what they lack may stand in one of these.
     for sentence in unread_variables():
         _say(f"warning: {sentence}")
-    run(load_settings(), config or DEFAULT_CONFIG, port, say=_say)
+    run(load_settings(), config or DEFAULT_CONFIG, port, say=_say, grace_seconds=grace)
 
 
 def _say(line: str) -> None:

@@ -5,7 +5,9 @@ On a cluster that somebody else runs, Ray's own `serve deploy serve_config.yaml`
 
 from __future__ import annotations
 
+import functools
 import logging
+import logging.handlers
 import os
 import secrets
 import signal
@@ -13,17 +15,19 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import psutil
 
 from deployments.errors import ServiceError
-from deployments.local_cluster.processes import descendants, end, is_alive
-from deployments.serve.process import leave_out_unused
+from deployments.local_cluster.processes import ProcessRecord, descendants, end, is_alive
+from deployments.logs import LINE_BEGINNING
+from deployments.serve.process import DrainNotice, leave_out_unused
 
 if TYPE_CHECKING:
     from ray.serve._private.application_state import StatusOverview
@@ -42,6 +46,20 @@ _POLL_SECONDS = 0.1
 _STATUS_SECONDS = 0.4
 _MIN_GRACE_SECONDS = 1.0
 _HTTP_OK = 200
+# For Ray to take its leave of replicas that have nothing left to do.
+FAREWELL_SECONDS = 12.0
+# An idle connection is closed at once, and an answer that is under way needs no longer.
+_CLOSING_SECONDS = 2.0
+# Ray replaces a proxy that it finds dead three times in a row, and that takes its time to start.
+PROXY_PATIENCE_SECONDS = 40.0
+_CONNECT_SECONDS = 1.0
+_WATCH_SECONDS = 0.5
+# Without these two Ray is dead, and neither comes back.
+_VITAL = ("gcs_server", "raylet")
+_PROXY = "haproxy"
+_START_ATTEMPTS = 2
+_MAX_LOG_BYTES = 16 * _MEBIBYTE
+_LOG_FILES = 2
 # Replicas ask for fractions of a CPU; a box of two cores must still have room for all of them.
 _MIN_LOGICAL_CPUS = 8
 # Requests and schedules travel inside messages, so the store of large objects stays small.
@@ -50,6 +68,10 @@ _OBJECT_STORE_BYTES = 128 * _MEBIBYTE
 
 class PortTaken(ServiceError):
     """Another process listens where the service should."""
+
+
+class RayLost(ServiceError):
+    """Ray, or what it was to keep alive, died while the service ran; another start mends it."""
 
 
 class NotReady(ServiceError):
@@ -67,6 +89,34 @@ class Address:
     def url(self) -> str:
         """Where a client on this machine reaches it."""
         return f"http://{LOOPBACK if self.host == '0.0.0.0' else self.host}:{self.port}"  # noqa: S104
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Nobody else can claim the same port of this machine meanwhile. Raises `PortTaken`.
+
+        The port itself is bound much later, by another process. The name goes with the last process that has it.
+        """
+        with socket.socket(socket.AF_UNIX) as claim:
+            try:
+                if sys.platform.startswith("linux"):
+                    claim.bind(f"\0gantry-port-{self.port}")
+            except OSError as error:
+                raise PortTaken(
+                    f"port {self.port} must be free, was claimed by another gantry; choose another with --port"
+                ) from error
+            yield
+
+    def is_refused(self) -> bool:
+        """Whether nobody listens there now; somebody too busy to answer listens."""
+        with socket.socket() as client:
+            client.settimeout(_CONNECT_SECONDS)
+            try:
+                client.connect((LOOPBACK if self.host == "0.0.0.0" else self.host, self.port))  # noqa: S104
+            except ConnectionRefusedError:
+                return True
+            except OSError:
+                return False
+        return False
 
     def require_free(self) -> None:
         """Raises `PortTaken` when somebody listens there already."""
@@ -109,6 +159,8 @@ def ray_variables(service_port: int) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "180",
         # Behind this proxy nobody else balances, so there is no one to tell half a minute in advance.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+        # A dead proxy is found after three of these.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
         # Each turn of the controller copies the configuration of every deployment: ten a second cost 7 % of a core.
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
         "RAY_SERVE_HAPROXY_STATS_PORT": stats,
@@ -139,66 +191,137 @@ def ray_variables(service_port: int) -> dict[str, str]:
 
 
 class LocalCluster:
-    """Ray and Serve as children of this process. `start` and `stop` are called once each."""
+    """Ray and Serve as children of this process. `start` and `stop` are called once each.
 
-    def __init__(self, config: ServeDeploySchema, listener: Address, *, quiet: bool = False) -> None:
+    `record` is told of every process, `notice` gives word to the routers when the end comes, `say` to whoever watches.
+    Ray's own lines go to `log_path`.
+    """
+
+    def __init__(
+        self,
+        config: ServeDeploySchema,
+        listener: Address,
+        *,
+        record: ProcessRecord,
+        notice: DrainNotice,
+        say: Callable[[str], None],
+        log_path: Path,
+        quiet: bool = False,
+    ) -> None:
         self._config = config.model_copy(
             update={
                 "http_options": config.http_options.model_copy(update={"host": listener.host, "port": listener.port})
             }
         )
-        self._listener = listener
+        self.listener = listener
+        self._record = record
+        self._notice = notice
+        self._say = say
+        self._log_path = log_path
         self._quiet = quiet
-        self._children: tuple[psutil.Process, ...] = ()
+        self._vital: dict[str, psutil.Process] = {}
 
     def start(self, timeout_seconds: float) -> None:
-        """Returns when `/readyz` says yes. Raises `NotReady` when it does not in time."""
+        """Returns when `/readyz` says yes. Raises `NotReady` when it does not in time, or Ray fails twice."""
         deadline = time.monotonic() + timeout_seconds
-        self._start_ray()
-        self._deploy()
+        for attempt in range(1, _START_ATTEMPTS + 1):
+            try:
+                self._start_ray()
+                self._deploy()
+                break
+            except Exception as error:  # the edge to Ray, which raises whatever it likes on a busy machine
+                self._abandon_start(attempt, error)
+        self._say("waiting for the replicas ...")
         self._await_running(deadline)
         self._await_ready(deadline)
-        self._children = descendants(os.getpid())
+
+    def fault(self) -> str | None:
+        """What of Ray has died that Ray itself does not replace; None while nothing has."""
+        dead = [name for name, process in self._vital.items() if not is_alive(process)]
+        return f"Ray's {' and '.join(dead)} died" if dead else None
+
+    def await_fault(self) -> str:
+        """Returns when Ray is dead, or nobody has listened on the port for longer than Ray needs to mend that."""
+        heard_at = time.monotonic()
+        while (fault := self.fault()) is None:
+            if not self.listener.is_refused():
+                heard_at = time.monotonic()
+            elif time.monotonic() - heard_at > PROXY_PATIENCE_SECONDS:
+                return f"nobody has listened on port {self.listener.port} for {PROXY_PATIENCE_SECONDS:.0f} s"
+            time.sleep(_WATCH_SECONDS)
+        return fault
 
     def stop(self, grace_seconds: float) -> None:
-        """Let requests finish and replicas close, then end every process; those that outlive the grace are killed.
+        """Let requests finish within the grace, close the port, let the replicas close, then end every process.
 
-        Where Ray itself is gone, as when a whole process group was told to end, nobody answers any more: its
-        processes are then ended without it.
+        Newcomers are refused from the first moment. Callers go before those whom they call: first there is nothing
+        under way any more, then nobody comes in, and only then Ray takes the replicas down. Where Ray is dead itself,
+        its processes are ended without it.
         """
-        deadline = time.monotonic() + grace_seconds
-        # Replicas whose node is gone have another parent, so they are told by what there was after the start.
-        children = {*self._children, *descendants(os.getpid())}
-        farewell = threading.Thread(target=self._take_leave, args=(deadline,), daemon=True, name="farewell")
-        farewell.start()
-        farewell.join(grace_seconds)
-        if farewell.is_alive():
-            _LOGGER.warning("Ray did not answer within %.0f s: its processes are ended without it", grace_seconds)
-            # Whoever lost its parent may have begun another since, as the proxy does when replicas leave.
-            children |= {each for child in tuple(children) if is_alive(child) for each in descendants(child.pid)}
-        killed = end(tuple(children), max(_MIN_GRACE_SECONDS, deadline - time.monotonic()))
-        if killed:
-            _LOGGER.warning("%d processes had to be killed", killed)
+        self._drain(time.monotonic() + grace_seconds)
+        self._close_port()
+        deadline = time.monotonic() + FAREWELL_SECONDS
+        farewell = threading.Thread(target=self._take_leave, daemon=True, name="farewell")
+        if self.fault() is None:
+            farewell.start()
+            while farewell.is_alive() and self.fault() is None and time.monotonic() < deadline:
+                farewell.join(_POLL_SECONDS)
+        if self.fault() is None and farewell.is_alive():
+            _LOGGER.warning("Ray did not take its leave within %.0f s: its processes are ended", FAREWELL_SECONDS)
+        patience = 0.0 if farewell.is_alive() or self.fault() else max(_MIN_GRACE_SECONDS, deadline - time.monotonic())
+        end(self._processes(), patience)
 
-    def _take_leave(self, deadline: float) -> None:
+    def _processes(self) -> tuple[psutil.Process, ...]:
+        """Every process of this run: those below this one, and those noted that have another parent by now."""
+        noted = (process for each in self._record.noted if (process := each.living()) is not None)
+        return tuple({process: None for process in (*descendants(os.getpid()), *noted) if process.pid != os.getpid()})
+
+    def _drain(self, deadline: float) -> None:
+        """Returns when no router has anything under way, at the latest at the deadline."""
+        self._notice.give()
+        while (left := self._notice.in_flight({each.pid for each in self._processes() if is_alive(each)})) != 0:
+            if time.monotonic() > deadline:
+                _LOGGER.warning("%s requests were still under way at the end of the grace", left or "unknown")
+                return
+            time.sleep(_POLL_SECONDS)
+
+    def _close_port(self) -> None:
+        """Nobody comes in any more; the routers refuse until then."""
+        proxies = [process for process in self._processes() if _name(process) == _PROXY]
+        for ending in (signal.SIGUSR1, signal.SIGTERM):
+            deadline = time.monotonic() + _CLOSING_SECONDS
+            for process in filter(is_alive, proxies):
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(ending)
+            while any(map(is_alive, proxies)) and time.monotonic() < deadline:
+                time.sleep(_POLL_SECONDS)
+
+    def _take_leave(self) -> None:
         import ray
+        from ray import serve
 
         try:
             if ray.is_initialized():
-                self._delete(deadline)
+                serve.shutdown()  # type: ignore[no-untyped-call]
         except Exception:
             # The edge of a background thread; what is left of Ray is ended all the same.
-            _LOGGER.exception("Ray could not be asked to end")
+            _LOGGER.debug("Ray could not be asked to end", exc_info=True)
         finally:
             ray.shutdown()
 
-    def _delete(self, deadline: float) -> None:
-        from ray import serve
+    def _abandon_start(self, attempt: int, error: Exception) -> None:
+        """What the attempt has begun is ended. Raises `NotReady` after the last one."""
+        import ray
 
-        for application in _applications():
-            serve.delete(application, _blocking=False)
-        while _applications() and time.monotonic() < deadline:
-            time.sleep(_POLL_SECONDS)
+        with suppress(Exception):
+            ray.shutdown()
+        end(self._processes(), 0.0)
+        reason = _last_line(str(error))
+        if attempt == _START_ATTEMPTS:
+            raise NotReady(
+                f"Ray must start on this machine, failed {attempt} times, at last with: {reason}; see {self._log_path}"
+            ) from error
+        self._say(f"Ray failed to start ({reason}); trying once more ...")
 
     def _start_ray(self) -> None:
         leave_out_unused()
@@ -206,15 +329,19 @@ class LocalCluster:
 
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-        ray.init(
-            address="local",
-            num_cpus=max(_MIN_LOGICAL_CPUS, 4 * (os.cpu_count() or 1)),
-            object_store_memory=_OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            log_to_driver=not self._quiet,
-            logging_level=logging.ERROR if self._quiet else logging.WARNING,
-            _node_ip_address=LOOPBACK,
-        )
+        with _own_process_groups():
+            ray.init(
+                address="local",
+                num_cpus=max(_MIN_LOGICAL_CPUS, 4 * (os.cpu_count() or 1)),
+                object_store_memory=_OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                log_to_driver=not self._quiet,
+                logging_level=logging.ERROR if self._quiet else logging.WARNING,
+                _node_ip_address=LOOPBACK,
+            )
+        _divert_lines(self._log_path, is_printed=not self._quiet)
+        named = {_name(process): process for process in descendants(os.getpid())}
+        self._vital = {name: named[name] for name in _VITAL if name in named}
         # Ray's own handler would end the process where it stands, before anything is drained.
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -247,9 +374,50 @@ class LocalCluster:
             _pause(deadline, f"applications must be running, were not: {', '.join(waiting)}", _STATUS_SECONDS)
 
     def _await_ready(self, deadline: float) -> None:
-        with httpx.Client(base_url=self._listener.url, timeout=2.0, trust_env=False) as client:
+        with httpx.Client(base_url=self.listener.url, timeout=2.0, trust_env=False) as client:
             while (answer := _probe(client)) != f"{_HTTP_OK}":
                 _pause(deadline, f"/readyz must answer {_HTTP_OK}, was {answer}")
+
+
+def _divert_lines(path: Path, *, is_printed: bool) -> None:
+    """What Ray has to say goes to a file, what the replicas say in JSON is printed as it is, a line each."""
+    from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
+
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=_MAX_LOG_BYTES, backupCount=_LOG_FILES)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    lines = logging.getLogger("ray.replicas")
+    for logger in (logging.getLogger("ray"), lines):
+        logger.handlers = [handler]
+        logger.propagate = False
+    lines.setLevel(logging.INFO)
+
+    def divert(batch: dict[str, Any]) -> None:
+        for line in batch["lines"]:
+            if is_printed and line.startswith(LINE_BEGINNING):
+                print(line, file=sys.stderr, flush=True)
+            else:
+                lines.info("%s pid=%s: %s", batch.get("actor_name") or "", batch.get("pid"), line)
+
+    for name in ("ray_print_logs", lines.name):
+        dispatcher.remove_handler(name)
+    dispatcher.add_handler(lines.name, divert)
+
+
+@contextmanager
+def _own_process_groups() -> Iterator[None]:
+    """A signal to the group of this process, as a supervisor sends it, is for this process alone.
+
+    It ends Ray in order; Ray's own processes would all fall down at once, with every request in them.
+    """
+    from ray._private import services as module
+
+    services: Any = module
+    usual = services.ConsolePopen
+    services.ConsolePopen = functools.partial(usual, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = usual
 
 
 def _applications() -> dict[str, StatusOverview]:
@@ -280,6 +448,12 @@ def _complaints(application: StatusOverview) -> str:
 def _last_line(message: str) -> str:
     """The error without its traceback, all of which is in the logs of Ray."""
     return (message.strip().splitlines() or ["for an unknown reason"])[-1].strip()
+
+
+def _name(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return process.name()
+    return ""
 
 
 def _probe(client: httpx.Client) -> str:

@@ -1,16 +1,164 @@
-"""Child processes of this one, and the ports that they listen on."""
+"""Child processes of this one: recorded, so that a later start finds what is left of them; ended; their ports."""
 
 from __future__ import annotations
 
+import ctypes
 import ipaddress
+import logging
+import os
+import re
+import sys
+import threading
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
+from deployments.runtime.durable_file import OWNER_ONLY, write_durably
+
 _POLL_SECONDS = 0.05
+# While replicas start a new process appears every few moments; later hardly ever.
+_LOOK_SECONDS = 1.0
+_KILL_SECONDS = 10.0
+_HEADER = "gantry-processes 1"
+_LINE = re.compile(r"(?P<pid>\d+) (?P<started>\d+)")
+_PR_SET_CHILD_SUBREAPER = 36
+_ON = 1
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessIdentity:
+    """One process, told from all others that ever had its id since the machine was started.
+
+    `started` is when, in ticks since then: unlike a time of day it does not move with the clock.
+    """
+
+    pid: int
+    started: int
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessIdentity | None:
+        """The process that has this id now; None when there is none."""
+        try:
+            return cls(pid, _started(pid))
+        except (OSError, psutil.Error):
+            return None
+
+    def living(self) -> psutil.Process | None:
+        """The process, while it is this one that lives."""
+        try:
+            process = psutil.Process(self.pid)
+            return process if _started(self.pid) == self.started and is_alive(process) else None
+        except (OSError, psutil.Error):
+            return None
+
+
+def _started(pid: int) -> int:
+    """Raises `OSError` or `psutil.Error` when there is no such process."""
+    if not sys.platform.startswith("linux"):
+        return round(1000 * psutil.Process(pid).create_time())
+    fields_behind_the_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
+    return int(fields_behind_the_name.split()[19])
+
+
+class ProcessRecord:
+    """The file that names every process of one run, for the start after a run that could not clean up.
+
+    A header with the id of the machine's own start, then one line a process: its id, and when it was started.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._noted: set[ProcessIdentity] = set()
+
+    def begin(self) -> None:
+        """Names nobody yet. On the medium when this returns. Raises `OSError`."""
+        self._noted = set()
+        write_durably(self.path, f"{_HEADER} {_boot_id()}\n", OWNER_ONLY)
+
+    def note(self, pids: Iterable[int]) -> None:
+        """Adds those that are not there yet. On the medium when this returns. Raises `OSError`."""
+        found = {each for each in map(ProcessIdentity.of, pids) if each is not None} - self._noted
+        if not found:
+            return
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, "".join(f"{each.pid} {each.started}\n" for each in found).encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        self._noted |= found
+
+    @property
+    def noted(self) -> frozenset[ProcessIdentity]:
+        """All that were noted here in this run."""
+        return frozenset(self._noted)
+
+    @contextmanager
+    def following(self, parent: int) -> Iterator[None]:
+        """Notes whatever descends from `parent`, from a thread, as it appears."""
+        is_over = threading.Event()
+
+        def follow() -> None:
+            while True:
+                try:
+                    self.note(process.pid for process in descendants(parent))
+                except OSError as error:
+                    # The service goes on: what is not noted can still be ended by hand.
+                    _LOGGER.warning("processes cannot be noted in %s: %s", self.path, error)
+                if is_over.wait(_LOOK_SECONDS):
+                    return
+
+        thread = threading.Thread(target=follow, name="process record", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
+
+    def end_leftovers(self) -> int:
+        """Kills what lives of the run that wrote the file, and what descends from that. Returns how many.
+
+        Only who has both the id and the time of a line is touched. Raises `OSError`.
+        """
+        known = [process for each in self._read() if (process := each.living()) is not None]
+        families = {process: None for each in known for process in (each, *descendants(each.pid))}
+        leftovers = tuple(process for process in families if process.pid != os.getpid())
+        for process in leftovers:
+            with suppress(psutil.Error):
+                process.kill()
+        end(leftovers, _KILL_SECONDS)
+        return len(leftovers)
+
+    def _read(self) -> list[ProcessIdentity]:
+        try:
+            header, *lines = self.path.read_text(encoding="ascii", errors="replace").splitlines()
+        except (FileNotFoundError, ValueError):
+            return []
+        if header != f"{_HEADER} {_boot_id()}":
+            # Of another version, or from before the machine was started anew.
+            return []
+        # The last line may have been cut off.
+        found = [match for line in lines if (match := _LINE.fullmatch(line)) is not None]
+        return [ProcessIdentity(int(match["pid"]), int(match["started"])) for match in found]
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return "unknown"
+
+
+def adopt_orphans() -> None:
+    """From now on whoever descends from this process and loses its parent has this one as its parent; on Linux."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, _ON)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

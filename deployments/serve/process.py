@@ -1,14 +1,20 @@
-"""What every replica does first, and the memory that it gives back once it is warm."""
+"""What every replica does first, the memory that it gives back once it is warm, and how a router hears of the end."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import json
+import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from deployments.runtime.background import BackgroundTask
+from deployments.runtime.durable_file import DRAFT_SUFFIX
 
 if TYPE_CHECKING:
     from deployments.settings.service import Settings
@@ -18,6 +24,102 @@ _BEGIN_OF_MAPPING = re.compile(r"^(?=[0-9a-f]+-[0-9a-f]+ )", re.MULTILINE)
 _DONT_NEED = 4
 _UNUSED = ("pandas",)
 _LEAVE_NOTHING_FREE = 0
+_REPORT_SUFFIX = ".router"
+_LOOK_SECONDS = 0.1
+
+
+class DrainNotice:
+    """Files by which whoever ends the service tells its routers, and they tell what they still have in flight.
+
+    Files, because they reach every router whatever becomes of Ray, and last as long as nobody takes them away.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._notice = folder / "draining"
+
+    @property
+    def is_given(self) -> bool:
+        """Whether newcomers are to be refused."""
+        return self._notice.exists()
+
+    def withdraw(self) -> None:
+        """As if nobody had ever been told, nor told anything. Raises `OSError`."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for path in (self._notice, *self._folder.glob(f"*{_REPORT_SUFFIX}")):
+            path.unlink(missing_ok=True)
+
+    def give(self) -> None:
+        """From now on newcomers are to be refused. Raises `OSError`."""
+        self._notice.touch()
+
+    def in_flight(self, living: Collection[int]) -> int | None:
+        """Requests under way in the routers among the processes `living`; None while one has not heard the notice."""
+        counts = []
+        for path in self._folder.glob(f"*{_REPORT_SUFFIX}"):
+            with suppress(OSError, ValueError):
+                if int(path.name.removesuffix(_REPORT_SUFFIX)) in living:
+                    counts.append(json.loads(path.read_text(encoding="ascii")))
+        return None if None in counts else sum(counts)
+
+    def report(self, pid: int, in_flight: int | None) -> None:
+        """What the router `pid` has under way; None: it still takes newcomers. Raises `OSError`."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{pid}{_REPORT_SUFFIX}"
+        draft = path.with_suffix(DRAFT_SUFFIX)
+        draft.write_text(json.dumps(in_flight), encoding="ascii")
+        draft.replace(path)
+
+    def sign_out(self, pid: int) -> None:
+        """The router `pid` has nothing under way any more, and takes nothing. Raises `OSError`."""
+        (self._folder / f"{pid}{_REPORT_SUFFIX}").unlink(missing_ok=True)
+
+
+class NewcomersGate:
+    """One router's part: counts the requests under way, and refuses newcomers once the notice is given.
+
+    `start` and `stop` on its event loop.
+    """
+
+    def __init__(self, notice: DrainNotice, pid: int | None = None) -> None:
+        self._notice = notice
+        self._pid = os.getpid() if pid is None else pid
+        self._in_flight = 0
+        self._reported: int | None = None
+        self._task = BackgroundTask("drain notice", self._round, period_seconds=_LOOK_SECONDS)
+        self.refuses = False
+
+    def start(self) -> None:
+        """A router that starts while the service ends refuses from the beginning. Raises `OSError`."""
+        self.look()
+        self._notice.report(self._pid, self._reported)
+        self._task.start()
+
+    async def stop(self) -> None:
+        """Whoever comes now is refused."""
+        self.refuses = True
+        await self._task.stop()
+        with suppress(OSError):
+            self._notice.sign_out(self._pid)
+
+    def look(self) -> None:
+        """Hear the notice, and tell what is under way when that is news. Raises `OSError`."""
+        self.refuses = self.refuses or self._notice.is_given
+        if self.refuses and self._reported != self._in_flight:
+            self._notice.report(self._pid, self._in_flight)
+            self._reported = self._in_flight
+
+    async def _round(self) -> None:
+        self.look()
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Around one request that was let in."""
+        self._in_flight += 1
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
 
 
 def configure_process() -> Settings:

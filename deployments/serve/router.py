@@ -15,7 +15,13 @@ from deployments.api import Services, create_api
 from deployments.api.application import LOCAL_ORIGINS
 from deployments.api.middleware import REQUEST_ID_HEADER
 from deployments.persistence.spool.disk import LocalDisk
-from deployments.serve.process import configure_process, release_start_up_memory, router_count
+from deployments.serve.process import (
+    DrainNotice,
+    NewcomersGate,
+    configure_process,
+    release_start_up_memory,
+    router_count,
+)
 from deployments.settings.serve_config import AppArgs
 from deployments.settings.service import Environment, unread_variables
 
@@ -57,6 +63,9 @@ class RequestRouter:
                 router_count=router_count,
                 disk=self.disk,
             )
+            self._gate = NewcomersGate(DrainNotice(self._settings.run_folder))
+            self._gate.start()
+            stack.push_async_callback(self._gate.stop)
             self._resources = stack.pop_all()
         release_start_up_memory()
 
@@ -66,6 +75,7 @@ class RequestRouter:
             lambda: self._services,
             cors_origins=self._settings.cors_origins,
             cors_pattern=LOCAL_ORIGINS if is_development else None,
+            gate=self._gate,
         )
         api.add_middleware(_WithoutRequestId)
         return api

@@ -278,6 +278,14 @@ class Settings(RolloutSettings, BaseSettings):
         return self.data_folder / "api_keys.json"
 
     @property
+    def run_folder(self) -> Path:
+        """What one run of the service keeps about itself: its processes, its lock, the notice that it is about to end.
+
+        Whole, because every process of the service must mean the same folder.
+        """
+        return self.data_folder.absolute() / "run"
+
+    @property
     def policy(self) -> OperatingPolicy:
         """What the plant asks of its schedules and of the rollout."""
         return self.policy_reading.policy

@@ -76,16 +76,20 @@ def running_service(
 ) -> Iterator[Service]:
     """A service that is ready; ended, if the test has not done so, by SIGTERM."""
     with starting_service(folder, variables=variables, config=config) as service:
-        _await_ready(service)
+        await_ready(service)
         yield service
 
 
 @contextmanager
 def starting_service(
-    folder: Path, *, variables: Mapping[str, str] | None = None, config: Path = DEFAULT_CONFIG
+    folder: Path,
+    *,
+    variables: Mapping[str, str] | None = None,
+    config: Path = DEFAULT_CONFIG,
+    port: int | None = None,
 ) -> Iterator[Service]:
     """A service that has just been started; ended, if the test has not done so, by SIGTERM."""
-    port = free_port()
+    port = port or free_port()
     with (folder / "output.txt").open("wb") as output:
         process = subprocess.Popen(
             [*COMMAND, "serve", "--port", str(port), "--config", str(config)],
@@ -93,6 +97,8 @@ def starting_service(
             stderr=subprocess.STDOUT,
             cwd=folder,
             env=environment(folder, variables or {}),
+            # A group of its own, as a shell or a supervisor gives it.
+            start_new_session=True,
         )
     service = Service(process=process, port=port, folder=folder)
     try:
@@ -159,7 +165,8 @@ def is_free(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def _await_ready(service: Service) -> None:
+def await_ready(service: Service) -> None:
+    """Returns when the service says that it is ready; fails with all that it said."""
     deadline = time.monotonic() + START_SECONDS
     while "Gantry is ready on" not in service.output:
         assert service.process.poll() is None, service.output

@@ -65,16 +65,18 @@ def test_start_that_is_given_up_leaves_nothing_behind(tmp_path: Path) -> None:
     assert service.output.endswith("draining ...\nstopped\n")
 
 
-def test_group_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
-    """SIGTERM to the service and to Ray's own processes at once, so that Ray answers nobody: an end all the same."""
+def test_processes_that_are_told_to_end_leave_nothing_behind(tmp_path: Path) -> None:
+    """SIGTERM to the service and to each of Ray's own processes at once, so that Ray answers nobody: it ends.
+
+    Only the service is of its process group, so that a signal to that alone is no such case.
+    """
     with running_service(tmp_path) as service:
         processes = service.processes()
-        group = os.getpgid(service.process.pid)
+        assert [each for each in processes if os.getpgid(each.pid) == os.getpgid(service.process.pid)] == []
         for process in (service.process, *processes):
             # Ray ends idle workers of its own accord.
             with suppress(ProcessLookupError):
-                if os.getpgid(process.pid) == group:
-                    os.kill(process.pid, signal.SIGTERM)
+                os.kill(process.pid, signal.SIGTERM)
         assert service.process.wait(timeout=60) == 0
         assert [process for process in processes if is_alive(process)] == []
         assert eventually(lambda: is_free(service.port))

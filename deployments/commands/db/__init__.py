@@ -2,10 +2,9 @@
 
 | module | what it holds |
 |---|---|
-| upgrade | the group, and the schema's newest revision |
+| schema | the group, the schema's newest revision, and the rights of the service's own user |
 | spool | what waits on local disk, and its replay |
 | backup | check, backup, restore, verify |
 | prune | sizes, old decisions, partitions |
 | import_plant | plant data from files |
-| grants | the rights of the service's own user |
 """

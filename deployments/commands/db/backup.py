@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.commands.database import named_url
-from deployments.commands.db.upgrade import database
+from deployments.commands.db.schema import database
 from deployments.commands.terminal import counted
 from deployments.runtime.clock import utc_now
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.commands.database import opened
-from deployments.commands.db.upgrade import database
+from deployments.commands.db.schema import database
 from deployments.commands.terminal import counted
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""`gantry db grants`: the rights of the service's own database user."""
+"""`gantry db upgrade` and `gantry db grants`: the schema, and the rights of the service's own database user in it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,36 @@ from typing import Annotated
 
 import typer
 
-from deployments.commands.db.upgrade import database
+from deployments.commands.database import named_url
+
+database = typer.Typer(no_args_is_help=True, help="The database behind the service.")
 
 
-def register(_app: typer.Typer) -> None:
-    """Add the command to the group `db`."""
-    database.command()(grants)
+def register(app: typer.Typer) -> None:
+    """Add the group of commands to `app`."""
+    app.add_typer(database, name="db")
 
 
+@database.callback()
+def group() -> None:
+    """The database behind the service."""
+
+
+@database.command()
+def upgrade() -> None:
+    """Bring the schema of GANTRY_DATABASE_URL up to date.
+
+    Example: GANTRY_DATABASE_URL=mariadb+pymysql://gantry@localhost/gantry gantry db upgrade
+    """
+    from deployments.persistence.database import current_revision
+    from deployments.persistence.database import upgrade as migrate
+
+    url = named_url()
+    migrate(url)
+    print(f"the schema is at {current_revision(url)}")
+
+
+@database.command()
 def grants(
     user: Annotated[str, typer.Option(help="The database user that the service connects as.")] = "gantry_service",
     host: Annotated[str, typer.Option(help="The host that it connects from; % for any.")] = "localhost",

@@ -1,0 +1,53 @@
+"""What becomes of requests when the service is told to stop, and of the next start when something was killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from deployments.local_cluster.cluster import free_port
+from deployments.local_cluster.processes import is_alive
+from deployments.local_cluster.service import EXIT_RAY_LOST
+from tests.system.serving import Service, await_ready, eventually, is_free, starting_service
+from tests.system.stopping import Moment, run
+
+pytestmark = pytest.mark.system
+
+SEED = 20261130
+
+
+def test_stop_answers_what_is_under_way(tmp_path: Path) -> None:
+    """Two stops of the drill, in searches with their keys held and during a start: nobody is cut, nothing is lost."""
+    assert run(tmp_path, 2, random.Random(SEED), (Moment.KEY, Moment.START))
+
+
+def _named(service: Service, name: str) -> int:
+    (process,) = (each for each in service.processes() if each.name() == name)
+    return process.pid
+
+
+def test_next_start_follows_any_death(tmp_path: Path) -> None:
+    """SIGKILL of HAProxy is mended by Ray; of the service it is ended by the next start on the same port; of the GCS
+    and of the raylet the service ends with the code that a supervisor restarts. Nothing is ever left."""
+    port = free_port()
+    with starting_service(tmp_path, port=port) as service:
+        await_ready(service)
+        os.kill(_named(service, "haproxy"), signal.SIGKILL)
+        assert eventually(lambda: not is_free(port), 60)
+        left = service.processes()
+        service.process.kill()
+        service.process.wait(timeout=20)
+    for vital in ("gcs_server", "raylet"):
+        with starting_service(tmp_path, port=port) as service:
+            await_ready(service)
+            assert [process for process in left if is_alive(process)] == []
+            left = service.processes()
+            os.kill(_named(service, vital), signal.SIGKILL)
+            assert service.process.wait(timeout=60) == EXIT_RAY_LOST, service.output
+            assert f"gantry: Ray's {vital} died" in service.output
+    assert eventually(lambda: [process for process in left if is_alive(process)] == [])
+    assert is_free(port)
