@@ -268,11 +268,12 @@ class LocalCluster:
         self._drain(time.monotonic() + grace_seconds)
         self._close_port()
         deadline = time.monotonic() + FAREWELL_SECONDS
-        if self.fault() is None:
+        # Half started, Ray takes no leave: it waits for what will never be there, or falls down with this process.
+        if self._vital and self.fault() is None:
             self._farewell.start()
             while self._farewell.is_alive() and self.fault() is None and time.monotonic() < deadline:
                 self._farewell.join(_POLL_SECONDS)
-        if self.fault() is None and not self.has_left:
+        if self._farewell.is_alive() and self.fault() is None:
             _LOGGER.warning("Ray did not take its leave within %.0f s: its processes are ended", FAREWELL_SECONDS)
         end(self._processes(), max(_MIN_GRACE_SECONDS, deadline - time.monotonic()) if self.has_left else 0.0)
 
@@ -330,6 +331,7 @@ class LocalCluster:
         with suppress(Exception):
             ray.shutdown()
         end(self._processes(), 0.0)
+        self._vital = {}
         reason = _last_line(str(error))
         if attempt == _START_ATTEMPTS:
             raise NotReady(
@@ -343,7 +345,7 @@ class LocalCluster:
 
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-        with _own_process_groups():
+        with _own_process_groups(), _diverted_lines(self._log_path, is_printed=not self._quiet):
             ray.init(
                 address="local",
                 num_cpus=max(_MIN_LOGICAL_CPUS, 4 * (os.cpu_count() or 1)),
@@ -353,7 +355,6 @@ class LocalCluster:
                 logging_level=logging.ERROR if self._quiet else logging.WARNING,
                 _node_ip_address=LOOPBACK,
             )
-        _divert_lines(self._log_path, is_printed=not self._quiet)
         named = {_name(process): process for process in descendants(os.getpid())}
         self._vital = {name: named[name] for name in _VITAL if name in named}
         # Ray's own handler would end the process where it stands, before anything is drained.
@@ -393,8 +394,12 @@ class LocalCluster:
                 _pause(deadline, f"/readyz must answer {_HTTP_OK}, was {answer}")
 
 
-def _divert_lines(path: Path, *, is_printed: bool) -> None:
-    """What Ray has to say goes to a file, what the replicas say in JSON is printed as it is, a line each."""
+@contextmanager
+def _diverted_lines(path: Path, *, is_printed: bool) -> Iterator[None]:
+    """Around the start of Ray: from then on what Ray has to say goes to a file, its tracebacks included.
+
+    What the replicas say in JSON is printed as it is, a line each.
+    """
     from ray._private import worker as module
     from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
 
@@ -417,11 +422,12 @@ def _divert_lines(path: Path, *, is_printed: bool) -> None:
             else:
                 lines.info("%s pid=%s: %s", batch.get("actor_name") or "", batch.get("pid"), line)
 
+    # By this Ray tells of errors that no replica has told.
+    worker.print_to_stdstream = lambda batch, **_options: divert(batch)
+    yield
     for name in ("ray_print_logs", lines.name):
         dispatcher.remove_handler(name)
     dispatcher.add_handler(lines.name, divert)
-    # By this Ray tells of errors that no replica has told.
-    worker.print_to_stdstream = lambda batch, **_options: divert(batch)
 
 
 @contextmanager
