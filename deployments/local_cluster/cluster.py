@@ -5,9 +5,7 @@ On a cluster that somebody else runs, Ray's own `serve deploy serve_config.yaml`
 
 from __future__ import annotations
 
-import functools
 import logging
-import logging.handlers
 import os
 import secrets
 import signal
@@ -19,14 +17,20 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
 import httpx
 import psutil
 
 from deployments.errors import ServiceError
-from deployments.local_cluster.processes import ProcessRecord, descendants, end, is_alive
-from deployments.logs import LINE_BEGINNING
+from deployments.local_cluster.processes import (
+    ProcessRecord,
+    descendants,
+    diverted_lines,
+    end,
+    is_alive,
+    own_process_groups,
+)
 from deployments.serve.process import DrainNotice, leave_out_unused
 
 if TYPE_CHECKING:
@@ -58,10 +62,7 @@ _KNOCK_SECONDS = 2.0
 # Without these two Ray is dead, and neither comes back.
 _VITAL = ("gcs_server", "raylet")
 _PROXY = "haproxy"
-_SCALER = "autoscaler"
 _START_ATTEMPTS = 2
-_MAX_LOG_BYTES = 16 * _MEBIBYTE
-_LOG_FILES = 2
 # Replicas ask for fractions of a CPU; a box of two cores must still have room for all of them.
 _MIN_LOGICAL_CPUS = 8
 # Requests and schedules travel inside messages, so the store of large objects stays small.
@@ -177,6 +178,9 @@ def ray_variables(service_port: int) -> dict[str, str]:
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         # The switch for "this node is alone": its address is then the loopback one, and so is what Ray binds.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        # A worker that takes longer to import Ray is killed and begun anew: with Ray's own 60 s a machine that is busy
+        # enough would never have one.
+        "RAY_worker_register_timeout_seconds": "180",
         # Ray would have its workers step back behind every other process of the machine: they are the service.
         "RAY_worker_niceness": "0",
         # What each worker does first. Said as a runtime environment, it would cost every worker two processes more,
@@ -275,12 +279,32 @@ class LocalCluster:
                 self._farewell.join(_POLL_SECONDS)
         if self._farewell.is_alive() and self.fault() is None:
             _LOGGER.warning("Ray did not take its leave within %.0f s: its processes are ended", FAREWELL_SECONDS)
-        end(self._processes(), max(_MIN_GRACE_SECONDS, deadline - time.monotonic()) if self.has_left else 0.0)
+        if self.has_left:
+            end(self._processes(), max(_MIN_GRACE_SECONDS, deadline - time.monotonic()))
+        else:
+            self._end_without_ray()
 
     @property
     def has_left(self) -> bool:
         """Whether Ray took its leave of this process; if not, what is left of it here waits for what is dead."""
         return self._farewell.ident is not None and not self._farewell.is_alive()
+
+    def leave(self, code: int) -> NoReturn:
+        """Ends this process and what `stop` has left of Ray, at once: the library would wait for it for minutes."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for process in self._vital.values():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        os._exit(code)
+
+    def _end_without_ray(self) -> None:
+        """Ray's own two stand still, and so begin nothing anew; without them the library might end this process."""
+        standing = tuple(filter(is_alive, self._vital.values()))
+        for process in standing:
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
+        end(tuple(process for process in self._processes() if process not in standing), 0.0)
 
     def _processes(self) -> tuple[psutil.Process, ...]:
         """Every process of this run: those below this one, and those noted that have another parent by now."""
@@ -345,7 +369,7 @@ class LocalCluster:
 
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-        with _own_process_groups(), _diverted_lines(self._log_path, is_printed=not self._quiet):
+        with own_process_groups(), diverted_lines(self._log_path, is_printed=not self._quiet):
             ray.init(
                 address="local",
                 num_cpus=max(_MIN_LOGICAL_CPUS, 4 * (os.cpu_count() or 1)),
@@ -392,59 +416,6 @@ class LocalCluster:
         with httpx.Client(base_url=self.listener.url, timeout=2.0, trust_env=False) as client:
             while (answer := _probe(client)) != f"{_HTTP_OK}":
                 _pause(deadline, f"/readyz must answer {_HTTP_OK}, was {answer}")
-
-
-@contextmanager
-def _diverted_lines(path: Path, *, is_printed: bool) -> Iterator[None]:
-    """Around the start of Ray: from then on what Ray has to say goes to a file, its tracebacks included.
-
-    What the replicas say in JSON is printed as it is, a line each.
-    """
-    from ray._private import worker as module
-    from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
-
-    worker: Any = module
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=_MAX_LOG_BYTES, backupCount=_LOG_FILES)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    lines = logging.getLogger("ray.replicas")
-    for logger in (logging.getLogger("ray"), lines):
-        logger.handlers = [handler]
-        logger.propagate = False
-    lines.setLevel(logging.INFO)
-
-    def divert(batch: dict[str, Any]) -> None:
-        if batch.get("pid") == _SCALER:
-            # Every five seconds that there is nothing to do.
-            return
-        for line in batch["lines"]:
-            if is_printed and line.startswith(LINE_BEGINNING):
-                print(line, file=sys.stderr, flush=True)
-            else:
-                lines.info("%s pid=%s: %s", batch.get("actor_name") or "", batch.get("pid"), line)
-
-    # By this Ray tells of errors that no replica has told.
-    worker.print_to_stdstream = lambda batch, **_options: divert(batch)
-    yield
-    for name in ("ray_print_logs", lines.name):
-        dispatcher.remove_handler(name)
-    dispatcher.add_handler(lines.name, divert)
-
-
-@contextmanager
-def _own_process_groups() -> Iterator[None]:
-    """A signal to the group of this process, as a supervisor sends it, is for this process alone.
-
-    It ends Ray in order; Ray's own processes would all fall down at once, with every request in them.
-    """
-    from ray._private import services as module
-
-    services: Any = module
-    usual = services.ConsolePopen
-    services.ConsolePopen = functools.partial(usual, process_group=0)
-    try:
-        yield
-    finally:
-        services.ConsolePopen = usual
 
 
 def _applications() -> dict[str, StatusOverview]:

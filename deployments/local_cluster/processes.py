@@ -1,10 +1,12 @@
-"""Child processes of this one: recorded, so that a later start finds what is left of them; ended; their ports."""
+"""Child processes of this one: recorded for a later start, ended, what they say, and the ports that they listen on."""
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import ipaddress
 import logging
+import logging.handlers
 import os
 import re
 import sys
@@ -14,9 +16,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
+from deployments.logs import LINE_BEGINNING
 from deployments.runtime.durable_file import OWNER_ONLY, write_durably
 
 _POLL_SECONDS = 0.05
@@ -27,6 +31,9 @@ _HEADER = "gantry-processes 1"
 _LINE = re.compile(r"(?P<pid>\d+) (?P<started>\d+)")
 _PR_SET_CHILD_SUBREAPER = 36
 _ON = 1
+_SCALER = "autoscaler"
+_MAX_LOG_BYTES = 16 * 2**20
+_LOG_FILES = 2
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -220,3 +227,56 @@ def end(processes: tuple[psutil.Process, ...], grace_seconds: float) -> int:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     return len(stubborn)
+
+
+@contextmanager
+def diverted_lines(path: Path, *, is_printed: bool) -> Iterator[None]:
+    """Around the start of Ray: from then on what Ray has to say goes to a file, its tracebacks included.
+
+    What the replicas say in JSON is printed as it is, a line each.
+    """
+    from ray._private import worker as module
+    from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
+
+    worker: Any = module
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=_MAX_LOG_BYTES, backupCount=_LOG_FILES)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    lines = logging.getLogger("ray.replicas")
+    for logger in (logging.getLogger("ray"), lines):
+        logger.handlers = [handler]
+        logger.propagate = False
+    lines.setLevel(logging.INFO)
+
+    def divert(batch: dict[str, Any]) -> None:
+        if batch.get("pid") == _SCALER:
+            # Every five seconds that there is nothing to do.
+            return
+        for line in batch["lines"]:
+            if is_printed and line.startswith(LINE_BEGINNING):
+                print(line, file=sys.stderr, flush=True)
+            else:
+                lines.info("%s pid=%s: %s", batch.get("actor_name") or "", batch.get("pid"), line)
+
+    # By this Ray tells of errors that no replica has told.
+    worker.print_to_stdstream = lambda batch, **_options: divert(batch)
+    yield
+    for name in ("ray_print_logs", lines.name):
+        dispatcher.remove_handler(name)
+    dispatcher.add_handler(lines.name, divert)
+
+
+@contextmanager
+def own_process_groups() -> Iterator[None]:
+    """A signal to the group of this process, as a supervisor sends it, is for this process alone.
+
+    It ends Ray in order; Ray's own processes would all fall down at once, with every request in them.
+    """
+    from ray._private import services as module
+
+    services: Any = module
+    usual = services.ConsolePopen
+    services.ConsolePopen = functools.partial(usual, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = usual

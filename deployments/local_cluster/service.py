@@ -185,10 +185,7 @@ def serve(settings: Settings, config_path: Path, port: int, *, say: Say, grace_s
         return
     say("stopped")
     if fault is not None or not cluster.has_left:
-        # What is left of Ray in this process waits for what is dead, and would keep it from ending for minutes.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0 if fault is None else EXIT_RAY_LOST)
+        cluster.leave(0 if fault is None else EXIT_RAY_LOST)
 
 
 def _warn_of_side_doors(service_port: int, say: Say) -> None:
