@@ -29,7 +29,7 @@ from deployments.local_cluster.processes import (
     diverted_lines,
     end,
     is_alive,
-    own_process_groups,
+    own_signals,
 )
 from deployments.serve.process import DrainNotice, leave_out_unused
 
@@ -368,8 +368,7 @@ class LocalCluster:
         import ray
 
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
-        handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-        with own_process_groups(), diverted_lines(self._log_path, is_printed=not self._quiet):
+        with own_signals(), diverted_lines(self._log_path, is_printed=not self._quiet):
             ray.init(
                 address="local",
                 num_cpus=max(_MIN_LOGICAL_CPUS, 4 * (os.cpu_count() or 1)),
@@ -381,9 +380,6 @@ class LocalCluster:
             )
         named = {_name(process): process for process in descendants(os.getpid())}
         self._vital = {name: named[name] for name in _VITAL if name in named}
-        # Ray's own handler would end the process where it stands, before anything is drained.
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
     def _deploy(self) -> None:
         from ray import serve

@@ -266,17 +266,21 @@ def diverted_lines(path: Path, *, is_printed: bool) -> Iterator[None]:
 
 
 @contextmanager
-def own_process_groups() -> Iterator[None]:
-    """A signal to the group of this process, as a supervisor sends it, is for this process alone.
+def own_signals() -> Iterator[None]:
+    """Around the start of Ray: a signal to this process or to its group, as a supervisor sends it, is for it alone.
 
-    It ends Ray in order; Ray's own processes would all fall down at once, with every request in them.
+    It ends Ray in order. Ray's own processes would all fall down at once with every request in them, and its handler
+    would end this process where it stands, also in the middle of the start.
     """
-    from ray._private import services as module
+    from ray._private import services as services_module
+    from ray._private import utils as utils_module
 
-    services: Any = module
-    usual = services.ConsolePopen
-    services.ConsolePopen = functools.partial(usual, process_group=0)
+    services: Any = services_module
+    utils: Any = utils_module
+    start, handle = services.ConsolePopen, utils.set_sigterm_handler
+    services.ConsolePopen = functools.partial(start, process_group=0)
+    utils.set_sigterm_handler = lambda _handler: None
     try:
         yield
     finally:
-        services.ConsolePopen = usual
+        services.ConsolePopen, utils.set_sigterm_handler = start, handle
