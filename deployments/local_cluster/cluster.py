@@ -73,10 +73,6 @@ class PortTaken(ServiceError):
     """Another process listens where the service should."""
 
 
-class RayLost(ServiceError):
-    """Ray, or what it was to keep alive, died while the service ran; another start mends it."""
-
-
 class NotReady(ServiceError):
     """The service did not become ready; the message says what it was waiting for."""
 
