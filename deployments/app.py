@@ -67,7 +67,7 @@ from deployments.serve.handles import (
     remote_write,
 )
 from deployments.serve.health import HealthMonitor, Probe
-from deployments.serve.policy import PPOPolicy
+from deployments.serve.policy import PPOPolicy, SuspectFiles
 from deployments.serve.router import RequestRouter
 from deployments.serve.shadow import ShadowArm
 from deployments.serve.validator import SafetyValidator
@@ -80,6 +80,8 @@ from models.search.warm_up import warm_rules
 _MAX_SEGMENT_BYTES = 16 * 2**20
 _PLANT_THREADS = 2
 _CLAIM_THREADS = 4
+# What late arms come to is told as far as that goes before a router closes.
+_LATE_SECONDS = 1.0
 
 
 def build_app(args: AppArgs) -> Application:
@@ -185,19 +187,6 @@ async def open_router(
     _run(stack, StateSync(view, remote_controller.exchange, steady=time.monotonic))
     _run(stack, shadow)
 
-    skew = ClockSkew(engine, utc_now)
-    health = HealthMonitor(
-        model=Probe("the model", lambda: ask(policy.model_id, attempts=2)),
-        judge=Probe("the judge", lambda: ask(validator.ping, attempts=2)),
-        database=Probe("the database", lambda: asyncio.to_thread(skew.ask), timeout_seconds=15.0),
-        depth=lambda: spool.depth,
-        drain=lambda: drain.state,
-        corruption=corruption,
-        knows_stage=lambda: view.is_current,
-        skew_seconds=lambda: skew.seconds,
-    )
-    _run(stack, health)
-
     # Threads of their own, so that a database that hangs holds up nobody who does not ask it.
     plants = StoredPlants(engine, _threads(stack, "plant", _PLANT_THREADS), limits)
     claims = StoredClaims(engine, _threads(stack, "claims", _CLAIM_THREADS))
@@ -215,8 +204,20 @@ async def open_router(
     await access.start()
 
     # The use case over all of these.
-    judge = RemoteJudge(validator.judge, attempts=args.attempts, timeout_seconds=args.judge_timeout_seconds)
-    remote_policy = RemotePolicy(policy.propose, attempts=args.attempts)
+    policy_probe = Probe("the policy", lambda: ask(policy.model_id, attempts=2), period_seconds=1.0)
+    judge_probe = Probe("the judge", lambda: ask(validator.ping, attempts=2), period_seconds=1.0)
+    judge = RemoteJudge(
+        validator.judge,
+        attempts=args.attempts,
+        timeout_seconds=args.judge_timeout_seconds,
+        on_answer=judge_probe.heard,
+    )
+    remote_policy = RemotePolicy(
+        policy.stream_proposal.options(stream=True),
+        attempts=args.attempts,
+        suspects=SuspectFiles(settings.data_folder / "suspects"),
+        on_answer=policy_probe.heard,
+    )
     rule = PlannersRule(rule_threads)
     decisions = StoredDecisions(engine, corruption)
     scheduling = Scheduling(
@@ -224,6 +225,7 @@ async def open_router(
             lambda arm: rule if arm.is_rule else remote_policy.of(arm.artefact),
             judge,
             proposal_seconds=settings.proposal_timeout_seconds,
+            judge_answered_at=lambda: judge_probe.answered_at,
         ),
         judge=judge,
         journal=journal,
@@ -236,6 +238,24 @@ async def open_router(
         request_seconds=settings.request_timeout_seconds,
         clock=utc_now,
     )
+    stack.push_async_callback(scheduling.close, _LATE_SECONDS)
+
+    # What it knows of its surroundings, and tells of itself.
+    skew = ClockSkew(engine, utc_now)
+    health = HealthMonitor(
+        model=policy_probe,
+        judge=judge_probe,
+        database=Probe(
+            "the database", lambda: asyncio.to_thread(skew.ask), timeout_seconds=15.0, patience_seconds=20.0
+        ),
+        depth=lambda: spool.depth,
+        drain=lambda: drain.state,
+        corruption=corruption,
+        knows_stage=lambda: view.is_current,
+        skew_seconds=lambda: skew.seconds,
+        losses=scheduling.policy_losses,
+    )
+    _run(stack, health)
     return Services(
         settings=settings,
         limits=limits,

@@ -13,6 +13,7 @@ GantryError (env.errors)
     ├── NotFound              nothing there that this client may see
     ├── KeyConflict           an idempotency key is used for another request
     ├── ProposalFailed        one arm has no schedule to offer; the next arm is asked
+    │   └── ProposalShed          nobody of that arm began: no replica is there, or it refuses what replicas died of
     ├── NoSafeSchedule        every arm failed or was rejected; carries the rejections
     └── TemporarilyUnavailable    ask again later; carries the seconds to wait
         ├── Stopping              the service is about to end and takes no newcomers
@@ -22,6 +23,7 @@ GantryError (env.errors)
         ├── ClaimUnavailable      an idempotency key cannot be claimed now, or was lost on the way
         ├── JournalUnavailable    the decision could not be made durable
         ├── JudgeUnavailable      no verdict, therefore no schedule
+        │   └── JudgeFailed           the judge raised, or its replicas were lost one after the other
         ├── KeysUnavailable       stored keys cannot be checked: no database and no fresh copy of them
         ├── RolloutUnavailable    the rollout's controller does not answer, or does not know the stage
         ├── PlantDataUnavailable  the request left machines or jobs to a database that does not answer
@@ -140,6 +142,10 @@ class ProposalFailed(ServiceError):
         return self.message
 
 
+class ProposalShed(ProposalFailed):
+    """Nobody of the arm began with the request, so it says nothing about the arm."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
     """Why one arm's proposal was not served; `violations` is empty when there was no proposal to judge."""
@@ -198,6 +204,15 @@ class JournalUnavailable(TemporarilyUnavailable):
 
 class JudgeUnavailable(TemporarilyUnavailable):
     """The judge gave no verdict, and without one no schedule is served."""
+
+
+class JudgeFailed(JudgeUnavailable):
+    """The judge was asked and failed on this plan; `source` names the replica that was lost last, if one was."""
+
+    def __init__(self, message: str, retry_after_seconds: int = 1, source: str | None = None) -> None:
+        super().__init__(message, retry_after_seconds)
+        self.args = (message, retry_after_seconds, source)
+        self.source = source
 
 
 class KeysUnavailable(TemporarilyUnavailable):

@@ -23,6 +23,7 @@ from typing import Any
 import httpx
 
 from deployments.api import create_api
+from deployments.scheduling.ports import ProposalCall
 from deployments.scheduling.proposals import Proposal
 from deployments.serve.handles import PlannersRule
 from deployments.settings.service import DEVELOPMENT_API_KEY, PUBLISHED_MODEL
@@ -53,7 +54,7 @@ class RealPolicy:
         self._predictor = load_predictor(PUBLISHED_MODEL)
         self._threads = threads
 
-    async def propose(self, problem: Problem, budget_ms: int) -> Proposal:
+    async def propose(self, problem: Problem, budget_ms: int, call: ProposalCall) -> Proposal:
         """What PPOPolicy would propose; large budgets are cut, because nothing depends on them here."""
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(self._threads, search, self._predictor, problem, min(budget_ms, 20))

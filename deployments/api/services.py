@@ -37,6 +37,7 @@ class HealthReport:
     spool_oldest_seconds: float
     uptime_seconds: float
     spool_works: bool = True
+    model_awaited: bool = False
     stage_awaited: bool = False
     alarms: tuple[str, ...] = ()
 
@@ -52,16 +53,20 @@ class HealthReport:
 
     @property
     def obstacles(self) -> tuple[str, ...]:
-        """Why the replica is not ready for traffic: the blockers, and a policy that cannot serve yet."""
-        model = () if self.model_loaded else ("the model is not loaded",)
+        """Why the replica is not ready for traffic: the blockers, and what a start still waits for.
+
+        A policy that dies later is none: manual answers.
+        """
+        model = ("the model is not loaded yet",) if self.model_awaited else ()
         stage = ("the rollout's stage has not been heard of yet",) if self.stage_awaited else ()
         return (*self.blockers, *model, *stage)
 
     @property
     def shortcomings(self) -> tuple[str, ...]:
-        """Everything that is missing. A database outage alone makes the service degraded, not unready."""
+        """Everything that is missing. An outage of the policy or the database makes it degraded, not unready."""
+        model = () if self.model_loaded or self.model_awaited else ("the model is not loaded",)
         database = () if self.database_connected else ("the database is not connected",)
-        return (*self.obstacles, *database, *self.alarms)
+        return (*self.obstacles, *model, *database, *self.alarms)
 
 
 class HealthProbe(Protocol):

@@ -89,7 +89,7 @@ class RolloutTrail:
                 since=since,
                 transitions=transitions,
                 evaluations=[found for record in records if (found := evaluation_of(record)) is not None],
-                missing=[missing_of(record) for record in records if record.status == EvaluationStatus.DROPPED],
+                missing=[missing_of(record) for record in records if is_missing(record)],
                 assignments=[_assigned(row, state) for row in self._rows.assignments(start)],
                 jobs=list(self._jobs(feedback)),
                 ratings=list(_ratings(feedback)),
@@ -180,8 +180,16 @@ def evaluation_of(record: EvaluationRecord) -> Evaluation | None:
     )
 
 
+def is_missing(record: EvaluationRecord) -> bool:
+    """Whether it stands for a missing pair: dropped in shadow, or lost by the challenger for want of time or room."""
+    if record.status == EvaluationStatus.DROPPED:
+        return True
+    found = None if record.is_forced else evaluation_of(record)
+    return found is not None and found.arm is ArmRole.PPO and found.outcome.loses_pair
+
+
 def missing_of(record: EvaluationRecord) -> MissingPair:
-    """A shadow evaluation that was dropped."""
+    """The pair that is missing."""
     return MissingPair(
         decision_id=record.decision_id,
         at=record.created_at,

@@ -6,15 +6,25 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from deployments.errors import NoSafeSchedule, ProposalFailed, Rejection, TemporarilyUnavailable
+from deployments.errors import (
+    JudgeFailed,
+    JudgeUnavailable,
+    NoSafeSchedule,
+    Overloaded,
+    ProposalFailed,
+    ProposalShed,
+    Rejection,
+    TemporarilyUnavailable,
+)
 from deployments.persistence.decisions.records import EvaluationStatus
 from deployments.rollout.analysis.outcomes import Baseline
 from deployments.rollout.ramp.traffic import RULE, Arm
-from deployments.scheduling.ports import Judge, Proposer
+from deployments.scheduling.ports import Judge, ProposalCall, Proposer
 from deployments.scheduling.proposals import Proposal
+from deployments.scheduling.time_budget import Patience, first_answer
 from env.errors import HorizonExceeded, InvalidProblem
 from env.judge.anomalies import BoundedMakespan
 from env.judge.verdict import Verdict, ViolationCode
@@ -27,6 +37,7 @@ if TYPE_CHECKING:
 
 MAX_REASON_LENGTH = 500
 PLANNERS_OWN = "planner's own plan"
+_RETRY_AFTER_SECONDS = 2
 _log = logging.getLogger(__name__)
 
 
@@ -35,7 +46,8 @@ class Attempt:
     """What one arm made of a request. `proposal` and `verdict` are None where it came to none.
 
     `baseline` is where a manual plan came from; `reason` says why the attempt may not be served, and `source`
-    names the replica that was lost with it, if one was.
+    names the replica that was lost with it, if one was. An arm that was late works on as `pending`, which comes to
+    the attempt that it was after all; None where nothing is still to come.
     """
 
     arm: Arm
@@ -47,6 +59,7 @@ class Attempt:
     source: str | None = None
     proposal_seconds: float | None = None
     judge_seconds: float | None = None
+    pending: asyncio.Task[Attempt] | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_valid(self) -> bool:
@@ -73,15 +86,37 @@ class Attempts:
         return self.all[-1]
 
     @property
+    def settled(self) -> tuple[Attempt, ...]:
+        """Those of which nothing is still to come."""
+        return tuple(attempt for attempt in self.all if attempt.pending is None)
+
+    @property
     def fallback_reason(self) -> str | None:
         """Why the arm that was asked first did not serve; None when it did."""
         return self.withdrawn or self.all[0].reason
+
+    def call_off(self) -> None:
+        """Nobody wants to know any more what is still to come."""
+        _call_off(self.all)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Terms:
+    """What holds for each arm that is asked about one request. `patience` is None where somebody else watches."""
+
+    budget_ms: int
+    recent: tuple[BoundedMakespan, ...]
+    job_list: str = ""
+    patience: Patience | None = None
 
 
 class ArmRunner:
     """Asks arms for proposals and has them judged: on the served path, and in shadow.
 
-    `proposal_seconds` is the limit beyond the request's own time budget, None where somebody else watches it.
+    `proposal_seconds` is the limit beyond the request's own time budget after which an arm has crashed, None where
+    somebody else watches it. On the served path manual takes over long before (`Patience`), and the arm may end in
+    peace. `judge_answered_at` is when the judge answered anybody last, by the event loop's clock: while it does, the
+    last verdict is waited for.
     """
 
     def __init__(
@@ -91,33 +126,45 @@ class ArmRunner:
         *,
         proposal_seconds: float | None,
         stopwatch: Callable[[], float] = time.perf_counter,
+        judge_answered_at: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._proposer_of = proposer_of
         self._judge = judge
         self._proposal_seconds = proposal_seconds
         self._stopwatch = stopwatch
+        self._judge_answered_at = judge_answered_at
 
     async def first_safe(
-        self, question: Question, order: tuple[Arm, ...], budget_ms: int, recent: tuple[BoundedMakespan, ...]
+        self,
+        question: Question,
+        order: tuple[Arm, ...],
+        budget_ms: int,
+        recent: tuple[BoundedMakespan, ...],
+        job_list: str = "",
     ) -> Attempts:
-        """The attempts up to the first one that the judge accepts.
+        """The attempts up to the first one that the judge accepts; `job_list` is the digest of what is planned.
 
         Whoever serves, what is wrong with the planner's own plan is a warning.
         Raises `NoSafeSchedule` when there is none, `InvalidProblem` when the calendar cannot hold the work or no arm
         meets the pins of the request, and what says that asking again may help: `Overloaded`, `JudgeUnavailable`.
         """
         problem, planned = question.problem, question.planned
+        patience = Patience(budget_ms, len(problem.operations), asyncio.get_running_loop().time)
+        terms = _Terms(budget_ms=budget_ms, recent=recent, job_list=job_list, patience=patience)
         # Beside the first arm at work, because the answer must not wait for it.
-        own = None if planned is None else asyncio.create_task(self._own(RULE, problem, planned, recent))
+        own = None if planned is None else asyncio.create_task(self._own(RULE, problem, planned, terms))
+        attempts: list[Attempt] = []
         try:
-            attempts: list[Attempt] = []
             for arm in order:
-                attempts.append(await self._of_arm(arm, problem, own, budget_ms, recent))
+                attempts.append(await self._of_arm(arm, problem, own, terms))
                 if attempts[-1].is_valid:
                     return Attempts(all=tuple(attempts), warnings=await _own_warnings(own))
                 _log.warning("arm %s did not serve: %s", arm.name, attempts[-1].reason)
             _refuse_unmet_pins(problem, attempts)
             raise NoSafeSchedule(tuple(map(_rejection, attempts)))
+        except BaseException:
+            _call_off(attempts)
+            raise
         finally:
             if own is not None:
                 own.cancel()
@@ -138,40 +185,52 @@ class ArmRunner:
         budget_ms: int,
         recent: tuple[BoundedMakespan, ...],
     ) -> Attempt:
-        """What one arm makes of the problem, judged.
+        """What one arm makes of the problem, judged, however long it takes.
 
         The manual arm is the planner's own plan `planned` if there is one that the judge accepts, else the rule.
         Raises as `first_safe` does, but for `NoSafeSchedule`.
         """
-        own = None if planned is None or not arm.is_rule else self._own(arm, problem, planned, recent)
-        return await self._of_arm(arm, problem, own, budget_ms, recent)
+        terms = _Terms(budget_ms=budget_ms, recent=recent)
+        own = None if planned is None or not arm.is_rule else self._own(arm, problem, planned, terms)
+        return await self._of_arm(arm, problem, own, terms)
 
-    async def _of_arm(
-        self,
-        arm: Arm,
-        problem: Problem,
-        own: Awaitable[Attempt] | None,
-        budget_ms: int,
-        recent: tuple[BoundedMakespan, ...],
-    ) -> Attempt:
+    async def _of_arm(self, arm: Arm, problem: Problem, own: Awaitable[Attempt] | None, terms: _Terms) -> Attempt:
         if arm.is_rule and own is not None:
             planners = await own
             if planners.is_valid:
                 return replace(planners, arm=arm)
-        return await self._attempt(arm, problem, budget_ms, recent)
+        return await self._attempt(arm, problem, terms)
 
-    async def _own(self, arm: Arm, problem: Problem, planned: Schedule, recent: tuple[BoundedMakespan, ...]) -> Attempt:
+    async def _own(self, arm: Arm, problem: Problem, planned: Schedule, terms: _Terms) -> Attempt:
         proposal = Proposal(schedule=planned, method=(PLANNERS_OWN,))
-        return await self._judged(arm, problem, proposal, recent, Baseline.PLANNER)
+        made = Attempt(arm=arm, status=EvaluationStatus.UNJUDGED, proposal=proposal, baseline=Baseline.PLANNER)
+        return await self._judged(made, problem, terms, is_last=False)
 
-    async def _attempt(
-        self, arm: Arm, problem: Problem, budget_ms: int, recent: tuple[BoundedMakespan, ...]
-    ) -> Attempt:
+    async def _attempt(self, arm: Arm, problem: Problem, terms: _Terms) -> Attempt:
+        call = ProposalCall(job_list=terms.job_list)
+        proposing = asyncio.create_task(self._proposed(arm, problem, terms.budget_ms, call))
+        # The rule is the last resort: there is nobody to take over from it.
+        patience = None if arm.is_rule else terms.patience
+        seconds = None if patience is None else patience.proposal_seconds()
+        is_given_up = False
+        try:
+            await asyncio.wait({proposing}, timeout=seconds)
+            if not proposing.done():
+                is_given_up = call.has_begun
+                return _late(arm, proposing) if is_given_up else _not_begun(arm)
+        finally:
+            if not is_given_up:
+                proposing.cancel()
+        made = proposing.result()
+        return made if made.proposal is None else await self._judged(made, problem, terms, is_last=arm.is_rule)
+
+    async def _proposed(self, arm: Arm, problem: Problem, budget_ms: int, call: ProposalCall) -> Attempt:
+        """An attempt that nobody has judged yet, or one that failed."""
         started = self._stopwatch()
         limit = None if self._proposal_seconds is None else self._proposal_seconds + budget_ms / 1000
         try:
             async with asyncio.timeout(limit):
-                proposal = await self._proposer_of(arm).propose(problem, budget_ms)
+                proposal = await self._proposer_of(arm).propose(problem, budget_ms, call)
         except TimeoutError:
             reason = f"no proposal: took longer than {limit:g} s"
             return Attempt(arm=arm, status=EvaluationStatus.TIMED_OUT, reason=reason)
@@ -181,29 +240,46 @@ class ArmRunner:
             if arm.is_rule:
                 raise InvalidProblem([("jobs", str(failure))]) from failure
             return _failed(arm, failure)
-        return await self._judged(arm, problem, proposal, recent, proposed=self._stopwatch() - started)
+        seconds = self._stopwatch() - started
+        return Attempt(arm=arm, status=EvaluationStatus.UNJUDGED, proposal=proposal, proposal_seconds=seconds)
 
-    async def _judged(
-        self,
-        arm: Arm,
-        problem: Problem,
-        proposal: Proposal,
-        recent: tuple[BoundedMakespan, ...],
-        baseline: Baseline = Baseline.RULE,
-        proposed: float | None = None,
-    ) -> Attempt:
+    async def _judged(self, made: Attempt, problem: Problem, terms: _Terms, *, is_last: bool) -> Attempt:
+        """The attempt with its verdict. One without, when another plan may still be judged; else `JudgeUnavailable`."""
+        assert made.proposal is not None, "what is judged was proposed"
         started = self._stopwatch()
-        verdict = await self._judge.judge(problem, proposal.schedule, recent)
-        return Attempt(
-            arm=arm,
+        try:
+            verdict = await self._verdict(problem, made.proposal.schedule, terms, is_last=is_last)
+        except JudgeUnavailable as failure:
+            if is_last or terms.patience is None:
+                raise
+            return _unjudged(made, failure)
+        return replace(
+            made,
             status=EvaluationStatus.VALID if verdict.valid else EvaluationStatus.REJECTED,
-            proposal=proposal,
             verdict=verdict,
             reason=None if verdict.valid else objection(verdict),
-            baseline=baseline,
-            proposal_seconds=proposed,
             judge_seconds=self._stopwatch() - started,
         )
+
+    async def _verdict(self, problem: Problem, schedule: Schedule, terms: _Terms, *, is_last: bool) -> Verdict:
+        if terms.patience is None:
+            return await self._judge.judge(problem, schedule, terms.recent)
+        seconds = terms.patience.verdict_seconds(is_last=is_last)
+        clock = asyncio.get_running_loop().time
+        looked_at = clock()
+
+        def is_judging() -> bool:
+            """Whether anybody was answered since this was looked at last: then the judge is busy, not away."""
+            nonlocal looked_at
+            answered_at, before = self._judge_answered_at(), looked_at
+            looked_at = clock()
+            return is_last and answered_at is not None and answered_at > before
+
+        try:
+            return await first_answer(lambda: self._judge.judge(problem, schedule, terms.recent), seconds, is_judging)
+        except TimeoutError:
+            message = f"the judge must answer within {seconds:.2g} s, took longer"
+            raise JudgeUnavailable(message, _RETRY_AFTER_SECONDS) from None
 
 
 def shortened(reason: str) -> str:
@@ -251,7 +327,45 @@ async def _own_warnings(own: Awaitable[Attempt] | None) -> tuple[str, ...]:
 def _failed(arm: Arm, failure: Exception) -> Attempt:
     reason = shortened(f"no proposal: {failure}")
     source = failure.source if isinstance(failure, ProposalFailed) else None
-    return Attempt(arm=arm, status=EvaluationStatus.FAILED, reason=reason, source=source)
+    status = EvaluationStatus.SHED if isinstance(failure, ProposalShed) else EvaluationStatus.FAILED
+    return Attempt(arm=arm, status=status, reason=reason, source=source)
+
+
+def _not_begun(arm: Arm) -> Attempt:
+    return Attempt(arm=arm, status=EvaluationStatus.SHED, reason="no proposal: no replica had room for it in time")
+
+
+def _late(arm: Arm, proposing: asyncio.Task[Attempt]) -> Attempt:
+    reason = "no proposal in time"
+
+    async def settled() -> Attempt:
+        try:
+            found = await proposing
+        except Overloaded as failure:
+            return _failed(arm, ProposalShed(str(failure)))
+        if found.proposal is None:
+            return found
+        return replace(found, status=EvaluationStatus.LATE, reason=f"{reason}: it took {found.proposal_seconds:.3g} s")
+
+    pending = asyncio.create_task(settled())
+    return Attempt(arm=arm, status=EvaluationStatus.LATE, reason=reason, pending=pending)
+
+
+def _unjudged(made: Attempt, failure: JudgeUnavailable) -> Attempt:
+    """A plan that the judge failed on is not like one for which it had no time."""
+    is_failure = isinstance(failure, JudgeFailed)
+    return replace(
+        made,
+        status=EvaluationStatus.UNJUDGED if is_failure else EvaluationStatus.LATE,
+        reason=shortened(str(failure)),
+        source=failure.source if isinstance(failure, JudgeFailed) else None,
+    )
+
+
+def _call_off(attempts: Iterable[Attempt]) -> None:
+    for attempt in attempts:
+        if attempt.pending is not None:
+            attempt.pending.cancel()
 
 
 def _rejection(attempt: Attempt) -> Rejection:

@@ -92,7 +92,10 @@ class Decision:
         return instant(self.question.start, schedule.makespan_seconds, self.question.zone).date()
 
     def record(self, request_body: bytes, answer_body: bytes) -> DecisionRecord:
-        """The decision as it is stored; without the bodies when the client asked for that."""
+        """The decision as it is stored; without the bodies when the client asked for that.
+
+        What is still to come of an arm that was late is a row of its own, later.
+        """
         keeps_payload = self.request.save_to_database
         request, answer = (request_body, answer_body) if keeps_payload else (None, None)
         context, served = self.context, self.attempts.served
@@ -128,7 +131,7 @@ class Decision:
             rollout_version=assigned.version,
             is_forced=assigned.is_forced,
             job_list_sha256=context.job_list_sha256,
-            evaluations=tuple(evaluation_records(context, self.attempts.all, served)),
+            evaluations=tuple(evaluation_records(context, self.attempts.settled, served)),
         )
 
 
@@ -145,10 +148,11 @@ def context_of(
     plant_id: str,
     assigned: ArmAssignment,
     budget_ms: int,
+    job_list: str,
 ) -> EvaluationContext:
     """What the evaluations of a request repeat of it.
 
-    `created_at` is when it arrived, `budget_ms` what it was given.
+    `created_at` is when it arrived, `budget_ms` what it was given, `job_list` the digest of its jobs.
     """
     return EvaluationContext(
         decision_id=decision_id,
@@ -157,5 +161,10 @@ def context_of(
         assigned=assigned,
         budget_ms=budget_ms,
         job_count=len(request.jobs),
-        job_list_sha256=hashlib.sha256(_JOB_LIST.dump_json(request.jobs)).hexdigest(),
+        job_list_sha256=job_list,
     )
+
+
+def job_list_digest(request: ScheduleRequest) -> str:
+    """The same for the same jobs, whatever else is asked."""
+    return hashlib.sha256(_JOB_LIST.dump_json(request.jobs)).hexdigest()

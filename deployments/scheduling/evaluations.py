@@ -20,7 +20,12 @@ from env.judge.verdict import Violation
 
 MAX_VIOLATIONS = 20
 FALLBACK = "fallback"
-_LOST = (EvaluationStatus.FAILED, EvaluationStatus.TIMED_OUT)
+_WITHOUT_VERDICT = {
+    EvaluationStatus.FAILED: Outcome.CRASH,
+    EvaluationStatus.TIMED_OUT: Outcome.CRASH,
+    EvaluationStatus.UNJUDGED: Outcome.UNJUDGED,
+    EvaluationStatus.LATE: Outcome.LATE,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +57,7 @@ def dropped_record(context: EvaluationContext, arm: Arm, status: EvaluationStatu
 def outcome_of(attempt: Attempt, attempts: Iterable[Attempt]) -> Outcome:
     """The outcome of one attempt, given what became of the others on the same request."""
     if attempt.verdict is None:
-        return Outcome.CRASH if attempt.status in _LOST else Outcome.SHED
+        return _WITHOUT_VERDICT.get(attempt.status, Outcome.SHED)
     if attempt.is_valid:
         return Outcome.OK
     others = [other.verdict for other in attempts if other is not attempt and other.verdict is not None]
@@ -83,6 +88,13 @@ def pair_events(events: Iterable[Evaluation]) -> Iterator[Event]:
         pair = paired(by_arm[ArmRole.PPO], by_arm[ArmRole.MANUAL])
         if pair is not None:
             yield pair
+
+
+def lost_pairs(context: EvaluationContext, events: Iterable[Evaluation]) -> Iterator[MissingPair]:
+    """The comparisons that come to nothing because the challenger had no room or time, or no verdict."""
+    for event in events:
+        if event.arm is ArmRole.PPO and event.outcome.loses_pair:
+            yield missing_pair(context, event.detail or event.outcome.value, event.at)
 
 
 def missing_pair(context: EvaluationContext, reason: str, at: datetime) -> MissingPair:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from deployments.persistence.decisions.records import DecisionRecord, Record
@@ -12,14 +13,25 @@ from env.problem import Problem
 from env.schedule import Schedule
 
 
+@dataclass(slots=True, kw_only=True)
+class ProposalCall:
+    """One call for a proposal. `job_list` is the digest of what is to be planned.
+
+    The arm sets `has_begun` while somebody works on it: what merely waits for a replica can be called off for nothing.
+    """
+
+    job_list: str = ""
+    has_begun: bool = False
+
+
 class Proposer(Protocol):
     """An arm."""
 
-    async def propose(self, problem: Problem, budget_ms: int) -> Proposal:
+    async def propose(self, problem: Problem, budget_ms: int, call: ProposalCall) -> Proposal:
         """A schedule for all of `problem`; `budget_ms` beyond the first pass may be spent on making it better.
 
-        Raises `ProposalFailed` for whatever went wrong in the arm, `Overloaded` when it has no room
-        for the request, and `HorizonExceeded` when the calendar cannot hold the work.
+        Raises `ProposalFailed` for whatever went wrong in the arm, `ProposalShed` when nobody of it began,
+        `Overloaded` when it has no room for the request, and `HorizonExceeded` when the calendar cannot hold the work.
         """
         ...
 
@@ -28,7 +40,10 @@ class Judge(Protocol):
     """The only one who may call a schedule valid."""
 
     async def judge(self, problem: Problem, schedule: Schedule, recent: tuple[BoundedMakespan, ...]) -> Verdict:
-        """All that is wrong, or unlike the plant's recent makespans. Raises `JudgeUnavailable` without a verdict."""
+        """All that is wrong, or unlike the plant's recent makespans. Raises `JudgeUnavailable` without a verdict.
+
+        `JudgeFailed`, where it was asked and failed on this plan.
+        """
         ...
 
 

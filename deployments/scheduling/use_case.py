@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -15,25 +16,37 @@ from deployments.contracts.answers.schedule import ScheduleAnswer
 from deployments.contracts.answers.validation import ValidateAnswer, ValidateRequest, claimed_schedule, validate_answer
 from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.contracts.translation.problem import Question
-from deployments.errors import TimedOut
+from deployments.errors import JournalUnavailable, TimedOut
 from deployments.persistence.decisions.records import DecisionRecord
+from deployments.rollout.analysis.outcomes import Evaluation
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.model_registry import Artefact
 from deployments.rollout.ramp.traffic import RULE, Arm, ArmAssignment, Rollout
+from deployments.runtime.background import DetachedTasks
 from deployments.runtime.clock import Clock
-from deployments.scheduling.arms import ArmRunner, Attempts
-from deployments.scheduling.decision import Decision, context_of
-from deployments.scheduling.evaluations import EvaluationContext, ShadowPort, ShadowTask, evaluation_events, pair_events
+from deployments.scheduling.arms import ArmRunner, Attempt, Attempts
+from deployments.scheduling.decision import Decision, context_of, job_list_digest
+from deployments.scheduling.evaluations import (
+    EvaluationContext,
+    ShadowPort,
+    ShadowTask,
+    evaluation_events,
+    evaluation_records,
+    lost_pairs,
+    outcome_of,
+    pair_events,
+)
 from deployments.scheduling.idempotency import Lease, under_claim
 from deployments.scheduling.ports import Archive, Journal, Judge, Proposer
 from deployments.scheduling.question import QuestionBuilder
-from deployments.scheduling.time_budget import LoadShedding, run_blocking
+from deployments.scheduling.time_budget import LoadShedding, RecentLosses, run_blocking
 from env.errors import InvalidProblem
 from env.judge.anomalies import BoundedMakespan
 
 MAX_MAKESPANS = 20
 MAX_PLANTS = 1000
 __all__ = ["Answered", "Archive", "Journal", "Judge", "Proposer", "Scheduling"]
+_log = logging.getLogger(__name__)
 WITHDRAWN = "withdrawn by the rollout while the request was under way"
 
 
@@ -100,6 +113,8 @@ class Scheduling:
         self._new_id = new_id
         self._recent_makespans = RecentMakespans()
         self._load = LoadShedding()
+        self._losses = RecentLosses()
+        self._late = DetachedTasks()
         self._last_decided_at: datetime | None = None
 
     @property
@@ -111,6 +126,14 @@ class Scheduling:
     def last_decided_at(self) -> datetime | None:
         """When the newest durable decision was asked for, None before the first."""
         return self._last_decided_at
+
+    def policy_losses(self) -> tuple[int, int]:
+        """How many of its latest requests the policy had no room or time for, of how many; 0 while they are few."""
+        return self._losses.counts()
+
+    async def close(self, seconds: float) -> None:
+        """Waits so long for arms that were late, to tell what became of them."""
+        await self._late.finish(timeout_seconds=seconds)
 
     async def schedule(
         self,
@@ -176,11 +199,10 @@ class Scheduling:
         plant_id = self._question_builder.plant_of(request)
         recent = self._recent_makespans.of(plant_id)
         budget_ms = self._load.afforded_ms(request.time_budget_ms)
-        attempts = await self._arms.first_safe(question, assigned.order, budget_ms, recent)
+        job_list = await run_blocking(len(raw_body), lambda: job_list_digest(request))
+        attempts = await self._arms.first_safe(question, assigned.order, budget_ms, recent, job_list)
         decision_id = str(self._new_id()) if lease is None else lease.decision_id
-        context = await run_blocking(
-            len(raw_body), lambda: context_of(request, decision_id, created_at, plant_id, assigned, budget_ms)
-        )
+        context = context_of(request, decision_id, created_at, plant_id, assigned, budget_ms, job_list)
 
         async def settled() -> tuple[Answered, DecisionRecord]:
             decision = Decision(
@@ -195,15 +217,19 @@ class Scheduling:
             )
             return await run_blocking(len(raw_body), lambda: _written(decision, raw_body))
 
-        answered, record = await settled()
-        # Once more just before the promise: a rollback must not have to wait for slow requests.
-        if not self._rollout.traffic_split().permits(assigned, attempts.served.arm):
-            attempts = await self._arms.replaced(question, attempts, WITHDRAWN, recent)
+        try:
             answered, record = await settled()
-        if lease is not None:
-            record = under_claim(record, lease, answered.body)
-            lease.begin_append()
-        await self._journal.append(record)
+            # Once more just before the promise: a rollback must not have to wait for slow requests.
+            if not self._rollout.traffic_split().permits(assigned, attempts.served.arm):
+                attempts = await self._arms.replaced(question, attempts, WITHDRAWN, recent)
+                answered, record = await settled()
+            if lease is not None:
+                record = under_claim(record, lease, answered.body)
+                lease.begin_append()
+            await self._journal.append(record)
+        except BaseException:
+            attempts.call_off()
+            raise
         self._recent_makespans.remember(plant_id, attempts.served.bounded_makespan)
         self._last_decided_at = created_at
         self._report(context, question, recent, attempts)
@@ -230,9 +256,12 @@ class Scheduling:
         self, context: EvaluationContext, question: Question, recent: tuple[BoundedMakespan, ...], attempts: Attempts
     ) -> None:
         """Tells the guardrails what happened, and has the arm computed that did not come to be asked."""
-        events = evaluation_events(context, attempts.all, attempts.served)
-        for event in (*events, *pair_events(events)):
-            self._rollout.observe(event)
+        self._observe(context, evaluation_events(context, attempts.settled, attempts.served))
+        for attempt in attempts.all:
+            if attempt.pending is not None:
+                self._late.start(self._settle(context, attempts, attempt, attempt.pending), "late proposal")
+            if attempt.arm.role is ArmRole.PPO:
+                self._losses.note(is_lost=outcome_of(attempt, attempts.all).loses_pair)
         assigned = context.assigned
         was_asked = any(attempt.arm == assigned.rival for attempt in attempts.all)
         if assigned.is_forced or was_asked or not self._rollout.traffic_split().is_comparing:
@@ -240,6 +269,27 @@ class Scheduling:
         self._shadow.offer(
             ShadowTask(context=context, question=question, recent=recent, attempts=attempts, arm=assigned.rival)
         )
+
+    def _observe(self, context: EvaluationContext, events: list[Evaluation]) -> None:
+        for event in (*events, *pair_events(events)):
+            self._rollout.observe(event)
+        if self._rollout.traffic_split().is_comparing:
+            for missing in lost_pairs(context, events):
+                self._rollout.observe(missing)
+
+    async def _settle(
+        self, context: EvaluationContext, attempts: Attempts, late: Attempt, pending: asyncio.Task[Attempt]
+    ) -> None:
+        """Tells of an arm that was late what became of it in the end: the guardrails, and as a row."""
+        settled = await pending
+        found = tuple(settled if attempt is late else attempt for attempt in attempts.all)
+        events = evaluation_events(context, found, attempts.served)
+        self._observe(context, [event for event in events if event.arm is settled.arm.role])
+        (row,) = evaluation_records(context, (settled,), attempts.served)
+        try:
+            await self._journal.append(row)
+        except JournalUnavailable as failure:
+            _log.warning("what became of a late proposal for %s is not kept: %s", context.decision_id, failure)
 
 
 def _written(decision: Decision, raw_body: bytes) -> tuple[Answered, DecisionRecord]:

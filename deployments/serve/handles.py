@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Any, Protocol
 
@@ -14,7 +14,14 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from sqlalchemy import Engine
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from deployments.errors import JournalUnavailable, JudgeUnavailable, Overloaded, ProposalFailed
+from deployments.errors import (
+    JournalUnavailable,
+    JudgeFailed,
+    JudgeUnavailable,
+    Overloaded,
+    ProposalFailed,
+    ProposalShed,
+)
 from deployments.persistence.decisions.audit_repository import audit_work
 from deployments.persistence.decisions.records import (
     AuditEvent,
@@ -34,6 +41,7 @@ from deployments.rollout.ramp.state import RolloutState
 from deployments.rollout_control.controller import Command
 from deployments.rollout_control.protocol import ControllerReply, RouterReport
 from deployments.scheduling.arms import Attempt
+from deployments.scheduling.ports import ProposalCall
 from deployments.scheduling.proposals import Proposal, planners_proposal
 from deployments.scheduling.time_budget import run_blocking
 from deployments.serve.serialization import decode, encode
@@ -73,6 +81,24 @@ class RemoteMethod(Protocol):
         ...
 
 
+class StreamedResponse(Protocol):
+    """Parts of an answer, as they come."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    def cancel(self) -> None:
+        """Nobody wants the rest."""
+        ...
+
+
+class StreamingMethod(Protocol):
+    """One method of a deployment that answers in parts, such as `handle.stream_proposal.options(stream=True)`."""
+
+    def remote(self, *arguments: Any) -> StreamedResponse:
+        """The call, under way."""
+        ...
+
+
 class RemoteFailed(Exception):
     """A call into another deployment came back without a result; the message says why.
 
@@ -84,40 +110,139 @@ class RemoteFailed(Exception):
         self.source = source
 
 
-class RemotePolicy:
-    """The arm behind PPOPolicy. Proposing is pure, so a call whose replica died is made again."""
+class DeploymentAbsent(RemoteFailed):
+    """No replica was asked: there is none, and Serve has given up starting any."""
 
-    def __init__(self, propose: RemoteMethod, *, attempts: int, artefact: Artefact | None = None) -> None:
-        self._propose = propose
+
+class SuspectLists(Protocol):
+    """Job lists that replicas died of, by their digest."""
+
+    def is_withheld(self, job_list: str) -> bool:
+        """Whether no replica is to be risked for it now: it is refused, or somebody else is trying it again."""
+        ...
+
+    def is_refused(self, job_list: str) -> bool:
+        """Whether two replicas died of it a while ago."""
+        ...
+
+    def suspect(self, job_list: str) -> bool:
+        """A replica died of it. Whether the caller may try it once more."""
+        ...
+
+    def acquit(self, job_list: str) -> None:
+        """A replica has survived it."""
+        ...
+
+    def refuse(self, job_list: str) -> None:
+        """A second replica died of it, too."""
+        ...
+
+
+class RemotePolicy:
+    """The arm behind PPOPolicy. Proposing is pure, so a call whose replica died is made again.
+
+    `stream` is the method `stream_proposal`: what it says first is that a replica has begun. `on_answer` is told of
+    each proposal.
+    """
+
+    def __init__(
+        self,
+        stream: StreamingMethod,
+        *,
+        attempts: int,
+        suspects: SuspectLists,
+        on_answer: Callable[[], None] = lambda: None,
+        artefact: Artefact | None = None,
+    ) -> None:
+        self._stream = stream
         self._attempts = attempts
+        self._suspects = suspects
+        self._on_answer = on_answer
         # Which policy travels with each request; the published one needs no name.
         self._named = () if artefact is None else (artefact,)
 
     def of(self, artefact: Artefact | None) -> RemotePolicy:
         """The same replicas with the policy `artefact`; None: the published one."""
-        return RemotePolicy(self._propose, attempts=self._attempts, artefact=artefact)
+        return RemotePolicy(
+            self._stream, attempts=self._attempts, suspects=self._suspects, on_answer=self._on_answer, artefact=artefact
+        )
 
-    async def propose(self, problem: Problem, budget_ms: int) -> Proposal:
-        """What the policy proposes. Raises `ProposalFailed`, `Overloaded`, or the domain's own error."""
+    async def propose(self, problem: Problem, budget_ms: int, call: ProposalCall) -> Proposal:
+        """What the policy proposes. Raises `ProposalFailed`, `ProposalShed`, `Overloaded`, or the domain's own error.
+
+        A list that two replicas died of is not sent to a third.
+        """
         payload = await _packed(problem, problem)
         try:
-            answer = await ask(self._propose, payload, budget_ms, *self._named, attempts=self._attempts)
+            streamed = _StreamedProposal(self._stream, self._suspects, call)
+            answer = await ask(streamed, payload, budget_ms, *self._named, attempts=self._attempts)
+        except DeploymentAbsent as failure:
+            raise ProposalShed(str(failure)) from failure
         except RemoteFailed as failure:
             raise ProposalFailed(str(failure), failure.source) from failure
+        self._on_answer()
         proposal: Proposal = await run_blocking(len(answer), lambda: decode(answer))
         return proposal
 
 
-class RemoteJudge:
-    """The judge behind SafetyValidator. Judging is pure, so a call whose replica died is made again."""
+class _StreamedProposal:
+    """The stream as one call that comes to its last part, and tells on the way that a replica has begun."""
 
-    def __init__(self, judge: RemoteMethod, *, attempts: int, timeout_seconds: float) -> None:
+    def __init__(self, stream: StreamingMethod, suspects: SuspectLists, call: ProposalCall) -> None:
+        self._stream = stream
+        self._suspects = suspects
+        self._call = call
+        self._lost: str | None = None
+        self._may_retry = False
+
+    async def remote(self, *arguments: Any) -> bytes:
+        """The proposal, encoded. Raises `ProposalShed` for a list that is not sent now, `ProposalFailed` in the end."""
+        self._call.has_begun = False
+        job_list = self._call.job_list
+        if not self._may_retry and self._suspects.is_withheld(job_list):
+            if self._lost is not None and self._suspects.is_refused(job_list):
+                raise ProposalFailed("two replicas of the policy died of this job list", self._lost)
+            raise ProposalShed("withheld, because a replica of the policy died of this job list")
+        response = self._stream.remote(*arguments)
+        last, is_over = b"", False
+        try:
+            async for part in response:
+                last, self._call.has_begun = part, True
+            is_over = True
+        except RayActorError as error:
+            self._lost = _replica_of(error)
+            if self._may_retry:
+                self._suspects.refuse(job_list)
+            self._may_retry = not self._may_retry and self._suspects.suspect(job_list)
+            raise
+        finally:
+            if not is_over:
+                response.cancel()
+        self._suspects.acquit(job_list)
+        return last
+
+
+class RemoteJudge:
+    """The judge behind SafetyValidator. Judging is pure, so a call whose replica died is made again.
+
+    `on_answer` is told of each verdict.
+    """
+
+    def __init__(
+        self,
+        judge: RemoteMethod,
+        *,
+        attempts: int,
+        timeout_seconds: float,
+        on_answer: Callable[[], None] = lambda: None,
+    ) -> None:
         self._judge = judge
         self._attempts = attempts
         self._timeout_seconds = timeout_seconds
+        self._on_answer = on_answer
 
     async def judge(self, problem: Problem, schedule: Schedule, recent: tuple[BoundedMakespan, ...] = ()) -> Verdict:
-        """The verdict. Raises `JudgeUnavailable` or `Overloaded`."""
+        """The verdict. Raises `JudgeUnavailable`, `JudgeFailed` or `Overloaded`."""
         payload = await _packed(problem, (problem, schedule))
         try:
             async with asyncio.timeout(self._timeout_seconds):
@@ -125,8 +250,11 @@ class RemoteJudge:
         except TimeoutError:
             message = f"the judge must answer within {self._timeout_seconds:g} s, took longer"
             raise JudgeUnavailable(message, _RETRY_AFTER_SECONDS) from None
-        except RemoteFailed as failure:
+        except DeploymentAbsent as failure:
             raise JudgeUnavailable(f"no verdict: {failure}", _RETRY_AFTER_SECONDS) from failure
+        except RemoteFailed as failure:
+            raise JudgeFailed(f"no verdict: {failure}", _RETRY_AFTER_SECONDS, failure.source) from failure
+        self._on_answer()
         verdict: Verdict = await run_blocking(len(answer), lambda: decode(answer))
         return verdict
 
@@ -137,7 +265,7 @@ class PlannersRule:
     def __init__(self, threads: Executor) -> None:
         self._threads = threads
 
-    async def propose(self, problem: Problem, budget_ms: int) -> Proposal:  # noqa: ARG002
+    async def propose(self, problem: Problem, budget_ms: int, call: ProposalCall) -> Proposal:  # noqa: ARG002
         """The planner's schedule; a time budget changes nothing. Raises `HorizonExceeded`."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, planners_proposal, problem)
@@ -303,15 +431,20 @@ async def ask(method: RemoteMethod, *arguments: Any, attempts: int) -> Any:
         return await retrying(answer)
     except BackPressureError as error:
         raise Overloaded("all replicas are busy and their queue is full", _RETRY_AFTER_SECONDS) from error
-    except _REPLICA_LOST as error:
-        source = str(getattr(error, "actor_id", None) or UNKNOWN_REPLICA)
-        raise RemoteFailed(f"replica lost in each of {attempts} attempts", source) from error
+    except DeploymentUnavailableError as error:
+        raise DeploymentAbsent("no replica could be started") from error
+    except RayActorError as error:
+        raise RemoteFailed(f"replica lost in each of {attempts} attempts", _replica_of(error)) from error
     except Exception as error:  # the edge of this process: whatever was raised at the far side arrives here
         # Bare, or wrapped by Ray, depending on how the replicas talk to each other.
         cause = error.cause if isinstance(error, RayTaskError) else error
         if isinstance(cause, GantryError):
             raise cause from None
         raise RemoteFailed(f"{type(cause).__name__}: {cause}") from error
+
+
+def _replica_of(error: RayActorError) -> str:
+    return str(getattr(error, "actor_id", None) or UNKNOWN_REPLICA)
 
 
 async def _packed(problem: Problem, value: object) -> bytes:

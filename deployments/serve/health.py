@@ -16,17 +16,20 @@ from deployments.persistence.spool.spool import SpoolDepth
 from deployments.runtime.background import BackgroundTask
 
 _log = logging.getLogger(__name__)
-# A router that has just started waits this long for the stage; then it serves manual without it.
+# A router that has just started waits this long for the stage, or for the policy; then it serves manual without.
 STAGE_PATIENCE_SECONDS = 15.0
+MODEL_PATIENCE_SECONDS = 30.0
+# Whoever has answered nobody for so long is worth a word, and soon after that he counts as gone.
+SILENT_SECONDS = 3.5
 Ask = Callable[[], Awaitable[object]]
 Clock = Callable[[], float]
 
 
 class Probe:
-    """One neighbour, asked every `period_seconds`.
+    """One neighbour, asked every `period_seconds`; that somebody else was answered counts as well (`heard`).
 
     It holds from its first answer until it fails outright, or gives no answer for `patience_seconds`: a busy
-    neighbour is slow to answer, and that is no reason to send its work elsewhere.
+    neighbour is slow to answer, and that is no reason to send its work elsewhere. Long before that it is silent.
     """
 
     def __init__(
@@ -36,8 +39,8 @@ class Probe:
         *,
         clock: Clock = time.monotonic,
         period_seconds: float = 2.0,
-        timeout_seconds: float = 5.0,
-        patience_seconds: float = 20.0,
+        timeout_seconds: float = 3.0,
+        patience_seconds: float = 8.0,
     ) -> None:
         self._name = name
         self._ask = ask
@@ -46,6 +49,39 @@ class Probe:
         self._timeout_seconds = timeout_seconds
         self._patience_seconds = patience_seconds
         self._answered_at: float | None = None
+        self._was_there_at: float | None = None
+        self._is_full = False
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self._name
+
+    @property
+    def answered_at(self) -> float | None:
+        """When it answered anybody last, by the clock; None before the first answer, and since it failed."""
+        return self._answered_at
+
+    @property
+    def was_there(self) -> bool:
+        """Whether it has ever answered."""
+        return self._was_there_at is not None
+
+    @property
+    def complaint(self) -> str | None:
+        """What is wrong with it, in words; None while nothing is."""
+        if self._is_full:
+            return f"{self._name} is overloaded: its queue is full"
+        if self._was_there_at is None:
+            return f"{self._name} has not answered yet"
+        seconds = self._clock() - self._was_there_at
+        if self._answered_at is None or seconds >= SILENT_SECONDS:
+            return f"{self._name} has not answered for {seconds:.0f} s: dead, overloaded, or unable to start"
+        return None
+
+    def heard(self) -> None:
+        """It has answered somebody."""
+        self._answered_at = self._was_there_at = self._clock()
 
     @property
     def holds(self) -> bool:
@@ -61,13 +97,15 @@ class Probe:
             return
         except Overloaded:
             # Full is reachable.
-            self._answered_at = self._clock()
+            self.heard()
+            self._is_full = True
         except Exception as error:  # the edge of a background task: whatever it is, the neighbour is not there
             if self.holds:
                 _log.warning("%s is not reachable: %s", self._name, error)
-            self._answered_at = None
+            self._answered_at, self._is_full = None, False
         else:
-            self._answered_at = self._clock()
+            self.heard()
+            self._is_full = False
 
     async def ask_and_wait(self) -> None:
         """One round; shorter while the neighbour is not there, so that a start is noticed at once."""
@@ -89,6 +127,7 @@ class HealthMonitor:
         corruption: CorruptionLog | None = None,
         knows_stage: Callable[[], bool] = lambda: True,
         skew_seconds: Callable[[], float] = lambda: 0.0,
+        losses: Callable[[], tuple[int, int]] = lambda: (0, 0),
         clock: Clock = time.monotonic,
     ) -> None:
         self._model, self._judge, self._database = model, judge, database
@@ -97,6 +136,7 @@ class HealthMonitor:
         self._corruption = corruption or CorruptionLog()
         self._knows_stage = knows_stage
         self._skew_seconds = skew_seconds
+        self._losses = losses
         self._clock = clock
         self._started_at = clock()
         self._tasks = tuple(BackgroundTask("watch", probe.ask_and_wait) for probe in (model, judge, database))
@@ -116,6 +156,7 @@ class HealthMonitor:
         depth = self._depth()
         return HealthReport(
             model_loaded=self._model.holds,
+            model_awaited=not self._model.was_there and self._clock() - self._started_at < MODEL_PATIENCE_SECONDS,
             judge_reachable=self._judge.holds,
             database_connected=self._database.holds,
             spool_has_room=depth.has_room,
@@ -129,6 +170,13 @@ class HealthMonitor:
         )
 
     def _alarms(self, depth: SpoolDepth) -> Iterator[str]:
+        if complaint := self._model.complaint:
+            yield f"{complaint}; manual serves"
+        if complaint := self._judge.complaint:
+            yield complaint
+        lost, asked = self._losses()
+        if lost:
+            yield f"of the last {asked} requests the policy had no room or no time for {lost}: manual served them"
         if not self._knows_stage():
             yield "the rollout's controller does not tell the stage, so manual serves"
         drain = self._drain()

@@ -1,10 +1,20 @@
-"""PPOPolicy: stateless replicas that propose, each with the few policies that requests asked for, verified and warm."""
+"""PPOPolicy: stateless replicas that propose, each with the few policies that requests asked for, verified and warm.
+
+And the job lists that replicas died of: routers do not send those again.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
+import time
 from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
+
+from anyio import to_thread
 
 from deployments.rollout.model_registry import Artefact, verified
 from deployments.scheduling.proposals import policy_proposal
@@ -16,6 +26,12 @@ from models.policy.predictor import Predictor
 from models.search.warm_up import warm_policy
 
 MAX_KEPT = 4
+REFUSED_SECONDS = 600.0
+SUSPECTED_SECONDS = 10.0
+_SUSPECT, _REFUSED = "suspect", "refused"
+BEGUN = b""
+"""What a replica says when it begins."""
+_log = logging.getLogger(__name__)
 
 
 class PolicyCache:
@@ -55,6 +71,17 @@ class PPOPolicy:
         warm_policy(self._policies.published)
         release_start_up_memory()
 
+    async def stream_proposal(
+        self, payload: bytes, budget_ms: int, artefact: Artefact | None = None
+    ) -> AsyncIterator[bytes]:
+        """`BEGUN` at once, then what `propose` returns: so that the caller can tell work from waiting for it.
+
+        Raises as `propose` does.
+        """
+        yield BEGUN
+        # In the replica's own threads, as many as it takes requests. What is called off keeps its place until it ends.
+        yield await to_thread.run_sync(self.propose, payload, budget_ms, artefact)
+
     def propose(self, payload: bytes, budget_ms: int, artefact: Artefact | None = None) -> bytes:
         """An encoded `Problem` -> an encoded `Proposal`, the best that the budget buys, by the policy `artefact`.
 
@@ -67,3 +94,77 @@ class PPOPolicy:
     def model_id(self) -> str:
         """The published policy, such as "full_production@1"."""
         return self._policies.published.model_id
+
+
+class SuspectFiles:
+    """The job lists that replicas died of, as empty files in `folder`: all routers of a node know the same.
+
+    A list is tried twice, the second time by whoever lost the first replica, and by nobody else for
+    `SUSPECTED_SECONDS`. When a second replica has died of it and none has survived it, it is refused for
+    `REFUSED_SECONDS`. To look into a folder that is hardly ever there takes microseconds.
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+        self._folder = folder
+        self._clock = clock
+
+    def is_withheld(self, job_list: str) -> bool:
+        """Whether no replica is to be risked for it now."""
+        return self.is_refused(job_list) or self._is_younger(job_list, _SUSPECT, SUSPECTED_SECONDS)
+
+    def is_refused(self, job_list: str) -> bool:
+        """Whether two replicas died of it a while ago."""
+        return self._is_younger(job_list, _REFUSED, REFUSED_SECONDS)
+
+    def suspect(self, job_list: str) -> bool:
+        """A replica died of it. Whether the caller may try it once more."""
+        if not job_list:
+            return True
+        self._sweep()
+        if self._write(job_list, _SUSPECT):
+            return True
+        if not self._is_younger(job_list, _SUSPECT, SUSPECTED_SECONDS):
+            # Whoever tried it again did not come to an end with it.
+            self.refuse(job_list)
+        return False
+
+    def acquit(self, job_list: str) -> None:
+        """A replica has survived it."""
+        with suppress(OSError):
+            self._path(job_list, _SUSPECT).unlink(missing_ok=True)
+
+    def refuse(self, job_list: str) -> None:
+        """A second replica died of it, too."""
+        if job_list:
+            self._write(job_list, _REFUSED)
+            self.acquit(job_list)
+
+    def _write(self, job_list: str, name: str) -> bool:
+        """Whether the file was not there. What the disk does not take is not remembered."""
+        path = self._path(job_list, name)
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            os.utime(path, (self._clock(), self._clock()))
+        except FileExistsError:
+            return False
+        except OSError as error:
+            _log.error("what replicas die of cannot be remembered: %s", error)
+        return True
+
+    def _sweep(self) -> None:
+        with suppress(OSError):
+            for path in self._folder.iterdir():
+                job_list, _, name = path.name.partition(".")
+                if not self._is_younger(job_list, name, REFUSED_SECONDS):
+                    path.unlink(missing_ok=True)
+
+    def _is_younger(self, job_list: str, name: str, seconds: float) -> bool:
+        try:
+            # A clock that was set back must not make it mean something for longer.
+            return abs(self._clock() - self._path(job_list, name).stat().st_mtime) < seconds
+        except OSError:
+            return False
+
+    def _path(self, job_list: str, name: str) -> Path:
+        return self._folder / f"{job_list}.{name}"

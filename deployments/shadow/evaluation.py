@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from deployments.errors import ProposalFailed
 from deployments.rollout.ramp.traffic import Arm
 from deployments.scheduling.arms import ArmRunner, Attempt, objection
+from deployments.scheduling.ports import ProposalCall
 from deployments.scheduling.proposals import Proposal, planners_proposal, policy_proposal
 from env.errors import GantryError
 from env.judge.anomalies import AnomalyLimits, BoundedMakespan
@@ -72,7 +73,7 @@ class _LocalProposer:
         self._arm = arm
         self._predictor_of = predictor_of
 
-    async def propose(self, problem: Problem, budget_ms: int) -> Proposal:
+    async def propose(self, problem: Problem, budget_ms: int, call: ProposalCall) -> Proposal:  # noqa: ARG002
         """Raises `ProposalFailed`, whatever the arm raised: here the rule may fail like any other arm."""
         try:
             if self._arm.is_rule:

@@ -45,7 +45,7 @@ from deployments.rollout_control.controller import Command
 from deployments.scheduling.arms import ArmRunner
 from deployments.scheduling.evaluations import ShadowPort, ShadowTask
 from deployments.scheduling.idempotency import Idempotency
-from deployments.scheduling.ports import Archive, Journal, Judge, Proposal, Proposer
+from deployments.scheduling.ports import Archive, Journal, Judge, Proposal, ProposalCall, Proposer
 from deployments.scheduling.question import Plants, QuestionBuilder
 from deployments.scheduling.use_case import Scheduling
 from deployments.settings.service import DEVELOPMENT_API_KEY, PUBLISHED_MODEL, Environment, Settings
@@ -114,7 +114,7 @@ class PlannedProposer:
         self._model = model
         self.budgets_ms: list[int] = []
 
-    async def propose(self, problem: Problem, budget_ms: int) -> Proposal:
+    async def propose(self, problem: Problem, budget_ms: int, call: ProposalCall) -> Proposal:
         self.budgets_ms.append(budget_ms)
         schedule = self._plan(problem)
         makespan = schedule.makespan_seconds if self._model else None
@@ -127,14 +127,14 @@ class FailingProposer:
     def __init__(self, error: Exception) -> None:
         self._error = error
 
-    async def propose(self, problem: Problem, budget_ms: int) -> Proposal:
+    async def propose(self, problem: Problem, budget_ms: int, call: ProposalCall) -> Proposal:
         raise self._error
 
 
 class SilentProposer:
     """Never answers."""
 
-    async def propose(self, problem: Problem, budget_ms: int) -> Proposal:
+    async def propose(self, problem: Problem, budget_ms: int, call: ProposalCall) -> Proposal:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -427,6 +427,7 @@ def scheduling_over(
     shadow: ShadowPort | None = None,
     request_seconds: float = 60.0,
     proposal_seconds: float = 60.0,
+    judge_answered_at: Callable[[], float | None] = lambda: None,
     zone: ZoneInfo = KUALA_LUMPUR,
 ) -> Scheduling:
     """The use case in Kuala Lumpur unless told otherwise, with a clock that stands still and ids that count."""
@@ -437,7 +438,12 @@ def scheduling_over(
     ticks, ids = count(), count(1)
     court = judge or LocalJudge()
     return Scheduling(
-        arms=ArmRunner(lambda arm: proposers[arm.algorithm], court, proposal_seconds=proposal_seconds),
+        arms=ArmRunner(
+            lambda arm: proposers[arm.algorithm],
+            court,
+            proposal_seconds=proposal_seconds,
+            judge_answered_at=judge_answered_at,
+        ),
         judge=court,
         journal=journal or MemoryJournal(),
         question_builder=QuestionBuilder(

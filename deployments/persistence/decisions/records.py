@@ -30,6 +30,8 @@ class EvaluationStatus(StrEnum):
     TIMED_OUT = "timed_out"
     DROPPED = "dropped"
     SHED = "shed"
+    LATE = "late"
+    UNJUDGED = "unjudged"
 
 
 class _Record:

@@ -12,7 +12,7 @@ from typing import Any
 
 from deployments.rollout.analysis.makespan_rules import Makespan
 from deployments.rollout.analysis.outcomes import Alarm, Baseline, Evaluation, MissingPair, Outcome, PairedObservation
-from deployments.rollout.analysis.rate_rules import Completion, Crashes
+from deployments.rollout.analysis.rate_rules import Completion, LossRate
 from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailReading, GuardrailRule, Limits, Trigger
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
@@ -44,7 +44,8 @@ class Guardrails:
         self.limits = limits
         self._triggers: dict[Guardrail, Trigger] = {}
         self._events: dict[Guardrail, int] = {Guardrail.CRITICAL: 0, Guardrail.CORRUPTION: 0}
-        self._crashes = Crashes(self.limits)
+        self._crashes = LossRate(limits, Guardrail.CRASH, Outcome.CRASH, limits.crash_alpha)
+        self._unjudged = LossRate(limits, Guardrail.UNJUDGED, Outcome.UNJUDGED, limits.unjudged_alpha)
         self._completion = Completion(self.limits)
         self._makespans = {baseline: Makespan(self.limits, baseline) for baseline in Baseline}
 
@@ -66,7 +67,7 @@ class Guardrails:
     def readings(self) -> tuple[GuardrailReading, ...]:
         """Every rule as it stands."""
         rules = [self._event_reading(guardrail) for guardrail in self._events]
-        rules += self._crashes.readings() + self._completion.readings()
+        rules += self._crashes.readings() + self._unjudged.readings() + self._completion.readings()
         for makespan in self._makespans.values():
             rules += makespan.readings()
         return tuple(rules)
@@ -83,6 +84,7 @@ class Guardrails:
             "triggers": [trigger.as_json() for trigger in self._triggers.values()],
             "events": {guardrail.value: count for guardrail, count in self._events.items()},
             "crashes": self._crashes.snapshot(),
+            "unjudged": self._unjudged.snapshot(),
             "completion": self._completion.snapshot(),
             "makespans": {baseline.value: makespan.snapshot() for baseline, makespan in self._makespans.items()},
         }
@@ -101,6 +103,8 @@ class Guardrails:
                 guardrails._triggers[trigger.guardrail] = trigger
             guardrails._events = {Guardrail(name): int(count) for name, count in document["events"].items()}
             guardrails._crashes.restore(document["crashes"])
+            if "unjudged" in document:  # not in what v0.2 wrote
+                guardrails._unjudged.restore(document["unjudged"])
             guardrails._completion.restore(document["completion"])
             for name, stored in document["makespans"].items():
                 guardrails._makespans[Baseline(name)].restore(stored)
@@ -114,7 +118,7 @@ class Guardrails:
             self._events[single.guardrail] += 1
         match event:
             case Evaluation() if _is_judged(event):
-                later = (self._crashes.feed(event), self._completion.feed(event))
+                later = (self._crashes.feed(event), self._unjudged.feed(event), self._completion.feed(event))
                 return next((trigger for trigger in (single, *later) if trigger is not None), None)
             case PairedObservation():
                 return self._makespans[event.baseline].feed(event)

@@ -20,19 +20,30 @@ MAX_OPEN_GROUPS = 1000
 
 
 class Outcome(StrEnum):
-    """How one evaluation of the challenger ended, served or in shadow; exactly one of these."""
+    """How one evaluation of the challenger ended, served or in shadow; exactly one of these.
+
+    `LATE` work came to nothing in time but did end, `SHED` work was not begun, and on an `UNJUDGED` plan the judge
+    failed that judged the other arm's.
+    """
 
     OK = "ok"
     INCOMPLETE = "incomplete"
     CRITICAL = "critical"
     CRASH = "crash"
+    UNJUDGED = "unjudged"
+    LATE = "late"
     SHED = "shed"
     INPUT = "input"
 
     @property
     def is_counted(self) -> bool:
-        """Whether the outcome says something about the challenger; shed work and bad input do not."""
-        return self not in (Outcome.SHED, Outcome.INPUT)
+        """Whether the outcome says something about the challenger; bad input and work lost to load do not."""
+        return self not in (Outcome.LATE, Outcome.SHED, Outcome.INPUT)
+
+    @property
+    def loses_pair(self) -> bool:
+        """Whether the request would have been compared had the challenger not lost it for want of time or room."""
+        return self in (Outcome.UNJUDGED, Outcome.LATE, Outcome.SHED)
 
 
 class Baseline(StrEnum):

@@ -1,4 +1,4 @@
-"""The guardrails of rates: crashes among all evaluations and incomplete plans among all plans, with their rules."""
+"""The guardrails of rates: crashes and unjudged plans among all evaluations, incomplete plans among all plans."""
 
 from __future__ import annotations
 
@@ -24,30 +24,33 @@ from deployments.rollout.analysis.triggers import (
 _MAX_SOURCES = 256
 
 
-class Crashes:
-    """The rate of crashes among all counted evaluations."""
+class LossRate:
+    """The rate of one kind of loss among all counted evaluations: crashes, or plans that the judge failed on."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, guardrail: Guardrail, outcome: Outcome, alpha: float) -> None:
         self._limits = limits
+        self._guardrail = guardrail
+        self._outcome = outcome
+        self._alpha = alpha
         self.rate = RateSequence(prior=limits.crash_prior)
         self._recent: deque[int] = deque(maxlen=limits.window)
         self._latest: OrderedDict[str, datetime] = OrderedDict()
         self._has_fired = False
 
     def feed(self, event: Evaluation) -> Trigger | None:
-        is_crash = event.outcome is Outcome.CRASH
-        if is_crash and self._is_same_moment(event):
+        is_loss = event.outcome is self._outcome
+        if is_loss and self._is_same_moment(event):
             return None
-        self.rate.add(is_crash)
-        self._recent.append(is_crash)
-        limits = self._limits
-        # Only a crash can lift the bound over the limit, so nothing else needs to be asked.
-        if not is_crash or not self.rate.exceeds(limits.crash_rate, limits.crash_alpha):
+        self.rate.add(is_loss)
+        self._recent.append(is_loss)
+        limit = self._limits.crash_rate
+        # Only a loss can lift the bound over the limit, so nothing else needs to be asked.
+        if not is_loss or not self.rate.exceeds(limit, self._alpha):
             return None
         self._has_fired = True
-        bound = self.rate.interval(limits.crash_alpha)
+        bound = self.rate.interval(self._alpha)
         assert bound is not None
-        return trigger_at(Guardrail.CRASH, GuardrailRule.BOUND, event, bound.lower, limits.crash_rate, bound.n)
+        return trigger_at(self._guardrail, GuardrailRule.BOUND, event, bound.lower, limit, bound.n)
 
     def _is_same_moment(self, event: Evaluation) -> bool:
         """Whether the replica that is to blame was lost a moment ago already, by whichever clock."""
@@ -64,9 +67,9 @@ class Crashes:
 
     def readings(self) -> list[GuardrailReading]:
         limits = self._limits
-        interval = self.rate.interval(limits.crash_alpha)
+        interval = self.rate.interval(self._alpha)
         bound = GuardrailReading(
-            guardrail=Guardrail.CRASH,
+            guardrail=self._guardrail,
             rule=GuardrailRule.BOUND,
             value=None if interval is None else interval.lower,
             limit=limits.crash_rate,
@@ -74,7 +77,7 @@ class Crashes:
             condition=condition_of(has_data=interval is not None, has_fired=self._has_fired),
             interval=interval,
         )
-        return [bound, _point(Guardrail.CRASH, self._recent, limits, limits.crash_rate)]
+        return [bound, _point(self._guardrail, self._recent, limits, limits.crash_rate)]
 
     def snapshot(self) -> dict[str, Any]:
         return {

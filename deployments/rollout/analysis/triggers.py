@@ -19,6 +19,7 @@ class Guardrail(StrEnum):
     CRITICAL = "critical_violation"
     CORRUPTION = "data_corruption"
     CRASH = "crash_rate"
+    UNJUDGED = "unjudged_rate"
     COMPLETION = "completion_rate"
     MAKESPAN = "makespan_increase"
 
@@ -49,7 +50,7 @@ class Limits:
     Rates and increases are fractions, alphas are spent once a ramp. The CUSUM adds the log likelihood ratio of three
     times the incomplete plans that are allowed. `makespan_alpha` is shared equally by the kinds of baseline.
     `deviation_floor` is the least standard deviation of a log makespan ratio that is believed. Crashes of one replica
-    within `same_moment_seconds` are one event.
+    within `same_moment_seconds` are one event. Plans that the judge fails on are held to the limit of crashes.
     """
 
     completion: float
@@ -62,6 +63,7 @@ class Limits:
     cusum_limit: float = 6.5
     crash_alpha: float = 0.01
     crash_prior: tuple[float, float] = (1.0, 20.0)
+    unjudged_alpha: float = 0.01
     makespan_alpha: float = 0.01
     window: int = 100
     window_errors: float = 4.5
@@ -69,7 +71,7 @@ class Limits:
     same_moment_seconds: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("completion", "completion_alpha", "crash_rate", "crash_alpha", "makespan_alpha"):
+        for name in ("completion", "completion_alpha", "crash_rate", "crash_alpha", "unjudged_alpha", "makespan_alpha"):
             if not 0.0 < getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must lie strictly between 0 and 1, was {getattr(self, name)}")
         for name in ("makespan_increase", "cusum_incomplete", "cusum_limit", "window_errors", "deviation_floor"):

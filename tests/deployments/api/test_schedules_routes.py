@@ -231,7 +231,8 @@ async def test_health_tells_everything_without_a_key() -> None:
     [
         ({}, "healthy", 200, 200),
         ({"database_connected": False}, "degraded", 200, 200),
-        ({"model_loaded": False}, "degraded", 200, 503),
+        ({"model_loaded": False}, "degraded", 200, 200),
+        ({"model_awaited": True}, "degraded", 200, 503),
         ({"judge_reachable": False}, "unhealthy", 503, 503),
         ({"spool_has_room": False}, "unhealthy", 503, 503),
         ({"spool_works": False}, "unhealthy", 503, 503),
@@ -241,7 +242,7 @@ async def test_health_tells_everything_without_a_key() -> None:
 async def test_health_and_readiness_follow_what_is_missing(
     changes: dict[str, Any], status: str, health_code: int, ready_code: int
 ) -> None:
-    """A database outage alone degrades; without judge or spool nothing can be served; without model not ready."""
+    """Without database or policy it is degraded, without judge or spool nothing can be served; a start waits."""
     services = services_over(health=KnownHealth(health_report(**changes)))
     health = await call("GET", "/health", services=services, headers={})
     ready = await call("GET", "/readyz", services=services, headers={})

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from deployments.contracts.parsing import read_schedule_request
 from deployments.errors import NoSafeSchedule
+from deployments.scheduling.ports import ProposalCall
 from deployments.scheduling.proposals import Proposal, planners_proposal, policy_proposal
 from env.errors import InvalidProblem
 from env.problem import Problem
@@ -32,14 +33,14 @@ class ShippedPolicy:
     def __init__(self, max_budget_ms: int) -> None:
         self._max_budget_ms = max_budget_ms
 
-    async def propose(self, problem: Problem, budget_ms: int) -> Proposal:
+    async def propose(self, problem: Problem, budget_ms: int, call: ProposalCall) -> Proposal:
         return policy_proposal(shipped_policy(), problem, min(budget_ms, self._max_budget_ms), threads=1)
 
 
 class PlannersRule:
     """Proposes by the planner's rule."""
 
-    async def propose(self, problem: Problem, budget_ms: int) -> Proposal:
+    async def propose(self, problem: Problem, budget_ms: int, call: ProposalCall) -> Proposal:
         return planners_proposal(problem)
 
 

@@ -266,11 +266,11 @@ async def test_champion_that_is_a_model_stands_before_the_rule() -> None:
     kept.rollout = FixedRollout(split, on_event=kept.events.append)
 
     class Champion(PlannedProposer):
-        async def propose(self, problem: Any, budget_ms: int) -> Any:
+        async def propose(self, problem: Any, budget_ms: int, call: Any) -> Any:
             self.budgets_ms.append(budget_ms)
             if len(self.budgets_ms) == 1:
                 raise ProposalFailed("too new")
-            return await super().propose(problem, budget_ms)
+            return await super().propose(problem, budget_ms, call)
 
     answer = (await _answered(kept.scheduling(ppo=Champion(model="old@1")))).answer
     assert (answer.decision.arm, answer.algorithm_used, answer.decision.model) == ("new@2", "ppo", "old@1")

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import pickle
+from collections.abc import AsyncIterator, Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
-from ray.serve.exceptions import BackPressureError
+from ray.serve._private.common import DeploymentID
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-from deployments.errors import JournalUnavailable, JudgeUnavailable, Overloaded, ProposalFailed
+from deployments.errors import (
+    JournalUnavailable,
+    JudgeFailed,
+    JudgeUnavailable,
+    Overloaded,
+    ProposalFailed,
+    ProposalShed,
+)
 from deployments.persistence.delivery.batch_writer import WriteReport
 from deployments.persistence.spool.spool import Spool, SpoolConfig
+from deployments.scheduling.ports import ProposalCall
 from deployments.scheduling.proposals import Proposal
 from deployments.serve.handles import PlannersRule, RemoteJudge, RemotePolicy, SpoolJournal, remote_write
+from deployments.serve.policy import BEGUN, SuspectFiles
 from deployments.serve.serialization import decode, encode
 from env.errors import HorizonExceeded
 from env.instances.generator import toy_problem
@@ -28,6 +39,7 @@ PROBLEM = toy_problem()
 SCHEDULE = dispatch(PROBLEM, Rule.PLANNER)
 DEAD = ActorDiedError()
 AWAY = ActorUnavailableError("away", b"0" * 16)
+FOR_EVER = object()
 FULL = BackPressureError(num_queued_requests=64, max_queued_requests=64)
 
 
@@ -48,6 +60,36 @@ class FakeMethod:
         return outcome
 
 
+class FakeStream:
+    """A streaming method that plays back one list of parts after the other: errors are raised, bytes are told."""
+
+    def __init__(self, *streams: list[Any]) -> None:
+        self.streams = list(streams)
+        self.calls: list[tuple[Any, ...]] = []
+        self.cancelled = 0
+
+    def remote(self, *arguments: Any) -> _Parts:
+        self.calls.append(arguments)
+        return _Parts(self, self.streams.pop(0))
+
+
+class _Parts:
+    def __init__(self, stream: FakeStream, parts: list[Any]) -> None:
+        self._stream = stream
+        self._parts = parts
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self._parts:
+            if isinstance(part, Exception):
+                raise part
+            if part is FOR_EVER:
+                await asyncio.Event().wait()
+            yield part
+
+    def cancel(self) -> None:
+        self._stream.cancelled += 1
+
+
 class SilentMethod:
     """A remote method that never answers."""
 
@@ -65,51 +107,104 @@ def wrapped(cause: Exception) -> Exception:
     return error
 
 
-async def test_proposer_hands_over_problem_and_budget() -> None:
-    """The far side gets the problem unchanged, and its proposal comes back unchanged."""
-    method = FakeMethod(proposal())
-    found = await RemotePolicy(method, attempts=3).propose(PROBLEM, 250)
+@pytest.fixture
+def suspects(tmp_path: Path) -> SuspectFiles:
+    """Nobody is suspected."""
+    return SuspectFiles(tmp_path / "suspects")
+
+
+def policy_over(stream: FakeStream, suspects: SuspectFiles, attempts: int = 2) -> RemotePolicy:
+    return RemotePolicy(stream, attempts=attempts, suspects=suspects)
+
+
+def list_a() -> ProposalCall:
+    return ProposalCall(job_list="a" * 64)
+
+
+async def test_proposer_hands_over_problem_and_budget(suspects: SuspectFiles) -> None:
+    """The far side gets the problem unchanged, and its proposal comes back unchanged; a replica has begun with it."""
+    stream, call = FakeStream([BEGUN, proposal()]), list_a()
+    found = await policy_over(stream, suspects).propose(PROBLEM, 250, call)
     assert found == Proposal(schedule=SCHEDULE, method=("policy",), model="m@1")
-    ((payload, budget_ms),) = method.calls
-    assert (decode(payload), budget_ms) == (PROBLEM, 250)
+    ((payload, budget_ms),) = stream.calls
+    assert (decode(payload), budget_ms, call.has_begun, stream.cancelled) == (PROBLEM, 250, True, 0)
 
 
 @pytest.mark.parametrize("lost", [DEAD, AWAY])
-async def test_proposer_asks_again_when_the_replica_is_lost(lost: Exception) -> None:
-    """Proposing is pure, so up to two lost replicas of three attempts go unnoticed."""
-    method = FakeMethod(lost, lost, proposal())
-    assert (await RemotePolicy(method, attempts=3).propose(PROBLEM, 0)).schedule == SCHEDULE
-    assert len(method.calls) == 3
+async def test_proposer_asks_once_more_when_the_replica_is_lost(lost: Exception, suspects: SuspectFiles) -> None:
+    """Proposing is pure, so one lost replica goes unnoticed, and the list is suspected no longer."""
+    stream, call = FakeStream([BEGUN, lost], [BEGUN, proposal()]), list_a()
+    assert (await policy_over(stream, suspects).propose(PROBLEM, 0, call)).schedule == SCHEDULE
+    assert len(stream.calls) == 2
+    assert not suspects.is_withheld(call.job_list)
 
 
-async def test_proposer_gives_up_after_its_attempts() -> None:
-    """There is an end to asking again, and it is a failure of this arm only."""
-    method = FakeMethod(DEAD, DEAD, proposal())
-    with pytest.raises(ProposalFailed, match=r"^replica lost in each of 2 attempts$"):
-        await RemotePolicy(method, attempts=2).propose(PROBLEM, 0)
+async def test_list_that_kills_two_replicas_is_not_sent_to_a_third(suspects: SuspectFiles) -> None:
+    """One failure of the arm, with the replica that was lost; afterwards the list is nobody's failure any more."""
+    stream = FakeStream([BEGUN, DEAD], [BEGUN, AWAY], [BEGUN, proposal()])
+    policy = policy_over(stream, suspects)
+    with pytest.raises(ProposalFailed, match=r"^replica lost in each of 2 attempts$") as failed:
+        await policy.propose(PROBLEM, 0, list_a())
+    assert not isinstance(failed.value, ProposalShed)
+    for _ in range(3):
+        with pytest.raises(ProposalShed, match="withheld"):
+            await policy.propose(PROBLEM, 0, list_a())
+    assert len(stream.calls) == 2
+    assert (await policy.propose(PROBLEM, 0, ProposalCall(job_list="b" * 64))).schedule == SCHEDULE
+
+
+async def test_list_on_trial_is_sent_by_nobody_else(suspects: SuspectFiles) -> None:
+    """While one request tries its second replica, the same list from others goes to manual."""
+    first = FakeStream([BEGUN, DEAD], [BEGUN, FOR_EVER])
+    trying = asyncio.create_task(policy_over(first, suspects).propose(PROBLEM, 0, list_a()))
+    while len(first.calls) < 2:
+        await asyncio.sleep(0.01)
+    others = FakeStream()
+    with pytest.raises(ProposalShed):
+        await policy_over(others, suspects).propose(PROBLEM, 0, list_a())
+    trying.cancel()
+    await asyncio.gather(trying, return_exceptions=True)
+    assert (first.cancelled, others.calls) == (2, [])
+
+
+async def test_proposer_does_not_know_work_that_only_waits(suspects: SuspectFiles) -> None:
+    """Until a replica says so, nobody has begun; what is called off is called off at the far side."""
+    stream, call = FakeStream([FOR_EVER]), list_a()
+    waiting = asyncio.create_task(policy_over(stream, suspects).propose(PROBLEM, 0, call))
+    await asyncio.sleep(0.02)
+    assert not call.has_begun
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert stream.cancelled == 1
+
+
+async def test_absent_policy_has_not_failed(suspects: SuspectFiles) -> None:
+    """Where Serve has given up starting replicas nobody was asked, so it is no crash."""
+    absent = DeploymentUnavailableError(DeploymentID(name="PPOPolicy"))
+    with pytest.raises(ProposalShed, match="no replica could be started"):
+        await policy_over(FakeStream([absent]), suspects, attempts=1).propose(PROBLEM, 0, list_a())
 
 
 @pytest.mark.parametrize("error", [ValueError("bad"), wrapped(ValueError("bad"))])
-async def test_proposer_does_not_repeat_an_exception(error: Exception) -> None:
+async def test_proposer_does_not_repeat_an_exception(error: Exception, suspects: SuspectFiles) -> None:
     """What the far side raised would be raised again, so it is a failure at once, wrapped by Ray or not."""
-    method = FakeMethod(error)
+    stream = FakeStream([BEGUN, error])
     with pytest.raises(ProposalFailed, match=r"^ValueError: bad$"):
-        await RemotePolicy(method, attempts=3).propose(PROBLEM, 0)
+        await policy_over(stream, suspects).propose(PROBLEM, 0, list_a())
 
 
 @pytest.mark.parametrize("error", [HorizonExceeded("too long"), wrapped(HorizonExceeded("too long"))])
-async def test_proposer_keeps_errors_of_the_domain(error: Exception) -> None:
+async def test_proposer_keeps_errors_of_the_domain(error: Exception, suspects: SuspectFiles) -> None:
     """An error that the use case knows arrives as itself."""
     with pytest.raises(HorizonExceeded, match=r"^too long$") as raised:
-        await RemotePolicy(FakeMethod(error), attempts=3).propose(PROBLEM, 0)
+        await policy_over(FakeStream([BEGUN, error]), suspects).propose(PROBLEM, 0, list_a())
     assert type(raised.value) is HorizonExceeded
 
 
-async def test_full_queue_is_overload_without_another_attempt() -> None:
+async def test_full_queue_is_overload_without_another_attempt(suspects: SuspectFiles) -> None:
     """Back-pressure is an answer: asking again at once would only add to it."""
-    method = FakeMethod(FULL)
     with pytest.raises(Overloaded) as raised:
-        await RemotePolicy(method, attempts=3).propose(PROBLEM, 0)
+        await policy_over(FakeStream([FULL]), suspects).propose(PROBLEM, 0, list_a())
     assert raised.value.retry_after_seconds >= 1
     with pytest.raises(Overloaded):
         await RemoteJudge(FakeMethod(FULL), attempts=3, timeout_seconds=5.0).judge(PROBLEM, SCHEDULE)
@@ -131,10 +226,20 @@ async def test_judge_hands_over_the_recent_makespans() -> None:
 
 
 @pytest.mark.parametrize("outcomes", [(DEAD, DEAD), (ValueError("bad"),)])
-async def test_judge_without_verdict_is_unavailable(outcomes: tuple[Exception, ...]) -> None:
-    """Lost replicas and exceptions are the same to the use case: no verdict, no schedule."""
-    with pytest.raises(JudgeUnavailable, match="no verdict"):
+async def test_judge_that_fails_on_a_plan_is_known_as_such(outcomes: tuple[Exception, ...]) -> None:
+    """Lost replicas and exceptions are no verdict, and another plan may have one; the error survives a journey."""
+    with pytest.raises(JudgeFailed, match="no verdict") as failed:
         await RemoteJudge(FakeMethod(*outcomes), attempts=2, timeout_seconds=5.0).judge(PROBLEM, SCHEDULE)
+    again = pickle.loads(pickle.dumps(failed.value))
+    assert (str(again), again.retry_after_seconds, again.source) == (str(failed.value), 2, failed.value.source)
+
+
+async def test_judge_that_is_absent_has_not_failed() -> None:
+    """Without replicas nobody has seen the plan."""
+    absent = DeploymentUnavailableError(DeploymentID(name="SafetyValidator"))
+    with pytest.raises(JudgeUnavailable, match="no replica could be started") as raised:
+        await RemoteJudge(FakeMethod(absent), attempts=1, timeout_seconds=5.0).judge(PROBLEM, SCHEDULE)
+    assert not isinstance(raised.value, JudgeFailed)
 
 
 async def test_judge_that_is_silent_is_unavailable() -> None:
@@ -146,7 +251,7 @@ async def test_judge_that_is_silent_is_unavailable() -> None:
 async def test_planners_rule_needs_nobody_else() -> None:
     """The manual arm plans in a thread of this process, by the planner's rule."""
     with ThreadPoolExecutor(1) as threads:
-        found = await PlannersRule(threads).propose(PROBLEM, 1000)
+        found = await PlannersRule(threads).propose(PROBLEM, 1000, ProposalCall())
     assert found == Proposal(schedule=SCHEDULE, method=("planner",))
 
 

@@ -10,7 +10,17 @@ from deployments.errors import Overloaded
 from deployments.persistence.delivery.drain import DrainState
 from deployments.persistence.integrity.events import CorruptionEvent, CorruptionLog, FoundBy
 from deployments.persistence.spool.spool import SpoolDepth
-from deployments.serve.health import HealthMonitor, Probe
+from deployments.serve.health import MODEL_PATIENCE_SECONDS, HealthMonitor, Probe
+
+NO_DEPTH = SpoolDepth(
+    records=0,
+    bytes=0,
+    oldest_age_seconds=None,
+    disk_bytes=0,
+    capacity_bytes=1,
+    damaged_regions=0,
+    dead_letter_files=0,
+)
 
 
 class FakeClock:
@@ -126,10 +136,14 @@ async def test_monitor_raises_each_alarm() -> None:
         drain=lambda: DrainState(failures_in_a_row=3, advice="mend it"),
         corruption=corruption,
         skew_seconds=lambda: -5.04,
+        losses=lambda: (4, 9),
     )
     report = await health.report()
     assert not report.spool_works
     assert report.alarms == (
+        "it has not answered yet; manual serves",
+        "it has not answered yet",
+        "of the last 9 requests the policy had no room or no time for 4: manual served them",
         "the database takes no decisions, they wait in the spool: mend it",
         "the database's clock is -5.0 s off that of this machine: let a time service set both",
         "1 files of dead letters: look at `gantry db spool status`",
@@ -138,19 +152,57 @@ async def test_monitor_raises_each_alarm() -> None:
     )
 
 
+async def test_policy_that_is_dead_or_full_is_a_reason_within_five_seconds() -> None:
+    """Silence of four seconds, an outright failure and a full queue are told in words, and an answer ends them."""
+    probe, neighbour, clock = watched()
+    neighbour.is_silent = True
+    await probe.ask_once()
+    assert probe.complaint == "it has not answered yet"
+    probe.heard()
+    assert probe.complaint is None
+    clock.now += 4.0
+    await probe.ask_once()
+    assert probe.complaint == "it has not answered for 4 s: dead, overloaded, or unable to start"
+    neighbour.is_silent = False
+    neighbour.error = Overloaded("full")
+    await probe.ask_once()
+    assert probe.complaint == "it is overloaded: its queue is full"
+    neighbour.error = ConnectionError("gone")
+    clock.now += 1.0
+    await probe.ask_once()
+    assert probe.complaint == "it has not answered for 1 s: dead, overloaded, or unable to start"
+    neighbour.error = None
+    await probe.ask_once()
+    assert (probe.complaint, probe.answered_at) == (None, clock.now)
+
+
+async def test_monitor_is_ready_without_a_policy_that_was_there_once_or_never_came() -> None:
+    """A start waits for the policy, for a while; what comes later is told and keeps nobody from asking."""
+    clock = FakeClock()
+    probes = [Probe("it", Neighbour(), clock=clock, patience_seconds=8.0) for _ in range(3)]
+    health = HealthMonitor(model=probes[0], judge=probes[1], database=probes[2], depth=lambda: NO_DEPTH, clock=clock)
+    for probe in probes[1:]:
+        await probe.ask_once()
+    assert (await health.report()).obstacles == ("the model is not loaded yet",)
+    await probes[0].ask_once()
+    assert (await health.report()).shortcomings == ()
+    clock.now += MODEL_PATIENCE_SECONDS
+    for probe in probes[1:]:
+        probe.heard()
+    report = await health.report()
+    assert report.obstacles == ()
+    assert report.shortcomings == (
+        "the model is not loaded",
+        "it has not answered for 30 s: dead, overloaded, or unable to start; manual serves",
+    )
+    clock.now += 10.0
+    assert (await health.report()).obstacles == ("the judge is not reachable",)
+
+
 async def test_monitor_asks_in_the_background_until_stopped() -> None:
     """After a start the watches fill by themselves, and no task outlives the stop."""
     probes = [Probe("it", Neighbour(), period_seconds=0.01) for _ in range(3)]
-    depth = SpoolDepth(
-        records=0,
-        bytes=0,
-        oldest_age_seconds=None,
-        disk_bytes=0,
-        capacity_bytes=1,
-        damaged_regions=0,
-        dead_letter_files=0,
-    )
-    health = HealthMonitor(model=probes[0], judge=probes[1], database=probes[2], depth=lambda: depth)
+    health = HealthMonitor(model=probes[0], judge=probes[1], database=probes[2], depth=lambda: NO_DEPTH)
     health.start()
     while not all(probe.holds for probe in probes):
         await asyncio.sleep(0)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from deployments.local_cluster.cluster import _MIN_LOGICAL_CPUS
 from deployments.local_cluster.service import DEFAULT_CONFIG
 from deployments.settings.serve_config import InvalidServeConfig, read_serve_config
 
@@ -45,6 +46,22 @@ def test_shipped_config_scales_the_policy_on_ongoing_requests() -> None:
     assert scaling["target_ongoing_requests"] <= policy["max_ongoing_requests"]
     assert scaling["upscale_delay_s"] <= 1
     assert scaling["look_back_period_s"] <= 4
+
+
+def test_shipped_config_has_two_of_whatever_an_answer_needs() -> None:
+    """One that dies has a second beside it, and at its largest all fits the logical CPUs of the smallest box."""
+    (application,) = yaml.safe_load(DEFAULT_CONFIG.read_text(encoding="utf-8"))["applications"]
+    replicas = {
+        entry["name"]: entry.get("num_replicas") or entry["autoscaling_config"]["min_replicas"]
+        for entry in application["deployments"]
+    }
+    assert {name for name, count in replicas.items() if count >= 2} == {"RequestRouter", "PPOPolicy", "SafetyValidator"}
+    most = sum(
+        entry["ray_actor_options"]["num_cpus"]
+        * (entry.get("num_replicas") or entry["autoscaling_config"]["max_replicas"])
+        for entry in application["deployments"]
+    )
+    assert most <= _MIN_LOGICAL_CPUS / 2
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,29 @@ def test_crashes_of_one_replica_at_one_moment_are_one_event() -> None:
     assert first([evaluation(5, Outcome.CRASH, source="replica-2")], guardrails) is not None
 
 
+def test_plans_that_the_judge_fails_on_are_a_guardrail_of_their_own() -> None:
+    """Three early ones fire, no crash among them; a thousand that were late or shed fire nothing and count nowhere."""
+    lost = [evaluation(minute, Outcome.UNJUDGED, source=f"judge-{minute}") for minute in range(3)]
+    guardrails = Guardrails(ramp=1, limits=LIMITS)
+    found = first(lost, guardrails)
+    assert found is not None
+    assert (found[0], found[1].guardrail, found[1].rule) == (3, Guardrail.UNJUDGED, GuardrailRule.BOUND)
+    assert reading(guardrails, Guardrail.CRASH, GuardrailRule.BOUND).condition is Condition.HEALTHY
+    guardrails = Guardrails(ramp=1, limits=LIMITS)
+    of_load = [evaluation(minute, outcome) for minute in range(500) for outcome in (Outcome.LATE, Outcome.SHED)]
+    assert first(of_load, guardrails) is None
+    assert reading(guardrails, Guardrail.CRASH, GuardrailRule.BOUND).n == 0
+
+
+def test_snapshot_of_an_earlier_version_knows_no_unjudged_plans() -> None:
+    """What v0.2 wrote is read, and what it did not know begins empty."""
+    earlier = healthy(5).snapshot()
+    del earlier["unjudged"]
+    restored = Guardrails.restored(json.loads(json.dumps(earlier)), limits=LIMITS)
+    assert reading(restored, Guardrail.CRASH, GuardrailRule.BOUND).n == 5
+    assert reading(restored, Guardrail.UNJUDGED, GuardrailRule.BOUND).n == 0
+
+
 def test_crashes_of_one_moment_are_seen_through_a_clock_that_steps_back() -> None:
     """A later loss with an earlier time is another loss, one within the moment is not."""
     guardrails = Guardrails(ramp=1, limits=LIMITS)
@@ -247,7 +270,7 @@ def random_events(seed: int, count: int) -> list[Event]:
     rng = np.random.default_rng(seed)
     events: list[Event] = []
     for minute in range(count):
-        outcome = rng.choice(list(Outcome), p=[0.9, 0.06, 0.002, 0.02, 0.009, 0.009])
+        outcome = rng.choice(list(Outcome), p=[0.88, 0.06, 0.002, 0.02, 0.01, 0.01, 0.009, 0.009])
         events.append(evaluation(minute, Outcome(outcome), source=str(rng.choice(["a", "b"]))))
         baseline = Baseline.RULE if rng.random() < 0.7 else Baseline.PLANNER
         digest = f"jobs-{rng.integers(count // 2)}"
