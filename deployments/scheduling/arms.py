@@ -24,7 +24,7 @@ from deployments.rollout.analysis.outcomes import Baseline
 from deployments.rollout.ramp.traffic import RULE, Arm
 from deployments.scheduling.ports import Judge, ProposalCall, Proposer
 from deployments.scheduling.proposals import Proposal
-from deployments.scheduling.time_budget import Patience, first_answer
+from deployments.scheduling.time_budget import Patience, RepeatAllowance, first_answer
 from env.errors import HorizonExceeded, InvalidProblem
 from env.judge.anomalies import BoundedMakespan
 from env.judge.verdict import Verdict, ViolationCode
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 MAX_REASON_LENGTH = 500
 PLANNERS_OWN = "planner's own plan"
+JUDGING_SECONDS = 1.0
 _RETRY_AFTER_SECONDS = 2
 _log = logging.getLogger(__name__)
 
@@ -115,8 +116,8 @@ class ArmRunner:
 
     `proposal_seconds` is the limit beyond the request's own time budget after which an arm has crashed, None where
     somebody else watches it. On the served path manual takes over long before (`Patience`), and the arm may end in
-    peace. `judge_answered_at` is when the judge answered anybody last, by the event loop's clock: while it does, the
-    last verdict is waited for.
+    peace. `judge_answered_at` is when the judge answered anybody last, by the event loop's clock: while it does,
+    verdicts are waited for.
     """
 
     def __init__(
@@ -133,6 +134,7 @@ class ArmRunner:
         self._proposal_seconds = proposal_seconds
         self._stopwatch = stopwatch
         self._judge_answered_at = judge_answered_at
+        self._repeats = RepeatAllowance()
 
     async def first_safe(
         self,
@@ -265,21 +267,21 @@ class ArmRunner:
         if terms.patience is None:
             return await self._judge.judge(problem, schedule, terms.recent)
         seconds = terms.patience.verdict_seconds(is_last=is_last)
-        clock = asyncio.get_running_loop().time
-        looked_at = clock()
-
-        def is_judging() -> bool:
-            """Whether anybody was answered since this was looked at last: then the judge is busy, not away."""
-            nonlocal looked_at
-            answered_at, before = self._judge_answered_at(), looked_at
-            looked_at = clock()
-            return is_last and answered_at is not None and answered_at > before
-
         try:
-            return await first_answer(lambda: self._judge.judge(problem, schedule, terms.recent), seconds, is_judging)
+            return await first_answer(
+                lambda: self._judge.judge(problem, schedule, terms.recent),
+                seconds,
+                is_worth_waiting=self._is_judging,
+                allowance=self._repeats,
+            )
         except TimeoutError:
             message = f"the judge must answer within {seconds:.2g} s, took longer"
             raise JudgeUnavailable(message, _RETRY_AFTER_SECONDS) from None
+
+    def _is_judging(self) -> bool:
+        """Whether the judge has answered anybody a moment ago: then it is busy, not away."""
+        answered_at = self._judge_answered_at()
+        return answered_at is not None and asyncio.get_running_loop().time() - answered_at < JUDGING_SECONDS
 
 
 def shortened(reason: str) -> str:

@@ -15,6 +15,8 @@ NOTHING_FROM = 8
 ANSWER_SECONDS = 1.0
 ANSWER_SECONDS_PER_OPERATION = 0.002
 MAX_CALLS = 3
+MAX_REPEATS = 10.0
+REPEATS_PER_ANSWER = 0.1
 LOSSES_SECONDS = 10.0
 MIN_LOSSES = 3
 Result = TypeVar("Result")
@@ -48,8 +50,33 @@ class Patience:
         return max(self._quarter, end - self._clock())
 
 
+class RepeatAllowance:
+    """How many questions may be asked a second time while the first call still runs: a few at once, then one in ten.
+
+    Whoever is overloaded would otherwise get twice the work.
+    """
+
+    def __init__(self) -> None:
+        self._left = MAX_REPEATS
+
+    def earn(self) -> None:
+        """A question was answered."""
+        self._left = min(MAX_REPEATS, self._left + REPEATS_PER_ANSWER)
+
+    def spend(self) -> bool:
+        """Whether one may be asked again now."""
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+
 async def first_answer(
-    ask: Callable[[], Coroutine[Any, Any, Result]], seconds: float, is_worth_waiting: Callable[[], bool]
+    ask: Callable[[], Coroutine[Any, Any, Result]],
+    seconds: float,
+    *,
+    is_worth_waiting: Callable[[], bool],
+    allowance: RepeatAllowance,
 ) -> Result:
     """The first answer to a question that is asked again, besides, of somebody else while nobody answers.
 
@@ -65,7 +92,8 @@ async def first_answer(
             if now >= end and not is_worth_waiting():
                 raise TimeoutError
             if made < MAX_CALLS and now >= begun_at + made * seconds / 2:
-                calls.add(asyncio.create_task(ask()))
+                if not made or allowance.spend():
+                    calls.add(asyncio.create_task(ask()))
                 made += 1
             next_at = begun_at + made * seconds / 2 if made < MAX_CALLS else end
             pause = _SLICE_SECONDS if now >= end else min(end, next_at) - now
@@ -73,6 +101,7 @@ async def first_answer(
             failures = [_failure_of(call) for call in done]
             for call, failure in zip(done, failures, strict=True):
                 if failure is None:
+                    allowance.earn()
                     return call.result()
             if not calls:
                 raise next(filter(None, failures))

@@ -20,8 +20,10 @@ from deployments.scheduling.proposals import Proposal
 from deployments.scheduling.time_budget import (
     ANSWER_SECONDS,
     ANSWER_SECONDS_PER_OPERATION,
+    MAX_REPEATS,
     Patience,
     RecentLosses,
+    RepeatAllowance,
     first_answer,
 )
 from deployments.scheduling.use_case import Scheduling
@@ -283,8 +285,26 @@ async def test_first_answer_raises_what_was_raised() -> None:
         raise JudgeFailed("no")
 
     with pytest.raises(JudgeFailed):
-        await first_answer(ask, 5.0, lambda: False)
+        await first_answer(ask, 5.0, is_worth_waiting=lambda: False, allowance=RepeatAllowance())
     assert len(asked) == 1
+
+
+async def test_overloaded_judge_is_not_asked_everything_twice() -> None:
+    """Ten silent questions are asked again, the next ones are not; answers earn further ones."""
+    asked, allowance = [], RepeatAllowance()
+
+    async def ask() -> int:
+        asked.append(1)
+        await asyncio.Event().wait()
+        return 1
+
+    for _ in range(30):
+        with pytest.raises(TimeoutError):
+            await first_answer(ask, 0.01, is_worth_waiting=lambda: False, allowance=allowance)
+    assert len(asked) == 30 + MAX_REPEATS
+    for _ in range(11):
+        allowance.earn()
+    assert (allowance.spend(), allowance.spend()) == (True, False)
 
 
 @pytest.mark.parametrize(("operations", "budget_ms", "most"), [(170, 500, 2.0), (170, 100, 2.0), (5000, 0, 11.0)])
