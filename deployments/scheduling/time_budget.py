@@ -13,7 +13,7 @@ FULL_UP_TO = 2
 NOTHING_FROM = 8
 """Of one router. Two of them share a machine by default, and each knows its own requests only."""
 ANSWER_SECONDS = 1.0
-ANSWER_SECONDS_PER_OPERATION = 0.002
+ANSWER_SECONDS_PER_OPERATION = 0.001
 MAX_CALLS = 3
 MAX_REPEATS = 10.0
 REPEATS_PER_ANSWER = 0.1

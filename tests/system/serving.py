@@ -133,6 +133,11 @@ def config_with_faulty_application(folder: Path) -> Path:
     config = yaml.safe_load(DEFAULT_CONFIG.read_text(encoding="utf-8"))
     (application,) = config["applications"]
     faulty = application | {"name": "faulty", "route_prefix": FAULTY, "import_path": "tests.system.faults:build_app"}
+    # Of what does not fail there one is enough: the machine of the tests is small.
+    faulty["deployments"] = [
+        deployment | ({"num_replicas": 1} if "num_replicas" in deployment else {})
+        for deployment in application["deployments"]
+    ]
     return _written(folder, config | {"applications": [application, faulty]})
 
 
