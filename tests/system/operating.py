@@ -167,7 +167,7 @@ def operated(folder: Path) -> Iterator[Operator]:
             "GANTRY_WEBHOOK_SECRET": SECRET,
             "GANTRY_WEBHOOK_URL": receiver.url,
         } | ({"GANTRY_DATABASE_URL": url} if server else {})
-        config = config_with(folder, "tests.system.faults:build_alone", twice={"RequestRouter"})
+        config = config_with(folder, "tests.system.faults:build_alone")
         with running_service(folder, variables=variables, config=config) as service, service.client() as client:
             yield Operator(service=service, client=client, receiver=receiver, database_url=url, server=server)
 

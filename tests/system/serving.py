@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,14 +117,14 @@ def environment(folder: Path, variables: Mapping[str, str]) -> dict[str, str]:
     return kept | own | dict(variables)
 
 
-def config_with(folder: Path, import_path: str, twice: Collection[str] = ()) -> Path:
-    """The shipped configuration of another application, with two replicas of the deployments named by `twice`."""
+def config_with(folder: Path, import_path: str, replicas: Mapping[str, int] | None = None) -> Path:
+    """The shipped configuration of another application, with as many replicas of some deployments as is said."""
     config = yaml.safe_load(DEFAULT_CONFIG.read_text(encoding="utf-8"))
     (application,) = config["applications"]
     application["import_path"] = import_path
     for deployment in application["deployments"]:
-        if deployment["name"] in twice:
-            deployment["num_replicas"] = 2
+        if deployment["name"] in (replicas or {}):
+            deployment["num_replicas"] = (replicas or {})[deployment["name"]]
     return _written(folder, config)
 
 

@@ -26,8 +26,6 @@ from tests.system.auditing.report import Plan, Report
 from tests.system.mariadb import PrivateMariaDb, private_mariadb
 from tests.system.serving import config_with, running_service
 
-# Of what every request needs there are two, so that one that dies is no outage; but PPOPolicy, which manual backs up.
-_TWICE = ("RequestRouter", "SafetyValidator")
 _CATCH_UP_SECONDS = 600.0
 _ROWS_AT_ONCE = 500
 _MIN_PEACE_SECONDS = 0.2
@@ -58,7 +56,7 @@ async def _audit(plan: Plan, folder: Path, database: PrivateMariaDb, on_progress
         "GANTRY_DATABASE_URL": url.set(port=to_database.port).render_as_string(hide_password=False),
         FULL_DISK_VARIABLE: str(folder / "disk_is_full"),
     }
-    config = config_with(folder, "tests.system.auditing.application:build_app", twice=_TWICE)
+    config = config_with(folder, "tests.system.auditing.application:build_app")
     running = running_service(folder, variables=variables, config=config)
     service = await asyncio.to_thread(running.__enter__)
     to_service = FaultProxy(service.port)

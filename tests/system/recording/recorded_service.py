@@ -52,7 +52,8 @@ def recorded_service(folder: Path) -> Iterator[RecordedService]:
         _run(folder, "db", "import", kind, str(project_file(f"{kind}.csv")), "--plant", PENANG)
     keys = {holder: _created_key(folder, holder) for holder in _KEYS} | {Holder.OPERATOR: HEADERS["X-API-Key"]}
     _lay_out_candidate(folder / "data" / "models")
-    config = config_with(folder, "tests.system.faults:build_alone")
+    # One router: each has its own part of a rate, and its own history of a plant.
+    config = config_with(folder, "tests.system.faults:build_alone", {"RequestRouter": 1})
     with running_service(folder, variables=VARIABLES, config=config) as service:
         yield RecordedService(url=service.url, keys=keys)
 
