@@ -59,8 +59,8 @@ class Probe:
 
     @property
     def answered_at(self) -> float | None:
-        """When it answered anybody last, by the clock; None before the first answer, and since it failed."""
-        return self._answered_at
+        """When it answered anybody last, by the clock; None before that. One lost replica changes nothing about it."""
+        return self._was_there_at
 
     @property
     def was_there(self) -> bool:
