@@ -193,7 +193,7 @@ class Settings(RolloutSettings, BaseSettings):
     )
     request_timeout_seconds: float = Field(120.0, gt=0, le=3600, description="limit for one whole request")
     proposal_timeout_seconds: float = Field(
-        45.0, gt=0, le=3600, description="limit for one arm, on top of the request's own time budget"
+        45.0, gt=0, le=3600, description="on top of a request's time budget: when a silent arm counts as crashed"
     )
     policy_file: Path | None = Field(None, description="goals, anomaly limits, the ramp's numbers; default: shipped")
     policy_reading: PolicyReading

@@ -15,6 +15,7 @@ from deployments.persistence.decisions.records import EvaluationRecord
 from deployments.rollout.analysis.guardrails import Event, Guardrails
 from deployments.rollout.analysis.outcomes import Evaluation, MissingPair, Outcome
 from deployments.rollout.assignment import ArmRole
+from deployments.rollout_control.stored_report import is_missing
 from deployments.scheduling.ports import ProposalCall
 from deployments.scheduling.proposals import Proposal
 from deployments.scheduling.time_budget import (
@@ -151,6 +152,7 @@ async def test_policy_that_is_late_is_replaced_in_time_and_told_later() -> None:
     ppo.may_end.set()
     await scheduling.close(5.0)
     assert (kept.outcomes, kept.missing, kept.later_rows) == ([Outcome.LATE], 1, [("late", "late")])
+    assert [is_missing(row) for row in kept.journal.others if isinstance(row, EvaluationRecord)] == [True]
     assert not ppo.is_called_off
 
 
@@ -162,6 +164,7 @@ async def test_request_that_no_replica_has_begun_is_called_off() -> None:
     await asyncio.sleep(0)
     assert ppo.is_called_off
     assert (kept.outcomes, kept.missing) == ([Outcome.SHED], 1)
+    assert [is_missing(row) for row in kept.journal.records[0].evaluations] == [True, False]
     assert [(row.arm, row.status) for row in kept.journal.records[0].evaluations] == [
         ("ppo", "shed"),
         ("manual", "valid"),
