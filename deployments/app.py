@@ -206,7 +206,7 @@ async def open_router(
     # The use case over all of these.
     policy_probe = Probe("the policy", lambda: ask(policy.model_id, attempts=2), period_seconds=1.0)
     # Often, because whoever waits for a verdict must know whether anybody gets one.
-    judge_probe = Probe("the judge", lambda: ask(validator.ping, attempts=2), period_seconds=0.4, timeout_seconds=1.0)
+    judge_probe = Probe("the judge", lambda: ask(validator.ping, attempts=2), period_seconds=0.4)
     judge = RemoteJudge(
         validator.judge,
         attempts=args.attempts,

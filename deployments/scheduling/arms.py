@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 MAX_REASON_LENGTH = 500
 PLANNERS_OWN = "planner's own plan"
-JUDGING_SECONDS = 1.0
+JUDGING_SECONDS = 1.5
 _RETRY_AFTER_SECONDS = 2
 _log = logging.getLogger(__name__)
 
