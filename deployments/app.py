@@ -32,7 +32,7 @@ from deployments.access.key_keeper import KeyKeeper
 from deployments.access.key_ring import key_of_settings
 from deployments.api import Services
 from deployments.contracts.parsing import RequestLimits
-from deployments.persistence.database import ClockSkew, create_engine
+from deployments.persistence.database import ClockSkew, create_delivery_engine, create_engine
 from deployments.persistence.decisions.claims import DrainReports, StoredClaims
 from deployments.persistence.decisions.key_repository import DatabaseKeys
 from deployments.persistence.decisions.rollout_repository import RolloutRows
@@ -144,7 +144,11 @@ async def open_router(
     spool = Spool(settings.spool_folder, _spool_config(settings), disk=disk)
     stack.push_async_callback(spool.close)
     await spool.start()
-    journal = SpoolJournal(spool)
+    # An engine of its own, so that a database that hangs is noticed soon.
+    watch = create_delivery_engine(settings.database_url.get_secret_value())
+    stack.callback(watch.dispose)
+    skew = ClockSkew(watch, utc_now)
+    journal = SpoolJournal(spool, packet_bytes=lambda: skew.packet_bytes)
     drain = SpoolDrain(spool, remote_write(writer.write), on_mismatch=corruption.found_by_writer)
     _run(stack, drain, args.drain_seconds)
     sampler = IntegritySampler(
@@ -246,9 +250,7 @@ async def open_router(
     health = HealthMonitor(
         model=policy_probe,
         judge=judge_probe,
-        database=Probe(
-            "the database", lambda: asyncio.to_thread(skew.ask), timeout_seconds=15.0, patience_seconds=20.0
-        ),
+        database=Probe("the database", lambda: asyncio.to_thread(skew.ask), timeout_seconds=8.0, patience_seconds=10.0),
         depth=lambda: spool.depth,
         drain=lambda: drain.state,
         corruption=corruption,

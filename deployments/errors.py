@@ -6,6 +6,7 @@ GantryError (env.errors)
     ├── InvalidRequest        the body does not follow the schema; carries every reason
     ├── MalformedBody         the body is not JSON
     ├── BodyTooLarge          the body exceeds its limit
+    ├── DecisionTooLarge      the database could never take it
     ├── BodyTooSlow           the body did not arrive in time
     ├── UnknownEncoding       the body is compressed in a way that is not read here
     ├── Unauthenticated       no key, or one that nobody holds
@@ -97,6 +98,10 @@ class BodyTooLarge(ServiceError):
 
     def __str__(self) -> str:
         return f"the body must have at most {self.limit_bytes:,} bytes (GANTRY_MAX_BODY_BYTES)"
+
+
+class DecisionTooLarge(ServiceError):
+    """Request or answer are larger than the database takes, so storing them must not be promised."""
 
 
 class BodyTooSlow(ServiceError):

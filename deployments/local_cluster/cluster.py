@@ -31,7 +31,7 @@ from deployments.local_cluster.processes import (
     is_alive,
     own_signals,
 )
-from deployments.serve.process import DrainNotice, leave_out_unused
+from deployments.serve.process import MAX_MESSAGE_BYTES, MESSAGE_VARIABLE, DrainNotice, leave_out_unused
 
 if TYPE_CHECKING:
     from ray.serve._private.application_state import StatusOverview
@@ -154,6 +154,8 @@ def ray_variables(service_port: int) -> dict[str, str]:
     variables = {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        # A plant of 20,000 jobs, and a body with its answer, are more than Ray's 4 MiB.
+        MESSAGE_VARIABLE: str(MAX_MESSAGE_BYTES),
         # Longer than any answer may take; a client that is silent for as long holds no connection any more.
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "180",
         # Behind this proxy nobody else balances, so there is no one to tell half a minute in advance.

@@ -15,10 +15,17 @@ from deployments.errors import ServiceError
 from deployments.local_cluster.cluster import LOOPBACK, STOP_SIGNALS, Address, LocalCluster, ray_variables
 from deployments.local_cluster.processes import ProcessRecord, adopt_orphans, descendants, listening_sockets
 from deployments.local_cluster.proxy import install_wrapper
-from deployments.persistence.database import create_engine, require_current_schema, upgrade
+from deployments.persistence.database import (
+    address_of,
+    create_engine,
+    max_packet_bytes,
+    require_current_schema,
+    upgrade,
+)
 from deployments.persistence.errors import SpoolError, SpoolFailed
+from deployments.persistence.failures import database_errors
 from deployments.persistence.spool.segment_folder import require_writable
-from deployments.serve.process import DrainNotice
+from deployments.serve.process import DrainNotice, require_message_room
 from deployments.settings.serve_config import read_serve_config
 from deployments.settings.service import Environment, Settings, hand_down
 from models.policy.artefact import read_manifest
@@ -56,6 +63,23 @@ def prepare_database(settings: Settings) -> None:
         engine.dispose()
 
 
+def disagreeing_bounds(settings: Settings) -> Iterator[str]:
+    """A sentence for each bound that keeps out bodies which GANTRY_MAX_BODY_BYTES lets in. Raises `DatabaseError`."""
+    body = f"GANTRY_MAX_BODY_BYTES, {settings.max_body_bytes:,}"
+    engine = create_engine(settings.database_url.get_secret_value())
+    try:
+        with database_errors(address_of(engine)), engine.connect() as connection:
+            packet_bytes = max_packet_bytes(connection)
+    finally:
+        engine.dispose()
+    if packet_bytes is not None and packet_bytes < settings.max_body_bytes:
+        refusal = "a body that is larger than it when compressed is refused with 413"
+        yield f"The database's max_allowed_packet, {packet_bytes:,}, is less than {body}: {refusal}."
+    if settings.max_spool_bytes < 2 * settings.max_body_bytes:
+        spool = f"GANTRY_MAX_SPOOL_BYTES, {settings.max_spool_bytes:,}"
+        yield f"{spool}, is less than twice {body}: the largest bodies may be refused with 503."
+
+
 def prepare_spool(settings: Settings) -> None:
     """The folder of the spool is there and takes files. Raises `SpoolError`, with what to do."""
     try:
@@ -89,6 +113,7 @@ def _cluster(
     """Checked, compiled, and ready to be started; stopped at the end, however far it got."""
     for name, value in ray_variables(port).items():
         os.environ.setdefault(name, value)
+    require_message_room(settings)
     config = read_serve_config(config_path)
     host = LOOPBACK if settings.environment is Environment.DEVELOPMENT else config.http_options.host
     listener = Address(host=host, port=port)
@@ -106,6 +131,8 @@ def _cluster(
         prepare_spool(settings)
         prepare_database(settings)
         hand_down(settings)
+        for sentence in disagreeing_bounds(settings):
+            say(sentence)
         say("compiling the core (only the first start takes long) ...")
         compile_core()
         say("starting Ray Serve ...")

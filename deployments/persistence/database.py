@@ -26,6 +26,8 @@ _MARIADB_DRIVER = "mariadb+pymysql"
 # Strict, so that a value that does not fit is an error and never silently cut.
 _SQL_MODE = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
 MAX_SKEW_SECONDS = 2.0
+DEFAULT_PACKET_BYTES = 16 * 2**20
+"""What MariaDB takes as one statement unless it is told otherwise: its `max_allowed_packet`."""
 _NOW = {
     "sqlite": "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
     "mariadb": "SELECT DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%d %H:%i:%s.%f')",
@@ -39,11 +41,13 @@ def create_engine(
     statement_timeout_seconds: int = 30,
     pool_recycle_seconds: int = 300,
     pool_size: int = 4,
+    is_impatient: bool = False,
 ) -> Engine:
     """An engine that connects lazily. Raises `InvalidDatabaseUrl`.
 
     A statement that gets no answer for `statement_timeout_seconds` loses its connection; on SQLite
-    `connect_timeout_seconds` is how long to wait for another writer.
+    `connect_timeout_seconds` is how long to wait for another writer. With `is_impatient` the server itself
+    gives up a second earlier, locks of rows and of tables included, and says why.
     """
     parsed = _parsed(url)
     if parsed.drivername == _MARIADB_DRIVER:
@@ -61,6 +65,7 @@ def create_engine(
                 "connect_timeout": connect_timeout_seconds,
                 "read_timeout": statement_timeout_seconds,
                 "write_timeout": statement_timeout_seconds,
+                "init_command": _impatience(statement_timeout_seconds - 1) if is_impatient else None,
             },
         )
     engine = sqlalchemy.create_engine(
@@ -68,6 +73,17 @@ def create_engine(
     )
     event.listen(engine, "connect", _prepare_sqlite)
     return engine
+
+
+def create_delivery_engine(url: str) -> Engine:
+    """An engine for what must not wait: no connection, statement or lock takes longer than 5 s. Raises as above."""
+    return create_engine(url, connect_timeout_seconds=3, statement_timeout_seconds=5, pool_size=1, is_impatient=True)
+
+
+def _impatience(seconds: int) -> str:
+    # A client that only hangs up leaves its statement, and the locks that it holds, to go on at the server.
+    names = ("max_statement_time", "innodb_lock_wait_timeout", "lock_wait_timeout")
+    return "SET SESSION " + ", ".join(f"{name} = {seconds}" for name in names)
 
 
 def address_of(engine: Engine) -> str:
@@ -224,15 +240,27 @@ def skew_seconds(connection: Connection, clock: Clock) -> float:
     return max(0.0, (theirs - after).total_seconds()) - max(0.0, (before - theirs).total_seconds())
 
 
+def max_packet_bytes(connection: Connection) -> int | None:
+    """How many bytes one statement may have; None where there is no such bound. Raises what the driver raises."""
+    if connection.dialect.name == "sqlite":
+        return None
+    return int(connection.execute(text("SELECT @@max_allowed_packet")).scalar_one())
+
+
 class ClockSkew:
-    """Asks one database now and then, and remembers."""
+    """Asks one database now and then for its clock and for the bound of its statements, and remembers.
+
+    Until it was asked, `packet_bytes` is what a server has that nobody has set up.
+    """
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine
         self._clock = clock
         self.seconds = 0.0
+        self.packet_bytes = None if engine.dialect.name == "sqlite" else DEFAULT_PACKET_BYTES
 
     def ask(self) -> None:
         """Blocks for up to the connect time-out: keep it off the request path. Raises `DatabaseError`."""
         with database_errors(address_of(self._engine)), self._engine.connect() as connection:
             self.seconds = skew_seconds(connection, self._clock)
+            self.packet_bytes = max_packet_bytes(connection)

@@ -5,6 +5,7 @@ PersistenceError
 │   ├── SpoolFull           no room; nothing was written; try again after the database has caught up
 │   ├── SpoolFailed         a write, fsync or read failed; the payload was not promised
 │   └── SpoolClosed         used before `start` or after `close`
+├── MessageTooLarge         what goes to the writer does not fit into one message between deployments
 ├── KeyRefused              no such API key, or one more than a client may have
 ├── InvalidCursor           a page cursor that this service did not make
 ├── PruningRefused          what was asked to be removed is too young, or evidence of a rollout under way
@@ -27,11 +28,15 @@ from env.errors import GantryError
 
 
 class PersistenceError(GantryError):
-    """Root of all errors of this room."""
+    """Root of all errors of this room; `advice` says what to do about it, in words that name no host, user or file."""
+
+    advice = "the log of the writer has the cause"
 
 
 class SpoolError(PersistenceError):
     """The spool on local disk failed the caller."""
+
+    advice = "the disk of the spool fails: look at `gantry db spool status`"
 
 
 class SpoolFull(SpoolError):
@@ -44,6 +49,12 @@ class SpoolFailed(SpoolError):
 
 class SpoolClosed(SpoolError):
     """The spool was used before it was started or after it was closed."""
+
+
+class MessageTooLarge(PersistenceError):
+    """A batch for the writer is larger than a message between deployments may be."""
+
+    advice = "it is larger than a message between deployments: raise RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"
 
 
 class KeyRefused(PersistenceError):
@@ -85,25 +96,37 @@ class PayloadMismatch(PersistenceError):
 class DatabaseError(PersistenceError):
     """The database refused, for a reason that a person has to look at."""
 
+    advice = "run `gantry db check`, which says what is wrong with it"
+
 
 class DatabaseUnavailable(DatabaseError):
     """The database may do the same in a moment."""
+
+    advice = "it is unreachable, read-only or busy, and is tried again by itself"
 
 
 class DataRejected(DatabaseError):
     """The database will never accept this data."""
 
+    advice = "the database rejects what is in it"
+
 
 class DatabaseAccessDenied(DatabaseError):
     """The user, the password or the grants are wrong."""
+
+    advice = "user, password or grants are wrong: mend GANTRY_DATABASE_URL or the grants"
 
 
 class InvalidDatabaseUrl(DatabaseError):
     """The URL is malformed, or names a kind of database that Gantry does not use."""
 
+    advice = "GANTRY_DATABASE_URL names no database that can be used"
+
 
 class SchemaMismatch(DatabaseError):
     """The schema of the database is not the one that this program was written for."""
+
+    advice = "its schema is not the one of this program: run `gantry db upgrade`"
 
 
 def _described(mismatch: Mismatch) -> str:

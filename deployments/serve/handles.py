@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, Protocol
 
 from ray.exceptions import RayActorError, RayTaskError
@@ -15,6 +16,7 @@ from sqlalchemy import Engine
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from deployments.errors import (
+    DecisionTooLarge,
     JournalUnavailable,
     JudgeFailed,
     JudgeUnavailable,
@@ -31,9 +33,9 @@ from deployments.persistence.decisions.records import (
     Record,
     made_at,
 )
-from deployments.persistence.decisions.repository import unit_of_work
+from deployments.persistence.decisions.repository import max_body_bytes, stored_bytes, unit_of_work
 from deployments.persistence.delivery.batch_writer import WriteReport
-from deployments.persistence.errors import PayloadMismatch, SpoolError
+from deployments.persistence.errors import DatabaseUnavailable, MessageTooLarge, PayloadMismatch, SpoolError
 from deployments.persistence.integrity.events import CorruptionEvent, CorruptionLog, FoundBy
 from deployments.persistence.spool.spool import Spool
 from deployments.rollout.model_registry import Artefact
@@ -60,6 +62,10 @@ _RETRY_AFTER_SECONDS = 2
 # A batch is in the database within a fraction of a second, unless the database is in trouble.
 _PATIENCE_SECONDS = 2.0
 _LOOK_AGAIN_SECONDS = 0.1
+# Some time-outs of the database, and the time in which the writer finds out which of a whole batch is to blame.
+_WRITE_SECONDS = 30.0
+# How gRPC says so, whoever wraps it.
+_MESSAGE_TOO_LARGE = ("RESOURCE_EXHAUSTED", "larger than max")
 UNKNOWN_REPLICA = "no replica"
 _REPLICA_LOST = (RayActorError, DeploymentUnavailableError)
 # The arm runs in a process beside the replica, so a replica that is lost says nothing about it.
@@ -319,19 +325,38 @@ class RemoteController:
 
 
 class SpoolJournal:
-    """Decisions are durable when they are in the spool of this replica."""
+    """Decisions are durable when they are in the spool of this replica.
 
-    def __init__(self, spool: Spool) -> None:
+    `packet_bytes` tells how large a statement of the database may be, None where there is no bound.
+    """
+
+    def __init__(self, spool: Spool, packet_bytes: Callable[[], int | None] = lambda: None) -> None:
         self._spool = spool
+        self._packet_bytes = packet_bytes
 
     async def append(self, record: Record) -> None:
-        """Returns when the record is on disk. Raises `JournalUnavailable`."""
+        """Returns when the record is on disk. Raises `JournalUnavailable`, or `DecisionTooLarge` for the database."""
         size = len(record.request or b"") if isinstance(record, DecisionRecord) else 0
-        payload = await run_blocking(size, record.to_bytes)
+        payload = await run_blocking(size, partial(_payload, record, self._packet_bytes()))
         try:
             await self._spool.append(payload)
         except SpoolError as failure:
             raise JournalUnavailable(f"the decision could not be kept: {failure}", _RETRY_AFTER_SECONDS) from failure
+
+
+def _payload(record: Record, packet_bytes: int | None) -> bytes:
+    """The record for the spool, unless the database could never take it."""
+    if packet_bytes is not None and isinstance(record, DecisionRecord):
+        limit = max_body_bytes(packet_bytes)
+        # Only a body above the limit can be above it when compressed.
+        bodies = (body for body in (record.request, record.answer) if body is not None and len(body) > limit)
+        found = max(map(stored_bytes, bodies), default=0)
+        if found > limit:
+            raise DecisionTooLarge(
+                f"request and answer must each have at most {limit:,} bytes when compressed, had {found:,}: send less, "
+                "or have the database's max_allowed_packet raised"
+            )
+    return record.to_bytes()
 
 
 class StoredDecisions:
@@ -400,11 +425,28 @@ class StoredAudit:
         return await asyncio.to_thread(read)
 
 
-def remote_write(write: RemoteMethod) -> Callable[[list[bytes]], Awaitable[WriteReport]]:
-    """DBWriter as the drain wants it. Not tried again here: the drain has its own patience."""
+def remote_write(
+    write: RemoteMethod, timeout_seconds: float = _WRITE_SECONDS
+) -> Callable[[list[bytes]], Awaitable[WriteReport]]:
+    """DBWriter as the drain wants it. Not tried again here: the drain has its own patience.
+
+    Raises `MessageTooLarge`; `DatabaseError` as the writer did, or for one that does not answer; whatever Ray raises.
+    """
 
     async def written(payloads: list[bytes]) -> WriteReport:
-        report: WriteReport = await write.remote(payloads)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                report: WriteReport = await write.remote(payloads)
+        except TimeoutError:
+            raise DatabaseUnavailable(f"the writer must answer within {timeout_seconds:g} s, took longer") from None
+        except Exception as error:  # the edge of this process: whatever was raised at the far side arrives here
+            cause = error.cause if isinstance(error, RayTaskError) else error
+            if all(words in str(cause) for words in _MESSAGE_TOO_LARGE):
+                size = sum(map(len, payloads))
+                raise MessageTooLarge(f"{size:,} bytes must fit into one message between deployments") from error
+            if isinstance(cause, GantryError):
+                raise cause from None
+            raise
         return report
 
     return written

@@ -21,6 +21,8 @@ STAGE_PATIENCE_SECONDS = 15.0
 MODEL_PATIENCE_SECONDS = 30.0
 # Whoever has answered nobody for so long is worth a word, and soon after that he counts as gone.
 SILENT_SECONDS = 3.5
+# A record is in the database within a fraction of a second, so whatever the reason, something is wrong.
+MAX_SPOOL_AGE_SECONDS = 10.0
 Ask = Callable[[], Awaitable[object]]
 Clock = Callable[[], float]
 
@@ -182,10 +184,13 @@ class HealthMonitor:
         drain = self._drain()
         if drain.is_failing:
             yield f"the database takes no decisions, they wait in the spool: {drain.advice}"
+        elif (age_seconds := depth.oldest_age_seconds or 0.0) > MAX_SPOOL_AGE_SECONDS:
+            yield f"decisions have waited {age_seconds:.0f} s for the database: look at `gantry db spool show`"
         if abs(skew := self._skew_seconds()) > MAX_SKEW_SECONDS:
             yield f"the database's clock is {skew:+.1f} s off that of this machine: let a time service set both"
         if depth.dead_letter_files:
-            yield f"{depth.dead_letter_files} files of dead letters: look at `gantry db spool status`"
+            cause = "" if depth.dead_letter_cause is None else f", the newest because {depth.dead_letter_cause}"
+            yield f"{depth.dead_letter_files} files of dead letters{cause}: look at `gantry db spool show`"
         if depth.damaged_regions:
             yield f"{depth.damaged_regions} damaged regions in the spool: look at `gantry db spool status`"
         if self._corruption.count:

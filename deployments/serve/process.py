@@ -28,6 +28,12 @@ _LEAVE_NOTHING_FREE = 0
 _log = logging.getLogger(__name__)
 _REPORT_SUFFIX = ".router"
 _LOOK_SECONDS = 0.1
+MESSAGE_VARIABLE = "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"
+MAX_MESSAGE_BYTES = 2**31 - 1
+"""The most that gRPC can be told to take. What may come in at all is bounded where it comes in."""
+_RAYS_MESSAGE_BYTES = 4 * 2**20
+# Of a message beside the body that it carries: the answer, and what holds them together.
+_MESSAGE_OVERHEAD_BYTES = 16 * 2**20
 
 
 class DrainNotice:
@@ -140,6 +146,23 @@ def configure_process() -> Settings:
     settings = load_settings(warns=False)
     configure_logging(settings.log_level.upper(), settings.secrets)
     return settings
+
+
+def require_message_room(settings: Settings) -> None:
+    """Raises `InvalidSettings` where a body that may come in is larger than what may go from replica to replica.
+
+    Ray reads its bound from the environment, while it is imported, and only counts where replicas speak gRPC.
+    """
+    from deployments.errors import InvalidSettings
+
+    if os.environ.get("RAY_SERVE_USE_GRPC_BY_DEFAULT", os.environ.get("RAY_SERVE_THROUGHPUT_OPTIMIZED", "0")) != "1":
+        return
+    found = int(os.environ.get(MESSAGE_VARIABLE, _RAYS_MESSAGE_BYTES))
+    # A decision travels in the letters of base64, four for three bytes.
+    wanted = settings.max_body_bytes * 4 // 3 + _MESSAGE_OVERHEAD_BYTES
+    if found < wanted:
+        message = f"must be at least {wanted} for GANTRY_MAX_BODY_BYTES {settings.max_body_bytes}, was {found}"
+        raise InvalidSettings(((MESSAGE_VARIABLE, message),))
 
 
 def router_count() -> int:

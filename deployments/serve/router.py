@@ -20,6 +20,7 @@ from deployments.serve.process import (
     NewcomersGate,
     configure_process,
     release_start_up_memory,
+    require_message_room,
     router_count,
 )
 from deployments.settings.serve_config import AppArgs
@@ -48,6 +49,7 @@ class RequestRouter:
     ) -> None:
         """Takes handles of the other deployments; Ray awaits this. Raises `InvalidSettings` or `SpoolError`."""
         self._settings = configure_process()
+        require_message_room(self._settings)
         for sentence in unread_variables():
             _log.warning(sentence)
         async with AsyncExitStack() as stack:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployments.persistence.database import create_engine
+from deployments.persistence.database import create_delivery_engine
 from deployments.persistence.delivery.batch_writer import DecisionWriter, WriteReport
 from deployments.serve.process import configure_process, release_start_up_memory
 
@@ -12,7 +12,7 @@ class DBWriter:
 
     def __init__(self) -> None:
         settings = configure_process()
-        self._writer = DecisionWriter(create_engine(settings.database_url.get_secret_value()))
+        self._writer = DecisionWriter(create_delivery_engine(settings.database_url.get_secret_value()))
         release_start_up_memory()
 
     def write(self, payloads: list[bytes]) -> WriteReport:

@@ -181,7 +181,7 @@ class Settings(RolloutSettings, BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     max_jobs: int = Field(20_000, ge=1, description="jobs in one request")
     max_machines: int = Field(5_000, ge=1, description="machines in one request")
-    max_body_bytes: int = Field(32 * MEBIBYTE, ge=1024, description="bytes of one request body")
+    max_body_bytes: int = Field(32 * MEBIBYTE, ge=1024, le=1024 * MEBIBYTE, description="bytes of one request body")
     max_spool_bytes: int = Field(1024 * MEBIBYTE, ge=MEBIBYTE, description="bytes that may wait for the database")
     integrity_interval_seconds: float = Field(
         60.0, gt=0, le=86_400, description="pause between background samples of stored decisions"

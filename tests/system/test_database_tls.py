@@ -12,7 +12,7 @@ from sqlalchemy import make_url, text
 
 from deployments.persistence.database import create_engine
 from deployments.persistence.errors import DatabaseError
-from deployments.persistence.failures import database_errors
+from deployments.persistence.failures import advice_for, database_errors
 from deployments.settings.service import load_settings
 from tests.system.mariadb import PrivateMariaDb, private_mariadb
 
@@ -75,8 +75,9 @@ def test_every_mode_does_what_it_says(encrypted: Encrypted) -> None:
 
 def test_server_that_is_not_the_one_we_know_is_refused(encrypted: Encrypted) -> None:
     """Signed by somebody else, or for another host: no connection, and the password is not sent."""
-    with pytest.raises(DatabaseError, match="certificate verify failed"):
+    with pytest.raises(DatabaseError, match="certificate verify failed") as caught:
         _cipher(encrypted.server, database_tls="verified", database_tls_ca=str(encrypted.other_ca))
+    assert "GANTRY_DATABASE_TLS_CA" in advice_for(caught.value)
     with pytest.raises(DatabaseError, match=r"certificate verify failed|doesn't match|mismatch"):
         _cipher(encrypted.server, "localhost", database_tls="verified", database_tls_ca=str(encrypted.ca))
 

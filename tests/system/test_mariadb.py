@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,7 +15,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, event, make_url, text
 
 from deployments.persistence.database import (
+    DEFAULT_PACKET_BYTES,
     ClockSkew,
+    create_delivery_engine,
     create_engine,
     current_revision,
     downgrade,
@@ -33,10 +36,11 @@ from deployments.persistence.decisions.records import (
     OtherBody,
     Running,
     Wanted,
+    payload_digest,
 )
-from deployments.persistence.decisions.repository import unit_of_work
+from deployments.persistence.decisions.repository import max_body_bytes, unit_of_work
 from deployments.persistence.delivery.batch_writer import DecisionWriter, WriteReport
-from deployments.persistence.errors import DatabaseAccessDenied, DatabaseUnavailable, InvalidDatabaseUrl
+from deployments.persistence.errors import DatabaseAccessDenied, DatabaseUnavailable, InvalidDatabaseUrl, SchemaMismatch
 from deployments.persistence.failures import advice_for
 from deployments.persistence.maintenance.checks import Level, check
 from deployments.persistence.spool.dead_letters import DeadLetterKind
@@ -119,7 +123,69 @@ def test_payload_above_the_packet_limit_is_poison_and_holds_nobody_up(engine: En
     report = _written(engine, decision(1), giant, decision(3))
     assert report.accepted == 2
     assert [letter.kind for letter in report.poisoned] == [DeadLetterKind.REJECTED]
-    assert "must fit in max_allowed_packet" in report.poisoned[0].reason
+    assert "max_allowed_packet of 16,777,216" in report.poisoned[0].reason
+    assert "raise max_allowed_packet" in report.poisoned[0].cause
+
+
+def test_payload_that_no_statement_holds_is_stored_in_parts(engine: Engine) -> None:
+    """Written as hexadecimal digits it takes twice its size, which is more than a server of default size takes."""
+    record = decision(2, request=os.urandom(12 * 1024 * 1024), answer=os.urandom(2 * 1024 * 1024))
+    assert _written(engine, decision(1), record, decision(3)).poisoned == ()
+    assert _stored(engine, 2) == record
+    assert (_written(engine, record).accepted, _stored(engine, 2), _row_count(engine)) == (1, record, 3)
+    twin = replace(record, answer=b"other", payload_sha256=payload_digest(record.request, b"other"))
+    assert (_written(engine, twin).mismatch_count, _stored(engine, 2)) == (1, record)
+
+
+def test_largest_payload_is_read_back(engine: Engine) -> None:
+    """What the router lets through is not a byte too large for the database, on the way in and out."""
+    incompressible = os.urandom(max_body_bytes(DEFAULT_PACKET_BYTES) - 16 * 1024)
+    record = decision(request=incompressible, answer=incompressible[::-1])
+    assert _written(engine, record).poisoned == ()
+    assert _stored(engine) == record
+
+
+def test_locked_table_holds_up_no_attempt(mariadb: MariaDbServer, mariadb_url: str) -> None:
+    """The server itself gives up, in time, and the words tell that it is a lock; later the same batch is stored."""
+    upgrade(mariadb_url)
+    impatient = create_delivery_engine(mariadb_url)
+    locked = make_url(mariadb_url).database
+    holder = create_engine(mariadb_url)
+    with holder.connect() as connection:
+        connection.exec_driver_sql(f"LOCK TABLES {locked}.decision WRITE")
+        began = time.monotonic()
+        with pytest.raises(DatabaseUnavailable, match="1205 Lock wait timeout exceeded") as caught:
+            _written(impatient, decision())
+        assert time.monotonic() - began < 15.0
+        assert "a lock or a slow statement" in advice_for(caught.value)
+        connection.exec_driver_sql("UNLOCK TABLES")
+    assert _written(impatient, decision()).accepted == 1
+    impatient.dispose()
+    holder.dispose()
+
+
+def test_words_tell_what_is_missing(mariadb: MariaDbServer, mariadb_url: str, engine: Engine) -> None:
+    """A column, a grant, a free connection: nothing is dead-lettered, and a person knows what to do."""
+    database = make_url(mariadb_url).database
+    mariadb.execute("CREATE USER 'gantry_poor'@'%' IDENTIFIED BY 'hush' WITH MAX_USER_CONNECTIONS 1")
+    mariadb.execute(f"GRANT SELECT ON {database}.* TO 'gantry_poor'@'%'")
+    poor = make_url(mariadb_url).set(username="gantry_poor", password="hush").render_as_string(hide_password=False)
+    first, second = create_engine(poor), create_engine(poor)
+    try:
+        with pytest.raises(DatabaseAccessDenied, match="1142 INSERT command denied") as caught:
+            _written(first, decision())
+        assert "lacks a grant" in advice_for(caught.value)
+        with first.connect(), pytest.raises(DatabaseUnavailable, match="1226 ") as caught_too:
+            _written(second, decision())
+        assert "connections" in advice_for(caught_too.value)
+        mariadb.execute(f"ALTER TABLE {database}.decision DROP COLUMN generation_ms")
+        with pytest.raises(SchemaMismatch, match="1054 Unknown column 'generation_ms'") as caught_at_last:
+            _written(engine, decision())
+        assert "gantry db upgrade" in advice_for(caught_at_last.value)
+    finally:
+        first.dispose()
+        second.dispose()
+        mariadb.execute("DROP USER 'gantry_poor'@'%'")
 
 
 def test_text_beyond_the_basic_plane_comes_back_unchanged(engine: Engine) -> None:

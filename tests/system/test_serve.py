@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -53,6 +54,36 @@ def test_service_stores_what_it_answered(service: Service) -> None:
         rows = database.execute("SELECT request_id, arm FROM decision WHERE decision_id = ?", (answer["schedule_id"],))
         assert rows.fetchall() == [("stored", "ppo")]
     database.close()
+
+
+@pytest.mark.parametrize("megabytes", [4.3, 12, 31])
+def test_large_body_is_stored_and_holds_nobody_up(service: Service, megabytes: float) -> None:
+    """A field that nobody knows and that hardly shrinks: kept with its decision, and the next one follows."""
+    noise = base64.b64encode(os.urandom(int(megabytes * 0.75 * 10**6))).decode()
+    ids = []
+    with service.client() as client:
+        for request in (example(time_budget_ms=0, noise=noise), example(time_budget_ms=0)):
+            ids.append(client.post("/schedule", json=request).raise_for_status().json()["schedule_id"])
+        stored = [eventually(lambda name=name: client.get(f"/v1/schedules/{name}").status_code == 200) for name in ids]
+        assert (stored, client.get("/health").json()["reasons"]) == ([True, True], [])
+    with sqlite3.connect(service.database) as database:
+        ((size,),) = database.execute("SELECT length(request) FROM decision WHERE decision_id = ?", ids[:1])
+    database.close()
+    assert size > megabytes * 0.7 * 10**6
+
+
+def test_service_schedules_as_many_jobs_as_it_allows(service: Service) -> None:
+    """20,000 jobs on 20 machines, which are more than fits into a message of Ray's default size."""
+    machines = [{"machine_id": number, "machine_name": f"m{number}", "machine_type": 1} for number in range(1, 21)]
+    jobs = [
+        {"job_id": f"j{number}", "family_id": f"f{number}", "sequence": 1, "processing_time": 1 + number % 7 / 10}
+        | {"machine_types": [1], "priority": 2}
+        for number in range(20_000)
+    ]
+    request = {"jobs": jobs, "machines": machines, "time_budget_ms": 0}
+    with service.client() as client:
+        answer = client.post("/schedule", json=request, timeout=150.0)
+    assert (answer.status_code, len(answer.json().get("scheduled_jobs", answer.text))) == (200, 20_000)
 
 
 def test_service_answers_the_same_request_alike(service: Service) -> None:

@@ -1,11 +1,15 @@
-"""`gantry db spool`: what waits on local disk, and how it gets into the database without the service."""
+"""`gantry db spool`: what waits on local disk, what holds it up, and its way to the database without the service."""
 
 from __future__ import annotations
 
+import base64
 import json
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,10 +18,11 @@ import typer
 from deployments.commands.database import opened
 from deployments.commands.db.schema import database
 from deployments.commands.terminal import counted
+from deployments.runtime.clock import utc_now
 
 if TYPE_CHECKING:
     from deployments.persistence.delivery.batch_writer import DecisionWriter
-    from deployments.persistence.delivery.inspection import SpoolReport
+    from deployments.persistence.delivery.inspection import SpooledRecord, SpoolReport
     from deployments.settings.service import Settings
 
 spool = typer.Typer(no_args_is_help=True, help="Decisions on local disk that the database does not have yet.")
@@ -53,6 +58,57 @@ def status(
         _show(report)
     if report.needs_a_person:
         raise typer.Exit(1)
+
+
+@spool.command()
+def show(
+    record: Annotated[str | None, typer.Argument(help="Id of one record, which is printed whole.")] = None,
+    folder: Folder = None,
+    limit: Annotated[int, typer.Option(min=1, help="Lines at most.")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """List what the database does not have: what waits, oldest first, and the dead letters, each with its cause.
+
+    With the id of a record: the record itself as JSON, dead or waiting, to keep or to send elsewhere.
+
+    Example: gantry db spool show; gantry db spool show 0197f3a2-... > decision.json
+    """
+    from deployments.persistence.delivery.inspection import found_in, listed
+    from deployments.settings.service import load_settings
+
+    folder = folder or load_settings().spool_folder
+    if record is not None:
+        for found in found_in(folder, record):
+            print(json.dumps(_whole(found)))
+        return
+    records = listed(folder)
+    for found in islice(records, limit):
+        print(json.dumps(_entry(found)) if as_json else _line(found))
+    if left := sum(1 for _ in records):
+        print(f"and {left:,} more (--limit)", file=sys.stderr)
+
+
+@spool.command()
+def skip(
+    record: Annotated[str, typer.Argument(help="Id of a record that waits, as `gantry db spool show` prints it.")],
+    folder: Folder = None,
+) -> None:
+    """Put one record that waits aside among the dead letters, so that those behind it go on. It is not lost.
+
+    Whoever delivers it next does so: the running service within seconds, else the next `gantry db spool replay`.
+
+    Example: gantry db spool skip 0197f3a2-5c1e-7b3a-9f60-2d1c0a8e4b77
+    """
+    from deployments.persistence.delivery.inspection import ask_to_skip, found_in
+    from deployments.settings.service import load_settings
+
+    folder = folder or load_settings().spool_folder
+    waiting = [found for found in found_in(folder, record) if not found.is_dead]
+    for found in waiting:
+        ask_to_skip(folder, found)
+        print(f"{found.label} goes to the dead letters when it is next tried")
+    if not waiting:
+        print(f"{record} is among the dead letters already")
 
 
 @spool.command()
@@ -100,6 +156,38 @@ def _writer(settings: Settings) -> Iterator[DecisionWriter]:
 
     with opened(settings.database_url.get_secret_value()) as engine:
         yield DecisionWriter(engine)
+
+
+def _line(found: SpooledRecord) -> str:
+    state = "dead" if found.is_dead else "waits"
+    cause = "" if found.cause is None else f": {found.cause}"
+    return f"{state:5} {_seconds_since(found):>12,.1f} s {len(found.payload):>13,} bytes  {found.label}{cause}"
+
+
+def _entry(found: SpooledRecord) -> dict[str, object]:
+    return {
+        "is_dead": found.is_dead,
+        "age_seconds": round(_seconds_since(found), 1),
+        "bytes": len(found.payload),
+        **asdict(found.label),
+        "cause": found.cause,
+        "place": found.place,
+    }
+
+
+def _whole(found: SpooledRecord) -> dict[str, object]:
+    """The record with its payload; what is none, as base64."""
+    from deployments.persistence.decisions.records import opened_fields
+
+    try:
+        payload = opened_fields(found.payload)
+    except ValueError:
+        payload = {"payload_base64": base64.b64encode(found.payload).decode()}
+    return _entry(found) | {"record": payload}
+
+
+def _seconds_since(found: SpooledRecord) -> float:
+    return max(0.0, (utc_now() - found.since).total_seconds())
 
 
 def _show(report: SpoolReport) -> None:

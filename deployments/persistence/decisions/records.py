@@ -19,6 +19,7 @@ _TIME_ORDERED = 7
 MAX_DETAIL_LENGTH = 2000
 MAX_PAGE_SIZE = 100
 MAX_AUDIT_PAGE_SIZE = 100
+_LABELLED = ("client", "plant_id", "arm")
 
 
 class EvaluationStatus(StrEnum):
@@ -314,6 +315,48 @@ def record_of(payload: bytes) -> Record:
         if kind == others.kind:
             return others.from_fields(fields)
     return DecisionRecord.from_fields(fields)
+
+
+def opened_fields(payload: bytes) -> dict[str, Any]:
+    """The JSON object of a spool payload with its bodies as text, for people. Raises `ValueError` if it is none."""
+    fields = json.loads(payload)
+    if not isinstance(fields, dict):
+        raise ValueError(f"payload must be a JSON object, was {type(fields).__name__}")
+    try:
+        bodies = {name: _unpacked(fields[name]) for name in ("request", "answer") if name in fields}
+    except (zlib.error, TypeError) as error:
+        raise ValueError(f"bodies must be compressed: {error}") from error
+    return fields | {name: None if body is None else body.decode(errors="replace") for name, body in bodies.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordLabel:
+    """What a spool payload is, for people; None is what it does not say. What is no record is called by its SHA-256."""
+
+    record_id: str
+    kind: str
+    client: str | None = None
+    plant: str | None = None
+    arm: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.record_id} (client {self.client}, plant {self.plant}, arm {self.arm})"
+
+
+def label_of(payload: bytes) -> RecordLabel:
+    """The label of one spool payload, whatever it is; takes time in proportion to it."""
+    try:
+        fields = json.loads(payload)
+        kind = fields.get("kind", "decision")
+        record_id = fields["event_id" if kind == AuditEvent.kind else "decision_id"]
+        if kind == FeedbackRecord.kind:
+            record_id = fields["feedback_id"]
+        elif kind == EvaluationRecord.kind:
+            record_id = f"{record_id}/{fields['arm']}"
+    except (ValueError, AttributeError, KeyError, TypeError):
+        return RecordLabel(record_id=f"sha256-{hashlib.sha256(payload).hexdigest()[:16]}", kind="unreadable")
+    client, plant, arm = (None if (value := fields.get(name)) is None else str(value) for name in _LABELLED)
+    return RecordLabel(record_id=str(record_id), kind=str(kind), client=client, plant=plant, arm=arm)
 
 
 def payload_digest(request: bytes | None, answer: bytes | None) -> str:

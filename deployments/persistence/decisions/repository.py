@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import sys
 import uuid
 import zlib
 from collections.abc import Iterator, Sequence
@@ -12,10 +13,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Insert, RowMapping, Select, and_, func, or_, select, text
+from sqlalchemy import Connection, Engine, Insert, RowMapping, Select, and_, func, literal, or_, select, update
 from sqlalchemy.dialects import mysql, sqlite
 
-from deployments.persistence.database import address_of
+from deployments.persistence.database import address_of, max_packet_bytes
 from deployments.persistence.decisions.audit_repository import insert_audit
 from deployments.persistence.decisions.claims import finish_claims
 from deployments.persistence.decisions.latest_plan import keep_latest_plans
@@ -37,8 +38,9 @@ from deployments.persistence.failures import database_errors
 from deployments.persistence.tables import DECISION
 
 _PAYLOAD = ("request", "answer")
-_ESCAPED_BYTES = tuple(bytes([byte]) for byte in b"\0\n\r\x1a\"'\\")
 _STATEMENT_OVERHEAD_BYTES = 64 * 1024
+# PyMySQL writes a byte as two hexadecimal digits.
+_WRITTEN_BYTES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,15 @@ class Inspection:
 
     verified: int
     mismatches: tuple[Mismatch, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Giant:
+    """Bodies that follow their row in parts, because one statement cannot hold them."""
+
+    decision_id: str
+    part_bytes: int
+    values: dict[str, bytes]
 
 
 @contextmanager
@@ -69,7 +80,7 @@ class DecisionRepository:
         """Makes sure that each record is there, exactly once; one that already is stays untouched.
 
         Raises `PayloadMismatch` when another payload is stored under a decision id (roll back then),
-        `DataRejected` for a record that is too large for one statement. The latest plans of their
+        `DataRejected` for a record that is larger than a value may be. The latest plans of their
         plants and lines, and the claims of their idempotency keys, follow.
         """
         decisions = [record for record in records if isinstance(record, DecisionRecord)]
@@ -84,9 +95,13 @@ class DecisionRepository:
 
     def _insert_decisions(self, records: Sequence[DecisionRecord]) -> None:
         rows = [_row_of(record) for record in records]
-        self._require_packets(rows)
+        packet_bytes = max_packet_bytes(self._connection)
+        bound = sys.maxsize if packet_bytes is None else packet_bytes
+        giants = [_begun(row, bound) for row in rows if _is_giant(row, bound)]
         self._connection.execute(self._insert_once(), rows)
         self._require_digests(records)
+        for giant in giants:
+            self._append_parts(giant)
         keep_latest_plans(self._connection, records)
         finish_claims(self._connection, records)
 
@@ -170,16 +185,16 @@ class DecisionRepository:
         if mismatches:
             raise PayloadMismatch(mismatches)
 
-    def _require_packets(self, rows: Sequence[dict[str, Any]]) -> None:
-        """A statement above the server's limit would end as a lost connection, again and again."""
-        if self._connection.dialect.name == "sqlite":
-            return
-        limit = self._connection.execute(text("SELECT @@max_allowed_packet")).scalar_one()
-        for row in rows:
-            size = sum(_escaped_size(row[name]) for name in _PAYLOAD) + _STATEMENT_OVERHEAD_BYTES
-            if size > limit:
-                decision = f"decision {row['decision_id']}"
-                raise DataRejected(f"{decision} must fit in max_allowed_packet ({limit} bytes), was {size} bytes")
+    def _append_parts(self, giant: _Giant) -> None:
+        """Fills in what was too large for one statement; whoever reads the row sees it after the commit, whole."""
+        for name, value in giant.values.items():
+            column = DECISION.c[name]
+            for offset in range(0, len(value), giant.part_bytes):
+                part = literal(value[offset : offset + giant.part_bytes], column.type)
+                # Cut first, so that it does not matter whether this was done before.
+                longer = func.concat(func.left(column, offset), part, type_=column.type)
+                statement = update(DECISION).where(DECISION.c.decision_id == giant.decision_id)
+                self._connection.execute(statement.values({name: longer}))
 
 
 def newest_query(
@@ -260,5 +275,31 @@ def _mismatch(values: dict[str, Any], found_sha256: str | None) -> PayloadMismat
     return PayloadMismatch([wanted])
 
 
-def _escaped_size(blob: bytes | None) -> int:
-    return 0 if blob is None else len(blob) + sum(blob.count(byte) for byte in _ESCAPED_BYTES)
+def max_body_bytes(packet_bytes: int) -> int:
+    """How large a compressed body may be where one statement may have `packet_bytes`: no value may be larger."""
+    return packet_bytes - _STATEMENT_OVERHEAD_BYTES
+
+
+def stored_bytes(body: bytes) -> int:
+    """What a body takes in its row, compressed as it is there."""
+    return len(zlib.compress(body))
+
+
+def _is_giant(row: dict[str, Any], packet_bytes: int) -> bool:
+    written = _WRITTEN_BYTES * sum(len(row[name] or b"") for name in _PAYLOAD)
+    return written + _STATEMENT_OVERHEAD_BYTES > packet_bytes
+
+
+def _begun(row: dict[str, Any], packet_bytes: int) -> _Giant:
+    """Takes the bodies out of a row that is to be inserted. Raises `DataRejected` for one that no value can hold."""
+    values = {name: row[name] for name in _PAYLOAD if row[name] is not None}
+    for name, value in values.items():
+        if len(value) > (limit := max_body_bytes(packet_bytes)):
+            rejected = DataRejected(
+                f"{name} of decision {row['decision_id']} must have at most {limit:,} bytes when compressed, for the "
+                f"server's max_allowed_packet of {packet_bytes:,}, had {len(value):,}"
+            )
+            rejected.advice = "it is larger than the database takes: raise max_allowed_packet"
+            raise rejected
+        row[name] = b""
+    return _Giant(decision_id=row["decision_id"], part_bytes=packet_bytes // (2 * _WRITTEN_BYTES), values=values)

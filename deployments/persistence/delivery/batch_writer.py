@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay, wait_exponential
 
 from deployments.persistence.decisions.records import DecisionRecord, Record, payload_digest, record_of
 from deployments.persistence.decisions.repository import unit_of_work
@@ -31,10 +31,14 @@ class WriteReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """At most `attempts` transactions, with pauses that double from `first_pause_seconds`."""
+    """At most `attempts` transactions, with pauses that double from `first_pause_seconds`.
+
+    None begins when `max_seconds` have passed: whoever waits for the report has patience of its own.
+    """
 
     attempts: int = 5
     first_pause_seconds: float = 0.05
+    max_seconds: float = 2.0
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
@@ -46,8 +50,8 @@ class _Letter:
     payload: bytes
     record: Record
 
-    def dead(self, kind: DeadLetterKind, reason: object) -> DeadLetter:
-        return DeadLetter(payload=self.payload, kind=kind, reason=str(reason))
+    def dead(self, kind: DeadLetterKind, reason: object, cause: str = "") -> DeadLetter:
+        return DeadLetter(payload=self.payload, kind=kind, reason=str(reason), cause=cause)
 
 
 class DecisionWriter:
@@ -60,7 +64,7 @@ class DecisionWriter:
         policy = retry or RetryPolicy()
         self._retrying = Retrying(
             retry=retry_if_exception_type(DatabaseUnavailable),
-            stop=stop_after_attempt(policy.attempts),
+            stop=stop_after_attempt(policy.attempts) | stop_after_delay(policy.max_seconds),
             wait=wait_exponential(multiplier=policy.first_pause_seconds),
             sleep=sleep,
             reraise=True,
@@ -92,7 +96,7 @@ class DecisionWriter:
             return self._store_without(letters, mismatch)
         except DataRejected as rejection:
             if len(letters) == 1:
-                return [letters[0].dead(DeadLetterKind.REJECTED, rejection)]
+                return [letters[0].dead(DeadLetterKind.REJECTED, rejection, rejection.advice)]
             half = len(letters) // 2
             return self._store(letters[:half]) + self._store(letters[half:])
         return []

@@ -160,7 +160,7 @@ def _durability(settings: dict[str, str]) -> Iterator[Finding]:
 def _limits(settings: dict[str, str]) -> Iterator[Finding]:
     packet = int(settings["max_allowed_packet"])
     if packet < _MIN_PACKET_BYTES:
-        message = f"should be at least {_MIN_PACKET_BYTES:,}, was {packet:,}: larger decisions become dead letters"
+        message = f"should be at least {_MIN_PACKET_BYTES:,}, was {packet:,}: larger bodies are refused once compressed"
         yield _warning("max_allowed_packet", message)
     else:
         yield _ok("max_allowed_packet", f"{packet:,}")

@@ -158,6 +158,17 @@ class Segment:
         disk.close(descriptor)
         return None
 
+    def waiting(self) -> Iterator[tuple[int, bytes]]:
+        """Each record that is not acknowledged: when it was appended, in microseconds since 1970, and its payload.
+
+        Changes nothing, and so needs no lock.
+        """
+        self.size_bytes = self._disk.size(self._descriptor)
+        self.acknowledged_bytes = self._read_acknowledged()
+        for part in self._walk(self.acknowledged_bytes):
+            if isinstance(part, _Frame):
+                yield part.header.appended_at_us, part.payload
+
     def survey(self, *, is_owned: bool) -> SegmentSurvey:
         """What waits in it, changing nothing."""
         self.size_bytes = self._disk.size(self._descriptor)
@@ -204,11 +215,12 @@ class Segment:
         if self.oldest_at_us is None:
             self.oldest_at_us = now_us
 
-    def read(self, max_bytes: int, max_count: int) -> Batch | None:
-        """What follows the acknowledged part, at least one record however large; None when there is nothing."""
+    def read(self, max_bytes: int, max_count: int, start: int = 0) -> Batch | None:
+        """What follows the acknowledged part and `start`, at least one record however large; None: nothing does."""
         payloads: list[bytes] = []
-        end, read_bytes = self.acknowledged_bytes, 0
-        for part in self._walk(self.acknowledged_bytes):
+        start = max(start, self.acknowledged_bytes)
+        end, read_bytes = start, 0
+        for part in self._walk(start):
             if isinstance(part, _Gap):
                 self._report(part)
             elif payloads and (len(payloads) >= max_count or read_bytes + len(part.payload) > max_bytes):
@@ -217,7 +229,7 @@ class Segment:
                 payloads.append(part.payload)
                 read_bytes += len(part.payload)
             end = part.end
-        return None if end == self.acknowledged_bytes else Batch(segment=self.path.name, end=end, payloads=payloads)
+        return None if end == start else Batch(segment=self.path.name, end=end, payloads=payloads)
 
     def acknowledge(self, batch: Batch) -> None:
         """Remembers that the batch is stored elsewhere; an older batch changes nothing."""
@@ -316,6 +328,18 @@ class Segment:
             return 0
         offset, crc = _ACKNOWLEDGED.unpack(data)
         return offset if crc == zlib.crc32(data[:8]) and offset <= self.size_bytes else 0
+
+
+def waiting(path: Path, disk: LocalDisk) -> Iterator[tuple[int, bytes]]:
+    """What `Segment.waiting` gives, whoever owns the segment; nothing when it has just been deleted."""
+    try:
+        descriptor = disk.open(path)
+    except FileNotFoundError:
+        return
+    try:
+        yield from Segment(path, descriptor, disk).waiting()
+    finally:
+        disk.close(descriptor)
 
 
 def survey(path: Path, disk: LocalDisk) -> SegmentSurvey | None:

@@ -6,20 +6,23 @@ import errno
 import logging
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from deployments.persistence.errors import SpoolError, SpoolFailed, SpoolFull
 from deployments.persistence.spool.dead_letters import SUFFIX as DEAD_LETTER_SUFFIX
-from deployments.persistence.spool.dead_letters import DeadLetter, save_dead_letters
+from deployments.persistence.spool.dead_letters import DeadLetter, newest_cause, save_dead_letters
 from deployments.persistence.spool.disk import LocalDisk, write_fully
 from deployments.persistence.spool.segment import DAMAGED_SUFFIX, SUFFIX, Batch, Segment
 
 OWNER_SUFFIX = ".owner"
 _STARTING_SUFFIX = ".starting"
 DEAD_LETTER_FOLDER = "dead_letters"
+SKIP_FOLDER = "skips"
+SKIP_SUFFIX = ".skip"
+TROUBLE_SUFFIX = ".trouble"
 _CREATE_ATTEMPTS = 5
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _logger = logging.getLogger(__name__)
@@ -108,6 +111,7 @@ class FolderState:
     oldest_at_us: int | None = None
     damaged_regions: int = 0
     dead_letter_files: int = 0
+    dead_letter_cause: str | None = None
     failure: str | None = None
 
 
@@ -133,8 +137,9 @@ class SegmentFolder:
         self._current: Segment | None = None
         self._unreadable: set[str] = set()
         self._damaged_before = 0
-        self._dead_letter_files = 0
-        self._dead_letter_bytes = 0
+        self._dead_letter_sizes: dict[str, int] = {}
+        self._newest_dead_letter: str | None = None
+        self._dead_letter_cause: str | None = None
         self._failure: str | None = None
         self._owner = Owner(folder, disk)
 
@@ -149,9 +154,7 @@ class SegmentFolder:
             self._disk.make_folder(self._folder)
             self._owner.sign_in()
             self._damaged_before = len(self._disk.names(self._folder, DAMAGED_SUFFIX))
-            letters = self._folder / DEAD_LETTER_FOLDER
-            sizes = [self._disk.file_size(letters / name) for name in self._disk.names(letters, DEAD_LETTER_SUFFIX)]
-            self._dead_letter_files, self._dead_letter_bytes = len(sizes), sum(sizes)
+        self.count_dead_letters()
 
     def append(self, payloads: Sequence[bytes]) -> None:
         """All payloads are on the medium when this returns, in one fsync; none is promised when it raises."""
@@ -170,11 +173,15 @@ class SegmentFolder:
         with suppress(SpoolError), self._noting_failure(), _disk_errors("write to the spool folder"):
             probe(self._folder, self._disk)
 
-    def read(self, max_bytes: int, max_count: int) -> Batch | None:
-        """The oldest unacknowledged records, all of one segment; the same ones until they are acknowledged."""
+    def read(self, max_bytes: int, max_count: int, after: Batch | None = None) -> Batch | None:
+        """The oldest unacknowledged records behind `after`, all of one segment; the same until acknowledged."""
+        name, end = ("", 0) if after is None else (after.segment, after.end)
         with _disk_errors("read the spool"):
             for segment in sorted(self._segments.values(), key=lambda segment: segment.path.name):
-                if batch := segment.read(max_bytes, max_count):
+                if segment.path.name < name:
+                    continue
+                start = end if segment.path.name == name else 0
+                if batch := segment.read(max_bytes, max_count, start):
                     return batch
         return None
 
@@ -196,13 +203,49 @@ class SegmentFolder:
 
     def save_dead_letters(self, letters: Sequence[DeadLetter], bound_bytes: int) -> None:
         """On the medium when this returns. Raises `SpoolFull` once all dead letters exceed `bound_bytes`."""
-        if self._dead_letter_bytes >= bound_bytes:
-            raise SpoolFull(f"dead letters must stay below {bound_bytes} bytes, were {self._dead_letter_bytes}")
+        if (found := sum(self._dead_letter_sizes.values())) >= bound_bytes:
+            raise SpoolFull(f"dead letters must stay below {bound_bytes} bytes, were {found}")
         with _disk_errors("write dead letters"):
             path = save_dead_letters(self._folder / DEAD_LETTER_FOLDER, letters, self._clock_us(), self._disk)
-            self._dead_letter_files += 1
-            self._dead_letter_bytes += self._disk.file_size(path)
+            self._dead_letter_sizes[path.name] = self._disk.file_size(path)
+            self._newest_dead_letter, self._dead_letter_cause = path.name, letters[0].public_cause
         _logger.error("%d payloads went to the dead letters in %s", len(letters), path)
+
+    def count_dead_letters(self) -> None:
+        """Looks which dead letters there are now: others of this folder write some, too, and people replay them."""
+        letters = self._folder / DEAD_LETTER_FOLDER
+        with _disk_errors("count dead letters"):
+            names = self._disk.names(letters, DEAD_LETTER_SUFFIX)
+            # What vanishes meanwhile was replayed.
+            with suppress(FileNotFoundError):
+                if names and names[-1] != self._newest_dead_letter:
+                    self._dead_letter_cause = newest_cause(letters / names[-1], self._disk)
+                    self._newest_dead_letter = names[-1]
+                sizes = {name: self._dead_letter_sizes.get(name) for name in names}
+                self._dead_letter_sizes = {
+                    name: self._disk.file_size(letters / name) if size is None else size for name, size in sizes.items()
+                }
+
+    def skips(self) -> frozenset[str]:
+        """SHA-256, in hexadecimal digits, of the payloads that a person wants to have skipped."""
+        with _disk_errors("look for records to skip"):
+            names = self._disk.names(self._folder / SKIP_FOLDER, SKIP_SUFFIX)
+        return frozenset(name.removesuffix(SKIP_SUFFIX) for name in names)
+
+    def forget_skips(self, digests: Iterable[str]) -> None:
+        """These payloads are skipped."""
+        with _disk_errors("forget a record to skip"):
+            for digest in digests:
+                self._disk.remove(self._folder / SKIP_FOLDER / f"{digest}{SKIP_SUFFIX}")
+
+    def tell_trouble(self, words: str | None) -> None:
+        """Notes beside the segments why they do not empty, for whoever looks from outside; None: they do."""
+        path = self._folder / f"{self.owner_id}{TROUBLE_SUFFIX}"
+        with _disk_errors("note what is wrong"):
+            if words is None:
+                self._disk.remove(path)
+            else:
+                self._disk.save(path, words.encode())
 
     def state(self) -> FolderState:
         """A snapshot."""
@@ -214,7 +257,8 @@ class SegmentFolder:
             disk_bytes=sum(segment.size_bytes for segment in segments),
             oldest_at_us=min(oldest, default=None),
             damaged_regions=self._damaged_before + sum(len(segment.gaps) for segment in segments),
-            dead_letter_files=self._dead_letter_files,
+            dead_letter_files=len(self._dead_letter_sizes),
+            dead_letter_cause=self._dead_letter_cause if self._dead_letter_sizes else None,
             failure=self._failure,
         )
 
@@ -235,6 +279,7 @@ class SegmentFolder:
     def forget(self, owner_id: str) -> None:
         """A departed owner needs no more attention."""
         with _disk_errors("forget a departed owner"):
+            self._disk.remove(self._folder / f"{owner_id}{TROUBLE_SUFFIX}")
             self._disk.remove(owner_path(self._folder, owner_id))
 
     def close(self) -> None:

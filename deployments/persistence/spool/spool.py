@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -67,6 +67,7 @@ class SpoolDepth:
     damaged_regions: int
     dead_letter_files: int
     failure: str | None = None
+    dead_letter_cause: str | None = None
 
     @property
     def has_room(self) -> bool:
@@ -154,9 +155,13 @@ class Spool:
             self._flushing = asyncio.create_task(self._flush(), name="spool flush")
         await waiting.done
 
-    async def read_batch(self) -> Batch | None:
-        """The oldest records within the bounds of the config, or None; the same ones until acknowledged."""
-        return await self._run(self._segments.read, self._config.batch_bytes, self._config.batch_count)
+    async def read_batch(self, max_count: int | None = None, after: Batch | None = None) -> Batch | None:
+        """The oldest records within the bounds of the config, or None; the same ones until acknowledged.
+
+        At most `max_count`, and only what lies behind `after`.
+        """
+        count = self._config.batch_count if max_count is None else min(max_count, self._config.batch_count)
+        return await self._run(self._segments.read, self._config.batch_bytes, count, after)
 
     async def acknowledge(self, batch: Batch) -> None:
         """The batch is stored elsewhere, committed. It may be delivered again after a crash."""
@@ -166,6 +171,23 @@ class Spool:
         """Keeps payloads that no database takes; on the medium when this returns. Raises `SpoolError`."""
         if letters:
             await self._run(self._segments.save_dead_letters, letters, self._config.capacity_bytes)
+
+    async def skips(self) -> frozenset[str]:
+        """SHA-256, in hexadecimal digits, of the payloads that a person wants to have skipped. Raises `SpoolError`."""
+        return await self._run(self._segments.skips)
+
+    async def forget_skips(self, digests: Iterable[str]) -> None:
+        """These payloads are skipped. Raises `SpoolError`."""
+        await self._run(self._segments.forget_skips, digests)
+
+    async def tell_trouble(self, words: str | None) -> None:
+        """Notes why the spool does not empty, for whoever looks from outside; None: it does. Raises `SpoolError`."""
+        await self._run(self._segments.tell_trouble, words)
+
+    @property
+    def max_batch_count(self) -> int:
+        """How many records a batch may hold."""
+        return self._config.batch_count
 
     async def adopt_orphans(self) -> int:
         """Takes over all segments whose owners are gone; their number."""
@@ -216,6 +238,7 @@ class Spool:
             damaged_regions=state.damaged_regions,
             dead_letter_files=state.dead_letter_files,
             failure=state.failure,
+            dead_letter_cause=state.dead_letter_cause,
         )
 
     def _admit(self, frame_bytes: int) -> None:
@@ -259,6 +282,7 @@ class Spool:
     async def _adopt_and_probe(self) -> None:
         await self.adopt_orphans()
         await self._run(self._segments.probe)
+        await self._run(self._segments.count_dead_letters)
 
     async def _run(self, function: Callable[..., _Result], *arguments: object) -> _Result:
         if self._thread is None:

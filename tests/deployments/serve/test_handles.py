@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
 from collections.abc import AsyncIterator, Awaitable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from ray.serve._private.common import DeploymentID
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from deployments.errors import (
+    DecisionTooLarge,
     JournalUnavailable,
     JudgeFailed,
     JudgeUnavailable,
@@ -23,6 +25,7 @@ from deployments.errors import (
     ProposalShed,
 )
 from deployments.persistence.delivery.batch_writer import WriteReport
+from deployments.persistence.errors import DatabaseUnavailable, DataRejected, MessageTooLarge
 from deployments.persistence.spool.spool import Spool, SpoolConfig
 from deployments.scheduling.ports import ProposalCall
 from deployments.scheduling.proposals import Proposal
@@ -282,3 +285,38 @@ async def test_remote_write_passes_on_what_happens() -> None:
     assert await remote_write(method)([b"a", b"b"]) == report
     with pytest.raises(ActorDiedError):
         await remote_write(method)([b"c"])
+
+
+async def test_remote_write_knows_a_message_that_is_too_large() -> None:
+    """gRPC says so in words alone, bare or wrapped by Ray, and tries for ever would not help."""
+    words = "RESOURCE_EXHAUSTED: SERVER: Received message larger than max (4300000 vs. 4194304)"
+    for error in (RuntimeError(words), wrapped(RuntimeError(words))):
+        with pytest.raises(MessageTooLarge, match="3 bytes must fit"):
+            await remote_write(FakeMethod(error))([b"abc"])
+
+
+@pytest.mark.parametrize("error", [DataRejected("1406"), wrapped(DataRejected("1406"))])
+async def test_remote_write_keeps_errors_of_the_database(error: Exception) -> None:
+    """The drain tells by them whether it should wait."""
+    with pytest.raises(DataRejected) as raised:
+        await remote_write(FakeMethod(error))([b"abc"])
+    assert type(raised.value) is DataRejected
+
+
+async def test_remote_write_does_not_wait_for_ever() -> None:
+    """A writer that is silent is away."""
+    with pytest.raises(DatabaseUnavailable, match=r"must answer within 0\.01 s"):
+        await remote_write(SilentMethod(), timeout_seconds=0.01)([b"abc"])
+
+
+async def test_journal_refuses_what_the_database_could_never_take(tmp_path: Path) -> None:
+    """Before it is promised; what can be compressed enough is taken, and so is all where there is no bound."""
+    spool, limit = Spool(tmp_path), 1_000_000
+    await spool.start()
+    journal = SpoolJournal(spool, packet_bytes=lambda: limit)
+    with pytest.raises(DecisionTooLarge, match=r"at most 934,464 bytes when compressed, had 1,\d{3},\d{3}"):
+        await journal.append(decision(request=os.urandom(limit)))
+    await journal.append(decision(request=b"x" * 2 * limit))
+    await SpoolJournal(spool).append(decision(request=os.urandom(limit)))
+    assert spool.depth.records == 2
+    await spool.close()

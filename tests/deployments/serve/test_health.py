@@ -124,6 +124,7 @@ async def test_monitor_raises_each_alarm() -> None:
         capacity_bytes=1,
         damaged_regions=2,
         dead_letter_files=1,
+        dead_letter_cause="it is too large",
         failure="could not append to the spool: [Errno 5] Input/output error",
     )
     corruption = CorruptionLog()
@@ -146,7 +147,7 @@ async def test_monitor_raises_each_alarm() -> None:
         "of the last 9 requests the policy had no room or no time for 4: manual served them",
         "the database takes no decisions, they wait in the spool: mend it",
         "the database's clock is -5.0 s off that of this machine: let a time service set both",
-        "1 files of dead letters: look at `gantry db spool status`",
+        "1 files of dead letters, the newest because it is too large: look at `gantry db spool show`",
         "2 damaged regions in the spool: look at `gantry db spool status`",
         "1 corruption events since the start: the log names each decision",
     )
@@ -197,6 +198,28 @@ async def test_monitor_is_ready_without_a_policy_that_was_there_once_or_never_ca
     )
     clock.now += 10.0
     assert (await health.report()).obstacles == ("the judge is not reachable",)
+
+
+@pytest.mark.parametrize(
+    ("age_seconds", "words"), [(9.9, ()), (10.1, ("decisions have waited 10 s for the database",))]
+)
+async def test_monitor_tells_what_waits_too_long_whatever_the_reason(
+    age_seconds: float, words: tuple[str, ...]
+) -> None:
+    """A lock or a hung network raises nothing for a long time; that decisions are still here is enough."""
+    depth = SpoolDepth(
+        records=1,
+        bytes=1,
+        oldest_age_seconds=age_seconds,
+        disk_bytes=0,
+        capacity_bytes=1,
+        damaged_regions=0,
+        dead_letter_files=0,
+    )
+    probes = [watched()[0] for _ in range(3)]
+    health = HealthMonitor(model=probes[0], judge=probes[1], database=probes[2], depth=lambda: depth)
+    alarms = (await health.report()).alarms
+    assert tuple(alarm.partition(":")[0] for alarm in alarms) == words
 
 
 async def test_monitor_asks_in_the_background_until_stopped() -> None:

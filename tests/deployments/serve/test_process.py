@@ -7,7 +7,10 @@ import sys
 
 import pytest
 
-from deployments.serve.process import release_start_up_memory
+from deployments.errors import InvalidSettings
+from deployments.local_cluster.cluster import ray_variables
+from deployments.serve.process import MESSAGE_VARIABLE, release_start_up_memory, require_message_room
+from deployments.settings.service import load_settings
 from models.search.warm_up import compile_core
 
 _LOADS_THE_COMPILER = """
@@ -76,3 +79,20 @@ def test_policy_does_without_the_words_of_the_wire() -> None:
     unwanted = {"deployments.contracts", "holidays", "sqlalchemy"}
     program = f"import sys, deployments.serve.policy; print({unwanted} & set(sys.modules))"
     assert run(program) == "set()"
+
+
+def test_bounds_of_bodies_and_messages_must_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With Ray's own 4 MiB an acknowledged decision would never reach the writer; ours has room for any body."""
+    settings = load_settings(_env_file=None)
+    for name, value in ray_variables(8000).items():
+        monkeypatch.setenv(name, value)
+    require_message_room(settings)
+    require_message_room(settings.model_copy(update={"max_body_bytes": 2**30}))
+    monkeypatch.delenv(MESSAGE_VARIABLE)
+    with pytest.raises(
+        InvalidSettings, match=f"{MESSAGE_VARIABLE}: must be at least 61516458 for GANTRY_MAX_BODY_BYTES"
+    ):
+        require_message_room(settings)
+    # Without gRPC between the replicas there is no bound.
+    monkeypatch.delenv("RAY_SERVE_THROUGHPUT_OPTIMIZED")
+    require_message_room(settings)

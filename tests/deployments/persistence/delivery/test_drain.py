@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from deployments.persistence.delivery.batch_writer import WriteReport
-from deployments.persistence.delivery.drain import SpoolDrain
-from deployments.persistence.errors import DatabaseUnavailable
-from deployments.persistence.spool.dead_letters import DeadLetter, DeadLetterKind
+from deployments.persistence.delivery.drain import MAX_OUTAGES, SpoolDrain
+from deployments.persistence.delivery.inspection import ask_to_skip, found_in, listed
+from deployments.persistence.errors import DatabaseUnavailable, DataRejected, MessageTooLarge
+from deployments.persistence.spool.dead_letters import DeadLetter, DeadLetterKind, load_dead_letters
 from deployments.persistence.spool.spool import Batch, Spool
+from tests.deployments.persistence.payloads import decision, decision_id
 
 POISON = b"poison"
 
@@ -141,3 +143,119 @@ async def test_stop_leaves_a_hanging_batch_in_the_spool(spool: Spool) -> None:
     await drain.stop()
     await drain.stop()
     assert spool.depth.records == 1
+
+
+class _Particular(_Database):
+    """Fails with `error` whenever POISON, or one of `others`, is in the batch; counts how often that was alone."""
+
+    def __init__(self, error: Exception, *others: bytes) -> None:
+        super().__init__()
+        self.error = error
+        self.refused = {POISON, *others}
+        self.alone = 0
+        self.is_down = False
+
+    async def write(self, payloads: list[bytes]) -> WriteReport:
+        if self.is_down:
+            raise DatabaseUnavailable("it is down")
+        if self.refused.intersection(payloads):
+            self.alone += len(payloads) == 1
+            raise self.error
+        return await super().write(payloads)
+
+
+def _letters(folder: Path) -> list[DeadLetter]:
+    return [letter for path in sorted((folder / "dead_letters").iterdir()) for letter in load_dead_letters(path)]
+
+
+async def _drained(spool: Spool, database: _Database, payloads: list[bytes]) -> SpoolDrain:
+    drain = SpoolDrain(spool, database.write, sleep=database.pause)
+    for payload in payloads:
+        await spool.append(payload)
+    drain.start()
+    await drain.stop(grace_seconds=30)
+    return drain
+
+
+@pytest.mark.parametrize("error", [MessageTooLarge("4,300,000 bytes"), DataRejected("1406 too long")])
+async def test_record_that_can_never_be_written_holds_nobody_up(spool: Spool, tmp_path: Path, error: Exception) -> None:
+    """The batch is halved down to it without a pause; it is kept with its cause, all others are stored in order."""
+    database = _Particular(error)
+    good = [f"{number}".encode() for number in range(9)]
+    drain = await _drained(spool, database, [*good[:4], POISON, *good[4:]])
+    assert (database.stored, spool.depth.records, database.pauses) == (good, 0, [])
+    assert [(letter.payload, letter.kind) for letter in _letters(tmp_path)] == [(POISON, DeadLetterKind.REJECTED)]
+    assert spool.depth.dead_letter_cause == error.advice  # type: ignore[attr-defined]
+    assert (drain.state.dead_letters, drain.state.is_failing) == (1, False)
+
+
+async def test_record_that_fails_beside_others_is_put_aside(spool: Spool, tmp_path: Path) -> None:
+    """As when it kills its writer: others that are stored between its failures show that it is to blame."""
+    database = _Particular(RuntimeError("replica died"), b"twin")
+    await _drained(spool, database, [b"a", POISON, b"twin", b"b"])
+    assert set(database.stored) == {b"a", b"b"}
+    kinds = [(letter.payload, letter.kind) for letter in _letters(tmp_path)]
+    assert kinds == [(POISON, DeadLetterKind.STUCK), (b"twin", DeadLetterKind.STUCK)]
+
+
+async def test_record_that_meets_a_lock_waits_longer(spool: Spool, tmp_path: Path) -> None:
+    """What the database itself calls a matter of time gets time."""
+    database = _Particular(DatabaseUnavailable("1205"))
+    await _drained(spool, database, [POISON, b"b"])
+    assert database.alone >= MAX_OUTAGES
+    assert [letter.kind for letter in _letters(tmp_path)] == [DeadLetterKind.STUCK]
+
+
+async def test_nothing_is_put_aside_while_the_database_is_away(spool: Spool, tmp_path: Path) -> None:
+    """However long that takes: the records wait, and then all of them are stored."""
+    database = _Database()
+    database.failures_to_come = 10 * MAX_OUTAGES
+    drain = await _drained(spool, database, [b"a", b"b", b"c"])
+    assert set(database.stored) == {b"a", b"b", b"c"}
+    assert (drain.state.dead_letters, (tmp_path / "dead_letters").exists()) == (0, False)
+
+
+async def test_record_that_is_the_only_one_waits(spool: Spool, tmp_path: Path) -> None:
+    """It holds nobody up, and nobody shows that it is to blame."""
+    database = _Particular(RuntimeError("replica died"))
+    drain = SpoolDrain(spool, database.write, sleep=database.pause)
+    await spool.append(POISON)
+    drain.start()
+    while database.alone < 20:
+        await asyncio.sleep(0)
+    await drain.stop()
+    assert (spool.depth.records, (tmp_path / "dead_letters").exists()) == (1, False)
+
+
+async def test_record_that_a_person_skips_goes_to_the_dead_letters(spool: Spool, tmp_path: Path) -> None:
+    """Its owner says what it is and why it waits; asked for from outside, the running drain does it and goes on."""
+    stuck, other = decision(1).to_bytes(), decision(2).to_bytes()
+    database = _Particular(DatabaseUnavailable("1205 Lock wait timeout exceeded"), stuck, other)
+    drain = SpoolDrain(spool, database.write, sleep=database.pause)
+    await spool.append(stuck)
+    await spool.append(other)
+    drain.start()
+    while database.alone < 3:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.05)
+    (record,) = found_in(tmp_path, decision_id(1))
+    assert (record.label.client, record.label.plant, record.label.arm) == ("planner", "penang", "ppo")
+    assert record.cause == "DatabaseUnavailable: 1205 Lock wait timeout exceeded"
+    ask_to_skip(tmp_path, record)
+    while spool.depth.records == 2:
+        await asyncio.sleep(0.01)
+    database.refused.clear()
+    await drain.stop(grace_seconds=10)
+    assert database.stored[-1] == other
+    ((letter, skipped),) = [(found.cause, found.payload) for found in listed(tmp_path)]
+    assert (skipped, str(letter).startswith("skipped: a person had it skipped")) == (stuck, True)
+    assert list((tmp_path / "skips").iterdir()) == []
+
+
+async def test_put_aside_record_is_told_with_whose_it_is(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+    """The line in the log has its id, client, plant and arm."""
+    await spool.append(decision(7).to_bytes())
+    database = _Particular(DataRejected("1406 Data too long"), decision(7).to_bytes())
+    await _drained(spool, database, [])
+    line = next(record.getMessage() for record in caplog.records if "went to the dead letters: " in record.getMessage())
+    assert line.startswith(f"decision {decision_id(7)} (client planner, plant penang, arm ppo) of ")
