@@ -21,6 +21,8 @@ settings.load_profile("gantry")
 STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system"})
 """What Python calls it, in its audit events, when a process is started."""
 MARKS_OF_PROCESSES = ("system", "learning")
+_FONT_LIST = "'fc-list'"
+"""What matplotlib asks on its first day on a machine."""
 _started: list[str] = []
 
 
@@ -33,7 +35,12 @@ def pytest_configure() -> None:
     require_extra()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    sys.addaudithook(lambda event, details: _started.append(f"{event} {details!r}") if event in STARTS else None)
+    sys.addaudithook(_note_start)
+
+
+def _note_start(event: str, details: tuple[object, ...]) -> None:
+    if event in STARTS and _FONT_LIST not in repr(details):
+        _started.append(f"{event} {details!r}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
