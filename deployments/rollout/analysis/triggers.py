@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from deployments.rollout.analysis.confidence import Interval
 from deployments.rollout.analysis.outcomes import Baseline, Evaluation, PairedObservation
@@ -63,12 +63,13 @@ class Limits:
     cusum_limit: float = 6.5
     crash_alpha: float = 0.01
     crash_prior: tuple[float, float] = (1.0, 20.0)
-    unjudged_alpha: float = 0.01
     makespan_alpha: float = 0.01
     window: int = 100
     window_errors: float = 4.5
     deviation_floor: float = 0.01
     same_moment_seconds: float = 1.0
+    unjudged_alpha: ClassVar[float] = 0.01
+    """No field, so that a configuration of 0.2.0 keeps its hash."""
 
     def __post_init__(self) -> None:
         for name in ("completion", "completion_alpha", "crash_rate", "crash_alpha", "unjudged_alpha", "makespan_alpha"):

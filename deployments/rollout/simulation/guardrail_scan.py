@@ -55,7 +55,8 @@ class Scan:
         """The first firing of every rule that fires at all, as if there were no other; earliest first."""
         found = (
             (Guardrail.CRITICAL, GuardrailRule.EVENT, _first(self._outcomes == CODE[Outcome.CRITICAL])),
-            (Guardrail.CRASH, GuardrailRule.BOUND, self._crash_bound()),
+            (Guardrail.CRASH, GuardrailRule.BOUND, self._loss_bound(Outcome.CRASH, self._limits.crash_alpha)),
+            (Guardrail.UNJUDGED, GuardrailRule.BOUND, self._loss_bound(Outcome.UNJUDGED, self._limits.unjudged_alpha)),
             (Guardrail.COMPLETION, GuardrailRule.BOUND, self._completion_bound()),
             (Guardrail.COMPLETION, GuardrailRule.CUSUM, self._completion_cusum()),
             (Guardrail.MAKESPAN, GuardrailRule.WINDOW, self._makespan_window()),
@@ -89,11 +90,12 @@ class Scan:
         """Point breaches after the first `requests`."""
         limits, window = self._limits, self._limits.window
         planned, pairs = int(np.searchsorted(self._planned, requests)), self.pairs(requests)
-        incomplete, crashes, ratios = (
-            _last(sums, n, window) for sums, n in zip(self._totals, (planned, requests, pairs), strict=True)
+        incomplete, crashes, unjudged, ratios = (
+            _last(sums, n, window) for sums, n in zip(self._totals, (planned, requests, requests, pairs), strict=True)
         )
         found = (
             (Guardrail.CRASH, crashes / window, limits.crash_rate, min(requests, window), 1.0),
+            (Guardrail.UNJUDGED, unjudged / window, limits.crash_rate, min(requests, window), 1.0),
             (Guardrail.COMPLETION, 1.0 - incomplete / window, limits.completion, min(planned, window), -1.0),
             (Guardrail.MAKESPAN, math.expm1(ratios / window), limits.makespan_increase, min(pairs, window), 1.0),
         )
@@ -116,19 +118,16 @@ class Scan:
         return np.cumsum(self._ratios), np.cumsum(self._ratios * self._ratios)
 
     @cached_property
-    def _totals(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Running sums, from 0, of incomplete plans among planned ones, of crashes, and of log ratios of pairs."""
+    def _totals(self) -> tuple[NDArray[np.float64], ...]:
+        """Running sums, from 0: incomplete among planned ones, crashes, unjudged ones, log ratios of pairs."""
         incomplete = self._outcomes[self._planned] == CODE[Outcome.INCOMPLETE]
-        crashes = self._outcomes == CODE[Outcome.CRASH]
-        first, second, third = (
-            np.concatenate([[0.0], np.cumsum(values)]) for values in (incomplete, crashes, self._ratios)
-        )
-        return first, second, third
+        crashes, unjudged = (self._outcomes == CODE[outcome] for outcome in (Outcome.CRASH, Outcome.UNJUDGED))
+        counted = (incomplete, crashes, unjudged, self._ratios)
+        return tuple(np.concatenate([[0.0], np.cumsum(values)]) for values in counted)
 
-    def _crash_bound(self) -> int | None:
-        limits = self._limits
-        crashes = self._outcomes == CODE[Outcome.CRASH]
-        return _first_above(crashes, limits.crash_rate, limits.crash_alpha, limits.crash_prior)
+    def _loss_bound(self, outcome: Outcome, alpha: float) -> int | None:
+        limits, losses = self._limits, self._outcomes == CODE[outcome]
+        return _first_above(losses, limits.crash_rate, alpha, limits.crash_prior)
 
     def _completion_bound(self) -> int | None:
         limits, incomplete = self._limits, self._outcomes[self._planned] == CODE[Outcome.INCOMPLETE]
@@ -153,7 +152,7 @@ class Scan:
 
     def _makespan_window(self) -> int | None:
         window, limits = self._limits.window, self._limits
-        totals = self._totals[2]
+        totals = self._totals[-1]
         # A bound lies below its mean: only windows with a mean above the limit need a deviation.
         means = (totals[window:] - totals[:-window]) / window
         starts = np.flatnonzero(means > limits.log_makespan_limit - _ROUNDING)

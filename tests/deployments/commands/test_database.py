@@ -29,7 +29,7 @@ ON_THE_DATABASE = {
     "keys revoke": "KEY --json",
 }
 INTO_ANOTHER = {"db restore", "db verify"}
-WITHOUT_A_DATABASE = {"db spool status", "db partitions", "db grants"}
+WITHOUT_A_DATABASE = {"db spool status", "db spool show", "db spool skip", "db partitions", "db grants"}
 
 
 @pytest.fixture(autouse=True)

@@ -217,6 +217,8 @@ async def test_monitor_tells_what_waits_too_long_whatever_the_reason(
         dead_letter_files=0,
     )
     probes = [watched()[0] for _ in range(3)]
+    for probe in probes:
+        probe.heard()
     health = HealthMonitor(model=probes[0], judge=probes[1], database=probes[2], depth=lambda: depth)
     alarms = (await health.report()).alarms
     assert tuple(alarm.partition(":")[0] for alarm in alarms) == words

@@ -58,9 +58,9 @@ def test_outcome_follows_the_judge(
     assert judged_outcome(verdict(*challenger), verdict(*champion)) is outcome
 
 
-def test_shed_work_and_bad_input_are_not_counted() -> None:
+def test_work_lost_to_load_and_bad_input_are_not_counted() -> None:
     """Back-pressure and impossible requests say nothing about the challenger."""
-    assert {outcome for outcome in Outcome if not outcome.is_counted} == {Outcome.SHED, Outcome.INPUT}
+    assert {outcome for outcome in Outcome if not outcome.is_counted} == {Outcome.LATE, Outcome.SHED, Outcome.INPUT}
 
 
 def test_kpis_come_from_the_verdict() -> None:

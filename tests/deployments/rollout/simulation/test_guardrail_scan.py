@@ -23,13 +23,15 @@ WORLDS = [
     (0.0, 0.0, 0.0, 0.2, 0.1),
     (0.0, 0.0, 0.0, 0.1, 0.0),
     (0.9, 0.0, 0.1, 0.0, 0.1),
+    (0.02, 0.0, 0.01, 0.0, 0.1, 0.06),
 ]
 
 
 def stream(seed: int, world: tuple[float, ...], requests: int) -> tuple[np.ndarray, np.ndarray]:
-    incomplete, critical, crash, mean, deviation = world
+    incomplete, critical, crash, mean, deviation, *others = world
     rng = np.random.default_rng(seed)
     chances = {Outcome.INCOMPLETE: incomplete, Outcome.CRITICAL: critical, Outcome.CRASH: crash}
+    chances[Outcome.UNJUDGED] = sum(others)
     chances[Outcome.OK] = 1 - sum(chances.values())
     outcomes = rng.choice(len(COUNTED), size=requests, p=[chances[outcome] for outcome in COUNTED]).astype(np.int8)
     ratios = rng.normal(mean, deviation, size=requests)
@@ -74,7 +76,7 @@ def test_every_rule_is_met_by_these_streams() -> None:
         for seed in range(4)
         for firing in Scan(*stream(seed, world, 900), LIMITS).firings
     }
-    assert len(rules) == 6
+    assert len(rules) == 7
     assert all(Scan(*stream(seed, WORLDS[0], 900), LIMITS).firings == () for seed in range(4))
 
 
