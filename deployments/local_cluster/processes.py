@@ -9,6 +9,7 @@ import logging
 import logging.handlers
 import os
 import re
+import signal
 import sys
 import threading
 import time
@@ -278,9 +279,17 @@ def own_signals() -> Iterator[None]:
     services: Any = services_module
     utils: Any = utils_module
     start, handle = services.ConsolePopen, utils.set_sigterm_handler
+    own = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def take_back() -> None:
+        """Ray's library has taken SIGTERM for itself, and would abort this process three seconds after it."""
+        for number, handler in own.items():
+            signal.signal(number, handler)
+
     services.ConsolePopen = functools.partial(start, process_group=0)
-    utils.set_sigterm_handler = lambda _handler: None
+    utils.set_sigterm_handler = lambda _handler: take_back()
     try:
         yield
     finally:
         services.ConsolePopen, utils.set_sigterm_handler = start, handle
+        take_back()
