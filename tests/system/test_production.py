@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ SECRET = re.compile(r"gantry_[0-9a-f]{12}_(?P<secret>[0-9a-f]{64})_[0-9a-f]{8}")
 WAIT_SECONDS = 120.0
 # Well below the rate at which a key is slowed down.
 POLL_SECONDS = 0.25
+ASKED_IN_A_ROW = 6
 STOP_SECONDS = 30
 
 
@@ -75,9 +77,13 @@ class Production:
         assert came, f"waited in vain until {what}; the service said:\n{self.service.output}"
 
     def wait_for(self, status: int, key: str, method: str = "GET", path: str = "/v1/schedules", **sent: Any) -> None:
-        """Returns when the holder of `key` is answered by `status`."""
+        """Returns when the holder of `key` is answered by `status`, by whichever router."""
         what = f"{method} {path} is answered by {status}"
-        self.wait_until(lambda: self.ask(key, method, path, **sent).status_code == status, what)
+
+        def answers() -> bool:
+            return all(self.ask(key, method, path, **sent).status_code == status for _ in range(ASKED_IN_A_ROW))
+
+        self.wait_until(answers, what)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +136,7 @@ def test_keys_from_bootstrap_to_outage(production: Production) -> None:
     plant.wait_for(401, erp["key"])
 
     plant.server.stop()
-    _replace_router(plant)
+    _replace_routers(plant)
     plant.wait_for(200, admin["key"], "POST", "/schedule", json=body())
     assert plant.ask(erp["key"], "POST", "/schedule", json=body()).status_code == 401
     assert plant.ask(BOOTSTRAP, "POST", "/schedule", json=body()).status_code == 401
@@ -144,7 +150,8 @@ def test_keys_from_bootstrap_to_outage(production: Production) -> None:
 
 
 def test_end_leaves_nothing_behind(production: Production) -> None:
-    """SIGTERM beside a request just sent: every 200 is in database or spool, and no process or listener is left."""
+    """SIGTERM beside a request: it is answered, or turned away in order if it came too late; every 200 is in database
+    or spool, and no process or listener is left."""
     plant, service = production, production.service
     planner = plant.keys("create", "--client", "planner", "--all-plants", *_scopes("schedule"))["key"]
     plant.wait_for(200, planner)
@@ -153,31 +160,38 @@ def test_end_leaves_nothing_behind(production: Production) -> None:
         return plant.ask(planner, "POST", "/schedule", content=EXAMPLE.read_bytes())
 
     answers = [post()]
-    late = threading.Thread(target=lambda: answers.append(post()))
+
+    def post_late() -> None:
+        with suppress(httpx.ConnectError):
+            answers.append(post())
+
+    late = threading.Thread(target=post_late)
     late.start()
     processes = service.processes()
     service.process.send_signal(signal.SIGTERM)
     assert service.process.wait(timeout=STOP_SECONDS) == 0
     late.join()
-    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].status_code == 200
+    assert [answer.json()["error"] for answer in answers if answer.status_code != 200] in ([], ["stopping"])
     assert [process for process in processes if is_alive(process)] == []
     assert is_free(service.port)
-    promised, stored = [answer.json()["schedule_id"] for answer in answers], _stored(plant)
+    promised, stored = [answer.json()["schedule_id"] for answer in answers if answer.is_success], _stored(plant)
     spooled = b"".join(path.read_bytes() for path in (plant.folder / "data" / "spool").glob("*.segment"))
     assert promised[0] in stored
     assert [decision for decision in promised if decision not in stored and decision.encode() not in spooled] == []
 
 
-def _replace_router(plant: Production) -> None:
-    """Kills the router, and returns when another one lives."""
-    (old,) = plant.service.replicas("RequestRouter")
-    os.kill(old, signal.SIGKILL)
+def _replace_routers(plant: Production) -> None:
+    """Kills all routers, and returns when as many others live."""
+    old = set(plant.service.replicas("RequestRouter"))
+    for pid in old:
+        os.kill(pid, signal.SIGKILL)
 
-    def is_replaced() -> bool:
-        living = plant.service.replicas("RequestRouter")
-        return bool(living) and old not in living
+    def are_replaced() -> bool:
+        living = set(plant.service.replicas("RequestRouter"))
+        return len(living) == len(old) and old.isdisjoint(living)
 
-    plant.wait_until(is_replaced, "another router lives")
+    plant.wait_until(are_replaced, "other routers live")
 
 
 def _secret(key: str) -> str:
