@@ -108,7 +108,10 @@ def _look_at_the_end(operator: Operator) -> None:
     assert (incident["trigger"], incident["stage"]) == ("critical_violation", "full")
     stages = [row["to_stage"] for row in reversed(events["transitions"])]
     assert stages == ["shadow", "limited", "expanded", "full", "rolled_back"]
-    operator.say(f"incident {incident['incident_id']}: {incident['evidence']['trigger']['detail'][:100]}")
+    # Told by the controller, or by the router that saw it first and stopped by itself.
+    evidence = incident["evidence"]
+    assert evidence.keys() & {"trigger", "latch"}, evidence
+    operator.say(f"incident {incident['incident_id']}: {str(evidence)[:200]}")
     receiver = operator.receiver
     assert eventually(lambda: bool(receiver.notices("incident")))
     told = receiver.notices("transition")
