@@ -246,7 +246,6 @@ async def open_router(
     stack.push_async_callback(scheduling.close, _LATE_SECONDS)
 
     # What it knows of its surroundings, and tells of itself.
-    skew = ClockSkew(engine, utc_now)
     health = HealthMonitor(
         model=policy_probe,
         judge=judge_probe,

@@ -110,8 +110,8 @@ def _look_at_the_end(operator: Operator) -> None:
     assert stages == ["shadow", "limited", "expanded", "full", "rolled_back"]
     # Told by the controller, or by the router that saw it first and stopped by itself.
     evidence = incident["evidence"]
-    assert evidence.keys() & {"trigger", "latch"}, evidence
-    operator.say(f"incident {incident['incident_id']}: {str(evidence)[:200]}")
+    trigger = evidence["trigger"] if "trigger" in evidence else evidence["latch"]["trigger"]
+    operator.say(f"incident {incident['incident_id']}: {trigger['detail'][:100]}")
     receiver = operator.receiver
     assert eventually(lambda: bool(receiver.notices("incident")))
     told = receiver.notices("transition")
