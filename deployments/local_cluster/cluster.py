@@ -87,7 +87,11 @@ class Address:
     @property
     def url(self) -> str:
         """Where a client on this machine reaches it."""
-        return f"http://{LOOPBACK if self.host == '0.0.0.0' else self.host}:{self.port}"  # noqa: S104
+        return f"http://{self._reachable_host}:{self.port}"
+
+    @property
+    def _reachable_host(self) -> str:
+        return LOOPBACK if self.host == "0.0.0.0" else self.host  # noqa: S104
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -110,7 +114,7 @@ class Address:
         with socket.socket() as client:
             client.settimeout(_CONNECT_SECONDS)
             try:
-                client.connect((LOOPBACK if self.host == "0.0.0.0" else self.host, self.port))  # noqa: S104
+                client.connect((self._reachable_host, self.port))
             except ConnectionRefusedError:
                 return True
             except OSError:

@@ -217,7 +217,7 @@ def database_errors(where: str) -> Iterator[None]:
 
 def advice_for(error: Exception) -> str:
     """What to do about an error, in words that name no host, user or file: anybody may read them."""
-    return error.advice if isinstance(error, PersistenceError) else "the log of the writer has the cause"
+    return error.advice if isinstance(error, PersistenceError) else PersistenceError.advice
 
 
 def _meaning(error: Exception) -> Meaning:

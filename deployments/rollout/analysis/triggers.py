@@ -72,7 +72,7 @@ class Limits:
     """No field, so that a configuration of 0.2.0 keeps its hash."""
 
     def __post_init__(self) -> None:
-        for name in ("completion", "completion_alpha", "crash_rate", "crash_alpha", "unjudged_alpha", "makespan_alpha"):
+        for name in ("completion", "completion_alpha", "crash_rate", "crash_alpha", "makespan_alpha"):
             if not 0.0 < getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must lie strictly between 0 and 1, was {getattr(self, name)}")
         for name in ("makespan_increase", "cusum_incomplete", "cusum_limit", "window_errors", "deviation_floor"):
