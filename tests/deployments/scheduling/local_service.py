@@ -16,6 +16,7 @@ from env.errors import InvalidProblem
 from env.problem import Problem
 from models.policy.artefact import load_predictor
 from models.policy.predictor import Predictor
+from models.search.warm_up import warm_policy, warm_rules
 from tests.deployments.fakes import LIMITS, JournalDecisions, MemoryJournal, scheduling_over
 
 CLIENT = "planner"
@@ -23,18 +24,21 @@ CLIENT = "planner"
 
 @cache
 def shipped_policy() -> Predictor:
-    """The policy that is published with the code."""
-    return load_predictor()
+    """The policy that is published with the code, compiled as a replica has it before its first request."""
+    warm_policy(predictor := load_predictor())
+    warm_rules()
+    return predictor
 
 
 class ShippedPolicy:
     """Proposes by the published policy; no budget is above `max_budget_ms`."""
 
     def __init__(self, max_budget_ms: int) -> None:
+        self._predictor = shipped_policy()
         self._max_budget_ms = max_budget_ms
 
     async def propose(self, problem: Problem, budget_ms: int, call: ProposalCall) -> Proposal:
-        return policy_proposal(shipped_policy(), problem, min(budget_ms, self._max_budget_ms), threads=1)
+        return policy_proposal(self._predictor, problem, min(budget_ms, self._max_budget_ms), threads=1)
 
 
 class PlannersRule:
