@@ -116,6 +116,8 @@ def answer_parent(prepare: Callable[[], Callable[[bytes], bytes]]) -> None:
     `prepare` imports and loads what answering takes, and returns what answers.
     """
     os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
+    # The lowest niceness still keeps a core to the end of its slice when a request wakes; an idle task yields at once.
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     # Ctrl-C is said to everyone in the terminal, but when this process may go is its parent's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()
