@@ -10,6 +10,7 @@ import os
 import secrets
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -203,8 +204,9 @@ def ray_variables(service_port: int) -> dict[str, str]:
 class LocalCluster:
     """Ray and Serve as children of this process. `start` and `stop` are called once each.
 
-    `record` is told of every process, `notice` gives word to the routers when the end comes, `say` to whoever watches.
-    Ray's own lines go to `log_path`.
+    `compiler` fills the cache that replicas need; nothing is deployed before it has ended. `record` is told of every
+    process, `notice` gives word to the routers when the end comes, `say` to whoever watches. Ray's own lines go to
+    `log_path`.
     """
 
     def __init__(
@@ -212,6 +214,7 @@ class LocalCluster:
         config: ServeDeploySchema,
         listener: Address,
         *,
+        compiler: subprocess.Popen[bytes],
         record: ProcessRecord,
         notice: DrainNotice,
         say: Callable[[str], None],
@@ -224,6 +227,7 @@ class LocalCluster:
             }
         )
         self.listener = listener
+        self._compiler = compiler
         self._record = record
         self._notice = notice
         self._say = say
@@ -233,13 +237,20 @@ class LocalCluster:
         self._farewell = threading.Thread(target=self._take_leave, daemon=True, name="farewell")
 
     def start(self, timeout_seconds: float) -> None:
-        """Returns when `/readyz` says yes. Raises `NotReady` when it does not in time, or Ray fails twice."""
-        deadline = time.monotonic() + timeout_seconds
+        """Returns when `/readyz` says yes.
+
+        Raises `NotReady` when it does not in `timeout_seconds` after Ray and the core are there, or one of them fails.
+        """
         for attempt in range(1, _START_ATTEMPTS + 1):
             try:
+                self._say("starting Ray Serve ...")
                 self._start_ray()
+                self._await_core()
+                deadline = time.monotonic() + timeout_seconds
                 self._deploy()
                 break
+            except NotReady:
+                raise
             except Exception as error:  # the edge to Ray, which raises whatever it likes on a busy machine
                 self._abandon_start(attempt, error)
         self._say("waiting for the replicas ...")
@@ -356,7 +367,7 @@ class LocalCluster:
 
         with suppress(Exception):
             ray.shutdown()
-        end(self._processes(), 0.0)
+        end(tuple(each for each in self._processes() if each.pid != self._compiler.pid), 0.0)
         self._vital = {}
         reason = _last_line(str(error))
         if attempt == _START_ATTEMPTS:
@@ -364,6 +375,12 @@ class LocalCluster:
                 f"Ray must start on this machine, failed {attempt} times, at last with: {reason}; see {self._log_path}"
             ) from error
         self._say(f"Ray failed to start ({reason}); trying once more ...")
+
+    def _await_core(self) -> None:
+        if self._compiler.poll() is None:
+            self._say("compiling the core (only the first start takes long) ...")
+        if code := self._compiler.wait():
+            raise NotReady(f"the core must be compiled before anything is served, its compiler ended with {code}")
 
     def _start_ray(self) -> None:
         leave_out_unused()

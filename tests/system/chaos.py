@@ -60,8 +60,8 @@ Fault = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """What a fault may cost: `cut` requests each time that are neither answered nor turned away in order, whether any
-    may be turned away at all, and the longest time without a 200, in seconds; None where the service itself ends."""
+    """What a fault may cost: `cut` requests each time that are not answered, whether any number more may be turned away
+    in order, and the longest time without a 200, in seconds; None where the service itself ends."""
 
     cut: int = 0
     may_refuse: bool = False
@@ -71,12 +71,12 @@ class Bound:
 UNNOTICED = Bound()
 BOUNDS = {
     # What was in flight on it is cut; a proxy in front of a dead process cannot know more.
-    "RequestRouter": Bound(cut=8),
-    "haproxy": Bound(cut=8, may_refuse=True, gap_seconds=None),
+    "RequestRouter": Bound(cut=4),
+    "haproxy": Bound(cut=4, may_refuse=True, gap_seconds=None),
     "SIGTERM": Bound(may_refuse=True, gap_seconds=None),
-    "gantry serve": Bound(cut=8, may_refuse=True, gap_seconds=None),
-    "gcs_server": Bound(cut=8, may_refuse=True, gap_seconds=None),
-    "raylet": Bound(cut=8, may_refuse=True, gap_seconds=None),
+    "gantry serve": Bound(cut=4, may_refuse=True, gap_seconds=None),
+    "gcs_server": Bound(cut=4, may_refuse=True, gap_seconds=None),
+    "raylet": Bound(cut=4, may_refuse=True, gap_seconds=None),
 }
 """By the name of the fault; what is not listed must not be noticed."""
 
@@ -102,13 +102,11 @@ class Seen:
     def faults(self) -> Iterator[str]:
         """What went beyond the bound of this fault."""
         bound = BOUNDS.get(self.name, UNNOTICED)
-        turned_away = self.kinds[REFUSED] + self.kinds[UNCONNECTED]
+        unanswered = self.disorderly.total() if bound.may_refuse else self.sent - self.kinds[ANSWERED]
         if self.lost or self.doubled:
             yield f"{self.name}: no decision may be lost or doubled, {self.lost} and {self.doubled} were"
-        if self.disorderly.total() > bound.cut * self.times:
-            yield f"{self.name}: at most {bound.cut * self.times} requests may be cut, {dict(self.disorderly)} were"
-        if turned_away and not bound.may_refuse:
-            yield f"{self.name}: no request may be turned away, {turned_away} were"
+        if unanswered > bound.cut * self.times:
+            yield f"{self.name}: at most {bound.cut * self.times} requests may be cut, {unanswered} were"
         if bound.gap_seconds is not None and self.longest_gap_seconds > bound.gap_seconds:
             yield f"{self.name}: longest gap must be <= {bound.gap_seconds:g} s, was {self.longest_gap_seconds:.2f} s"
 

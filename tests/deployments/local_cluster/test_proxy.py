@@ -18,6 +18,7 @@ def test_installed_template_is_corrected() -> None:
     the socket is its owner's."""
     found = corrected(HAPROXY_CONFIG_TEMPLATE, ERROR_FILE)
     assert "return status 404" not in found
+    assert (HAPROXY_CONFIG_TEMPLATE.count(" check backup\n"), found.count(" check backup\n")) == (2, 0)
     assert "mode 666" not in found
     assert found.count(f"errorfile 502 {ERROR_FILE}") == found.count(f"errorfile 503 {ERROR_FILE}") == 1
     assert "    timeout http-request 30s\n" in found
