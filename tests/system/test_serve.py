@@ -72,6 +72,20 @@ def test_large_body_is_stored_and_holds_nobody_up(service: Service, megabytes: f
     assert size > megabytes * 0.7 * 10**6
 
 
+def test_service_schedules_as_many_jobs_as_it_allows(service: Service) -> None:
+    """20,000 jobs on 20 machines, which are more than fits into a message of Ray's default size."""
+    machines = [{"machine_id": number, "machine_name": f"m{number}", "machine_type": 1} for number in range(1, 21)]
+    jobs = [
+        {"job_id": f"j{number}", "family_id": f"f{number}", "sequence": 1, "processing_time": 1 + number % 7 / 10}
+        | {"machine_types": [1], "priority": 2}
+        for number in range(20_000)
+    ]
+    request = {"jobs": jobs, "machines": machines, "time_budget_ms": 0}
+    with service.client() as client:
+        answer = client.post("/schedule", json=request, timeout=150.0)
+    assert (answer.status_code, len(answer.json().get("scheduled_jobs", answer.text))) == (200, 20_000)
+
+
 def test_service_answers_the_same_request_alike(service: Service) -> None:
     """Without a time budget, which ends by the clock, the same question twice gives the same schedule."""
     request = example(time_budget_ms=0)
