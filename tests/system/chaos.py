@@ -89,6 +89,7 @@ class Seen:
     times: int = 0
     sent: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
     longest_gap_seconds: float = 0.0
     slowest_seconds: float = 0.0
     lost: int = 0
@@ -144,8 +145,9 @@ class Clients:
             yield
         finally:
             source.cancel()
+            ended_at = time.monotonic()
             answered_at = [each for each in await asyncio.gather(*under_way) if each is not None]
-            moments = sorted([begun_at, *answered_at])
+            moments = sorted([begun_at, *answered_at, ended_at])
             gaps = [later - earlier for earlier, later in pairwise(moments)]
             seen.longest_gap_seconds = max(seen.longest_gap_seconds, *gaps, 0.0)
 
@@ -174,6 +176,8 @@ class Clients:
         attempt.status = response.status_code
         kind = _kind(response)
         seen.kinds[kind] += 1
+        if kind == REFUSED:
+            seen.refusals[response.json()["detail"]] += 1
         if kind != ANSWERED:
             return None
         attempt.decision_id = response.json()["schedule_id"]
@@ -360,8 +364,8 @@ def main(arguments: Sequence[str]) -> int:
         found = asyncio.run(_table(Path(folder), database, options.times, options.rate, options.only))
     print(HEADING, *(seen.line() for seen in found), sep="\n")
     for seen in found:
-        if seen.disorderly:
-            print(f"{seen.name}: {dict(seen.disorderly)}")
+        for kind, number in (seen.disorderly + seen.refusals).items():
+            print(f"{seen.name}: {number} x {kind}")
     missed = [line for seen in found for line in seen.faults()]
     print(*(f"MISSED {line}" for line in missed), sep="\n")
     return 1 if missed else 0
