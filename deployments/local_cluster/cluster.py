@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -51,6 +52,9 @@ _POLL_SECONDS = 0.1
 _STATUS_SECONDS = 0.4
 _MIN_GRACE_SECONDS = 1.0
 _HTTP_OK = 200
+_MAX_CONNECTIONS = 16_384
+_MIN_CONNECTIONS = 256
+_OTHER_FILES = 1_024
 # For Ray to take its leave of replicas that have nothing left to do.
 FAREWELL_SECONDS = 12.0
 # An idle connection is closed at once, and an answer that is under way needs no longer.
@@ -153,6 +157,15 @@ def free_ports(count: int, promised: Collection[int] = ()) -> list[int]:
     raise PortTaken(f"one of the ports {SIDE_PORTS[0]} to {SIDE_PORTS[-1]} must be free, all were taken")
 
 
+def _max_connections() -> int:
+    """As many as HAProxy may have, with five descriptors for two of them (one to each side, and a pipe for every fourth
+    one); it does not start where it may not have them."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        return _MAX_CONNECTIONS
+    return max(_MIN_CONNECTIONS, min(_MAX_CONNECTIONS, (hard - _OTHER_FILES) * 2 // 5))
+
+
 def ray_variables(service_port: int) -> dict[str, str]:
     """What Ray reads from the environment while it is imported: throughput mode, one thread each, free side ports."""
     stats, metrics, http, grpc = map(str, free_ports(4, promised=(service_port,)))
@@ -163,6 +176,8 @@ def ray_variables(service_port: int) -> dict[str, str]:
         MESSAGE_VARIABLE: str(MAX_MESSAGE_BYTES),
         # Longer than any answer may take; a client that is silent for as long holds no connection any more.
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "180",
+        # Half-open connections that send nothing must not shut out the others before their time is up.
+        "RAY_SERVE_HAPROXY_MAXCONN": str(_max_connections()),
         # Behind this proxy nobody else balances, so there is no one to tell half a minute in advance.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         # On a busy machine a proxy takes longer to start than the 5 s after which Ray would kill it and begin anew.

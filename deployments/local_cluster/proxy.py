@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 RETRY_AFTER_SECONDS = 5
-HEADER_SECONDS = 30
+HEADER_SECONDS = 10
 _PROBLEM = "application/problem+json"
 _PR_SET_PDEATHSIG = 1
 _WRAPPER_MODE = 0o700
