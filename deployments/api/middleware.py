@@ -24,6 +24,7 @@ from deployments.errors import BodyTooLarge, BodyTooSlow, MalformedBody, Service
 from deployments.logs import REQUEST_ID
 from deployments.persistence.decisions.records import MAX_DETAIL_LENGTH, AuditEvent
 from deployments.runtime.clock import Clock
+from deployments.scheduling.time_budget import OFFLOAD
 
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
@@ -207,7 +208,7 @@ def _inflated(receive: Receive, encoding: str, limit_bytes: int) -> Receive:
             more = message.get("more_body", False)
         is_read = True
         # A few bytes may become as many as are allowed, which takes longer than the event loop has.
-        body = await asyncio.to_thread(inflate, bytes(compressed), limit_bytes)
+        body = await OFFLOAD.run(inflate, bytes(compressed), limit_bytes)
         return {"type": "http.request", "body": body, "more_body": False}
 
     return inflated_receive

@@ -16,6 +16,7 @@ from deployments.rollout.ramp.latch import Latch
 from deployments.rollout.ramp.state import RolloutState
 from deployments.rollout.report.report import RolloutReport
 from deployments.rollout_control.controller import Command
+from deployments.runtime.background import Threads
 from deployments.scheduling.idempotency import Idempotency
 from deployments.scheduling.use_case import Journal, Scheduling
 from deployments.settings.service import Settings
@@ -149,7 +150,7 @@ class Access(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """Everything behind the routes; `limits` is how much one request may ask for."""
+    """Everything behind the routes; `limits` is how much one request may ask for, `files` threads for the registry."""
 
     settings: Settings
     limits: RequestLimits
@@ -164,4 +165,5 @@ class Services:
     trail: Trail
     registry: Registry
     clock: Callable[[], datetime]
+    files: Threads = field(default_factory=lambda: Threads("files of policies", 2))
     rates: RateLimiter = field(default_factory=lambda: RateLimiter(None))

@@ -67,7 +67,7 @@ class RolloutClient:
         kept = True
         try:
             latch = await self._view.roll_back(actor, reason)
-        except OSError as error:
+        except (OSError, Overloaded) as error:
             _log.error("the rollback is not on disk: %s", error)
             kept = False
         order = Order(actor=actor, reason=reason, at=self._clock())

@@ -2,7 +2,7 @@
 
 | module | what it holds |
 |---|---|
-| background | rounds that go on until stopped, and tasks that nobody waits for |
+| background | rounds that go on until stopped, tasks that nobody waits for, threads for one purpose |
 | durable_file | a file that takes the place of another as a whole |
 | clock | the instant that it is now |
 """
