@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import os
 import signal
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from deployments.commands.demo import EXAMPLE
@@ -21,6 +25,7 @@ from tests.system.serving import FAULTY, Service, eventually
 pytestmark = pytest.mark.system
 
 MAX_REPLICA_BYTES = 250 * 10**6
+MAX_ROUTER_BYTES = 600 * 10**6
 
 
 def example(**changes: object) -> dict[str, Any]:
@@ -70,6 +75,41 @@ def test_large_body_is_stored_and_holds_nobody_up(service: Service, megabytes: f
         ((size,),) = database.execute("SELECT length(request) FROM decision WHERE decision_id = ?", ids[:1])
     database.close()
     assert size > megabytes * 0.7 * 10**6
+
+
+def test_bodies_of_nothing_take_no_memory(service: Service) -> None:
+    """Four of 31 MiB at once, four of them unpacked to as much, and four that are read: a router stays below 600 MB."""
+    nothing = b'{"junk": [{}' + b",{}" * (31 * 2**20 // 3) + b"]}"
+    numbers = json.dumps(example())[:-1].encode() + b', "junk": [1' + b",1.5" * (4 * 2**20) + b"]}"
+    packed = {"Content-Encoding": "gzip"}
+    before, peaks, is_over = _router_bytes(service), [0], threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(0.05):
+            peaks.append(_router_bytes(service))
+
+    with service.client() as client, ThreadPoolExecutor(5) as threads:
+        threads.submit(watch)
+        try:
+            for content, headers, statuses in (
+                (nothing, {}, {413, 503}),
+                (gzip.compress(nothing, 1), packed, {413, 503}),
+                (numbers, {}, {200, 503}),
+            ):
+                asked = [threads.submit(client.post, "/schedule", content=content, headers=headers) for _ in range(4)]
+                answers = [each.result() for each in asked]
+                assert {answer.status_code for answer in answers} <= statuses
+                assert {answer.headers.get("retry-after") for answer in answers if answer.status_code == 503} <= {"2"}
+                assert 200 not in statuses or any(answer.status_code == 200 for answer in answers)
+        finally:
+            is_over.set()
+    print(f"router: {before / 1e6:.0f} MB before, at most {max(peaks) / 1e6:.0f} MB")
+    assert max(peaks) < MAX_ROUTER_BYTES
+
+
+def _router_bytes(service: Service) -> int:
+    """Of the larger one, resident."""
+    return max(psutil.Process(pid).memory_info().rss for pid in service.replicas("RequestRouter"))
 
 
 def test_service_answers_the_same_request_alike(service: Service) -> None:
