@@ -43,8 +43,7 @@ from deployments.persistence.spool.disk import LocalDisk
 from deployments.persistence.spool.spool import Spool, SpoolConfig
 from deployments.plants.stored import StoredPlants
 from deployments.rollout.model_registry import Registry
-from deployments.rollout_control.rollout_client import RolloutClient
-from deployments.rollout_control.router_sync import StateSync
+from deployments.rollout_control.rollout_client import RolloutClient, StateSync
 from deployments.rollout_control.router_view import LatchFile, RolloutView
 from deployments.rollout_control.stored_report import RolloutTrail
 from deployments.runtime.background import MAX_WAITING, Threads
@@ -67,6 +66,7 @@ from deployments.serve.handles import (
 )
 from deployments.serve.health import HealthMonitor, Probe
 from deployments.serve.policy import PPOPolicy, SuspectFiles
+from deployments.serve.reads import WorkerReads
 from deployments.serve.router import RequestRouter
 from deployments.serve.shadow import ShadowArm
 from deployments.serve.validator import SafetyValidator
@@ -227,6 +227,8 @@ async def open_router(
     )
     rule = PlannersRule(rule_threads)
     decisions = StoredDecisions(engine, corruption, reads)
+    costly_reads = WorkerReads(decisions, settings.zone)
+    stack.callback(costly_reads.close)
     scheduling = Scheduling(
         arms=ArmRunner(
             lambda arm: rule if arm.is_rule else remote_policy.of(arm.artefact),
@@ -266,6 +268,7 @@ async def open_router(
         limits=limits,
         scheduling=scheduling,
         decisions=decisions,
+        costly_reads=costly_reads,
         journal=journal,
         idempotency=idempotency,
         health=health,

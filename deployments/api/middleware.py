@@ -206,7 +206,12 @@ class BodyShare:
 
     def _take(self, wanted_bytes: int) -> None:
         more_bytes = max(0, wanted_bytes - self._taken_bytes)
-        self._memory.take(more_bytes, self._limit_bytes)
+        try:
+            self._memory.take(more_bytes, self._limit_bytes)
+        except NoRoomForBody:
+            # At once, so that of several that do not fit together the others go on.
+            self.close()
+            raise
         self._taken_bytes += more_bytes
 
 

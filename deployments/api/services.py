@@ -95,6 +95,21 @@ class Decisions(Protocol):
         ...
 
 
+class CostlyReads(Protocol):
+    """Reads that take long: what they come to is JSON. Both raise `NotFound` for what was not kept or is of old.
+
+    `Overloaded` and other `TemporarilyUnavailable` when too many are asked for.
+    """
+
+    async def explanation(self, record: DecisionRecord) -> bytes:
+        """Why jobs of the decision are late. Raises `DatabaseError` as well."""
+        ...
+
+    async def comparison(self, before: DecisionRecord, after: DecisionRecord) -> bytes:
+        """What the one would change of the other."""
+        ...
+
+
 class RolloutOrders(Protocol):
     """Takes orders to the rollout."""
 
@@ -156,6 +171,7 @@ class Services:
     limits: RequestLimits
     scheduling: Scheduling
     decisions: Decisions
+    costly_reads: CostlyReads
     journal: Journal
     health: HealthProbe
     idempotency: Idempotency

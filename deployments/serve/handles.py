@@ -35,13 +35,13 @@ from deployments.rollout.ramp.state import RolloutState
 from deployments.rollout_control.controller import Command
 from deployments.rollout_control.protocol import ControllerReply, RouterReport
 from deployments.runtime.background import Threads
+from deployments.runtime.worker_process import FailureKind, NoResult
 from deployments.scheduling.arms import Attempt
 from deployments.scheduling.ports import ProposalCall
 from deployments.scheduling.proposals import Proposal, planners_proposal
 from deployments.scheduling.time_budget import run_blocking
 from deployments.serve.serialization import decode, encode
 from deployments.shadow.evaluation import ShadowEvaluation, ShadowWork
-from deployments.shadow.worker_process import FailureKind, NoResult
 from env.errors import GantryError
 from env.judge.anomalies import BoundedMakespan
 from env.judge.verdict import Verdict

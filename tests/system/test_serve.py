@@ -9,6 +9,7 @@ import os
 import signal
 import sqlite3
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,46 @@ def test_bodies_of_nothing_take_no_memory(service: Service) -> None:
 def _router_bytes(service: Service) -> int:
     """Of the larger one, resident."""
     return max(psutil.Process(pid).memory_info().rss for pid in service.replicas("RequestRouter"))
+
+
+def test_explanations_of_a_large_plan_hold_up_no_small_one(service: Service) -> None:
+    """Six of a plan of 5,100 jobs at once: while they are made, small plans take at most twice as long as before."""
+    copies, plant = 30, example(time_budget_ms=0)
+    plant["jobs"] = [
+        each | {"job_id": f"{each['job_id']}-{copy}", "family_id": f"{each['family_id']}-{copy}"}
+        for copy in range(copies)
+        for each in plant["jobs"]
+    ]
+    small = example(time_budget_ms=0)
+    small["jobs"] = small["jobs"][:5]
+
+    with service.client() as client, ThreadPoolExecutor(6) as threads:
+
+        def seconds() -> float:
+            begun = time.perf_counter()
+            client.post("/schedule", json=small).raise_for_status()
+            return time.perf_counter() - begun
+
+        path = f"/v1/schedules/{client.post('/schedule', json=plant).raise_for_status().json()['schedule_id']}"
+        assert eventually(lambda: client.get(path).status_code == 200)
+        client.get(f"{path}/explanation", timeout=120).raise_for_status()
+        idle = sorted(seconds() for _ in range(100))
+        asked = [threads.submit(client.get, f"{path}/explanation", timeout=120) for _ in range(6)]
+        busy = []
+        while len(busy) < 20 or not all(each.done() for each in asked):
+            busy.append(seconds())
+        answers = [each.result() for each in asked]
+    statuses = sorted(answer.status_code for answer in answers)
+    print(f"explanations: {statuses}, the last after {sum(busy):.1f} s")
+    print(f"small plans: p99 {_p99(idle):.3f} s alone, {_p99(busy):.3f} s of {len(busy)} beside them")
+    assert statuses == [200] * 6
+    assert len({answer.content for answer in answers}) == 1
+    # A machine that others use as well has slow moments of its own.
+    assert _p99(busy) < 2 * _p99(idle) + 0.2
+
+
+def _p99(seconds: list[float]) -> float:
+    return sorted(seconds)[int(0.99 * (len(seconds) - 1))]
 
 
 def test_service_answers_the_same_request_alike(service: Service) -> None:

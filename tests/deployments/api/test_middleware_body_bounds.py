@@ -248,6 +248,20 @@ def test_share_is_given_back_as_it_was_taken() -> None:
     BodyShare(memory, limit).announce(8 * limit)
 
 
+def test_of_bodies_that_do_not_fit_together_one_goes_on() -> None:
+    """Whoever is refused takes nothing any more, so not all of them are refused."""
+    memory, limit = BodyMemory(), 100_000
+    shares, refused = [BodyShare(memory, limit) for _ in range(4)], set()
+    for _ in range(60):
+        for number, share in enumerate(shares):
+            try:
+                if number not in refused:
+                    share.add(b"x" * 10_000, is_json=True)
+            except NoRoomForBody:
+                refused.add(number)
+    assert len(refused) == 3
+
+
 def test_packed_body_whose_output_comes_in_parts_is_whole() -> None:
     """What the library still has when all input is read comes as well."""
     raw = b" " * (3 * 2**20) + random.Random(7).randbytes(2**20) + b" " * (2 * 2**20 + 1)

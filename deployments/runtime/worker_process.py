@@ -6,6 +6,7 @@ It steps back before it imports anything of weight, so that neither its work nor
 from __future__ import annotations
 
 import ctypes
+import importlib
 import logging
 import math
 import os
@@ -51,6 +52,8 @@ class NoResult:
 
 class WorkerProcess:
     """`python -m` with `program`, whose module calls `answer_parent`; started by the first question.
+
+    This module is such a program: it prepares by what its argument `module:function` names.
 
     One thread asks, always the same: the process dies with it. A question that is lost is followed by a pause without
     answers, twice as long after each further loss until a question is answered.
@@ -125,6 +128,13 @@ def answer_parent(prepare: Callable[[], Callable[[bytes], bytes]]) -> None:
     with suppress(EOFError):
         while True:
             parent.send_bytes(answer(parent.recv_bytes()))
+
+
+def _prepare() -> Callable[[bytes], bytes]:
+    """What the first argument, `module:function`, says; the module is imported only now."""
+    module, _, function = sys.argv[1].partition(":")
+    prepare: Callable[[], Callable[[bytes], bytes]] = getattr(importlib.import_module(module), function)
+    return prepare()
 
 
 def _die_with_parent() -> None:
@@ -202,3 +212,7 @@ class _Child:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(LAST_WORDS_SECONDS)
         return f"exit code {self.kill()}"
+
+
+if __name__ == "__main__":
+    answer_parent(_prepare)
