@@ -25,6 +25,7 @@ import psutil
 from deployments.errors import ServiceError
 from deployments.local_cluster.processes import (
     ProcessRecord,
+    SessionRecord,
     descendants,
     diverted_lines,
     end,
@@ -203,8 +204,8 @@ def ray_variables(service_port: int) -> dict[str, str]:
 class LocalCluster:
     """Ray and Serve as children of this process. `start` and `stop` are called once each.
 
-    `record` is told of every process, `notice` gives word to the routers when the end comes, `say` to whoever watches.
-    Ray's own lines go to `log_path`.
+    `record` is told of every process, `sessions` of the temporary folders, `notice` gives word to the routers when the
+    end comes, `say` to whoever watches. Ray's own lines go to `log_path`.
     """
 
     def __init__(
@@ -213,6 +214,7 @@ class LocalCluster:
         listener: Address,
         *,
         record: ProcessRecord,
+        sessions: SessionRecord,
         notice: DrainNotice,
         say: Callable[[str], None],
         log_path: Path,
@@ -225,6 +227,7 @@ class LocalCluster:
         )
         self.listener = listener
         self._record = record
+        self._sessions = sessions
         self._notice = notice
         self._say = say
         self._log_path = log_path
@@ -380,8 +383,21 @@ class LocalCluster:
                 logging_level=logging.ERROR if self._quiet else logging.WARNING,
                 _node_ip_address=LOOPBACK,
             )
+        self._note_session()
         named = {_name(process): process for process in descendants(os.getpid())}
         self._vital = {name: named[name] for name in _VITAL if name in named}
+
+    def _note_session(self) -> None:
+        """Its folders in the temporary directory, for a later start. A disk that takes no note stops nobody."""
+        import ray
+        from ray._private.worker import global_worker
+
+        assert global_worker.node is not None, "it has just started one"
+        session = Path(global_worker.node.get_session_dir_path())
+        try:
+            self._sessions.note(session, ray.get_runtime_context().get_node_id())
+        except OSError as error:
+            _LOGGER.warning("the folders of this run cannot be noted: %s", error)
 
     def _deploy(self) -> None:
         from ray import serve
