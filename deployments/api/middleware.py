@@ -33,7 +33,7 @@ from deployments.errors import (
     Stopping,
     UnknownEncoding,
 )
-from deployments.logs import REQUEST_ID
+from deployments.logs import REQUEST_ID, REQUESTS
 from deployments.persistence.decisions.records import MAX_DETAIL_LENGTH, AuditEvent
 from deployments.runtime.clock import Clock
 from deployments.scheduling.time_budget import LARGE_BODY_BYTES, OFFLOAD
@@ -69,7 +69,10 @@ MEMORY_OF_BODIES = 8
 A body of jobs takes some eight once it is read, one of nothing but empty objects ninety.
 """
 _RETRY_BODY_SECONDS = 2
+MAX_LOGGED_LENGTH = 56
+_MAX_METHOD_LENGTH = 7
 _log = logging.getLogger(__name__)
+_requests = logging.getLogger(REQUESTS)
 
 
 class Gate(Protocol):
@@ -448,11 +451,9 @@ class RequestIdentity:
             if status:
                 raise
             await unexpected_problem(scope, self._clock)(scope, receive, send_with_id)
-        _log.log(
-            logging.DEBUG if scope["path"] in _PROBES else logging.INFO,
-            "request answered",
-            extra=_line(scope, status, time.perf_counter() - started),
-        )
+        level = logging.DEBUG if scope["path"] in _PROBES else logging.INFO
+        answered = {"status": status, "ms": round(1000 * (time.perf_counter() - started), 1)}
+        _requests.log(level, _shortened(scope), extra=answered)
 
 
 def _request_id(headers: Headers) -> str:
@@ -460,10 +461,7 @@ def _request_id(headers: Headers) -> str:
     return given if _ACCEPTABLE_ID.fullmatch(given) else str(uuid4())
 
 
-def _line(scope: MutableMapping[str, Any], status: int, seconds: float) -> dict[str, object]:
-    return {
-        "method": scope["method"],
-        "path": scope["path"],
-        "status": status,
-        "duration_ms": round(seconds * 1000, 3),
-    }
+def _shortened(scope: MutableMapping[str, Any]) -> str:
+    """Method and path, so short that the line of a request has at most 200 bytes with an id of usual length."""
+    line = f"{scope['method'][:_MAX_METHOD_LENGTH]} {scope['path']}".encode("ascii", "replace").decode()
+    return line if len(line) <= MAX_LOGGED_LENGTH else f"{line[: MAX_LOGGED_LENGTH - 3]}..."

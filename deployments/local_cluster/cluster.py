@@ -24,6 +24,7 @@ import psutil
 
 from deployments.errors import ServiceError
 from deployments.local_cluster.processes import (
+    MAX_LOG_BYTES,
     ProcessRecord,
     SessionRecord,
     descendants,
@@ -190,6 +191,9 @@ def ray_variables(service_port: int) -> dict[str, str]:
         # and all of them would wait for the agent that prepares such environments.
         "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "deployments.serve.process.leave_out_unused",
         "RAY_DEDUP_LOGS": "0",
+        # Of each process of Ray and of each replica; by default 3 GB each.
+        "RAY_ROTATION_MAX_BYTES": str(MAX_LOG_BYTES),
+        "RAY_ROTATION_BACKUP_COUNT": "1",
         "RAY_COLOR_PREFIX": "0",
         "OMP_NUM_THREADS": "1",
         # Each thread of a replica would otherwise keep a heap of its own.

@@ -38,8 +38,9 @@ _MAX_KEPT_SESSIONS = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _ON = 1
 _SCALER = "autoscaler"
-_MAX_LOG_BYTES = 16 * 2**20
-_LOG_FILES = 2
+MAX_LOG_BYTES = 16 * 2**20
+LOG_FILES = 2
+OWN_LOG = "gantry.log"
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -284,23 +285,33 @@ def end(processes: tuple[psutil.Process, ...], grace_seconds: float) -> int:
     return len(stubborn)
 
 
+def keep_lines(logger: logging.Logger, path: Path, max_bytes: int = MAX_LOG_BYTES) -> None:
+    """From now on what `logger` gets goes to the file as it is; `max_bytes` and as much of each of two older files."""
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=max_bytes, backupCount=LOG_FILES)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.handlers = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
+
+
 @contextmanager
 def diverted_lines(path: Path, *, is_printed: bool) -> Iterator[None]:
     """Around the start of Ray: from then on what Ray has to say goes to a file, its tracebacks included.
 
-    What the replicas say in JSON is printed as it is, a line each.
+    What the replicas say in JSON is printed as it is, a line each, and kept in the file `OWN_LOG` beside the other.
     """
     from ray._private import worker as module
     from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
 
     worker: Any = module
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=_MAX_LOG_BYTES, backupCount=_LOG_FILES)
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=MAX_LOG_BYTES, backupCount=LOG_FILES)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    lines = logging.getLogger("ray.replicas")
+    lines, own = logging.getLogger("ray.replicas"), logging.getLogger("ray.gantry")
     for logger in (logging.getLogger("ray"), lines):
         logger.handlers = [handler]
         logger.propagate = False
     lines.setLevel(logging.INFO)
+    keep_lines(own, path.with_name(OWN_LOG))
 
     def divert(batch: dict[str, Any]) -> None:
         if batch.get("pid") == _SCALER:
@@ -309,6 +320,7 @@ def diverted_lines(path: Path, *, is_printed: bool) -> Iterator[None]:
         for line in batch["lines"]:
             if is_printed and line.startswith(LINE_BEGINNING):
                 print(line, file=sys.stderr, flush=True)
+                own.info("%s", line)
             else:
                 lines.info("%s pid=%s: %s", batch.get("actor_name") or "", batch.get("pid"), line)
 

@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psutil
 import pytest
@@ -151,6 +152,32 @@ def test_explanations_of_a_large_plan_hold_up_no_small_one(service: Service) -> 
 
 def _p99(seconds: list[float]) -> float:
     return sorted(seconds)[int(0.99 * (len(seconds) - 1))]
+
+
+def test_request_leaves_one_short_line(service: Service) -> None:
+    """At most 200 bytes in the service's own log, with its id, and no more than that one line in Ray's folder."""
+    run = service.folder / "data" / "run"
+    sessions = [
+        Path(line) for line in (run / "sessions").read_text(encoding="utf-8").splitlines() if "session_" in line
+    ]
+    logs, own = sessions[-1] / "logs", run / "gantry.log"
+    request, ids = example(time_budget_ms=0), [str(uuid4()) for _ in range(50)]
+    request["jobs"] = request["jobs"][:5]
+    before = _bytes_below(logs)
+    with service.client() as client:
+        for request_id in ids:
+            client.post("/schedule", json=request, headers={"x-request-id": request_id}).raise_for_status()
+    assert eventually(lambda: all(each in own.read_text(encoding="utf-8") for each in ids))
+    lines = [line for line in own.read_text(encoding="utf-8").splitlines() if any(each in line for each in ids)]
+    print(f"Ray's folder: {(_bytes_below(logs) - before) / len(ids):.0f} bytes a request; {lines[0]}")
+    assert len(lines) == len(ids)
+    assert max(len(line.encode()) for line in lines) <= 200
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in logs.rglob("*") if path.is_file()]
+    assert {sum(text.count(each) for text in texts) for each in ids} == {1}
+
+
+def _bytes_below(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def test_service_answers_the_same_request_alike(service: Service) -> None:
