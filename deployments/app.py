@@ -79,6 +79,7 @@ from models.search.warm_up import warm_rules
 _MAX_SEGMENT_BYTES = 16 * 2**20
 _PLANT_THREADS = 2
 _CLAIM_THREADS = 4
+_FILE_THREADS = 2
 _READ_THREADS = 8
 _MAX_WAITING_READS = 32
 # What late arms come to is told as far as that goes before a router closes.
@@ -291,6 +292,7 @@ async def open_router(
             reads,
         ),
         registry=registry,
+        files=_threads(stack, "files of policies", _FILE_THREADS),
         rates=RateLimiter(
             None if settings.rate_limit is None else rate_of(settings.rate_limit), router_count=router_count
         ),
