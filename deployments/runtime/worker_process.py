@@ -1,4 +1,4 @@
-"""A process of the lowest priority that answers one question at a time, and is replaced when it hangs or dies.
+"""A process of low priority that answers one question at a time, and is replaced when it hangs or dies.
 
 It steps back before it imports anything of weight, so that neither its work nor its start holds up anybody else.
 """
@@ -53,7 +53,8 @@ class NoResult:
 class WorkerProcess:
     """`python -m` with `program`, whose module calls `answer_parent`; started by the first question.
 
-    This module is such a program: it prepares by what its argument `module:function` names.
+    This module is such a program: it prepares by what its argument `module:function` names, after it has stepped back
+    as far as its second argument says.
 
     One thread asks, always the same: the process dies with it. A question that is lost is followed by a pause without
     answers, twice as long after each further loss until a question is answered.
@@ -113,12 +114,12 @@ class WorkerProcess:
         return answer
 
 
-def answer_parent(prepare: Callable[[], Callable[[bytes], bytes]]) -> None:
+def answer_parent(prepare: Callable[[], Callable[[bytes], bytes]], niceness: int = LOWEST_PRIORITY) -> None:
     """What the program of a `WorkerProcess` does: step back, `prepare`, answer; ends with its parent.
 
     `prepare` imports and loads what answering takes, and returns what answers.
     """
-    os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
+    os.setpriority(os.PRIO_PROCESS, 0, niceness)
     # Ctrl-C is said to everyone in the terminal, but when this process may go is its parent's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()
@@ -215,4 +216,4 @@ class _Child:
 
 
 if __name__ == "__main__":
-    answer_parent(_prepare)
+    answer_parent(_prepare, int(sys.argv[2]))

@@ -1,4 +1,4 @@
-"""Reads that cost seconds: small ones here, others in one process of the lowest priority beside the router.
+"""Reads that cost seconds: small ones here, others in one process of low priority beside the router.
 
 The interpreter lock of a router is for whoever wants a schedule.
 """
@@ -23,6 +23,8 @@ from env.errors import GantryError
 MAX_LOCAL_BYTES = 256 * 1024
 """Of request and answer: some four hundred jobs, which take less time than the first start of a process."""
 MAX_WAITING = 8
+NICENESS = 10
+"""A tenth of the time of whoever plans: somebody waits for this, too. At the lowest priority a start may never end."""
 MAX_SECONDS = 60.0
 _RETRY_AFTER_SECONDS = 5
 Work = ExplanationWork | ComparisonWork
@@ -31,7 +33,11 @@ Work = ExplanationWork | ComparisonWork
 class WorkerReads:
     """One at a time; at most `MAX_WAITING` wait. The process runs `program`, from the first that needs it on."""
 
-    program: tuple[str, ...] = ("deployments.runtime.worker_process", "deployments.serve.reads:prepared")
+    program: tuple[str, ...] = (
+        "deployments.runtime.worker_process",
+        "deployments.serve.reads:prepared",
+        str(NICENESS),
+    )
 
     def __init__(self, decisions: Archive, zone: ZoneInfo, *, max_local_bytes: int = MAX_LOCAL_BYTES) -> None:
         self._decisions = decisions

@@ -13,8 +13,7 @@ import pytest
 
 from deployments.errors import NotFound, Overloaded
 from deployments.persistence.decisions.records import DecisionRecord
-from deployments.runtime.worker_process import LOWEST_PRIORITY
-from deployments.serve.reads import MAX_WAITING, WorkerReads
+from deployments.serve.reads import MAX_WAITING, NICENESS, WorkerReads
 from tests.deployments.fakes import (
     KUALA_LUMPUR,
     JournalDecisions,
@@ -33,7 +32,7 @@ LATE = {"jobs": [job("J1"), job("J2", lcd_date="2025-07-22T14:30:00"), job("J3",
 class SilentReads(WorkerReads):
     """Its process never answers."""
 
-    program = ("deployments.runtime.worker_process", "tests.deployments.runtime.answering:silent")
+    program = ("deployments.runtime.worker_process", "tests.deployments.runtime.answering:silent", "0")
 
 
 @pytest.fixture
@@ -69,7 +68,7 @@ async def test_process_answers_as_the_router_would(journal: MemoryJournal, reads
         assert {late["job_id"] for late in json.loads(found)["late_jobs"]} == {"J2", "J3"}
     assert await reads.comparison(first, second) == await here.comparison(first, second)
     (process,) = psutil.Process().children()
-    assert os.getpriority(os.PRIO_PROCESS, process.pid) == LOWEST_PRIORITY
+    assert os.getpriority(os.PRIO_PROCESS, process.pid) == NICENESS
 
 
 async def test_what_was_not_kept_is_not_found(journal: MemoryJournal, reads: WorkerReads) -> None:
