@@ -103,6 +103,9 @@ class WorkerProcess:
             child = self._child = self._child or _Child(self._program)
         except OSError as failure:
             raise _Lost(FailureKind.ABSENT, f"the process did not start: {failure}") from None
+        if self._absent_until == math.inf:
+            # Closed by another thread before there was anything to kill.
+            child.kill()
         try:
             if not child.is_ready(limit_seconds):
                 return NoResult(kind=FailureKind.ABSENT, reason="the process is still starting")

@@ -25,7 +25,7 @@ MAX_LOCAL_BYTES = 256 * 1024
 MAX_WAITING = 8
 NICENESS = 10
 """A tenth of the time of whoever plans: somebody waits for this, too. At the lowest priority a start may never end."""
-MAX_SECONDS = 60.0
+MAX_SECONDS = 100.0
 _RETRY_AFTER_SECONDS = 5
 Work = ExplanationWork | ComparisonWork
 
