@@ -15,11 +15,9 @@ How many of each there are, and how busy they may get, stands in `serve_config.y
 # No `from __future__ import annotations` here: Ray reads the annotation of `args` as an object, and hands
 # over a plain dictionary when it is a string.
 
-import asyncio
 import time
 import uuid
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -33,8 +31,10 @@ from deployments.access.key_ring import key_of_settings
 from deployments.api import Services
 from deployments.contracts.parsing import RequestLimits
 from deployments.persistence.database import ClockSkew, create_delivery_engine, create_engine
+from deployments.persistence.decisions.audit_repository import StoredAudit
 from deployments.persistence.decisions.claims import DrainReports, StoredClaims
 from deployments.persistence.decisions.key_repository import DatabaseKeys
+from deployments.persistence.decisions.repository import StoredDecisions
 from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.persistence.delivery.drain import SpoolDrain
 from deployments.persistence.integrity.events import CorruptionLog
@@ -43,10 +43,10 @@ from deployments.persistence.spool.disk import LocalDisk
 from deployments.persistence.spool.spool import Spool, SpoolConfig
 from deployments.plants.stored import StoredPlants
 from deployments.rollout.model_registry import Registry
-from deployments.rollout_control.rollout_client import RolloutClient
-from deployments.rollout_control.router_sync import StateSync
+from deployments.rollout_control.rollout_client import RolloutClient, StateSync
 from deployments.rollout_control.router_view import LatchFile, RolloutView
 from deployments.rollout_control.stored_report import RolloutTrail
+from deployments.runtime.background import MAX_WAITING, Threads
 from deployments.runtime.clock import utc_now
 from deployments.scheduling.arms import ArmRunner
 from deployments.scheduling.idempotency import Idempotency
@@ -61,13 +61,12 @@ from deployments.serve.handles import (
     RemotePolicy,
     RemoteShadowArm,
     SpoolJournal,
-    StoredAudit,
-    StoredDecisions,
     ask,
     remote_write,
 )
 from deployments.serve.health import HealthMonitor, Probe
 from deployments.serve.policy import PPOPolicy, SuspectFiles
+from deployments.serve.reads import WorkerReads
 from deployments.serve.router import RequestRouter
 from deployments.serve.shadow import ShadowArm
 from deployments.serve.validator import SafetyValidator
@@ -80,6 +79,9 @@ from models.search.warm_up import warm_rules
 _MAX_SEGMENT_BYTES = 16 * 2**20
 _PLANT_THREADS = 2
 _CLAIM_THREADS = 4
+_FILE_THREADS = 2
+_READ_THREADS = 8
+_MAX_WAITING_READS = 32
 # What late arms come to is told as far as that goes before a router closes.
 _LATE_SECONDS = 1.0
 
@@ -134,7 +136,7 @@ async def open_router(
     drain and to watch. Raises `SpoolError`.
     """
     rule_threads = _threads(stack, "manual", args.manual_threads, waits=True)
-    await asyncio.get_running_loop().run_in_executor(rule_threads, warm_rules)
+    await rule_threads.run(warm_rules)
     engine = create_engine(settings.database_url.get_secret_value())
     stack.callback(engine.dispose)
     corruption = CorruptionLog()
@@ -191,7 +193,8 @@ async def open_router(
     _run(stack, StateSync(view, remote_controller.exchange, steady=time.monotonic))
     _run(stack, shadow)
 
-    # Threads of their own, so that a database that hangs holds up nobody who does not ask it.
+    # Threads for each purpose, so that a database that hangs holds up nobody who does not ask it.
+    reads = _threads(stack, "reads", _READ_THREADS, max_waiting=_MAX_WAITING_READS)
     plants = StoredPlants(engine, _threads(stack, "plant", _PLANT_THREADS), limits)
     claims = StoredClaims(engine, _threads(stack, "claims", _CLAIM_THREADS))
     _run(stack, DrainReports(spool, claims))
@@ -224,7 +227,9 @@ async def open_router(
         on_answer=policy_probe.heard,
     )
     rule = PlannersRule(rule_threads)
-    decisions = StoredDecisions(engine, corruption)
+    decisions = StoredDecisions(engine, corruption, reads)
+    costly_reads = WorkerReads(decisions, settings.zone)
+    stack.callback(costly_reads.close)
     scheduling = Scheduling(
         arms=ArmRunner(
             lambda arm: rule if arm.is_rule else remote_policy.of(arm.artefact),
@@ -246,10 +251,11 @@ async def open_router(
     stack.push_async_callback(scheduling.close, _LATE_SECONDS)
 
     # What it knows of its surroundings, and tells of itself.
+    probe = _threads(stack, "probe", 1)
     health = HealthMonitor(
         model=policy_probe,
         judge=judge_probe,
-        database=Probe("the database", lambda: asyncio.to_thread(skew.ask), timeout_seconds=8.0, patience_seconds=10.0),
+        database=Probe("the database", lambda: probe.run(skew.ask), timeout_seconds=8.0, patience_seconds=10.0),
         depth=lambda: spool.depth,
         drain=lambda: drain.state,
         corruption=corruption,
@@ -263,11 +269,12 @@ async def open_router(
         limits=limits,
         scheduling=scheduling,
         decisions=decisions,
+        costly_reads=costly_reads,
         journal=journal,
         idempotency=idempotency,
         health=health,
         access=access,
-        audit=StoredAudit(engine),
+        audit=StoredAudit(engine, reads),
         rollout_client=RolloutClient(
             view,
             command=remote_controller.command,
@@ -282,8 +289,10 @@ async def open_router(
             settings.policy.report_goals,
             settings.zone,
             utc_now,
+            reads,
         ),
         registry=registry,
+        files=_threads(stack, "files of policies", _FILE_THREADS),
         rates=RateLimiter(
             None if settings.rate_limit is None else rate_of(settings.rate_limit), router_count=router_count
         ),
@@ -297,9 +306,11 @@ def _run(stack: AsyncExitStack, service: Any, *until: float) -> None:
     stack.push_async_callback(service.stop, *until)
 
 
-def _threads(stack: AsyncExitStack, name: str, count: int, *, waits: bool = False) -> ThreadPoolExecutor:
-    threads = ThreadPoolExecutor(count, thread_name_prefix=name)
-    stack.callback(threads.shutdown, wait=waits, cancel_futures=not waits)
+def _threads(
+    stack: AsyncExitStack, name: str, count: int, *, max_waiting: int = MAX_WAITING, waits: bool = False
+) -> Threads:
+    threads = Threads(name, count, max_waiting=max_waiting)
+    stack.callback(threads.close, waits=waits)
     return threads
 
 

@@ -6,6 +6,7 @@ GantryError (env.errors)
     ├── InvalidRequest        the body does not follow the schema; carries every reason
     ├── MalformedBody         the body is not JSON
     ├── BodyTooLarge          the body exceeds its limit
+    │   └── BodyTooDense          it is small enough, but what it says takes too much memory
     ├── DecisionTooLarge      the database could never take it
     ├── BodyTooSlow           the body did not arrive in time
     ├── UnknownEncoding       the body is compressed in a way that is not read here
@@ -19,6 +20,7 @@ GantryError (env.errors)
     └── TemporarilyUnavailable    ask again later; carries the seconds to wait
         ├── Stopping              the service is about to end and takes no newcomers
         ├── Overloaded            a bounded queue is full
+        │   └── NoRoomForBody         the bodies under way take all the memory that there is for them
         ├── RateLimited           the key has used up what it may ask in a while
         ├── KeyInUse              the request with this idempotency key is still running
         ├── ClaimUnavailable      an idempotency key cannot be claimed now, or was lost on the way
@@ -98,6 +100,16 @@ class BodyTooLarge(ServiceError):
 
     def __str__(self) -> str:
         return f"the body must have at most {self.limit_bytes:,} bytes (GANTRY_MAX_BODY_BYTES)"
+
+
+class BodyTooDense(BodyTooLarge):
+    """Read, the body would take more than `limit_bytes` of memory: it is all brackets, quotes and commas."""
+
+    def __str__(self) -> str:
+        return (
+            f"the body must take at most {self.limit_bytes:,} bytes of memory once it is read, 8 times "
+            "GANTRY_MAX_BODY_BYTES, of which objects, lists and texts take many: send fewer of them"
+        )
 
 
 class DecisionTooLarge(ServiceError):
@@ -189,6 +201,10 @@ class Stopping(TemporarilyUnavailable):
 
 class Overloaded(TemporarilyUnavailable):
     """A bounded queue is full."""
+
+
+class NoRoomForBody(Overloaded):
+    """The bodies of other requests take all the memory that a router has for bodies."""
 
 
 class RateLimited(TemporarilyUnavailable):

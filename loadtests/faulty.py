@@ -13,10 +13,10 @@ from collections.abc import Callable
 from ray.serve import Application
 
 from deployments.app import compose
+from deployments.runtime.worker_process import answer_parent
 from deployments.serve.policy import PPOPolicy
 from deployments.serve.shadow import ShadowArm, prepared
 from deployments.settings.serve_config import AppArgs
-from deployments.shadow.worker_process import answer_parent
 
 LONGER_THAN_ANYBODY_WAITS_SECONDS = 3600.0
 

@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from typing import Any
 import httpx
 
 from deployments.api import create_api
+from deployments.runtime.background import Threads
 from deployments.scheduling.ports import ProposalCall
 from deployments.scheduling.proposals import Proposal
 from deployments.serve.handles import PlannersRule
@@ -50,14 +51,13 @@ _NASTY: tuple[Any, ...] = (
 class RealPolicy:
     """The published policy, in a thread of this process."""
 
-    def __init__(self, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, threads: Threads) -> None:
         self._predictor = load_predictor(PUBLISHED_MODEL)
         self._threads = threads
 
     async def propose(self, problem: Problem, budget_ms: int, call: ProposalCall) -> Proposal:
         """What PPOPolicy would propose; large budgets are cut, because nothing depends on them here."""
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._threads, search, self._predictor, problem, min(budget_ms, 20))
+        found = await self._threads.run(search, self._predictor, problem, min(budget_ms, 20))
         return Proposal(
             schedule=found.schedule,
             method=found.method,
@@ -216,7 +216,7 @@ class Spoiler:
 async def fuzz(requests: int, seed: int, *, show: Callable[[int, Tally], None] = lambda _done, _tally: None) -> Tally:
     """Asks `requests` times; what must not be is among the failures, each with what reproduces it."""
     rng, tally, journal = random.Random(seed), Tally(), MemoryJournal()
-    with ThreadPoolExecutor(1) as threads:
+    with closing(Threads("arms", 1)) as threads:
         decisions = JournalDecisions(journal)
         scheduling = scheduling_over(
             ppo=RealPolicy(threads), manual=PlannersRule(threads), journal=journal, archive=decisions

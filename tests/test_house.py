@@ -203,6 +203,47 @@ def test_numbers_for_names_are_found(program: str, found: list[str]) -> None:
     assert numbers_for_names(program) == found
 
 
+def default_pools(program: str) -> list[str]:
+    """Calls that asyncio answers from its default pool: there whatever hangs holds up everybody in the process."""
+    found = []
+    for node in ast.walk(ast.parse(program)):
+        if isinstance(node, ast.ImportFrom) and node.module == "asyncio":
+            found += [f"asyncio.{each.name}" for each in node.names if each.name == "to_thread"]
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        called, owner = node.func.attr, ast.unparse(node.func.value)
+        is_unnamed = called == "run_in_executor" and (not node.args or ast.unparse(node.args[0]) == "None")
+        is_lookup = called in ("getaddrinfo", "getnameinfo", "sock_connect") and owner != "socket"
+        is_connection = owner == "asyncio" and called in ("open_connection", "start_server", "to_thread")
+        if is_unnamed or is_lookup or is_connection or called == "create_connection":
+            found.append(f"{owner}.{called}")
+    return found
+
+
+def test_nobody_uses_the_default_pool() -> None:
+    """Each purpose has threads of its own (`deployments.runtime.background.Threads`)."""
+    programs = {str(path): (ROOT / path).read_text(encoding="utf-8") for path in modules()}
+    assert {path: found for path, text in programs.items() if (found := default_pools(text))} == {}
+
+
+@pytest.mark.parametrize(
+    ("program", "found"),
+    [
+        ("await asyncio.to_thread(read)", ["asyncio.to_thread"]),
+        ("from asyncio import to_thread", ["asyncio.to_thread"]),
+        ("loop.run_in_executor(None, read)", ["loop.run_in_executor"]),
+        ("asyncio.get_running_loop().run_in_executor(None, read)", ["asyncio.get_running_loop().run_in_executor"]),
+        ("await loop.getaddrinfo(host, 80)", ["loop.getaddrinfo"]),
+        ("await asyncio.open_connection(host, 80)", ["asyncio.open_connection"]),
+        ("loop.run_in_executor(self._thread, read)", []),
+        ("socket.getaddrinfo(host, 80)", []),
+    ],
+)
+def test_default_pools_are_found(program: str, found: list[str]) -> None:
+    """Whatever name the loop has."""
+    assert default_pools(program) == found
+
+
 @pytest.mark.system
 @pytest.mark.parametrize("room", ["api", "scheduling", "rollout"])
 def test_room_knows_neither_ray_nor_sql(room: str) -> None:

@@ -6,10 +6,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import threading
 import time
 import zlib
 from collections.abc import Callable, MutableMapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -20,10 +22,21 @@ from uuid6 import uuid7
 
 from deployments.api.problems import answer_to, unexpected_problem
 from deployments.api.services import Services
-from deployments.errors import BodyTooLarge, BodyTooSlow, MalformedBody, ServiceError, Stopping, UnknownEncoding
-from deployments.logs import REQUEST_ID
+from deployments.contracts.parsing import memory_bytes
+from deployments.errors import (
+    BodyTooDense,
+    BodyTooLarge,
+    BodyTooSlow,
+    MalformedBody,
+    NoRoomForBody,
+    ServiceError,
+    Stopping,
+    UnknownEncoding,
+)
+from deployments.logs import REQUEST_ID, REQUESTS
 from deployments.persistence.decisions.records import MAX_DETAIL_LENGTH, AuditEvent
 from deployments.runtime.clock import Clock
+from deployments.scheduling.time_budget import LARGE_BODY_BYTES, OFFLOAD
 
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
@@ -49,7 +62,17 @@ _MAX_TARGET_LENGTH = 500
 _GZIP = frozenset({"gzip", "x-gzip"})
 _WINDOW_OF_GZIP = 16 + zlib.MAX_WBITS
 MAX_GZIP_MEMBERS = 100
+_PART_BYTES = 2**20
+MEMORY_OF_BODIES = 8
+"""How many bytes of memory all bodies of one router may take, for each byte that one may have.
+
+A body of jobs takes some eight once it is read, one of nothing but empty objects ninety.
+"""
+_RETRY_BODY_SECONDS = 2
+MAX_LOGGED_LENGTH = 56
+_MAX_METHOD_LENGTH = 7
 _log = logging.getLogger(__name__)
+_requests = logging.getLogger(REQUESTS)
 
 
 class Gate(Protocol):
@@ -135,48 +158,123 @@ def _allow_head(headers: MutableHeaders) -> None:
         headers["allow"] = ", ".join([*allowed, "HEAD"])
 
 
-class BodyBounds:
-    """ASGI middleware: whoever reads the body is told by `BodyTooLarge` or `BodyTooSlow`.
+class BodyMemory:
+    """The memory that the bodies under way in one router take. Thread-safe."""
 
-    A body with `Content-Encoding: gzip` is inflated, under the same bound; `UnknownEncoding` refuses any other.
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken_bytes = 0
+
+    def take(self, more_bytes: int, limit_bytes: int) -> None:
+        """Raises `NoRoomForBody` where all together would take more than `limit_bytes`."""
+        with self._lock:
+            if self._taken_bytes + more_bytes > limit_bytes:
+                raise NoRoomForBody("other bodies take all the memory that there is for bodies", _RETRY_BODY_SECONDS)
+            self._taken_bytes += more_bytes
+
+    def give_back(self, taken_bytes: int) -> None:
+        """As much as was taken."""
+        with self._lock:
+            self._taken_bytes -= taken_bytes
+
+
+class BodyShare:
+    """What one body takes of the memory, before it takes it; small bodies, such as every rollback's, take none."""
+
+    def __init__(self, memory: BodyMemory, limit_bytes: int) -> None:
+        self._memory = memory
+        self._limit_bytes = MEMORY_OF_BODIES * limit_bytes
+        self._size = 0
+        self._weight = 0
+        self._taken_bytes = 0
+
+    def announce(self, size: int) -> None:
+        """So many bytes are to come. Raises `NoRoomForBody`."""
+        if size > LARGE_BODY_BYTES:
+            self._take(size)
+
+    def add(self, part: bytes, *, is_json: bool) -> None:
+        """A part has come. Raises `NoRoomForBody`, or `BodyTooDense` where there would never be room."""
+        self._size += len(part)
+        self._weight += memory_bytes(part) if is_json else len(part)
+        if self._weight > self._limit_bytes:
+            raise BodyTooDense(self._limit_bytes)
+        if self._size > LARGE_BODY_BYTES:
+            self._take(self._weight)
+
+    def close(self) -> None:
+        """The request is over."""
+        self._memory.give_back(self._taken_bytes)
+        self._taken_bytes = 0
+
+    def _take(self, wanted_bytes: int) -> None:
+        more_bytes = max(0, wanted_bytes - self._taken_bytes)
+        try:
+            self._memory.take(more_bytes, self._limit_bytes)
+        except NoRoomForBody:
+            # At once, so that of several that do not fit together the others go on.
+            self.close()
+            raise
+        self._taken_bytes += more_bytes
+
+
+class BodyBounds:
+    """ASGI middleware: whoever reads the body is told by `BodyTooLarge`, `BodyTooSlow` or `NoRoomForBody`.
+
+    A body with `Content-Encoding: gzip` is inflated, under the same bounds; `UnknownEncoding` refuses any other.
     """
 
     def __init__(self, app: ASGIApp, *, services: Callable[[], Services]) -> None:
         self._app = app
         self._services = services
+        self._memory = BodyMemory()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] not in _READING:
-            settings, headers = self._services().settings, Headers(scope=scope)
-            announced, limit_bytes = headers.get("content-length", ""), settings.max_body_bytes
-            receive = _bounded(receive, announced, limit_bytes, settings.body_timeout_seconds)
-            encoding = headers.get("content-encoding", "identity").strip().lower()
-            if encoding != "identity":
-                scope, receive = _without_encoding(scope), _inflated(receive, encoding, limit_bytes)
-        await self._app(scope, receive, send)
+        if scope["type"] != "http" or scope["method"] in _READING:
+            await self._app(scope, receive, send)
+            return
+        settings, headers = self._services().settings, Headers(scope=scope)
+        limit_bytes, encoding = settings.max_body_bytes, headers.get("content-encoding", "identity").strip().lower()
+        is_plain = encoding == "identity"
+        share = BodyShare(self._memory, limit_bytes)
+        announced = headers.get("content-length", "")
+        receive = _bounded(receive, announced, limit_bytes, settings.body_timeout_seconds, share, is_plain=is_plain)
+        if not is_plain:
+            scope, receive = _without_encoding(scope), _inflated(receive, encoding, limit_bytes, share)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            share.close()
 
 
-def _bounded(receive: Receive, announced: str, limit_bytes: int, limit_seconds: float) -> Receive:
-    is_announced_too_large = announced.isascii() and announced.isdigit() and int(announced) > limit_bytes
+def _bounded(
+    receive: Receive, announced: str, limit_bytes: int, limit_seconds: float, share: BodyShare, *, is_plain: bool
+) -> Receive:
+    announced_bytes = int(announced) if announced.isascii() and announced.isdigit() else 0
     deadline = asyncio.get_running_loop().time() + limit_seconds
-    received_bytes, is_whole = 0, False
+    received_bytes, is_begun, is_whole = 0, False, False
 
     async def bounded_receive() -> Message:
-        nonlocal received_bytes, is_whole
+        nonlocal received_bytes, is_begun, is_whole
         if is_whole:
             # What comes now is the end of the connection, for which any time is right.
             return await receive()
-        if is_announced_too_large:
+        if announced_bytes > limit_bytes:
             raise BodyTooLarge(limit_bytes)
+        if not is_begun:
+            is_begun = True
+            share.announce(announced_bytes)
         try:
             async with asyncio.timeout_at(deadline):
                 message = await receive()
         except TimeoutError:
             raise BodyTooSlow(limit_seconds) from None
         # The announcement may be absent or a lie, so what arrives is counted too.
-        received_bytes += len(message.get("body", b""))
+        part = message.get("body", b"")
+        received_bytes += len(part)
         if received_bytes > limit_bytes:
             raise BodyTooLarge(limit_bytes)
+        share.add(part, is_json=is_plain)
         is_whole = not message.get("more_body", False)
         return message
 
@@ -189,7 +287,7 @@ def _without_encoding(scope: Scope) -> Scope:
     return {**scope, "headers": [pair for pair in scope["headers"] if pair[0].lower() not in told_no_more]}
 
 
-def _inflated(receive: Receive, encoding: str, limit_bytes: int) -> Receive:
+def _inflated(receive: Receive, encoding: str, limit_bytes: int, share: BodyShare) -> Receive:
     is_read = False
 
     async def inflated_receive() -> Message:
@@ -207,30 +305,36 @@ def _inflated(receive: Receive, encoding: str, limit_bytes: int) -> Receive:
             more = message.get("more_body", False)
         is_read = True
         # A few bytes may become as many as are allowed, which takes longer than the event loop has.
-        body = await asyncio.to_thread(inflate, bytes(compressed), limit_bytes)
+        body = await OFFLOAD.run(inflate, bytes(compressed), limit_bytes, partial(share.add, is_json=True))
         return {"type": "http.request", "body": body, "more_body": False}
 
     return inflated_receive
 
 
-def inflate(compressed: bytes, limit_bytes: int) -> bytes:
-    """What gzip (RFC 1952) made of at most `limit_bytes`. Raises `MalformedBody` or `BodyTooLarge`."""
+def inflate(compressed: bytes, limit_bytes: int, on_part: Callable[[bytes], None] = lambda _: None) -> bytes:
+    """What gzip (RFC 1952) made of at most `limit_bytes`; `on_part` may refuse each part before the next one.
+
+    Raises `MalformedBody` or `BodyTooLarge`.
+    """
     parts: list[bytes] = []
-    left = limit_bytes
+    members, left = 0, limit_bytes
     while compressed:
-        if len(parts) == MAX_GZIP_MEMBERS:
+        if members == MAX_GZIP_MEMBERS:
             raise MalformedBody(f"the body must have at most {MAX_GZIP_MEMBERS} gzip members, had more")
-        member = zlib.decompressobj(_WINDOW_OF_GZIP)
-        try:
-            part = member.decompress(compressed, left + 1)
-        except zlib.error as error:
-            raise MalformedBody(f"the body must be gzip, as its Content-Encoding says: {error}") from None
-        left -= len(part)
-        if left < 0:
-            raise BodyTooLarge(limit_bytes)
-        if not member.eof:
-            raise MalformedBody("the body must be gzip, as its Content-Encoding says: it ends too early")
-        parts.append(part)
+        member, members = zlib.decompressobj(_WINDOW_OF_GZIP), members + 1
+        while not member.eof:
+            try:
+                part = member.decompress(compressed, min(left + 1, _PART_BYTES))
+            except zlib.error as error:
+                raise MalformedBody(f"the body must be gzip, as its Content-Encoding says: {error}") from None
+            left -= len(part)
+            if left < 0:
+                raise BodyTooLarge(limit_bytes)
+            on_part(part)
+            parts.append(part)
+            compressed = member.unconsumed_tail
+            if not part and not compressed and not member.eof:
+                raise MalformedBody("the body must be gzip, as its Content-Encoding says: it ends too early")
         compressed = member.unused_data
     return b"".join(parts)
 
@@ -347,11 +451,9 @@ class RequestIdentity:
             if status:
                 raise
             await unexpected_problem(scope, self._clock)(scope, receive, send_with_id)
-        _log.log(
-            logging.DEBUG if scope["path"] in _PROBES else logging.INFO,
-            "request answered",
-            extra=_line(scope, status, time.perf_counter() - started),
-        )
+        level = logging.DEBUG if scope["path"] in _PROBES else logging.INFO
+        answered = {"status": status, "ms": round(1000 * (time.perf_counter() - started), 1)}
+        _requests.log(level, _shortened(scope), extra=answered)
 
 
 def _request_id(headers: Headers) -> str:
@@ -359,10 +461,7 @@ def _request_id(headers: Headers) -> str:
     return given if _ACCEPTABLE_ID.fullmatch(given) else str(uuid4())
 
 
-def _line(scope: MutableMapping[str, Any], status: int, seconds: float) -> dict[str, object]:
-    return {
-        "method": scope["method"],
-        "path": scope["path"],
-        "status": status,
-        "duration_ms": round(seconds * 1000, 3),
-    }
+def _shortened(scope: MutableMapping[str, Any]) -> str:
+    """Method and path, so short that the line of a request has at most 200 bytes with an id of usual length."""
+    line = f"{scope['method'][:_MAX_METHOD_LENGTH]} {scope['path']}".encode("ascii", "replace").decode()
+    return line if len(line) <= MAX_LOGGED_LENGTH else f"{line[: MAX_LOGGED_LENGTH - 3]}..."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter
@@ -35,7 +34,7 @@ router = APIRouter(
 @router.get("", dependencies=[AS_OPERATOR], response_model=ModelsAnswer)
 async def list_models(services: Bound) -> Response:
     """The published policy and the registered ones."""
-    entries = await asyncio.to_thread(services.registry.all)
+    entries = await services.files.run(services.registry.all)
     roles = await _roles(services)
     return json_answer(ModelsAnswer(models=[_answer(entry, roles) for entry in entries]))
 
@@ -49,7 +48,7 @@ async def register_model(
     """Take up a policy from a folder of GANTRY_MODELS_FOLDER, verified and under its hash. Nothing serves it yet."""
     source = services.settings.models_folder / body.folder
     try:
-        entry = await asyncio.to_thread(services.registry.register, source)
+        entry = await services.files.run(services.registry.register, source)
     except ArtefactError as error:
         raise InvalidRequest((("folder", str(error)),)) from error
     return json_answer(_answer(entry, await _roles(services)), status=CREATED)
@@ -63,7 +62,7 @@ async def activate_model(
     model_id: str,
 ) -> Response:
     """Make a policy the challenger: in shadow at first, or in the present stage with `force`. No restart."""
-    known = {entry.artefact.model_id: entry for entry in await asyncio.to_thread(services.registry.all)}
+    known = {entry.artefact.model_id: entry for entry in await services.files.run(services.registry.all)}
     if model_id not in known:
         raise NotFound(f"there is no model {model_id[:100]!r}; register it first")
     if body.champion not in (None, MANUAL) and body.champion not in known:

@@ -29,6 +29,7 @@ from deployments.errors import (
     KeyInUse,
     KeysUnavailable,
     MalformedBody,
+    NoRoomForBody,
     NoSafeSchedule,
     NotFound,
     Overloaded,
@@ -202,16 +203,17 @@ def _rejection(rejection: Rejection) -> RejectionAnswer:
 
 
 def _headers(error: GantryError) -> Mapping[str, str]:
+    # Where the rest of a body is not read the connection cannot be used again.
+    closing = {"Connection": "close"} if isinstance(error, BodyTooLarge | BodyTooSlow | NoRoomForBody) else {}
     if isinstance(error, TemporarilyUnavailable):
-        return {"Retry-After": str(error.retry_after_seconds)}
+        return closing | {"Retry-After": str(error.retry_after_seconds)}
     if isinstance(error, DatabaseError):
         return {"Retry-After": str(RETRY_DATABASE_SECONDS)}
     if isinstance(error, Unauthenticated):
         return {"WWW-Authenticate": 'ApiKey realm="gantry"'}
     if isinstance(error, UnknownEncoding):
         return {"Accept-Encoding": "gzip"}
-    # The rest of an oversized body is not read, so the connection cannot be used again.
-    return {"Connection": "close"} if isinstance(error, BodyTooLarge | BodyTooSlow) else {}
+    return closing
 
 
 def _response(problem: ProblemDetails, headers: Mapping[str, str] | None = None) -> Response:

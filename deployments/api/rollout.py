@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from datetime import timedelta
 from typing import Annotated, Any, Literal
@@ -35,6 +34,7 @@ from deployments.rollout.ramp.latch import Latch
 from deployments.rollout.ramp.state import GUARDRAIL, Action, Order, RolloutState
 from deployments.rollout.report.page import page_of
 from deployments.rollout_control.controller import Command
+from deployments.scheduling.time_budget import OFFLOAD
 
 MAX_EVENTS = 200
 MAX_DAYS = 3650
@@ -112,8 +112,8 @@ async def report(
     since = None if days is None else services.clock() - timedelta(days=days)
     found = await services.trail.report(since)
     if format == "html":
-        return HTMLResponse(await asyncio.to_thread(page_of, found))
-    body = await asyncio.to_thread(lambda: json.dumps(found.as_json()))
+        return HTMLResponse(await OFFLOAD.run(page_of, found))
+    body = await OFFLOAD.run(lambda: json.dumps(found.as_json()))
     return Response(body, media_type="application/json")
 
 

@@ -31,8 +31,6 @@ from deployments.contracts.answers.planners import (
     ExplanationAnswer,
     FeedbackAnswer,
     FeedbackRequest,
-    comparison_answer,
-    explanation_answer,
     feedback_answer,
     feedback_record,
 )
@@ -41,12 +39,8 @@ from deployments.contracts.answers.service import MEDIA_TYPE
 from deployments.contracts.answers.stored import (
     StoredDecisionDetail,
     StoredDecisionPage,
-    kept_request,
-    kept_rows,
     stored_decision,
     stored_decision_detail,
-    stored_question,
-    unreadable,
 )
 from deployments.contracts.answers.validation import ValidateAnswer, ValidateRequest
 from deployments.contracts.parsing import Received, read_schedule_request, read_validate_request, receive
@@ -56,7 +50,7 @@ from deployments.persistence.decisions.records import MAX_PAGE_SIZE, ClaimKey, D
 from deployments.scheduling.idempotency import Act, Lease, Replayable, is_kept, require_key
 from deployments.scheduling.time_budget import run_blocking
 from deployments.scheduling.use_case import Answered
-from env.errors import GantryError, InvalidProblem
+from env.errors import GantryError
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 REPLAYED_HEADER = "Idempotency-Replayed"
@@ -157,17 +151,7 @@ async def get_schedule(services: Bound, client: Reader, schedule_id: str) -> Res
 async def explain_schedule(services: Bound, client: Reader, schedule_id: str) -> Response:
     """For each late job: how long it waited, for what and behind whom; the amounts account for its lateness."""
     record = await decision_of(services, client, schedule_id)
-    request = await run_blocking(_size(record), lambda: kept_request(record))
-    try:
-        question = await services.scheduling.question(request, record.client, record.created_at, _size(record))
-    except InvalidProblem as error:
-        # The request was good when it was decided; that it is refused now is no fault of whoever asks.
-        raise unreadable(record, str(error)) from error
-
-    def explanation() -> ExplanationAnswer:
-        return explanation_answer(record.decision_id, stored_question(record, request, question))
-
-    return await json_answer_of(_size(record), explanation)
+    return json_bytes(await services.costly_reads.explanation(record))
 
 
 @router.get(
@@ -180,11 +164,7 @@ async def compare_schedules(services: Bound, client: Reader, schedule_id: str, o
     """What the other schedule would change: figures, moved, added and removed jobs, and how many."""
     before = await decision_of(services, client, schedule_id)
     after = await decision_of(services, client, other_id)
-
-    def comparison() -> ComparisonAnswer:
-        return comparison_answer(before, after, kept_rows(before), kept_rows(after))
-
-    return await json_answer_of(_size(before) + _size(after), comparison)
+    return json_bytes(await services.costly_reads.comparison(before, after))
 
 
 @router.post(

@@ -16,6 +16,7 @@ from deployments.rollout.ramp.latch import Latch
 from deployments.rollout.ramp.state import RolloutState
 from deployments.rollout.report.report import RolloutReport
 from deployments.rollout_control.controller import Command
+from deployments.runtime.background import Threads
 from deployments.scheduling.idempotency import Idempotency
 from deployments.scheduling.use_case import Journal, Scheduling
 from deployments.settings.service import Settings
@@ -94,6 +95,21 @@ class Decisions(Protocol):
         ...
 
 
+class CostlyReads(Protocol):
+    """Reads that take long: what they come to is JSON. Both raise `NotFound` for what was not kept or is of old.
+
+    `Overloaded` and other `TemporarilyUnavailable` when too many are asked for.
+    """
+
+    async def explanation(self, record: DecisionRecord) -> bytes:
+        """Why jobs of the decision are late. Raises `DatabaseError` as well."""
+        ...
+
+    async def comparison(self, before: DecisionRecord, after: DecisionRecord) -> bytes:
+        """What the one would change of the other."""
+        ...
+
+
 class RolloutOrders(Protocol):
     """Takes orders to the rollout."""
 
@@ -149,12 +165,13 @@ class Access(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """Everything behind the routes; `limits` is how much one request may ask for."""
+    """Everything behind the routes; `limits` is how much one request may ask for, `files` threads for the registry."""
 
     settings: Settings
     limits: RequestLimits
     scheduling: Scheduling
     decisions: Decisions
+    costly_reads: CostlyReads
     journal: Journal
     health: HealthProbe
     idempotency: Idempotency
@@ -164,4 +181,5 @@ class Services:
     trail: Trail
     registry: Registry
     clock: Callable[[], datetime]
+    files: Threads = field(default_factory=lambda: Threads("files of policies", 2))
     rates: RateLimiter = field(default_factory=lambda: RateLimiter(None))

@@ -13,6 +13,7 @@ import typer
 from deployments.commands.terminal import plain_console
 from deployments.errors import ServiceError
 from deployments.runtime.clock import utc_now
+from deployments.runtime.durable_file import temporary_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,8 +52,8 @@ def demo() -> None:
     Example: gantry demo
     """
     console = plain_console()
-    with tempfile.TemporaryDirectory(prefix="gantry-demo-", ignore_cleanup_errors=True) as data_folder:
-        use_throwaway_settings(Path(data_folder))
+    with temporary_folder("demo") as data_folder:
+        use_throwaway_settings(data_folder)
         answer = _answer_over_http(console)
     _show(console, answer)
 

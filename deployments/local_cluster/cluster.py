@@ -26,7 +26,9 @@ import psutil
 
 from deployments.errors import ServiceError
 from deployments.local_cluster.processes import (
+    MAX_LOG_BYTES,
     ProcessRecord,
+    SessionRecord,
     descendants,
     diverted_lines,
     end,
@@ -205,6 +207,9 @@ def ray_variables(service_port: int) -> dict[str, str]:
         # and all of them would wait for the agent that prepares such environments.
         "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "deployments.serve.process.leave_out_unused",
         "RAY_DEDUP_LOGS": "0",
+        # Of each process of Ray and of each replica; by default 3 GB each.
+        "RAY_ROTATION_MAX_BYTES": str(MAX_LOG_BYTES),
+        "RAY_ROTATION_BACKUP_COUNT": "1",
         "RAY_COLOR_PREFIX": "0",
         "OMP_NUM_THREADS": "1",
         # Each thread of a replica would otherwise keep a heap of its own.
@@ -220,8 +225,8 @@ class LocalCluster:
     """Ray and Serve as children of this process. `start` and `stop` are called once each.
 
     `compiler` fills the cache that replicas need; nothing is deployed before it has ended. `record` is told of every
-    process, `notice` gives word to the routers when the end comes, `say` to whoever watches. Ray's own lines go to
-    `log_path`.
+    process, `sessions` of temporary folders, `notice` gives word to the routers when the end comes, `say` to whoever
+    watches. Ray's own lines go to `log_path`.
     """
 
     def __init__(
@@ -231,6 +236,7 @@ class LocalCluster:
         *,
         compiler: subprocess.Popen[bytes],
         record: ProcessRecord,
+        sessions: SessionRecord,
         notice: DrainNotice,
         say: Callable[[str], None],
         log_path: Path,
@@ -244,6 +250,7 @@ class LocalCluster:
         self.listener = listener
         self._compiler = compiler
         self._record = record
+        self._sessions = sessions
         self._notice = notice
         self._say = say
         self._log_path = log_path
@@ -412,8 +419,21 @@ class LocalCluster:
                 logging_level=logging.ERROR if self._quiet else logging.WARNING,
                 _node_ip_address=LOOPBACK,
             )
+        self._note_session()
         named = {_name(process): process for process in descendants(os.getpid())}
         self._vital = {name: named[name] for name in _VITAL if name in named}
+
+    def _note_session(self) -> None:
+        """Its folders in the temporary directory, for a later start. A disk that takes no note stops nobody."""
+        import ray
+        from ray._private.worker import global_worker
+
+        assert global_worker.node is not None, "it has just started one"
+        session = Path(global_worker.node.get_session_dir_path())
+        try:
+            self._sessions.note(session, ray.get_runtime_context().get_node_id())
+        except OSError as error:
+            _LOGGER.warning("the folders of this run cannot be noted: %s", error)
 
     def _deploy(self) -> None:
         from ray import serve

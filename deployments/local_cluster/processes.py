@@ -1,4 +1,4 @@
-"""Child processes of this one: recorded for a later start, ended, what they say, and the ports that they listen on."""
+"""Child processes of this one: recorded for a later start with their folders, ended, what they say, their ports."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import logging
 import logging.handlers
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -30,11 +31,16 @@ _LOOK_SECONDS = 1.0
 _KILL_SECONDS = 10.0
 _HEADER = "gantry-processes 1"
 _LINE = re.compile(r"(?P<pid>\d+) (?P<started>\d+)")
+_SESSION = re.compile(r"session_[\d_-]+_\d+")
+_PROXY_OF_NODE = re.compile(r"[0-9a-f]{56}")
+_PROXY_PARENT = "haproxy-serve"
+_MAX_KEPT_SESSIONS = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _ON = 1
 _SCALER = "autoscaler"
-_MAX_LOG_BYTES = 16 * 2**20
-_LOG_FILES = 2
+MAX_LOG_BYTES = 16 * 2**20
+LOG_FILES = 2
+OWN_LOG = "gantry.log"
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -156,6 +162,55 @@ class ProcessRecord:
         return [ProcessIdentity(int(match["pid"]), int(match["started"])) for match in found]
 
 
+class SessionRecord:
+    """The file that names the folders of Ray and of its proxy in the temporary directory, run after run.
+
+    One path a line. The session of the last run is kept, because its logs tell why it ended.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def note(self, session: Path, node_id: str) -> None:
+        """Those of the run that has just begun. On the medium when this returns. Raises `OSError`."""
+        write_durably(
+            self.path, "".join(f"{each}\n" for each in (*self._read(), session, _proxy_folder(node_id))), OWNER_ONLY
+        )
+
+    def sweep(self) -> int:
+        """Removes what was noted, but for the newest session; nothing else. Returns how many. Raises `OSError`."""
+        found = [path for path in self._read() if _is_swept(path)]
+        sessions = [path for path in found if _SESSION.fullmatch(path.name)]
+        kept = sessions[-_MAX_KEPT_SESSIONS:]
+        for path in found:
+            if path not in kept:
+                shutil.rmtree(path, ignore_errors=True)
+        if self.path.exists():
+            write_durably(self.path, "".join(f"{path}\n" for path in kept), OWNER_ONLY)
+        return len(found) - len(kept)
+
+    def _read(self) -> list[Path]:
+        try:
+            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            return []
+        return [Path(line) for line in lines if line]
+
+
+def _proxy_folder(node_id: str) -> Path:
+    from ray.serve._private.constants import RAY_SERVE_HAPROXY_SERVER_STATE_BASE
+
+    return Path(RAY_SERVE_HAPROXY_SERVER_STATE_BASE) / node_id
+
+
+def _is_swept(path: Path) -> bool:
+    """Whether it still is a folder of this user with a name that only Ray gives, and no way to somewhere else."""
+    is_proxy = path.parent.name == _PROXY_PARENT and _PROXY_OF_NODE.fullmatch(path.name)
+    if not path.is_absolute() or not (is_proxy or _SESSION.fullmatch(path.name)):
+        return False
+    return path.is_dir() and not path.is_symlink() and path.lstat().st_uid == os.getuid()
+
+
 def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -230,23 +285,33 @@ def end(processes: tuple[psutil.Process, ...], grace_seconds: float) -> int:
     return len(stubborn)
 
 
+def keep_lines(logger: logging.Logger, path: Path, max_bytes: int = MAX_LOG_BYTES) -> None:
+    """From now on what `logger` gets goes to the file as it is; `max_bytes` and as much of each of two older files."""
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=max_bytes, backupCount=LOG_FILES)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.handlers = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
+
+
 @contextmanager
 def diverted_lines(path: Path, *, is_printed: bool) -> Iterator[None]:
     """Around the start of Ray: from then on what Ray has to say goes to a file, its tracebacks included.
 
-    What the replicas say in JSON is printed as it is, a line each.
+    What the replicas say in JSON is printed as it is, a line each, and kept in the file `OWN_LOG` beside the other.
     """
     from ray._private import worker as module
     from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
 
     worker: Any = module
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=_MAX_LOG_BYTES, backupCount=_LOG_FILES)
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=MAX_LOG_BYTES, backupCount=LOG_FILES)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    lines = logging.getLogger("ray.replicas")
+    lines, own = logging.getLogger("ray.replicas"), logging.getLogger("ray.gantry")
     for logger in (logging.getLogger("ray"), lines):
         logger.handlers = [handler]
         logger.propagate = False
     lines.setLevel(logging.INFO)
+    keep_lines(own, path.with_name(OWN_LOG))
 
     def divert(batch: dict[str, Any]) -> None:
         if batch.get("pid") == _SCALER:
@@ -255,6 +320,7 @@ def diverted_lines(path: Path, *, is_printed: bool) -> Iterator[None]:
         for line in batch["lines"]:
             if is_printed and line.startswith(LINE_BEGINNING):
                 print(line, file=sys.stderr, flush=True)
+                own.info("%s", line)
             else:
                 lines.info("%s pid=%s: %s", batch.get("actor_name") or "", batch.get("pid"), line)
 

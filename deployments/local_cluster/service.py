@@ -14,7 +14,13 @@ from pathlib import Path
 
 from deployments.errors import ServiceError
 from deployments.local_cluster.cluster import LOOPBACK, STOP_SIGNALS, Address, LocalCluster, ray_variables
-from deployments.local_cluster.processes import ProcessRecord, adopt_orphans, descendants, listening_sockets
+from deployments.local_cluster.processes import (
+    ProcessRecord,
+    SessionRecord,
+    adopt_orphans,
+    descendants,
+    listening_sockets,
+)
 from deployments.local_cluster.proxy import install_wrapper
 from deployments.persistence.database import (
     address_of,
@@ -26,6 +32,7 @@ from deployments.persistence.database import (
 from deployments.persistence.errors import SpoolError, SpoolFailed
 from deployments.persistence.failures import database_errors
 from deployments.persistence.spool.segment_folder import require_writable
+from deployments.runtime.durable_file import sweep_drafts, sweep_temporary_folders
 from deployments.serve.process import DrainNotice, require_message_room
 from deployments.settings.serve_config import read_serve_config
 from deployments.settings.service import Environment, Settings, hand_down
@@ -123,6 +130,8 @@ def _cluster(
         adopt_orphans()
         if ended := record.end_leftovers():
             say(f"ended {ended} processes that an earlier run had left behind")
+        sessions = SessionRecord(settings.run_folder / "sessions")
+        _sweep(settings, sessions, say)
         record.begin()
         notice.withdraw()
         listener.require_free()
@@ -140,6 +149,7 @@ def _cluster(
                 listener,
                 compiler=compiler,
                 record=record,
+                sessions=sessions,
                 notice=notice,
                 say=say,
                 log_path=log_path,
@@ -183,6 +193,18 @@ def owning_data_folder(settings: Settings) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _sweep(settings: Settings, sessions: SessionRecord, say: Say) -> None:
+    """What dead runs of this data folder left, and temporary folders of dead commands of this user; nobody else's."""
+    folders = {settings.data_folder, settings.spool_folder, settings.rollout_folder, settings.models_folder}
+    try:
+        swept, drafts = sessions.sweep() + sweep_temporary_folders(), sweep_drafts(*folders)
+    except OSError as error:
+        say(f"what earlier runs left cannot be removed: {error}")
+        return
+    if swept or drafts:
+        say(f"removed {swept} temporary folders and {drafts} drafts that earlier runs had left behind")
 
 
 def _correct_proxy(folder: Path, record: ProcessRecord) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from concurrent.futures import Executor
 
 from sqlalchemy import Engine
 
@@ -14,6 +13,7 @@ from deployments.errors import InvalidRequest, PlantDataUnavailable
 from deployments.persistence.decisions.plant_repository import plant_work
 from deployments.persistence.errors import DatabaseError
 from deployments.plants.completion import PlantData, plant_data
+from deployments.runtime.background import Threads
 
 MAX_CLOSURES = 100_000
 READ_SECONDS = 15.0
@@ -27,7 +27,7 @@ class StoredPlants:
     """Reads in threads that it shares with nobody who could do without the database."""
 
     def __init__(
-        self, engine: Engine, threads: Executor, limits: RequestLimits, *, read_seconds: float = READ_SECONDS
+        self, engine: Engine, threads: Threads, limits: RequestLimits, *, read_seconds: float = READ_SECONDS
     ) -> None:
         self._engine = engine
         self._threads = threads
@@ -35,11 +35,10 @@ class StoredPlants:
         self._read_seconds = read_seconds
 
     async def read(self, plant_id: str, *, machines: bool, jobs: bool) -> PlantData:
-        """What is stored. Raises `PlantDataUnavailable`, and `InvalidRequest` for too many or unusable rows."""
-        loop = asyncio.get_running_loop()
+        """What is stored. Raises `PlantDataUnavailable` or `Overloaded`, `InvalidRequest` for rows of no use."""
         try:
             async with asyncio.timeout(self._read_seconds):
-                return await loop.run_in_executor(self._threads, self._read, plant_id, machines, jobs)
+                return await self._threads.run(self._read, plant_id, machines, jobs)
         except TimeoutError:
             _log.warning("plant data must be read within %g s, took longer", self._read_seconds)
             raise PlantDataUnavailable(_UNAVAILABLE, _RETRY_AFTER_SECONDS) from None

@@ -23,7 +23,7 @@ from deployments.rollout_control.protocol import ControllerReply, RouterReport
 from deployments.rollout_control.ramp_statistics import RampStatistics
 from deployments.rollout_control.recovery import ControlSettings, Recovery, StoredTransitions
 from deployments.rollout_control.transition_log import ControllerJournal, TransitionListener, TransitionLog
-from deployments.runtime.background import BackgroundTask
+from deployments.runtime.background import BackgroundTask, Threads
 
 HEARTBEAT_SECONDS = 1.0
 BY_HAND = "by hand"
@@ -64,7 +64,8 @@ class Controller:
         self._settings = settings
         self._journal = journal
         self._clock = clock
-        self.transition_log = TransitionLog(journal, listeners, clock=clock)
+        self._disk = Threads("the journal of the rollout", 1)
+        self.transition_log = TransitionLog(journal, listeners, clock=clock, disk=self._disk)
         self._recovery = Recovery(settings, self.transition_log, memory, clock=clock)
         self._lock = asyncio.Lock()
         self._statistics = RampStatistics(ramp=0, limits=settings.configuration.limits)
@@ -76,7 +77,7 @@ class Controller:
 
     async def open(self) -> None:
         """Takes the newest of journal and database; begins where nobody knows anything. Raises `ControllerTaken`."""
-        await asyncio.to_thread(self._journal.open)
+        await self._disk.run(self._journal.open)
         await self._recover()
         self._heart.start()
 
@@ -84,7 +85,8 @@ class Controller:
         """Saves the statistics and lets the next controller in."""
         await self._heart.stop()
         await self._save_statistics()
-        await asyncio.to_thread(self._journal.close)
+        await self._disk.run(self._journal.close)
+        self._disk.close()
 
     async def exchange(self, report: RouterReport) -> ControllerReply:
         """Takes a router's news and tells the state."""
@@ -254,7 +256,7 @@ class Controller:
         self._is_dirty = False
         document, received = self._statistics.snapshot(), self._statistics.all_received
         try:
-            await asyncio.to_thread(self._journal.save_statistics, document)
+            await self._disk.run(self._journal.save_statistics, document)
         except OSError as error:
             self._is_dirty = True
             _log.error("the statistics could not be saved: %s", error)

@@ -14,7 +14,7 @@ from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.state import RolloutState, Transition
 from deployments.rollout_control.protocol import Incident
 from deployments.rollout_control.transition_log import Entry
-from deployments.runtime.background import BackgroundTask
+from deployments.runtime.background import BackgroundTask, Threads
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ class DatabaseSync(BackgroundTask):
     def __init__(self, rows: RolloutRows, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         super().__init__("rollout filing", self._save, on_failure=_note_failure, sleep=sleep)
         self._rows = rows
+        self._threads = Threads("the rows of the rollout", 1)
         self._transitions: list[Transition] = []
         self._incidents: list[Incident] = []
         self._arrived = asyncio.Event()
@@ -35,7 +36,7 @@ class DatabaseSync(BackgroundTask):
     async def newest_state(self) -> RolloutState | None:
         """The state of the newest transition in the database. Raises `DatabaseError` or `UnreadableState`."""
         try:
-            document = await asyncio.to_thread(self._rows.newest_state)
+            document = await self._threads.run(self._rows.newest_state)
         except ValueError as error:
             raise UnreadableState(f"the newest transition must hold a state: {error}") from error
         return None if document is None else RolloutState.from_json(document)
@@ -54,7 +55,7 @@ class DatabaseSync(BackgroundTask):
             await self._arrived.wait()
         transitions, incidents = tuple(self._transitions), tuple(self._incidents)
         rows = [_transition_row(each) for each in transitions], [_incident_row(each) for each in incidents]
-        await asyncio.to_thread(self._rows.save, *rows)
+        await self._threads.run(self._rows.save, *rows)
         del self._transitions[: len(transitions)]
         del self._incidents[: len(incidents)]
 

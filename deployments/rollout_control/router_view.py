@@ -21,7 +21,7 @@ from deployments.rollout.ramp.latch import Latch, in_force, is_fresh, latched, n
 from deployments.rollout.ramp.state import GUARDRAIL, RolloutState
 from deployments.rollout.ramp.traffic import TrafficSplit, traffic_split_of
 from deployments.rollout_control.protocol import ControllerReply, RouterReport
-from deployments.runtime.background import DetachedTasks
+from deployments.runtime.background import DetachedTasks, Threads
 from deployments.runtime.durable_file import sync_folder, write_durably
 
 NAME = "rollout.latch"
@@ -119,13 +119,16 @@ class RolloutView:
         self._next = 0
         self._dropped = 0
         self._writes = DetachedTasks()
+        self._threads = Threads("the rollout", 1)
+        # A rollback waits for nothing but other latches.
+        self._latch_thread = Threads("latches", 1)
         self.news = asyncio.Event()
         """Set when the controller should hear of something at once."""
 
     async def open(self) -> None:
         """Finds the latch that an earlier router left. A disk that cannot be read is a latch."""
         self._stamp = self._latches.stamp()
-        self._latch = await asyncio.to_thread(self._latches.read, self._clock(), self._router)
+        self._latch = await self._threads.run(self._latches.read, self._clock(), self._router)
 
     async def look(self) -> None:
         """Takes over the latch of another router on this node, and stands guard while the controller is silent."""
@@ -137,7 +140,7 @@ class RolloutView:
         if stamp in (0, self._stamp):
             return
         self._stamp = stamp
-        found = await asyncio.to_thread(self._latches.read, self._clock(), self._router)
+        found = await self._threads.run(self._latches.read, self._clock(), self._router)
         if found is not None and self._latch is None and (self._state is None or found.holds(self._state)):
             _log.error("rolled back with router %s: %s", found.router, found.reason)
             self._latch = found
@@ -154,7 +157,7 @@ class RolloutView:
         if silent_seconds < SILENT_SECONDS or not self.is_current:
             return
         # In a thread, because it may be the first to need the statistics' library.
-        trigger = await asyncio.to_thread(_first_trigger, tuple(self._events), state.ramp, self._limits)
+        trigger = await self._threads.run(_first_trigger, tuple(self._events), state.ramp, self._limits)
         latch = None if trigger is None or self._state is not state else latched(state, trigger, self._router)
         if latch is not None and self._latch is None:
             _log.error("rolled back without the controller: %s", latch.reason)
@@ -164,6 +167,8 @@ class RolloutView:
     async def close(self) -> None:
         """Waits for latches that are being written."""
         await self._writes.finish()
+        self._threads.close()
+        self._latch_thread.close()
 
     @property
     def is_current(self) -> bool:
@@ -230,7 +235,7 @@ class RolloutView:
             )
         self._latch = latch
         self.news.set()
-        await asyncio.to_thread(self._latches.write, latch)
+        await self._latch_thread.run(self._latches.write, latch)
         return latch
 
     def report(self) -> RouterReport:
@@ -278,7 +283,7 @@ class RolloutView:
 
     async def _logged(self, change: Callable[..., None], argument: object) -> None:
         try:
-            await asyncio.to_thread(change, argument)
+            await self._latch_thread.run(change, argument)
         except OSError as error:
             # In force in memory all the same, and on its way to the controller.
             _log.error("the latch file could not be changed: %s", error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from deployments.rollout.ramp.state import RampConfiguration, RolloutState, Tran
 from deployments.rollout.report.arm_figures import Rating, RealisedJob
 from deployments.rollout.report.goals import Goal
 from deployments.rollout.report.report import Records, RolloutReport, report_of
+from deployments.runtime.background import Threads
 
 MAX_EVENTS = 200
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,7 +30,7 @@ _RETRY_AFTER_SECONDS = 5
 
 
 class RolloutTrail:
-    """Reads in threads; nothing here is on the path of a request or of a guardrail. Raises `DatabaseError`."""
+    """Nothing here is on the path of a request or of a guardrail. Raises `DatabaseError` or `Overloaded`."""
 
     def __init__(
         self,
@@ -39,7 +39,9 @@ class RolloutTrail:
         goals: tuple[Goal, ...],
         zone: ZoneInfo,
         clock: Callable[[], datetime],
+        threads: Threads,
     ) -> None:
+        self._threads = threads
         self._rows = rows
         self._configuration = configuration
         self._goals = goals
@@ -53,7 +55,7 @@ class RolloutTrail:
             found = self._rows.transitions(limit), self._rows.incidents(limit)
             return [_plain(row) for row in found[0]], [_plain(row) for row in found[1]]
 
-        return await asyncio.to_thread(read)
+        return await self._threads.run(read)
 
     async def integrity(self) -> tuple[str, ...]:
         """What makes the experiment of the present ramp doubtful; empty when nothing does."""
@@ -66,11 +68,11 @@ class RolloutTrail:
             rows = self._rows.assignments(_begin_of_ramp(transitions))
             return audit(_assigned(row, state) for row in rows if row["ramp"] == state.ramp).findings
 
-        return await asyncio.to_thread(read)
+        return await self._threads.run(read)
 
     async def report(self, since: datetime | None) -> RolloutReport:
         """On the present ramp; `since` begins the period of the figures by arm. Raises `RolloutUnavailable`."""
-        return await asyncio.to_thread(self._report, since)
+        return await self._threads.run(self._report, since)
 
     def _report(self, since: datetime | None) -> RolloutReport:
         transitions = self._transitions()

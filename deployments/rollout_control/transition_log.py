@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
@@ -22,6 +21,7 @@ from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.stages import succeed
 from deployments.rollout.ramp.state import RolloutState, Stage, Transition
 from deployments.rollout_control.protocol import Incident
+from deployments.runtime.background import Threads
 from deployments.runtime.durable_file import OWNER_ONLY, sync_folder, write_durably
 
 JOURNAL, STATISTICS, LOCK = "journal.jsonl", "statistics.json", "lock"
@@ -150,9 +150,11 @@ class TransitionLog:
         listeners: tuple[TransitionListener, ...],
         *,
         clock: Callable[[], datetime],
+        disk: Threads,
         new_id: Callable[[], object] = uuid7,
     ) -> None:
         self._journal = journal
+        self._disk = disk
         self._listeners = listeners
         self._clock = clock
         self._new_id = new_id
@@ -162,13 +164,13 @@ class TransitionLog:
 
     async def read(self) -> Remembered:
         """What the journal holds becomes the past. Raises `UnreadableState`."""
-        remembered = await asyncio.to_thread(self._journal.read)
+        remembered = await self._disk.run(self._journal.read)
         self.transitions, self.incidents = list(remembered.transitions), list(remembered.incidents)
         return remembered
 
     async def set_aside(self) -> None:
         """A journal that cannot be read is kept for a person, and a new one begun."""
-        await asyncio.to_thread(self._journal.set_aside)
+        await self._disk.run(self._journal.set_aside)
 
     async def commit(self, transition: Transition) -> None:
         """On disk, and only then in force; a rollback is in force whatever the disk says. Raises `StaleVersion`."""
@@ -205,7 +207,7 @@ class TransitionLog:
 
     async def _keep(self, entry: Transition | Incident, *, is_urgent: bool) -> None:
         try:
-            await asyncio.to_thread(self._journal.append, entry)
+            await self._disk.run(self._journal.append, entry)
         except OSError as error:
             if not is_urgent:
                 raise

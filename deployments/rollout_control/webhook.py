@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import logging
+import socket
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,11 +18,12 @@ from typing import Any
 import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, wait_exponential
 
+from deployments.errors import Overloaded
 from deployments.rollout.analysis.triggers import GuardrailReading
 from deployments.rollout.ramp.state import Transition
 from deployments.rollout_control.protocol import Incident
 from deployments.rollout_control.transition_log import Entry
-from deployments.runtime.background import BackgroundTask
+from deployments.runtime.background import BackgroundTask, Threads
 from deployments.runtime.durable_file import write_durably
 
 NAME = "told.json"
@@ -30,6 +32,7 @@ _log = logging.getLogger(__name__)
 TIMESTAMP_HEADER = "X-Gantry-Timestamp"
 SIGNATURE_HEADER = "X-Gantry-Signature"
 MAX_WAITING = 100
+MAX_ADDRESSES = 4
 
 
 class DeliveryLog:
@@ -104,6 +107,8 @@ class Webhook(BackgroundTask):
         self._delivery_log = delivery_log
         self._clock = clock
         self._transport = transport
+        self._disk = Threads("the webhook's log", 1)
+        self._resolver = Threads("names of the webhook", 1)
         self._waiting: deque[Entry] = deque()
         self._arrived = asyncio.Event()
 
@@ -120,12 +125,13 @@ class Webhook(BackgroundTask):
     async def _deliver_waiting(self) -> None:
         await self._arrived.wait()
         timeout = self._destination.timeout_seconds
-        async with httpx.AsyncClient(transport=self._transport, timeout=timeout, trust_env=False) as client:
+        transport = self._transport or _Resolved(self._resolver)
+        async with httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False) as client:
             while self._waiting:
                 entry = self._waiting.popleft()
                 await self._deliver(client, json.dumps(notice_of(entry)).encode())
                 if not isinstance(entry, GuardrailReading):
-                    await asyncio.to_thread(self._delivery_log.add, _key_of(entry), entry.at)
+                    await self._disk.run(self._delivery_log.add, _key_of(entry), entry.at)
             self._arrived.clear()
 
     async def _deliver(self, client: httpx.AsyncClient, body: bytes) -> None:
@@ -158,6 +164,31 @@ class Webhook(BackgroundTask):
         except (httpx.HTTPError, TimeoutError) as error:
             return f"did not answer: {type(error).__name__}"
         return None if response.is_success else f"answered {response.status_code}"
+
+
+class _Resolved(httpx.AsyncHTTPTransport):
+    """Names are looked up in threads of its own: asyncio would use its pool, in which everybody waits."""
+
+    def __init__(self, threads: Threads) -> None:
+        super().__init__(trust_env=False)
+        self._threads = threads
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Tries one address after the other. Raises `httpx.TransportError`."""
+        host, url = request.url.host, request.url
+        try:
+            found = await self._threads.run(socket.getaddrinfo, host, url.port, type=socket.SOCK_STREAM)
+        except (OSError, Overloaded) as error:
+            raise httpx.ConnectError(f"{host} could not be looked up: {error}", request=request) from error
+        request.extensions = {**request.extensions, "sni_hostname": host}
+        failure: httpx.TransportError | None = None
+        for address in list(dict.fromkeys(str(each[4][0]) for each in found))[:MAX_ADDRESSES]:
+            request.url = url.copy_with(host=address)
+            try:
+                return await super().handle_async_request(request)
+            except httpx.ConnectError as error:
+                failure = error
+        raise failure or httpx.ConnectError(f"{host} has no address", request=request)
 
 
 def signature(secret: str, timestamp: str, body: bytes) -> str:

@@ -2,7 +2,8 @@
 
 | module | what it holds |
 |---|---|
-| background | rounds that go on until stopped, and tasks that nobody waits for |
-| durable_file | a file that takes the place of another as a whole |
+| background | rounds that go on until stopped, tasks that nobody waits for, threads for one purpose |
+| worker_process | a process of low priority that is replaced when it fails |
+| durable_file | a file that takes the place of another as a whole; what dead processes left half done |
 | clock | the instant that it is now |
 """

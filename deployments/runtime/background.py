@@ -1,17 +1,28 @@
-"""Tasks beside the requests, on the event loop: rounds that go on until stopped, and work that nobody waits for."""
+"""Work beside the requests: rounds until a stop, tasks that nobody waits for, and threads for one purpose."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, wait_exponential, wait_none
 
+from deployments.errors import Overloaded
+
 FIRST_PAUSE_SECONDS = 0.1
 MAX_PAUSE_SECONDS = 5.0
+MAX_WAITING = 256
+"""As many requests as Serve lets into one router (`max_ongoing_requests`)."""
+_RETRY_AFTER_SECONDS = 2
 _log = logging.getLogger(__name__)
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 class BackgroundTask:
@@ -94,3 +105,41 @@ class DetachedTasks:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("the background task %r failed", task.get_name(), exc_info=error)
+
+
+class Threads:
+    """`count` threads for one purpose, so that whatever hangs there holds up nothing else.
+
+    Never asyncio's own pool: everybody shares that. At most `max_waiting` calls wait for a thread. A call that nobody
+    waits for any more, and that has not begun, is never made.
+    """
+
+    def __init__(self, name: str, count: int, *, max_waiting: int = MAX_WAITING) -> None:
+        self._name = name
+        self._room = threading.Semaphore(count + max_waiting)
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
+
+    async def run(
+        self, work: Callable[Arguments, Result], *arguments: Arguments.args, **named: Arguments.kwargs
+    ) -> Result:
+        """What `work` comes to. Raises `Overloaded`, and whatever `work` raises."""
+        return await asyncio.wrap_future(self.submit(work, *arguments, **named))
+
+    def submit(
+        self, work: Callable[Arguments, Result], *arguments: Arguments.args, **named: Arguments.kwargs
+    ) -> Future[Result]:
+        """The same for whoever is on no event loop. Raises `RuntimeError` after `close`."""
+        if not self._room.acquire(blocking=False):
+            raise Overloaded(f"too much waits for {self._name}", _RETRY_AFTER_SECONDS)
+        try:
+            # Log lines from the thread belong to the same request.
+            future = self._pool.submit(contextvars.copy_context().run, partial(work, *arguments, **named))
+        except BaseException:
+            self._room.release()
+            raise
+        future.add_done_callback(lambda _: self._room.release())
+        return future
+
+    def close(self, *, waits: bool = False) -> None:
+        """What has not begun is not made; what has is waited for if `waits`."""
+        self._pool.shutdown(wait=waits, cancel_futures=True)

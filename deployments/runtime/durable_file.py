@@ -1,11 +1,16 @@
-"""A file that takes the place of another as a whole, and survives a power cut from the moment that it does."""
+"""A file that takes the place of another as a whole and then survives a power cut; drafts and folders of the dead."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
+import shutil
+import tempfile
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,6 +18,11 @@ OWNER_ONLY = 0o600
 DRAFT_SUFFIX = ".draft"
 _AS_USUAL = 0o666
 """What the umask leaves of it, as for any new file."""
+_DRAFT = re.compile(rf"(\..+\.[0-9a-f]{{32}}|\d+){re.escape(DRAFT_SUFFIX)}")
+# Drafts live for moments; whoever writes one while the service starts is not to lose it.
+MIN_DRAFT_SECONDS = 60.0
+OWNER_FILE = ".owner"
+"""Locked for as long as the process lives that made the temporary folder."""
 
 
 @contextmanager
@@ -20,7 +30,7 @@ def replacing(path: Path, mode: int = _AS_USUAL) -> Iterator[BinaryIO]:
     """A draft to write into, in the folder of `path`; complete and on the medium, it takes that name.
 
     When the block raises, what was under the name is still there, and no draft is left. A process that dies leaves
-    `.<name>.<random>.draft`, which nobody reads. Raises `OSError`.
+    `.<name>.<random>.draft`, which the next start sweeps. Raises `OSError`.
     """
     # A name of its own: two threads or processes may write at the same moment.
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}{DRAFT_SUFFIX}")
@@ -51,3 +61,42 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def temporary_folder(purpose: str) -> Iterator[Path]:
+    """A folder that is gone afterwards; a process that dies leaves it for `sweep_temporary_folders`."""
+    with tempfile.TemporaryDirectory(prefix=f"gantry-{purpose}-", ignore_cleanup_errors=True) as name:
+        # Locked before it has the name that is looked for.
+        locked = Path(name, f"{OWNER_FILE}.new")
+        with locked.open("w") as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX)
+            locked.rename(Path(name, OWNER_FILE))
+            yield Path(name)
+
+
+def sweep_temporary_folders() -> int:
+    """Removes what dead processes of this user have left in the temporary directory. Returns how many folders."""
+    swept = 0
+    for owner_file in Path(tempfile.gettempdir()).glob(f"gantry-*/{OWNER_FILE}"):
+        try:
+            if owner_file.parent.lstat().st_uid == os.getuid() and not owner_file.parent.is_symlink():
+                with owner_file.open() as owner:
+                    fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(owner_file.parent)
+                    swept += 1
+        except OSError:
+            # Its process lives, or somebody else removes it.
+            continue
+    return swept
+
+
+def sweep_drafts(*folders: Path) -> int:
+    """Removes drafts that dead processes have left in `folders` and below. Returns how many."""
+    begin, swept = time.time() - MIN_DRAFT_SECONDS, 0
+    for path in {path for folder in folders for path in folder.rglob(f"*{DRAFT_SUFFIX}")}:
+        with suppress(OSError):
+            if _DRAFT.fullmatch(path.name) and path.is_file() and path.lstat().st_mtime < begin:
+                path.unlink()
+                swept += 1
+    return swept

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -14,7 +13,7 @@ from deployments.contracts.translation.problem import Question, translate
 from deployments.plants.completion import PlantData, completed, is_incomplete
 from deployments.rollout.assignment import PlanningWindow
 from deployments.scheduling.ports import Archive
-from deployments.scheduling.time_budget import run_blocking
+from deployments.scheduling.time_budget import OFFLOAD, run_blocking
 
 
 class Plants(Protocol):
@@ -52,7 +51,7 @@ async def fill_from_plant(request: ScheduleRequest, body: bytes, *, plants: Plan
         whole_body = whole.model_dump_json(by_alias=True, exclude_unset=True).encode()
         return CompleteRequest(request=whole, body=whole_body, warnings=plant.warnings)
 
-    return await asyncio.to_thread(written)
+    return await OFFLOAD.run(written)
 
 
 class QuestionBuilder:

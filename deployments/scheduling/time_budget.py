@@ -9,6 +9,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from deployments.runtime.background import Threads
+
 FULL_UP_TO = 2
 NOTHING_FROM = 8
 """Of one router. Two of them share a machine by default, and each knows its own requests only."""
@@ -22,6 +24,8 @@ MIN_LOSSES = 3
 Result = TypeVar("Result")
 LARGE_BODY_BYTES = 64 * 1024
 """Bodies below this are worked on in place: some hundred jobs take less time than a change of thread is worth."""
+OFFLOAD = Threads("the work on large bodies", 4)
+"""For what takes the time of this process and waits for nothing: parsing, translating, encoding, inflating."""
 # While others are answered, whoever waits looks this often whether they still are.
 _SLICE_SECONDS = 0.1
 
@@ -160,5 +164,5 @@ class LoadShedding:
 
 
 async def run_blocking(body_bytes: int, work: Callable[[], Result]) -> Result:
-    """The result of `work`, which takes time in proportion to a body of `body_bytes`."""
-    return work() if body_bytes < LARGE_BODY_BYTES else await asyncio.to_thread(work)
+    """The result of `work`, which takes time in proportion to a body of `body_bytes`. Raises `Overloaded`."""
+    return work() if body_bytes < LARGE_BODY_BYTES else await OFFLOAD.run(work)

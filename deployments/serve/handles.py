@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import Executor
 from functools import partial
 from typing import Any, Protocol
 
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
-from sqlalchemy import Engine
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from deployments.errors import (
@@ -24,31 +21,27 @@ from deployments.errors import (
     ProposalFailed,
     ProposalShed,
 )
-from deployments.persistence.decisions.audit_repository import audit_work
 from deployments.persistence.decisions.records import (
-    AuditEvent,
-    DecisionPage,
     DecisionRecord,
     EvaluationStatus,
     Record,
-    made_at,
 )
-from deployments.persistence.decisions.repository import max_body_bytes, stored_bytes, unit_of_work
+from deployments.persistence.decisions.repository import max_body_bytes, stored_bytes
 from deployments.persistence.delivery.batch_writer import WriteReport
-from deployments.persistence.errors import DatabaseUnavailable, MessageTooLarge, PayloadMismatch, SpoolError
-from deployments.persistence.integrity.events import CorruptionEvent, CorruptionLog, FoundBy
+from deployments.persistence.errors import DatabaseUnavailable, MessageTooLarge, SpoolError
 from deployments.persistence.spool.spool import Spool
 from deployments.rollout.model_registry import Artefact
 from deployments.rollout.ramp.state import RolloutState
 from deployments.rollout_control.controller import Command
 from deployments.rollout_control.protocol import ControllerReply, RouterReport
+from deployments.runtime.background import Threads
+from deployments.runtime.worker_process import FailureKind, NoResult
 from deployments.scheduling.arms import Attempt
 from deployments.scheduling.ports import ProposalCall
 from deployments.scheduling.proposals import Proposal, planners_proposal
 from deployments.scheduling.time_budget import run_blocking
 from deployments.serve.serialization import decode, encode
 from deployments.shadow.evaluation import ShadowEvaluation, ShadowWork
-from deployments.shadow.worker_process import FailureKind, NoResult
 from env.errors import GantryError
 from env.judge.anomalies import BoundedMakespan
 from env.judge.verdict import Verdict
@@ -59,9 +52,6 @@ from env.schedule import Schedule
 _BYTES_PER_OPERATION = 200
 _FIRST_PAUSE_SECONDS = 0.05
 _RETRY_AFTER_SECONDS = 2
-# A batch is in the database within a fraction of a second, unless the database is in trouble.
-_PATIENCE_SECONDS = 2.0
-_LOOK_AGAIN_SECONDS = 0.1
 # Some time-outs of the database, and the time in which the writer finds out which of a whole batch is to blame.
 _WRITE_SECONDS = 30.0
 # How gRPC says so, whoever wraps it.
@@ -268,13 +258,12 @@ class RemoteJudge:
 class PlannersRule:
     """The manual arm, in threads of this process: it must survive what it backs up."""
 
-    def __init__(self, threads: Executor) -> None:
+    def __init__(self, threads: Threads) -> None:
         self._threads = threads
 
     async def propose(self, problem: Problem, budget_ms: int, call: ProposalCall) -> Proposal:  # noqa: ARG002
-        """The planner's schedule; a time budget changes nothing. Raises `HorizonExceeded`."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, planners_proposal, problem)
+        """The planner's schedule; a time budget changes nothing. Raises `HorizonExceeded` or `Overloaded`."""
+        return await self._threads.run(planners_proposal, problem)
 
 
 class RemoteShadowArm:
@@ -357,72 +346,6 @@ def _payload(record: Record, packet_bytes: int | None) -> bytes:
                 "or have the database's max_allowed_packet raised"
             )
     return record.to_bytes()
-
-
-class StoredDecisions:
-    """The decisions in the database, read in threads: a slow query delays only whoever asked.
-
-    Whoever has just got a schedule may ask for it while it is still on its way from the spool of some
-    router. An id that is younger than `patience_seconds` is therefore looked for until it is older.
-    """
-
-    def __init__(self, engine: Engine, corruption: CorruptionLog, patience_seconds: float = _PATIENCE_SECONDS) -> None:
-        self._engine = engine
-        self._corruption = corruption
-        self._patience_seconds = patience_seconds
-
-    async def get(self, decision_id: str, client: str) -> DecisionRecord | None:
-        """One decision with its payload, None when `client` has none of that id.
-
-        Raises `DatabaseError`; `PayloadMismatch`, after it was reported, when the payload is damaged.
-        """
-        made = made_at(decision_id)
-        age_seconds = self._patience_seconds if made is None else max(0.0, time.time() - made)
-        deadline = time.monotonic() + self._patience_seconds - age_seconds
-        while (record := await self._read(decision_id, client)) is None and time.monotonic() < deadline:
-            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
-        return record
-
-    async def _read(self, decision_id: str, client: str) -> DecisionRecord | None:
-        def read() -> DecisionRecord | None:
-            with unit_of_work(self._engine) as decisions:
-                return decisions.get(decision_id, client)
-
-        try:
-            return await asyncio.to_thread(read)
-        except PayloadMismatch as mismatch:
-            self._corruption.report(CorruptionEvent(found_by=FoundBy.READ, detail=str(mismatch)))
-            raise
-
-    async def page(
-        self, client: str, *, before: str | None, limit: int, plants: frozenset[str] | None = None
-    ) -> DecisionPage:
-        """At most `limit` decisions of `plants` (None: of all), newest first, without payload.
-
-        Raises `InvalidCursor` or `DatabaseError`.
-        """
-
-        def read() -> DecisionPage:
-            with unit_of_work(self._engine) as decisions:
-                return decisions.page(client, before=before, limit=limit, plants=plants)
-
-        return await asyncio.to_thread(read)
-
-
-class StoredAudit:
-    """The audit trail in the database, read in threads."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    async def page(self, *, before: str | None, limit: int) -> list[AuditEvent]:
-        """The newest events, older than that of the id `before`. Raises `InvalidCursor` or `DatabaseError`."""
-
-        def read() -> list[AuditEvent]:
-            with audit_work(self._engine) as trail:
-                return trail.page(before=before, limit=limit)
-
-        return await asyncio.to_thread(read)
 
 
 def remote_write(

@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from deployments.runtime.worker_process import NoResult, WorkerProcess, answer_parent
 from deployments.serve.process import configure_process, leave_out_unused, release_start_up_memory
-from deployments.shadow.worker_process import NoResult, WorkerProcess, answer_parent
 
 
 class ShadowArm:

@@ -4,5 +4,4 @@
 |---|---|
 | queue | the bounded queue, and the router's task that has them computed one at a time |
 | evaluation | what is computed of one request |
-| worker_process | a process of the lowest priority that is replaced when it fails |
 """

@@ -1,9 +1,12 @@
-"""What several tests of the service undo after themselves."""
+"""What several tests of the service undo after themselves, and a pool that nobody may use."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -16,3 +19,15 @@ def _restored_loggers() -> Iterator[None]:
     for floor, (handlers, level, propagate) in zip(floors, before, strict=True):
         floor.handlers, floor.propagate = handlers, propagate
         floor.setLevel(level)
+
+
+class ForbiddenPool(ThreadPoolExecutor):
+    """Asyncio's default pool, as far as the service is concerned: whoever hangs in it would hang everybody."""
+
+    def submit(self, work: Any, /, *arguments: Any, **named: Any) -> Future[Any]:
+        raise AssertionError(f"{work} must have threads of its own purpose, was given asyncio's default pool")
+
+
+@pytest.fixture(autouse=True)
+async def _nobody_uses_the_default_pool() -> None:
+    asyncio.get_running_loop().set_default_executor(ForbiddenPool(1))

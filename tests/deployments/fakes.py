@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from itertools import count
@@ -48,6 +49,7 @@ from deployments.scheduling.idempotency import Idempotency
 from deployments.scheduling.ports import Archive, Journal, Judge, Proposal, ProposalCall, Proposer
 from deployments.scheduling.question import Plants, QuestionBuilder
 from deployments.scheduling.use_case import Scheduling
+from deployments.serve.reads import WorkerReads
 from deployments.settings.service import DEVELOPMENT_API_KEY, PUBLISHED_MODEL, Environment, Settings
 from env.judge.anomalies import BoundedMakespan
 from env.judge.judge import judge
@@ -471,6 +473,9 @@ def services_over(**changes: Any) -> Services:
         "limits": RequestLimits(jobs=settings.max_jobs, machines=settings.max_machines),
         "scheduling": scheduling_over(journal=journal),
         "decisions": JournalDecisions(journal),
+        "costly_reads": WorkerReads(
+            changes.get("decisions") or JournalDecisions(journal), KUALA_LUMPUR, max_local_bytes=sys.maxsize
+        ),
         "journal": journal,
         "idempotency": Idempotency(MemoryClaims(), owner_id="0" * 32),
         "health": KnownHealth(health_report()),

@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import socket
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import yaml
 from pydantic import ValidationError
 from ray import serve
+from ray.serve.exceptions import BackPressureError
 
-from deployments.app import build_app, compose
+from deployments.api import Services, create_api
+from deployments.app import build_app, compose, open_router
 from deployments.local_cluster.service import DEFAULT_CONFIG
+from deployments.persistence.decisions.records import first_id
+from deployments.persistence.spool.disk import LocalDisk
+from deployments.scheduling.time_budget import LARGE_BODY_BYTES
+from deployments.serve.serialization import decode, encode
 from deployments.settings.serve_config import AppArgs
+from env.judge.anomalies import BoundedMakespan
+from env.judge.judge import judge
+from tests.deployments.api.calls import call
+from tests.deployments.fakes import body, development_settings, job
+from tests.deployments.shipped_policy import POLICY
+
+MAX_UNDISTURBED_SECONDS = 8.0
+"""Some three seconds of them compile the rule, where nobody did so before."""
 
 
 class AnyPolicy:
@@ -42,3 +67,98 @@ def test_arguments_refuse_what_they_do_not_know() -> None:
     """A typo in the configuration is refused, not ignored."""
     with pytest.raises(ValidationError, match="atempts"):
         AppArgs(atempts=3)
+
+
+class HangingDatabase:
+    """A server that takes every connection and never says a word."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"mariadb+pymysql://gantry:secret@127.0.0.1:{self._socket.getsockname()[1]}/gantry"
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class _Method:
+    """One method of a deployment, called here."""
+
+    def __init__(self, work: Callable[..., Any]) -> None:
+        self._work = work
+
+    async def remote(self, *arguments: Any) -> Any:
+        return self._work(*arguments)
+
+
+class _BusyPolicy:
+    """Has no room, so manual serves."""
+
+    def __init__(self) -> None:
+        self.model_id = _Method(lambda: "full_production@1")
+        self.stream_proposal = self
+
+    def options(self, *, stream: bool) -> Any:
+        return self
+
+    def remote(self, *arguments: Any) -> Any:
+        raise BackPressureError(num_queued_requests=1, max_queued_requests=1)
+
+
+def _verdict(payload: bytes, recent: tuple[BoundedMakespan, ...]) -> bytes:
+    return encode(judge(*decode(payload), POLICY.anomaly_limits, recent_makespans=recent))
+
+
+def _unreachable(*_: object) -> Any:
+    raise RuntimeError("nobody there")
+
+
+async def _open(stack: AsyncExitStack, folder: Path, url: str) -> Services:
+    settings = development_settings(data_folder=folder, database_url=url)
+    absent = SimpleNamespace(
+        **dict.fromkeys(("write", "compute", "exchange", "command", "overview"), _Method(_unreachable))
+    )
+    return await open_router(
+        stack,
+        settings,
+        AppArgs(drain_seconds=0),
+        policy=_BusyPolicy(),
+        validator=SimpleNamespace(judge=_Method(_verdict), ping=_Method(lambda: True)),
+        writer=absent,
+        counterfactual=absent,
+        controller=absent,
+        router_count=lambda: 1,
+        disk=LocalDisk(),
+    )
+
+
+async def test_hanging_database_holds_up_neither_plan_nor_rollback(tmp_path: Path) -> None:
+    """24 reads that hang: a plan of a large body, a report and a rollback have threads of their own, a 41st read none.
+
+    Whoever used the pool of asyncio would fail here: nobody may.
+    """
+    large = body(jobs=[job(f"J{number}", family_id=f"F{number}") for number in range(1000)])
+    assert len(json.dumps(large)) > LARGE_BODY_BYTES
+    database = HangingDatabase()
+    async with AsyncExitStack() as stack:
+        stack.callback(database.close)
+        services = await _open(stack, tmp_path, database.url)
+        app = create_api(lambda: services)
+        path = f"/v1/schedules/{first_id(datetime(2025, 1, 1, tzinfo=UTC))}-7000-8000-000000000000"
+        reads = [asyncio.create_task(call("GET", path, app=app)) for _ in range(24)]
+        await asyncio.sleep(0.2)
+        begun = time.monotonic()
+        plan = await call("POST", "/schedule", app=app, json=large)
+        assert (plan.status_code, plan.json()["algorithm_used"]) == (200, "manual")
+        rollback = await call("POST", "/v1/rollout/rollback", app=app, json={"reason": "try"})
+        assert rollback.status_code == 202
+        models = await call("GET", "/v1/models", app=app)
+        assert models.status_code == 200
+        assert time.monotonic() - begun < MAX_UNDISTURBED_SECONDS
+        assert not any(read.done() for read in reads)
+        reads += [asyncio.create_task(call("GET", path, app=app)) for _ in range(24)]
+        done, _ = await asyncio.wait(reads, timeout=2.0)
+        assert {(read.result().status_code, read.result().json()["error"]) for read in done} == {(503, "overloaded")}
+        assert len(done) == 8
+        for read in reads:
+            read.cancel()
+        await asyncio.gather(*reads, return_exceptions=True)

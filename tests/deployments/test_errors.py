@@ -7,6 +7,7 @@ import pickle
 import pytest
 
 from deployments.errors import (
+    BodyTooDense,
     BodyTooLarge,
     InvalidRequest,
     InvalidSettings,
@@ -23,6 +24,7 @@ ERRORS = [
     InvalidSettings((("GANTRY_API_KEY", "must be longer"),)),
     InvalidRequest((("jobs", "must be a list"),), omitted=3),
     BodyTooLarge(33_554_432),
+    BodyTooDense(268_435_456),
     ProposalFailed("replica lost"),
     NoSafeSchedule((Rejection(arm="ppo", reason="no proposal"),)),
     Overloaded("the queue is full", 2),
@@ -40,8 +42,8 @@ def test_error_survives_pickling(error: ServiceError) -> None:
 
 def test_temporary_error_carries_its_waiting_time() -> None:
     """Whoever may ask again is told when."""
-    assert isinstance(ERRORS[5], TemporarilyUnavailable)
-    assert ERRORS[5].retry_after_seconds == 2
+    assert isinstance(ERRORS[6], TemporarilyUnavailable)
+    assert ERRORS[6].retry_after_seconds == 2
 
 
 def test_body_too_large_names_the_limit() -> None:

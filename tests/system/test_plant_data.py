@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import datetime
 
 import pytest
@@ -16,6 +17,7 @@ from deployments.persistence.decisions.plant_repository import plant_work
 from deployments.persistence.delivery.batch_writer import DecisionWriter
 from deployments.plants.completion import PlantData, plant_data
 from deployments.plants.stored import StoredPlants
+from deployments.runtime.background import Threads
 from tests.deployments.persistence.decisions.test_latest_plan import plan
 from tests.deployments.persistence.payloads import decision_id
 from tests.deployments.plants.rows import CALENDAR, WHOLE_JOB, job_document, machine_document
@@ -101,7 +103,7 @@ def test_newest_plan_wins_over_writers_at_once(engine: Engine) -> None:
 
 async def test_server_that_is_down_is_unavailable() -> None:
     """Who needs plant data is told to come back, and finds them when the server is up again."""
-    with private_mariadb() as server, server.schema() as url, ThreadPoolExecutor(1) as threads:
+    with private_mariadb() as server, server.schema() as url, closing(Threads("plant", 1)) as threads:
         upgrade(url)
         engine = create_engine(url)
         plants = StoredPlants(engine, threads, LIMITS)

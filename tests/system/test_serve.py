@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import os
 import signal
 import socket
 import sqlite3
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import psutil
 import pytest
 
 from deployments.commands.demo import EXAMPLE
@@ -23,6 +29,7 @@ from tests.system.serving import FAULTY, Service, eventually
 pytestmark = pytest.mark.system
 
 MAX_REPLICA_BYTES = 250 * 10**6
+MAX_ROUTER_BYTES = 600 * 10**6
 
 
 def example(**changes: object) -> dict[str, Any]:
@@ -100,6 +107,107 @@ def test_half_open_connections_shut_nobody_out(service: Service) -> None:
         answer = client.post("/schedule", json=example(time_budget_ms=0)).raise_for_status()
         print(f"answered beside them in {answer.elapsed.total_seconds():.2f} s")
         assert [connection.recv(12) for connection in half_open] == [b"HTTP/1.1 408"] * len(half_open)
+
+
+def test_bodies_of_nothing_take_no_memory(service: Service) -> None:
+    """Four of 31 MiB at once, four of them unpacked to as much, and four that are read: a router stays below 600 MB."""
+    nothing = b'{"junk": [{}' + b",{}" * (31 * 2**20 // 3) + b"]}"
+    numbers = json.dumps(example())[:-1].encode() + b', "junk": [1' + b",1.5" * (4 * 2**20) + b"]}"
+    packed = {"Content-Encoding": "gzip"}
+    before, peaks, is_over = _router_bytes(service), [0], threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(0.05):
+            peaks.append(_router_bytes(service))
+
+    with service.client() as client, ThreadPoolExecutor(5) as threads:
+        threads.submit(watch)
+        try:
+            for content, headers, statuses in (
+                (nothing, {}, {413, 503}),
+                (gzip.compress(nothing, 1), packed, {413, 503}),
+                (numbers, {}, {200, 503}),
+            ):
+                asked = [threads.submit(client.post, "/schedule", content=content, headers=headers) for _ in range(4)]
+                answers = [each.result() for each in asked]
+                assert {answer.status_code for answer in answers} <= statuses
+                assert {answer.headers.get("retry-after") for answer in answers if answer.status_code == 503} <= {"2"}
+                assert 200 not in statuses or any(answer.status_code == 200 for answer in answers)
+        finally:
+            is_over.set()
+    print(f"router: {before / 1e6:.0f} MB before, at most {max(peaks) / 1e6:.0f} MB")
+    assert max(peaks) < MAX_ROUTER_BYTES
+
+
+def _router_bytes(service: Service) -> int:
+    """Of the larger one, resident."""
+    return max(psutil.Process(pid).memory_info().rss for pid in service.replicas("RequestRouter"))
+
+
+def test_explanations_of_a_large_plan_hold_up_no_small_one(service: Service) -> None:
+    """Six of a plan of 5,100 jobs at once: while they are made, small plans take at most twice as long as before."""
+    copies, plant = 30, example(time_budget_ms=0)
+    plant["jobs"] = [
+        each | {"job_id": f"{each['job_id']}-{copy}", "family_id": f"{each['family_id']}-{copy}"}
+        for copy in range(copies)
+        for each in plant["jobs"]
+    ]
+    small = example(time_budget_ms=0)
+    small["jobs"] = small["jobs"][:5]
+
+    with service.client() as client, ThreadPoolExecutor(6) as threads:
+
+        def seconds() -> float:
+            begun = time.perf_counter()
+            client.post("/schedule", json=small).raise_for_status()
+            return time.perf_counter() - begun
+
+        path = f"/v1/schedules/{client.post('/schedule', json=plant).raise_for_status().json()['schedule_id']}"
+        assert eventually(lambda: client.get(path).status_code == 200)
+        client.get(f"{path}/explanation", timeout=120).raise_for_status()
+        idle = sorted(seconds() for _ in range(100))
+        asked = [threads.submit(client.get, f"{path}/explanation", timeout=120) for _ in range(6)]
+        busy = []
+        while len(busy) < 20 or not all(each.done() for each in asked):
+            busy.append(seconds())
+        answers = [each.result() for each in asked]
+    statuses = sorted(answer.status_code for answer in answers)
+    print(f"explanations: {statuses}, the last after {sum(busy):.1f} s")
+    print(f"small plans: p99 {_p99(idle):.3f} s alone, {_p99(busy):.3f} s of {len(busy)} beside them")
+    assert statuses == [200] * 6
+    assert len({answer.content for answer in answers}) == 1
+    # A machine that others use as well has slow moments of its own.
+    assert _p99(busy) < 2 * _p99(idle) + 1.0
+
+
+def _p99(seconds: list[float]) -> float:
+    return sorted(seconds)[int(0.99 * (len(seconds) - 1))]
+
+
+def test_request_leaves_one_short_line(service: Service) -> None:
+    """At most 200 bytes in the service's own log, with its id, and no more than that one line in Ray's folder."""
+    run = service.folder / "data" / "run"
+    sessions = [
+        Path(line) for line in (run / "sessions").read_text(encoding="utf-8").splitlines() if "session_" in line
+    ]
+    logs, own = sessions[-1] / "logs", run / "gantry.log"
+    request, ids = example(time_budget_ms=0), [str(uuid4()) for _ in range(50)]
+    request["jobs"] = request["jobs"][:5]
+    before = _bytes_below(logs)
+    with service.client() as client:
+        for request_id in ids:
+            client.post("/schedule", json=request, headers={"x-request-id": request_id}).raise_for_status()
+    assert eventually(lambda: all(each in own.read_text(encoding="utf-8") for each in ids))
+    lines = [line for line in own.read_text(encoding="utf-8").splitlines() if any(each in line for each in ids)]
+    print(f"Ray's folder: {(_bytes_below(logs) - before) / len(ids):.0f} bytes a request; {lines[0]}")
+    assert len(lines) == len(ids)
+    assert max(len(line.encode()) for line in lines) <= 200
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in logs.rglob("*") if path.is_file()]
+    assert {sum(text.count(each) for text in texts) for each in ids} == {1}
+
+
+def _bytes_below(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def test_service_answers_the_same_request_alike(service: Service) -> None:

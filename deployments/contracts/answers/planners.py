@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo
@@ -12,7 +13,7 @@ from pydantic import ConfigDict, Field, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
 from deployments.contracts.answers.figures import Figures, difference_of, figures_of
-from deployments.contracts.answers.stored import StoredQuestion
+from deployments.contracts.answers.stored import StoredQuestion, kept_request, kept_rows, stored_question, unreadable
 from deployments.contracts.requests.schedule_request import JobRequest
 from deployments.contracts.requests.wire import (
     INTEGRAL,
@@ -26,9 +27,10 @@ from deployments.contracts.requests.wire import (
     instant,
 )
 from deployments.contracts.translation.fixed_work import EarlierRow, as_schedule, earlier_rows
-from deployments.contracts.translation.problem import Question
+from deployments.contracts.translation.problem import Question, translate
 from deployments.errors import InvalidRequest
 from deployments.persistence.decisions.records import DecisionRecord, FeedbackRecord
+from env.errors import InvalidProblem
 from env.insight.comparison import Move, compare
 from env.insight.explanation import ExplainedStep, LateOperation, explain, sentence
 from env.problem import Machine
@@ -229,6 +231,47 @@ def _step(
         "behind": [JobAhead(job_id=ahead.operation_id, hours=hours_of(ahead.seconds)) for ahead in step.ahead],
         "behind_count": step.ahead_count,
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplanationWork:
+    """Work: why jobs of `record` are late, by the plant's clock `zone`.
+
+    `earlier` is the decision that it continues, once it was looked for.
+    """
+
+    record: DecisionRecord
+    zone: ZoneInfo
+    earlier: DecisionRecord | None = None
+    is_earlier_known: bool = False
+
+    def answer(self) -> bytes | str:
+        """The JSON; or the id of the decision that must be looked for first. Raises `NotFound`."""
+        record, request = self.record, kept_request(self.record)
+        if request.previous_schedule_id is not None and not self.is_earlier_known:
+            return request.previous_schedule_id
+        answer = None if self.earlier is None else self.earlier.answer
+        rows = None if answer is None else earlier_rows(answer)
+        try:
+            question = translate(request, zone=self.zone, now=record.created_at, earlier=rows)
+        except InvalidProblem as error:
+            # The request was good when it was decided; that it is refused now is no fault of whoever asks.
+            raise unreadable(record, str(error)) from error
+        found = explanation_answer(record.decision_id, stored_question(record, request, question))
+        return found.model_dump_json().encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonWork:
+    """Work: what `after` would change of `before`."""
+
+    before: DecisionRecord
+    after: DecisionRecord
+
+    def answer(self) -> bytes:
+        """The JSON. Raises `NotFound`."""
+        before, after = self.before, self.after
+        return comparison_answer(before, after, kept_rows(before), kept_rows(after)).model_dump_json().encode()
 
 
 class ActualCompletion(WireModel):

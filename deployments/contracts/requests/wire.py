@@ -196,6 +196,17 @@ def unknown_fields(model: WireModel) -> Iterator[UnknownField]:
                     yield from _below(f"{name}[]", f"{name}[{index}]", item)
 
 
+def forget_unknown_fields(model: WireModel) -> None:
+    """What no model knows is not kept for as long as a request takes."""
+    if model.model_extra:
+        model.model_extra.clear()
+    for name in _fields_with_models(type(model)):
+        value = getattr(model, name)
+        for each in (value,) if isinstance(value, WireModel) else value or ():
+            if each.model_extra or _has_models(each):
+                forget_unknown_fields(each)
+
+
 def field_names(model: type[BaseModel]) -> tuple[str, ...]:
     """What the fields of `model` are called on the wire."""
     return tuple(field.alias or name for name, field in model.model_fields.items())

@@ -15,6 +15,7 @@ from deployments.persistence.decisions.records import MAX_AUDIT_PAGE_SIZE, Audit
 from deployments.persistence.errors import InvalidCursor
 from deployments.persistence.failures import database_errors
 from deployments.persistence.tables import AUDIT_EVENT
+from deployments.runtime.background import Threads
 
 _COLUMNS = tuple(AUDIT_EVENT.c[field.name] for field in fields(AuditEvent))
 
@@ -47,6 +48,26 @@ class AuditRepository:
         if found is None:
             raise InvalidCursor(f"cursor must be one that an earlier page gave, was {event_id[:100]!r}")
         return _event(found)
+
+
+class StoredAudit:
+    """The audit trail in the database, read in threads that are for reads alone."""
+
+    def __init__(self, engine: Engine, threads: Threads) -> None:
+        self._engine = engine
+        self._threads = threads
+
+    async def page(self, *, before: str | None, limit: int) -> list[AuditEvent]:
+        """The newest events, older than that of the id `before`.
+
+        Raises `InvalidCursor`, `DatabaseError` or `Overloaded`.
+        """
+
+        def read() -> list[AuditEvent]:
+            with audit_work(self._engine) as trail:
+                return trail.page(before=before, limit=limit)
+
+        return await self._threads.run(read)
 
 
 def newest_audit_query(before: tuple[datetime, str] | None = None) -> Select[Any]:

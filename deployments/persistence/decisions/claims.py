@@ -6,7 +6,6 @@ import asyncio
 import logging
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
@@ -25,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, sqlite
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
-from deployments.errors import ClaimUnavailable
+from deployments.errors import ClaimUnavailable, Overloaded
 from deployments.persistence.database import address_of, database_now
 from deployments.persistence.decisions.records import (
     ClaimKey,
@@ -40,7 +39,7 @@ from deployments.persistence.decisions.records import (
 from deployments.persistence.errors import DatabaseError, DatabaseUnavailable, SpoolError
 from deployments.persistence.failures import database_errors
 from deployments.persistence.tables import IDEMPOTENCY_CLAIM, SPOOL_OWNER
-from deployments.runtime.background import BackgroundTask
+from deployments.runtime.background import BackgroundTask, Threads
 
 GONE_FOR_GOOD = datetime(9999, 12, 31, tzinfo=UTC)
 """Until when a departed owner has stored everything: it appends no more."""
@@ -202,7 +201,7 @@ def _is(claim: ClaimKey) -> ColumnElement[bool]:
 class StoredClaims:
     """Works in threads that it shares with nobody who could do without the database."""
 
-    def __init__(self, engine: Engine, threads: Executor, *, max_wait_seconds: float = MAX_WAIT_SECONDS) -> None:
+    def __init__(self, engine: Engine, threads: Threads, *, max_wait_seconds: float = MAX_WAIT_SECONDS) -> None:
         self._engine = engine
         self._threads = threads
         self._max_wait_seconds = max_wait_seconds
@@ -240,7 +239,10 @@ class StoredClaims:
     async def _do(
         self, work: Callable[[ClaimRepository], _Result], undo: Callable[[ClaimRepository], None] | None = None
     ) -> _Result:
-        asked = self._threads.submit(self._in_transaction, work)
+        try:
+            asked = self._threads.submit(self._in_transaction, work)
+        except Overloaded as error:
+            raise ClaimUnavailable(str(error), error.retry_after_seconds) from error
         try:
             async with asyncio.timeout(self._max_wait_seconds):
                 return await asyncio.wrap_future(asked)
@@ -263,7 +265,7 @@ class StoredClaims:
                 _log.warning("a claim that nobody waits for could not be freed, and ends with its lease: %s", error)
 
         # When the router closes, the lease ends by itself.
-        with suppress(RuntimeError):
+        with suppress(RuntimeError, Overloaded):
             self._threads.submit(undone)
 
     def _in_transaction(self, work: Callable[[ClaimRepository], _Result]) -> _Result:

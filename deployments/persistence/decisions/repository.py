@@ -1,10 +1,12 @@
-"""Every query, and the unit of work that alone commits."""
+"""Every query, the unit of work that alone commits, and the decisions as the event loop asks for them."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import sys
+import time
 import uuid
 import zlib
 from collections.abc import Iterator, Sequence
@@ -29,18 +31,24 @@ from deployments.persistence.decisions.records import (
     FeedbackRecord,
     Record,
     columns_of,
+    made_at,
     payload_digest,
     with_figures,
 )
 from deployments.persistence.decisions.rollout_repository import evaluations_of, insert_evaluations, insert_feedback
 from deployments.persistence.errors import DataRejected, InvalidCursor, Mismatch, PayloadMismatch
 from deployments.persistence.failures import database_errors
+from deployments.persistence.integrity.events import CorruptionEvent, CorruptionLog, FoundBy
 from deployments.persistence.tables import DECISION
+from deployments.runtime.background import Threads
 
 _PAYLOAD = ("request", "answer")
 _STATEMENT_OVERHEAD_BYTES = 64 * 1024
 # PyMySQL writes a byte as two hexadecimal digits.
 _WRITTEN_BYTES = 2
+# A batch is in the database within a fraction of a second, unless the database is in trouble.
+_PATIENCE_SECONDS = 2.0
+_LOOK_AGAIN_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +203,63 @@ class DecisionRepository:
                 longer = func.concat(func.left(column, offset), part, type_=column.type)
                 statement = update(DECISION).where(DECISION.c.decision_id == giant.decision_id)
                 self._connection.execute(statement.values({name: longer}))
+
+
+class StoredDecisions:
+    """The decisions in the database, read in threads of their own: a slow query delays only whoever reads.
+
+    Whoever has just got a schedule may ask for it while it is still on its way from the spool of some
+    router. An id that is younger than `patience_seconds` is therefore looked for until it is older.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        corruption: CorruptionLog,
+        threads: Threads,
+        patience_seconds: float = _PATIENCE_SECONDS,
+    ) -> None:
+        self._engine = engine
+        self._corruption = corruption
+        self._threads = threads
+        self._patience_seconds = patience_seconds
+
+    async def get(self, decision_id: str, client: str) -> DecisionRecord | None:
+        """One decision with its payload, None when `client` has none of that id.
+
+        Raises `DatabaseError` or `Overloaded`; `PayloadMismatch`, after it was reported, when the payload is damaged.
+        """
+        made = made_at(decision_id)
+        age_seconds = self._patience_seconds if made is None else max(0.0, time.time() - made)
+        deadline = time.monotonic() + self._patience_seconds - age_seconds
+        while (record := await self._read(decision_id, client)) is None and time.monotonic() < deadline:
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        return record
+
+    async def _read(self, decision_id: str, client: str) -> DecisionRecord | None:
+        def read() -> DecisionRecord | None:
+            with unit_of_work(self._engine) as decisions:
+                return decisions.get(decision_id, client)
+
+        try:
+            return await self._threads.run(read)
+        except PayloadMismatch as mismatch:
+            self._corruption.report(CorruptionEvent(found_by=FoundBy.READ, detail=str(mismatch)))
+            raise
+
+    async def page(
+        self, client: str, *, before: str | None, limit: int, plants: frozenset[str] | None = None
+    ) -> DecisionPage:
+        """At most `limit` decisions of `plants` (None: of all), newest first, without payload.
+
+        Raises `InvalidCursor`, `DatabaseError` or `Overloaded`.
+        """
+
+        def read() -> DecisionPage:
+            with unit_of_work(self._engine) as decisions:
+                return decisions.page(client, before=before, limit=limit, plants=plants)
+
+        return await self._threads.run(read)
 
 
 def newest_query(

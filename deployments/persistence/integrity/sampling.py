@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import uuid
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from sqlalchemy import Engine
 from deployments.persistence.decisions.repository import Inspection, unit_of_work
 from deployments.persistence.errors import DatabaseError, Mismatch, PayloadMismatch
 from deployments.persistence.integrity.events import CorruptionEvent, CorruptionLog, FoundBy
-from deployments.runtime.background import BackgroundTask
+from deployments.runtime.background import BackgroundTask, Threads
 
 SAMPLE_COUNT = 20
 _MAX_ID = 2**128 - 1
@@ -43,6 +42,7 @@ class IntegritySampler(BackgroundTask):
         self._rng = rng
         self._sample_count = sample_count
         self._reported: set[str] = set()
+        self._threads = Threads("integrity", 1)
 
     async def look_once(self) -> int:
         """How many decisions were verified. Raises `DatabaseError`."""
@@ -51,7 +51,7 @@ class IntegritySampler(BackgroundTask):
             detail = f"{regions - self._known_regions} damaged regions in the spool"
             self._log.report(CorruptionEvent(found_by=FoundBy.SPOOL, detail=detail))
         self._known_regions = max(regions, self._known_regions)
-        inspection = await asyncio.to_thread(self._inspect)
+        inspection = await self._threads.run(self._inspect)
         for mismatch in inspection.mismatches:
             self._report(mismatch)
         return inspection.verified

@@ -9,7 +9,6 @@ of durability says when to take which.
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from deployments.persistence.maintenance import archive
 from deployments.persistence.maintenance.archive import ArchiveHeader, End, Tally
 from deployments.persistence.tables import METADATA, UtcInstant
 from deployments.runtime.clock import utc_now
+from deployments.runtime.durable_file import temporary_folder
 
 _ROWS_AT_ONCE = 200
 _OF_ALEMBIC = "alembic_version"
@@ -102,7 +102,7 @@ def verify(path: Path, on_row: OnRow, url: str | None = None) -> list[BackupComp
     """Restores into an empty database, by default a throwaway SQLite file, and compares. Raises as `restore` does."""
     if url is not None:
         return restore(url, path, on_row)
-    with tempfile.TemporaryDirectory(prefix="gantry-verify-") as folder:
+    with temporary_folder("verify") as folder:
         return restore(f"sqlite:///{folder}/gantry.sqlite3", path, on_row)
 
 
@@ -133,8 +133,8 @@ def _snapshot(engine: Engine) -> Iterator[Connection]:
 @contextmanager
 def _copy_of(engine: Engine) -> Iterator[Engine]:
     """A copy of an SQLite file: a long read of the file itself would keep writers out with a rollback journal."""
-    with tempfile.TemporaryDirectory(prefix="gantry-backup-") as folder:
-        path = Path(folder) / "copy.sqlite3"
+    with temporary_folder("backup") as folder:
+        path = folder / "copy.sqlite3"
         with database_errors(address_of(engine)), engine.connect() as connection:
             source: Any = connection.connection.driver_connection
             with closing(sqlite3.connect(path)) as target:

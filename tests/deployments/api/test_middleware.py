@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from uuid import UUID
 
 import pytest
 
+from deployments.logs import LINE_BEGINNING, REQUEST_ID, REQUESTS, JsonFormatter
 from tests.deployments.api.calls import KEY, call
 from tests.deployments.fakes import body
 
@@ -25,16 +27,12 @@ async def test_request_id_is_made_when_there_is_no_usable_one(given: dict[str, s
 
 
 async def test_request_leaves_one_line_without_key_and_body(caplog: pytest.LogCaptureFixture) -> None:
-    """The log has method, path, status and duration, and nothing of what was sent."""
+    """The log has method, path, status and milliseconds, and nothing of what was sent."""
     with caplog.at_level(logging.INFO, logger="deployments"):
         await call("POST", "/schedule", json=body())
-    (line,) = [record for record in caplog.records if record.message == "request answered"]
-    assert {name: vars(line)[name] for name in ("method", "path", "status")} == {
-        "method": "POST",
-        "path": "/schedule",
-        "status": 200,
-    }
-    assert "duration_ms" in vars(line)
+    (line,) = [record for record in caplog.records if record.name == REQUESTS]
+    assert (line.message, vars(line)["status"]) == ("POST /schedule", 200)
+    assert vars(line)["ms"] >= 0
     assert KEY["X-API-Key"] not in caplog.text
     assert "JOAW001" not in caplog.text
 
@@ -43,4 +41,21 @@ async def test_probes_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> N
     """A probe every second is not worth a line."""
     with caplog.at_level(logging.INFO, logger="deployments"):
         await call("GET", "/livez")
-    assert [record for record in caplog.records if record.message == "request answered"] == []
+    assert [record for record in caplog.records if record.name == REQUESTS] == []
+
+
+@pytest.mark.parametrize("path", ["/schedule", f"/v1/schedules/{UUID(int=1)}/compare/{UUID(int=2)}", "/" + "ä" * 300])
+async def test_line_of_a_request_has_at_most_200_bytes(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever the path, with an id as long as those that are made here."""
+    with caplog.at_level(logging.INFO, logger="deployments"):
+        response = await call("POST", path, headers={"x-request-id": str(UUID(int=7))})
+    (record,) = [record for record in caplog.records if record.name == REQUESTS]
+    vars(record)["ms"] = 120_000.5
+    token = REQUEST_ID.set(str(UUID(int=7)))
+    line = JsonFormatter().format(record)
+    REQUEST_ID.reset(token)
+    assert line.startswith(LINE_BEGINNING)
+    fields = json.loads(line)
+    assert (fields["request_id"], fields["status"]) == (str(UUID(int=7)), response.status_code)
+    assert fields["message"].startswith(f"POST /{path[1:7]}".encode("ascii", "replace").decode())
+    assert len(line.encode()) <= 200

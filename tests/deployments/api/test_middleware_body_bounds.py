@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import random
 import tracemalloc
 from collections.abc import AsyncIterator
 
@@ -13,8 +14,8 @@ from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from deployments.api import create_api
-from deployments.api.middleware import BodyBounds, inflate
-from deployments.errors import BodyTooLarge
+from deployments.api.middleware import MEMORY_OF_BODIES, BodyBounds, BodyMemory, BodyShare, inflate
+from deployments.errors import BodyTooDense, BodyTooLarge, NoRoomForBody
 from tests.deployments.api.calls import KEY, call
 from tests.deployments.fakes import NOW, MemoryJournal, body, development_settings, scheduling_over, services_over
 
@@ -49,8 +50,8 @@ async def test_slow_body_is_given_up(path: str) -> None:
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'{"jobs":['])
 async def test_deep_body_is_refused(opening: bytes) -> None:
-    """400 for a document of a million levels, in an instant and without a trace of recursion."""
-    answer = await call("POST", "/schedule", content=opening * 1_000_000)
+    """400 for a document of half a million levels, in an instant and without a trace of recursion."""
+    answer = await call("POST", "/schedule", content=opening * 500_000)
     assert (answer.status_code, answer.json()["error"]) == (400, "malformed_json")
     assert len(answer.content) < 2000
 
@@ -174,3 +175,97 @@ async def test_inflation_does_not_hold_up_the_event_loop() -> None:
     await asyncio.gather(bounds(scope, receive, send), go_round())
     assert lengths == [30_000_000]
     assert rounds > 3
+
+
+@pytest.mark.parametrize("unit", [b"{}", b"[]", b'{"":0}', b"[[]]", b'{"a":{}}'])
+@pytest.mark.parametrize("is_packed", [False, True])
+async def test_body_of_nothing_is_refused_before_it_is_read(unit: bytes, is_packed: bool) -> None:
+    """413 and not a hundred bytes of memory for each that was sent, in an unknown field or in `jobs`, packed or not."""
+    settings = development_settings(max_body_bytes=2**20)
+    services = services_over(settings=settings)
+    for field in ("junk", "jobs"):
+        raw = json.dumps(body()).encode()[:-1] + f', "{field}": ['.encode() + unit + (b"," + unit) * 110_000 + b"]}"
+        assert len(raw) <= settings.max_body_bytes
+        headers = _encoded() if is_packed else KEY
+        content = gzip.compress(raw) if is_packed else raw
+        tracemalloc.start()
+        answer = await call("POST", "/schedule", services=services, content=content, headers=headers)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
+        assert f"at most {8 * 2**20:,} bytes of memory once it is read" in answer.json()["detail"]
+        assert peak_bytes < MEMORY_OF_BODIES * 2**20
+
+
+async def test_bodies_together_are_bounded() -> None:
+    """While others take the memory, a large body is 503 with Retry-After before it is sent; a small one is served."""
+    services = services_over(settings=development_settings(max_body_bytes=300_000))
+    app = create_api(lambda: services, clock=lambda: NOW)
+    release = asyncio.Event()
+    padding = b" " * 290_000
+
+    async def waiting() -> AsyncIterator[bytes]:
+        yield json.dumps(body()).encode() + padding
+        await release.wait()
+        yield b" "
+
+    held = [asyncio.create_task(call("POST", "/schedule", app=app, content=waiting())) for _ in range(8)]
+    await asyncio.sleep(0.1)
+
+    async def unwanted() -> AsyncIterator[bytes]:
+        raise AssertionError("nobody asked for this")
+        yield b""
+
+    noise = gzip.compress(random.Random(7).randbytes(200_000))
+    announced = KEY | {"content-length": "290000"}
+    for content, headers in ((unwanted(), announced), (padding, KEY), (_in_pieces(padding), KEY), (noise, _encoded())):
+        refused = await call("POST", "/schedule", app=app, content=content, headers=headers)
+        assert (refused.status_code, refused.json()["error"]) == (503, "overloaded")
+        assert (refused.headers["retry-after"], refused.headers["connection"]) == ("2", "close")
+        assert refused.headers["content-type"] == "application/problem+json"
+    rollback = await call("POST", "/v1/rollout/rollback", app=app, json={"reason": "try"})
+    assert rollback.status_code == 200
+    assert (await call("POST", "/schedule", app=app, json=body())).status_code == 200
+    release.set()
+    assert {(await each).status_code for each in held} == {200}
+    assert (await call("POST", "/schedule", app=app, content=json.dumps(body()).encode() + padding)).status_code == 200
+
+
+def test_share_is_given_back_as_it_was_taken() -> None:
+    """Whatever a body came to, and however often its end is told."""
+    memory, limit = BodyMemory(), 100_000
+    share, other = BodyShare(memory, limit), BodyShare(memory, limit)
+    share.announce(limit)
+    share.add(b"[" * 8_000, is_json=True)
+    with pytest.raises(BodyTooDense, match="8 times GANTRY_MAX_BODY_BYTES"):
+        share.add(b"[" * 8_000, is_json=True)
+    with pytest.raises(NoRoomForBody):
+        other.announce(7 * limit + 1)
+    other.announce(7 * limit)
+    share.close()
+    share.close()
+    other.close()
+    BodyShare(memory, limit).announce(8 * limit)
+
+
+def test_of_bodies_that_do_not_fit_together_one_goes_on() -> None:
+    """Whoever is refused takes nothing any more, so not all of them are refused."""
+    memory, limit = BodyMemory(), 100_000
+    shares, refused = [BodyShare(memory, limit) for _ in range(4)], set()
+    for _ in range(60):
+        for number, share in enumerate(shares):
+            try:
+                if number not in refused:
+                    share.add(b"x" * 10_000, is_json=True)
+            except NoRoomForBody:
+                refused.add(number)
+    assert len(refused) == 3
+
+
+def test_packed_body_whose_output_comes_in_parts_is_whole() -> None:
+    """What the library still has when all input is read comes as well."""
+    raw = b" " * (3 * 2**20) + random.Random(7).randbytes(2**20) + b" " * (2 * 2**20 + 1)
+    parts: list[int] = []
+    assert inflate(gzip.compress(raw), len(raw), lambda part: parts.append(len(part))) == raw
+    assert max(parts) <= 2**20
+    assert inflate(gzip.compress(b""), 0) == b""

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic_core import from_json
 
-from deployments.contracts.parsing import RequestLimits, dotted, read_schedule_request, read_validate_request
+from deployments.contracts.parsing import (
+    RequestLimits,
+    dotted,
+    memory_bytes,
+    read_schedule_request,
+    read_validate_request,
+)
 from deployments.errors import InvalidRequest, MalformedBody
 from tests.deployments.fakes import LIMITS, body, job, machine
 
@@ -190,3 +198,42 @@ def test_any_json_is_read_or_refused_by_a_typed_error(document: object) -> None:
 def test_wrongly_written_calendar_is_refused_in_words(calendar: dict[str, Any], field: str, message: str) -> None:
     """What must follow a pattern is described: planners do not read patterns."""
     assert _reasons(body(calendar=calendar)) == [(f"calendar.{field}", f"must be {message}")]
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "{}",
+        "[]",
+        '{"":0}',
+        "[[]]",
+        '{"a":{}}',
+        "1.5",
+        "12345678",
+        '"é"',
+        '{"":0,"a":0}',
+        '{"machine_id":1,"setup_time":0.3}',
+    ],
+)
+def test_memory_of_a_body_is_known_before_it_is_read(unit: str) -> None:
+    """What the parser makes of it takes no more than was said, whatever it is full of."""
+    raw = ("[" + ",".join([unit] * 20_000) + "]").encode()
+    tracemalloc.start()
+    document = from_json(raw)
+    taken_bytes = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len(document) == 20_000
+    assert taken_bytes < memory_bytes(raw) < len(raw) + 4 * taken_bytes + 80 * len(document)
+
+
+def test_memory_of_a_usual_body_is_what_is_documented() -> None:
+    """Jobs of the core fields take less than eight bytes for each that was sent: one full body has room."""
+    fields = {
+        "family_id": "FAM001",
+        "sequence": 1,
+        "priority": 2,
+        "is_important": True,
+        "lcd_date": "2025-07-25T00:00:00",
+    }
+    raw = json.dumps(body(jobs=[job(f"J{number}", **fields) for number in range(1000)])).encode()
+    assert 6 < memory_bytes(raw) / len(raw) < 8

@@ -104,3 +104,14 @@ def test_many_refused_fields_are_cut_and_counted() -> None:
     with pytest.raises(InvalidRequest) as caught:
         read_schedule_request(json.dumps(body(jobs=jobs)).encode(), LIMITS)
     assert (len(caught.value.reasons), caught.value.omitted) == (100, 30)
+
+
+def test_unknown_fields_are_not_kept() -> None:
+    """They are warned of, and gone: neither the request nor the models in it hold what nobody reads."""
+    raw = json.dumps(body(colour=["a"] * 10, jobs=[job(colour={"a": 1})], calendar={"colour": 1})).encode()
+    received = read_schedule_request(raw, LIMITS)
+    assert len(received.warnings) == 3
+    request = received.body
+    assert request.calendar is not None
+    assert request.jobs is not None
+    assert [each.model_extra for each in (request, request.jobs[0], request.calendar)] == [{}, {}, {}]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
-from deployments.local_cluster.processes import descendants, end, is_alive
+from deployments.local_cluster.processes import LOG_FILES, descendants, end, is_alive, keep_lines
 
 pytestmark = pytest.mark.system
 
@@ -73,3 +75,17 @@ def test_process_that_has_ended_has_no_children() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         child.wait(timeout=20)
     assert descendants(child.pid) == ()
+
+
+def test_own_log_is_bounded(tmp_path: Path) -> None:
+    """A thousand lines, and never more than the newest file and two older ones; each line as it came."""
+    path, logger = tmp_path / "gantry.log", logging.getLogger("tests.own_log")
+    keep_lines(logger, path, max_bytes=2000)
+    for number in range(1000):
+        logger.info("%s", f'{{"time":"{number}"}}')
+    for handler in logger.handlers:
+        handler.close()
+    logger.handlers = []
+    sizes = [each.stat().st_size for each in tmp_path.iterdir()]
+    assert (len(sizes), max(sizes) <= 2000) == (1 + LOG_FILES, True)
+    assert path.read_text(encoding="utf-8").splitlines()[-1] == '{"time":"999"}'

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.local_cluster.processes import ProcessIdentity, ProcessRecord
+from deployments.local_cluster.processes import ProcessIdentity, ProcessRecord, SessionRecord
 
 pytestmark = pytest.mark.system
 
@@ -89,3 +89,39 @@ def test_line_that_was_cut_off_names_nobody(record: ProcessRecord, child: subpro
 def test_no_record_is_no_leftover(tmp_path: Path) -> None:
     """The first start in a folder."""
     assert ProcessRecord(tmp_path / "none").end_leftovers() == 0
+
+
+def test_folders_of_earlier_runs_are_swept_but_the_last_session(tmp_path: Path) -> None:
+    """Of three runs only the logs of the last one are left; what nobody noted, or no Ray made, is not touched."""
+    ray, proxies = tmp_path / "ray", tmp_path / "haproxy-serve"
+    runs = [(ray / f"session_2026-11-30_09-27-4{number}_782423_3131", f"{number}" * 56) for number in range(3)]
+    strangers = [ray / "session_2026-11-30_09-29-22_400761_4765", proxies / ("9" * 56), tmp_path / "precious"]
+    record = SessionRecord(tmp_path / "sessions")
+    for session, node in runs:
+        (session / "logs").mkdir(parents=True)
+        (proxies / node).mkdir(parents=True)
+    for folder in strangers:
+        folder.mkdir()
+    lines = [path for session, node in runs for path in (session, proxies / node)]
+    link = ray / "session_2026-11-30_09-29-22_400761_1"
+    link.symlink_to(tmp_path / "precious")
+    record.path.write_text(
+        "".join(f"{path}\n" for path in (*lines, tmp_path / "precious", link, "session_1_2")), "utf-8"
+    )
+    assert record.sweep() == 5
+    assert sorted(ray.iterdir()) == sorted([runs[-1][0], strangers[0], link])
+    assert (runs[-1][0] / "logs").exists()
+    assert [*proxies.iterdir()] == [strangers[1]]
+    assert strangers[2].exists()
+    assert record.sweep() == 0
+    assert (runs[-1][0]).exists()
+
+
+def test_folders_of_this_run_are_noted_behind_those_of_earlier_ones(tmp_path: Path) -> None:
+    """Where Ray's own library says that its proxy keeps its files."""
+    record = SessionRecord(tmp_path / "sessions")
+    assert record.sweep() == 0
+    record.note(tmp_path / "session_1_1", "a" * 56)
+    record.note(tmp_path / "session_2_2", "b" * 56)
+    first, proxy, *_ = lines = record.path.read_text(encoding="utf-8").splitlines()
+    assert (first, proxy, len(lines)) == (str(tmp_path / "session_1_1"), f"/tmp/haproxy-serve/{'a' * 56}", 4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,18 +14,19 @@ from deployments.errors import InvalidRequest, PlantDataUnavailable
 from deployments.persistence.database import create_engine, upgrade
 from deployments.persistence.decisions.plant_repository import plant_work
 from deployments.plants.stored import StoredPlants
+from deployments.runtime.background import Threads
 from tests.deployments.fakes import LIMITS
 from tests.deployments.plants.rows import CALENDAR, job_document, machine_document
 
 
 @pytest.fixture
-def threads() -> Iterator[Executor]:
+def threads() -> Iterator[Threads]:
     """One thread."""
-    with ThreadPoolExecutor(1) as threads:
+    with closing(Threads("plant", 1)) as threads:
         yield threads
 
 
-def _plants(folder: Path, threads: Executor, limits: RequestLimits = LIMITS, *, migrated: bool = True) -> StoredPlants:
+def _plants(folder: Path, threads: Threads, limits: RequestLimits = LIMITS, *, migrated: bool = True) -> StoredPlants:
     url = f"sqlite:///{folder / 'gantry.sqlite3'}"
     if migrated:
         upgrade(url)
@@ -38,7 +39,7 @@ def _plants(folder: Path, threads: Executor, limits: RequestLimits = LIMITS, *, 
     return StoredPlants(engine, threads, limits, read_seconds=5.0)
 
 
-async def test_only_what_is_asked_for_is_read(tmp_path: Path, threads: Executor) -> None:
+async def test_only_what_is_asked_for_is_read(tmp_path: Path, threads: Threads) -> None:
     """The calendar always comes along."""
     plants = _plants(tmp_path, threads)
     both = await plants.read("penang", machines=True, jobs=True)
@@ -49,7 +50,7 @@ async def test_only_what_is_asked_for_is_read(tmp_path: Path, threads: Executor)
     assert (len(jobs.machines), len(jobs.jobs)) == (0, 2)
 
 
-async def test_more_than_a_request_may_have_is_refused(tmp_path: Path, threads: Executor) -> None:
+async def test_more_than_a_request_may_have_is_refused(tmp_path: Path, threads: Threads) -> None:
     """The limits of a body hold for what the database adds to it."""
     plants = _plants(tmp_path, threads, RequestLimits(jobs=1, machines=1))
     with pytest.raises(InvalidRequest, match="machines: must have at most 1 entries, the database has more"):
@@ -58,7 +59,7 @@ async def test_more_than_a_request_may_have_is_refused(tmp_path: Path, threads: 
         await plants.read("penang", machines=False, jobs=True)
 
 
-async def test_database_that_does_not_work_is_told_without_its_words(tmp_path: Path, threads: Executor) -> None:
+async def test_database_that_does_not_work_is_told_without_its_words(tmp_path: Path, threads: Threads) -> None:
     """Neither path nor SQL reaches the client, only that it may come back, or send all itself."""
     plants = _plants(tmp_path, threads, migrated=False)
     with pytest.raises(PlantDataUnavailable, match=r"^the database does not answer; a request that carries") as caught:
@@ -66,7 +67,7 @@ async def test_database_that_does_not_work_is_told_without_its_words(tmp_path: P
     assert caught.value.retry_after_seconds == 5
 
 
-async def test_database_that_hangs_is_given_up(tmp_path: Path, threads: Executor) -> None:
+async def test_database_that_hangs_is_given_up(tmp_path: Path, threads: Threads) -> None:
     """A read that finds no free thread in time ends as unavailable."""
     release = threading.Event()
     threads.submit(release.wait)

@@ -169,8 +169,9 @@ def test_notice_of_a_transition_says_who_and_why() -> None:
 class Listener:
     """A receiver on a socket of this machine: it keeps silent for as many calls as it is told, then answers 204."""
 
-    def __init__(self, *, silent_calls: int) -> None:
+    def __init__(self, *, silent_calls: int, name: str = "127.0.0.1") -> None:
         self._silent_calls = silent_calls
+        self._name = name
         self._server: asyncio.Server | None = None
         self.received: list[tuple[dict[str, str], bytes]] = []
 
@@ -185,7 +186,7 @@ class Listener:
     @property
     def url(self) -> str:
         assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/hook"
+        return f"http://{self._name}:{self._server.sockets[0].getsockname()[1]}/hook"
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[1:-2]
@@ -234,3 +235,23 @@ async def test_receiver_that_never_answers_holds_up_nobody(tmp_path: Path, caplo
     assert [json.loads(body)["kind"] for _, body in listener.received] == ["incident"] * 2 + ["transition"] * 2
     assert "attempt 2 of 2: the webhook did not answer: ReadTimeout" in caplog.text
     assert "the webhook was given up" in caplog.text
+
+
+async def test_name_is_looked_up_beside_everybody_else(tmp_path: Path) -> None:
+    """Not in asyncio's pool, which raises here; the receiver is called by its name."""
+    async with Listener(silent_calls=0, name="localhost") as listener:
+        await _tell(listener, tmp_path, 2)
+    assert {headers["host"].partition(":")[0] for headers, _ in listener.received} == {"localhost"}
+
+
+async def test_unknown_name_is_an_attempt_that_failed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The next attempt looks again."""
+    destination = Destination(url="http://plant.invalid/hook", secret=SECRET, attempts=2, first_pause_seconds=0.01)
+    webhook = Webhook(destination, delivery_log=DeliveryLog(tmp_path, begun_at=NOW), clock=lambda: NOW)
+    webhook.hear(INCIDENT)
+    webhook.start()
+    async with asyncio.timeout(60):
+        while "given up" not in caplog.text:
+            await asyncio.sleep(0.01)
+    await webhook.stop()
+    assert caplog.text.count("did not answer: ConnectError") == 2

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+from contextlib import closing
 
 import pytest
 
-from deployments.runtime.background import MAX_PAUSE_SECONDS, BackgroundTask, DetachedTasks
+from deployments.errors import Overloaded
+from deployments.logs import REQUEST_ID
+from deployments.runtime.background import MAX_PAUSE_SECONDS, BackgroundTask, DetachedTasks, Threads
 
 
 class Work:
@@ -163,3 +167,29 @@ async def test_error_of_detached_work_is_logged(caplog: pytest.LogCaptureFixture
     (record,) = caplog.records
     assert (record.message, record.levelname) == ("the background task 'latch' failed", "ERROR")
     assert record.exc_info is not None
+
+
+async def test_threads_refuse_what_has_no_room() -> None:
+    """One call runs and one waits; the third is refused, until one of them is done or nobody wants it any more."""
+    release = threading.Event()
+    with closing(Threads("reads", 1, max_waiting=1)) as threads:
+        runs = asyncio.create_task(threads.run(release.wait))
+        waits = asyncio.create_task(threads.run(release.wait))
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded, match="too much waits for reads"):
+            await threads.run(release.wait)
+        waits.cancel()
+        await asyncio.gather(waits, return_exceptions=True)
+        another = asyncio.create_task(threads.run(lambda: "done"))
+        await asyncio.sleep(0)
+        release.set()
+        assert (await runs, await another) == (True, "done")
+        assert await threads.run(lambda: "room again") == "room again"
+
+
+async def test_threads_know_the_request() -> None:
+    """A log line from a thread has the id of the request that the work is for."""
+    token = REQUEST_ID.set("erp-4711")
+    with closing(Threads("reads", 1)) as threads:
+        assert await threads.run(REQUEST_ID.get) == "erp-4711"
+    REQUEST_ID.reset(token)

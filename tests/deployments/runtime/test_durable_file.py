@@ -5,12 +5,21 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from deployments.runtime.durable_file import OWNER_ONLY, replacing, write_durably
+from deployments.runtime.durable_file import (
+    OWNER_FILE,
+    OWNER_ONLY,
+    replacing,
+    sweep_drafts,
+    sweep_temporary_folders,
+    temporary_folder,
+    write_durably,
+)
 
 
 def test_file_is_replaced_and_no_draft_is_left(tmp_path: Path) -> None:
@@ -103,3 +112,48 @@ def test_writers_at_the_same_moment_do_not_mix(tmp_path: Path) -> None:
         list(threads.map(lambda text: write_durably(path, text), texts))
     assert path.read_text(encoding="utf-8") in texts
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_temporary_folder_of_the_dead_is_swept_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose lock nobody holds goes with all that is in it; that of the living, a stranger's and a link stay."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    dead, stranger = tmp_path / "gantry-demo-dead", tmp_path / "gantry-demo-plan-kept"
+    for folder in (dead, stranger):
+        (folder / "data").mkdir(parents=True)
+    (dead / OWNER_FILE).touch()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / OWNER_FILE).touch()
+    (tmp_path / "gantry-link").symlink_to(elsewhere)
+    with temporary_folder("demo") as living:
+        (living / "file").touch()
+        assert sweep_temporary_folders() == 1
+        assert {path.name for path in tmp_path.iterdir()} == {
+            living.name, stranger.name, "elsewhere", "gantry-link",
+        }  # fmt: skip
+        assert (living / "file").exists()
+    assert not living.exists()
+
+
+def test_temporary_folder_of_somebody_else_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever shares the temporary directory keeps what is theirs."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "gantry-demo-theirs").mkdir()
+    (tmp_path / "gantry-demo-theirs" / OWNER_FILE).touch()
+    monkeypatch.setattr(os, "getuid", lambda: os.geteuid() + 1)
+    assert sweep_temporary_folders() == 0
+    assert (tmp_path / "gantry-demo-theirs").exists()
+
+
+def test_old_drafts_are_swept_and_nothing_else(tmp_path: Path) -> None:
+    """What a process that died was writing goes; a draft of this moment and whatever is called otherwise stay."""
+    name = f".api_keys.json.{'0a' * 16}.draft"
+    swept = [tmp_path / name, tmp_path / "spool" / name, tmp_path / "run" / "4711.draft"]
+    kept = [tmp_path / f".fresh.{'0b' * 16}.draft", tmp_path / "plan.draft", tmp_path / f"{'0a' * 16}.draft"]
+    for path in (*swept, *kept):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half of", encoding="utf-8")
+        if "fresh" not in path.name:
+            os.utime(path, (0, 0))
+    assert sweep_drafts(tmp_path, tmp_path / "spool", tmp_path / "absent") == 3
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import pickle
 from collections.abc import AsyncIterator, Awaitable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from deployments.errors import (
 from deployments.persistence.delivery.batch_writer import WriteReport
 from deployments.persistence.errors import DatabaseUnavailable, DataRejected, MessageTooLarge
 from deployments.persistence.spool.spool import Spool, SpoolConfig
+from deployments.runtime.background import Threads
 from deployments.scheduling.ports import ProposalCall
 from deployments.scheduling.proposals import Proposal
 from deployments.serve.handles import PlannersRule, RemoteJudge, RemotePolicy, SpoolJournal, remote_write
@@ -253,7 +254,7 @@ async def test_judge_that_is_silent_is_unavailable() -> None:
 
 async def test_planners_rule_needs_nobody_else() -> None:
     """The manual arm plans in a thread of this process, by the planner's rule."""
-    with ThreadPoolExecutor(1) as threads:
+    with closing(Threads("manual", 1)) as threads:
         found = await PlannersRule(threads).propose(PROBLEM, 1000, ProposalCall())
     assert found == Proposal(schedule=SCHEDULE, method=("planner",))
 

@@ -10,11 +10,11 @@ from ray.serve.exceptions import BackPressureError
 
 from deployments.persistence.decisions.records import EvaluationStatus
 from deployments.rollout.ramp.traffic import PUBLISHED_POLICY
+from deployments.runtime.worker_process import FailureKind, NoResult
 from deployments.scheduling.arms import Attempt
 from deployments.serve.handles import RemoteShadowArm
 from deployments.serve.serialization import decode, encode
 from deployments.shadow.evaluation import ShadowEvaluation, ShadowWork
-from deployments.shadow.worker_process import FailureKind, NoResult
 from env.instances.generator import toy_problem
 from env.simulator.rules import Rule, dispatch
 from tests.deployments.serve.test_handles import FakeMethod

@@ -10,10 +10,10 @@ import pytest
 
 from deployments.persistence.decisions.records import EvaluationStatus
 from deployments.rollout.ramp.traffic import PUBLISHED_POLICY, RULE, Arm
+from deployments.runtime.worker_process import FailureKind, NoResult
 from deployments.serve.serialization import decode, encode
 from deployments.serve.shadow import ShadowArm
 from deployments.shadow.evaluation import ShadowEvaluation, ShadowWork
-from deployments.shadow.worker_process import FailureKind, NoResult
 from env.instances.generator import toy_problem
 from env.simulator.rules import Rule, dispatch
 from loadtests.faulty import CrashingCounterfactual, HangingCounterfactual

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from deployments.persistence.decisions.records import ClaimKey, ClaimMark, Finis
 from deployments.persistence.delivery.batch_writer import DecisionWriter
 from deployments.persistence.spool.spool import Spool
 from deployments.persistence.tables import METADATA
+from deployments.runtime.background import Threads
 from tests.deployments.persistence.payloads import decision, decision_id
 
 CLAIM = ClaimKey(client="planner", route="schedule", key="k")
@@ -35,7 +35,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 @contextmanager
 def _stored(engine: Engine) -> Iterator[StoredClaims]:
-    with ThreadPoolExecutor(4) as threads:
+    with closing(Threads("claims", 4)) as threads:
         yield StoredClaims(engine, threads)
 
 
@@ -52,7 +52,7 @@ def _wanted(number: int, owner_id: str, lease_seconds: float = 30.0) -> Wanted:
 
 async def _drain(spool: Spool, engine: Engine) -> None:
     while batch := await spool.read_batch():
-        await asyncio.to_thread(DecisionWriter(engine).write, batch.payloads)
+        DecisionWriter(engine).write(batch.payloads)
         await spool.acknowledge(batch)
 
 
@@ -146,7 +146,7 @@ async def test_database_that_is_gone_makes_keys_unavailable(tmp_path: Path) -> N
 
 async def test_database_that_hangs_makes_keys_unavailable(engine: Engine) -> None:
     """Nobody waits for ever."""
-    with engine.connect() as connection, ThreadPoolExecutor(1) as threads:
+    with engine.connect() as connection, closing(Threads("claims", 1)) as threads:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         claims = StoredClaims(engine, threads, max_wait_seconds=0.05)
         with pytest.raises(ClaimUnavailable):
@@ -157,7 +157,7 @@ async def test_database_that_hangs_makes_keys_unavailable(engine: Engine) -> Non
 @pytest.mark.parametrize("patience_seconds", [0.1, 10.0])
 async def test_claim_that_nobody_waits_for_any_more_is_freed(engine: Engine, patience_seconds: float) -> None:
     """The client hangs up, or the time is over, while the database is busy: the key is then free, not leased."""
-    with ThreadPoolExecutor(4) as threads:
+    with closing(Threads("claims", 4)) as threads:
         claims = StoredClaims(engine, threads, max_wait_seconds=patience_seconds)
         with engine.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -14,12 +14,13 @@ from sqlalchemy import Engine, text
 
 from deployments.persistence.database import create_engine
 from deployments.persistence.decisions.records import first_id
+from deployments.persistence.decisions.repository import StoredDecisions
 from deployments.persistence.delivery.batch_writer import DecisionWriter
 from deployments.persistence.errors import PayloadMismatch
 from deployments.persistence.integrity.events import CorruptionLog, FoundBy
 from deployments.persistence.integrity.sampling import IntegritySampler
 from deployments.persistence.tables import METADATA
-from deployments.serve.handles import StoredDecisions
+from deployments.runtime.background import Threads
 from tests.deployments.persistence.payloads import decision, decision_id
 
 
@@ -55,6 +56,10 @@ def _watch(engine: Engine, log: CorruptionLog, regions: list[int] | None = None,
     return IntegritySampler(engine, log, damaged_regions=lambda: depth[0], rng=np.random.default_rng(7), **values)  # type: ignore[arg-type]
 
 
+def _patient(engine: Engine, seconds: float) -> StoredDecisions:
+    return StoredDecisions(engine, CorruptionLog(), Threads("reads", 1), seconds)
+
+
 async def test_sound_decisions_raise_no_alarm(engine: Engine) -> None:
     """Looking often finds nothing where nothing is wrong."""
     log = CorruptionLog()
@@ -85,7 +90,7 @@ async def test_spoiled_decision_is_reported_by_its_reader_and_not_shown(engine: 
     """Reading verifies too."""
     _spoil(engine, 17)
     log = CorruptionLog()
-    decisions = StoredDecisions(engine, log)
+    decisions = StoredDecisions(engine, log, Threads("reads", 1))
     assert await decisions.get(decision_id(18), "planner") == decision(18)
     with pytest.raises(PayloadMismatch):
         await decisions.get(decision_id(17), "planner")
@@ -96,7 +101,7 @@ async def test_spoiled_decision_is_reported_by_its_reader_and_not_shown(engine: 
 async def test_decision_on_its_way_is_waited_for(engine: Engine) -> None:
     """Whoever asks for a schedule that was just answered gets it as soon as it is stored."""
     fresh = replace(decision(31), decision_id=_fresh_id())
-    asked = asyncio.create_task(StoredDecisions(engine, CorruptionLog(), 60.0).get(fresh.decision_id, "planner"))
+    asked = asyncio.create_task(_patient(engine, 60.0).get(fresh.decision_id, "planner"))
     await asyncio.sleep(0.2)
     assert not asked.done()
     DecisionWriter(engine).write([fresh.to_bytes()])
@@ -107,9 +112,9 @@ async def test_what_never_came_is_not_waited_for_longer_than_fresh(engine: Engin
     """Neither an old id nor what is none; a fresh one only until it is fresh no more."""
     async with asyncio.timeout(30.0):
         for unknown in (decision_id(99), "none"):
-            assert await StoredDecisions(engine, CorruptionLog(), 60.0).get(unknown, "planner") is None
+            assert await _patient(engine, 60.0).get(unknown, "planner") is None
         fresh = _fresh_id()
-        assert await StoredDecisions(engine, CorruptionLog(), 0.3).get(fresh, "planner") is None
+        assert await _patient(engine, 0.3).get(fresh, "planner") is None
 
 
 async def test_new_damage_in_the_spool_is_reported(engine: Engine) -> None:

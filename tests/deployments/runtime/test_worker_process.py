@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deployments.local_cluster.processes import descendants, end, is_alive
-from deployments.shadow.worker_process import (
+from deployments.runtime.worker_process import (
     FIRST_PAUSE_SECONDS,
     LOWEST_PRIORITY,
     MAX_PAUSE_SECONDS,
@@ -19,17 +19,17 @@ from deployments.shadow.worker_process import (
     NoResult,
     WorkerProcess,
 )
-from tests.deployments.shadow.answering import DIE, DIE_ONCE, HANG, PRIORITY
+from tests.deployments.runtime.answering import DIE, DIE_ONCE, HANG, PRIORITY
 
 pytestmark = pytest.mark.system
 
-PROGRAM = "tests.deployments.shadow.answering"
+PROGRAM = "tests.deployments.runtime.answering"
 PATIENCE_SECONDS = 60.0
 RESTING = NoResult(kind=FailureKind.ABSENT, reason="the process was lost and is not replaced yet")
 # Asks a question that hangs, from the program that the test kills.
 ASKING = f"""
 import sys
-from deployments.shadow.worker_process import WorkerProcess
+from deployments.runtime.worker_process import WorkerProcess
 process = WorkerProcess({PROGRAM!r}, sys.argv[1])
 print(process.ask(b"", {PATIENCE_SECONDS}).decode(), flush=True)
 process.ask({HANG!r}, {PATIENCE_SECONDS})

@@ -1,4 +1,4 @@
-"""`python -m tests.deployments.shadow.answering`: a process that answers with its id, or as asked."""
+"""`python -m tests.deployments.runtime.answering`: a process that answers with its id, or as asked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from deployments.shadow.worker_process import answer_parent
+from deployments.runtime.worker_process import answer_parent
 
 DIE = b"die"
 DIE_ONCE = b"die once: "
@@ -26,6 +26,16 @@ def counting() -> Callable[[bytes], bytes]:
 def failing() -> Callable[[bytes], bytes]:
     """Never gets ready."""
     sys.exit(3)
+
+
+def silent() -> Callable[[bytes], bytes]:
+    """Ready, and never heard of again; a program for `deployments.runtime.worker_process`."""
+
+    def wait(_: bytes) -> bytes:
+        time.sleep(3600)
+        return b""
+
+    return wait
 
 
 def _answer(question: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""A process of the lowest priority that answers one question at a time, and is replaced when it hangs or dies.
+"""A process of low priority that answers one question at a time, and is replaced when it hangs or dies.
 
 It steps back before it imports anything of weight, so that neither its work nor its start holds up anybody else.
 """
@@ -6,6 +6,7 @@ It steps back before it imports anything of weight, so that neither its work nor
 from __future__ import annotations
 
 import ctypes
+import importlib
 import logging
 import math
 import os
@@ -51,6 +52,9 @@ class NoResult:
 
 class WorkerProcess:
     """`python -m` with `program`, whose module calls `answer_parent`; started by the first question.
+
+    This module is such a program: it prepares by what its argument `module:function` names, after it has stepped back
+    as far as its second argument says.
 
     One thread asks, always the same: the process dies with it. A question that is lost is followed by a pause without
     answers, twice as long after each further loss until a question is answered.
@@ -99,6 +103,9 @@ class WorkerProcess:
             child = self._child = self._child or _Child(self._program)
         except OSError as failure:
             raise _Lost(FailureKind.ABSENT, f"the process did not start: {failure}") from None
+        if self._absent_until == math.inf:
+            # Closed by another thread before there was anything to kill.
+            child.kill()
         try:
             if not child.is_ready(limit_seconds):
                 return NoResult(kind=FailureKind.ABSENT, reason="the process is still starting")
@@ -110,14 +117,15 @@ class WorkerProcess:
         return answer
 
 
-def answer_parent(prepare: Callable[[], Callable[[bytes], bytes]]) -> None:
+def answer_parent(prepare: Callable[[], Callable[[bytes], bytes]], niceness: int = LOWEST_PRIORITY) -> None:
     """What the program of a `WorkerProcess` does: step back, `prepare`, answer; ends with its parent.
 
     `prepare` imports and loads what answering takes, and returns what answers.
     """
-    os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
-    # The lowest niceness still keeps a core to the end of its slice when a request wakes; an idle task yields at once.
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    os.setpriority(os.PRIO_PROCESS, 0, niceness)
+    if niceness == LOWEST_PRIORITY:
+        # It would still keep a core to the end of its slice when a request wakes; an idle task yields at once.
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     # Ctrl-C is said to everyone in the terminal, but when this process may go is its parent's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()
@@ -127,6 +135,13 @@ def answer_parent(prepare: Callable[[], Callable[[bytes], bytes]]) -> None:
     with suppress(EOFError):
         while True:
             parent.send_bytes(answer(parent.recv_bytes()))
+
+
+def _prepare() -> Callable[[bytes], bytes]:
+    """What the first argument, `module:function`, says; the module is imported only now."""
+    module, _, function = sys.argv[1].partition(":")
+    prepare: Callable[[], Callable[[bytes], bytes]] = getattr(importlib.import_module(module), function)
+    return prepare()
 
 
 def _die_with_parent() -> None:
@@ -204,3 +219,7 @@ class _Child:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(LAST_WORDS_SECONDS)
         return f"exit code {self.kill()}"
+
+
+if __name__ == "__main__":
+    answer_parent(_prepare, int(sys.argv[2]))

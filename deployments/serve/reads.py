@@ -1,0 +1,116 @@
+"""Reads that cost seconds: small ones here, others in one process of low priority beside the router.
+
+The interpreter lock of a router is for whoever wants a schedule.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from zoneinfo import ZoneInfo
+
+from deployments.contracts.answers.planners import ComparisonWork, ExplanationWork
+from deployments.errors import NotFound, Overloaded, TemporarilyUnavailable, TimedOut
+from deployments.persistence.decisions.records import DecisionRecord
+from deployments.runtime.background import Threads
+from deployments.runtime.worker_process import FailureKind, NoResult, WorkerProcess
+from deployments.scheduling.ports import Archive
+from deployments.scheduling.time_budget import run_blocking
+from deployments.serve.serialization import decode, encode
+from env.errors import GantryError
+
+MAX_LOCAL_BYTES = 256 * 1024
+"""Of request and answer: some four hundred jobs, which take less time than the first start of a process."""
+MAX_WAITING = 8
+NICENESS = 10
+"""A tenth of the time of whoever plans: somebody waits for this, too. At the lowest priority a start may never end."""
+MAX_SECONDS = 100.0
+_RETRY_AFTER_SECONDS = 5
+Work = ExplanationWork | ComparisonWork
+
+
+class WorkerReads:
+    """One at a time; at most `MAX_WAITING` wait. The process runs `program`, from the first that needs it on."""
+
+    program: tuple[str, ...] = (
+        "deployments.runtime.worker_process",
+        "deployments.serve.reads:prepared",
+        str(NICENESS),
+    )
+
+    def __init__(self, decisions: Archive, zone: ZoneInfo, *, max_local_bytes: int = MAX_LOCAL_BYTES) -> None:
+        self._decisions = decisions
+        self._zone = zone
+        self._max_local_bytes = max_local_bytes
+        self._process = WorkerProcess(*self.program)
+        # Always the same thread: the process dies with it.
+        self._thread = Threads("costly reads", 1, max_waiting=MAX_WAITING)
+
+    async def explanation(self, record: DecisionRecord) -> bytes:
+        """Why jobs of the decision are late, as JSON.
+
+        Raises `NotFound` for a decision that was not kept or cannot be read as it was made, `DatabaseError`,
+        `Overloaded`, `TimedOut`, or `TemporarilyUnavailable` when the process was lost.
+        """
+        work = ExplanationWork(record=record, zone=self._zone)
+        found = await self._answer(work, _size(record))
+        if isinstance(found, str):
+            earlier = await self._decisions.get(found, record.client)
+            work = replace(work, earlier=earlier, is_earlier_known=True)
+            found = await self._answer(work, _size(record) + (0 if earlier is None else _size(earlier)))
+        assert isinstance(found, bytes), "an earlier decision is looked for once"
+        return found
+
+    async def comparison(self, before: DecisionRecord, after: DecisionRecord) -> bytes:
+        """What the one would change of the other, as JSON. Raises as `explanation` does."""
+        found = await self._answer(ComparisonWork(before=before, after=after), _size(before) + _size(after))
+        assert isinstance(found, bytes), "nothing else is needed"
+        return found
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.close()
+        self._thread.close()
+
+    async def _answer(self, work: Work, size: int) -> bytes | str:
+        if size <= self._max_local_bytes:
+            return await run_blocking(size, work.answer)
+        try:
+            async with asyncio.timeout(MAX_SECONDS):
+                reply = await self._thread.run(self._ask, work)
+        except TimeoutError:
+            message = f"explanations and comparisons must be there within {MAX_SECONDS:g} s, took longer"
+            raise TimedOut(message, _RETRY_AFTER_SECONDS) from None
+        if isinstance(reply, NoResult):
+            raise _lost(reply)
+        found: bytes | str | GantryError = decode(reply)
+        if isinstance(found, GantryError):
+            raise found
+        return found
+
+    def _ask(self, work: Work) -> bytes | NoResult:
+        return self._process.ask(encode(work), MAX_SECONDS)
+
+
+def _lost(reply: NoResult) -> TemporarilyUnavailable:
+    message = f"explanations and comparisons of large plans cannot be had now: {reply.reason}"
+    kind = Overloaded if reply.kind is FailureKind.ABSENT else TemporarilyUnavailable
+    return kind(message, _RETRY_AFTER_SECONDS)
+
+
+def _size(record: DecisionRecord) -> int:
+    return len(record.request or b"") + len(record.answer or b"")
+
+
+def prepared() -> Callable[[bytes], bytes]:
+    """What the process does: an encoded `Work` -> what it comes to, or the `NotFound` that it raises, encoded."""
+
+    def answered(question: bytes) -> bytes:
+        work: Work = decode(question)
+        try:
+            return encode(work.answer())
+        except NotFound as error:
+            return encode(error)
+
+    return answered
