@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import secrets
 import signal
 import socket
@@ -26,7 +25,6 @@ import psutil
 
 from deployments.errors import ServiceError
 from deployments.local_cluster.processes import (
-    MAX_LOG_BYTES,
     ProcessRecord,
     SessionRecord,
     descendants,
@@ -35,7 +33,7 @@ from deployments.local_cluster.processes import (
     is_alive,
     own_signals,
 )
-from deployments.serve.process import MAX_MESSAGE_BYTES, MESSAGE_VARIABLE, DrainNotice, leave_out_unused
+from deployments.serve.process import DrainNotice, leave_out_unused
 
 if TYPE_CHECKING:
     from ray.serve._private.application_state import StatusOverview
@@ -54,9 +52,6 @@ _POLL_SECONDS = 0.1
 _STATUS_SECONDS = 0.4
 _MIN_GRACE_SECONDS = 1.0
 _HTTP_OK = 200
-_MAX_CONNECTIONS = 16_384
-_MIN_CONNECTIONS = 256
-_OTHER_FILES = 1_024
 # For Ray to take its leave of replicas that have nothing left to do.
 FAREWELL_SECONDS = 12.0
 # An idle connection is closed at once, and an answer that is under way needs no longer.
@@ -157,68 +152,6 @@ def free_ports(count: int, promised: Collection[int] = ()) -> list[int]:
         if len(found) == count:
             return found
     raise PortTaken(f"one of the ports {SIDE_PORTS[0]} to {SIDE_PORTS[-1]} must be free, all were taken")
-
-
-def _max_connections() -> int:
-    """As many as HAProxy may have, with five descriptors for two of them (one to each side, and a pipe for every fourth
-    one); it does not start where it may not have them."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard == resource.RLIM_INFINITY:
-        return _MAX_CONNECTIONS
-    return max(_MIN_CONNECTIONS, min(_MAX_CONNECTIONS, (hard - _OTHER_FILES) * 2 // 5))
-
-
-def ray_variables(service_port: int) -> dict[str, str]:
-    """What Ray reads from the environment while it is imported: throughput mode, one thread each, free side ports."""
-    stats, metrics, http, grpc = map(str, free_ports(4, promised=(service_port,)))
-    variables = {
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-        # A plant of 20,000 jobs, and a body with its answer, are more than Ray's 4 MiB.
-        MESSAGE_VARIABLE: str(MAX_MESSAGE_BYTES),
-        # Longer than any answer may take; a client that is silent for as long holds no connection any more.
-        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "180",
-        # Half-open connections that send nothing must not shut out the others before their time is up.
-        "RAY_SERVE_HAPROXY_MAXCONN": str(_max_connections()),
-        # Behind this proxy nobody else balances, so there is no one to tell half a minute in advance.
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
-        # On a busy machine a proxy takes longer to start than the 5 s after which Ray would kill it and begin anew.
-        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
-        # A dead proxy is found after three of these.
-        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
-        # Each turn of the controller copies the configuration of every deployment: ten a second cost 7 % of a core.
-        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
-        "RAY_SERVE_HAPROXY_STATS_PORT": stats,
-        "RAY_SERVE_HAPROXY_METRICS_PORT": metrics,
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": http,
-        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": grpc,
-        "RAY_USAGE_STATS_ENABLED": "0",
-        # The replicas' own ports listen on every interface: nobody without the token of this run is heard there.
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        # The switch for "this node is alone": its address is then the loopback one, and so is what Ray binds.
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        # A worker that takes longer to import Ray is killed and begun anew: with Ray's own 60 s a machine that is busy
-        # enough would never have one.
-        "RAY_worker_register_timeout_seconds": "180",
-        # Ray would have its workers step back behind every other process of the machine: they are the service.
-        "RAY_worker_niceness": "0",
-        # What each worker does first. Said as a runtime environment, it would cost every worker two processes more,
-        # and all of them would wait for the agent that prepares such environments.
-        "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "deployments.serve.process.leave_out_unused",
-        "RAY_DEDUP_LOGS": "0",
-        # Of each process of Ray and of each replica; by default 3 GB each.
-        "RAY_ROTATION_MAX_BYTES": str(MAX_LOG_BYTES),
-        "RAY_ROTATION_BACKUP_COUNT": "1",
-        "RAY_COLOR_PREFIX": "0",
-        "OMP_NUM_THREADS": "1",
-        # Each thread of a replica would otherwise keep a heap of its own.
-        "MALLOC_ARENA_MAX": "2",
-        "OPENBLAS_NUM_THREADS": "1",
-        "NUMBA_NUM_THREADS": "1",
-    }
-    # The proxy's binary comes with Ray on Linux only.
-    return variables | ({"RAY_SERVE_ENABLE_HA_PROXY": "1"} if sys.platform == "linux" else {})
 
 
 class LocalCluster:

@@ -7,7 +7,8 @@ import socket
 import pytest
 
 from deployments.local_cluster import cluster
-from deployments.local_cluster.cluster import LOOPBACK, SIDE_PORTS, PortTaken, free_port, free_ports, ray_variables
+from deployments.local_cluster.cluster import LOOPBACK, SIDE_PORTS, PortTaken, free_port, free_ports
+from deployments.local_cluster.service import ray_variables
 
 LINUX_FIRST_OUTGOING_PORT = 32_768  # ip_local_port_range as the kernel sets it
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from deployments.errors import InvalidSettings
-from deployments.local_cluster.cluster import ray_variables
+from deployments.local_cluster.service import ray_variables
 from deployments.serve.process import MESSAGE_VARIABLE, release_start_up_memory, require_message_room
 from deployments.settings.service import load_settings
 from models.search.warm_up import compile_core
