@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help install demo serve test test-fast verify mutation fuzz check format load audit explain train wheel openapi clean
+.PHONY: help install demo serve test test-fast verify mutation fuzz check format load audit chaos explain train wheel openapi clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,7 +39,7 @@ test: $(READY) ## all tests, real Ray Serve and MariaDB included; the second par
 test-fast: $(READY) ## tests without processes, servers and training
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m '$(FAST)'
 
-verify: mutation fuzz audit explain ## the slow proofs in full: what make test shows in short, and the drills
+verify: mutation fuzz audit chaos explain ## the slow proofs in full: what make test shows in short, and the drills
 	$(BIN)/python -m tests.models.search.pinned_plants
 	$(BIN)/python -m tests.deployments.scheduling.replanning
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.models.search.deadlines
@@ -67,6 +67,9 @@ check: $(READY) ## style, code scan (ruff's S rules), types, the floors' import 
 format: $(READY) ## sort out style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+chaos: $(READY) ## one fault after the other while requests keep arriving; print what clients noticed, and what was lost
+	$(BIN)/python -m tests.system.chaos
 
 audit: $(READY) ## write decisions while everything dies again and again; fail unless the books balance
 	$(BIN)/python -m tests.system.auditing

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import secrets
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -31,6 +33,7 @@ from deployments.local_cluster.processes import (
     diverted_lines,
     end,
     is_alive,
+    name_of,
     own_signals,
 )
 from deployments.serve.process import MAX_MESSAGE_BYTES, MESSAGE_VARIABLE, DrainNotice, leave_out_unused
@@ -52,6 +55,9 @@ _POLL_SECONDS = 0.1
 _STATUS_SECONDS = 0.4
 _MIN_GRACE_SECONDS = 1.0
 _HTTP_OK = 200
+_MAX_CONNECTIONS = 16_384
+_MIN_CONNECTIONS = 256
+_OTHER_FILES = 1_024
 # For Ray to take its leave of replicas that have nothing left to do.
 FAREWELL_SECONDS = 12.0
 # An idle connection is closed at once, and an answer that is under way needs no longer.
@@ -154,6 +160,15 @@ def free_ports(count: int, promised: Collection[int] = ()) -> list[int]:
     raise PortTaken(f"one of the ports {SIDE_PORTS[0]} to {SIDE_PORTS[-1]} must be free, all were taken")
 
 
+def _max_connections() -> int:
+    """As many as HAProxy may have, with five descriptors for two of them (one to each side, and a pipe for every fourth
+    one); it does not start where it may not have them."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        return _MAX_CONNECTIONS
+    return max(_MIN_CONNECTIONS, min(_MAX_CONNECTIONS, (hard - _OTHER_FILES) * 2 // 5))
+
+
 def ray_variables(service_port: int) -> dict[str, str]:
     """What Ray reads from the environment while it is imported: throughput mode, one thread each, free side ports."""
     stats, metrics, http, grpc = map(str, free_ports(4, promised=(service_port,)))
@@ -164,6 +179,8 @@ def ray_variables(service_port: int) -> dict[str, str]:
         MESSAGE_VARIABLE: str(MAX_MESSAGE_BYTES),
         # Longer than any answer may take; a client that is silent for as long holds no connection any more.
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "180",
+        # Half-open connections that send nothing must not shut out the others before their time is up.
+        "RAY_SERVE_HAPROXY_MAXCONN": str(_max_connections()),
         # Behind this proxy nobody else balances, so there is no one to tell half a minute in advance.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         # On a busy machine a proxy takes longer to start than the 5 s after which Ray would kill it and begin anew.
@@ -208,8 +225,9 @@ def ray_variables(service_port: int) -> dict[str, str]:
 class LocalCluster:
     """Ray and Serve as children of this process. `start` and `stop` are called once each.
 
-    `record` is told of every process, `sessions` of the temporary folders, `notice` gives word to the routers when the
-    end comes, `say` to whoever watches. Ray's own lines go to `log_path`.
+    `compiler` fills the cache that replicas need; nothing is deployed before it has ended. `record` is told of every
+    process, `sessions` of the temporary folders, `notice` gives word to the routers when the end comes, `say` to
+    whoever watches. Ray's own lines go to `log_path`.
     """
 
     def __init__(
@@ -217,6 +235,7 @@ class LocalCluster:
         config: ServeDeploySchema,
         listener: Address,
         *,
+        compiler: subprocess.Popen[bytes],
         record: ProcessRecord,
         sessions: SessionRecord,
         notice: DrainNotice,
@@ -230,6 +249,7 @@ class LocalCluster:
             }
         )
         self.listener = listener
+        self._compiler = compiler
         self._record = record
         self._sessions = sessions
         self._notice = notice
@@ -240,13 +260,20 @@ class LocalCluster:
         self._farewell = threading.Thread(target=self._take_leave, daemon=True, name="farewell")
 
     def start(self, timeout_seconds: float) -> None:
-        """Returns when `/readyz` says yes. Raises `NotReady` when it does not in time, or Ray fails twice."""
-        deadline = time.monotonic() + timeout_seconds
+        """Returns when `/readyz` says yes.
+
+        Raises `NotReady` when it does not in `timeout_seconds` after Ray and the core are there, or one of them fails.
+        """
         for attempt in range(1, _START_ATTEMPTS + 1):
             try:
+                self._say("starting Ray Serve ...")
                 self._start_ray()
+                self._await_core()
+                deadline = time.monotonic() + timeout_seconds
                 self._deploy()
                 break
+            except NotReady:
+                raise
             except Exception as error:  # the edge to Ray, which raises whatever it likes on a busy machine
                 self._abandon_start(attempt, error)
         self._say("waiting for the replicas ...")
@@ -335,7 +362,7 @@ class LocalCluster:
 
     def _close_port(self) -> None:
         """Nobody comes in any more; the routers refuse until then."""
-        proxies = [process for process in self._processes() if _name(process) == _PROXY]
+        proxies = [process for process in self._processes() if name_of(process) == _PROXY]
         for ending in (signal.SIGUSR1, signal.SIGTERM):
             deadline = time.monotonic() + _CLOSING_SECONDS
             for process in filter(is_alive, proxies):
@@ -363,7 +390,7 @@ class LocalCluster:
 
         with suppress(Exception):
             ray.shutdown()
-        end(self._processes(), 0.0)
+        end(tuple(each for each in self._processes() if each.pid != self._compiler.pid), 0.0)
         self._vital = {}
         reason = _last_line(str(error))
         if attempt == _START_ATTEMPTS:
@@ -371,6 +398,12 @@ class LocalCluster:
                 f"Ray must start on this machine, failed {attempt} times, at last with: {reason}; see {self._log_path}"
             ) from error
         self._say(f"Ray failed to start ({reason}); trying once more ...")
+
+    def _await_core(self) -> None:
+        if self._compiler.poll() is None:
+            self._say("compiling the core (only the first start takes long) ...")
+        if code := self._compiler.wait():
+            raise NotReady(f"the core must be compiled before anything is served, its compiler ended with {code}")
 
     def _start_ray(self) -> None:
         leave_out_unused()
@@ -387,21 +420,9 @@ class LocalCluster:
                 logging_level=logging.ERROR if self._quiet else logging.WARNING,
                 _node_ip_address=LOOPBACK,
             )
-        self._note_session()
-        named = {_name(process): process for process in descendants(os.getpid())}
+        self._sessions.note_present()
+        named = {name_of(process): process for process in descendants(os.getpid())}
         self._vital = {name: named[name] for name in _VITAL if name in named}
-
-    def _note_session(self) -> None:
-        """Its folders in the temporary directory, for a later start. A disk that takes no note stops nobody."""
-        import ray
-        from ray._private.worker import global_worker
-
-        assert global_worker.node is not None, "it has just started one"
-        session = Path(global_worker.node.get_session_dir_path())
-        try:
-            self._sessions.note(session, ray.get_runtime_context().get_node_id())
-        except OSError as error:
-            _LOGGER.warning("the folders of this run cannot be noted: %s", error)
 
     def _deploy(self) -> None:
         from ray import serve
@@ -464,12 +485,6 @@ def _complaints(application: StatusOverview) -> str:
 def _last_line(message: str) -> str:
     """The error without its traceback, all of which is in the logs of Ray."""
     return (message.strip().splitlines() or ["for an unknown reason"])[-1].strip()
-
-
-def _name(process: psutil.Process) -> str:
-    with suppress(psutil.Error):
-        return process.name()
-    return ""
 
 
 def _probe(client: httpx.Client) -> str:

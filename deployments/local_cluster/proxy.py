@@ -19,10 +19,11 @@ import sys
 from pathlib import Path
 
 RETRY_AFTER_SECONDS = 5
-HEADER_SECONDS = 30
+HEADER_SECONDS = 10
 _PROBLEM = "application/problem+json"
 _PR_SET_PDEATHSIG = 1
 _WRAPPER_MODE = 0o700
+_FALLBACK = re.compile(r"^ *server .* check backup\n", re.MULTILINE)
 _REASON = "no router answers: the service starts, is about to end, or replaces one that died"
 
 
@@ -45,7 +46,8 @@ def install_wrapper(path: Path, binary: str, record: Path) -> None:
 def corrected(configuration: str, error_file: Path) -> str:
     """What Ray wrote, with problem details instead of plain text, a socket for its owner alone, and no endless headers.
 
-    `error_file` is answered where a router is not there or dies with a request. Raises `UnknownConfiguration`.
+    `error_file` is answered at once where no router is there, or one dies with a request: Ray's own way out, a proxy
+    that keeps a request until there is a router, is closed. Raises `UnknownConfiguration`.
     """
     refusal = f"http-request return status 503 content-type {_PROBLEM} string '{json.dumps(_problem())}'"
     changes = (
@@ -62,7 +64,8 @@ def corrected(configuration: str, error_file: Path) -> str:
         configuration, count = re.subn(pattern, replacement, configuration)
         if not count:
             raise UnknownConfiguration(f"HAProxy's configuration must have {pattern!r}, had it nowhere")
-    return configuration
+    # Not there before there is an application.
+    return _FALLBACK.sub("", configuration)
 
 
 def error_answer() -> str:

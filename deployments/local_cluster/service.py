@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -36,7 +37,6 @@ from deployments.serve.process import DrainNotice, require_message_room
 from deployments.settings.serve_config import read_serve_config
 from deployments.settings.service import Environment, Settings, hand_down
 from models.policy.artefact import read_manifest
-from models.search.warm_up import compile_core
 
 DEFAULT_CONFIG = Path(__file__).resolve().parents[1] / "serve_config.yaml"
 FIREWALL = Path(__file__).resolve().parents[1] / "ops" / "nftables" / "gantry.nft"
@@ -142,27 +142,36 @@ def _cluster(
         hand_down(settings)
         for sentence in disagreeing_bounds(settings):
             say(sentence)
-        say("compiling the core (only the first start takes long) ...")
-        compile_core()
-        say("starting Ray Serve ...")
         log_path = settings.run_folder / "ray.log"
-        cluster = LocalCluster(
-            config,
-            listener,
-            record=record,
-            sessions=sessions,
-            notice=notice,
-            say=say,
-            log_path=log_path,
-            quiet=quiet,
-        )
-        with record.following(os.getpid()):
+        with record.following(os.getpid()), _compiling() as compiler:
+            cluster = LocalCluster(
+                config,
+                listener,
+                compiler=compiler,
+                record=record,
+                sessions=sessions,
+                notice=notice,
+                say=say,
+                log_path=log_path,
+                quiet=quiet,
+            )
             try:
                 yield cluster
             finally:
                 with _undisturbed():
                     say("draining ...")
                     cluster.stop(grace_seconds)
+
+
+@contextmanager
+def _compiling() -> Iterator[subprocess.Popen[bytes]]:
+    """Meanwhile the core is compiled, by a process whose compiler does not stay in the memory of this one."""
+    child = subprocess.Popen([sys.executable, "-m", "models.search.warm_up"], stdin=subprocess.DEVNULL)
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
 
 
 @contextmanager

@@ -123,6 +123,9 @@ def answer_parent(prepare: Callable[[], Callable[[bytes], bytes]], niceness: int
     `prepare` imports and loads what answering takes, and returns what answers.
     """
     os.setpriority(os.PRIO_PROCESS, 0, niceness)
+    if niceness == LOWEST_PRIORITY:
+        # It still keeps a core to the end of its slice when a request wakes; an idle task yields at once.
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     # Ctrl-C is said to everyone in the terminal, but when this process may go is its parent's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()

@@ -115,9 +115,9 @@ class ArmRunner:
     """Asks arms for proposals and has them judged: on the served path, and in shadow.
 
     `proposal_seconds` is the limit beyond the request's own time budget after which an arm has crashed, None where
-    somebody else watches it. On the served path manual takes over long before (`Patience`), and the arm may end in
-    peace. `judge_answered_at` is when the judge answered anybody last, by the event loop's clock: while it does,
-    verdicts are waited for.
+    somebody else watches it; the rule has none, since nobody could take over from it: it has the request's own time.
+    On the served path manual takes over long before (`Patience`), and the arm may end in peace. `judge_answered_at` is
+    when the judge answered anybody last, by the event loop's clock: while it does, verdicts are waited for.
     """
 
     def __init__(
@@ -229,7 +229,8 @@ class ArmRunner:
     async def _proposed(self, arm: Arm, problem: Problem, budget_ms: int, call: ProposalCall) -> Attempt:
         """An attempt that nobody has judged yet, or one that failed."""
         started = self._stopwatch()
-        limit = None if self._proposal_seconds is None else self._proposal_seconds + budget_ms / 1000
+        seconds = None if arm.is_rule else self._proposal_seconds
+        limit = None if seconds is None else seconds + budget_ms / 1000
         try:
             async with asyncio.timeout(limit):
                 proposal = await self._proposer_of(arm).propose(problem, budget_ms, call)
@@ -242,8 +243,8 @@ class ArmRunner:
             if arm.is_rule:
                 raise InvalidProblem([("jobs", str(failure))]) from failure
             return _failed(arm, failure)
-        seconds = self._stopwatch() - started
-        return Attempt(arm=arm, status=EvaluationStatus.UNJUDGED, proposal=proposal, proposal_seconds=seconds)
+        taken = self._stopwatch() - started
+        return Attempt(arm=arm, status=EvaluationStatus.UNJUDGED, proposal=proposal, proposal_seconds=taken)
 
     async def _judged(self, made: Attempt, problem: Problem, terms: _Terms, *, is_last: bool) -> Attempt:
         """The attempt with its verdict. One without, when another plan may still be judged; else `JudgeUnavailable`."""

@@ -90,3 +90,7 @@ def _untrained() -> Predictor:
     first = np.zeros((FEATURE_COUNT, _ANY_WIDTH), dtype=np.float32)
     weights = Weights(first=first, first_bias=row, second=square, context=square, second_bias=row, score=row)
     return Predictor([weights])
+
+
+if __name__ == "__main__":
+    compile_core()

@@ -8,7 +8,13 @@ from loadtests.isolation import Latencies, missed, quantile
 
 
 def _latencies(mode: str, p99_ms: float, failures: int = 0, cpu_percent: float = 20.0) -> Latencies:
-    return Latencies(mode=mode, requests=100, failures=failures, p50_ms=10.0, p99_ms=p99_ms, cpu_percent=cpu_percent)
+    return Latencies(mode=mode, taken_ms=[p99_ms] * 100, failures=failures, cpu_percent=cpu_percent)
+
+
+def test_runs_of_one_mode_are_one_sample() -> None:
+    """Its p99 is that of all requests; failures add up, and the share of the machine is the mean."""
+    both = _latencies("on", 20.0, failures=1, cpu_percent=10.0) + _latencies("on", 40.0, cpu_percent=20.0)
+    assert (len(both.taken_ms), both.p99_ms, both.failures, both.cpu_percent) == (200, 40.0, 1, 15.0)
 
 
 @pytest.mark.parametrize(("off", "on", "is_missed"), [(20.0, 24.9, False), (20.0, 25.1, True), (200.0, 219.0, False)])

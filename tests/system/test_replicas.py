@@ -2,79 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import time
-from collections import Counter
-from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Any
 
 import httpx
 import pytest
 
+from tests.system.auditing.audit import stored_rows
+from tests.system.auditing.ledger import TransitionLog
+from tests.system.chaos import ANSWERED, HEADING, Clients, drill, is_whole, killing, replica_counts, settle
 from tests.system.faults import DIE
-from tests.system.serving import FAULTY, HEADERS, Service, eventually
+from tests.system.serving import FAULTY, Service, eventually
 from tests.system.test_serve import example
 
 pytestmark = pytest.mark.system
 
 KILLED = ("PPOPolicy", "SafetyValidator", "DBWriter", "RolloutController")
-PAUSE_SECONDS = 0.6
+RATE = 1.5
 # A machine that does other things besides is slow all the time, so a gap is held against what there is without deaths.
 BUSY_SECONDS = 8.0
-
-
-@dataclass(slots=True)
-class Seen:
-    """What steady clients saw."""
-
-    answers: Counter[str] = field(default_factory=Counter)
-    served_at: list[float] = field(default_factory=list)
-    slowest_seconds: float = 0.0
-    wrong: list[str] = field(default_factory=list)
-
-    @property
-    def longest_gap_seconds(self) -> float:
-        moments = sorted(self.served_at)
-        return max(later - earlier for earlier, later in pairwise(moments))
-
-
-async def _post(client: httpx.AsyncClient, seen: Seen, request: dict[str, Any]) -> None:
-    begun_at = time.monotonic()
-    response = await client.post("/schedule", json=request)
-    seen.slowest_seconds = max(seen.slowest_seconds, time.monotonic() - begun_at)
-    if response.status_code != 200:
-        seen.wrong.append(f"{response.status_code}: {response.text[:300]}")
-        return
-    answer = response.json()
-    seen.answers[answer["algorithm_used"]] += 1
-    seen.served_at.append(time.monotonic())
-    if not answer["safety"]["valid"] or answer["metrics"]["scheduled_jobs"] != 170:
-        seen.wrong.append(response.text[:300])
-
-
-async def _steadily(service: Service, seen: Seen, is_over: asyncio.Event) -> None:
-    """One request after the other begins, whatever becomes of those before it."""
-    async with httpx.AsyncClient(base_url=service.url, headers=HEADERS, timeout=60.0, trust_env=False) as client:
-        under_way = []
-        while not is_over.is_set():
-            request = example(request_id=f"steady-{len(under_way)}", time_budget_ms=0)
-            under_way.append(asyncio.create_task(_post(client, seen, request)))
-            await asyncio.sleep(PAUSE_SECONDS)
-        await asyncio.gather(*under_way)
-
-
-async def _kill_one_of_each(service: Service, is_over: asyncio.Event) -> None:
-    try:
-        for deployment in KILLED:
-            before = await asyncio.to_thread(service.replicas, deployment)
-            os.kill(before[0], signal.SIGKILL)
-            await asyncio.sleep(3.0)
-            assert await asyncio.to_thread(_has_replicas, service, deployment, len(before))
-    finally:
-        is_over.set()
 
 
 def _has_replicas(service: Service, deployment: str, count: int, application: str = "gantry") -> bool:
@@ -82,18 +29,24 @@ def _has_replicas(service: Service, deployment: str, count: int, application: st
 
 
 async def test_nobody_is_refused_while_replicas_die(service: Service) -> None:
-    """Kills of policy, judge, writer and controller, one after the other: every request is answered right, in time."""
-    seen, is_over = Seen(), asyncio.Event()
-    await asyncio.gather(_steadily(service, seen, is_over), _kill_one_of_each(service, is_over))
-    print(
-        f"answered {sum(seen.answers.values())} ({dict(seen.answers)}), wrong {len(seen.wrong)}, "
-        f"longest gap {seen.longest_gap_seconds:.2f} s, slowest {seen.slowest_seconds:.2f} s"
-    )
-    assert seen.wrong == []
-    assert seen.longest_gap_seconds < BUSY_SECONDS
-    assert seen.slowest_seconds < BUSY_SECONDS
+    """Kills of policy, judge, writer and controller, one after the other: every request is answered right, in time, and
+    once."""
+    log, counts = TransitionLog(), replica_counts(service)
+    clients = Clients(lambda: service.url, RATE, log)
+    deaths = {name: killing(lambda: service, name) for name in KILLED}
+    found = await drill(deaths, clients, lambda: is_whole(service, counts), times=1)
     with service.client() as client:
-        assert eventually(lambda: client.get("/health").json()["status"] == "healthy", 60)
+        for attempt in log.attempts:
+            path = f"/v1/schedules/{attempt.decision_id}"
+            assert eventually(lambda path=path: client.get(path).status_code == httpx.codes.OK), attempt
+    own = {attempt.request_id for attempt in log.attempts}
+    rows = [row for row in stored_rows(f"sqlite:///{service.database}") if row.request_id in own]
+    settle(found, log, log.balance(rows))
+    print("", HEADING, *(seen.line() for seen in found), sep="\n")
+    for seen in found:
+        assert (seen.sent, seen.lost, seen.doubled) == (seen.kinds[ANSWERED], 0, 0), dict(seen.kinds)
+        assert seen.longest_gap_seconds < BUSY_SECONDS
+        assert seen.slowest_seconds < BUSY_SECONDS
 
 
 def test_list_that_kills_costs_two_replicas_and_nobody_an_answer(service: Service) -> None:

@@ -66,6 +66,18 @@ def next_intact(data: bytes) -> int | None:
     return None
 
 
+def is_torn(data: bytes) -> bool:
+    """Whether `data`, the end of a segment, may be of an append that its writer died in: the beginning of a frame, or
+    zeros, where the file had grown before its bytes came. A frame of its full length that is not intact is damage: it
+    may have been promised."""
+    if not data.strip(b"\0"):
+        return True
+    header = header_of(data)
+    if header is None:
+        return len(data) < HEADER.size and MARK.startswith(data[: len(MARK)])
+    return header.frame_bytes > len(data)
+
+
 def _crc(payload: bytes, appended_at_us: int) -> int:
     return zlib.crc32(payload, zlib.crc32(_CHECKED.pack(len(payload), appended_at_us)))
 
@@ -91,11 +103,11 @@ class _Frame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Gap:
-    """Bytes that are no frame; `is_tail` when no intact frame follows."""
+    """Bytes that are no frame; `is_torn` when they are the beginning of one that nobody was promised."""
 
     start: int
     end: int
-    is_tail: bool
+    is_torn: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,8 +194,8 @@ class Segment:
             waiting_records=len(frames),
             waiting_bytes=self.waiting_bytes,
             oldest_at_us=min(frames, default=None),
-            damaged_regions=sum(not gap.is_tail for gap in gaps),
-            torn_bytes=sum(gap.end - gap.start for gap in gaps if gap.is_tail),
+            damaged_regions=sum(not gap.is_torn for gap in gaps),
+            torn_bytes=sum(gap.end - gap.start for gap in gaps if gap.is_torn),
         )
 
     @property
@@ -271,7 +283,7 @@ class Segment:
             if isinstance(part, _Frame):
                 self.record_count += 1
                 self.oldest_at_us = self.oldest_at_us or part.header.appended_at_us
-            elif not part.is_tail:
+            elif not part.is_torn:
                 self._report(part)
             else:
                 _logger.warning("cut the torn tail of a dead writer: %d bytes of %s", part.end - part.start, self.path)
@@ -295,8 +307,11 @@ class Segment:
         return _Frame(end=offset + header.frame_bytes, header=header, payload=payload)
 
     def _gap_at(self, offset: int, end: int) -> _Gap:
-        skipped = next_intact(self._disk.read(self._descriptor, end - offset, offset))
-        return _Gap(start=offset, end=end if skipped is None else offset + skipped, is_tail=skipped is None)
+        rest = self._disk.read(self._descriptor, end - offset, offset)
+        skipped = next_intact(rest)
+        if skipped is None:
+            return _Gap(start=offset, end=end, is_torn=is_torn(rest))
+        return _Gap(start=offset, end=offset + skipped, is_torn=False)
 
     def _report(self, gap: _Gap) -> None:
         if gap.start not in self.gaps:

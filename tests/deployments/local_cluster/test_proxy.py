@@ -18,9 +18,10 @@ def test_installed_template_is_corrected() -> None:
     the socket is its owner's."""
     found = corrected(HAPROXY_CONFIG_TEMPLATE, ERROR_FILE)
     assert "return status 404" not in found
+    assert (HAPROXY_CONFIG_TEMPLATE.count(" check backup\n"), found.count(" check backup\n")) == (2, 0)
     assert "mode 666" not in found
     assert found.count(f"errorfile 502 {ERROR_FILE}") == found.count(f"errorfile 503 {ERROR_FILE}") == 1
-    assert "    timeout http-request 30s\n" in found
+    assert "    timeout http-request 10s\n" in found
     default = found.split("\nbackend default_backend\n")[1].splitlines()[0]
     assert default.startswith("    http-request return status 503 content-type application/problem+json string '{")
     assert default.endswith(f"}}' hdr Retry-After {RETRY_AFTER_SECONDS}")

@@ -13,7 +13,7 @@ from deployments.runtime.worker_process import answer_parent
 DIE = b"die"
 DIE_ONCE = b"die once: "
 HANG = b"hang"
-NICENESS = b"niceness"
+PRIORITY = b"priority"
 
 
 def counting() -> Callable[[bytes], bytes]:
@@ -48,8 +48,8 @@ def _answer(question: bytes) -> bytes:
             os._exit(7)
     if question == HANG:
         time.sleep(3600)
-    if question == NICENESS:
-        return str(os.getpriority(os.PRIO_PROCESS, 0)).encode()
+    if question == PRIORITY:
+        return f"{os.getpriority(os.PRIO_PROCESS, 0)} {os.sched_getscheduler(0)}".encode()
     return str(os.getpid()).encode()
 
 

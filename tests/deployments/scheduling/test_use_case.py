@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from deployments.errors import (
     TimedOut,
 )
 from deployments.persistence.decisions.records import DecisionRecord, payload_digest
+from deployments.scheduling.ports import ProposalCall
+from deployments.scheduling.proposals import Proposal
 from deployments.scheduling.time_budget import LARGE_BODY_BYTES
 from deployments.scheduling.use_case import Answered, Scheduling
 from env.errors import HorizonExceeded, InvalidProblem
@@ -90,6 +93,25 @@ async def test_silent_arm_is_given_up() -> None:
     answer = (await _answered(scheduling_over(ppo=SilentProposer(), proposal_seconds=0.01))).answer
     assert answer.algorithm_used == "manual"
     assert answer.decision.fallback_reason == f"no proposal: took longer than {0.01 + DEFAULT_BUDGET_MS / 1000:g} s"
+
+
+class SlowRule(PlannedProposer):
+    """Has its schedule after fifty milliseconds."""
+
+    async def propose(self, problem: Problem, budget_ms: int, call: ProposalCall) -> Proposal:
+        await asyncio.sleep(0.05)
+        return await super().propose(problem, budget_ms, call)
+
+
+async def test_rule_has_all_the_time_of_the_request() -> None:
+    """Nobody takes over from it, so the limit of an arm is none of its; beyond the request's own, asking again may
+    help."""
+    scheduling = scheduling_over(share=0.0, manual=SlowRule(), proposal_seconds=0.001)
+    assert (await _answered(scheduling, time_budget_ms=0)).answer.algorithm_used == "manual"
+    scheduling = scheduling_over(share=0.0, manual=SlowRule(), request_seconds=0.01)
+    with pytest.raises(TimedOut) as caught:
+        await _answered(scheduling, time_budget_ms=0)
+    assert caught.value.retry_after_seconds == 5
 
 
 async def test_no_safe_schedule_names_both_arms() -> None:

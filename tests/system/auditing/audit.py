@@ -109,7 +109,7 @@ class _Auditor:
         found = inspect(self._spool)
         return Report(
             plan=self._plan,
-            balance=self._ledger.balance(await asyncio.to_thread(self._rows)),
+            balance=self._ledger.balance(await asyncio.to_thread(stored_rows, self._url)),
             faults=self._faults.counts,
             writing_seconds=writing_seconds,
             seconds=self._seconds,
@@ -121,6 +121,10 @@ class _Auditor:
             dead_letters=sum(found.dead_letters.values()),
             damaged=len(found.damaged_files),
         )
+
+    @property
+    def _url(self) -> str:
+        return make_url(self._database.url).set(database="gantry").render_as_string(hide_password=False)
 
     @property
     def _seconds(self) -> float:
@@ -207,21 +211,22 @@ class _Auditor:
             await asyncio.sleep(0.5)
         raise TimeoutError(f"a service without database must say that it is degraded, said {said}")
 
-    def _rows(self) -> list[Row]:
-        url = make_url(self._database.url).set(database="gantry").render_as_string(hide_password=False)
-        engine = create_engine(url)
-        query = text(
-            "SELECT decision_id, request_id, request, answer, payload_sha256 FROM decision "
-            "WHERE decision_id > :after ORDER BY decision_id LIMIT :limit"
-        )
-        rows: list[Row] = []
-        with engine.connect() as connection:
-            after = ""
-            while found := connection.execute(query, {"after": after, "limit": _ROWS_AT_ONCE}).all():
-                rows += [row_of(*row) for row in found]
-                after = found[-1][0]
-        engine.dispose()
-        return rows
+
+def stored_rows(url: str) -> list[Row]:
+    """All decisions of a database."""
+    engine = create_engine(url)
+    query = text(
+        "SELECT decision_id, request_id, request, answer, payload_sha256 FROM decision "
+        "WHERE decision_id > :after ORDER BY decision_id LIMIT :limit"
+    )
+    rows: list[Row] = []
+    with engine.connect() as connection:
+        after = ""
+        while found := connection.execute(query, {"after": after, "limit": _ROWS_AT_ONCE}).all():
+            rows += [row_of(*row) for row in found]
+            after = found[-1][0]
+    engine.dispose()
+    return rows
 
 
 def _is_degraded(health: dict[str, object]) -> bool:

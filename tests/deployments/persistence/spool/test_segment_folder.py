@@ -159,9 +159,9 @@ def test_crash_that_left_zeros_loses_nothing_that_was_acknowledged(tmp_path: Pat
         assert _adopted(folder) == wanted
 
 
-@pytest.mark.parametrize("damaged", range(len(PAYLOADS) - 1))
-def test_damage_before_the_tail_is_scanned_past_and_kept(tmp_path: Path, damaged: int) -> None:
-    """Only the damaged record is missing; the file is reported and set aside, never cut."""
+@pytest.mark.parametrize("damaged", range(len(PAYLOADS)))
+def test_damaged_record_is_scanned_past_and_kept(tmp_path: Path, damaged: int) -> None:
+    """Only the damaged record is missing, the last one too: it was promised. The file is set aside, never cut."""
     path = _written(tmp_path)
     data = bytearray(path.read_bytes())
     data[_ends()[damaged] - 1] ^= 0xFF
