@@ -43,7 +43,9 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             "request_id": REQUEST_ID.get(),
         }
-        fields |= {name: value for name, value in vars(record).items() if name not in _BUILT_IN}
+        # Ray's library notes its own time in each record, beneath an underscore.
+        own = {name: value for name, value in vars(record).items() if not name.startswith("_")}
+        fields |= {name: value for name, value in own.items() if name not in _BUILT_IN}
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
         line = json.dumps(fields, default=str, separators=(",", ":"))

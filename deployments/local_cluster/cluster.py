@@ -31,6 +31,7 @@ from deployments.local_cluster.processes import (
     diverted_lines,
     end,
     is_alive,
+    name_of,
     own_signals,
 )
 from deployments.serve.process import DrainNotice, leave_out_unused
@@ -294,7 +295,7 @@ class LocalCluster:
 
     def _close_port(self) -> None:
         """Nobody comes in any more; the routers refuse until then."""
-        proxies = [process for process in self._processes() if _name(process) == _PROXY]
+        proxies = [process for process in self._processes() if name_of(process) == _PROXY]
         for ending in (signal.SIGUSR1, signal.SIGTERM):
             deadline = time.monotonic() + _CLOSING_SECONDS
             for process in filter(is_alive, proxies):
@@ -352,21 +353,9 @@ class LocalCluster:
                 logging_level=logging.ERROR if self._quiet else logging.WARNING,
                 _node_ip_address=LOOPBACK,
             )
-        self._note_session()
-        named = {_name(process): process for process in descendants(os.getpid())}
+        self._sessions.note_present()
+        named = {name_of(process): process for process in descendants(os.getpid())}
         self._vital = {name: named[name] for name in _VITAL if name in named}
-
-    def _note_session(self) -> None:
-        """Its folders in the temporary directory, for a later start. A disk that takes no note stops nobody."""
-        import ray
-        from ray._private.worker import global_worker
-
-        assert global_worker.node is not None, "it has just started one"
-        session = Path(global_worker.node.get_session_dir_path())
-        try:
-            self._sessions.note(session, ray.get_runtime_context().get_node_id())
-        except OSError as error:
-            _LOGGER.warning("the folders of this run cannot be noted: %s", error)
 
     def _deploy(self) -> None:
         from ray import serve
@@ -429,12 +418,6 @@ def _complaints(application: StatusOverview) -> str:
 def _last_line(message: str) -> str:
     """The error without its traceback, all of which is in the logs of Ray."""
     return (message.strip().splitlines() or ["for an unknown reason"])[-1].strip()
-
-
-def _name(process: psutil.Process) -> str:
-    with suppress(psutil.Error):
-        return process.name()
-    return ""
 
 
 def _probe(client: httpx.Client) -> str:

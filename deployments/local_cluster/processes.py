@@ -177,6 +177,18 @@ class SessionRecord:
             self.path, "".join(f"{each}\n" for each in (*self._read(), session, _proxy_folder(node_id))), OWNER_ONLY
         )
 
+    def note_present(self) -> None:
+        """Those of the Ray that this process has just started. A disk that takes no note stops nobody."""
+        import ray
+        from ray._private.worker import global_worker
+
+        assert global_worker.node is not None, "it has just started one"
+        session = Path(global_worker.node.get_session_dir_path())
+        try:
+            self.note(session, ray.get_runtime_context().get_node_id())
+        except OSError as error:
+            _LOGGER.warning("the folders of this run cannot be noted: %s", error)
+
     def sweep(self) -> int:
         """Removes what was noted, but for the newest session; nothing else. Returns how many. Raises `OSError`."""
         found = [path for path in self._read() if _is_swept(path)]
@@ -263,6 +275,13 @@ def descendants(pid: int) -> tuple[psutil.Process, ...]:
         return tuple(psutil.Process(pid).children(recursive=True))
     except psutil.NoSuchProcess:
         return ()
+
+
+def name_of(process: psutil.Process) -> str:
+    """Of its program; empty when it has ended."""
+    with suppress(psutil.Error):
+        return process.name()
+    return ""
 
 
 def is_alive(process: psutil.Process) -> bool:

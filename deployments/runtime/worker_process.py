@@ -124,7 +124,7 @@ def answer_parent(prepare: Callable[[], Callable[[bytes], bytes]], niceness: int
     """
     os.setpriority(os.PRIO_PROCESS, 0, niceness)
     if niceness == LOWEST_PRIORITY:
-        # It would still keep a core to the end of its slice when a request wakes; an idle task yields at once.
+        # It still keeps a core to the end of its slice when a request wakes; an idle task yields at once.
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     # Ctrl-C is said to everyone in the terminal, but when this process may go is its parent's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -81,34 +81,6 @@ def test_large_body_is_stored_and_holds_nobody_up(service: Service, megabytes: f
     assert size > megabytes * 0.7 * 10**6
 
 
-def test_service_schedules_as_many_jobs_as_it_allows(service: Service) -> None:
-    """20,000 jobs on 20 machines, which are more than fits into a message of Ray's default size."""
-    machines = [{"machine_id": number, "machine_name": f"m{number}", "machine_type": 1} for number in range(1, 21)]
-    jobs = [
-        {"job_id": f"j{number}", "family_id": f"f{number}", "sequence": 1, "processing_time": 1 + number % 7 / 10}
-        | {"machine_types": [1], "priority": 2}
-        for number in range(20_000)
-    ]
-    request = {"jobs": jobs, "machines": machines, "time_budget_ms": 0}
-    with service.client() as client:
-        answer = client.post("/schedule", json=request, timeout=150.0)
-    assert (answer.status_code, len(answer.json().get("scheduled_jobs", answer.text))) == (200, 20_000)
-
-
-def test_half_open_connections_shut_nobody_out(service: Service) -> None:
-    """More of them than HAProxy's own 4,096, each with the beginning of a request: others are served, and within the
-    limit for headers all of them are ended."""
-    with ExitStack() as stack, service.client() as client:
-        half_open = []
-        for _ in range(4_150):
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", service.port), timeout=30.0))
-            connection.sendall(b"POST /schedule HTTP/1.1\r\nHost: gantry\r\n")
-            half_open.append(connection)
-        answer = client.post("/schedule", json=example(time_budget_ms=0)).raise_for_status()
-        print(f"answered beside them in {answer.elapsed.total_seconds():.2f} s")
-        assert [connection.recv(12) for connection in half_open] == [b"HTTP/1.1 408"] * len(half_open)
-
-
 def test_bodies_of_nothing_take_no_memory(service: Service) -> None:
     """Four of 31 MiB at once, four of them unpacked to as much, and four that are read: a router stays below 600 MB."""
     nothing = b'{"junk": [{}' + b",{}" * (31 * 2**20 // 3) + b"]}"
@@ -208,6 +180,34 @@ def test_request_leaves_one_short_line(service: Service) -> None:
 
 def _bytes_below(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_service_schedules_as_many_jobs_as_it_allows(service: Service) -> None:
+    """20,000 jobs on 20 machines, which are more than fits into a message of Ray's default size."""
+    machines = [{"machine_id": number, "machine_name": f"m{number}", "machine_type": 1} for number in range(1, 21)]
+    jobs = [
+        {"job_id": f"j{number}", "family_id": f"f{number}", "sequence": 1, "processing_time": 1 + number % 7 / 10}
+        | {"machine_types": [1], "priority": 2}
+        for number in range(20_000)
+    ]
+    request = {"jobs": jobs, "machines": machines, "time_budget_ms": 0}
+    with service.client() as client:
+        answer = client.post("/schedule", json=request, timeout=150.0)
+    assert (answer.status_code, len(answer.json().get("scheduled_jobs", answer.text))) == (200, 20_000)
+
+
+def test_half_open_connections_shut_nobody_out(service: Service) -> None:
+    """More of them than HAProxy's own 4,096, each with the beginning of a request: others are served, and within the
+    limit for headers all of them are ended."""
+    with ExitStack() as stack, service.client() as client:
+        half_open = []
+        for _ in range(4_150):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", service.port), timeout=30.0))
+            connection.sendall(b"POST /schedule HTTP/1.1\r\nHost: gantry\r\n")
+            half_open.append(connection)
+        answer = client.post("/schedule", json=example(time_budget_ms=0)).raise_for_status()
+        print(f"answered beside them in {answer.elapsed.total_seconds():.2f} s")
+        assert [connection.recv(12) for connection in half_open] == [b"HTTP/1.1 408"] * len(half_open)
 
 
 def test_service_answers_the_same_request_alike(service: Service) -> None:

@@ -32,22 +32,37 @@ def _named(service: Service, name: str) -> int:
 
 def test_next_start_follows_any_death(tmp_path: Path) -> None:
     """SIGKILL of HAProxy is mended by Ray; of the service it is ended by the next start on the same port; of the GCS
-    and of the raylet the service ends with the code that a supervisor restarts. Nothing is ever left."""
-    port = free_port()
+    and of the raylet the service ends with the code that a supervisor restarts. Nothing is ever left, neither processes
+    nor folders, but for the logs of the last run."""
+    port, folders = free_port(), list[Path]()
+    draft = tmp_path / "data" / f".api_keys.json.{'0' * 32}.draft"
     with starting_service(tmp_path, port=port) as service:
         await_ready(service)
         os.kill(_named(service, "haproxy"), signal.SIGKILL)
         assert eventually(lambda: not is_free(port), 60)
         left = service.processes()
+        folders += _temporary(tmp_path)
+        draft.touch()
+        os.utime(draft, (0, 0))
         service.process.kill()
         service.process.wait(timeout=20)
     for vital in ("gcs_server", "raylet"):
         with starting_service(tmp_path, port=port) as service:
             await_ready(service)
             assert [process for process in left if is_alive(process)] == []
+            assert "removed" in service.output
+            assert not draft.exists()
             left = service.processes()
+            folders += [each for each in _temporary(tmp_path) if each not in folders]
             os.kill(_named(service, vital), signal.SIGKILL)
             assert service.process.wait(timeout=60) == EXIT_RAY_LOST, service.output
             assert f"gantry: Ray's {vital} died" in service.output
     assert eventually(lambda: [process for process in left if is_alive(process)] == [])
     assert is_free(port)
+    assert len(folders) == 6
+    assert [each.parent.name for each in folders if each.exists()] == ["ray", "ray", "haproxy-serve"]
+
+
+def _temporary(folder: Path) -> list[Path]:
+    """The folders in the temporary directory that the runs of this data folder have noted."""
+    return [Path(line) for line in (folder / "data" / "run" / "sessions").read_text(encoding="utf-8").splitlines()]

@@ -51,6 +51,7 @@ async def test_line_of_a_request_has_at_most_200_bytes(path: str, caplog: pytest
         response = await call("POST", path, headers={"x-request-id": str(UUID(int=7))})
     (record,) = [record for record in caplog.records if record.name == REQUESTS]
     vars(record)["ms"] = 120_000.5
+    vars(record)["_ray_timestamp_ns"] = 1796036432217052711
     token = REQUEST_ID.set(str(UUID(int=7)))
     line = JsonFormatter().format(record)
     REQUEST_ID.reset(token)
