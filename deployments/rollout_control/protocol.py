@@ -29,11 +29,12 @@ class RouterReport:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerReply:
     """`state` is None while the controller does not know any. Events below `received` are known to it, and
-    those below `kept` survive its death."""
+    those below `kept` survive its death. `alarms` are what a person must look at."""
 
     state: RolloutState | None
     received: int
     kept: int
+    alarms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from deployments.rollout.ramp.state import RampConfiguration, RolloutState, Tran
 from deployments.rollout.report.arm_figures import Rating, RealisedJob
 from deployments.rollout.report.goals import Goal
 from deployments.rollout.report.report import Records, RolloutReport, report_of
+from deployments.rollout_control.database_sync import transition_of
 
 MAX_EVENTS = 200
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -98,7 +99,7 @@ class RolloutTrail:
         )
 
     def _transitions(self) -> list[Transition]:
-        return [_transition(row) for row in reversed(self._rows.transitions(MAX_EVENTS))]
+        return [transition_of(row) for row in reversed(self._rows.transitions(MAX_EVENTS))]
 
     def _jobs(self, feedback: Iterable[Mapping[str, Any]]) -> Iterator[RealisedJob]:
         for row in feedback:
@@ -197,20 +198,6 @@ def missing_of(record: EvaluationRecord) -> MissingPair:
         stage=record.stage,
         reason=record.reason or record.status,
     )
-
-
-def _transition(row: Mapping[str, Any]) -> Transition:
-    evidence = dict(row["evidence"])
-    document = {
-        "action": evidence.pop("action"),
-        "from": row["from_stage"] or None,
-        "actor": row["actor"],
-        "reason": row["reason"],
-        "evidence": evidence,
-        "is_forced": bool(evidence.pop("is_forced", False)),
-        "state": row["state"],
-    }
-    return Transition.from_json(document)
 
 
 def _begin_of_ramp(transitions: list[Transition]) -> datetime:
