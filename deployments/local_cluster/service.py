@@ -25,6 +25,7 @@ from deployments.persistence.database import (
 from deployments.persistence.errors import SpoolError, SpoolFailed
 from deployments.persistence.failures import database_errors
 from deployments.persistence.spool.segment_folder import require_writable
+from deployments.rollout_control.transition_log import ControllerJournal, ControllerTaken
 from deployments.serve.process import DrainNotice, require_message_room
 from deployments.settings.serve_config import read_serve_config
 from deployments.settings.service import Environment, Settings, hand_down
@@ -39,6 +40,7 @@ START_SECONDS = 180.0
 GRACE_SECONDS = 15.0
 # "Try again", as sysexits.h has it; whatever a person must mend first ends with 1.
 EXIT_RAY_LOST = os.EX_TEMPFAIL
+ROLLOUT_FOLDER_SECONDS = 2.0
 _FOLDER_MODE = 0o700
 _BINARY_PATH = "RAY_SERVE_HAPROXY_BINARY_PATH"
 _WRAPPER = "gantry-haproxy"
@@ -125,6 +127,7 @@ def _cluster(
             say(f"ended {ended} processes that an earlier run had left behind")
         record.begin()
         notice.withdraw()
+        require_rollout_folder(settings)
         listener.require_free()
         _correct_proxy(settings.run_folder, record)
         read_manifest(settings.model_path)
@@ -166,6 +169,20 @@ def owning_data_folder(settings: Settings) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def require_rollout_folder(settings: Settings) -> None:
+    """No controller of another service lives on the rollout's folder. Raises `DataFolderTaken` or `OSError`.
+
+    The controller waits for the one before it, and whoever starts the service would not hear why.
+    """
+    journal = ControllerJournal(settings.rollout_folder)
+    try:
+        journal.open(patience_seconds=ROLLOUT_FOLDER_SECONDS)
+    except ControllerTaken as error:
+        raise DataFolderTaken(f"{error}: set GANTRY_ROLLOUT_FOLDER") from error
+    finally:
+        journal.close()
 
 
 def _correct_proxy(folder: Path, record: ProcessRecord) -> None:

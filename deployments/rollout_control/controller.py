@@ -23,7 +23,7 @@ from deployments.rollout.ramp.latch import roll_back_for
 from deployments.rollout.ramp.stages import activate, pause, promote, resume, rollback
 from deployments.rollout.ramp.state import GUARDRAIL, Action, Order, RolloutState, Stage, Transition
 from deployments.rollout_control.agreement import ControlSettings, DatabaseAgreement, StoredRollout
-from deployments.rollout_control.protocol import ControllerReply, RouterReport
+from deployments.rollout_control.protocol import BLOCKED, DRY_RUN, ControllerReply, RouterReport
 from deployments.rollout_control.ramp_statistics import RampStatistics
 from deployments.rollout_control.transition_log import ControllerJournal, TransitionListener, TransitionLog
 from deployments.runtime.background import BackgroundTask
@@ -241,7 +241,7 @@ class Controller:
         }
         may_roll_back = state.serving_stage not in (Stage.SHADOW, Stage.ROLLED_BACK)
         if not may_roll_back or self._settings.is_dry_run:
-            action = "dry run" if may_roll_back else "promotion is blocked"
+            action = DRY_RUN if may_roll_back else BLOCKED
             await self.transition_log.open_incident(trigger.guardrail.value, state, action, evidence)
             return
         order = Order(actor=GUARDRAIL, reason=trigger.reason, at=self._clock(), evidence=evidence)

@@ -188,7 +188,7 @@ class DatabaseSync(BackgroundTask):
             self._arrived.clear()
             await self._arrived.wait()
         incidents = tuple(self._incidents)
-        await self._do(partial(self._rows.save_incidents, [_incident_row(each) for each in incidents]))
+        await self._do(partial(self._rows.save_incidents, [incident_row(each) for each in incidents]))
         del self._incidents[: len(incidents)]
 
 
@@ -229,7 +229,8 @@ def transition_of(row: Mapping[str, Any]) -> Transition:
     )
 
 
-def _incident_row(incident: Incident) -> dict[str, Any]:
+def incident_row(incident: Incident) -> dict[str, Any]:
+    """An incident as columns, its evidence as JSON."""
     return {
         "incident_id": incident.incident_id,
         "created_at": incident.at,

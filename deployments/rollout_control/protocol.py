@@ -10,6 +10,9 @@ from deployments.rollout.analysis.guardrails import Event
 from deployments.rollout.ramp.latch import Latch
 from deployments.rollout.ramp.state import RolloutState
 
+BLOCKED, DRY_RUN = "promotion is blocked", "dry run"
+"""What an incident leads to where nothing is rolled back."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterReport:

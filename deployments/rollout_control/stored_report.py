@@ -24,6 +24,7 @@ from deployments.rollout.report.arm_figures import Rating, RealisedJob
 from deployments.rollout.report.goals import Goal
 from deployments.rollout.report.report import Records, RolloutReport, report_of
 from deployments.rollout_control.database_sync import transition_of
+from deployments.rollout_control.protocol import BLOCKED, DRY_RUN
 
 MAX_EVENTS = 200
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -65,13 +66,22 @@ class RolloutTrail:
                 return ()
             state = transitions[-1].state
             rows = self._rows.assignments(_begin_of_ramp(transitions))
-            return audit(_assigned(row, state) for row in rows if row["ramp"] == state.ramp).findings
+            findings = audit(_assigned(row, state) for row in rows if row["ramp"] == state.ramp).findings
+            return (*findings, *self._blocked(transitions))
 
         return await asyncio.to_thread(read)
 
     async def report(self, since: datetime | None) -> RolloutReport:
         """On the present ramp; `since` begins the period of the figures by arm. Raises `RolloutUnavailable`."""
         return await asyncio.to_thread(self._report, since)
+
+    def _blocked(self, transitions: list[Transition]) -> Iterator[str]:
+        """Guardrails that fired in this ramp without a rollback, in whichever service."""
+        ramp = transitions[-1].state.ramp
+        first_version = min(each.version for each in transitions if each.state.ramp == ramp)
+        for row in self._rows.incidents():
+            if row["rollout_version"] >= first_version and row["action"] in (BLOCKED, DRY_RUN):
+                yield f"{row['trigger']} has fired in this ramp: {row['action']}"
 
     def _report(self, since: datetime | None) -> RolloutReport:
         transitions = self._transitions()

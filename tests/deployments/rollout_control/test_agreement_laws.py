@@ -86,8 +86,10 @@ class OwnersLine(Line):
 class Service:
     """A controller that may be started again and again, with what it announced as its own decision."""
 
-    def __init__(self, name: str, database: SharedDatabase) -> None:
+    def __init__(self, name: str, database: SharedDatabase, initial_stage: Stage = Stage.EXPANDED) -> None:
         self.name = name
+        self.initial_stage = initial_stage
+        self.incidents: list[Incident] = []
         self.database = database
         self.journal = Journal(f"{name * 8}-0000-7000-8000-000000000000")
         self.line = OwnersLine(database.engine, database.now)
@@ -98,6 +100,8 @@ class Service:
         self.control: Controller | None = None
 
     def hear(self, entry: Entry) -> None:
+        if isinstance(entry, Incident):
+            self.incidents.append(entry)
         if isinstance(entry, Transition):
             self.decided[entry.version] = entry
             if entry.to_stage is Stage.ROLLED_BACK:
@@ -106,7 +110,7 @@ class Service:
     async def start(self) -> None:
         self.events = 0
         self.control = Controller(
-            ControlSettings(configuration=QUICK, initial_stage=Stage.EXPANDED, seed="gantry", challenger=PUBLISHED),
+            ControlSettings(configuration=QUICK, initial_stage=self.initial_stage, seed="gantry", challenger=PUBLISHED),
             journal=self.journal,  # type: ignore[arg-type]
             database=self.database.sync(self.line, self.name),
             listeners=(self,),
