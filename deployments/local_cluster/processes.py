@@ -16,13 +16,14 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from deployments.logs import LINE_BEGINNING
-from deployments.runtime.durable_file import OWNER_ONLY, write_durably
+from deployments.runtime.durable_file import owner_only, write_durably
 
 _POLL_SECONDS = 0.05
 # While replicas start a new process appears every few moments; later hardly ever.
@@ -86,7 +87,7 @@ class ProcessRecord:
     def begin(self) -> None:
         """Names nobody yet. On the medium when this returns. Raises `OSError`."""
         self._noted = set()
-        write_durably(self.path, f"{_HEADER} {_boot_id()}\n", OWNER_ONLY)
+        write_durably(self.path, f"{_HEADER} {_boot_id()}\n")
 
     def note(self, pids: Iterable[int]) -> None:
         """Adds those that are not there yet. On the medium when this returns. Raises `OSError`."""
@@ -230,6 +231,15 @@ def end(processes: tuple[psutil.Process, ...], grace_seconds: float) -> int:
     return len(stubborn)
 
 
+class _OwnersLogFile(logging.handlers.RotatingFileHandler):
+    """A log file that nobody else may read."""
+
+    def _open(self) -> TextIOWrapper:
+        opened = open(self.baseFilename, self.mode, encoding=self.encoding, opener=owner_only)  # noqa: SIM115
+        assert isinstance(opened, TextIOWrapper)
+        return opened
+
+
 @contextmanager
 def diverted_lines(path: Path, *, is_printed: bool) -> Iterator[None]:
     """Around the start of Ray: from then on what Ray has to say goes to a file, its tracebacks included.
@@ -240,7 +250,7 @@ def diverted_lines(path: Path, *, is_printed: bool) -> Iterator[None]:
     from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
 
     worker: Any = module
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=_MAX_LOG_BYTES, backupCount=_LOG_FILES)
+    handler = _OwnersLogFile(path, maxBytes=_MAX_LOG_BYTES, backupCount=_LOG_FILES)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     lines = logging.getLogger("ray.replicas")
     for logger in (logging.getLogger("ray"), lines):

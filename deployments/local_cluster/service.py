@@ -26,6 +26,7 @@ from deployments.persistence.errors import SpoolError, SpoolFailed
 from deployments.persistence.failures import database_errors
 from deployments.persistence.spool.segment_folder import require_writable
 from deployments.rollout_control.transition_log import ControllerJournal, ControllerTaken
+from deployments.runtime.durable_file import owner_only
 from deployments.serve.process import DrainNotice, require_message_room
 from deployments.settings.serve_config import read_serve_config
 from deployments.settings.service import Environment, Settings, hand_down
@@ -155,7 +156,7 @@ def owning_data_folder(settings: Settings) -> Iterator[None]:
     """No other service works in the data folder meanwhile. Raises `DataFolderTaken` or `OSError`."""
     settings.run_folder.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
     path = settings.run_folder / "lock"
-    with path.open("a+", encoding="ascii") as file:
+    with open(path, "a+", encoding="ascii", opener=owner_only) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -77,7 +77,7 @@ class ControllerJournal:
         with suppress(FileNotFoundError, ValueError):
             return str(UUID(path.read_text(encoding="ascii").strip()))
         identity = str(uuid7())
-        write_durably(path, identity, OWNER_ONLY)
+        write_durably(path, identity)
         return identity
 
     def read(self) -> Remembered:
