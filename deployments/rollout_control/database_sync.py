@@ -116,7 +116,7 @@ class DatabaseSync(BackgroundTask):
         return await self._do(
             partial(
                 self._rows.append_transition,
-                _transition_row(transition),
+                transition_row(transition),
                 token=self.lease.token,
                 expected_version=expected_version,
                 is_for_all=is_rollback,
@@ -196,7 +196,8 @@ def _note_failure(error: Exception, _: float) -> None:
     _log.warning("incidents wait for the database: %s", error)
 
 
-def _transition_row(transition: Transition) -> dict[str, Any]:
+def transition_row(transition: Transition) -> dict[str, Any]:
+    """A transition as columns, its evidence and state as JSON; `transition_of` is the inverse."""
     origin = "" if transition.from_stage is None else transition.from_stage.value
     return {
         "version": transition.version,

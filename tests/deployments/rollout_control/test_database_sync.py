@@ -31,7 +31,8 @@ def database(clock: Clock) -> Iterator[SharedDatabase]:
     database.close()
 
 
-def _transition(version: int, stage: Stage = Stage.EXPANDED) -> Transition:
+def transition(version: int, stage: Stage = Stage.EXPANDED) -> Transition:
+    """To that version and stage, by whatever way."""
     share = 0.0 if stage is Stage.ROLLED_BACK else 0.5
     return Transition(
         action=Action.PAUSE,
@@ -80,10 +81,10 @@ async def test_second_service_takes_over_after_the_lease_with_a_higher_token(
     assert second.lease.token == 2
     # What the first one still believes is refused by the database.
     assert first.is_owner
-    assert not await first.append(_transition(1), 0)
+    assert not await first.append(transition(1), 0)
     await first.meet(None)
     assert first.is_follower
-    assert await second.append(_transition(1), 0)
+    assert await second.append(transition(1), 0)
 
 
 async def test_outage_leaves_the_owner_the_owner(database: SharedDatabase, clock: Clock) -> None:
@@ -119,8 +120,8 @@ async def test_owner_that_comes_back_owns_at_once(database: SharedDatabase) -> N
     back = _service(database, "a")
     await back.meet(None)
     assert back.is_owner
-    assert not await died.append(_transition(1), 0)
-    assert await back.append(_transition(1), 0)
+    assert not await died.append(transition(1), 0)
+    assert await back.append(transition(1), 0)
 
 
 def test_lease_is_taken_once_and_only_when_it_has_expired(database: SharedDatabase, clock: Clock) -> None:
@@ -142,15 +143,15 @@ async def test_transition_is_stored_once_and_in_order(database: SharedDatabase, 
     """The version must follow the newest one; what is stored is read back as it was."""
     service = _service(database, "a")
     assert await service.meet(None) == ()
-    assert await service.append(_transition(1), 0)
+    assert await service.append(transition(1), 0)
     for version, expected in ((1, 0), (3, 2), (2, 0)):
-        assert not await service.append(_transition(version), expected)
-    assert await service.append(_transition(2), 1)
-    assert await service.meet(None) == (_transition(2),)
-    assert await service.meet(1) == (_transition(1), _transition(2))
-    assert await service.meet(7) == (_transition(2),), "nothing from there on: the newest"
+        assert not await service.append(transition(version), expected)
+    assert await service.append(transition(2), 1)
+    assert await service.meet(None) == (transition(2),)
+    assert await service.meet(1) == (transition(1), transition(2))
+    assert await service.meet(7) == (transition(2),), "nothing from there on: the newest"
     clock.seconds += LEASE_SECONDS
-    assert not await service.append(_transition(3), 2), "the lease has expired"
+    assert not await service.append(transition(3), 2), "the lease has expired"
 
 
 async def test_rollback_is_stored_for_whoever_has_seen_the_newest_version(database: SharedDatabase) -> None:
@@ -158,9 +159,9 @@ async def test_rollback_is_stored_for_whoever_has_seen_the_newest_version(databa
     owner, follower = _service(database, "a"), _service(database, "b")
     await owner.meet(None)
     await follower.meet(None)
-    assert await owner.append(_transition(1), 0)
-    assert not await follower.append(_transition(2), 1)
-    rollback = _transition(2, Stage.ROLLED_BACK)
+    assert await owner.append(transition(1), 0)
+    assert not await follower.append(transition(2), 1)
+    rollback = transition(2, Stage.ROLLED_BACK)
     assert not await follower.append(rollback, 0)
     assert follower.lease is not None
     follower.lease = replace(follower.lease, token=0)
@@ -182,7 +183,7 @@ async def test_incidents_are_filed_once_whoever_tells_them_again(database: Share
     rows = RolloutRows(database.engine)
     for _ in range(2):
         database_sync = _service(database, "a")
-        for entry in (_transition(1), INCIDENT):
+        for entry in (transition(1), INCIDENT):
             database_sync.hear(entry)
         await _filed(database_sync, rows)
     assert [row["trigger"] for row in rows.incidents()] == ["crash_rate"]
