@@ -49,6 +49,7 @@ verify: mutation fuzz audit chaos explain ## the slow proofs in full: what make 
 	$(BIN)/python -m tests.system.recording --compare tests/data/recorded_answers.json
 	$(BIN)/python -m tests.system.packaging
 	$(BIN)/python -m tests.system.stopping
+	$(BIN)/python -m tests.system.two_services
 	$(BIN)/python -m loadtests.isolation
 
 mutation: $(READY) ## spoil valid schedules in every way; show what the judge caught, fail if anything slipped past

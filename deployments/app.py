@@ -7,7 +7,7 @@
 | SafetyValidator | the judge and the plant's limits | |
 | DBWriter | one engine, by which batches of spooled records become rows | the database |
 | Counterfactual | a process of low priority for the arm that did not serve | |
-| RolloutController | the stage: its journal on disk, its mirror in the database, the webhook | the database |
+| RolloutController | the stage: its journal on disk, its lease of the database, the webhook | the database |
 
 How many of each there are, and how busy they may get, stands in `serve_config.yaml`.
 """
@@ -260,6 +260,7 @@ async def open_router(
         drain=lambda: drain.state,
         corruption=corruption,
         knows_stage=lambda: view.is_current,
+        rollout_alarms=lambda: view.alarms,
         skew_seconds=lambda: skew.seconds,
         losses=scheduling.policy_losses,
     )

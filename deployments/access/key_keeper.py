@@ -46,7 +46,7 @@ class KnownKeys:
 
 def save_snapshot(path: Path, known: KnownKeys) -> None:
     """Replaces the file as a whole, readable by its owner only. Raises `OSError`."""
-    write_durably(path, json.dumps(_document(known)), OWNER_ONLY)
+    write_durably(path, json.dumps(_document(known)))
 
 
 def load_snapshot(path: Path) -> KnownKeys:

@@ -17,13 +17,14 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from deployments.logs import LINE_BEGINNING
-from deployments.runtime.durable_file import OWNER_ONLY, write_durably
+from deployments.runtime.durable_file import owner_only, write_durably
 
 _POLL_SECONDS = 0.05
 # While replicas start a new process appears every few moments; later hardly ever.
@@ -92,7 +93,7 @@ class ProcessRecord:
     def begin(self) -> None:
         """Names nobody yet. On the medium when this returns. Raises `OSError`."""
         self._noted = set()
-        write_durably(self.path, f"{_HEADER} {_boot_id()}\n", OWNER_ONLY)
+        write_durably(self.path, f"{_HEADER} {_boot_id()}\n")
 
     def note(self, pids: Iterable[int]) -> None:
         """Adds those that are not there yet. On the medium when this returns. Raises `OSError`."""
@@ -173,9 +174,7 @@ class SessionRecord:
 
     def note(self, session: Path, node_id: str) -> None:
         """Those of the run that has just begun. On the medium when this returns. Raises `OSError`."""
-        write_durably(
-            self.path, "".join(f"{each}\n" for each in (*self._read(), session, _proxy_folder(node_id))), OWNER_ONLY
-        )
+        write_durably(self.path, "".join(f"{each}\n" for each in (*self._read(), session, _proxy_folder(node_id))))
 
     def note_present(self) -> None:
         """Those of the Ray that this process has just started. A disk that takes no note stops nobody."""
@@ -198,7 +197,7 @@ class SessionRecord:
             if path not in kept:
                 shutil.rmtree(path, ignore_errors=True)
         if self.path.exists():
-            write_durably(self.path, "".join(f"{path}\n" for path in kept), OWNER_ONLY)
+            write_durably(self.path, "".join(f"{path}\n" for path in kept))
         return len(found) - len(kept)
 
     def _read(self) -> list[Path]:
@@ -304,9 +303,18 @@ def end(processes: tuple[psutil.Process, ...], grace_seconds: float) -> int:
     return len(stubborn)
 
 
+class _OwnersLogFile(logging.handlers.RotatingFileHandler):
+    """A log file that nobody else may read."""
+
+    def _open(self) -> TextIOWrapper:
+        opened = open(self.baseFilename, self.mode, encoding=self.encoding, opener=owner_only)  # noqa: SIM115
+        assert isinstance(opened, TextIOWrapper)
+        return opened
+
+
 def keep_lines(logger: logging.Logger, path: Path, max_bytes: int = MAX_LOG_BYTES) -> None:
     """From now on what `logger` gets goes to the file as it is; `max_bytes` and as much of each of two older files."""
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=max_bytes, backupCount=LOG_FILES)
+    handler = _OwnersLogFile(path, maxBytes=max_bytes, backupCount=LOG_FILES)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.handlers = [handler]
     logger.propagate = False
@@ -323,7 +331,7 @@ def diverted_lines(path: Path, *, is_printed: bool) -> Iterator[None]:
     from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
 
     worker: Any = module
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=MAX_LOG_BYTES, backupCount=LOG_FILES)
+    handler = _OwnersLogFile(path, maxBytes=MAX_LOG_BYTES, backupCount=LOG_FILES)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     lines, own = logging.getLogger("ray.replicas"), logging.getLogger("ray.gantry")
     for logger in (logging.getLogger("ray"), lines):

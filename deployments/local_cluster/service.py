@@ -35,7 +35,8 @@ from deployments.persistence.database import (
 from deployments.persistence.errors import SpoolError, SpoolFailed
 from deployments.persistence.failures import database_errors
 from deployments.persistence.spool.segment_folder import require_writable
-from deployments.runtime.durable_file import sweep_drafts, sweep_temporary_folders
+from deployments.rollout_control.transition_log import ControllerJournal, ControllerTaken
+from deployments.runtime.durable_file import owner_only, sweep_drafts, sweep_temporary_folders
 from deployments.serve.process import MAX_MESSAGE_BYTES, MESSAGE_VARIABLE, DrainNotice, require_message_room
 from deployments.settings.serve_config import read_serve_config
 from deployments.settings.service import Environment, Settings, hand_down
@@ -49,6 +50,7 @@ START_SECONDS = 180.0
 GRACE_SECONDS = 15.0
 # "Try again", as sysexits.h has it; whatever a person must mend first ends with 1.
 EXIT_RAY_LOST = os.EX_TEMPFAIL
+ROLLOUT_FOLDER_SECONDS = 2.0
 _FOLDER_MODE = 0o700
 _BINARY_PATH = "RAY_SERVE_HAPROXY_BINARY_PATH"
 _WRAPPER = "gantry-haproxy"
@@ -202,6 +204,7 @@ def _cluster(
         _sweep(settings, sessions, say)
         record.begin()
         notice.withdraw()
+        require_rollout_folder(settings)
         listener.require_free()
         _correct_proxy(settings.run_folder, record)
         read_manifest(settings.model_path)
@@ -247,7 +250,7 @@ def owning_data_folder(settings: Settings) -> Iterator[None]:
     """No other service works in the data folder meanwhile. Raises `DataFolderTaken` or `OSError`."""
     settings.run_folder.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
     path = settings.run_folder / "lock"
-    with path.open("a+", encoding="ascii") as file:
+    with open(path, "a+", encoding="ascii", opener=owner_only) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -273,6 +276,20 @@ def _sweep(settings: Settings, sessions: SessionRecord, say: Say) -> None:
         return
     if swept or drafts:
         say(f"removed {swept} temporary folders and {drafts} drafts that earlier runs had left behind")
+
+
+def require_rollout_folder(settings: Settings) -> None:
+    """No controller of another service lives on the rollout's folder. Raises `DataFolderTaken` or `OSError`.
+
+    The controller waits for the one before it, and whoever starts the service would not hear why.
+    """
+    journal = ControllerJournal(settings.rollout_folder)
+    try:
+        journal.open(patience_seconds=ROLLOUT_FOLDER_SECONDS)
+    except ControllerTaken as error:
+        raise DataFolderTaken(f"{error}: set GANTRY_ROLLOUT_FOLDER") from error
+    finally:
+        journal.close()
 
 
 def _correct_proxy(folder: Path, record: ProcessRecord) -> None:

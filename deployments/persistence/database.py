@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from sqlalchemy.exc import ArgumentError
 from deployments.persistence.errors import DatabaseUnavailable, InvalidDatabaseUrl, SchemaMismatch
 from deployments.persistence.failures import database_errors
 from deployments.runtime.clock import Clock
+from deployments.runtime.durable_file import OWNER_ONLY
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -71,6 +73,7 @@ def create_engine(
     engine = sqlalchemy.create_engine(
         parsed, pool_size=pool_size, hide_parameters=True, connect_args={"timeout": connect_timeout_seconds}
     )
+    event.listen(engine, "do_connect", _make_sqlite_file)
     event.listen(engine, "connect", _prepare_sqlite)
     return engine
 
@@ -175,6 +178,14 @@ def _parsed(url: str) -> URL:
 def _without_secrets(url: URL) -> str:
     # Without the query, too: drivers take passwords there as well.
     return url.set(query={}).render_as_string(hide_password=True)
+
+
+def _make_sqlite_file(_dialect: object, _record: object, arguments: list[Any], _options: object) -> None:
+    """Readable by its owner only, whatever the umask; so are the journals that SQLite puts beside it."""
+    # Whatever stands in the way, SQLite says it better.
+    with suppress(OSError):
+        if not arguments[0].startswith("file:"):
+            os.close(os.open(arguments[0], os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OWNER_ONLY))
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

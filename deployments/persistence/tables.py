@@ -290,6 +290,18 @@ ROLLOUT_TRANSITION = Table(
     **_OPTIONS,
 )
 
+# One row: who may change the rollout, until when by the database's clock. Each owner's token is higher than the last.
+ROLLOUT_LEASE = Table(
+    "rollout_lease",
+    METADATA,
+    Column("lease_id", Integer, primary_key=True, autoincrement=False),
+    Column("owner_id", _ID, nullable=False),
+    Column("owner_name", _NAME, nullable=False),
+    Column("token", _BIG, nullable=False),
+    Column("expires_at", UtcInstant, nullable=False),
+    **_OPTIONS,
+)
+
 INCIDENT = Table(
     "incident",
     METADATA,

@@ -30,10 +30,11 @@ How the service uses this
   state.seconds_in_stage(now), configuration, evidence, is_paused=...)`, the evidence being that of
   `PairedComparison.evidence`), `pause`, `resume`, `activate` or `rollback`. `ramp.stages.succeed` says which state the
   `Transition` that comes back leads to, and raises `StaleVersion` when it was made for another one, as an outdated
-  `expected_version` does; it is on disk before it is in force.
+  `expected_version` does; it is in the database before it is in force, a rollback on disk.
 - The report: fill `report.report.Records` from stored rows (of the current ramp at least), call
   `report.report.report_of`, answer with `RolloutReport.as_json()` or show `report.page.page_of(report)`; `since` makes
   it weekly. `AssignedUnit` rows come from decisions that were not forced; the gate gets
   `analysis.sample_ratio.audit(...).findings` as `integrity`.
-- A starting controller uses `ramp.latch.recovered`, and `ramp.stages.begin` when nobody knows a state.
+- A controller compares its transitions with those of the database by `ramp.latch.reconcile`, when it starts and ever
+  after; `ramp.stages.begin` when nobody knows a state.
 """

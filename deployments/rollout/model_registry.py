@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from deployments.runtime.durable_file import owner_only
 from env.errors import ArtefactError
 from models.policy.artefact import MANIFEST_FILE, Manifest, read_manifest
 
@@ -82,7 +83,8 @@ class Registry:
         draft.mkdir(parents=True)
         try:
             for name in (MANIFEST_FILE, *found.manifest.files):
-                shutil.copyfile(found.folder / name, draft / name)
+                with (found.folder / name).open("rb") as source, open(draft / name, "xb", opener=owner_only) as copy:
+                    shutil.copyfileobj(source, copy)
             verified(draft, found.artefact)
             # Complete under its name, or not there at all.
             os.replace(draft, target)

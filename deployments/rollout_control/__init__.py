@@ -5,10 +5,10 @@ Plain asyncio, no Ray.
 | module | what it holds |
 |---|---|
 | controller | THE CONTROLLER: owns the stage, evaluates guardrails, rolls back, takes orders |
-| transition_log | what was decided: on disk before it is in force, then passed on |
+| transition_log | what was decided, here or elsewhere: kept on disk, and passed on |
 | ramp_statistics | guardrails and comparison of one ramp, fed once with every event |
-| recovery | what a starting controller takes for the truth |
-| database_sync | brings transitions and incidents to the database |
+| agreement | how controller and database come to one truth, at the start and ever after |
+| database_sync | the lease of the rollout; transitions and incidents to the database and back |
 | webhook | tells somebody outside, signed, each thing once; remembers what was delivered |
 | protocol | what a router and the controller say to each other every 200 ms |
 | router_view | what one router knows, how fresh it is, and its own rollback on local disk |

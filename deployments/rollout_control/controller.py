@@ -1,7 +1,8 @@
 """THE CONTROLLER: owns the stage, hears of every event, rolls back, takes orders. Plain asyncio.
 
-Whatever it decides is fsynced in its own journal first; the database follows in the background and is never
-asked for a guardrail. One decision at a time: a lock makes exchange and order wait for each other.
+A rollback is fsynced in its own journal and in force at once; whatever else it decides is in the database first, and
+only the owner of the rollout decides it. The database is never asked for a guardrail. One decision at a time: a
+lock makes exchange and order wait for each other, and nobody holds it who waits for the database.
 """
 
 from __future__ import annotations
@@ -9,26 +10,30 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from deployments.errors import RolloutUnavailable
 from deployments.rollout.analysis.triggers import Trigger
+from deployments.rollout.errors import TransitionRefused
 from deployments.rollout.ramp.gate import GateReason, GateVerdict, PromotionGate, judge_gate
 from deployments.rollout.ramp.latch import roll_back_for
 from deployments.rollout.ramp.stages import activate, pause, promote, resume, rollback
 from deployments.rollout.ramp.state import GUARDRAIL, Action, Order, RolloutState, Stage, Transition
-from deployments.rollout_control.protocol import ControllerReply, RouterReport
+from deployments.rollout_control.agreement import ControlSettings, DatabaseAgreement, StoredRollout
+from deployments.rollout_control.protocol import BLOCKED, DRY_RUN, ControllerReply, RouterReport
 from deployments.rollout_control.ramp_statistics import RampStatistics
-from deployments.rollout_control.recovery import ControlSettings, Recovery, StoredTransitions
 from deployments.rollout_control.transition_log import ControllerJournal, TransitionListener, TransitionLog
 from deployments.runtime.background import BackgroundTask, Threads
 
 HEARTBEAT_SECONDS = 1.0
+MEETING_SECONDS = 0.25
 BY_HAND = "by hand"
 AGAIN = "rolled back: a promotion starts again from shadow"
 _RETRY_SECONDS = 2
+OWNED_BY_ANOTHER = "another service owns the rollout of this database: give the order there"
 _log = logging.getLogger(__name__)
 
 
@@ -56,34 +61,55 @@ class Controller:
         settings: ControlSettings,
         *,
         journal: ControllerJournal,
-        memory: StoredTransitions,
+        database: StoredRollout,
         listeners: tuple[TransitionListener, ...],
         clock: Callable[[], datetime],
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
+        meeting_seconds: float = MEETING_SECONDS,
     ) -> None:
         self._settings = settings
         self._journal = journal
         self._clock = clock
         self._disk = Threads("the journal of the rollout", 1)
         self.transition_log = TransitionLog(journal, listeners, clock=clock, disk=self._disk)
-        self._recovery = Recovery(settings, self.transition_log, memory, clock=clock)
+        self._database = database
         self._lock = asyncio.Lock()
+        self._agreement = DatabaseAgreement(
+            settings, self.transition_log, database, lock=self._lock, clock=clock, on_change=self._enter_ramp
+        )
         self._statistics = RampStatistics(ramp=0, limits=settings.configuration.limits)
         self._kept: dict[str, int] = {}
         self._is_dirty = False
         self._breaches: frozenset[str] = frozenset()
         self._routers: dict[str, dict[str, Any]] = {}
-        self._heart = BackgroundTask("rollout heartbeat", self._beat, period_seconds=heartbeat_seconds)
+        self._is_due = asyncio.Event()
+        self._meeting_seconds = meeting_seconds
+        self._tasks = (
+            BackgroundTask("rollout heartbeat", self._beat, period_seconds=heartbeat_seconds),
+            BackgroundTask("rollout agreement", self._meet_when_due),
+        )
 
     async def open(self) -> None:
         """Takes the newest of journal and database; begins where nobody knows anything. Raises `ControllerTaken`."""
         await self._disk.run(self._journal.open)
-        await self._recover()
-        self._heart.start()
+        self._database.owner_id = await self._disk.run(self._journal.identity)
+        self._statistics = await self._agreement.read_journal()
+        self._kept = dict(self._statistics.all_received)
+        await self._agreement.meet()
+        async with self._lock:
+            self._enter_ramp()
+            await self._insist()
+        for task in self._tasks:
+            task.start()
+
+    async def meet(self) -> None:
+        """Takes what others have decided, and stores what was decided here, as far as the database answers."""
+        await self._agreement.meet()
 
     async def close(self) -> None:
         """Saves the statistics and lets the next controller in."""
-        await self._heart.stop()
+        for task in self._tasks:
+            await task.stop()
         await self._save_statistics()
         await self._disk.run(self._journal.close)
         self._disk.close()
@@ -104,24 +130,30 @@ class Controller:
                 await self._take(report)
             received = self._statistics.received(report.router)
             kept = min(received, self._kept.get(report.router, 0))
-            return ControllerReply(state=self.transition_log.state, received=received, kept=kept)
+            return ControllerReply(
+                state=self.transition_log.state, received=received, kept=kept, alarms=self._agreement.alarms
+            )
 
     async def command(self, command: Command) -> RolloutState:
         """Carries out a person's order. Raises `RolloutError`, `RolloutUnavailable`, or `OSError` of the disk."""
+        if command.action is not Action.ROLLBACK:
+            return await self._agreement.decide(lambda state: self._transition(command, state))
         async with self._lock:
-            state = self._known()
-            transition = self._transition(command, state)
+            transition = rollback(self._agreement.known(), command.order)
             if transition is not None:
                 await self._commit(transition)
-                if command.action is Action.ROLLBACK:
-                    evidence = {"actor": command.order.actor, "reason": command.order.reason}
-                    await self._rolled_back(BY_HAND, transition, evidence)
-            return self._known()
+                evidence = {"actor": command.order.actor, "reason": command.order.reason}
+                await self._rolled_back(BY_HAND, transition, evidence)
+            return self._agreement.known()
 
     def gate(self, integrity: tuple[str, ...] = ()) -> PromotionGate:
         """The verdict on the present stage. Raises `RolloutUnavailable`."""
-        state = self._known()
+        state = self._agreement.known()
         serving = state.serving_stage
+        if self._database.is_follower:
+            return PromotionGate(
+                verdict=GateVerdict.HOLD, reasons=(GateReason(text=OWNED_BY_ANOTHER, is_forcible=False),)
+            )
         if serving is Stage.ROLLED_BACK:
             return PromotionGate(verdict=GateVerdict.HOLD, reasons=(GateReason(text=AGAIN, is_forcible=False),))
         return judge_gate(
@@ -134,12 +166,14 @@ class Controller:
 
     def overview(self) -> dict[str, Any]:
         """Everything that an operator looks at, as plain JSON values. Raises `RolloutUnavailable`."""
-        state, gate = self._known(), self.gate()
+        state, gate, lease = self._agreement.known(), self.gate(), self._database.lease
         return state.as_json() | {
             "serving_stage": state.serving_stage.value,
             "actual_share": self._statistics.served_share(state.serving_stage),
             "seconds_in_stage": state.seconds_in_stage(self._clock()),
             "is_dry_run": self._settings.is_dry_run,
+            "is_owner": self._database.is_owner,
+            "owner": None if lease is None else lease.owner_name,
             "configuration": self._settings.configuration.as_json(),
             "gate": gate.as_json(),
             "guardrails": [reading.as_json() for reading in self._statistics.readings()],
@@ -147,13 +181,13 @@ class Controller:
             "routers": list(self._routers.values()),
         }
 
-    def _known(self) -> RolloutState:
-        if self.transition_log.state is None:
-            raise RolloutUnavailable("the stage is not known: the database does not answer", _RETRY_SECONDS)
-        return self.transition_log.state
-
     def _transition(self, command: Command, state: RolloutState) -> Transition | None:
         order = command.order
+        if self._database.is_follower:
+            raise TransitionRefused(command.action.value, state.stage.value, (OWNED_BY_ANOTHER,))
+        if not self._database.is_owner:
+            message = f"nothing but a rollback is possible without the database: {self._database.failure}"
+            raise RolloutUnavailable(message, _RETRY_SECONDS)
         match command.action:
             case Action.PROMOTE:
                 gate = self.gate(command.integrity)
@@ -171,8 +205,8 @@ class Controller:
                     champion=command.champion,
                     keep_stage=command.force,
                 )
-            case _:
-                return rollback(state, order)
+            case action:
+                raise AssertionError(f"no order of a person is {action.value}")
 
     async def _insist(self) -> None:
         """Carries out a trigger whose rollback failed on the disk, or died with an earlier controller.
@@ -192,7 +226,7 @@ class Controller:
         self._is_dirty = self._is_dirty or bool(report.events)
         # A latch of ramp 0 was set by a router that knew no state; it takes the ramp that this answer tells.
         if report.latch is not None and report.latch.ramp:
-            transition = roll_back_for(self._known(), report.latch)
+            transition = roll_back_for(self._agreement.known(), report.latch)
             if transition is not None:
                 await self._commit(transition)
                 cause = report.latch.trigger
@@ -201,7 +235,7 @@ class Controller:
 
     async def _react(self, trigger: Trigger) -> None:
         """What a guardrail that fires leads to; in shadow, where nothing is served, to an incident alone."""
-        state = self._known()
+        state = self._agreement.known()
         evidence = {
             "trigger": trigger.as_json(),
             "readings": [reading.as_json() for reading in self._statistics.readings()],
@@ -209,7 +243,7 @@ class Controller:
         }
         may_roll_back = state.serving_stage not in (Stage.SHADOW, Stage.ROLLED_BACK)
         if not may_roll_back or self._settings.is_dry_run:
-            action = "dry run" if may_roll_back else "promotion is blocked"
+            action = DRY_RUN if may_roll_back else BLOCKED
             await self.transition_log.open_incident(trigger.guardrail.value, state, action, evidence)
             return
         order = Order(actor=GUARDRAIL, reason=trigger.reason, at=self._clock(), evidence=evidence)
@@ -224,21 +258,27 @@ class Controller:
         )
 
     async def _commit(self, transition: Transition) -> None:
+        """A rollback, whose way to the database begins at once."""
         await self.transition_log.commit(transition)
-        if transition.state.ramp != self._statistics.ramp:
-            self._statistics.begin(transition.state.ramp)
+        self._enter_ramp()
+        self._is_due.set()
+
+    def _enter_ramp(self) -> None:
+        """The next ramp begins without what was seen in the last one, whoever has begun it."""
+        state = self.transition_log.state
+        if state is not None and state.ramp != self._statistics.ramp:
+            self._statistics.begin(state.ramp)
             self._is_dirty = True
 
-    async def _recover(self) -> None:
-        async with self._lock:
-            self._statistics = await self._recovery.recover()
-            self._kept = dict(self._statistics.all_received)
-            await self._insist()
+    async def _meet_when_due(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._meeting_seconds):
+                await self._is_due.wait()
+        self._is_due.clear()
+        await self._agreement.meet()
 
     async def _beat(self) -> None:
-        """Once a second: statistics to disk, breaches to whoever listens, the database asked while nobody knows."""
-        if self.transition_log.state is None:
-            await self._recover()
+        """Once a second: statistics to disk, breaches to whoever listens."""
         self._notice_breaches()
         await self._save_statistics()
 

@@ -1,4 +1,9 @@
-"""The controller's background task that brings transitions and incidents to the database, sooner or later."""
+"""The controller's side of the database: the lease under which it owns the rollout, what is written there and read.
+
+One service owns the rollout of a database; any other follows it. The owner's token is one above that of the owner
+before, and every transition is stored in one transaction with a look at the newest token and version: so whoever
+was taken for dead, and is not, is refused by the database. Only the database's clock tells when a lease has expired.
+"""
 
 from __future__ import annotations
 
@@ -6,65 +11,192 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
+from deployments.persistence.decisions.records import RolloutLease
 from deployments.persistence.decisions.rollout_repository import RolloutRows
+from deployments.persistence.errors import DatabaseError, DatabaseUnavailable
+from deployments.persistence.failures import advice_for
 from deployments.rollout.errors import UnreadableState
-from deployments.rollout.ramp.state import RolloutState, Transition
+from deployments.rollout.ramp.state import Stage, Transition
 from deployments.rollout_control.protocol import Incident
 from deployments.rollout_control.transition_log import Entry
 from deployments.runtime.background import BackgroundTask, Threads
 
+LEASE_SECONDS = 10.0
+RENEWAL_SECONDS = 3.0
+TAKEOVER_SECONDS = 4.0
+"""How long a lease must be seen expired before another service takes over: an owner that finds the database again
+at the same moment renews it first."""
+MAX_ANSWER_SECONDS = 8.0
 _log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
 
 
 class DatabaseSync(BackgroundTask):
-    """Listens to the transition log; what the database did not take is kept and tried again, for ever.
+    """One conversation at a time, in `threads` of its own; incidents are filed in the background, sooner or later.
 
     What is not in the database when it is stopped is passed on again by the next controller.
     """
 
-    def __init__(self, rows: RolloutRows, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        rows: RolloutRows,
+        threads: Threads,
+        *,
+        owner_name: str,
+        lease_seconds: float = LEASE_SECONDS,
+        takeover_seconds: float = TAKEOVER_SECONDS,
+        steady: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         super().__init__("rollout filing", self._save, on_failure=_note_failure, sleep=sleep)
         self._rows = rows
-        self._threads = Threads("the rows of the rollout", 1)
-        self._transitions: list[Transition] = []
+        self._threads = threads
+        self._owner_name = owner_name
+        self._lease_seconds = lease_seconds
+        self._takeover_seconds = takeover_seconds
+        self._steady = steady
         self._incidents: list[Incident] = []
         self._arrived = asyncio.Event()
+        self._token: int | None = None
+        self._renewed_at = 0.0
+        self._has_looked = False
+        self._expired: tuple[int, float] | None = None
+        self.owner_id = ""
+        """Who this controller is; nobody else that lives may have the same id."""
+        self.lease: RolloutLease | None = None
+        """As it was when the database answered last."""
+        self.failure: str | None = None
+        """What to do about the database, while it does not answer; in words that name no host, user or file."""
 
-    async def newest_state(self) -> RolloutState | None:
-        """The state of the newest transition in the database. Raises `DatabaseError` or `UnreadableState`."""
+    @property
+    def is_owner(self) -> bool:
+        """Whether the rollout was this controller's when the database was asked last, and it answered."""
+        return self._token is not None and self.failure is None
+
+    @property
+    def is_follower(self) -> bool:
+        """Whether somebody else owns the rollout, as far as is known."""
+        return self._token is None and self.lease is not None
+
+    async def meet(self, version: int | None) -> tuple[Transition, ...]:
+        """The transitions from `version` on, or the newest below it; takes the lease, or renews it, as it can be had.
+
+        Raises `DatabaseError` or `UnreadableState`.
+        """
         try:
-            document = await self._threads.run(self._rows.newest_state)
+            self.lease, rows = await self._do(partial(self._rows.look, version))
+            await self._hold(self.lease)
+        except DatabaseError as error:
+            if self.failure is None:
+                _log.warning("the rollout's lease cannot be renewed, so nothing is promoted: %s", error)
+            self.failure, self._expired = advice_for(error), None
+            raise
         except ValueError as error:
-            raise UnreadableState(f"the newest transition must hold a state: {error}") from error
-        return None if document is None else RolloutState.from_json(document)
+            raise UnreadableState(f"a stored transition must be JSON: {error}") from error
+        if self.failure is not None:
+            _log.warning("the rollout's database answers again")
+        self.failure = None
+        return tuple(transition_of(row) for row in rows)
+
+    async def append(self, transition: Transition, expected_version: int) -> bool:
+        """Whether it is stored now: only as the version after `expected_version`, and for its owner; but a rollback
+        is everybody's.
+
+        Raises `DatabaseError`; then it may be stored all the same.
+        """
+        is_rollback = transition.to_stage is Stage.ROLLED_BACK
+        if self.lease is None or not (is_rollback or self.is_owner):
+            return False
+        return await self._do(
+            partial(
+                self._rows.append_transition,
+                transition_row(transition),
+                token=self.lease.token,
+                expected_version=expected_version,
+                is_for_all=is_rollback,
+            )
+        )
 
     def hear(self, entry: Entry) -> None:
-        """Keeps transitions and incidents for the database; a breach is no row."""
-        if isinstance(entry, Transition):
-            self._transitions.append(entry)
-        elif isinstance(entry, Incident):
+        """Keeps incidents for the database. A transition gets there by `append`, and a breach is no row."""
+        if isinstance(entry, Incident):
             self._incidents.append(entry)
-        self._arrived.set()
+            self._arrived.set()
+
+    async def _hold(self, lease: RolloutLease | None) -> None:
+        now, is_first_look = self._steady(), not self._has_looked
+        if self._token is not None and (lease is None or lease.token != self._token):
+            _log.error("another service has taken over the rollout of this database: %s", lease and lease.owner_name)
+            self._token = None
+        if self._token is not None:
+            if now - self._renewed_at >= RENEWAL_SECONDS:
+                is_renewed = await self._do(partial(self._rows.renew_lease, self._token, self._lease_seconds))
+                self._token, self._renewed_at = (self._token if is_renewed else None), now
+        elif self._may_take(lease, now, is_first_look):
+            await self._take(lease, now, is_own=is_first_look)
+        elif is_first_look and lease is not None:
+            _log.warning("the rollout of this database is owned by %s: this service follows", lease.owner_name)
+        self._has_looked = True
+
+    async def _take(self, lease: RolloutLease | None, now: float, *, is_own: bool) -> None:
+        token = await self._do(
+            partial(
+                self._rows.take_lease,
+                self.owner_id,
+                self._owner_name,
+                seen_token=0 if lease is None else lease.token,
+                lease_seconds=self._lease_seconds,
+                is_own=is_own,
+            )
+        )
+        if token is not None:
+            self._token, self._renewed_at, self._expired = token, now, None
+            self.lease = RolloutLease(
+                owner_id=self.owner_id,
+                owner_name=self._owner_name,
+                token=token,
+                seconds_left=self._lease_seconds,
+            )
+            _log.warning("this service owns the rollout of this database, with token %d", token)
+
+    def _may_take(self, lease: RolloutLease | None, now: float, is_first_look: bool) -> bool:
+        # Its own of an earlier life: the lock on the controller's folder says that nobody lives it any more.
+        if lease is None or (is_first_look and lease.owner_id == self.owner_id):
+            return True
+        if lease.seconds_left > 0.0:
+            self._expired = None
+            return False
+        if self._expired is None or self._expired[0] != lease.token:
+            self._expired = (lease.token, now)
+        return now - self._expired[1] >= self._takeover_seconds
+
+    async def _do(self, work: Callable[[], _Result]) -> _Result:
+        try:
+            async with asyncio.timeout(MAX_ANSWER_SECONDS):
+                return await self._threads.run(work)
+        except TimeoutError as error:
+            raise DatabaseUnavailable(f"no answer within {MAX_ANSWER_SECONDS:g} s") from error
 
     async def _save(self) -> None:
-        while not self._transitions and not self._incidents:
+        while not self._incidents:
             self._arrived.clear()
             await self._arrived.wait()
-        transitions, incidents = tuple(self._transitions), tuple(self._incidents)
-        rows = [_transition_row(each) for each in transitions], [_incident_row(each) for each in incidents]
-        await self._threads.run(self._rows.save, *rows)
-        del self._transitions[: len(transitions)]
+        incidents = tuple(self._incidents)
+        await self._do(partial(self._rows.save_incidents, [incident_row(each) for each in incidents]))
         del self._incidents[: len(incidents)]
 
 
 def _note_failure(error: Exception, _: float) -> None:
-    _log.warning("the audit trail waits for the database: %s", error)
+    _log.warning("incidents wait for the database: %s", error)
 
 
-def _transition_row(transition: Transition) -> dict[str, Any]:
+def transition_row(transition: Transition) -> dict[str, Any]:
+    """A transition as columns, its evidence and state as JSON; `transition_of` is the inverse."""
     origin = "" if transition.from_stage is None else transition.from_stage.value
     return {
         "version": transition.version,
@@ -81,7 +213,24 @@ def _transition_row(transition: Transition) -> dict[str, Any]:
     }
 
 
-def _incident_row(incident: Incident) -> dict[str, Any]:
+def transition_of(row: Mapping[str, Any]) -> Transition:
+    """A stored row, its JSON decoded, as a transition. Raises `UnreadableState`."""
+    evidence = dict(row["evidence"])
+    return Transition.from_json(
+        {
+            "action": evidence.pop("action", None),
+            "from": row["from_stage"] or None,
+            "actor": row["actor"],
+            "reason": row["reason"],
+            "is_forced": bool(evidence.pop("is_forced", False)),
+            "evidence": evidence,
+            "state": row["state"],
+        }
+    )
+
+
+def incident_row(incident: Incident) -> dict[str, Any]:
+    """An incident as columns, its evidence as JSON."""
     return {
         "incident_id": incident.incident_id,
         "created_at": incident.at,

@@ -10,6 +10,9 @@ from deployments.rollout.analysis.guardrails import Event
 from deployments.rollout.ramp.latch import Latch
 from deployments.rollout.ramp.state import RolloutState
 
+BLOCKED, DRY_RUN = "promotion is blocked", "dry run"
+"""What an incident leads to where nothing is rolled back."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterReport:
@@ -29,11 +32,12 @@ class RouterReport:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerReply:
     """`state` is None while the controller does not know any. Events below `received` are known to it, and
-    those below `kept` survive its death."""
+    those below `kept` survive its death. `alarms` are what a person must look at."""
 
     state: RolloutState | None
     received: int
     kept: int
+    alarms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

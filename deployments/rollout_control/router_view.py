@@ -124,6 +124,8 @@ class RolloutView:
         self._latch_thread = Threads("latches", 1)
         self.news = asyncio.Event()
         """Set when the controller should hear of something at once."""
+        self.alarms: tuple[str, ...] = ()
+        """What a person must look at, as the controller said last."""
 
     async def open(self) -> None:
         """Finds the latch that an earlier router left. A disk that cannot be read is a latch."""
@@ -255,6 +257,7 @@ class RolloutView:
 
     def accept(self, reply: ControllerReply, asked_at: float) -> None:
         """What the controller answered to a report that left at `asked_at`, by the steady clock."""
+        self.alarms = reply.alarms
         self._next = max(self._oldest, reply.received)
         while self._events and self._oldest < reply.kept:
             self._events.popleft()

@@ -22,6 +22,8 @@ from deployments.rollout.ramp.state import RampConfiguration, RolloutState, Tran
 from deployments.rollout.report.arm_figures import Rating, RealisedJob
 from deployments.rollout.report.goals import Goal
 from deployments.rollout.report.report import Records, RolloutReport, report_of
+from deployments.rollout_control.database_sync import transition_of
+from deployments.rollout_control.protocol import BLOCKED, DRY_RUN
 from deployments.runtime.background import Threads
 
 MAX_EVENTS = 200
@@ -66,13 +68,22 @@ class RolloutTrail:
                 return ()
             state = transitions[-1].state
             rows = self._rows.assignments(_begin_of_ramp(transitions))
-            return audit(_assigned(row, state) for row in rows if row["ramp"] == state.ramp).findings
+            findings = audit(_assigned(row, state) for row in rows if row["ramp"] == state.ramp).findings
+            return (*findings, *self._blocked(transitions))
 
         return await self._threads.run(read)
 
     async def report(self, since: datetime | None) -> RolloutReport:
         """On the present ramp; `since` begins the period of the figures by arm. Raises `RolloutUnavailable`."""
         return await self._threads.run(self._report, since)
+
+    def _blocked(self, transitions: list[Transition]) -> Iterator[str]:
+        """Guardrails that fired in this ramp without a rollback, in whichever service."""
+        ramp = transitions[-1].state.ramp
+        first_version = min(each.version for each in transitions if each.state.ramp == ramp)
+        for row in self._rows.incidents():
+            if row["rollout_version"] >= first_version and row["action"] in (BLOCKED, DRY_RUN):
+                yield f"{row['trigger']} has fired in this ramp: {row['action']}"
 
     def _report(self, since: datetime | None) -> RolloutReport:
         transitions = self._transitions()
@@ -100,7 +111,7 @@ class RolloutTrail:
         )
 
     def _transitions(self) -> list[Transition]:
-        return [_transition(row) for row in reversed(self._rows.transitions(MAX_EVENTS))]
+        return [transition_of(row) for row in reversed(self._rows.transitions(MAX_EVENTS))]
 
     def _jobs(self, feedback: Iterable[Mapping[str, Any]]) -> Iterator[RealisedJob]:
         for row in feedback:
@@ -199,20 +210,6 @@ def missing_of(record: EvaluationRecord) -> MissingPair:
         stage=record.stage,
         reason=record.reason or record.status,
     )
-
-
-def _transition(row: Mapping[str, Any]) -> Transition:
-    evidence = dict(row["evidence"])
-    document = {
-        "action": evidence.pop("action"),
-        "from": row["from_stage"] or None,
-        "actor": row["actor"],
-        "reason": row["reason"],
-        "evidence": evidence,
-        "is_forced": bool(evidence.pop("is_forced", False)),
-        "state": row["state"],
-    }
-    return Transition.from_json(document)
 
 
 def _begin_of_ramp(transitions: list[Transition]) -> datetime:

@@ -7,10 +7,12 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import UUID
 
 from uuid6 import uuid7
 
@@ -24,7 +26,7 @@ from deployments.rollout_control.protocol import Incident
 from deployments.runtime.background import Threads
 from deployments.runtime.durable_file import OWNER_ONLY, sync_folder, write_durably
 
-JOURNAL, STATISTICS, LOCK = "journal.jsonl", "statistics.json", "lock"
+JOURNAL, STATISTICS, LOCK, IDENTITY = "journal.jsonl", "statistics.json", "lock", "identity"
 _LOCK_SECONDS = 20.0
 _POLL_SECONDS = 0.1
 _log = logging.getLogger(__name__)
@@ -37,9 +39,10 @@ class ControllerTaken(ServiceError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remembered:
-    """What a controller left, in the order in which it happened."""
+    """What a controller left, in the order in which it was in force; `decided` are those that it decided itself."""
 
     transitions: tuple[Transition, ...] = ()
+    decided: tuple[Transition, ...] = ()
     incidents: tuple[Incident, ...] = ()
     statistics: dict[str, Any] | None = None
 
@@ -68,6 +71,15 @@ class ControllerJournal:
             os.close(self._lock)
             self._lock = -1
 
+    def identity(self) -> str:
+        """The id of whoever lives on this folder, the same for ever."""
+        path = self._folder / IDENTITY
+        with suppress(FileNotFoundError, ValueError):
+            return str(UUID(path.read_text(encoding="ascii").strip()))
+        identity = str(uuid7())
+        write_durably(path, identity)
+        return identity
+
     def read(self) -> Remembered:
         """All that is there; a last line that was torn by a death was never promised. Raises `UnreadableState`."""
         try:
@@ -77,18 +89,22 @@ class ControllerJournal:
         *lines, torn = data.split(b"\n")
         if torn:
             os.truncate(self._path, len(data) - len(torn))
-        transitions, incidents = [], []
+        transitions, decided, incidents = [], [], []
         for number, line in enumerate(lines, start=1):
             try:
                 document = json.loads(line)
                 if document["kind"] == "transition":
                     transitions.append(Transition.from_json(document["transition"]))
+                    decided += [] if document.get("is_adopted") else transitions[-1:]
                 else:
                     incidents.append(Incident.from_json(document["incident"]))
             except (ValueError, KeyError, TypeError, UnreadableState) as error:
                 raise UnreadableState(f"line {number} of {self._path} cannot be read: {error!r}") from error
         return Remembered(
-            transitions=tuple(transitions), incidents=tuple(incidents), statistics=self._read_statistics()
+            transitions=tuple(transitions),
+            decided=tuple(decided),
+            incidents=tuple(incidents),
+            statistics=self._read_statistics(),
         )
 
     def set_aside(self) -> None:
@@ -97,10 +113,11 @@ class ControllerJournal:
             self._path.rename(self._path.with_suffix(f".damaged-{time.time_ns()}"))
         (self._folder / STATISTICS).unlink(missing_ok=True)
 
-    def append(self, entry: Transition | Incident) -> None:
-        """On the medium when this returns."""
+    def append(self, entry: Transition | Incident, *, is_adopted: bool = False) -> None:
+        """On the medium when this returns; `is_adopted` marks what somebody else has decided."""
         kind = "transition" if isinstance(entry, Transition) else "incident"
-        line = json.dumps({"kind": kind, kind: entry.as_json()}, separators=(",", ":")).encode() + b"\n"
+        document = {"kind": kind, kind: entry.as_json()} | ({"is_adopted": True} if is_adopted else {})
+        line = json.dumps(document, separators=(",", ":")).encode() + b"\n"
         is_new = not self._path.exists()
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, OWNER_ONLY)
         try:
@@ -172,15 +189,26 @@ class TransitionLog:
         """A journal that cannot be read is kept for a person, and a new one begun."""
         await self._disk.run(self._journal.set_aside)
 
-    async def commit(self, transition: Transition) -> None:
-        """On disk, and only then in force; a rollback is in force whatever the disk says. Raises `StaleVersion`."""
+    async def commit(self, transition: Transition, *, is_stored: bool = False) -> None:
+        """On disk, and only then in force; a rollback, and what the database has, whatever the disk says.
+
+        Raises `StaleVersion`.
+        """
         following = succeed(self.state, transition)
-        await self._keep(transition, is_urgent=transition.to_stage is Stage.ROLLED_BACK)
+        await self._keep(transition, is_urgent=is_stored or transition.to_stage is Stage.ROLLED_BACK)
         self.state = following
         self.transitions.append(transition)
         stage, actor = transition.to_stage.value, transition.actor
         _log.warning("rollout version %d: %s by %s: %s", transition.version, stage, actor, transition.reason)
         self.tell(transition)
+
+    async def adopt(self, transition: Transition) -> None:
+        """What the database says that somebody else decided: in force, whatever was before."""
+        await self._keep(transition, is_urgent=True, is_adopted=True)
+        self.state = transition.state
+        self.transitions.append(transition)
+        stage, actor = transition.to_stage.value, transition.actor
+        _log.warning("rollout version %d of the database: %s by %s", transition.version, stage, actor)
 
     async def open_incident(
         self, trigger: str, state: RolloutState, action: str, evidence: dict[str, Any], stage: Stage | None = None
@@ -205,9 +233,9 @@ class TransitionLog:
         for listener in self._listeners:
             listener.hear(entry)
 
-    async def _keep(self, entry: Transition | Incident, *, is_urgent: bool) -> None:
+    async def _keep(self, entry: Transition | Incident, *, is_urgent: bool, is_adopted: bool = False) -> None:
         try:
-            await self._disk.run(self._journal.append, entry)
+            await self._disk.run(self._journal.append, entry, is_adopted=is_adopted)
         except OSError as error:
             if not is_urgent:
                 raise

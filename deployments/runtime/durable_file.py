@@ -16,8 +16,6 @@ from typing import BinaryIO
 
 OWNER_ONLY = 0o600
 DRAFT_SUFFIX = ".draft"
-_AS_USUAL = 0o666
-"""What the umask leaves of it, as for any new file."""
 _DRAFT = re.compile(rf"(\..+\.[0-9a-f]{{32}}|\d+){re.escape(DRAFT_SUFFIX)}")
 # Drafts live for moments; whoever writes one while the service starts is not to lose it.
 MIN_DRAFT_SECONDS = 60.0
@@ -25,8 +23,13 @@ OWNER_FILE = ".owner"
 """Locked for as long as the process lives that made the temporary folder."""
 
 
+def owner_only(path: str, flags: int) -> int:
+    """The `opener` of a file that nobody else may read, whatever the umask of the process. Raises `OSError`."""
+    return os.open(path, flags, OWNER_ONLY)
+
+
 @contextmanager
-def replacing(path: Path, mode: int = _AS_USUAL) -> Iterator[BinaryIO]:
+def replacing(path: Path) -> Iterator[BinaryIO]:
     """A draft to write into, in the folder of `path`; complete and on the medium, it takes that name.
 
     When the block raises, what was under the name is still there, and no draft is left. A process that dies leaves
@@ -34,7 +37,7 @@ def replacing(path: Path, mode: int = _AS_USUAL) -> Iterator[BinaryIO]:
     """
     # A name of its own: two threads or processes may write at the same moment.
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}{DRAFT_SUFFIX}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OWNER_ONLY)
     try:
         with open(descriptor, "wb") as file:
             yield file
@@ -47,10 +50,13 @@ def replacing(path: Path, mode: int = _AS_USUAL) -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
-def write_durably(path: Path, text: str, mode: int = _AS_USUAL) -> None:
-    """The text is on the medium when this returns; a file is replaced, a folder made. Raises `OSError`."""
+def write_durably(path: Path, text: str) -> None:
+    """The text is on the medium when this returns; a file is replaced, a folder made. Raises `OSError`.
+
+    Nobody but its owner may read it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, mode) as file:
+    with replacing(path) as file:
         file.write(text.encode())
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import AsyncExitStack
 from typing import Any
 
-from deployments.persistence.database import create_engine
+from deployments.persistence.database import create_delivery_engine
 from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.rollout.ramp.state import RolloutState, Stage
 from deployments.rollout.ramp.traffic import PUBLISHED
+from deployments.rollout_control.agreement import ControlSettings
 from deployments.rollout_control.controller import Command, Controller
 from deployments.rollout_control.database_sync import DatabaseSync
 from deployments.rollout_control.protocol import ControllerReply, RouterReport
-from deployments.rollout_control.recovery import ControlSettings
 from deployments.rollout_control.transition_log import ControllerJournal, TransitionListener
 from deployments.rollout_control.webhook import DeliveryLog, Destination, Webhook
+from deployments.runtime.background import Threads
 from deployments.runtime.clock import utc_now
 from deployments.serve.process import configure_process, release_start_up_memory
 from deployments.settings.service import Settings
@@ -53,9 +55,13 @@ class RolloutController:
 
 async def _open_control(settings: Settings, stack: AsyncExitStack) -> Controller:
     """The controller over this node's disk and the database, which may be down. Raises `ControllerTaken`."""
-    engine = create_engine(settings.database_url.get_secret_value())
+    # An engine that gives up soon, in a thread that nobody else waits for.
+    engine = create_delivery_engine(settings.database_url.get_secret_value())
     stack.callback(engine.dispose)
-    database_sync = DatabaseSync(RolloutRows(engine))
+    threads = Threads("the rows of the rollout", 1)
+    stack.callback(threads.close)
+    owner_name = f"{socket.gethostname()}:{settings.rollout_folder.absolute()}"
+    database_sync = DatabaseSync(RolloutRows(engine), threads, owner_name=owner_name)
     database_sync.start()
     stack.push_async_callback(database_sync.stop)
     control = Controller(
@@ -67,7 +73,7 @@ async def _open_control(settings: Settings, stack: AsyncExitStack) -> Controller
             is_dry_run=settings.rollout_dry_run,
         ),
         journal=ControllerJournal(settings.rollout_folder),
-        memory=database_sync,
+        database=database_sync,
         listeners=(database_sync, *_webhooks(settings, stack)),
         clock=utc_now,
     )

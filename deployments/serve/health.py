@@ -128,6 +128,7 @@ class HealthMonitor:
         drain: Callable[[], DrainState] = DrainState,
         corruption: CorruptionLog | None = None,
         knows_stage: Callable[[], bool] = lambda: True,
+        rollout_alarms: Callable[[], tuple[str, ...]] = lambda: (),
         skew_seconds: Callable[[], float] = lambda: 0.0,
         losses: Callable[[], tuple[int, int]] = lambda: (0, 0),
         clock: Clock = time.monotonic,
@@ -137,6 +138,7 @@ class HealthMonitor:
         self._drain = drain
         self._corruption = corruption or CorruptionLog()
         self._knows_stage = knows_stage
+        self._rollout_alarms = rollout_alarms
         self._skew_seconds = skew_seconds
         self._losses = losses
         self._clock = clock
@@ -181,6 +183,7 @@ class HealthMonitor:
             yield f"of the last {asked} requests the policy had no room or no time for {lost}: manual served them"
         if not self._knows_stage():
             yield "the rollout's controller does not tell the stage, so manual serves"
+        yield from self._rollout_alarms()
         drain = self._drain()
         if drain.is_failing:
             yield f"the database takes no decisions, they wait in the spool: {drain.advice}"

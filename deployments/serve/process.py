@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deployments.runtime.background import BackgroundTask
-from deployments.runtime.durable_file import DRAFT_SUFFIX
+from deployments.runtime.durable_file import DRAFT_SUFFIX, OWNER_ONLY, owner_only
 
 if TYPE_CHECKING:
     from deployments.settings.service import Settings
@@ -59,7 +59,7 @@ class DrainNotice:
 
     def give(self) -> None:
         """From now on newcomers are to be refused. Raises `OSError`."""
-        self._notice.touch()
+        self._notice.touch(OWNER_ONLY)
 
     def in_flight(self, living: Collection[int]) -> int | None:
         """Requests under way in the routers among the processes `living`; None while one has not heard the notice."""
@@ -75,7 +75,8 @@ class DrainNotice:
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{pid}{_REPORT_SUFFIX}"
         draft = path.with_suffix(DRAFT_SUFFIX)
-        draft.write_text(json.dumps(in_flight), encoding="ascii")
+        with open(draft, "w", encoding="ascii", opener=owner_only) as file:
+            json.dump(in_flight, file)
         draft.replace(path)
 
     def sign_out(self, pid: int) -> None:

@@ -35,7 +35,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from deployments.errors import InvalidSettings, Reasons
-from deployments.runtime.durable_file import OWNER_ONLY, write_durably
+from deployments.runtime.durable_file import write_durably
 from deployments.settings.database_tls import DatabaseTls, is_local, tls_query, with_tls
 from deployments.settings.policy_file import (
     KEY_OF,
@@ -343,7 +343,7 @@ def hand_down(settings: Settings) -> None:
             os.environ[name] = value
     if settings.policy_file is not None:
         kept = settings.data_folder / "policy-of-service.toml"
-        write_durably(kept, settings.policy_file.read_text(encoding="utf-8"), OWNER_ONLY)
+        write_durably(kept, settings.policy_file.read_text(encoding="utf-8"))
         os.environ[POLICY_VARIABLE] = str(kept.absolute())
     os.environ[_HANDED_DOWN] = "1"
 

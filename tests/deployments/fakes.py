@@ -361,6 +361,8 @@ class ObedientClient:
             "actual_share": 0.48,
             "seconds_in_stage": 60.0,
             "is_dry_run": False,
+            "is_owner": True,
+            "owner": "host:/data/rollout",
             "configuration": CONFIGURATION.as_json(),
             "gate": {"verdict": "HOLD", "reasons": ["not enough data"], "can_be_forced": True},
             "guardrails": [],

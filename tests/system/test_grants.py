@@ -14,13 +14,16 @@ from deployments.persistence.decisions.audit_repository import audit_work
 from deployments.persistence.decisions.key_repository import DatabaseKeys, key_work
 from deployments.persistence.decisions.plant_repository import plant_work
 from deployments.persistence.decisions.repository import unit_of_work
+from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.persistence.delivery.batch_writer import DecisionWriter
 from deployments.persistence.errors import DatabaseAccessDenied
 from deployments.persistence.failures import database_errors
 from deployments.persistence.maintenance.grants import service_grants
+from deployments.rollout_control.database_sync import transition_row
 from tests.deployments.persistence.decisions.test_audit_repository import event
 from tests.deployments.persistence.decisions.test_key_repository import entry_of
 from tests.deployments.persistence.payloads import decision, decision_id
+from tests.deployments.rollout_control.test_database_sync import transition
 from tests.system.mariadb import MariaDbServer
 
 pytestmark = pytest.mark.system
@@ -50,7 +53,7 @@ def service(service_url: str) -> Iterator[Engine]:
 
 
 def test_service_can_do_its_work(service: Engine, mariadb_url: str) -> None:
-    """Write decisions and audit rows, twice for good measure, read them back, know keys, read plants."""
+    """Write decisions and audit rows, twice for good measure, read them back, know keys and plants, own the rollout."""
     owner, key = create_engine(mariadb_url), new_key()
     with key_work(owner) as keys:
         keys.insert(entry_of(key), key.digest)
@@ -66,6 +69,12 @@ def test_service_can_do_its_work(service: Engine, mariadb_url: str) -> None:
     (known,) = DatabaseKeys(service).known_keys().keys
     DatabaseKeys(service).note_uses({key.key_id: datetime(2025, 7, 22, tzinfo=UTC)})
     assert known.digest == key.digest
+    rollout = RolloutRows(service)
+    token = rollout.take_lease("a", "host", seen_token=0, lease_seconds=10.0)
+    assert (token, rollout.renew_lease(1, 10.0)) == (1, True)
+    row = transition_row(transition(1))
+    assert rollout.append_transition(row, token=1, expected_version=0, is_for_all=False)
+    assert not rollout.append_transition(row, token=1, expected_version=0, is_for_all=False)
     with plant_work(service) as plants:
         assert plants.jobs("penang", 10) == []
 
@@ -81,6 +90,7 @@ def test_service_can_do_its_work(service: Engine, mariadb_url: str) -> None:
         "CREATE INDEX mine ON decision (arm)",
         "DELETE FROM decision",
         "DELETE FROM audit_event",
+        "DELETE FROM rollout_lease",
         "UPDATE audit_event SET actor = 'somebody else'",
         "INSERT INTO api_key (key_id) VALUES ('0123456789ab')",
         "UPDATE api_key SET revoked_at = NULL",

@@ -165,6 +165,8 @@ def _show_status(found: dict[str, Any]) -> None:
     console.print(f"{found['stage'].replace('_', ' ')}{held}, version {found['version']}, ramp {found['ramp']}")
     console.print(f"{found['challenger']} against {found['champion']}: {found['share']:.0%} of the windows, {actual}")
     console.print(f"verdict {found['gate']['verdict']}: {'; '.join(found['gate']['reasons']) or 'nothing against it'}")
+    if not found.get("is_owner", True):
+        console.print(f"orders, but for a rollback, are taken by {found['owner'] or 'nobody, without the database'}")
     table = Table("guardrail", "rule", "value", "limit", "n", "state")
     for each in found["guardrails"]:
         kind = f" ({each['baseline']})" if each.get("baseline") else ""

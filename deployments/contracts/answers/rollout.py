@@ -87,6 +87,8 @@ class RolloutAnswer(AnswerModel):
     stage_seconds: float
     seconds_in_stage: float
     is_dry_run: bool
+    is_owner: bool = Field(description="whether orders to the rollout are taken here; rollback always is")
+    owner: str | None = Field(description="the service that takes them: its host and GANTRY_ROLLOUT_FOLDER")
     configuration: dict[str, Any] = Field(description="what each stage demands")
     gate: dict[str, Any] = Field(description="verdict PROMOTE, HOLD, ROLLBACK or INVALID, and its reasons")
     guardrails: list[dict[str, Any]] = Field(description="each rule with value, limit, n and condition")

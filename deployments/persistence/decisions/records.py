@@ -112,6 +112,16 @@ class FeedbackRecord(_Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutLease:
+    """Who owns the rollout. `seconds_left` is by the database's clock, and not above 0 when the lease has expired."""
+
+    owner_id: str
+    owner_name: str
+    token: int
+    seconds_left: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEvent:
     """One act of one actor: `action` names the route or command, `target` what it was done to.
 

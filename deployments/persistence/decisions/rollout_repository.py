@@ -1,23 +1,53 @@
-"""Evaluations, feedback, the rollout's trail and its incidents as rows, and what the report reads of them."""
+"""Evaluations, feedback, the rollout's lease, trail and incidents as rows, and what the report reads of them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Insert, RowMapping, Select, Table, and_, desc, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Insert,
+    RowMapping,
+    Select,
+    Table,
+    and_,
+    desc,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import mysql, sqlite
 
-from deployments.persistence.database import address_of
-from deployments.persistence.decisions.records import EvaluationRecord, FeedbackRecord, columns_of, with_figures
+from deployments.persistence.database import address_of, database_now
+from deployments.persistence.decisions.records import (
+    EvaluationRecord,
+    FeedbackRecord,
+    RolloutLease,
+    columns_of,
+    with_figures,
+)
 from deployments.persistence.failures import database_errors
-from deployments.persistence.tables import DECISION, EVALUATION, FEEDBACK, INCIDENT, ROLLOUT_TRANSITION
+from deployments.persistence.tables import (
+    DECISION,
+    EVALUATION,
+    FEEDBACK,
+    INCIDENT,
+    NAME_LENGTH,
+    ROLLOUT_LEASE,
+    ROLLOUT_TRANSITION,
+)
 
 MAX_EVENTS = 200
 MAX_EVALUATIONS = 100_000
 MAX_FEEDBACK = 2_000
+_ONLY_LEASE = 1
 
 
 def insert_evaluations(connection: Connection, records: list[EvaluationRecord]) -> None:
@@ -59,16 +89,109 @@ def _insert(connection: Connection, table: Table) -> Insert:
 
 
 class RolloutRows:
-    """Each method is a transaction of its own, and blocking. Raises `DatabaseError`."""
+    """Each method is a transaction of its own, and blocking. Raises `DatabaseError`.
 
-    def __init__(self, engine: Engine) -> None:
+    `now` replaces the database's clock in tests.
+    """
+
+    def __init__(self, engine: Engine, now: Callable[[], datetime] | None = None) -> None:
         self._engine = engine
+        self._now = now
 
-    def save(self, transitions: Sequence[Mapping[str, Any]], incidents: Sequence[Mapping[str, Any]]) -> None:
+    def look(self, version: int | None) -> tuple[RolloutLease | None, list[dict[str, Any]]]:
+        """Who owns the rollout, and its transitions from `version` on, by version, at most `MAX_EVENTS`.
+
+        Where there are none from it on, and for None, the newest alone. Raises `ValueError` for damaged JSON.
+        """
+        newest = newest_query(ROLLOUT_TRANSITION, ROLLOUT_TRANSITION.c.version, 1)
+        with database_errors(address_of(self._engine)), self._engine.connect() as connection:
+            lease = self._lease(connection)
+            rows: Sequence[RowMapping] = []
+            if version is not None:
+                since = select(ROLLOUT_TRANSITION).where(ROLLOUT_TRANSITION.c.version >= version)
+                ordered = since.order_by(ROLLOUT_TRANSITION.c.version).limit(MAX_EVENTS)
+                rows = connection.execute(ordered).mappings().all()
+            rows = rows or connection.execute(newest).mappings().all()
+        return lease, [_decoded(row) for row in rows]
+
+    def take_lease(
+        self, owner_id: str, owner_name: str, *, seen_token: int, lease_seconds: float, is_own: bool = False
+    ) -> int | None:
+        """The new owner's token, one above `seen_token` (0: there was no lease).
+
+        None when somebody else was faster, or when the lease has not expired; `is_own` is for an owner that has come
+        back and knows that nobody else has its id.
+        """
+        unused = {"owner_id": "", "owner_name": "", "token": 0, "expires_at": datetime(1970, 1, 1, tzinfo=UTC)}
+        lease = ROLLOUT_LEASE.c
+        with database_errors(address_of(self._engine)), self._engine.begin() as connection:
+            if not seen_token:
+                _insert_once(connection, ROLLOUT_LEASE, [{"lease_id": _ONLY_LEASE, **unused}])
+            now = self._clock(connection)
+            may_take = or_(lease.expires_at <= now, lease.owner_id == owner_id) if is_own else lease.expires_at <= now
+            taken = connection.execute(
+                update(ROLLOUT_LEASE)
+                .where(lease.lease_id == _ONLY_LEASE, lease.token == seen_token, may_take)
+                .values(
+                    owner_id=owner_id,
+                    owner_name=owner_name[:NAME_LENGTH],
+                    token=seen_token + 1,
+                    expires_at=now + timedelta(seconds=lease_seconds),
+                )
+            )
+        return seen_token + 1 if taken.rowcount else None
+
+    def renew_lease(self, token: int, lease_seconds: float) -> bool:
+        """Whether `token` is still the owner's; the lease then begins anew, also one that has expired."""
+        with database_errors(address_of(self._engine)), self._engine.begin() as connection:
+            renewed = connection.execute(
+                update(ROLLOUT_LEASE)
+                .where(ROLLOUT_LEASE.c.lease_id == _ONLY_LEASE, ROLLOUT_LEASE.c.token == token)
+                .values(expires_at=self._clock(connection) + timedelta(seconds=lease_seconds))
+            )
+        return bool(renewed.rowcount)
+
+    def append_transition(
+        self, transition: Mapping[str, Any], *, token: int, expected_version: int, is_for_all: bool
+    ) -> bool:
+        """Whether it was stored: only while `token` is the newest and `expected_version` the newest version.
+
+        What `is_for_all` may be written by anybody who knows the token: rollbacks. All else only by its owner, and only
+        until the lease expires.
+        """
+        lease = ROLLOUT_LEASE.c
+        with database_errors(address_of(self._engine)), self._engine.begin() as connection:
+            held = [lease.lease_id == _ONLY_LEASE, lease.token == token]
+            if not is_for_all:
+                held.append(lease.expires_at > self._clock(connection))
+            # The update locks the row until the commit, so that whoever writes does so alone.
+            if not connection.execute(update(ROLLOUT_LEASE).where(*held).values(token=lease.token)).rowcount:
+                return False
+            newest = connection.execute(select(func.max(ROLLOUT_TRANSITION.c.version))).scalar_one_or_none()
+            if (newest or 0) != expected_version:
+                return False
+            connection.execute(insert(ROLLOUT_TRANSITION), dict(transition))
+        return True
+
+    def save_incidents(self, incidents: Sequence[Mapping[str, Any]]) -> None:
         """Makes sure that each is there; what is already stays untouched. Columns come as plain JSON values."""
         with database_errors(address_of(self._engine)), self._engine.begin() as connection:
-            _insert_once(connection, ROLLOUT_TRANSITION, transitions)
             _insert_once(connection, INCIDENT, incidents)
+
+    def _lease(self, connection: Connection) -> RolloutLease | None:
+        found = connection.execute(select(ROLLOUT_LEASE).where(ROLLOUT_LEASE.c.lease_id == _ONLY_LEASE)).mappings()
+        row = found.one_or_none()
+        if row is None:
+            return None
+        return RolloutLease(
+            owner_id=row["owner_id"],
+            owner_name=row["owner_name"],
+            token=row["token"],
+            seconds_left=(row["expires_at"] - self._clock(connection)).total_seconds(),
+        )
+
+    def _clock(self, connection: Connection) -> datetime:
+        return database_now(connection) if self._now is None else self._now()
 
     def newest_state(self) -> dict[str, Any] | None:
         """The state of the newest transition as JSON, None when there is none. Raises `ValueError` for damaged JSON."""
@@ -112,9 +235,7 @@ class RolloutRows:
         query = newest_query(table, order, limit)
         with database_errors(address_of(self._engine)), self._engine.connect() as connection:
             rows = connection.execute(query).mappings().all()
-        return [
-            dict(row) | {name: json.loads(row[name]) for name in ("evidence", "state") if name in row} for row in rows
-        ]
+        return [_decoded(row) for row in rows]
 
 
 def evaluations_query(since: datetime, limit: int) -> Select[Any]:
@@ -159,6 +280,10 @@ def feedback_query(since: datetime, limit: int) -> Select[Any]:
 def newest_query(table: Table, order: ColumnElement[Any], limit: int) -> Select[Any]:
     """Rows of a table of the rollout's own, newest first."""
     return select(table).order_by(order.desc()).limit(limit)
+
+
+def _decoded(row: RowMapping) -> dict[str, Any]:
+    return dict(row) | {name: json.loads(row[name]) for name in ("evidence", "state") if name in row}
 
 
 def _insert_once(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -23,7 +23,7 @@ from sqlalchemy import LargeBinary, Table
 
 from deployments.persistence.errors import InvalidBackup
 from deployments.persistence.tables import UtcInstant
-from deployments.runtime.durable_file import OWNER_ONLY, replacing
+from deployments.runtime.durable_file import replacing
 
 FORMAT = "gantry-backup-1"
 _MODULUS = 2**256
@@ -112,7 +112,7 @@ def require_absent(path: Path) -> None:
 def writing(path: Path) -> Iterator[ArchiveWriter]:
     """A new backup, under its name only once it is complete and on the medium. Raises `InvalidBackup`."""
     try:
-        with replacing(path, OWNER_ONLY) as raw, gzip.open(raw, "wt", encoding="utf-8", compresslevel=3) as file:
+        with replacing(path) as raw, gzip.open(raw, "wt", encoding="utf-8", compresslevel=3) as file:
             writer = ArchiveWriter(file)
             yield writer
             writer._line({"complete": True})

@@ -22,6 +22,7 @@ from deployments.persistence.tables import (
     PLANT_CLOSURE,
     PLANT_JOB,
     PLANT_MACHINE,
+    ROLLOUT_LEASE,
 )
 
 VIEWS = ("machine_source", "job_source", "closure_source", "latest_plan")
@@ -29,7 +30,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.%-]{1,64}")
 _WHOLE_ROWS = "SELECT, INSERT, UPDATE, DELETE"
 # Rows that are never deleted. The update is of the key to itself, which is how an insert leaves an existing row
 # alone; MariaDB wants the right to update every inserted column for it, not only the key.
-_KEPT = (DECISION, EVALUATION, FEEDBACK)
+_KEPT = (DECISION, EVALUATION, FEEDBACK, ROLLOUT_LEASE)
 _READ_ONLY = (PLANT_MACHINE, PLANT_JOB, PLANT_CALENDAR, PLANT_CLOSURE)
 
 

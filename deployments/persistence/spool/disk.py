@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from deployments.runtime.durable_file import OWNER_ONLY, sync_folder
+from deployments.runtime.durable_file import OWNER_ONLY, owner_only, sync_folder
 
 
 class LocalDisk:
@@ -90,7 +90,8 @@ class LocalDisk:
 
     def save(self, path: Path, data: bytes) -> None:
         """Replaces the content of a small file, without fsync."""
-        path.write_bytes(data)
+        with open(path, "wb", opener=owner_only) as file:
+            file.write(data)
 
     def load(self, path: Path) -> bytes:
         """The content of a small file. Raises `FileNotFoundError`."""

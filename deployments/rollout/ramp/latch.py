@@ -1,4 +1,4 @@
-"""A rollback that one router decides alone, and who knows the newest state when everybody restarts.
+"""A rollback that one router or one service decides alone, and what becomes of it where others have gone on.
 
 A latch beats every state of its own ramp, however new: only a person's new start, which begins the next ramp,
 clears it. So a pause that crossed the latch on its way cannot undo it.
@@ -6,7 +6,7 @@ clears it. So a pause that crossed the latch on its way cannot undo it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
@@ -96,24 +96,58 @@ def roll_back_for(state: RolloutState, latch: Latch) -> Transition | None:
     return rollback(state, order, seen_version=latch.version, seen_ramp=latch.ramp)
 
 
-def recovered(
-    states: Iterable[RolloutState | None], latches: Iterable[Latch], *, order: Order
-) -> tuple[RolloutState | None, Transition | None]:
-    """What a starting controller takes from the database, its journal (each None when empty) and the routers' latches.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciliation:
+    """What follows from a controller's own transitions and those of the database.
 
-    The newest state, and the rollback that has to follow it: because a latch holds, or because two sources
-    disagree about the newest version. (None, None) when nobody knows anything: a new database. A source that
-    cannot be read is the caller's to tell: it passes what it has and rolls back by itself.
+    `adopted` were decided elsewhere and are in force from now on; `missing` were decided here and are not stored yet.
+    A `conflict` is the newest of either side, which cannot both be true: the database's is, but where `rolls_back` a
+    rollback above both versions takes its place at once. None of them is in force where `is_foreign`: no version is
+    the same on both sides, and the database's are lower than those that routers may hold.
     """
-    known = [state for state in states if state is not None]
-    if not known:
-        return None, None
-    newest = max(known, key=lambda state: state.version)
-    holding = [latch for latch in latches if latch.holds(newest)]
-    if holding:
-        return newest, roll_back_for(newest, max(holding, key=lambda latch: (latch.ramp, latch.version)))
-    if any(state.version == newest.version and state != newest for state in known):
-        evidence = {"versions": [state.as_json() for state in known]}
-        disagreed = replace(order, reason="two sources disagree about the newest version", evidence=evidence)
-        return newest, rollback(newest, disagreed)
-    return newest, None
+
+    adopted: tuple[Transition, ...] = ()
+    missing: tuple[Transition, ...] = ()
+    conflict: tuple[Transition, Transition] | None = None
+    rolls_back: bool = False
+    is_foreign: bool = False
+
+
+def base_of(own: Sequence[Transition]) -> Transition | None:
+    """The newest transition that no rollback on local disk alone can have followed: from it on one has to compare."""
+    return next((each for each in reversed(own) if each.to_stage is not Stage.ROLLED_BACK), own[0] if own else None)
+
+
+def reconcile(own: Sequence[Transition], stored: Sequence[Transition]) -> Reconciliation:
+    """Compares a controller's transitions, in the order in which they were in force, with the database's.
+
+    `stored` are those from `base_of(own)` on, by version, or the newest one below; empty in a new database. A rollback
+    that was decided here without the database holds against the same ramp there, as a latch does; against a
+    later one, which a person has started, it is of the past.
+    """
+    if not own or not stored:
+        return Reconciliation(adopted=tuple(stored[-1:]), missing=tuple(own))
+    by_version = {each.version: each for each in stored}
+    common = next((index for index in range(len(own) - 1, -1, -1) if _is_in(own[index], by_version)), None)
+    ours, theirs = own[-1], stored[-1]
+    if common is None:
+        is_lower = theirs.version < ours.version
+        return Reconciliation(adopted=() if is_lower else (theirs,), conflict=(ours, theirs), is_foreign=is_lower)
+    missing = tuple(own[common + 1 :])
+    adopted = tuple(each for each in stored if each.version > own[common].version)
+    if not missing or not adopted:
+        return Reconciliation(adopted=adopted, missing=missing)
+    holds = ours.to_stage is Stage.ROLLED_BACK and ours.state.ramp >= theirs.state.ramp
+    if holds and theirs.version < ours.version:
+        return Reconciliation(missing=(ours,))
+    rolls_back = theirs.version < ours.version or (holds and theirs.to_stage is not Stage.ROLLED_BACK)
+    return Reconciliation(adopted=() if rolls_back else adopted, conflict=(ours, theirs), rolls_back=rolls_back)
+
+
+def _is_in(transition: Transition, stored: Mapping[int, Transition]) -> bool:
+    found = stored.get(transition.version)
+    return found is not None and _key_of(found) == _key_of(transition)
+
+
+def _key_of(transition: Transition) -> tuple[RolloutState, str, str]:
+    return transition.state, transition.actor, transition.reason

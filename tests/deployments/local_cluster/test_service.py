@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from deployments.local_cluster.cluster import LOOPBACK, Address, PortTaken, free_port
-from deployments.local_cluster.service import DataFolderTaken, owning_data_folder
+from deployments.local_cluster.service import DataFolderTaken, owning_data_folder, require_rollout_folder
+from deployments.rollout_control.transition_log import ControllerJournal
 from deployments.settings.service import load_settings
 
 
@@ -24,6 +25,20 @@ def test_data_folder_has_one_owner(tmp_path: Path) -> None:
             pass
     with owning_data_folder(settings):
         pass
+
+
+def test_rollout_folder_has_one_owner(tmp_path: Path) -> None:
+    """Two data folders and one folder of the rollout: the second service says so, instead of waiting for its stage."""
+    shared = tmp_path / "rollout"
+    settings = load_settings(data_folder=tmp_path / "data", rollout_folder=shared)
+    require_rollout_folder(settings)
+    journal = ControllerJournal(shared)
+    journal.open()
+    wanted = f"{shared} must belong to one rollout controller, another one lives: set GANTRY_ROLLOUT_FOLDER"
+    with pytest.raises(DataFolderTaken, match=wanted):
+        require_rollout_folder(settings)
+    journal.close()
+    require_rollout_folder(settings)
 
 
 def test_port_is_claimed_before_it_is_bound() -> None:

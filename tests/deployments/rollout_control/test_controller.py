@@ -10,31 +10,20 @@ from typing import Any
 import pytest
 
 from deployments.errors import RolloutUnavailable
-from deployments.persistence.errors import DatabaseUnavailable
+from deployments.persistence.tables import ROLLOUT_TRANSITION
 from deployments.rollout.analysis.outcomes import Alarm, CorruptionKind, Outcome, PairedObservation
-from deployments.rollout.errors import StaleVersion, TransitionRefused, UnreadableState
+from deployments.rollout.errors import StaleVersion, TransitionRefused
 from deployments.rollout.ramp.latch import Latch
-from deployments.rollout.ramp.state import Action, Order, RolloutState, Stage, Transition
+from deployments.rollout.ramp.state import Action, Order, Stage, Transition
 from deployments.rollout.ramp.traffic import PUBLISHED
+from deployments.rollout_control.agreement import ControlSettings
 from deployments.rollout_control.controller import Command, Controller
 from deployments.rollout_control.protocol import Incident
-from deployments.rollout_control.recovery import ControlSettings
 from deployments.rollout_control.transition_log import JOURNAL, STATISTICS, ControllerJournal, ControllerTaken, Entry
 from tests.deployments.rollout_control.events import NOW, QUICK, Clock, evaluation, report, state
+from tests.deployments.rollout_control.shared_database import SharedDatabase
 
 CRASHES_TO_FIRE = 3
-
-
-class Memory:
-    """A database that knows one state, nothing, or raises."""
-
-    def __init__(self, known: RolloutState | Exception | None = None) -> None:
-        self.known = known
-
-    async def newest_state(self) -> RolloutState | None:
-        if isinstance(self.known, Exception):
-            raise self.known
-        return self.known
 
 
 class Ears:
@@ -54,7 +43,8 @@ class Plant:
         self.folder = folder
         self.clock = Clock()
         self.ears = Ears()
-        self.memory = Memory()
+        self.database = SharedDatabase(self.clock.now, self.clock.steady)
+        self.line = self.database.line()
         self.settings = ControlSettings(
             configuration=QUICK, initial_stage=initial, seed="gantry", challenger=PUBLISHED, **changes
         )
@@ -63,10 +53,11 @@ class Plant:
         control = Controller(
             self.settings,
             journal=ControllerJournal(self.folder),
-            memory=self.memory,
+            database=self.database.sync(self.line),
             listeners=(self.ears,),
             clock=self.clock.now,
             heartbeat_seconds=3600.0,
+            meeting_seconds=3600.0,
         )
         await control.open()
         return control
@@ -317,34 +308,61 @@ async def test_next_ramp_starts_from_nothing(tmp_path: Path) -> None:
 async def test_newer_state_of_the_database_wins(tmp_path: Path) -> None:
     """A controller on a new node, with an empty or an old journal, goes on where the database is."""
     plant = Plant(tmp_path, initial=Stage.FULL)
-    plant.memory.known = state(version=40, stage=Stage.LIMITED, share=0.1)
+    plant.database.put(state(version=40, stage=Stage.LIMITED, share=0.1))
     control = await plant.start()
-    assert (stage_of(control), len(control.transition_log.transitions)) == ("limited", 0)
+    assert (stage_of(control), [each.version for each in control.transition_log.transitions]) == ("limited", [40])
+    assert plant.transitions == [], "nobody here decided it"
     await control.close()
 
 
-async def test_sources_that_disagree_mean_manual(tmp_path: Path) -> None:
-    """Two states under one version: nobody can tell which is right."""
-    plant = Plant(tmp_path)
+async def test_journal_of_another_rollout_gives_way_to_the_database(tmp_path: Path) -> None:
+    """Two states under one version: the database's is the truth, and it is said that there was another one."""
+    plant = Plant(tmp_path, initial=Stage.FULL)
     control = await plant.start()
     await control.close()
-    plant.memory.known = state(version=1, stage=Stage.FULL, share=1.0)
+    plant.database = SharedDatabase(plant.clock.now, plant.clock.steady)
+    plant.line = plant.database.line()
+    plant.database.put(state(version=1, stage=Stage.LIMITED, share=0.1))
     control = await plant.start()
-    assert stage_of(control) == "rolled_back"
+    assert stage_of(control) == "limited"
+    (alarm,) = (await control.exchange(report())).alarms
+    assert alarm == (
+        "version 1 of this service (full) was never in the database, which holds version 1 (limited): "
+        "the database's is in force"
+    )
+    assert plant.incidents[-1].trigger == "conflicting version"
+    await control.close()
+
+
+async def test_journal_that_is_ahead_of_a_strange_database_means_manual(tmp_path: Path) -> None:
+    """Its routers would not go back a version, so nobody knows the stage until a person has chosen a folder."""
+    plant = Plant(tmp_path, initial=Stage.SHADOW)
+    control = await plant.start()
+    await control.command(command(Action.PROMOTE, 1, force=True))
+    await control.close()
+    plant.database = SharedDatabase(plant.clock.now, plant.clock.steady)
+    plant.line = plant.database.line()
+    plant.database.put(state(version=1, stage=Stage.LIMITED, share=0.1))
+    control = await plant.start()
+    reply = await control.exchange(report())
+    assert reply.state is None
+    assert "the journal is of another rollout, move it away" in reply.alarms[0]
+    assert len(plant.database.rows()) == 1
     await control.close()
 
 
 async def test_empty_journal_without_a_database_knows_nothing(tmp_path: Path) -> None:
     """It does not begin anew: the stage is unknown, so routers serve manual, until the database tells."""
     plant = Plant(tmp_path, initial=Stage.FULL)
-    plant.memory.known = DatabaseUnavailable("down")
+    plant.line.is_cut = True
     control = await plant.start()
     assert (await control.exchange(report(evaluation(1)))).state is None
     for action in (Action.PROMOTE, Action.ROLLBACK):
         with pytest.raises(RolloutUnavailable, match="the stage is not known"):
             await control.command(command(action))
-    plant.memory.known = state(version=12, stage=Stage.LIMITED, share=0.1)
-    await control._recover()
+    plant.database.put(state(version=12, stage=Stage.LIMITED, share=0.1))
+    plant.line.is_cut = False
+    await control.meet()
     assert stage_of(control) == "limited"
     assert (await control.exchange(report(evaluation(1)))).received == 1
     await control.close()
@@ -355,7 +373,7 @@ async def test_own_journal_is_enough(tmp_path: Path) -> None:
     plant = Plant(tmp_path, initial=Stage.FULL)
     control = await plant.start()
     await control.close()
-    plant.memory.known = DatabaseUnavailable("down")
+    plant.line.is_cut = True
     control = await plant.start()
     assert stage_of(control) == "full"
     await control.close()
@@ -369,7 +387,6 @@ async def test_damaged_journal_means_manual(tmp_path: Path, name: str) -> None:
     await control.exchange(report(evaluation(1)))
     await control.close()
     (tmp_path / name).write_text('{"kind": "transition", "transition": {}}\n')
-    plant.memory.known = state(version=1, stage=Stage.FULL, share=1.0)
     control = await plant.start()
     assert stage_of(control) == "rolled_back"
     assert control.transition_log.state is not None
@@ -379,28 +396,36 @@ async def test_damaged_journal_means_manual(tmp_path: Path, name: str) -> None:
 
 
 async def test_unreadable_database_means_manual(tmp_path: Path) -> None:
-    """A state that this version does not understand is not guessed at."""
+    """A state that this version does not understand is not guessed at; when somebody has mended it, it is in force."""
     plant = Plant(tmp_path, initial=Stage.FULL)
-    plant.memory.known = UnreadableState("newer than this program")
     control = await plant.start()
-    assert stage_of(control) == "rolled_back"
+    plant.database.put(state(version=2), {"state": '{"version": 2}'})
+    await control.meet()
+    reply = await control.exchange(report())
+    assert reply.state is None
+    assert reply.alarms == ("the rollout's newest state in the database cannot be read, so manual serves",)
+    with plant.database.engine.begin() as connection:
+        connection.execute(ROLLOUT_TRANSITION.delete().where(ROLLOUT_TRANSITION.c.version == 2))
+    await control.meet()
+    assert (stage_of(control), (await control.exchange(report())).alarms) == ("full", ())
     await control.close()
 
 
 async def test_torn_last_line_was_never_promised(tmp_path: Path) -> None:
-    """A death in the middle of a transition leaves the state before it, and the journal goes on."""
-    plant = Plant(tmp_path, initial=Stage.SHADOW)
+    """A death in the middle of a rollback leaves the state before it, and the journal goes on."""
+    plant = Plant(tmp_path, initial=Stage.FULL)
     control = await plant.start()
-    await control.command(command(Action.PROMOTE, 1, force=True))
+    await control.command(command(Action.ROLLBACK))
     await control.close()
     path = tmp_path / JOURNAL
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + lines[1][:-9])
     control = await plant.start()
-    assert stage_of(control) == "shadow"
-    await control.command(command(Action.PROMOTE, 1, force=True))
+    assert stage_of(control) == "full"
+    await control.command(command(Action.ROLLBACK))
     await control.close()
-    assert [json.loads(line)["kind"] for line in path.read_bytes().splitlines()] == ["transition", "transition"]
+    kinds = [json.loads(line)["kind"] for line in path.read_bytes().splitlines()]
+    assert kinds == ["transition", "transition", "incident"]
 
 
 async def test_new_numbers_are_a_transition(tmp_path: Path) -> None:

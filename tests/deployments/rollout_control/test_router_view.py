@@ -154,7 +154,8 @@ async def test_events_are_kept_until_the_controller_has_kept_them(tmp_path: Path
     for number in range(4):
         router.observe(evaluation(number))
     assert (router.report().first, len(router.report().events)) == (0, 4)
-    router.accept(ControllerReply(state=state(), received=4, kept=2), 0.0)
+    router.accept(ControllerReply(state=state(), received=4, kept=2, alarms=("twice",)), 0.0)
+    assert router.alarms == ("twice",)
     assert (router.report().oldest, router.report().first, router.report().events) == (2, 4, ())
     router.accept(ControllerReply(state=state(), received=2, kept=2), 0.0)
     assert [event.decision_id for event in router.report().events] == ["decision-2", "decision-3"]  # type: ignore[union-attr]

@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from deployments.rollout_control.stored_report import last_words
+import pytest
+
+from deployments.persistence.database import create_engine
+from deployments.persistence.decisions.rollout_repository import RolloutRows
+from deployments.persistence.tables import METADATA
+from deployments.rollout.errors import TransitionRefused
+from deployments.rollout.ramp.state import Action, Stage
+from deployments.rollout_control.database_sync import incident_row
+from deployments.rollout_control.stored_report import RolloutTrail, last_words
+from deployments.runtime.background import Threads
+from tests.deployments.rollout_control.events import QUICK, Clock
+from tests.deployments.rollout_control.shared_database import SharedDatabase
+from tests.deployments.rollout_control.test_agreement_laws import Service
+from tests.deployments.rollout_control.test_controller import command
 
 
 def _said(author: str | None, decision_id: str, rating: int | None = None, **jobs: str) -> dict[str, Any]:
@@ -46,3 +61,29 @@ def test_what_is_said_again_counts_once() -> None:
         (4, {}),
         (None, {"CUT": "15:00"}),
     ]
+
+
+async def test_guardrail_that_fired_at_another_service_stands_in_the_way(tmp_path: Path) -> None:
+    """In shadow it rolls nothing back, and the owner has not seen it; but it is an incident, until the next ramp."""
+    clock = Clock()
+    engine = create_engine(f"sqlite:///{tmp_path / 'gantry.sqlite3'}")
+    METADATA.create_all(engine)
+    database = SharedDatabase(clock.now, clock.steady, engine)
+    owner, follower = Service("a", database, Stage.SHADOW), Service("b", database, Stage.SHADOW)
+    trail = RolloutTrail(RolloutRows(engine), lambda: QUICK, (), ZoneInfo("UTC"), clock.now, Threads("reads", 1))
+    for service in (owner, follower):
+        await service.start()
+    assert owner.control is not None
+    assert await trail.integrity() == ()
+    await follower.see_critical()
+    RolloutRows(engine).save_incidents([incident_row(each) for each in follower.incidents])
+    findings = await trail.integrity()
+    assert findings == ("critical_violation has fired in this ramp: promotion is blocked",)
+    with pytest.raises(TransitionRefused, match="the verdict is INVALID; critical_violation has fired"):
+        await owner.control.command(command(Action.PROMOTE, force=True, integrity=findings))
+    await owner.order(Action.ROLLBACK)
+    await owner.order(Action.PROMOTE)
+    assert await trail.integrity() == ()
+    for service in (owner, follower):
+        await service.stop()
+    database.close()

@@ -13,7 +13,6 @@ import pytest
 
 from deployments.runtime.durable_file import (
     OWNER_FILE,
-    OWNER_ONLY,
     replacing,
     sweep_drafts,
     sweep_temporary_folders,
@@ -92,13 +91,13 @@ def test_disk_that_does_not_keep_the_content_keeps_the_old_file(
     assert (path.read_text(encoding="utf-8"), list(tmp_path.iterdir())) == ("old", [path])
 
 
-def test_file_is_for_whom_it_is_meant(tmp_path: Path) -> None:
-    """Others may read it unless that is said, also where a file that was open to them is replaced."""
-    path, umask = tmp_path / "file.json", os.umask(0o022)
+def test_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """Whatever the umask, also where a file that was open to others is replaced."""
+    path, umask = tmp_path / "file.json", os.umask(0)
     try:
-        write_durably(path, "for all")
-        assert stat.S_IMODE(path.stat().st_mode) == 0o644
-        write_durably(path, "for one", OWNER_ONLY)
+        path.touch()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666
+        write_durably(path, "for one")
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     finally:
         os.umask(umask)

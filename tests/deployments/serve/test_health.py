@@ -138,6 +138,7 @@ async def test_monitor_raises_each_alarm() -> None:
         corruption=corruption,
         skew_seconds=lambda: -5.04,
         losses=lambda: (4, 9),
+        rollout_alarms=lambda: ("version 2 was decided twice",),
     )
     report = await health.report()
     assert not report.spool_works
@@ -145,6 +146,7 @@ async def test_monitor_raises_each_alarm() -> None:
         "it has not answered yet; manual serves",
         "it has not answered yet",
         "of the last 9 requests the policy had no room or no time for 4: manual served them",
+        "version 2 was decided twice",
         "the database takes no decisions, they wait in the spool: mend it",
         "the database's clock is -5.0 s off that of this machine: let a time service set both",
         "1 files of dead letters, the newest because it is too large: look at `gantry db spool show`",

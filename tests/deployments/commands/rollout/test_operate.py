@@ -28,6 +28,8 @@ OVERVIEW = STATE | {
     "challenger": "published",
     "champion": "manual",
     "actual_share": 0.12,
+    "is_owner": False,
+    "owner": "plant-2:/var/lib/gantry/rollout",
     "gate": {"verdict": "HOLD", "reasons": ["not enough data"]},
     "guardrails": [
         {"guardrail": "crash_rate", "rule": "confidence bound", "value": 0.001, "limit": 0.01, "n": 40}
@@ -129,7 +131,14 @@ def test_status_shows_stage_split_guardrails_and_verdict(service: Service) -> No
     """As a table, or as the answer itself."""
     service.answer = json.dumps(OVERVIEW)
     shown = _run(service, "status").output
-    for words in ("limited, version 2", "10% of the windows, 12% of what was served", "verdict HOLD", "crash_rate"):
+    owner = "taken by plant-2:/var/lib/gantry/rollout"
+    for words in (
+        "limited, version 2",
+        "10% of the windows, 12% of what was served",
+        "verdict HOLD",
+        "crash_rate",
+        owner,
+    ):
         assert words in shown
     assert json.loads(_run(service, "status", "--json").output) == OVERVIEW
 

@@ -11,9 +11,19 @@ from deployments.rollout.analysis.guardrails import one_event_trigger
 from deployments.rollout.analysis.outcomes import Outcome
 from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.gate import GateVerdict, PromotionGate
-from deployments.rollout.ramp.latch import Latch, in_force, is_fresh, latched, newer, recovered, roll_back_for
-from deployments.rollout.ramp.stages import begin, pause, promote, rollback
-from deployments.rollout.ramp.state import Order, RolloutState, Stage
+from deployments.rollout.ramp.latch import (
+    Latch,
+    Reconciliation,
+    base_of,
+    in_force,
+    is_fresh,
+    latched,
+    newer,
+    reconcile,
+    roll_back_for,
+)
+from deployments.rollout.ramp.stages import begin, pause, promote, resume, rollback
+from deployments.rollout.ramp.state import Order, RolloutState, Stage, Transition
 from tests.deployments.rollout.events import at, evaluation
 from tests.deployments.shipped_policy import CONFIGURATION
 
@@ -94,37 +104,75 @@ def test_state_older_than_five_seconds_is_no_state(age: float, fresh: bool) -> N
     assert is_fresh(age) is fresh
 
 
-def test_starting_controller_takes_the_newest() -> None:
-    """Database and journal may be at different versions; nobody knowing anything is a new database."""
-    old = started()
-    new = pause(old, order()).state
-    assert recovered([old, new], [], order=order()) == (new, None)
-    assert recovered([new, None], [], order=order()) == (new, None)
-    assert recovered([None, None], [], order=order()) == (None, None)
+def _trail() -> tuple[Transition, Transition, Transition]:
+    """Begun in `limited`, paused, and rolled back."""
+    first = begin(CONFIGURATION, stage=Stage.LIMITED, seed="s", challenger="m@1", order=order())
+    second = pause(first.state, order())
+    third = rollback(second.state, order(5))
+    assert third is not None
+    return first, second, third
 
 
-def test_starting_controller_carries_out_a_latch() -> None:
-    """A rollback that happened while the controller was dead is not forgotten."""
-    state = started()
-    latch = latched(state, TRIGGER, "router-1")
-    assert latch is not None
-    newest, transition = recovered([state, None], [latch], order=order())
-    assert newest == state
-    assert transition is not None
-    assert transition.to_stage is Stage.ROLLED_BACK
-    assert transition.evidence["latch"]["router"] == "router-1"
+def test_database_is_followed_and_filled() -> None:
+    """What only one side has, the other gets; a new controller takes the newest alone."""
+    first, second, third = _trail()
+    assert reconcile((), ()) == Reconciliation()
+    assert reconcile((), (first, second)) == Reconciliation(adopted=(second,))
+    assert reconcile((first, second), (second,)) == Reconciliation()
+    assert reconcile((first,), (first, second, third)) == Reconciliation(adopted=(second, third))
+    assert reconcile((first, second), ()) == Reconciliation(missing=(first, second))
+    assert reconcile((first, second, third), (first,)) == Reconciliation(missing=(second, third))
 
 
-def test_starting_controller_rolls_back_when_its_sources_disagree() -> None:
-    """Two different states of one version cannot both be true."""
-    state = started()
-    newest, transition = recovered([state, replace(state, seed="other")], [], order=order())
-    assert newest is not None
-    assert transition is not None
-    assert (transition.to_stage, transition.reason) == (
-        Stage.ROLLED_BACK,
-        "two sources disagree about the newest version",
-    )
+def test_comparison_begins_before_a_rollback_on_local_disk() -> None:
+    """There both sides must still have been the same."""
+    first, second, third = _trail()
+    assert base_of(()) is None
+    assert base_of((first, second)) == second
+    assert base_of((first, second, third)) == second
+    assert base_of((third,)) == third
+
+
+def test_rollback_holds_against_whatever_was_decided_elsewhere_in_its_ramp() -> None:
+    """Somebody resumed under the same version: a rollback above both has to follow."""
+    _, second, third = _trail()
+    resumed = resume(second.state, order(6))
+    promoted = replace(resumed, state=replace(resumed.state, version=4, stage=Stage.EXPANDED, share=0.5))
+    found = reconcile((second, third), (second, resumed, promoted))
+    assert found == Reconciliation(conflict=(third, promoted), rolls_back=True)
+    above = rollback(promoted.state, order(7), seen_version=third.version)
+    assert above is not None
+    assert reconcile((second, third, above), (second, resumed, promoted)) == Reconciliation(missing=(above,))
+    assert reconcile((second, third, above), (second, resumed, promoted, above)) == Reconciliation()
+
+
+def test_rollback_is_of_the_past_where_a_person_has_started_again() -> None:
+    """And where others rolled back as well, there is nothing left to do; but it is said each time."""
+    _, second, third = _trail()
+    theirs = rollback(second.state, order(6))
+    assert theirs is not None
+    again = promote(theirs.state, CONFIGURATION, order(7), PromotionGate(verdict=GateVerdict.HOLD, reasons=()))
+    for stored in ((second, theirs), (second, theirs, again)):
+        found = reconcile((second, third), stored)
+        assert found == Reconciliation(adopted=stored[1:], conflict=(third, stored[-1]))
+
+
+def test_routers_are_never_led_back_a_version() -> None:
+    """A database that has gone on from an older copy: a rollback above both versions."""
+    first, second, _ = _trail()
+    other = replace(second, state=replace(second.state, seed="other"))
+    ahead = resume(second.state, order(8))
+    found = reconcile((first, second, ahead), (first, other))
+    assert found == Reconciliation(conflict=(ahead, other), rolls_back=True)
+
+
+def test_journal_of_another_rollout_decides_nothing() -> None:
+    """Nothing is the same on both sides: the database is the truth, unless its versions are lower."""
+    first, second, third = _trail()
+    strange = replace(second, state=replace(second.state, seed="other"))
+    assert reconcile((first, second), (strange,)) == Reconciliation(adopted=(strange,), conflict=(second, strange))
+    found = reconcile((first, second, third), (strange,))
+    assert found == Reconciliation(conflict=(third, strange), is_foreign=True)
 
 
 def test_latches_survive_json() -> None:
