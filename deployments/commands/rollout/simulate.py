@@ -15,8 +15,7 @@ from deployments.commands.terminal import plain_console, progress_bar
 from deployments.errors import ServiceError
 
 if TYPE_CHECKING:
-    from deployments.rollout.simulation.scenarios import Scenario
-    from deployments.rollout.simulation.simulation import Result
+    from deployments.rollout.simulation.simulation import Result, Scenario
 
 
 class ImpossibleScenario(ServiceError):
@@ -52,7 +51,7 @@ def simulate(
 
     Example: gantry rollout simulate --completion-percent 90 --makespan-percent 5 --healthy-before 500
     """
-    from deployments.rollout.simulation.scenarios import scenarios
+    from deployments.rollout.simulation.simulation import scenarios
 
     own = {
         "completion": None if completion_percent is None else completion_percent / 100.0,
@@ -89,7 +88,7 @@ def simulate(
 def _given(effects: dict[str, Any], ways: dict[str, Any], healthy_before: int) -> Scenario:
     from dataclasses import replace
 
-    from deployments.rollout.simulation.scenarios import HEALTHY, Purpose, Scenario
+    from deployments.rollout.simulation.simulation import HEALTHY, Purpose, Scenario
 
     try:
         world = replace(HEALTHY, **effects)
@@ -158,7 +157,7 @@ def _finite(value: float) -> float | None:
 def _show(results: Sequence[Result]) -> None:
     from rich.table import Table
 
-    from deployments.rollout.simulation.scenarios import Purpose
+    from deployments.rollout.simulation.simulation import Purpose
 
     console = plain_console(file_width=140)
     for purpose in Purpose:
@@ -210,7 +209,7 @@ def _promise(result: Result | None) -> tuple[str, str]:
         return ("promise", "right")
     if result.kept is None:
         return ("-", "right")
-    from deployments.rollout.simulation.scenarios import Purpose
+    from deployments.rollout.simulation.simulation import Purpose
 
     scenario = result.scenario
     limit = f"{scenario.promise:g}" if scenario.purpose is Purpose.DETECTION else f"{100 * (scenario.promise or 0):g} %"

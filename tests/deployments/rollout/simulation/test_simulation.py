@@ -11,8 +11,16 @@ from deployments.rollout.analysis.outcomes import Outcome
 from deployments.rollout.analysis.triggers import Guardrail
 from deployments.rollout.ramp.state import RampConfiguration, Stage, StageStep
 from deployments.rollout.simulation.guardrail_scan import CODE
-from deployments.rollout.simulation.scenarios import HEALTHY, Purpose, Scenario, World, scenarios
-from deployments.rollout.simulation.simulation import Result, simulate, traffic
+from deployments.rollout.simulation.simulation import (
+    HEALTHY,
+    Purpose,
+    Result,
+    Scenario,
+    World,
+    scenarios,
+    simulate,
+    traffic,
+)
 from tests.deployments.shipped_policy import CONFIGURATION, LIMITS
 
 BY_NAME = {scenario.name: scenario for scenario in scenarios()}
