@@ -1,0 +1,379 @@
+"""The unit of analysis: one window is a plant, a line and a production day, and its lists are few groups.
+
+The lists of one day are nearly the same list, planned again when a job changes, so that n may count neither lists nor
+presses of a button. Lists of a window whose jobs overlap by half or more with an earlier one are its group; the first
+pair of a group counts, the mean over its groups is the window's log ratio, and a window says it when it has closed.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import numpy as np
+
+from deployments.rollout.analysis.e_processes import TAIL_FROM
+from deployments.rollout.analysis.outcomes import Baseline
+from deployments.rollout.assignment import PlanningWindow, planning_window
+from deployments.rollout.errors import UnreadableState
+
+MIN_OVERLAP = 0.5
+"""Jaccard index from which two lists are one group."""
+
+CLOSES_AFTER = timedelta(hours=6)
+"""From the end of the production day to the close of its window: plans made in the night belong to the day."""
+
+MAX_HASHES = 256
+"""Jobs that a sketch names one by one; of a longer list it keeps those with the least hashes."""
+
+MAX_LISTS = 16
+"""Different lists that one window remembers to compare with; the first of each group stays, older ones make room."""
+
+MAX_GROUPS = 512
+"""Groups of one window; further lists that are like none are stored elsewhere and not counted here."""
+
+MAX_CLOSED = 4096
+"""Closed windows that are remembered by name, so that late news of them is known to be late."""
+
+SKETCH_FORMAT = 1
+SNAPSHOT_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSketch:
+    """Which jobs a list has, small enough to travel with each event.
+
+    `hashes` are the least 32-bit hashes of its different jobs in rising order, four big-endian bytes each, at most
+    `MAX_HASHES`: the whole set of a list of so many jobs. `jobs` is how many different jobs there are.
+    """
+
+    jobs: int
+    hashes: bytes
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1 or len(self.hashes) != 4 * min(self.jobs, MAX_HASHES):
+            raise ValueError(f"a sketch of {self.jobs} jobs must not have {len(self.hashes)} bytes of hashes")
+
+    @classmethod
+    def of(cls, job_ids: Iterable[str]) -> JobSketch:
+        """The sketch of a list, whatever the order of its jobs. Raises `ValueError` without a job."""
+        hashes = np.fromiter((_hash(job_id) for job_id in set(job_ids)), dtype=np.uint32)
+        least = np.sort(hashes)[:MAX_HASHES].astype(">u4")
+        return cls(jobs=len(hashes), hashes=least.tobytes())
+
+    def overlap(self, other: JobSketch) -> float:
+        """Jaccard index of both sets of jobs, 0 to 1: exact up to `MAX_HASHES` jobs each, an estimate beyond.
+
+        The estimate is the part of the least hashes of the union that both have (Broder, "On the resemblance and
+        containment of documents", 1997); its standard error is at most 0.5 / sqrt(256) = 0.03.
+        """
+        mine, theirs = (np.frombuffer(each.hashes, dtype=">u4") for each in (self, other))
+        union = np.union1d(mine, theirs)
+        if max(self.jobs, other.jobs) > MAX_HASHES:
+            union = union[:MAX_HASHES]
+        both = np.intersect1d(np.intersect1d(mine, theirs, assume_unique=True), union, assume_unique=True)
+        return len(both) / len(union)
+
+    def as_text(self) -> str:
+        """One word, with the version of its format; `from_text` is the inverse."""
+        return f"{SKETCH_FORMAT}.{self.jobs}.{base64.urlsafe_b64encode(self.hashes).decode()}"
+
+    @classmethod
+    def from_text(cls, text: str) -> JobSketch:
+        """Raises `ValueError` for anything that `as_text` did not write."""
+        version, jobs, hashes = text.split(".")
+        if version != str(SKETCH_FORMAT):
+            raise ValueError(f"a sketch must have format {SKETCH_FORMAT}, had {version}")
+        return cls(jobs=int(jobs), hashes=base64.b64decode(hashes, altchars=b"-_", validate=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListInWindow:
+    """A request's job list and the window that it belongs to. `jobs` is None in news of older routers.
+
+    Then lists are one group when their digests are equal.
+    """
+
+    window: str
+    digest: str
+    jobs: JobSketch | None = None
+
+    @classmethod
+    def of(cls, unit: str, at: datetime, digest: str, jobs: JobSketch | None = None) -> ListInWindow:
+        """The list of a request in `unit`; a unit that the client chose is a window for one day in UTC."""
+        window = unit if planning_window(unit) else PlanningWindow(plant_id=unit, line_id=None, day=_day(at)).unit
+        return cls(window=window, digest=digest, jobs=jobs)
+
+
+class ListGroups:
+    """The lists of one window, told apart: which group each belongs to."""
+
+    def __init__(self) -> None:
+        self._lists: dict[str, tuple[int, bool, JobSketch | None]] = {}
+        self._groups = 0
+
+    @property
+    def groups(self) -> int:
+        """How many there are."""
+        return self._groups
+
+    def group_of(self, item: ListInWindow) -> int | None:
+        """Number of its group, from 0, a new one if it is like no earlier list; None beyond `MAX_GROUPS`."""
+        known = self._lists.get(item.digest)
+        if known is not None:
+            return known[0]
+        group = self._like(item.jobs)
+        is_first = group is None
+        if group is None:
+            if self._groups >= MAX_GROUPS:
+                return None
+            group = self._groups
+            self._groups += 1
+        self._lists[item.digest] = (group, is_first, item.jobs)
+        self._make_room()
+        return group
+
+    def _like(self, jobs: JobSketch | None) -> int | None:
+        if jobs is None:
+            return None
+        return next(
+            (
+                group
+                for group, _, earlier in self._lists.values()
+                if earlier is not None and jobs.overlap(earlier) >= MIN_OVERLAP
+            ),
+            None,
+        )
+
+    def _make_room(self) -> None:
+        if len(self._lists) > max(MAX_LISTS, self._groups):
+            later = next(digest for digest, (_, is_first, _) in self._lists.items() if not is_first)
+            del self._lists[later]
+
+    def snapshot(self) -> list[list[Any]]:
+        """Plain values; `restored` is the inverse."""
+        return [
+            [digest, group, is_first, None if jobs is None else jobs.as_text()]
+            for digest, (group, is_first, jobs) in self._lists.items()
+        ]
+
+    @classmethod
+    def restored(cls, document: Iterable[list[Any]]) -> ListGroups:
+        found = cls()
+        for digest, group, is_first, jobs in document:
+            sketch = None if jobs is None else JobSketch.from_text(jobs)
+            found._lists[str(digest)] = (int(group), bool(is_first), sketch)
+        # The first list of each group is never forgotten, so the last group is among them.
+        found._groups = max((group for group, _, _ in found._lists.values()), default=-1) + 1
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowPair:
+    """Both arms on one list: ln(challenger / champion), the champion's hours, and what strata the list belongs to."""
+
+    item: ListInWindow
+    at: datetime
+    stage: str
+    baseline: Baseline
+    log_ratio: float
+    hours: float = 1.0
+    strata: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.at.tzinfo is None:
+            raise ValueError(f"an instant must have a time zone, was {self.at.isoformat()}")
+        if not math.isfinite(self.log_ratio) or not 0.0 < self.hours < math.inf:
+            raise ValueError(f"log_ratio must be finite and hours > 0, were {self.log_ratio} and {self.hours}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowObservation:
+    """What one window says against one kind of baseline.
+
+    `log_ratio` is the mean over `groups`, unclipped; `change` that of their hours, sum h (e^x - 1) / sum h. `tail` of
+    the groups lie above +50 %, with log ratios that add to `tail_total`. `strata` are the means of their own lists.
+    `lists` counts all pairs, presses too. `stage` is that of the window's first pair.
+    """
+
+    window: str
+    stage: str
+    baseline: Baseline
+    groups: int
+    lists: int
+    log_ratio: float
+    hours: float
+    change: float
+    tail: int
+    tail_total: float
+    strata: Mapping[str, float]
+
+    @property
+    def day(self) -> date:
+        """Its production day."""
+        return _planned(self.window).day
+
+    @property
+    def line(self) -> str:
+        """Its plant and line: windows of one follow each other."""
+        return self.window.rsplit("/", 1)[0]
+
+
+@dataclass(slots=True)
+class _Open:
+    """One window before its close."""
+
+    stage: str
+    groups: ListGroups = field(default_factory=ListGroups)
+    pairs: dict[Baseline, dict[int, tuple[float, float, tuple[str, ...]]]] = field(default_factory=dict)
+    lists: dict[Baseline, int] = field(default_factory=dict)
+
+
+class WindowLog:
+    """Collects the pairs of open windows. Time is what the caller says, and never runs back here."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, _Open] = {}
+        self._closed: dict[str, None] = {}
+        self._now = datetime.min.replace(tzinfo=UTC)
+        self.late = 0
+        """Pairs that came after the close of their window; they were counted in the day that was open."""
+
+    def observe(self, pair: WindowPair) -> None:
+        """One more pair, in the order of arrival."""
+        key = pair.item.window
+        if key in self._closed or closes_at(key) <= self._now:
+            self.late += 1
+            found = _planned(key)
+            key = PlanningWindow(plant_id=found.plant_id, line_id=found.line_id, day=_open_day(self._now)).unit
+        window = self._open.setdefault(key, _Open(stage=pair.stage))
+        window.lists[pair.baseline] = window.lists.get(pair.baseline, 0) + 1
+        group = window.groups.group_of(pair.item)
+        if group is not None:
+            first = (pair.log_ratio, pair.hours, pair.strata)
+            window.pairs.setdefault(pair.baseline, {}).setdefault(group, first)
+
+    def close(self, now: datetime) -> tuple[WindowObservation, ...]:
+        """The windows that are over at `now`, in the order of their days; each is told once."""
+        self._now = max(self._now, now)
+        over = sorted((key for key in self._open if closes_at(key) <= self._now), key=lambda key: (closes_at(key), key))
+        found = [said for key in over for said in _observations(key, self._open.pop(key))]
+        self._closed.update(dict.fromkeys(over))
+        for key in list(self._closed)[: max(0, len(self._closed) - MAX_CLOSED)]:
+            del self._closed[key]
+        return tuple(found)
+
+    def partial(self) -> tuple[WindowObservation, ...]:
+        """What the open windows say so far: to be shown, never to be decided on."""
+        return tuple(said for key in sorted(self._open) for said in _observations(key, self._open[key]))
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain JSON values; `restored` is the inverse."""
+        return {
+            "format": SNAPSHOT_FORMAT,
+            "now": self._now.isoformat(),
+            "late": self.late,
+            "closed": list(self._closed),
+            "open": {
+                key: {
+                    "stage": window.stage,
+                    "groups": window.groups.snapshot(),
+                    "lists": {baseline.value: count for baseline, count in window.lists.items()},
+                    "pairs": {
+                        baseline.value: [[group, *first[:2], list(first[2])] for group, first in pairs.items()]
+                        for baseline, pairs in window.pairs.items()
+                    },
+                }
+                for key, window in self._open.items()
+            },
+        }
+
+    @classmethod
+    def restored(cls, document: Mapping[str, Any]) -> WindowLog:
+        """The windows that `snapshot` described. Raises `UnreadableState`."""
+        if document.get("format") != SNAPSHOT_FORMAT:
+            raise UnreadableState(f"windows must have format {SNAPSHOT_FORMAT}, had {document.get('format')}")
+        try:
+            log = cls()
+            log._now = datetime.fromisoformat(document["now"])
+            log.late = int(document["late"])
+            log._closed = dict.fromkeys(document["closed"])
+            for key, stored in document["open"].items():
+                _planned(key)
+                log._open[key] = _Open(
+                    stage=str(stored["stage"]),
+                    groups=ListGroups.restored(stored["groups"]),
+                    lists={Baseline(name): int(count) for name, count in stored["lists"].items()},
+                    pairs={
+                        Baseline(name): {
+                            int(group): (float(ratio), float(hours), tuple(strata))
+                            for group, ratio, hours, strata in pairs
+                        }
+                        for name, pairs in stored["pairs"].items()
+                    },
+                )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UnreadableState(f"windows are damaged: {error!r}") from error
+        return log
+
+
+def closes_at(window: str) -> datetime:
+    """When a window closes: its day's end in the zone where that is latest (12 h after UTC), and `CLOSES_AFTER`.
+
+    The day is the plant's own and its zone does not travel with the window; late is safe, early would cut a day short.
+    """
+    day = _planned(window).day
+    return datetime.combine(day, time(), UTC) + timedelta(hours=36) + CLOSES_AFTER
+
+
+def _observations(key: str, window: _Open) -> list[WindowObservation]:
+    return [_observation(key, window, baseline) for baseline in Baseline if window.pairs.get(baseline)]
+
+
+def _observation(key: str, window: _Open, baseline: Baseline) -> WindowObservation:
+    firsts = window.pairs[baseline].values()
+    ratios = [ratio for ratio, _, _ in firsts]
+    hours = math.fsum(champion for _, champion, _ in firsts)
+    tail = [ratio for ratio in ratios if ratio > TAIL_FROM]
+    strata: dict[str, list[float]] = {}
+    for ratio, _, names in firsts:
+        for name in names:
+            strata.setdefault(name, []).append(ratio)
+    return WindowObservation(
+        window=key,
+        stage=window.stage,
+        baseline=baseline,
+        groups=len(ratios),
+        lists=window.lists[baseline],
+        log_ratio=math.fsum(ratios) / len(ratios),
+        hours=hours,
+        change=math.fsum(champion * math.expm1(ratio) for ratio, champion, _ in firsts) / hours,
+        tail=len(tail),
+        tail_total=math.fsum(tail),
+        strata={name: math.fsum(values) / len(values) for name, values in sorted(strata.items())},
+    )
+
+
+def _planned(window: str) -> PlanningWindow:
+    found = planning_window(window)
+    if found is None:
+        raise ValueError(f"a window must be plant/line/day, was {window!r}")
+    return found
+
+
+def _open_day(now: datetime) -> date:
+    """The earliest day that is still open at `now`."""
+    return (now - timedelta(hours=12) - CLOSES_AFTER).astimezone(UTC).date()
+
+
+def _day(at: datetime) -> date:
+    return at.astimezone(UTC).date()
+
+
+def _hash(job_id: str) -> int:
+    return int.from_bytes(hashlib.blake2b(job_id.encode(), digest_size=4).digest(), "big")
