@@ -44,8 +44,7 @@ from deployments.persistence.spool.spool import Spool, SpoolConfig
 from deployments.plants.stored import StoredPlants
 from deployments.rollout.model_registry import Registry
 from deployments.rollout_control.rollout_client import RolloutClient
-from deployments.rollout_control.router_sync import StateSync
-from deployments.rollout_control.router_view import LatchFile, RolloutView
+from deployments.rollout_control.router_view import LatchFile, RolloutView, StateSync
 from deployments.rollout_control.stored_report import RolloutTrail
 from deployments.runtime.clock import utc_now
 from deployments.scheduling.arms import ArmRunner

@@ -11,8 +11,7 @@ Plain asyncio, no Ray.
 | database_sync | brings transitions and incidents to the database |
 | webhook | tells somebody outside, signed, each thing once; remembers what was delivered |
 | protocol | what a router and the controller say to each other every 200 ms |
-| router_view | what one router knows, how fresh it is, and its own rollback on local disk |
-| router_sync | the router's background tasks that tell and fetch, and look for a neighbour's latch |
+| router_view | what one router knows, its own rollback on local disk, and the tasks that tell and fetch |
 | rollout_client | where operators' orders arrive: asks the controller, and rolls back without it |
 | stored_report | the rollout's trail and report, from the database |
 """

@@ -1,4 +1,7 @@
-"""What one router knows of the rollout, how fresh that is, and the rollback that it keeps on local disk."""
+"""What one router knows of the rollout, the rollback that it keeps on local disk, and the tasks that tell and fetch.
+
+The tasks are two, because a call to a controller that is gone may take seconds, and a neighbour's latch may not.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -21,13 +25,16 @@ from deployments.rollout.ramp.latch import Latch, in_force, is_fresh, latched, n
 from deployments.rollout.ramp.state import GUARDRAIL, RolloutState
 from deployments.rollout.ramp.traffic import TrafficSplit, traffic_split_of
 from deployments.rollout_control.protocol import ControllerReply, RouterReport
-from deployments.runtime.background import DetachedTasks
+from deployments.runtime.background import BackgroundTask, DetachedTasks
 from deployments.runtime.durable_file import sync_folder, write_durably
 
 NAME = "rollout.latch"
 _log = logging.getLogger(__name__)
 MAX_EVENTS = 20_000
 MAX_EVENTS_OF_ONE_REPORT = 2_000
+INTERVAL_SECONDS = 0.2
+WATCH_SECONDS = 0.1
+MAX_CALL_SECONDS = 2.0
 SILENT_SECONDS = 0.45
 """Two exchanges without an answer: nobody else looks at the guardrails."""
 
@@ -282,6 +289,64 @@ class RolloutView:
         except OSError as error:
             # In force in memory all the same, and on its way to the controller.
             _log.error("the latch file could not be changed: %s", error)
+
+
+class StateSync:
+    """One call at a time, every `interval_seconds`, or at once when there is urgent news; for ever until stopped."""
+
+    def __init__(
+        self,
+        view: RolloutView,
+        tell: Callable[[RouterReport], Awaitable[ControllerReply]],
+        *,
+        steady: Callable[[], float],
+        interval_seconds: float = INTERVAL_SECONDS,
+        watch_seconds: float = WATCH_SECONDS,
+        max_call_seconds: float = MAX_CALL_SECONDS,
+    ) -> None:
+        self._view = view
+        self._tell = tell
+        self._steady = steady
+        self._interval_seconds = interval_seconds
+        self._max_call_seconds = max_call_seconds
+        self._tasks = (
+            BackgroundTask("rollout exchange", self._exchange),
+            BackgroundTask("rollout watch", view.look, period_seconds=watch_seconds),
+        )
+        self._failures = 0
+
+    def start(self) -> None:
+        """Begins, on the running event loop."""
+        for task in self._tasks:
+            task.start()
+
+    async def stop(self) -> None:
+        """Ends after one last attempt to tell what is left."""
+        for task in self._tasks:
+            await task.stop()
+        await self.once()
+
+    async def once(self) -> bool:
+        """One exchange; whether it succeeded. Never raises but when cancelled."""
+        asked_at = self._steady()
+        self._view.news.clear()
+        try:
+            async with asyncio.timeout(self._max_call_seconds):
+                reply = await self._tell(self._view.report())
+        except Exception as error:  # the edge of a background task: whatever it is, the controller is not there
+            self._failures += 1
+            if self._failures == 1:
+                _log.warning("the rollout controller does not answer: %s: %s", type(error).__name__, error)
+            return False
+        self._failures = 0
+        self._view.accept(reply, asked_at)
+        return True
+
+    async def _exchange(self) -> None:
+        await self.once()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._interval_seconds):
+                await self._view.news.wait()
 
 
 def _first_trigger(events: Sequence[Event], ramp: int, limits: Limits) -> Trigger | None:

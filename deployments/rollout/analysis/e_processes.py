@@ -244,8 +244,14 @@ def recent_error(recent: Sequence[float], windows: Sequence[str], earlier: Seque
         raise ValueError(f"pairs and their windows must be as many, >= 2, were {len(recent)} and {len(windows)}")
     known = len(earlier)
     between = float(np.var(np.asarray(earlier, dtype=float), ddof=1)) if known > 1 else 0.0
-    weight = float(known) if known > 1 else 0.0
-    shrunk = (_PRIOR_WINDOWS * _PRIOR_DEVIATION**2 + weight * between) / (_PRIOR_WINDOWS + weight)
+    shrunk = float(shrunk_variance(between, known if known > 1 else 0))
     shares = np.unique(np.asarray(windows), return_counts=True)[1] / len(windows)
     within = float(np.var(np.asarray(recent, dtype=float), ddof=1))
     return math.sqrt(within / len(recent) + shrunk * float((shares**2).sum()))
+
+
+def shrunk_variance(between: ArrayLike, windows: ArrayLike) -> Floats:
+    """(4 x 0.03^2 + k b) / (4 + k): the variance between k windows, drawn to what is believed before any has closed."""
+    known = np.asarray(windows, dtype=float)
+    believed = _PRIOR_WINDOWS * _PRIOR_DEVIATION**2
+    return np.asarray((believed + known * np.asarray(between, dtype=float)) / (_PRIOR_WINDOWS + known))

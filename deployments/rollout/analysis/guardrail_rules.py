@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from deployments.rollout.analysis.confidence import Interval, MeanSequence, RateSequence
-from deployments.rollout.analysis.outcomes import Baseline, Evaluation, Outcome, PairedObservation, Replans
+from deployments.rollout.analysis.e_processes import recent_error
+from deployments.rollout.analysis.outcomes import Baseline, Evaluation, Outcome, PairedObservation
 from deployments.rollout.analysis.triggers import (
     Condition,
     Guardrail,
@@ -23,6 +24,51 @@ from deployments.rollout.analysis.triggers import (
 )
 
 _MAX_SOURCES = 256
+_MAX_EARLIER = 256
+"""Windows before the last pairs whose means are remembered, for the spread between windows."""
+
+_ONE_WINDOW = "before windows were told apart"
+
+
+class FailureRun:
+    """Failures in a row, presses too: total failure is seen in few requests, whatever list groups they belong to.
+
+    One bad list that is pressed again and again is no total failure, hence several different lists.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._digests: deque[str] = deque(maxlen=limits.run)
+
+    @property
+    def length(self) -> int:
+        """How many there are now, at most as many as count."""
+        return len(self._digests)
+
+    def feed(self, event: Evaluation, is_failure: bool) -> bool:
+        """Take one evaluation; whether the run is total failure now."""
+        if not is_failure:
+            self._digests.clear()
+            return False
+        self._digests.append(event.job_list_digest)
+        return self.length >= self._limits.run and len(set(self._digests)) >= self._limits.run_lists
+
+    def reading(self, guardrail: Guardrail, n: int, *, has_fired: bool) -> GuardrailReading:
+        """The run as it stands, after `n` trials of the guardrail."""
+        return GuardrailReading(
+            guardrail=guardrail,
+            rule=GuardrailRule.RUN,
+            value=float(self.length),
+            limit=float(self._limits.run),
+            n=n,
+            condition=condition_of(has_data=n > 0, has_fired=has_fired),
+        )
+
+    def snapshot(self) -> list[str]:
+        return list(self._digests)
+
+    def restore(self, digests: Iterable[str]) -> None:
+        self._digests.extend(digests)
 
 
 class LossRate:
@@ -36,22 +82,35 @@ class LossRate:
         self.rate = RateSequence(prior=limits.crash_prior)
         self._recent: deque[int] = deque(maxlen=limits.window)
         self._latest: OrderedDict[str, datetime] = OrderedDict()
-        self._has_fired = False
+        self._sum = 0.0
+        self._run = FailureRun(limits)
+        self._fired: GuardrailRule | None = None
 
-    def feed(self, event: Evaluation) -> Trigger | None:
+    def feed(self, event: Evaluation, is_trial: bool) -> Trigger | None:
+        """Take one evaluation; `is_trial` says whether its list group has not been tried before."""
         is_loss = event.outcome is self._outcome
         if is_loss and self._is_same_moment(event):
             return None
-        self.rate.add(is_loss)
-        self._recent.append(is_loss)
-        limit = self._limits.crash_rate
-        # Only a loss can lift the bound over the limit, so nothing else needs to be asked.
-        if not is_loss or not self.rate.exceeds(limit, self._alpha):
+        is_total = self._run.feed(event, is_loss)
+        limits = self._limits
+        if is_trial:
+            self.rate.add(is_loss)
+            self._recent.append(is_loss)
+            self._sum = max(0.0, self._sum + (limits.cusum_crash if is_loss else limits.cusum_no_crash))
+        if not is_loss:
             return None
-        self._has_fired = True
-        bound = self.rate.interval(self._alpha)
-        assert bound is not None
-        return trigger_at(self._guardrail, GuardrailRule.BOUND, event, bound.lower, limit, bound.n)
+        # Only a loss can lift the bound over the limit, so nothing else needs to be asked.
+        if is_trial and self.rate.exceeds(limits.crash_rate, self._alpha):
+            bound = self.rate.interval(self._alpha)
+            assert bound is not None
+            return self._fire(GuardrailRule.BOUND, event, bound.lower, limits.crash_rate)
+        if is_trial and self._sum >= limits.cusum_crash_limit:
+            return self._fire(GuardrailRule.CUSUM, event, self._sum, limits.cusum_crash_limit)
+        return self._fire(GuardrailRule.RUN, event, self._run.length, limits.run) if is_total else None
+
+    def _fire(self, rule: GuardrailRule, event: Evaluation, value: float, limit: float) -> Trigger:
+        self._fired = rule
+        return trigger_at(self._guardrail, rule, event, value, limit, self.rate.trials)
 
     def _is_same_moment(self, event: Evaluation) -> bool:
         """Whether the replica that is to blame was lost a moment ago already, by whichever clock."""
@@ -67,32 +126,48 @@ class LossRate:
         return False
 
     def readings(self) -> list[GuardrailReading]:
-        limits = self._limits
+        limits, n = self._limits, self.rate.trials
         interval = self.rate.interval(self._alpha)
         bound = GuardrailReading(
             guardrail=self._guardrail,
             rule=GuardrailRule.BOUND,
             value=None if interval is None else interval.lower,
             limit=limits.crash_rate,
-            n=self.rate.trials,
-            condition=condition_of(has_data=interval is not None, has_fired=self._has_fired),
+            n=n,
+            condition=condition_of(has_data=n > 0, has_fired=self._fired is GuardrailRule.BOUND),
             interval=interval,
         )
-        return [bound, _point(self._guardrail, self._recent, limits, limits.crash_rate)]
+        cusum = GuardrailReading(
+            guardrail=self._guardrail,
+            rule=GuardrailRule.CUSUM,
+            value=self._sum,
+            limit=limits.cusum_crash_limit,
+            n=n,
+            condition=condition_of(has_data=n > 0, has_fired=self._fired is GuardrailRule.CUSUM),
+        )
+        run = self._run.reading(self._guardrail, n, has_fired=self._fired is GuardrailRule.RUN)
+        return [bound, cusum, run, _point(self._guardrail, self._recent, limits, limits.crash_rate)]
 
     def snapshot(self) -> dict[str, Any]:
         return {
             "rate": self.rate.snapshot(),
             "recent": list(map(int, self._recent)),
             "latest": [[source, at.isoformat()] for source, at in self._latest.items()],
-            "has_fired": self._has_fired,
+            "sum": self._sum,
+            "run": self._run.snapshot(),
+            "fired": self._fired,
         }
 
     def restore(self, document: Mapping[str, Any]) -> None:
         self.rate = RateSequence.restored(document["rate"], prior=self._limits.crash_prior)
         self._recent.extend(document["recent"])
         self._latest = OrderedDict((source, datetime.fromisoformat(at)) for source, at in document["latest"])
-        self._has_fired = bool(document["has_fired"])
+        if "has_fired" in document:  # format 1, in which the bound was the only rule
+            self._fired = GuardrailRule.BOUND if document["has_fired"] else None
+            return
+        self._sum = float(document["sum"])
+        self._run.restore(document["run"])
+        self._fired = None if document["fired"] is None else GuardrailRule(document["fired"])
 
 
 class Completion:
@@ -103,27 +178,40 @@ class Completion:
         self._incomplete = RateSequence(prior=limits.incomplete_prior)
         self._recent: deque[int] = deque(maxlen=limits.window)
         self._sum = 0.0
+        self._run = FailureRun(limits)
         self._fired: GuardrailRule | None = None
 
-    def feed(self, event: Evaluation) -> Trigger | None:
+    def feed(self, event: Evaluation, is_trial: bool) -> Trigger | None:
+        """Take one evaluation; `is_trial` says whether its list group has not been tried before."""
         if event.outcome not in (Outcome.OK, Outcome.INCOMPLETE):
             return None
         limits, is_incomplete = self._limits, event.outcome is Outcome.INCOMPLETE
-        self._incomplete.add(is_incomplete)
-        self._recent.append(is_incomplete)
-        self._sum = max(0.0, self._sum + (limits.cusum_incomplete if is_incomplete else limits.cusum_complete))
+        is_total = self._run.feed(event, is_incomplete)
+        if is_trial:
+            self._incomplete.add(is_incomplete)
+            self._recent.append(is_incomplete)
+            self._sum = max(0.0, self._sum + (limits.cusum_incomplete if is_incomplete else limits.cusum_complete))
         if not is_incomplete:
             return None
+        found = self._trial_trigger(event) if is_trial else None
+        return self._run_trigger(event) if found is None and is_total else found
+
+    def _trial_trigger(self, event: Evaluation) -> Trigger | None:
+        limits, trials = self._limits, self._incomplete.trials
         if self._incomplete.exceeds(1.0 - limits.completion, limits.completion_alpha):
             self._fired = GuardrailRule.BOUND
             bound = self._bound()
             assert bound is not None
-            return trigger_at(Guardrail.COMPLETION, GuardrailRule.BOUND, event, bound.upper, limits.completion, bound.n)
+            return trigger_at(Guardrail.COMPLETION, GuardrailRule.BOUND, event, bound.upper, limits.completion, trials)
         if self._sum >= limits.cusum_limit:
             self._fired = GuardrailRule.CUSUM
-            trials = self._incomplete.trials
             return trigger_at(Guardrail.COMPLETION, GuardrailRule.CUSUM, event, self._sum, limits.cusum_limit, trials)
         return None
+
+    def _run_trigger(self, event: Evaluation) -> Trigger:
+        self._fired = GuardrailRule.RUN
+        length, trials = self._run.length, self._incomplete.trials
+        return trigger_at(Guardrail.COMPLETION, GuardrailRule.RUN, event, length, self._limits.run, trials)
 
     def _bound(self) -> Interval | None:
         """Of the completion rate: the mirror image of the incomplete rate."""
@@ -152,59 +240,64 @@ class Completion:
             condition=condition_of(has_data=interval is not None, has_fired=self._fired is GuardrailRule.CUSUM),
         )
         point = _point(Guardrail.COMPLETION, self._recent, limits, 1.0 - limits.completion)
-        return [bound, cusum, _mirrored(point)]
+        run = self._run.reading(
+            Guardrail.COMPLETION, self._incomplete.trials, has_fired=self._fired is GuardrailRule.RUN
+        )
+        return [bound, cusum, run, _mirrored(point)]
 
     def snapshot(self) -> dict[str, Any]:
         return {
             "incomplete": self._incomplete.snapshot(),
             "recent": list(map(int, self._recent)),
             "sum": self._sum,
+            "run": self._run.snapshot(),
             "fired": self._fired,
         }
 
     def restore(self, document: Mapping[str, Any]) -> None:
         self._incomplete = RateSequence.restored(document["incomplete"], prior=self._limits.incomplete_prior)
         self._recent.extend(document["recent"])
+        self._run.restore(document.get("run", ()))  # not in format 1
         self._sum = float(document["sum"])
         self._fired = None if document["fired"] is None else GuardrailRule(document["fired"])
 
 
 class Makespan:
-    """Paired log makespan ratios against one kind of baseline."""
+    """Paired log makespan ratios against one kind of baseline: the first pair of each list group."""
 
     def __init__(self, limits: Limits, baseline: Baseline) -> None:
         self._limits = limits
         self._baseline = baseline
-        self._replans = Replans()
         self._all = MeanSequence(deviation_floor=limits.deviation_floor)
-        self._recent: deque[float] = deque(maxlen=limits.window)
+        self._recent: deque[tuple[str, float]] = deque(maxlen=limits.window)
+        self._earlier: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._fired: GuardrailRule | None = None
 
-    def feed(self, event: PairedObservation) -> Trigger | None:
-        self._take(event)
+    def feed(self, event: PairedObservation, window: str) -> Trigger | None:
+        """Take the first pair of a list group, which lies in `window`."""
+        self._take(event.log_makespan_ratio, window)
         limits, limit = self._limits, self._limits.log_makespan_limit
         # A bound lies below its mean, and the mean is cheap.
         recent_mean = self._window_mean()
         if recent_mean is not None and recent_mean > limit:
-            window = self._window_bound()
-            if window is not None and window > limit:
-                return self._fire(GuardrailRule.WINDOW, event, window, len(self._recent))
+            bound_of_window = self._window_bound()
+            if bound_of_window is not None and bound_of_window > limit:
+                return self._fire(GuardrailRule.WINDOW, event, bound_of_window, len(self._recent))
         if self._all.mean > limit:
             bound = self._all.lower_bound(limits.alpha_of_one_baseline)
             if bound is not None and bound > limit:
                 return self._fire(GuardrailRule.BOUND, event, bound, self._all.n)
         return None
 
-    def _take(self, event: PairedObservation) -> None:
-        revision = self._replans.feed(event.group, (event.log_makespan_ratio,))
-        if revision.before is None:
-            self._all.add(revision.after[0])
-            self._recent.append(revision.after[0])
-            return
-        self._all.revise(revision.before[0], revision.after[0])
-        place = revision.ordinal - (self._replans.observations - len(self._recent))
-        if place >= 0:
-            self._recent[place] = revision.after[0]
+    def _take(self, log_ratio: float, window: str) -> None:
+        self._all.add(log_ratio)
+        if len(self._recent) == self._limits.window:
+            left, value = self._recent[0]
+            count, total = self._earlier.get(left, (0, 0.0))
+            self._earlier[left] = (count + 1, total + value)
+            if len(self._earlier) > _MAX_EARLIER:
+                self._earlier.popitem(last=False)
+        self._recent.append((window, log_ratio))
 
     def _fire(self, rule: GuardrailRule, event: PairedObservation, bound: float, n: int) -> Trigger:
         self._fired = rule
@@ -212,17 +305,18 @@ class Makespan:
         return trigger_at(Guardrail.MAKESPAN, rule, event, increase, limit, n, self._baseline)
 
     def _window_mean(self) -> float | None:
-        """Mean of the last observations; None until there is a whole window of them."""
-        return math.fsum(self._recent) / len(self._recent) if len(self._recent) == self._limits.window else None
+        """Mean of the last pairs; None until there are as many as count."""
+        values = [value for _, value in self._recent]
+        return math.fsum(values) / len(values) if len(values) == self._limits.window else None
 
     def _window_bound(self) -> float | None:
         mean = self._window_mean()
         if mean is None:
             return None
-        count = len(self._recent)
-        variance = math.fsum((value - mean) ** 2 for value in self._recent) / (count - 1)
-        deviation = max(math.sqrt(variance), self._limits.deviation_floor)
-        return mean - self._limits.window_errors * deviation / math.sqrt(count)
+        windows = [window for window, _ in self._recent]
+        inside = set(windows)
+        earlier = [total / count for window, (count, total) in self._earlier.items() if window not in inside]
+        return mean - self._limits.window_errors * recent_error([value for _, value in self._recent], windows, earlier)
 
     def readings(self) -> list[GuardrailReading]:
         alpha = self._limits.alpha_of_one_baseline
@@ -264,16 +358,20 @@ class Makespan:
 
     def snapshot(self) -> dict[str, Any]:
         return {
-            "replans": self._replans.snapshot(),
             "all": self._all.snapshot(),
-            "recent": list(self._recent),
+            "recent": [[window, value] for window, value in self._recent],
+            "earlier": [[window, count, total] for window, (count, total) in self._earlier.items()],
             "fired": self._fired,
         }
 
     def restore(self, document: Mapping[str, Any]) -> None:
-        self._replans = Replans.restored(document["replans"])
         self._all = MeanSequence.restored(document["all"], deviation_floor=self._limits.deviation_floor)
-        self._recent.extend(document["recent"])
+        if "replans" in document:  # format 1, whose pairs do not say their window
+            self._recent.extend((_ONE_WINDOW, float(value)) for value in document["recent"])
+        else:
+            self._recent.extend((str(window), float(value)) for window, value in document["recent"])
+        for window, count, total in document.get("earlier", ()):
+            self._earlier[str(window)] = (int(count), float(total))
         self._fired = None if document["fired"] is None else GuardrailRule(document["fired"])
 
 

@@ -13,12 +13,14 @@ from typing import Any
 from deployments.rollout.analysis.guardrail_rules import Completion, LossRate, Makespan
 from deployments.rollout.analysis.outcomes import Alarm, Baseline, Evaluation, MissingPair, Outcome, PairedObservation
 from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailReading, GuardrailRule, Limits, Trigger
+from deployments.rollout.analysis.windows import ListInWindow, Trials
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
 
 Event = Evaluation | PairedObservation | MissingPair | Alarm
 
-SNAPSHOT_FORMAT = 1
+SNAPSHOT_FORMAT = 2
+READABLE_FORMATS = (1, SNAPSHOT_FORMAT)
 
 
 def one_event_trigger(event: Event) -> Trigger | None:
@@ -35,7 +37,8 @@ def one_event_trigger(event: Event) -> Trigger | None:
 class Guardrails:
     """All guardrails of one ramp. Feed every event once, in the order of arrival; sequences run through the stages.
 
-    Events of another ramp, forced requests and outcomes that are not counted leave no trace.
+    Events of another ramp, forced requests and outcomes that are not counted leave no trace. A rate has one trial for
+    each list group of a window, and a makespan one pair: who presses again learns nothing new, and proves nothing.
     """
 
     def __init__(self, *, ramp: int, limits: Limits) -> None:
@@ -46,6 +49,8 @@ class Guardrails:
         self._crashes = LossRate(limits, Guardrail.CRASH, Outcome.CRASH, limits.crash_alpha)
         self._unjudged = LossRate(limits, Guardrail.UNJUDGED, Outcome.UNJUDGED, limits.unjudged_alpha)
         self._completion = Completion(self.limits)
+        self._trials = Trials()
+        self._pairs = {baseline: Trials() for baseline in Baseline}
         self._makespans = {baseline: Makespan(self.limits, baseline) for baseline in Baseline}
 
     @property
@@ -85,13 +90,15 @@ class Guardrails:
             "crashes": self._crashes.snapshot(),
             "unjudged": self._unjudged.snapshot(),
             "completion": self._completion.snapshot(),
+            "trials": self._trials.snapshot(),
+            "pairs": {baseline.value: pairs.snapshot() for baseline, pairs in self._pairs.items()},
             "makespans": {baseline.value: makespan.snapshot() for baseline, makespan in self._makespans.items()},
         }
 
     @classmethod
     def restored(cls, document: Mapping[str, Any], *, limits: Limits) -> Guardrails:
-        """The guardrails that `snapshot` described. Raises `UnreadableState`."""
-        if document.get("format") != SNAPSHOT_FORMAT:
+        """The guardrails that `snapshot` described; of format 1 its counts stay. Raises `UnreadableState`."""
+        if document.get("format") not in READABLE_FORMATS:
             raise UnreadableState(
                 f"guardrail snapshot must have format {SNAPSHOT_FORMAT}, had {document.get('format')}"
             )
@@ -107,6 +114,9 @@ class Guardrails:
             guardrails._completion.restore(document["completion"])
             for name, stored in document["makespans"].items():
                 guardrails._makespans[Baseline(name)].restore(stored)
+            if document["format"] != 1:
+                guardrails._trials = Trials.restored(document["trials"])
+                guardrails._pairs = {Baseline(name): Trials.restored(of) for name, of in document["pairs"].items()}
         except (KeyError, TypeError, ValueError) as error:
             raise UnreadableState(f"guardrail snapshot is damaged: {error!r}") from error
         return guardrails
@@ -117,10 +127,12 @@ class Guardrails:
             self._events[single.guardrail] += 1
         match event:
             case Evaluation() if _is_judged(event):
-                later = (self._crashes.feed(event), self._unjudged.feed(event), self._completion.feed(event))
+                is_trial = self._trials.is_new(event)
+                rules = (self._crashes, self._unjudged, self._completion)
+                later = [rule.feed(event, is_trial) for rule in rules]
                 return next((trigger for trigger in (single, *later) if trigger is not None), None)
-            case PairedObservation():
-                return self._makespans[event.baseline].feed(event)
+            case PairedObservation() if self._pairs[event.baseline].is_new(event):
+                return self._makespans[event.baseline].feed(event, ListInWindow.of(event).window)
             case _:
                 return single
 

@@ -7,18 +7,14 @@ pair of a group counts, the mean over its groups is the window's log ratio, and 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-import numpy as np
-
 from deployments.rollout.analysis.e_processes import TAIL_FROM
-from deployments.rollout.analysis.outcomes import Baseline
+from deployments.rollout.analysis.outcomes import Baseline, Evaluation, JobSketch, PairedObservation
 from deployments.rollout.assignment import PlanningWindow, planning_window
 from deployments.rollout.errors import UnreadableState
 
@@ -28,68 +24,17 @@ MIN_OVERLAP = 0.5
 CLOSES_AFTER = timedelta(hours=6)
 """From the end of the production day to the close of its window: plans made in the night belong to the day."""
 
-MAX_HASHES = 256
-"""Jobs that a sketch names one by one; of a longer list it keeps those with the least hashes."""
+MAX_LISTS = 64
+"""Lists that one window remembers to compare with. The first of a group stays longest; what is like none that is
+remembered is a group of its own."""
 
-MAX_LISTS = 16
-"""Different lists that one window remembers to compare with; the first of each group stays, older ones make room."""
-
-MAX_GROUPS = 512
-"""Groups of one window; further lists that are like none are stored elsewhere and not counted here."""
+MAX_GROUPS = 1024
+"""Groups of one window whose pairs are averaged; that of still more says nothing new about the day."""
 
 MAX_CLOSED = 4096
 """Closed windows that are remembered by name, so that late news of them is known to be late."""
 
-SKETCH_FORMAT = 1
 SNAPSHOT_FORMAT = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobSketch:
-    """Which jobs a list has, small enough to travel with each event.
-
-    `hashes` are the least 32-bit hashes of its different jobs in rising order, four big-endian bytes each, at most
-    `MAX_HASHES`: the whole set of a list of so many jobs. `jobs` is how many different jobs there are.
-    """
-
-    jobs: int
-    hashes: bytes
-
-    def __post_init__(self) -> None:
-        if self.jobs < 1 or len(self.hashes) != 4 * min(self.jobs, MAX_HASHES):
-            raise ValueError(f"a sketch of {self.jobs} jobs must not have {len(self.hashes)} bytes of hashes")
-
-    @classmethod
-    def of(cls, job_ids: Iterable[str]) -> JobSketch:
-        """The sketch of a list, whatever the order of its jobs. Raises `ValueError` without a job."""
-        hashes = np.fromiter((_hash(job_id) for job_id in set(job_ids)), dtype=np.uint32)
-        least = np.sort(hashes)[:MAX_HASHES].astype(">u4")
-        return cls(jobs=len(hashes), hashes=least.tobytes())
-
-    def overlap(self, other: JobSketch) -> float:
-        """Jaccard index of both sets of jobs, 0 to 1: exact up to `MAX_HASHES` jobs each, an estimate beyond.
-
-        The estimate is the part of the least hashes of the union that both have (Broder, "On the resemblance and
-        containment of documents", 1997); its standard error is at most 0.5 / sqrt(256) = 0.03.
-        """
-        mine, theirs = (np.frombuffer(each.hashes, dtype=">u4") for each in (self, other))
-        union = np.union1d(mine, theirs)
-        if max(self.jobs, other.jobs) > MAX_HASHES:
-            union = union[:MAX_HASHES]
-        both = np.intersect1d(np.intersect1d(mine, theirs, assume_unique=True), union, assume_unique=True)
-        return len(both) / len(union)
-
-    def as_text(self) -> str:
-        """One word, with the version of its format; `from_text` is the inverse."""
-        return f"{SKETCH_FORMAT}.{self.jobs}.{base64.urlsafe_b64encode(self.hashes).decode()}"
-
-    @classmethod
-    def from_text(cls, text: str) -> JobSketch:
-        """Raises `ValueError` for anything that `as_text` did not write."""
-        version, jobs, hashes = text.split(".")
-        if version != str(SKETCH_FORMAT):
-            raise ValueError(f"a sketch must have format {SKETCH_FORMAT}, had {version}")
-        return cls(jobs=int(jobs), hashes=base64.b64decode(hashes, altchars=b"-_", validate=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,10 +49,11 @@ class ListInWindow:
     jobs: JobSketch | None = None
 
     @classmethod
-    def of(cls, unit: str, at: datetime, digest: str, jobs: JobSketch | None = None) -> ListInWindow:
-        """The list of a request in `unit`; a unit that the client chose is a window for one day in UTC."""
-        window = unit if planning_window(unit) else PlanningWindow(plant_id=unit, line_id=None, day=_day(at)).unit
-        return cls(window=window, digest=digest, jobs=jobs)
+    def of(cls, event: Evaluation | PairedObservation) -> ListInWindow:
+        """The list of a request; a unit that the client chose is a window for one day in UTC."""
+        unit, day = event.unit, event.at.astimezone(UTC).date()
+        window = unit if planning_window(unit) else PlanningWindow(plant_id=unit, line_id=None, day=day).unit
+        return cls(window=window, digest=event.job_list_digest, jobs=event.sketch)
 
 
 class ListGroups:
@@ -122,20 +68,18 @@ class ListGroups:
         """How many there are."""
         return self._groups
 
-    def group_of(self, item: ListInWindow) -> int | None:
-        """Number of its group, from 0, a new one if it is like no earlier list; None beyond `MAX_GROUPS`."""
+    def group_of(self, item: ListInWindow) -> int:
+        """Number of its group, from 0; a new one if it is like no list that is remembered."""
         known = self._lists.get(item.digest)
         if known is not None:
             return known[0]
-        group = self._like(item.jobs)
-        is_first = group is None
-        if group is None:
-            if self._groups >= MAX_GROUPS:
-                return None
-            group = self._groups
-            self._groups += 1
-        self._lists[item.digest] = (group, is_first, item.jobs)
-        self._make_room()
+        like = self._like(item.jobs)
+        group = self._groups if like is None else like
+        self._groups += like is None
+        self._lists[item.digest] = (group, like is None, item.jobs)
+        if len(self._lists) > MAX_LISTS:
+            oldest = next(iter(self._lists))
+            del self._lists[next((digest for digest, (_, first, _) in self._lists.items() if not first), oldest)]
         return group
 
     def _like(self, jobs: JobSketch | None) -> int | None:
@@ -150,27 +94,61 @@ class ListGroups:
             None,
         )
 
-    def _make_room(self) -> None:
-        if len(self._lists) > max(MAX_LISTS, self._groups):
-            later = next(digest for digest, (_, is_first, _) in self._lists.items() if not is_first)
-            del self._lists[later]
-
-    def snapshot(self) -> list[list[Any]]:
+    def snapshot(self) -> dict[str, Any]:
         """Plain values; `restored` is the inverse."""
-        return [
+        lists = [
             [digest, group, is_first, None if jobs is None else jobs.as_text()]
             for digest, (group, is_first, jobs) in self._lists.items()
         ]
+        return {"groups": self._groups, "lists": lists}
 
     @classmethod
-    def restored(cls, document: Iterable[list[Any]]) -> ListGroups:
+    def restored(cls, document: Mapping[str, Any]) -> ListGroups:
         found = cls()
-        for digest, group, is_first, jobs in document:
+        found._groups = int(document["groups"])
+        for digest, group, is_first, jobs in document["lists"]:
             sketch = None if jobs is None else JobSketch.from_text(jobs)
             found._lists[str(digest)] = (int(group), bool(is_first), sketch)
-        # The first list of each group is never forgotten, so the last group is among them.
-        found._groups = max((group for group, _, _ in found._lists.values()), default=-1) + 1
         return found
+
+
+class Trials:
+    """Which events are trials: the first of each list group of a window that is open.
+
+    Time is that of the newest event. A window is forgotten when it has closed, so there are as many as are open.
+    """
+
+    def __init__(self) -> None:
+        self._windows: dict[str, ListGroups] = {}
+        self._newest = datetime.min.replace(tzinfo=UTC)
+
+    def is_new(self, event: Evaluation | PairedObservation) -> bool:
+        """Whether the event is the first of its group."""
+        item = ListInWindow.of(event)
+        if event.at > self._newest:
+            self._forget(event.at)
+        groups = self._windows.setdefault(item.window, ListGroups())
+        before = groups.groups
+        return groups.group_of(item) == before
+
+    def _forget(self, now: datetime) -> None:
+        has_new_hour = now.replace(minute=0, second=0, microsecond=0) > self._newest
+        self._newest = now
+        if has_new_hour:
+            for key in [key for key in self._windows if closes_at(key) <= now]:
+                del self._windows[key]
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain values; `restored` is the inverse."""
+        windows = {key: groups.snapshot() for key, groups in self._windows.items()}
+        return {"newest": self._newest.isoformat(), "windows": windows}
+
+    @classmethod
+    def restored(cls, document: Mapping[str, Any]) -> Trials:
+        trials = cls()
+        trials._newest = datetime.fromisoformat(document["newest"])
+        trials._windows = {str(key): ListGroups.restored(groups) for key, groups in document["windows"].items()}
+        return trials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,7 +232,7 @@ class WindowLog:
         window = self._open.setdefault(key, _Open(stage=pair.stage))
         window.lists[pair.baseline] = window.lists.get(pair.baseline, 0) + 1
         group = window.groups.group_of(pair.item)
-        if group is not None:
+        if group < MAX_GROUPS:
             first = (pair.log_ratio, pair.hours, pair.strata)
             window.pairs.setdefault(pair.baseline, {}).setdefault(group, first)
 
@@ -369,11 +347,3 @@ def _planned(window: str) -> PlanningWindow:
 def _open_day(now: datetime) -> date:
     """The earliest day that is still open at `now`."""
     return (now - timedelta(hours=12) - CLOSES_AFTER).astimezone(UTC).date()
-
-
-def _day(at: datetime) -> date:
-    return at.astimezone(UTC).date()
-
-
-def _hash(job_id: str) -> int:
-    return int.from_bytes(hashlib.blake2b(job_id.encode(), digest_size=4).digest(), "big")

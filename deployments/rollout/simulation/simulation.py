@@ -275,7 +275,8 @@ def simulate(
         raise ValueError(f"rollouts must be >= 1, were {rollouts}")
     walks = []
     for _ in range(rollouts):
-        scan = Scan(*traffic(scenario, rng), configuration.limits)
+        windows = np.arange(scenario.requests) // scenario.requests_per_day
+        scan = Scan(*traffic(scenario, rng), configuration.limits, windows)
         walks.append(_walk(scenario, scan, configuration))
         on_progress()
     return _summary(scenario, walks)

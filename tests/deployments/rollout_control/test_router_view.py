@@ -12,8 +12,7 @@ from deployments.rollout.analysis.outcomes import Alarm, CorruptionKind, Outcome
 from deployments.rollout.ramp.latch import Latch
 from deployments.rollout.ramp.state import Stage
 from deployments.rollout_control.protocol import ControllerReply, RouterReport
-from deployments.rollout_control.router_sync import StateSync
-from deployments.rollout_control.router_view import LatchFile, RolloutView
+from deployments.rollout_control.router_view import LatchFile, RolloutView, StateSync
 from tests.deployments.rollout_control.events import NOW, Clock, evaluation, state
 from tests.deployments.shipped_policy import LIMITS
 

@@ -11,19 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.rollout.analysis.outcomes import Baseline
+from deployments.rollout.analysis.outcomes import MAX_HASHES, Baseline, JobSketch
 from deployments.rollout.analysis.windows import (
-    MAX_GROUPS,
-    MAX_HASHES,
     MAX_LISTS,
-    JobSketch,
     ListGroups,
     ListInWindow,
+    Trials,
     WindowLog,
     WindowPair,
     closes_at,
 )
 from deployments.rollout.errors import UnreadableState
+from tests.deployments.rollout.events import evaluation
 
 START = datetime(2025, 7, 22, 6, tzinfo=UTC)
 DAY = "p/l/2025-07-22"
@@ -61,7 +60,7 @@ def test_overlap_of_long_lists_is_close(shift: int) -> None:
 
 def test_overlap_of_a_short_and_a_long_list_is_close() -> None:
     """A tenth of a long list is no half of it."""
-    assert sketch(0, 300).overlap(sketch(0, 3000)) == pytest.approx(0.1, abs=0.1)
+    assert sketch(0, 300).overlap(sketch(0, 3000)) == pytest.approx(0.1, abs=0.04)
     assert sketch(0, 100).overlap(sketch(0, 3000)) < 0.5
 
 
@@ -94,14 +93,17 @@ def test_lists_of_older_routers_are_told_by_their_digest() -> None:
 
 
 def test_lists_that_are_remembered_are_few() -> None:
-    """The first of each group stays, later ones make room; beyond the last group nothing is counted."""
+    """The first of a group stays longest; what is like none that is remembered is a group of its own."""
     groups = ListGroups()
-    for first in range(3 * MAX_LISTS):
+    for first in range(2 * MAX_LISTS):
         groups.group_of(item(first))
-    assert len(groups.snapshot()) == MAX_LISTS
+    assert len(groups.snapshot()["lists"]) == MAX_LISTS
+    assert groups.groups == 1
+    assert groups.group_of(item(0)) == 0
     many = ListGroups()
-    found = [many.group_of(ListInWindow(window=DAY, digest=str(number))) for number in range(MAX_GROUPS + 1)]
-    assert found == [*range(MAX_GROUPS), None]
+    found = [many.group_of(ListInWindow(window=DAY, digest=str(number))) for number in range(3 * MAX_LISTS)]
+    assert found == list(range(3 * MAX_LISTS))
+    assert many.group_of(ListInWindow(window=DAY, digest="0")) == 3 * MAX_LISTS
 
 
 def test_first_pair_of_a_group_counts() -> None:
@@ -183,9 +185,29 @@ def test_kinds_of_baseline_are_told_apart() -> None:
 
 def test_unit_that_a_client_chose_is_a_window_for_one_day() -> None:
     """An explicit unit has no day of its own: requests of two days are two windows, whatever it looks like."""
-    units = [ListInWindow.of("trial/7", START + timedelta(days=days), "d").window for days in (0, 0, 1)]
+    units = [ListInWindow.of(evaluation(1440 * day, unit="trial/7")).window for day in (0, 0, 1)]
     assert units == ["trial%2F7//2025-07-22", "trial%2F7//2025-07-22", "trial%2F7//2025-07-23"]
-    assert ListInWindow.of(DAY, START + timedelta(days=5), "d").window == DAY
+    assert ListInWindow.of(evaluation(5 * 1440, unit=DAY)).window == DAY
+
+
+def test_trials_are_the_first_of_each_group_of_a_window() -> None:
+    """A second press is none, a list that is half another is one, and so is the same list on the next day."""
+    trials = Trials()
+    lists = [("a", 0), ("a", 0), ("b", 5), ("c", 100)]
+    found = [trials.is_new(evaluation(0, job_list_digest=digest, jobs=sketch(first, 20))) for digest, first in lists]
+    assert found == [True, False, False, True]
+    assert trials.is_new(evaluation(0, job_list_digest="a", jobs=sketch(0, 20), unit="p//2025-07-23"))
+    restored = Trials.restored(json.loads(json.dumps(trials.snapshot())))
+    assert not restored.is_new(evaluation(60, job_list_digest="d", jobs=sketch(101, 20)))
+
+
+def test_windows_that_have_closed_are_forgotten() -> None:
+    """Memory is that of the open windows: two days after ten plants were planned, one is left."""
+    trials = Trials()
+    for plant in range(10):
+        trials.is_new(evaluation(plant, unit=f"{plant}//2025-07-22"))
+    trials.is_new(evaluation(2 * 1440, unit="0//2025-07-24"))
+    assert list(trials.snapshot()["windows"]) == ["0//2025-07-24"]
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 3), st.floats(-1, 1), st.booleans()), max_size=30))
