@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -120,12 +121,11 @@ class JobSketch:
         The estimate is the part of the least hashes of the union that both have (Broder, "On the resemblance and
         containment of documents", 1997); its standard error is at most 0.5 / sqrt(256) = 0.03.
         """
-        mine, theirs = (np.frombuffer(each.hashes, dtype=">u4") for each in (self, other))
-        union = np.union1d(mine, theirs)
+        mine, theirs = _members(self.hashes), _members(other.hashes)
+        union = mine | theirs
         if max(self.jobs, other.jobs) > MAX_HASHES:
-            union = union[:MAX_HASHES]
-        both = np.intersect1d(np.intersect1d(mine, theirs, assume_unique=True), union, assume_unique=True)
-        return len(both) / len(union)
+            union = frozenset(sorted(union)[:MAX_HASHES])
+        return len(mine & theirs & union) / len(union)
 
     def as_text(self) -> str:
         """One word, with the version of its format; `from_text` is the inverse."""
@@ -362,6 +362,12 @@ class Replans:
         for group, count, ordinal, *mean in document["groups"]:
             replans._groups[group] = (int(count), int(ordinal), tuple(mean))
         return replans
+
+
+@lru_cache(maxsize=4096)
+def _members(hashes: bytes) -> frozenset[int]:
+    """The hashes of a sketch as a set; a list is compared with many others."""
+    return frozenset(np.frombuffer(hashes, dtype=">u4").tolist())
 
 
 def _hash(job_id: str) -> int:

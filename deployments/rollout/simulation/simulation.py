@@ -123,7 +123,8 @@ DETECTION_REQUESTS = 3000
 
 def scenarios() -> tuple[Scenario, ...]:
     """All of them, in the order in which they are told."""
-    return (*_false_alarms(), *_bounds_at_their_limit(), *_completions(), *_makespans(), _critical(), *_promotions())
+    detections = (*_completions(), *_crashes(), *_makespans(), _critical())
+    return (*_false_alarms(), *_bounds_at_their_limit(), *detections, *_promotions())
 
 
 def _false_alarms() -> tuple[Scenario, ...]:
@@ -169,10 +170,19 @@ def _fresh_and_after(name: str, world: World, guardrail: Guardrail, clock: Clock
 
 def _completions() -> tuple[Scenario, ...]:
     found: list[Scenario] = []
-    for completion, promises in ((0.90, (None, None)), (0.85, (70.0, 80.0)), (0.70, (None, None)), (0.0, (6.0, 6.0))):
+    for completion, promises in ((0.90, (None, None)), (0.85, (80.0, 106.0)), (0.70, (None, None)), (0.0, (8.0, 8.0))):
         world = replace(HEALTHY, completion=completion)
         pairs = _fresh_and_after(f"completion {completion:.0%}", world, Guardrail.COMPLETION, Clock.REQUESTS)
         found += [replace(scenario, promise=promise) for scenario, promise in zip(pairs, promises, strict=True)]
+    return tuple(found)
+
+
+def _crashes() -> tuple[Scenario, ...]:
+    found: list[Scenario] = []
+    for rate, promise in ((0.05, 148.0), (0.10, 55.0), (1.0, 5.0)):
+        world = replace(HEALTHY, crash_rate=rate)
+        pairs = _fresh_and_after(f"crashes {rate:.0%}", world, Guardrail.CRASH, Clock.REQUESTS)
+        found += [replace(scenario, promise=promise) for scenario in pairs]
     return tuple(found)
 
 

@@ -20,6 +20,7 @@ from deployments.rollout.analysis.e_processes import (
     CLIP,
     FEWER_HOURS,
     FUTILE,
+    FUTILE_BY_DAYS,
     HARM,
     MIN_WINDOWS_OF_AUTOCORRELATION,
     STAKES,
@@ -187,7 +188,7 @@ def climb(world: WindowWorld, *, days: int, rollouts: int, rng: np.random.Genera
     return Climbs.joined([_climb(world, days, part, rng, rules) for part in chunks(rollouts)])
 
 
-class _Days:
+class PolicyDays:
     """What is known after each day of some rollouts: arrays (rollouts, days), and wealth with the stakes behind."""
 
     def __init__(self, ratios: Floats, hours: Floats, rules: ClimbRules) -> None:
@@ -197,7 +198,7 @@ class _Days:
         filled = np.where(has_pair, ratios, 0.0)
         is_window = groups > 0
         means = filled.sum(axis=3) / np.maximum(groups, 1)
-        self._is_window, self._means = is_window, means
+        self._is_window = is_window
         self.better = self._wealth(BETTER, means)
         self.windows = np.cumsum(is_window.sum(axis=2), axis=1)
         clipped = np.where(is_window, np.clip(means, -CLIP, CLIP), 0.0)
@@ -209,11 +210,11 @@ class _Days:
             asked = np.arange(1, days + 1) * plants * ratios.shape[3]
             lost = 1.0 - np.cumsum(groups.sum(axis=2), axis=1) / asked
             self.may_promote &= (lost <= 0.02) | (self.mean + lost * math.log(2.0) < 0.0)
-        if rules.by_days and plants > 1:
-            of_days = day_means(means, is_window)
-            self.may_promote &= self._over(BETTER_BY_DAYS, np.cumsum(BETTER_BY_DAYS.log_growth(of_days), axis=1))
-        self.may_promote &= ~self._over(WORSE, self._wealth(WORSE, means))
         self.is_futile = self._over(FUTILE, self._wealth(FUTILE, means))
+        if rules.by_days and plants > 1:
+            self.may_promote &= self._over(BETTER_BY_DAYS, self._wealth_of_days(BETTER_BY_DAYS, means))
+            self.is_futile &= self._over(FUTILE_BY_DAYS, self._wealth_of_days(FUTILE_BY_DAYS, means))
+        self.may_promote &= ~self._over(WORSE, self._wealth(WORSE, means))
         self.is_harmful = self._over(HARM, self._wealth(HARM, means))
         self.has_fewer_hours = np.ones((rollouts, days), dtype=bool)
         if rules.hours:
@@ -227,13 +228,20 @@ class _Days:
         growth = np.where(self._is_window[..., np.newaxis], test.log_growth(log_ratios), 0.0)
         return np.asarray(np.cumsum(growth.sum(axis=2), axis=1))
 
+    def _wealth_of_days(self, test: SequentialTest, means: Floats) -> Floats:
+        """The same for means over the plants that have a window on a day; a day without any says nothing."""
+        count = self._is_window.sum(axis=2)
+        of_days = np.where(self._is_window, means, 0.0).sum(axis=2) / np.maximum(count, 1)
+        growth = np.where((count > 0)[..., np.newaxis], test.log_growth(of_days), 0.0)
+        return np.asarray(np.cumsum(growth, axis=1))
+
     @staticmethod
     def _over(test: SequentialTest, log_wealth: Floats) -> NDArray[np.bool_]:
         return np.asarray(log_mixture(log_wealth) >= math.log(test.threshold))
 
 
 def _climb(world: WindowWorld, days: int, rollouts: int, rng: np.random.Generator, rules: ClimbRules) -> Climbs:
-    known = _Days(*world.lists_of(rollouts, days, rng), rules)
+    known = PolicyDays(*world.lists_of(rollouts, days, rng), rules)
     is_better = log_mixture(known.better) >= known.exponent * math.log(BETTER.threshold)
     stage, since = np.zeros(rollouts, dtype=np.int64), np.zeros(rollouts, dtype=np.int64)
     at_start = np.zeros((rollouts, len(STAKES)))
@@ -251,12 +259,6 @@ def _climb(world: WindowWorld, days: int, rollouts: int, rng: np.random.Generato
         since[goes] = day + 1
         at_start[goes] = known.better[goes, day]
     return Climbs(entered=entered, futile=_first(known.is_futile), harmful=_first(known.is_harmful))
-
-
-def day_means(means: Floats, is_window: NDArray[np.bool_]) -> Floats:
-    """Mean over the plants that have a window on a day, (rollouts, days); 0, which says nothing, without any."""
-    count = np.maximum(is_window.sum(axis=2), 1)
-    return np.asarray(np.where(is_window, means, 0.0).sum(axis=2) / count)
 
 
 def _tail_costs(ratios: Floats, groups: NDArray[np.int64]) -> Floats:

@@ -146,6 +146,6 @@ def test_impossible_worlds_are_refused(make: object, message: str) -> None:
 
 
 def test_every_guardrail_that_drifts_has_a_detection_scenario() -> None:
-    """Completion, makespan and critical violations are each tried out."""
+    """Completion, crashes, makespan and critical violations are each tried out."""
     guardrails = {scenario.guardrail for scenario in scenarios() if scenario.purpose is Purpose.DETECTION}
-    assert guardrails == {Guardrail.COMPLETION, Guardrail.MAKESPAN, Guardrail.CRITICAL}
+    assert guardrails == {Guardrail.COMPLETION, Guardrail.CRASH, Guardrail.MAKESPAN, Guardrail.CRITICAL}
