@@ -13,12 +13,20 @@ what such lists must be paid with.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import date
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from deployments.rollout.analysis.outcomes import Baseline
+from deployments.rollout.errors import UnreadableState
+
+if TYPE_CHECKING:
+    from deployments.rollout.analysis.windows import WindowObservation
 
 Floats = NDArray[np.float64]
 
@@ -34,6 +42,7 @@ MAX_AUTOCORRELATION = 0.9
 MIN_WINDOWS_OF_AUTOCORRELATION = 20
 """With fewer windows the autocorrelation is taken as unknown."""
 
+NO_VARIANCE = 1e-12
 MIN_WINDOWS_OF_BASELINE = 5
 """Windows from which on a kind of baseline must not speak against the challenger."""
 
@@ -43,7 +52,12 @@ TAIL_FROM = math.log(1.5)
 TAIL_COST = math.log(2.0)
 """Log ratios of lists that are in the tail, and what one of them costs at least."""
 
-RECENT_ERRORS = 3.0
+MAX_STRATA = 64
+MAX_LINES = 256
+MAX_WINDOWS_OF_A_LINE = 256
+"""What is remembered of strata and of the windows of each line; more of them are counted in the whole alone."""
+
+SNAPSHOT_FORMAT = 1
 _PRIOR_DEVIATION = 0.03
 _PRIOR_WINDOWS = 4.0
 """What is believed of the spread between windows before any has closed, and how many windows that is worth."""
@@ -135,6 +149,16 @@ class EProcess:
         ahead = exponent * math.log(self.test.threshold) + math.log(len(STAKES))
         return max(1.0, ahead / fastest - self.n) if fastest > 0.0 else None
 
+    def reading(self, question: str, exponent: float = 1.0) -> EvidenceReading:
+        """The process as it stands."""
+        return EvidenceReading(
+            question=question,
+            log_e=self.log_e,
+            log_threshold=exponent * math.log(self.test.threshold),
+            n=self.n,
+            windows_missing=self.windows_missing(exponent),
+        )
+
     def snapshot(self) -> dict[str, Any]:
         """Plain values; `restored` is the inverse."""
         return {"n": self.n, "log_wealth": self._log_wealth.tolist()}
@@ -142,6 +166,24 @@ class EProcess:
     @classmethod
     def restored(cls, document: Mapping[str, Any], test: SequentialTest) -> EProcess:
         return cls(test, n=int(document["n"]), log_wealth=[float(value) for value in document["log_wealth"]])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceReading:
+    """One question as it stands: log E after `n` windows, where it is answered, and about how many are missing.
+
+    `windows_missing` is None while E does not grow.
+    """
+
+    question: str
+    log_e: float
+    log_threshold: float
+    n: int
+    windows_missing: float | None
+
+    @property
+    def is_answered(self) -> bool:
+        return self.log_e >= self.log_threshold
 
 
 class HoursWeight:
@@ -173,11 +215,193 @@ class HoursWeight:
         return cls(windows=int(document["windows"]), hours=float(document["hours"]))
 
 
+QUESTIONS = {
+    "better": BETTER,
+    "better in this stage": BETTER_IN_STAGE,
+    "better by days": BETTER_BY_DAYS,
+    "fewer hours": FEWER_HOURS,
+    "more hours": MORE_HOURS,
+    "futile": FUTILE,
+    "futile by days": FUTILE_BY_DAYS,
+}
+OF_BASELINES = {"better": BETTER_THAN_ONE_BASELINE, "worse": WORSE, "harm": HARM, "futile": FUTILE}
+"""What is asked of all windows, and of those against one kind of baseline."""
+
+
+class WindowEvidence:
+    """All that closed windows say of one challenger against one champion: it lives through stages, ramps and restarts.
+
+    Windows of one day must be added together, as `WindowLog.close` tells them. A window's log ratio is the mean over
+    its groups, whatever their baselines; each kind of baseline is asked on its own besides.
+    """
+
+    def __init__(self, *, challenger: str, champion: str) -> None:
+        self.challenger = challenger
+        self.champion = champion
+        self._of_all = {name: EProcess(test) for name, test in QUESTIONS.items()}
+        self._of_baseline = {
+            baseline: {name: EProcess(test) for name, test in OF_BASELINES.items()} for baseline in Baseline
+        }
+        self._of_strata: dict[str, EProcess] = {}
+        self._hours = HoursWeight()
+        self._lines: dict[str, deque[float]] = {}
+        self._clipped = 0.0
+        self._groups = 0
+        self._tail = 0
+        self._tail_total = 0.0
+
+    def begin_stage(self) -> None:
+        """Another stage has begun: old evidence does not show that the challenger is better in it."""
+        self._of_all["better in this stage"] = EProcess(BETTER_IN_STAGE)
+
+    def add(self, closed: Sequence[WindowObservation]) -> None:
+        """Windows that have closed, in the order of their days."""
+        of_windows: dict[str, list[WindowObservation]] = {}
+        for observation in closed:
+            of_windows.setdefault(observation.window, []).append(observation)
+            self._add_parts(observation)
+        of_days: dict[date, list[float]] = {}
+        for parts in of_windows.values():
+            groups = sum(part.groups for part in parts)
+            log_ratio = math.fsum(part.groups * part.log_ratio for part in parts) / groups
+            of_days.setdefault(parts[0].day, []).append(log_ratio)
+            self._add_window(parts, log_ratio)
+        for log_ratios in of_days.values():
+            for name in ("better by days", "futile by days"):
+                self._of_all[name].add(math.fsum(log_ratios) / len(log_ratios))
+
+    def _add_parts(self, observation: WindowObservation) -> None:
+        for process in self._of_baseline[observation.baseline].values():
+            process.add(observation.log_ratio)
+        for name, log_ratio in observation.strata.items():
+            if name in self._of_strata or len(self._of_strata) < MAX_STRATA:
+                self._of_strata.setdefault(name, EProcess(WORSE)).add(log_ratio)
+        self._groups += observation.groups
+        self._tail += observation.tail
+        self._tail_total += observation.tail_total
+
+    def _add_window(self, parts: Sequence[WindowObservation], log_ratio: float) -> None:
+        for name in ("better", "better in this stage", "futile"):
+            self._of_all[name].add(log_ratio)
+        hours = math.fsum(part.hours for part in parts)
+        weighted = self._hours.weighted(hours, math.fsum(part.hours * part.change for part in parts) / hours)
+        for name in ("fewer hours", "more hours"):
+            self._of_all[name].add(weighted)
+        self._clipped += min(max(log_ratio, -CLIP), CLIP)
+        if parts[0].line in self._lines or len(self._lines) < MAX_LINES:
+            self._lines.setdefault(parts[0].line, deque(maxlen=MAX_WINDOWS_OF_A_LINE)).append(log_ratio)
+
+    @property
+    def windows(self) -> int:
+        """How many have closed."""
+        return self._of_all["better"].n
+
+    @property
+    def mean(self) -> float:
+        """Mean of the clipped windows; 0 before the first."""
+        return self._clipped / self.windows if self.windows else 0.0
+
+    @property
+    def exponent(self) -> float:
+        """kappa of the windows so far."""
+        return evidence_exponent(autocorrelation([list(values) for values in self._lines.values()]))
+
+    @property
+    def is_futile(self) -> bool:
+        """Whether it is shown that the challenger is not better by 2 %, with several lines by the days too."""
+        by_days = len(self._lines) < 2 or self._of_all["futile by days"].exceeds()
+        return by_days and self._of_all["futile"].exceeds()
+
+    @property
+    def harmed(self) -> tuple[Baseline, ...]:
+        """Kinds of baseline that the challenger is shown to be longer than by more than 10 %."""
+        return tuple(baseline for baseline, asked in self._of_baseline.items() if asked["harm"].exceeds())
+
+    @property
+    def worse_strata(self) -> tuple[str, ...]:
+        """Strata in which the challenger is shown to be longer by more than 2 %, among all of them."""
+        names = list(self._of_strata)
+        return tuple(names[place] for place in e_bh([self._of_strata[name].log_e for name in names]))
+
+    def readings(self, *, is_for_full: bool) -> tuple[EvidenceReading, ...]:
+        """The questions that a promotion needs answered, as they stand; `is_for_full`: it leads to everything."""
+        names = ["better", "better in this stage"]
+        names += ["better by days"] if len(self._lines) > 1 else []
+        names += ["fewer hours"] if is_for_full else []
+        return tuple(self._of_all[name].reading(name, self.exponent if name == "better" else 1.0) for name in names)
+
+    def doubts(self, *, is_for_full: bool) -> tuple[str, ...]:
+        """Why nothing may be promoted, what is missing and about how many windows that takes; empty: it may."""
+        found = [_missing(reading) for reading in self.readings(is_for_full=is_for_full) if not reading.is_answered]
+        asked = {baseline: of for baseline, of in self._of_baseline.items() if of["worse"].n >= MIN_WINDOWS_OF_BASELINE}
+        for baseline, of in asked.items():
+            found += [f"{name} against the {baseline.value}" for name in ("worse", "futile") if of[name].exceeds()]
+        if not any(of["better"].exceeds() for of in asked.values()):
+            found.append("better than no kind of baseline at 200 to 1")
+        if self._groups and self.mean + tail_cost(self._groups, self._tail, self._tail_total) >= 0.0:
+            found.append(f"lists above +50 % ({self._tail} of {self._groups}) may cost what the others gain")
+        if self.is_futile:
+            found.append("not better by 2 %")
+        if is_for_full and self._of_all["more hours"].exceeds():
+            found.append("more hours in total")
+        return (*found, *(f"worse by more than 2 % in {name}" for name in self.worse_strata))
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain JSON values; `restored` is the inverse."""
+        return {
+            "format": SNAPSHOT_FORMAT,
+            "challenger": self.challenger,
+            "champion": self.champion,
+            "all": {name: process.snapshot() for name, process in self._of_all.items()},
+            "baselines": {
+                baseline.value: {name: process.snapshot() for name, process in asked.items()}
+                for baseline, asked in self._of_baseline.items()
+            },
+            "strata": {name: process.snapshot() for name, process in self._of_strata.items()},
+            "hours": self._hours.snapshot(),
+            "lines": {line: list(values) for line, values in self._lines.items()},
+            "sums": [self._clipped, self._groups, self._tail, self._tail_total],
+        }
+
+    @classmethod
+    def restored(cls, document: Mapping[str, Any]) -> WindowEvidence:
+        """The evidence that `snapshot` described. Raises `UnreadableState`."""
+        if document.get("format") != SNAPSHOT_FORMAT:
+            raise UnreadableState(f"evidence must have format {SNAPSHOT_FORMAT}, had {document.get('format')}")
+        try:
+            found = cls(challenger=str(document["challenger"]), champion=str(document["champion"]))
+            for name, test in QUESTIONS.items():
+                found._of_all[name] = EProcess.restored(document["all"][name], test)
+            for baseline in Baseline:
+                stored = document["baselines"][baseline.value]
+                found._of_baseline[baseline] = {
+                    name: EProcess.restored(stored[name], test) for name, test in OF_BASELINES.items()
+                }
+            for name, process in document["strata"].items():
+                found._of_strata[str(name)] = EProcess.restored(process, WORSE)
+            found._hours = HoursWeight.restored(document["hours"])
+            for line, values in document["lines"].items():
+                found._lines[str(line)] = deque(map(float, values), maxlen=MAX_WINDOWS_OF_A_LINE)
+            clipped, groups, tail, tail_total = document["sums"]
+            found._clipped, found._groups = float(clipped), int(groups)
+            found._tail, found._tail_total = int(tail), float(tail_total)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UnreadableState(f"evidence is damaged: {error!r}") from error
+        return found
+
+
+def _missing(reading: EvidenceReading) -> str:
+    missing = reading.windows_missing
+    more = "does not grow" if missing is None else f"about {missing:.0f} more windows"
+    odds, needed = math.exp(max(reading.log_e, 0.0)), math.exp(reading.log_threshold)
+    return f"{reading.question}: {odds:,.0f} to 1 after {reading.n} windows, needs {needed:,.0f} ({more})"
+
+
 def autocorrelation(series: Iterable[Sequence[float]]) -> float:
     """Lag-1 autocorrelation of log ratios within plants, one sequence each in the order of days.
 
     Pooled: products of neighbours over squares, about each plant's mean (Box and Jenkins, r_1).
-    `UNKNOWN_AUTOCORRELATION` with too few windows, never above `MAX_AUTOCORRELATION`.
+    `UNKNOWN_AUTOCORRELATION` with too few windows or without any spread, never above `MAX_AUTOCORRELATION`.
     """
     products = squares = 0.0
     windows = 0
@@ -186,7 +410,8 @@ def autocorrelation(series: Iterable[Sequence[float]]) -> float:
         windows += len(around)
         products += float((around[1:] * around[:-1]).sum())
         squares += float((around * around).sum())
-    if windows < MIN_WINDOWS_OF_AUTOCORRELATION or squares <= 0.0:
+    # Equal windows have no spread but what rounding makes, which follows its own rules.
+    if windows < MIN_WINDOWS_OF_AUTOCORRELATION or squares <= windows * NO_VARIANCE:
         return UNKNOWN_AUTOCORRELATION
     return min(products / squares, MAX_AUTOCORRELATION)
 

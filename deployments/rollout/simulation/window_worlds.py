@@ -22,7 +22,9 @@ from deployments.rollout.analysis.e_processes import (
     FUTILE,
     FUTILE_BY_DAYS,
     HARM,
+    MAX_AUTOCORRELATION,
     MIN_WINDOWS_OF_AUTOCORRELATION,
+    NO_VARIANCE,
     STAKES,
     TAIL_COST,
     TAIL_FROM,
@@ -292,8 +294,10 @@ def _exponents(means: Floats) -> Floats:
     neighbours = np.concatenate([np.zeros_like(means[:, :1]), means[:, 1:] * means[:, :-1]], axis=1)
     # Sum of (x_i - m)(x_{i+1} - m), from running sums: the first and the last value have one neighbour only.
     products = np.cumsum(neighbours, axis=1) - mean * (2.0 * total - means[:, :1] - means) + (n - 1) * mean**2
-    rho = np.clip(products.sum(axis=2) / np.maximum(squares.sum(axis=2), 1e-12), -0.9, 0.9)
-    rho = np.where(n[:, 0] * means.shape[2] < MIN_WINDOWS_OF_AUTOCORRELATION, UNKNOWN_AUTOCORRELATION, rho)
+    windows, spread = n[:, 0] * means.shape[2], squares.sum(axis=2)
+    is_unknown = (windows < MIN_WINDOWS_OF_AUTOCORRELATION) | (spread <= windows * NO_VARIANCE)
+    rho = np.minimum(products.sum(axis=2) / np.where(is_unknown, 1.0, spread), MAX_AUTOCORRELATION)
+    rho = np.where(is_unknown, UNKNOWN_AUTOCORRELATION, rho)
     return np.asarray(np.maximum(1.0, (1.0 + rho) / (1.0 - rho)))
 
 

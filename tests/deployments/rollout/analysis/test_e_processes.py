@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from datetime import date, timedelta
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from deployments.rollout.analysis.e_processes import (
     EProcess,
     HoursWeight,
     SequentialTest,
+    WindowEvidence,
     autocorrelation,
     e_bh,
     evidence_exponent,
@@ -33,6 +36,9 @@ from deployments.rollout.analysis.e_processes import (
     recent_error,
     tail_cost,
 )
+from deployments.rollout.analysis.outcomes import Baseline
+from deployments.rollout.analysis.windows import WindowObservation
+from deployments.rollout.errors import UnreadableState
 
 RATIOS = st.lists(st.floats(-3.0, 3.0), max_size=30)
 
@@ -149,7 +155,8 @@ def test_autocorrelation_is_found_within_plants_and_not_between_them() -> None:
 def test_unknown_autocorrelation_is_taken_for_a_little() -> None:
     """With fewer than twenty windows, or without any spread, 0.15; never so much that no evidence were enough."""
     assert autocorrelation([]) == autocorrelation([[1.0, 2.0] * 9]) == UNKNOWN_AUTOCORRELATION
-    assert autocorrelation([[0.0] * 30]) == UNKNOWN_AUTOCORRELATION
+    assert autocorrelation([[0.0] * 30]) == autocorrelation([[0.1] * 60]) == UNKNOWN_AUTOCORRELATION
+    assert autocorrelation([[-0.05 * 20 / 21 + 0.26 / 21] * 60]) == UNKNOWN_AUTOCORRELATION
     assert autocorrelation([list(range(3000))]) == 0.9
 
 
@@ -204,6 +211,106 @@ def test_error_of_recent_pairs_is_that_of_their_covariances() -> None:
 def test_error_of_one_window_is_not_that_of_a_hundred_pairs() -> None:
     """A hundred equal pairs of one day, and no day before: 3 % remain, where the pairs alone say nothing remains."""
     assert recent_error([0.1] * 100, ["today"] * 100, []) == pytest.approx(0.03)
+
+
+def told(number: int, log_ratio: float, plant: str = "p", **changes: Any) -> WindowObservation:
+    """A window of ten lists on one day more for each number."""
+    fields: dict[str, Any] = {
+        "window": f"{plant}//{date(2025, 1, 1) + timedelta(days=number)}",
+        "stage": "shadow",
+        "baseline": Baseline.RULE,
+        "groups": 10,
+        "lists": 30,
+        "log_ratio": log_ratio,
+        "hours": 400.0,
+        "change": math.expm1(log_ratio),
+        "tail": 0,
+        "tail_total": 0.0,
+        "strata": {},
+    }
+    return WindowObservation(**(fields | changes))
+
+
+def evidence_of(*days: list[WindowObservation]) -> WindowEvidence:
+    evidence = WindowEvidence(challenger="b", champion="a")
+    for closed in days:
+        evidence.add(closed)
+    return evidence
+
+
+def test_evidence_says_what_is_missing_and_about_how_long_it_takes() -> None:
+    """Five windows at -10 % are 6 to 1; when those that it names have come, nothing is missing."""
+    evidence = evidence_of(*([told(day, -0.1)] for day in range(5)))
+    doubts = evidence.doubts(is_for_full=False)
+    better = evidence.readings(is_for_full=False)[0]
+    odds = math.exp(better.log_e)
+    assert (
+        doubts[0]
+        == f"better: {odds:,.0f} to 1 after 5 windows, needs 508 (about {better.windows_missing:.0f} more windows)"
+    )
+    assert "better than no kind of baseline at 200 to 1" in doubts
+    assert better.windows_missing is not None
+    for day in range(5, 6 + math.ceil(better.windows_missing)):
+        evidence.add([told(day, -0.1)])
+    assert evidence.doubts(is_for_full=False) == ()
+
+
+def test_another_stage_needs_evidence_of_its_own() -> None:
+    """Whatever came before: the stage's own question begins anew, the others go on."""
+    evidence = evidence_of(*([told(day, -0.1)] for day in range(40)))
+    assert evidence.doubts(is_for_full=True) == ()
+    evidence.begin_stage()
+    (doubt,) = evidence.doubts(is_for_full=True)
+    assert doubt.startswith("better in this stage: 1 to 1 after 0 windows, needs 10 (does not grow)")
+    assert evidence.windows == 40
+
+
+def test_no_baseline_may_promote_over_another_one() -> None:
+    """-5 % beside the rule, +30 % beside the planners: neither hides the other."""
+    both = [[told(day, -0.05, groups=20), told(day, 0.26, baseline=Baseline.PLANNER, groups=1)] for day in range(60)]
+    evidence = evidence_of(*both)
+    assert evidence.doubts(is_for_full=False) == ("worse against the planner", "futile against the planner")
+    assert evidence.harmed == (Baseline.PLANNER,)
+    assert evidence_of(*([rule] for rule, _ in both)).doubts(is_for_full=False) == ()
+
+
+def test_stratum_that_is_worse_is_named() -> None:
+    """One plant of twenty at +20 %, the others at -10 %: after thirteen of its windows it is the one that is named."""
+    names = [f"plant-{number}" for number in range(20)]
+    for days, named in ((12, ()), (13, ("plant-7",))):
+        evidence = WindowEvidence(challenger="b", champion="a")
+        for day in range(days):
+            ratios = [0.182 if name == "plant-7" else -0.1 for name in names]
+            evidence.add(
+                [told(day, ratio, name, strata={name: ratio}) for name, ratio in zip(names, ratios, strict=True)]
+            )
+        assert evidence.worse_strata == named
+    assert "worse by more than 2 % in plant-7" in evidence.doubts(is_for_full=False)
+
+
+def test_many_windows_of_one_day_are_one_day() -> None:
+    """Twenty plants at -10 % on two days: forty windows, and by the days it is not shown."""
+    evidence = evidence_of(*([told(day, -0.1, f"plant-{number}") for number in range(20)] for day in range(2)))
+    found = {reading.question: reading for reading in evidence.readings(is_for_full=False)}
+    assert (found["better"].n, found["better"].is_answered) == (40, True)
+    assert (found["better by days"].n, found["better by days"].is_answered) == (2, False)
+    equal = evidence_of(*([told(day, 0.05, f"plant-{number}") for number in range(20)] for day in range(2)))
+    assert not equal.is_futile
+
+
+def test_total_hours_hold_the_way_to_full() -> None:
+    """Shorter in the mean of the lists and more hours in all: enough for a part of the windows, not for all of them."""
+    evidence = evidence_of(*([told(day, -0.05, change=0.08)] for day in range(80)))
+    assert evidence.doubts(is_for_full=False) == ()
+    assert evidence.doubts(is_for_full=True)[1:] == ("more hours in total",)
+    assert evidence.doubts(is_for_full=True)[0].startswith("fewer hours: 1 to 1 after 80 windows, needs 20")
+
+
+@pytest.mark.parametrize("damage", [{"format": 2}, {"format": 1}, {"format": 1, "challenger": "b", "champion": "a"}])
+def test_damaged_evidence_is_refused(damage: dict[str, object]) -> None:
+    """A snapshot of another version, or half of one, is no state."""
+    with pytest.raises(UnreadableState, match="evidence"):
+        WindowEvidence.restored(damage)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
+from datetime import date, timedelta
 
 import numpy as np
 import pytest
@@ -20,11 +22,15 @@ from deployments.rollout.analysis.e_processes import (
     WORSE,
     EProcess,
     HoursWeight,
+    WindowEvidence,
     autocorrelation,
     evidence_exponent,
     is_paid_for,
+    log_mixture,
     tail_cost,
 )
+from deployments.rollout.analysis.outcomes import Baseline
+from deployments.rollout.analysis.windows import WindowObservation
 from deployments.rollout.simulation.window_worlds import (
     MIN_DAYS,
     NEVER,
@@ -107,6 +113,46 @@ def test_days_are_those_of_the_statistics(seed: int) -> None:
             if rollout == 1:
                 kappa = evidence_exponent(autocorrelation(series))
                 assert known.exponent[rollout, day] == pytest.approx(kappa)
+
+
+@pytest.mark.parametrize("world", [RICH, WindowWorld(effect=-0.1), WindowWorld(lists=3, effect=0.05)])
+def test_days_are_those_of_the_gate_s_evidence(world: WindowWorld) -> None:
+    """Windows that are told as they close: verdicts and exponent after each day, through JSON and back each time."""
+    world = replace(world, hard_share=0.0)
+    ratios, hours = world.lists_of(1, 50, np.random.default_rng(11))
+    known = PolicyDays(ratios, hours, ClimbRules(exponent=None, losses=False))
+    evidence = WindowEvidence(challenger="b", champion="a")
+    in_stage = EProcess(BETTER)
+    for day in range(50):
+        evidence.add([_told(plant, day, ratios[0, day, plant], hours[0, day, plant]) for plant in range(world.plants)])
+        for plant in range(world.plants):
+            in_stage.add(float(ratios[0, day, plant].mean()))
+        evidence = WindowEvidence.restored(json.loads(json.dumps(evidence.snapshot())))
+        better = float(log_mixture(known.better[0, day]))
+        assert evidence.exponent == pytest.approx(known.exponent[0, day])
+        assert evidence.is_futile == known.is_futile[0, day]
+        assert bool(evidence.harmed) == known.is_harmful[0, day]
+        may = known.may_promote[0, day] and not known.is_futile[0, day] and in_stage.log_e >= math.log(10.0)
+        may = may and better >= max(known.exponent[0, day] * math.log(100.0), math.log(200.0))
+        assert (evidence.doubts(is_for_full=False) == ()) == may
+        assert (evidence.doubts(is_for_full=True) == ()) == (may and known.has_fewer_hours[0, day])
+
+
+def _told(plant: int, day: int, lists: np.ndarray, hours: np.ndarray) -> WindowObservation:
+    tail = lists[lists > TAIL_FROM]
+    return WindowObservation(
+        window=f"{plant}//{date(2025, 1, 1) + timedelta(days=day)}",
+        stage="shadow",
+        baseline=Baseline.RULE,
+        groups=len(lists),
+        lists=len(lists),
+        log_ratio=float(lists.mean()),
+        hours=float(hours.sum()),
+        change=float((hours * np.expm1(lists)).sum() / hours.sum()),
+        tail=len(tail),
+        tail_total=float(tail.sum()),
+        strata={},
+    )
 
 
 def test_crossing_is_where_the_process_exceeds() -> None:
