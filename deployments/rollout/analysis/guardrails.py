@@ -50,7 +50,6 @@ class Guardrails:
         self._unjudged = LossRate(limits, Guardrail.UNJUDGED, Outcome.UNJUDGED, limits.unjudged_alpha)
         self._completion = Completion(self.limits)
         self._trials = Trials()
-        self._pairs = {baseline: Trials() for baseline in Baseline}
         self._makespans = {baseline: Makespan(self.limits, baseline) for baseline in Baseline}
 
     @property
@@ -91,7 +90,6 @@ class Guardrails:
             "unjudged": self._unjudged.snapshot(),
             "completion": self._completion.snapshot(),
             "trials": self._trials.snapshot(),
-            "pairs": {baseline.value: pairs.snapshot() for baseline, pairs in self._pairs.items()},
             "makespans": {baseline.value: makespan.snapshot() for baseline, makespan in self._makespans.items()},
         }
 
@@ -116,7 +114,6 @@ class Guardrails:
                 guardrails._makespans[Baseline(name)].restore(stored)
             if document["format"] != 1:
                 guardrails._trials = Trials.restored(document["trials"])
-                guardrails._pairs = {Baseline(name): Trials.restored(of) for name, of in document["pairs"].items()}
         except (KeyError, TypeError, ValueError) as error:
             raise UnreadableState(f"guardrail snapshot is damaged: {error!r}") from error
         return guardrails
@@ -131,7 +128,7 @@ class Guardrails:
                 rules = (self._crashes, self._unjudged, self._completion)
                 later = [rule.feed(event, is_trial) for rule in rules]
                 return next((trigger for trigger in (single, *later) if trigger is not None), None)
-            case PairedObservation() if self._pairs[event.baseline].is_new(event):
+            case PairedObservation() if self._trials.is_new(event):
                 return self._makespans[event.baseline].feed(event, ListInWindow.of(event).window)
             case _:
                 return single

@@ -24,9 +24,10 @@ MIN_OVERLAP = 0.5
 CLOSES_AFTER = timedelta(hours=6)
 """From the end of the production day to the close of its window: plans made in the night belong to the day."""
 
-MAX_LISTS = 64
-"""Lists that one window remembers to compare with. The first of a group stays longest; what is like none that is
-remembered is a group of its own."""
+MAX_SKETCHES = 32
+MAX_LISTS = 1024
+"""Lists that one window remembers: by their jobs, to compare with (the first of a group stays longest), and by their
+digests. A list that is like none that is remembered is a group of its own."""
 
 MAX_GROUPS = 1024
 """Groups of one window whose pairs are averaged; that of still more says nothing new about the day."""
@@ -60,7 +61,8 @@ class ListGroups:
     """The lists of one window, told apart: which group each belongs to."""
 
     def __init__(self) -> None:
-        self._lists: dict[str, tuple[int, bool, JobSketch | None]] = {}
+        self._lists: dict[str, int] = {}
+        self._sketches: dict[JobSketch, tuple[int, bool]] = {}
         self._groups = 0
 
     @property
@@ -68,68 +70,75 @@ class ListGroups:
         """How many there are."""
         return self._groups
 
+    @property
+    def remembered(self) -> set[int]:
+        """Groups of which a list is remembered."""
+        return set(self._lists.values())
+
     def group_of(self, item: ListInWindow) -> int:
         """Number of its group, from 0; a new one if it is like no list that is remembered."""
-        known = self._lists.get(item.digest)
-        if known is not None:
-            return known[0]
+        digest = item.digest[-16:]
+        if digest in self._lists:
+            return self._lists[digest]
         like = self._like(item.jobs)
         group = self._groups if like is None else like
         self._groups += like is None
-        self._lists[item.digest] = (group, like is None, item.jobs)
+        self._lists[digest] = group
         if len(self._lists) > MAX_LISTS:
-            oldest = next(iter(self._lists))
-            del self._lists[next((digest for digest, (_, first, _) in self._lists.items() if not first), oldest)]
+            del self._lists[next(iter(self._lists))]
+        if item.jobs is not None and item.jobs not in self._sketches:
+            self._sketches[item.jobs] = (group, like is None)
+            if len(self._sketches) > MAX_SKETCHES:
+                oldest = next(iter(self._sketches))
+                del self._sketches[next((jobs for jobs, (_, first) in self._sketches.items() if not first), oldest)]
         return group
 
     def _like(self, jobs: JobSketch | None) -> int | None:
         if jobs is None:
             return None
-        return next(
-            (
-                group
-                for group, _, earlier in self._lists.values()
-                if earlier is not None and jobs.overlap(earlier) >= MIN_OVERLAP
-            ),
-            None,
-        )
+        alike = (group for earlier, (group, _) in self._sketches.items() if jobs.overlap(earlier) >= MIN_OVERLAP)
+        return next(alike, None)
 
     def snapshot(self) -> dict[str, Any]:
         """Plain values; `restored` is the inverse."""
-        lists = [
-            [digest, group, is_first, None if jobs is None else jobs.as_text()]
-            for digest, (group, is_first, jobs) in self._lists.items()
-        ]
-        return {"groups": self._groups, "lists": lists}
+        sketches = [[jobs.as_text(), group, is_first] for jobs, (group, is_first) in self._sketches.items()]
+        return {"groups": self._groups, "lists": dict(self._lists), "sketches": sketches}
 
     @classmethod
     def restored(cls, document: Mapping[str, Any]) -> ListGroups:
         found = cls()
         found._groups = int(document["groups"])
-        for digest, group, is_first, jobs in document["lists"]:
-            sketch = None if jobs is None else JobSketch.from_text(jobs)
-            found._lists[str(digest)] = (int(group), bool(is_first), sketch)
+        found._lists = {str(digest): int(group) for digest, group in document["lists"].items()}
+        for jobs, group, is_first in document["sketches"]:
+            found._sketches[JobSketch.from_text(jobs)] = (int(group), bool(is_first))
         return found
 
 
 class Trials:
-    """Which events are trials: the first of each list group of a window that is open.
+    """Which events are trials: the first of its kind in each list group of a window that is open.
 
-    Time is that of the newest event. A window is forgotten when it has closed, so there are as many as are open.
+    A kind is the evaluations, or the pairs against one kind of baseline. Time is that of the newest event. A window is
+    forgotten when it has closed, so there are as many as are open.
     """
 
     def __init__(self) -> None:
-        self._windows: dict[str, ListGroups] = {}
+        self._windows: dict[str, tuple[ListGroups, dict[str, set[int]]]] = {}
         self._newest = datetime.min.replace(tzinfo=UTC)
 
     def is_new(self, event: Evaluation | PairedObservation) -> bool:
-        """Whether the event is the first of its group."""
+        """Whether the event is the first of its kind in its group."""
         item = ListInWindow.of(event)
         if event.at > self._newest:
             self._forget(event.at)
-        groups = self._windows.setdefault(item.window, ListGroups())
-        before = groups.groups
-        return groups.group_of(item) == before
+        groups, tried = self._windows.setdefault(item.window, (ListGroups(), {}))
+        of_kind = tried.setdefault("" if isinstance(event, Evaluation) else event.baseline.value, set())
+        group = groups.group_of(item)
+        is_new = group not in of_kind
+        of_kind.add(group)
+        if len(of_kind) > 2 * MAX_LISTS:
+            # No list that comes can belong to a group of which none is remembered.
+            of_kind &= groups.remembered
+        return is_new
 
     def _forget(self, now: datetime) -> None:
         has_new_hour = now.replace(minute=0, second=0, microsecond=0) > self._newest
@@ -140,14 +149,19 @@ class Trials:
 
     def snapshot(self) -> dict[str, Any]:
         """Plain values; `restored` is the inverse."""
-        windows = {key: groups.snapshot() for key, groups in self._windows.items()}
+        windows = {
+            key: groups.snapshot() | {"tried": {kind: sorted(of_kind) for kind, of_kind in tried.items()}}
+            for key, (groups, tried) in self._windows.items()
+        }
         return {"newest": self._newest.isoformat(), "windows": windows}
 
     @classmethod
     def restored(cls, document: Mapping[str, Any]) -> Trials:
         trials = cls()
         trials._newest = datetime.fromisoformat(document["newest"])
-        trials._windows = {str(key): ListGroups.restored(groups) for key, groups in document["windows"].items()}
+        for key, stored in document["windows"].items():
+            tried = {str(kind): set(map(int, of_kind)) for kind, of_kind in stored["tried"].items()}
+            trials._windows[str(key)] = (ListGroups.restored(stored), tried)
         return trials
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from deployments.rollout.analysis.e_processes import recent_error
 from deployments.rollout.analysis.guardrails import Event, Guardrails, one_event_trigger
 from deployments.rollout.analysis.outcomes import Baseline, CorruptionKind, JobSketch, Outcome
 from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailReading, GuardrailRule, Trigger
@@ -260,6 +261,19 @@ def test_first_pair_of_a_group_stands() -> None:
     guardrails.observe(pair(149, 0.4))
     guardrails.observe(pair(100, 0.4))
     assert guardrails.readings() == before
+
+
+def test_window_s_error_is_that_of_windows_that_have_ended_before() -> None:
+    """A window of which some pairs are among the last hundred says nothing yet of the spread between windows."""
+    ratios = np.random.default_rng(8).normal(0.0, 0.1, size=170) + np.repeat(np.linspace(-0.3, 0.3, 9), 20)[:170]
+    windows = [f"p//2025-06-{1 + n // 20:02}" for n in range(170)]
+    guardrails = Guardrails(ramp=1, limits=LIMITS)
+    for n, window in enumerate(windows):
+        guardrails.observe(pair(n, float(ratios[n]), unit=window))
+    earlier = [float(ratios[20 * number : 20 * number + 20].mean()) for number in range(3)]
+    error = recent_error(ratios[70:].tolist(), windows[70:], earlier)
+    found = reading(guardrails, Guardrail.MAKESPAN, GuardrailRule.WINDOW, Baseline.RULE)
+    assert found.value == pytest.approx(np.expm1(ratios[70:].mean() - 3.0 * error))
 
 
 def test_hundred_pairs_of_one_bad_day_are_one_day() -> None:

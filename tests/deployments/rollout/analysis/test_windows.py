@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from deployments.rollout.analysis.outcomes import MAX_HASHES, Baseline, JobSketch
 from deployments.rollout.analysis.windows import (
     MAX_LISTS,
+    MAX_SKETCHES,
     ListGroups,
     ListInWindow,
     Trials,
@@ -23,6 +24,7 @@ from deployments.rollout.analysis.windows import (
 )
 from deployments.rollout.errors import UnreadableState
 from tests.deployments.rollout.events import evaluation
+from tests.deployments.rollout.events import pair as paired_event
 
 START = datetime(2025, 7, 22, 6, tzinfo=UTC)
 DAY = "p/l/2025-07-22"
@@ -93,17 +95,25 @@ def test_lists_of_older_routers_are_told_by_their_digest() -> None:
 
 
 def test_lists_that_are_remembered_are_few() -> None:
-    """The first of a group stays longest; what is like none that is remembered is a group of its own."""
+    """The first sketch of a group stays longest, digests stay longer; what is like none of them is a new group."""
     groups = ListGroups()
-    for first in range(2 * MAX_LISTS):
+    for first in range(2 * MAX_SKETCHES):
         groups.group_of(item(first))
-    assert len(groups.snapshot()["lists"]) == MAX_LISTS
+    assert len(groups.snapshot()["sketches"]) == MAX_SKETCHES
     assert groups.groups == 1
-    assert groups.group_of(item(0)) == 0
+    assert groups.group_of(item(0, digest="the first jobs, by another name")) == 0
     many = ListGroups()
-    found = [many.group_of(ListInWindow(window=DAY, digest=str(number))) for number in range(3 * MAX_LISTS)]
-    assert found == list(range(3 * MAX_LISTS))
-    assert many.group_of(ListInWindow(window=DAY, digest="0")) == 3 * MAX_LISTS
+    lists = [ListInWindow(window=DAY, digest=str(number)) for number in range(MAX_LISTS + 1)]
+    assert [many.group_of(each) for each in lists] == list(range(MAX_LISTS + 1))
+    assert many.group_of(lists[1]) == 1
+    assert many.group_of(lists[0]) == MAX_LISTS + 1
+
+
+def test_lists_that_are_planned_in_turn_are_as_many_as_they_are() -> None:
+    """Five hundred unlike lists of one day, ten times in turn: five hundred groups."""
+    groups = ListGroups()
+    lists = [item(20 * number) for number in range(500)]
+    assert {groups.group_of(each) for _ in range(10) for each in lists} == set(range(500))
 
 
 def test_first_pair_of_a_group_counts() -> None:
@@ -199,6 +209,31 @@ def test_trials_are_the_first_of_each_group_of_a_window() -> None:
     assert trials.is_new(evaluation(0, job_list_digest="a", jobs=sketch(0, 20), unit="p//2025-07-23"))
     restored = Trials.restored(json.loads(json.dumps(trials.snapshot())))
     assert not restored.is_new(evaluation(60, job_list_digest="d", jobs=sketch(101, 20)))
+
+
+def test_evaluations_and_pairs_of_each_baseline_are_tried_apart() -> None:
+    """The first evaluation of a group, its first pair against the rule and its first against the planner's own plan."""
+    trials = Trials()
+    jobs = sketch(0, 20)
+    events = [
+        event
+        for _ in range(2)
+        for event in (
+            evaluation(0, jobs=jobs),
+            paired_event(0, jobs=jobs),
+            paired_event(0, jobs=jobs, baseline=Baseline.PLANNER),
+        )
+    ]
+    assert [trials.is_new(event) for event in events] == [True] * 3 + [False] * 3
+
+
+def test_what_was_tried_is_bounded() -> None:
+    """Five thousand unlike lists of one window are as many trials, and a part of them is remembered."""
+    trials = Trials()
+    assert all(trials.is_new(evaluation(0, job_list_digest=str(number))) for number in range(5000))
+    (window,) = trials.snapshot()["windows"].values()
+    assert len(window["lists"]) == MAX_LISTS
+    assert len(window["tried"][""]) <= 2 * MAX_LISTS
 
 
 def test_windows_that_have_closed_are_forgotten() -> None:
