@@ -43,6 +43,8 @@ MIN_WINDOWS_OF_AUTOCORRELATION = 20
 """With fewer windows the autocorrelation is taken as unknown."""
 
 NO_VARIANCE = 1e-12
+"""Windows that spread less are equal."""
+
 MIN_WINDOWS_OF_BASELINE = 5
 """Windows from which on a kind of baseline must not speak against the challenger."""
 

@@ -6,11 +6,11 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from deployments.rollout.analysis.confidence import Interval, MeanSequence, RateSequence
-from deployments.rollout.analysis.e_processes import recent_error
+from deployments.rollout.analysis.e_processes import HARM, EProcess, recent_error
 from deployments.rollout.analysis.outcomes import Baseline, Evaluation, Outcome, PairedObservation
 from deployments.rollout.analysis.triggers import (
     Condition,
@@ -22,6 +22,7 @@ from deployments.rollout.analysis.triggers import (
     condition_of,
     trigger_at,
 )
+from deployments.rollout.analysis.windows import closes_at
 
 _MAX_SOURCES = 256
 _MAX_EARLIER = 256
@@ -271,12 +272,21 @@ class Makespan:
         self._all = MeanSequence(deviation_floor=limits.deviation_floor)
         self._recent: deque[tuple[str, float]] = deque(maxlen=limits.window)
         self._earlier: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._open: dict[str, tuple[int, float]] = {}
+        self._harm = EProcess(replace(HARM, center=limits.log_makespan_limit))
+        self._newest = datetime.min.replace(tzinfo=UTC)
         self._fired: GuardrailRule | None = None
 
     def feed(self, event: PairedObservation, window: str) -> Trigger | None:
         """Take the first pair of a list group, which lies in `window`."""
+        has_closed = self._close_windows(event.at)
         self._take(event.log_makespan_ratio, window)
         limits, limit = self._limits, self._limits.log_makespan_limit
+        if has_closed and self._harm.exceeds():
+            self._fired = GuardrailRule.EVIDENCE
+            odds, n = self._odds(), self._harm.n
+            threshold = self._harm.test.threshold
+            return trigger_at(Guardrail.MAKESPAN, GuardrailRule.EVIDENCE, event, odds, threshold, n, self._baseline)
         # A bound lies below its mean, and the mean is cheap.
         recent_mean = self._window_mean()
         if recent_mean is not None and recent_mean > limit:
@@ -289,7 +299,26 @@ class Makespan:
                 return self._fire(GuardrailRule.BOUND, event, bound, self._all.n)
         return None
 
+    def _close_windows(self, at: datetime) -> bool:
+        """Feeds the evidence with the windows that are over by the newest event, in the order of their days."""
+        if at.replace(minute=0, second=0, microsecond=0) <= self._newest:
+            self._newest = max(self._newest, at)
+            return False
+        self._newest = at
+        over = sorted((closes_at(key), key) for key in self._open if closes_at(key) <= at)
+        for _, key in over:
+            count, total = self._open.pop(key)
+            self._harm.add(total / count)
+        return bool(over)
+
+    def _odds(self) -> float:
+        return math.exp(min(self._harm.log_e, 700.0))
+
     def _take(self, log_ratio: float, window: str) -> None:
+        # A pair that comes after its window's close has said nothing by then, and says nothing now.
+        if closes_at(window) > self._newest:
+            known, sum_of_known = self._open.get(window, (0, 0.0))
+            self._open[window] = (known + 1, sum_of_known + log_ratio)
         self._all.add(log_ratio)
         if len(self._recent) == self._limits.window:
             left, value = self._recent[0]
@@ -326,6 +355,15 @@ class Makespan:
         return [
             self._reading(GuardrailRule.BOUND, self._all.lower_bound(alpha), self._all.n, interval=self._interval()),
             self._reading(GuardrailRule.WINDOW, self._window_bound(), recent),
+            GuardrailReading(
+                guardrail=Guardrail.MAKESPAN,
+                rule=GuardrailRule.EVIDENCE,
+                value=self._odds() if self._harm.n else None,
+                limit=self._harm.test.threshold,
+                n=self._harm.n,
+                condition=condition_of(has_data=self._harm.n > 0, has_fired=self._fired is GuardrailRule.EVIDENCE),
+                baseline=self._baseline,
+            ),
             self._reading(GuardrailRule.POINT, mean, recent, condition=point),
         ]
 
@@ -361,18 +399,24 @@ class Makespan:
             "all": self._all.snapshot(),
             "recent": [[window, value] for window, value in self._recent],
             "earlier": [[window, count, total] for window, (count, total) in self._earlier.items()],
+            "open": [[window, count, total] for window, (count, total) in self._open.items()],
+            "harm": self._harm.snapshot(),
+            "newest": self._newest.isoformat(),
             "fired": self._fired,
         }
 
     def restore(self, document: Mapping[str, Any]) -> None:
         self._all = MeanSequence.restored(document["all"], deviation_floor=self._limits.deviation_floor)
+        self._fired = None if document["fired"] is None else GuardrailRule(document["fired"])
         if "replans" in document:  # format 1, whose pairs do not say their window
             self._recent.extend((_ONE_WINDOW, float(value)) for value in document["recent"])
-        else:
-            self._recent.extend((str(window), float(value)) for window, value in document["recent"])
-        for window, count, total in document.get("earlier", ()):
-            self._earlier[str(window)] = (int(count), float(total))
-        self._fired = None if document["fired"] is None else GuardrailRule(document["fired"])
+            return
+        self._recent.extend((str(window), float(value)) for window, value in document["recent"])
+        for stored, kept in (("earlier", self._earlier), ("open", self._open)):
+            for window, count, total in document[stored]:
+                kept[str(window)] = (int(count), float(total))
+        self._harm = EProcess.restored(document["harm"], self._harm.test)
+        self._newest = datetime.fromisoformat(document["newest"])
 
 
 def _point(guardrail: Guardrail, recent: deque[int], limits: Limits, limit: float) -> GuardrailReading:

@@ -31,6 +31,7 @@ class GuardrailRule(StrEnum):
     BOUND = "confidence bound"
     CUSUM = "cumulative sum"
     RUN = "run of failures"
+    EVIDENCE = "evidence over windows"
     WINDOW = "window with margin"
     POINT = "mean of the window"
 

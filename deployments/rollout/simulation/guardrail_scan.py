@@ -39,7 +39,8 @@ class Scan:
     """One stream of requests: `outcomes` (requests,) as codes, `log_ratios` (requests,) with NaN where no pair is.
 
     Every request is a list group of its own, against the rule; so a run of failures says nothing before the cumulative
-    sums do and is left out. `windows` (requests,) numbers the windows in rising order, at most 256; None: one window.
+    sums do and is left out, and so is the evidence over windows, see `characteristics`. `windows` (requests,) numbers
+    the windows in rising order, at most 256; None: one window.
     """
 
     def __init__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -11,11 +11,11 @@ import pytest
 
 from deployments.rollout.analysis.e_processes import recent_error
 from deployments.rollout.analysis.guardrails import Event, Guardrails, one_event_trigger
-from deployments.rollout.analysis.outcomes import Baseline, CorruptionKind, JobSketch, Outcome
+from deployments.rollout.analysis.outcomes import Baseline, CorruptionKind, JobSketch, Outcome, PairedObservation
 from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailReading, GuardrailRule, Trigger
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
-from tests.deployments.rollout.events import alarm, evaluation, missing, pair
+from tests.deployments.rollout.events import alarm, at, evaluation, missing, pair
 from tests.deployments.shipped_policy import LIMITS
 
 
@@ -261,6 +261,42 @@ def test_first_pair_of_a_group_stands() -> None:
     guardrails.observe(pair(149, 0.4))
     guardrails.observe(pair(100, 0.4))
     assert guardrails.readings() == before
+
+
+def harmed_days(increase: float, days: int, pairs: int = 3) -> Iterator[PairedObservation]:
+    """Some pairs on each of many days, longer than the champion's by about `increase`."""
+    rng = np.random.default_rng(10)
+    for day in range(days):
+        unit = f"p//{at(1440 * day).date()}"
+        for press in range(pairs):
+            yield pair(1440 * day + press, float(rng.normal(np.log1p(increase), 0.05)), unit=unit)
+
+
+def test_harm_of_few_pairs_is_seen_by_the_evidence_over_windows() -> None:
+    """Three pairs a day at +20 %: the windows that have closed say it before there are a hundred pairs."""
+    found = first(harmed_days(0.20, 33))
+    assert found is not None
+    assert (found[1].guardrail, found[1].rule) == (Guardrail.MAKESPAN, GuardrailRule.EVIDENCE)
+    assert found[1].value >= found[1].limit == 200.0
+    assert 10 < found[1].n < 25
+    # Told on the day on which the last of its windows has closed: a day and eighteen hours after that day began.
+    assert (found[0] - 1) // 3 == found[1].n + 1
+    assert first(harmed_days(0.05, 33)) is None
+
+
+def test_evidence_goes_on_where_it_stopped() -> None:
+    """Through JSON and back on each day, it fires on the same pair; a clock that steps back closes nothing twice."""
+    whole = first(harmed_days(0.20, 33))
+    guardrails = Guardrails(ramp=1, limits=LIMITS)
+    for number, event in enumerate(harmed_days(0.20, 33), start=1):
+        guardrails = Guardrails.restored(json.loads(json.dumps(guardrails.snapshot())), limits=LIMITS)
+        if number % 10 == 0:
+            guardrails.observe(pair(-5000 - number, 2.0, unit="p//2025-07-01"))
+        if guardrails.observe(event) is not None:
+            assert whole is not None
+            assert number == whole[0]
+            return
+    pytest.fail("the evidence must fire")
 
 
 def test_window_s_error_is_that_of_windows_that_have_ended_before() -> None:
