@@ -23,6 +23,7 @@ from deployments.contracts.requests.wire import hours_of, instant
 from deployments.contracts.translation.plant import holiday_warnings
 from deployments.contracts.translation.problem import Question
 from deployments.persistence.decisions.records import DecisionRecord, payload_digest
+from deployments.rollout.analysis.outcomes import JobSketch
 from deployments.rollout.ramp.traffic import ArmAssignment
 from deployments.scheduling.arms import Attempt, Attempts
 from deployments.scheduling.evaluations import EvaluationContext, evaluation_records
@@ -149,10 +150,12 @@ def context_of(
     assigned: ArmAssignment,
     budget_ms: int,
     job_list: str,
+    jobs: JobSketch,
 ) -> EvaluationContext:
     """What the evaluations of a request repeat of it.
 
     `created_at` is when it arrived, `budget_ms` what it was given, `job_list` the digest of its jobs.
+    `jobs` says which they are.
     """
     return EvaluationContext(
         decision_id=decision_id,
@@ -162,7 +165,13 @@ def context_of(
         budget_ms=budget_ms,
         job_count=len(request.jobs),
         job_list_sha256=job_list,
+        jobs=jobs,
     )
+
+
+def job_sketch(request: ScheduleRequest) -> JobSketch:
+    """Which jobs are asked for, to tell how far two lists are the same one."""
+    return JobSketch.of(job.job_id for job in request.jobs)
 
 
 def job_list_digest(request: ScheduleRequest) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from deployments.contracts.translation.problem import Question
 from deployments.persistence.decisions.records import EvaluationRecord, EvaluationStatus
 from deployments.rollout.analysis.guardrails import Event
-from deployments.rollout.analysis.outcomes import Evaluation, MissingPair, Outcome, judged_outcome, paired
+from deployments.rollout.analysis.outcomes import Evaluation, JobSketch, MissingPair, Outcome, judged_outcome, paired
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.traffic import Arm, ArmAssignment
 from deployments.scheduling.arms import Attempt, Attempts
@@ -39,6 +39,7 @@ class EvaluationContext:
     budget_ms: int
     job_count: int
     job_list_sha256: str
+    jobs: JobSketch | None = None
 
 
 def evaluation_records(
@@ -125,6 +126,7 @@ def _event(context: EvaluationContext, attempt: Attempt, outcome: Outcome, is_se
         figures=None if attempt.verdict is None else attempt.verdict.measures.key_figures,
         is_forced=context.assigned.is_forced,
         detail=attempt.reason or "",
+        jobs=context.jobs,
     )
 
 

@@ -25,7 +25,7 @@ from deployments.rollout.ramp.traffic import RULE, Arm, ArmAssignment, Rollout
 from deployments.runtime.background import DetachedTasks
 from deployments.runtime.clock import Clock
 from deployments.scheduling.arms import ArmRunner, Attempt, Attempts
-from deployments.scheduling.decision import Decision, context_of, job_list_digest
+from deployments.scheduling.decision import Decision, context_of, job_list_digest, job_sketch
 from deployments.scheduling.evaluations import (
     EvaluationContext,
     ShadowPort,
@@ -199,10 +199,10 @@ class Scheduling:
         plant_id = self._question_builder.plant_of(request)
         recent = self._recent_makespans.of(plant_id)
         budget_ms = self._load.afforded_ms(request.time_budget_ms)
-        job_list = await run_blocking(len(raw_body), lambda: job_list_digest(request))
+        job_list, jobs = await run_blocking(len(raw_body), lambda: (job_list_digest(request), job_sketch(request)))
         attempts = await self._arms.first_safe(question, assigned.order, budget_ms, recent, job_list)
         decision_id = str(self._new_id()) if lease is None else lease.decision_id
-        context = context_of(request, decision_id, created_at, plant_id, assigned, budget_ms, job_list)
+        context = context_of(request, decision_id, created_at, plant_id, assigned, budget_ms, job_list, jobs)
 
         async def settled() -> tuple[Answered, DecisionRecord]:
             decision = Decision(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from env.judge.calendar import OpenTime, closed_hours
-from env.judge.wording import amount, machine_words, moment
+from env.judge.verdict import amount, machine_words, moment
 from env.problem import Alternative, Job, Machine, Operation, Problem, WorkingHours
 from env.schedule import Assignment, Schedule
 

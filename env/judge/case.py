@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from env.judge.calendar import OpenTime, Reach, open_together, plant_open_time, reach_of
-from env.judge.wording import machines_words, moment
+from env.judge.verdict import machines_words, moment
 from env.problem import Alternative, Machine, Operation, Pin, Problem
 from env.schedule import Assignment, Schedule, alternative_on, setups_taken
 

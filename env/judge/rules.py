@@ -7,8 +7,7 @@ from itertools import pairwise
 
 from env.judge.calendar import OpenTime
 from env.judge.case import Case, Work
-from env.judge.verdict import Violation, ViolationCode
-from env.judge.wording import amount, machine_words
+from env.judge.verdict import Violation, ViolationCode, amount, machine_words
 from env.problem import Operation
 
 NAMED_MACHINES = 5

@@ -15,8 +15,10 @@ from deployments.commands.terminal import plain_console, progress_bar
 from deployments.errors import ServiceError
 
 if TYPE_CHECKING:
-    from deployments.rollout.simulation.scenarios import Scenario
-    from deployments.rollout.simulation.simulation import Result
+    from deployments.rollout.simulation.characteristics import Characteristic, Figure
+    from deployments.rollout.simulation.simulation import Result, Scenario
+
+SHORT_ROLLOUTS = 200
 
 
 class ImpossibleScenario(ServiceError):
@@ -42,17 +44,23 @@ def simulate(
     ] = 0.0,
     missing_percent: Annotated[float, typer.Option(min=0.0, max=99.0, help="Own: pairs that are lost.")] = 0.0,
     force_ramp: Annotated[bool, typer.Option("--force-ramp", help="Own: a person forces each promotion.")] = False,
+    is_short: Annotated[
+        bool, typer.Option("--short", help=f"Windows and list groups alone, {SHORT_ROLLOUTS} rollouts: seconds.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Simulate whole rollouts with the real guardrails and stages; exit 1 when a promise is missed.
+    """Simulate whole rollouts with the real statistics, guardrails and stages; exit 1 when a promise is missed.
 
-    Without own figures all scenarios of the rollout's promises run; with any of them, that one world alone.
+    Without own figures everything that was specified or promised runs: windows and list groups, whose figures are told
+    beside those of the specification, and requests one by one. With own figures, that one world alone.
+
+    Example: gantry rollout simulate --short
 
     Example: gantry rollout simulate --seed 1 --rollouts 1000
 
     Example: gantry rollout simulate --completion-percent 90 --makespan-percent 5 --healthy-before 500
     """
-    from deployments.rollout.simulation.scenarios import scenarios
+    from deployments.rollout.simulation.simulation import scenarios
 
     own = {
         "completion": None if completion_percent is None else completion_percent / 100.0,
@@ -69,17 +77,25 @@ def simulate(
         "requests": requests,
         "requests_per_day": requests_per_day,
     }
-    chosen = (_given(effects, ways, healthy_before),) if is_own else scenarios()
+    chosen = (_given(effects, ways, healthy_before),) if is_own else () if is_short else scenarios()
+    rollouts = min(rollouts, SHORT_ROLLOUTS) if is_short else rollouts
     begun = time.monotonic()
+    figures = {} if is_own else _characterise(seed, rollouts)
     results = _run(chosen, seed, rollouts)
     seconds = time.monotonic() - begun
-    missed = [result.scenario.name for result in results if result.kept is False]
+    kept = {result.scenario.name: result.kept for result in results}
+    kept |= {f"{table}: {figure.name}": figure.kept for table, of_table in figures.items() for figure in of_table}
+    missed = [name for name, is_kept in kept.items() if is_kept is False]
     if as_json:
         document = {"seed": seed, "rollouts": rollouts, "seconds": round(seconds, 1), "missed": missed}
+        document["figures"] = [
+            {"table": table} | _characteristic(figure) for table, of_table in figures.items() for figure in of_table
+        ]
         print(json.dumps(document | {"scenarios": [_figures(result) for result in results]}))
     else:
+        _show_figures(figures)
         _show(results)
-        promised = sum(result.kept is not None for result in results)
+        promised = sum(is_kept is not None for is_kept in kept.values())
         told = f"missed: {'; '.join(missed)}" if missed else "all kept" if promised else "none made"
         print(f"{rollouts:,} rollouts of each scenario, seed {seed}, {seconds:.0f} s; {promised} promises, {told}")
     if missed:
@@ -89,7 +105,7 @@ def simulate(
 def _given(effects: dict[str, Any], ways: dict[str, Any], healthy_before: int) -> Scenario:
     from dataclasses import replace
 
-    from deployments.rollout.simulation.scenarios import HEALTHY, Purpose, Scenario
+    from deployments.rollout.simulation.simulation import HEALTHY, Purpose, Scenario
 
     try:
         world = replace(HEALTHY, **effects)
@@ -100,6 +116,25 @@ def _given(effects: dict[str, Any], ways: dict[str, Any], healthy_before: int) -
         )
     except ValueError as error:
         raise ImpossibleScenario(str(error)) from error
+
+
+def _characterise(seed: int, rollouts: int) -> dict[str, list[Figure]]:
+    """Every figure of windows and list groups, by the table that it belongs to."""
+    import numpy as np
+
+    from deployments.rollout.simulation.characteristics import characteristics
+    from deployments.settings.policy_file import shipped_policy
+
+    chosen: Sequence[Characteristic] = characteristics(shipped_policy().ramp_configuration.limits)
+    tables: dict[str, list[Figure]] = {}
+    with progress_bar() as bar:
+        task = bar.add_task("simulating", total=len(chosen))
+        for number, characteristic in enumerate(chosen):
+            bar.update(task, description=characteristic.table)
+            found = characteristic.find(rollouts, np.random.default_rng([seed, 1000 + number]))
+            tables.setdefault(characteristic.table, []).extend(found)
+            bar.advance(task)
+    return tables
 
 
 def _run(chosen: Sequence[Scenario], seed: int, rollouts: int) -> list[Result]:
@@ -151,14 +186,51 @@ def _figures(result: Result) -> dict[str, Any]:
     }
 
 
+def _characteristic(figure: Figure) -> dict[str, Any]:
+    """One figure for programs; what is never reached is null."""
+    return {
+        "name": figure.name,
+        "unit": figure.unit,
+        "found": _finite(figure.found),
+        "by_chance": [_finite(figure.low), _finite(figure.high)],
+        "specified": figure.specified,
+        "is_bound": figure.is_bound,
+        "kept": figure.kept,
+    }
+
+
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def _show_figures(tables: dict[str, list[Figure]]) -> None:
+    from rich.table import Table
+
+    console = plain_console(file_width=140)
+    for title, figures in tables.items():
+        table = Table("", title=title, title_justify="left")
+        for header in ("specified", "found", "by chance", ""):
+            table.add_column(header, justify="right")
+        for figure in figures:
+            unit = figure.unit if figure.unit == "%" else ""
+            specified = "-" if figure.specified is None else f"{_told(figure.specified)} {unit}".strip()
+            chance = "exact" if figure.is_exact else f"{_told(figure.low)} to {_told(figure.high)}"
+            verdict = {True: "kept", False: "MISSED", None: "-"}[figure.kept]
+            bound = "at most " if figure.is_bound and figure.specified is not None else ""
+            table.add_row(figure.name, bound + specified, f"{_told(figure.found)} {unit}".strip(), chance, verdict)
+        console.print(table)
+
+
+def _told(value: float) -> str:
+    if not math.isfinite(value):
+        return "never"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _show(results: Sequence[Result]) -> None:
     from rich.table import Table
 
-    from deployments.rollout.simulation.scenarios import Purpose
+    from deployments.rollout.simulation.simulation import Purpose
 
     console = plain_console(file_width=140)
     for purpose in Purpose:
@@ -210,7 +282,7 @@ def _promise(result: Result | None) -> tuple[str, str]:
         return ("promise", "right")
     if result.kept is None:
         return ("-", "right")
-    from deployments.rollout.simulation.scenarios import Purpose
+    from deployments.rollout.simulation.simulation import Purpose
 
     scenario = result.scenario
     limit = f"{scenario.promise:g}" if scenario.purpose is Purpose.DETECTION else f"{100 * (scenario.promise or 0):g} %"

@@ -15,8 +15,7 @@ from deployments.contracts.requests.wire import AnswerModel, hours_of, instant
 from deployments.contracts.translation.open_hours import PlantHours
 from deployments.contracts.translation.problem import Question
 from env.insight.comparison import compare
-from env.judge.verdict import Anomaly, Verdict, Violation
-from env.judge.wording import amount
+from env.judge.verdict import Anomaly, Verdict, Violation, amount
 from env.problem import Job, Objective, Problem
 from env.schedule import Assignment, Schedule, setup_seconds_of
 

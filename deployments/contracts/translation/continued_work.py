@@ -17,7 +17,7 @@ from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.contracts.requests.wire import in_zone, seconds_after, seconds_of
 from deployments.contracts.translation.fixed_work import EarlierRow, Reason, as_schedule, pinned_end
 from deployments.contracts.translation.open_hours import PlantHours
-from env.judge.wording import amount
+from env.judge.verdict import amount
 from env.problem import Alternative, Job, Machine, Operation, Pin, Problem
 from env.schedule import Assignment, Schedule, changeover_seconds, setup_seconds_of
 

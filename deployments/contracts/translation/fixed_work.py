@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.contracts.requests.wire import seconds_after
 from deployments.contracts.translation.open_hours import PlantHours
-from env.judge.wording import amount, machine_words
+from env.judge.verdict import amount, machine_words
 from env.problem import SECONDS_PER_HOUR, Alternative, EarlierPlace, Job, Operation, Problem
 from env.schedule import Assignment, Schedule
 

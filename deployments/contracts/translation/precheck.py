@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from deployments.contracts.translation.fixed_work import pin_reasons, pinned_end, pinned_too_early
 from deployments.contracts.translation.open_hours import MAX_SECONDS, PlantHours
-from env.judge.wording import amount, machine_words
+from env.judge.verdict import amount, machine_words
 from env.problem import Alternative, Job, Operation, Problem, WeeklyBreak
 
 MAX_OPTIONS = 8

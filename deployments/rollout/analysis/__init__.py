@@ -5,7 +5,9 @@
 | outcomes | one evaluation of an arm, one pair of them, what they can end as; replans of one list are one observation |
 | confidence | intervals that hold at every moment: means and rates |
 | triggers | limits of the guardrails, a reading of a rule, the trigger that rolls back |
-| rate_rules, makespan_rules | crashes and completion; makespan: each with its rules |
+| guardrail_rules | the rules of crashes, completion and makespan |
 | guardrails | all of them together, fed event by event |
-| sample_ratio | whether the experiment is what it was meant to be: split, exposure, buckets |
+| windows | the unit of analysis: a plant, a line and a day, and the groups of its lists |
+| e_processes | evidence over windows, and the rules beside it: tail, strata, recent windows |
+| sample_ratio | whether the experiment is what it was meant to be: split, exposure, buckets, lost pairs |
 """

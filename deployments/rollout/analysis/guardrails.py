@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deployments.rollout.analysis.makespan_rules import Makespan
+from deployments.rollout.analysis.guardrail_rules import Completion, LossRate, Makespan
 from deployments.rollout.analysis.outcomes import Alarm, Baseline, Evaluation, MissingPair, Outcome, PairedObservation
-from deployments.rollout.analysis.rate_rules import Completion, LossRate
 from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailReading, GuardrailRule, Limits, Trigger
+from deployments.rollout.analysis.windows import ListInWindow, Trials
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
 
 Event = Evaluation | PairedObservation | MissingPair | Alarm
 
-SNAPSHOT_FORMAT = 1
+SNAPSHOT_FORMAT = 2
+READABLE_FORMATS = (1, SNAPSHOT_FORMAT)
 
 
 def one_event_trigger(event: Event) -> Trigger | None:
@@ -36,7 +37,8 @@ def one_event_trigger(event: Event) -> Trigger | None:
 class Guardrails:
     """All guardrails of one ramp. Feed every event once, in the order of arrival; sequences run through the stages.
 
-    Events of another ramp, forced requests and outcomes that are not counted leave no trace.
+    Events of another ramp, forced requests and outcomes that are not counted leave no trace. A rate has one trial for
+    each list group of a window, and a makespan one pair: who presses again learns nothing new, and proves nothing.
     """
 
     def __init__(self, *, ramp: int, limits: Limits) -> None:
@@ -47,6 +49,7 @@ class Guardrails:
         self._crashes = LossRate(limits, Guardrail.CRASH, Outcome.CRASH, limits.crash_alpha)
         self._unjudged = LossRate(limits, Guardrail.UNJUDGED, Outcome.UNJUDGED, limits.unjudged_alpha)
         self._completion = Completion(self.limits)
+        self._trials = Trials()
         self._makespans = {baseline: Makespan(self.limits, baseline) for baseline in Baseline}
 
     @property
@@ -86,13 +89,14 @@ class Guardrails:
             "crashes": self._crashes.snapshot(),
             "unjudged": self._unjudged.snapshot(),
             "completion": self._completion.snapshot(),
+            "trials": self._trials.snapshot(),
             "makespans": {baseline.value: makespan.snapshot() for baseline, makespan in self._makespans.items()},
         }
 
     @classmethod
     def restored(cls, document: Mapping[str, Any], *, limits: Limits) -> Guardrails:
-        """The guardrails that `snapshot` described. Raises `UnreadableState`."""
-        if document.get("format") != SNAPSHOT_FORMAT:
+        """The guardrails that `snapshot` described; of format 1 its counts stay. Raises `UnreadableState`."""
+        if document.get("format") not in READABLE_FORMATS:
             raise UnreadableState(
                 f"guardrail snapshot must have format {SNAPSHOT_FORMAT}, had {document.get('format')}"
             )
@@ -108,6 +112,8 @@ class Guardrails:
             guardrails._completion.restore(document["completion"])
             for name, stored in document["makespans"].items():
                 guardrails._makespans[Baseline(name)].restore(stored)
+            if document["format"] != 1:
+                guardrails._trials = Trials.restored(document["trials"])
         except (KeyError, TypeError, ValueError) as error:
             raise UnreadableState(f"guardrail snapshot is damaged: {error!r}") from error
         return guardrails
@@ -118,10 +124,12 @@ class Guardrails:
             self._events[single.guardrail] += 1
         match event:
             case Evaluation() if _is_judged(event):
-                later = (self._crashes.feed(event), self._unjudged.feed(event), self._completion.feed(event))
+                is_trial = self._trials.is_new(event)
+                rules = (self._crashes, self._unjudged, self._completion)
+                later = [rule.feed(event, is_trial) for rule in rules]
                 return next((trigger for trigger in (single, *later) if trigger is not None), None)
-            case PairedObservation():
-                return self._makespans[event.baseline].feed(event)
+            case PairedObservation() if self._trials.is_new(event):
+                return self._makespans[event.baseline].feed(event, ListInWindow.of(event).window)
             case _:
                 return single
 

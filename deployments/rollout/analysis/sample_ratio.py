@@ -1,20 +1,25 @@
-"""Whether the experiment is what it was meant to be: the split among the units, each unit's arm, and its bucket.
+"""Whether the experiment is what it was meant to be: split, arms and buckets of units, and requests without a pair.
 
 A mismatch makes the comparison worthless, not the challenger bad: it holds, it never rolls back. Explicit units
 are split by a plain hash, so their number is binomial: a beta-binomial e-process. Windows are dealt in blocks of
 ten without replacement, where that model is wrong: there the e-process uses the exact chance of each window, given
 those of its block that came before. Both may be looked at after every unit, at a threshold of 1,000.
+
+Requests that end without a pair are lost, for a cause. A challenger that answers only what is easy loses what is hard:
+few may be lost, and as many in one arm as in the other.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from deployments.rollout.analysis.confidence import beta_binomial_log_e
+from deployments.rollout.analysis.e_processes import MAX_LOST_SHARE, is_paid_for
 from deployments.rollout.assignment import (
     BLOCK_WINDOWS,
     HASH_VERSION,
@@ -31,6 +36,9 @@ PRIOR_UNITS = 20.0
 
 ODDS_RATIOS = (0.0, 0.25, 0.5, 2.0, 4.0)
 """How much likelier the challenger's windows may be to appear, were they not dealt fairly; mixed in equal parts."""
+
+LOSS_PRIOR = (1.0, 20.0)
+"""Beta prior of each arm's loss rate: a few in a hundred."""
 
 _SAME_BUCKET = 1e-9
 _MAX_EXAMPLES = 3
@@ -178,6 +186,98 @@ class BlockedSampleRatio:
             expected=self._expected,
             e_value=_exp(self.log_e),
         )
+
+
+class LossCause(StrEnum):
+    """Why an accepted request has no pair."""
+
+    INCOMPLETE = "incomplete"
+    CRASH = "crash"
+    UNANSWERED = "unanswered"
+    CLIENT_GONE = "client gone"
+    DROPPED = "dropped"
+    EFFORT = "effort"
+    FORCED = "forced"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossCounts:
+    """Accepted requests of one stage by assigned arm, and those of them without a pair by cause.
+
+    A request that went unanswered because of the challenger's queue or time is a crash here, not `UNANSWERED`.
+    """
+
+    accepted: Mapping[ArmRole, int]
+    lost: Mapping[ArmRole, Mapping[LossCause, int]]
+
+    def __post_init__(self) -> None:
+        for arm in ArmRole:
+            if not 0 <= self.lost_of(arm) <= self.accepted.get(arm, 0):
+                raise ValueError(
+                    f"lost must lie between 0 and the {self.accepted.get(arm, 0)} accepted of {arm.value}, "
+                    f"were {self.lost_of(arm)}"
+                )
+
+    def lost_of(self, arm: ArmRole) -> int:
+        """Requests of `arm` without a pair."""
+        return sum(self.lost.get(arm, {}).values())
+
+    @property
+    def share(self) -> float:
+        """Part of the accepted requests without a pair, 0 to 1."""
+        accepted = sum(self.accepted.values())
+        return sum(map(self.lost_of, ArmRole)) / accepted if accepted else 0.0
+
+    @property
+    def causes(self) -> tuple[tuple[LossCause, int], ...]:
+        """Lost requests of both arms by cause, the most frequent first."""
+        counts = {cause: sum(of_arm.get(cause, 0) for of_arm in self.lost.values()) for cause in LossCause}
+        return tuple(sorted(((cause, n) for cause, n in counts.items() if n), key=lambda found: -found[1]))
+
+    @property
+    def log_e(self) -> float:
+        """Log of the e-value against "both arms lose as many": two beta-binomials over the likeliest common rate.
+
+        Valid whatever that rate is and whenever one looks, because no common rate explains the counts better than
+        the one in the denominator: universal inference (Wasserman, Ramdas and Balakrishnan, arXiv 1912.11436).
+        """
+        from scipy.special import xlog1py, xlogy
+
+        lost, accepted = sum(map(self.lost_of, ArmRole)), sum(self.accepted.values())
+        if not accepted:
+            return 0.0
+        rate = lost / accepted
+        common = float(xlogy(lost, rate) + xlog1py(accepted - lost, -rate)) if 0 < lost < accepted else 0.0
+        # Against a null of one half the beta-binomial's log e is its log marginal plus n ln 2.
+        of_arms = (
+            float(beta_binomial_log_e(self.lost_of(arm), self.accepted.get(arm, 0), 0.5, LOSS_PRIOR))
+            - self.accepted.get(arm, 0) * math.log(2.0)
+            for arm in ArmRole
+        )
+        return sum(of_arms) - common
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """Why the verdict is INVALID; empty while both arms lose alike."""
+        if self.log_e < math.log(E_THRESHOLD):
+            return ()
+        told = " and ".join(
+            f"{self.lost_of(arm)} of {self.accepted.get(arm, 0)} requests of {arm.value}" for arm in ArmRole
+        )
+        return (f"lost pairs differ by arm: {told}, e-value {_exp(self.log_e):,.0f}",)
+
+    def shortages(self, mean: float) -> tuple[str, ...]:
+        """Why nothing may be promoted at a `mean` clipped log ratio; empty when few are lost, or too few to matter."""
+        if is_paid_for(mean, self.share):
+            return ()
+        causes = ", ".join(f"{cause.value} {count}" for cause, count in self.causes)
+        return (
+            f"{self.share:.1%} of the accepted requests have no pair, at most {MAX_LOST_SHARE:.0%} may ({causes}); "
+            f"were each of them twice as long, the makespan would change by {math.expm1(self._worst(mean)):+.1%}",
+        )
+
+    def _worst(self, mean: float) -> float:
+        return mean + self.share * math.log(2.0)
 
 
 def audit(rows: Iterable[AssignedUnit]) -> ExperimentIntegrity:

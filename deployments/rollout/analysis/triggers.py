@@ -30,6 +30,8 @@ class GuardrailRule(StrEnum):
     EVENT = "one event"
     BOUND = "confidence bound"
     CUSUM = "cumulative sum"
+    RUN = "run of failures"
+    EVIDENCE = "evidence over windows"
     WINDOW = "window with margin"
     POINT = "mean of the window"
 
@@ -47,10 +49,12 @@ class Condition(StrEnum):
 class Limits:
     """All numbers of the rules; `limits_at` makes them of those that a policy sets.
 
-    Rates and increases are fractions, alphas are spent once a ramp. The CUSUM adds the log likelihood ratio of three
-    times the incomplete plans that are allowed. `makespan_alpha` is shared equally by the kinds of baseline.
-    `deviation_floor` is the least standard deviation of a log makespan ratio that is believed. Crashes of one replica
-    within `same_moment_seconds` are one event. Plans that the judge fails on are held to the limit of crashes.
+    Rates and increases are fractions, alphas are spent once a ramp. A CUSUM (Page 1954) adds the log likelihood ratio
+    of three times the incomplete plans that are allowed, or of five times the crashes. `run` failures in a row of
+    `run_lists` different lists are total failure, also where all of them are one list group. `makespan_alpha` is shared
+    equally by the kinds of baseline. `deviation_floor` is the least standard deviation of a log makespan ratio that is
+    believed. Crashes of one replica within `same_moment_seconds` are one event. Plans that the judge fails on are held
+    to the limit of crashes.
     """
 
     completion: float
@@ -60,12 +64,17 @@ class Limits:
     completion_alpha: float = 0.01
     incomplete_prior: tuple[float, float] = (3.0, 15.0)
     cusum_incomplete: float = 1.10
-    cusum_limit: float = 6.5
+    cusum_limit: float = 8.0
+    cusum_crash: float = 1.61
+    cusum_no_crash: float = -0.041
+    cusum_crash_limit: float = 6.5
+    run: int = 8
+    run_lists: int = 3
     crash_alpha: float = 0.01
     crash_prior: tuple[float, float] = (1.0, 20.0)
     makespan_alpha: float = 0.01
     window: int = 100
-    window_errors: float = 4.5
+    window_errors: float = 3.0
     deviation_floor: float = 0.01
     same_moment_seconds: float = 1.0
     unjudged_alpha: ClassVar[float] = 0.01
@@ -75,11 +84,15 @@ class Limits:
         for name in ("completion", "completion_alpha", "crash_rate", "crash_alpha", "makespan_alpha"):
             if not 0.0 < getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must lie strictly between 0 and 1, was {getattr(self, name)}")
-        for name in ("makespan_increase", "cusum_incomplete", "cusum_limit", "window_errors", "deviation_floor"):
+        positive = ("makespan_increase", "cusum_incomplete", "cusum_limit", "cusum_crash", "cusum_crash_limit")
+        for name in (*positive, "window_errors", "deviation_floor"):
             if not getattr(self, name) > 0.0:
                 raise ValueError(f"{name} must be > 0, was {getattr(self, name)}")
-        if not self.cusum_complete < 0.0:
-            raise ValueError(f"cusum_complete must be < 0, was {self.cusum_complete}")
+        for name in ("cusum_complete", "cusum_no_crash"):
+            if not getattr(self, name) < 0.0:
+                raise ValueError(f"{name} must be < 0, was {getattr(self, name)}")
+        if not 1 <= self.run_lists <= self.run:
+            raise ValueError(f"run_lists must lie between 1 and run, were {self.run_lists} and {self.run}")
         if self.window < 2:
             raise ValueError(f"window must be >= 2, was {self.window}")
 
@@ -97,17 +110,23 @@ class Limits:
 def limits_at(*, completion: float, crash_rate: float, makespan_increase: float) -> Limits:
     """The rules at these limits, fractions all. Raises `ValueError`.
 
-    The CUSUM follows the completion's.
+    The CUSUMs follow them.
     """
     allowed = 1.0 - completion
     if not 0.0 < 3.0 * allowed < 1.0:
         raise ValueError(f"completion must lie strictly between 2/3 and 1, was {completion}")
     complete = math.log((1.0 - 3.0 * allowed) / completion)
+    if not 0.0 < crash_rate < 1.0:
+        raise ValueError(f"crash_rate must lie strictly between 0 and 1, was {crash_rate}")
+    # Five times a rate above a fifth would be none; half-way to certain is as far as such a limit can look.
+    many = min(5.0 * crash_rate, (1.0 + crash_rate) / 2.0)
     return Limits(
         completion=completion,
         # Three digits, as the numbers that were simulated have.
         cusum_complete=float(f"{complete:.3g}"),
         crash_rate=crash_rate,
+        cusum_crash=float(f"{math.log(many / crash_rate):.3g}"),
+        cusum_no_crash=float(f"{math.log((1.0 - many) / (1.0 - crash_rate)):.2g}"),
         makespan_increase=makespan_increase,
     )
 

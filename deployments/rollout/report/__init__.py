@@ -5,5 +5,5 @@
 | report | all figures, from stored rows to plain data |
 | arm_figures | what each arm planned, and what really happened |
 | goals | the user's targets and how they stand |
-| page, charts, tables | one self-contained HTML page |
+| page, tables | one self-contained HTML page |
 """

@@ -58,7 +58,7 @@ def guardrails_table(report: RolloutReport) -> str:
 
 
 def _figure(reading: GuardrailReading, value: float) -> str:
-    if reading.rule in (GuardrailRule.EVENT, GuardrailRule.CUSUM):
+    if reading.rule in (GuardrailRule.EVENT, GuardrailRule.CUSUM, GuardrailRule.RUN, GuardrailRule.EVIDENCE):
         return f"{value:.4g}"
     return change(value) if reading.guardrail is Guardrail.MAKESPAN else f"{100 * value:.2f} %"
 

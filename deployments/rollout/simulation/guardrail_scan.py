@@ -15,6 +15,7 @@ from deployments.rollout.analysis.confidence import (
     beta_binomial_log_e,
     one_sided_radius,
 )
+from deployments.rollout.analysis.e_processes import shrunk_variance
 from deployments.rollout.analysis.outcomes import Baseline, Outcome
 from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailReading, GuardrailRule, Limits
 
@@ -37,13 +38,22 @@ class Firing:
 class Scan:
     """One stream of requests: `outcomes` (requests,) as codes, `log_ratios` (requests,) with NaN where no pair is.
 
-    Every pair is its own observation against the rule: there are no replans, and one kind of baseline.
+    Every request is a list group of its own, against the rule; so a run of failures says nothing before the cumulative
+    sums do and is left out, and so is the evidence over windows, see `characteristics`. `windows` (requests,) numbers
+    the windows in rising order, at most 256; None: one window.
     """
 
-    def __init__(self, outcomes: NDArray[np.int8], log_ratios: NDArray[np.float64], limits: Limits) -> None:
+    def __init__(
+        self,
+        outcomes: NDArray[np.int8],
+        log_ratios: NDArray[np.float64],
+        limits: Limits,
+        windows: NDArray[np.int64] | None = None,
+    ) -> None:
         if outcomes.shape != log_ratios.shape:
             raise ValueError(f"outcomes and log_ratios must be alike, were {outcomes.shape} and {log_ratios.shape}")
         self._limits = limits
+        self._windows = np.zeros(len(outcomes), dtype=np.int64) if windows is None else windows
         self._outcomes = outcomes
         self._paired = np.flatnonzero(~np.isnan(log_ratios))
         self._ratios = log_ratios[self._paired]
@@ -57,6 +67,8 @@ class Scan:
             (Guardrail.CRITICAL, GuardrailRule.EVENT, _first(self._outcomes == CODE[Outcome.CRITICAL])),
             (Guardrail.CRASH, GuardrailRule.BOUND, self._loss_bound(Outcome.CRASH, self._limits.crash_alpha)),
             (Guardrail.UNJUDGED, GuardrailRule.BOUND, self._loss_bound(Outcome.UNJUDGED, self._limits.unjudged_alpha)),
+            (Guardrail.CRASH, GuardrailRule.CUSUM, self._loss_cusum(Outcome.CRASH)),
+            (Guardrail.UNJUDGED, GuardrailRule.CUSUM, self._loss_cusum(Outcome.UNJUDGED)),
             (Guardrail.COMPLETION, GuardrailRule.BOUND, self._completion_bound()),
             (Guardrail.COMPLETION, GuardrailRule.CUSUM, self._completion_cusum()),
             (Guardrail.MAKESPAN, GuardrailRule.WINDOW, self._makespan_window()),
@@ -134,35 +146,49 @@ class Scan:
         place = _first_above(incomplete, 1.0 - limits.completion, limits.completion_alpha, limits.incomplete_prior)
         return None if place is None else int(self._planned[place])
 
+    def _loss_cusum(self, outcome: Outcome) -> int | None:
+        limits = self._limits
+        is_loss = self._outcomes == CODE[outcome]
+        return _cusum(is_loss, limits.cusum_crash, limits.cusum_no_crash, limits.cusum_crash_limit)
+
     def _completion_cusum(self) -> int | None:
         limits = self._limits
-        up, down, limit = limits.cusum_incomplete, limits.cusum_complete, limits.cusum_limit
         incomplete = self._outcomes[self._planned] == CODE[Outcome.INCOMPLETE]
-        walk = np.cumsum(np.where(incomplete, up, down))
-        highest = walk - np.minimum(np.minimum.accumulate(walk), 0.0)
-        if not (highest >= limit - _ROUNDING).any():
-            return None
-        # Added one by one, so that a sum that meets the limit exactly is rounded like the accumulator's.
-        total = 0.0
-        for place, is_incomplete in enumerate(incomplete.tolist()):
-            total = max(0.0, total + (up if is_incomplete else down))
-            if is_incomplete and total >= limit:
-                return int(self._planned[place])
-        return None
+        place = _cusum(incomplete, limits.cusum_incomplete, limits.cusum_complete, limits.cusum_limit)
+        return None if place is None else int(self._planned[place])
 
     def _makespan_window(self) -> int | None:
         window, limits = self._limits.window, self._limits
         totals = self._totals[-1]
-        # A bound lies below its mean: only windows with a mean above the limit need a deviation.
+        # A bound lies below its mean: only windows with a mean above the limit need an error.
         means = (totals[window:] - totals[:-window]) / window
         starts = np.flatnonzero(means > limits.log_makespan_limit - _ROUNDING)
         if not len(starts):
             return None
         recent = np.lib.stride_tricks.sliding_window_view(self._ratios, window)[starts]
-        deviations = np.maximum(recent.std(axis=1, ddof=1), limits.deviation_floor)
-        bounds = recent.mean(axis=1) - limits.window_errors * deviations / math.sqrt(window)
-        place = _first(bounds > limits.log_makespan_limit)
+        errors = np.sqrt(recent.var(axis=1, ddof=1) / window + self._between(starts) * self._squared_shares(starts))
+        place = _first(recent.mean(axis=1) - limits.window_errors * errors > limits.log_makespan_limit)
         return None if place is None else int(self._paired[starts[place] + window - 1])
+
+    def _between(self, starts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Shrunk variance between the windows before those of the pairs from each of `starts` on."""
+        of_pairs = self._windows[self._paired]
+        numbers, firsts, counts = np.unique(of_pairs, return_index=True, return_counts=True)
+        means = np.add.reduceat(self._ratios, firsts) / counts
+        known = np.searchsorted(numbers, of_pairs[starts])
+        variances = np.array([means[:count].var(ddof=1) if count > 1 else 0.0 for count in range(len(numbers))])
+        return np.asarray(shrunk_variance(variances[known], np.where(known > 1, known, 0)))
+
+    def _squared_shares(self, starts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Sum of the squared shares that windows have in the pairs from each of `starts` on."""
+        recent = np.lib.stride_tricks.sliding_window_view(self._windows[self._paired], self._limits.window)[starts]
+        edges = np.flatnonzero(np.diff(recent, axis=1, prepend=-1, append=-1).ravel())
+        # Rows have one edge more than windows; lengths of what lies between edges, but not across rows.
+        rows, places = np.divmod(edges, recent.shape[1] + 1)
+        lengths = np.diff(places)
+        is_inside = rows[1:] == rows[:-1]
+        squares = (lengths[is_inside] / recent.shape[1]) ** 2
+        return np.asarray(np.bincount(rows[1:][is_inside], squares, minlength=len(starts)), dtype=float)
 
     def _makespan_bound(self) -> int | None:
         limits, (totals, squares) = self._limits, self._sums
@@ -174,6 +200,21 @@ class Scan:
         deviation = np.maximum(np.sqrt(variance), limits.deviation_floor)
         place = _first(mean - deviation * one_sided_radius(n, limits.alpha_of_one_baseline) > limits.log_makespan_limit)
         return None if place is None else int(self._paired[places[place]])
+
+
+def _cusum(is_event: NDArray[np.bool_], up: float, down: float, limit: float) -> int | None:
+    """Where the cumulative sum first reaches `limit`: always at an event."""
+    walk = np.cumsum(np.where(is_event, up, down))
+    highest = walk - np.minimum(np.minimum.accumulate(walk), 0.0)
+    if not (highest >= limit - _ROUNDING).any():
+        return None
+    # Added one by one, so that a sum that meets the limit exactly is rounded like the accumulator's.
+    total = 0.0
+    for place, happened in enumerate(is_event.tolist()):
+        total = max(0.0, total + (up if happened else down))
+        if happened and total >= limit:
+            return place
+    return None
 
 
 def _first_above(is_event: NDArray[np.bool_], limit: float, alpha: float, prior: tuple[float, float]) -> int | None:

@@ -11,7 +11,7 @@ import pytest
 from deployments.errors import JudgeUnavailable, NoSafeSchedule, ProposalFailed
 from deployments.persistence.decisions.records import DecisionRecord
 from deployments.rollout.analysis.guardrails import Event
-from deployments.rollout.analysis.outcomes import Baseline, Evaluation, Outcome
+from deployments.rollout.analysis.outcomes import Baseline, Evaluation, JobSketch, Outcome
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.state import Stage
 from deployments.rollout.ramp.traffic import Arm, TrafficSplit
@@ -95,6 +95,9 @@ async def test_same_jobs_have_the_same_digest() -> None:
     first, again, other = (record.job_list_sha256 for record in kept.journal.records)
     assert first == again
     assert first != other
+    # The jobs are the same ones, so to the statistics it is still a replan.
+    job_ids = [each["job_id"] for each in body()["jobs"]]
+    assert {event.sketch for event in kept.events if isinstance(event, Evaluation)} == {JobSketch.of(job_ids)}
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from deployments.rollout.analysis.e_processes import recent_error
 from deployments.rollout.analysis.guardrails import Event, Guardrails, one_event_trigger
-from deployments.rollout.analysis.outcomes import Baseline, CorruptionKind, Outcome
+from deployments.rollout.analysis.outcomes import Baseline, CorruptionKind, JobSketch, Outcome, PairedObservation
 from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailReading, GuardrailRule, Trigger
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
-from tests.deployments.rollout.events import alarm, evaluation, missing, pair
+from tests.deployments.rollout.events import alarm, at, evaluation, missing, pair
 from tests.deployments.shipped_policy import LIMITS
 
 
@@ -107,7 +108,7 @@ def test_crashes_of_one_replica_at_one_moment_are_one_event() -> None:
     crashes = reading(guardrails, Guardrail.CRASH, GuardrailRule.BOUND)
     assert crashes.n == 1
     assert first([evaluation(5, Outcome.CRASH, source="replica-1")], guardrails) is None
-    assert first([evaluation(5, Outcome.CRASH, source="replica-2")], guardrails) is not None
+    assert first([evaluation(5, Outcome.CRASH, source="replica-2", job_list_digest="another")], guardrails) is not None
 
 
 def test_plans_that_the_judge_fails_on_are_a_guardrail_of_their_own() -> None:
@@ -133,6 +134,33 @@ def test_snapshot_of_an_earlier_version_knows_no_unjudged_plans() -> None:
     assert reading(restored, Guardrail.UNJUDGED, GuardrailRule.BOUND).n == 0
 
 
+OF_FORMAT_1 = (
+    '{"format": 1, "ramp": 1, "triggers": [], "events": {"critical_violation": 0, "data_corruption": 0}, '
+    '"crashes": {"rate": {"trials": 5, "events": 1}, "recent": [0, 0, 0, 0, 1], '
+    '"latest": [["replica-1", "2025-07-22T06:09:00+00:00"]], "has_fired": false}, '
+    '"completion": {"incomplete": {"trials": 4, "events": 1}, "recent": [0, 0, 0, 1], "sum": 1.1, "fired": null}, '
+    '"makespans": {"rule": {"replans": {"observations": 4, "groups": [["61", 1, 0, 0.0], ["62", 1, 3, 0.3]]}, '
+    '"all": {"n": 4, "total": 0.6, "squares": 0.14}, "recent": [0.0, 0.1, 0.2, 0.3], "fired": null}, '
+    '"planner": {"replans": {"observations": 0, "groups": []}, "all": {"n": 0, "total": 0.0, "squares": 0.0}, '
+    '"recent": [], "fired": null}}}'
+)
+
+
+def test_snapshot_of_format_1_keeps_its_counts() -> None:
+    """What 0.2.0 wrote is read: rates and means stay, its pairs are of one window, and groups begin anew."""
+    restored = Guardrails.restored(json.loads(OF_FORMAT_1), limits=LIMITS)
+    crash = reading(restored, Guardrail.CRASH, GuardrailRule.BOUND)
+    assert (crash.n, crash.condition) == (5, Condition.HEALTHY)
+    assert reading(restored, Guardrail.CRASH, GuardrailRule.CUSUM).value == 0.0
+    assert reading(restored, Guardrail.COMPLETION, GuardrailRule.CUSUM).value == pytest.approx(1.1)
+    assert reading(restored, Guardrail.MAKESPAN, GuardrailRule.WINDOW, Baseline.RULE).n == 4
+    again = Guardrails.restored(json.loads(json.dumps(restored.snapshot())), limits=LIMITS)
+    assert again.readings() == restored.readings()
+    found = first((evaluation(minute, Outcome.CRASH) for minute in range(20, 30)), restored)
+    assert found is not None
+    assert found[0] == 2
+
+
 def test_crashes_of_one_moment_are_seen_through_a_clock_that_steps_back() -> None:
     """A later loss with an earlier time is another loss, one within the moment is not."""
     guardrails = Guardrails(ramp=1, limits=LIMITS)
@@ -141,11 +169,48 @@ def test_crashes_of_one_moment_are_seen_through_a_clock_that_steps_back() -> Non
     assert reading(guardrails, Guardrail.CRASH, GuardrailRule.BOUND).n == 2
 
 
-def test_total_failure_is_seen_after_six_requests_whatever_came_before() -> None:
-    """After a thousand healthy requests the bound is blind, and the CUSUM fires at the sixth incomplete plan."""
-    found = first((evaluation(minute, Outcome.INCOMPLETE) for minute in range(5000, 5020)), healthy(1000))
+@pytest.mark.parametrize(("outcome", "count"), [(Outcome.INCOMPLETE, 8), (Outcome.CRASH, 5), (Outcome.UNJUDGED, 5)])
+def test_total_failure_is_seen_within_eight_requests_whatever_came_before(outcome: Outcome, count: int) -> None:
+    """After two thousand healthy requests the bounds are blind, and the cumulative sums are not."""
+    found = first((evaluation(minute, outcome) for minute in range(5000, 5020)), healthy(2000))
     assert found is not None
-    assert (found[0], found[1].guardrail, found[1].rule) == (6, Guardrail.COMPLETION, GuardrailRule.CUSUM)
+    assert (found[0], found[1].rule) == (count, GuardrailRule.CUSUM)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.INCOMPLETE, Outcome.CRASH, Outcome.UNJUDGED])
+def test_total_failure_of_one_group_is_seen_within_eight_requests(outcome: Outcome) -> None:
+    """One plant's list, changed by a job each time, is one trial: that nothing succeeds is seen all the same."""
+    guardrails = healthy(200)
+    jobs = [JobSketch.of(f"job-{number}" for number in range(change, change + 50)) for change in range(20)]
+    assert first([evaluation(999, jobs=jobs[0], job_list_digest="before")], guardrails) is None
+    later = (evaluation(1000 + n, outcome, jobs=each, job_list_digest=str(n)) for n, each in enumerate(jobs))
+    found = first(later, guardrails)
+    assert found is not None
+    assert (found[0], found[1].rule, found[1].value, found[1].limit) == (8, GuardrailRule.RUN, 8, 8)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.INCOMPLETE, Outcome.CRASH, Outcome.UNJUDGED])
+def test_one_bad_list_is_one_trial_however_often_it_is_pressed(outcome: Outcome) -> None:
+    """Fifty presses of one list that fails, and of a second one: two trials, and nothing rolls back."""
+    guardrails = Guardrails(ramp=1, limits=LIMITS)
+    pressed = [evaluation(n, outcome, job_list_digest=f"list-{n % 2}") for n in range(50)]
+    assert first(pressed, guardrails) is None
+    assert reading(guardrails, Guardrail.CRASH, GuardrailRule.BOUND).n == 2
+
+
+@pytest.mark.parametrize("outcome", [Outcome.INCOMPLETE, Outcome.CRASH])
+def test_bad_lists_at_two_presses_rarely_roll_back(outcome: Outcome) -> None:
+    """Half a per cent of bad lists, each pressed twice, 5,000 requests: at most one of forty rollouts is stopped."""
+    stopped = 0
+    for seed in range(40):
+        is_bad = np.random.default_rng(seed).random(2500) < 0.005
+        events = (
+            evaluation(2 * n + press, outcome if bad else Outcome.OK, job_list_digest=f"list-{n}")
+            for n, bad in enumerate(is_bad)
+            for press in (0, 1)
+        )
+        stopped += first(events) is not None
+    assert stopped <= 1
 
 
 def test_total_failure_from_the_start_is_seen_by_the_bound() -> None:
@@ -187,18 +252,83 @@ def test_replans_of_one_list_are_one_pair() -> None:
     assert (bound.n, bound.condition) == (1, Condition.NOT_ENOUGH_DATA)
 
 
-def test_revised_observation_moves_within_the_window() -> None:
-    """A replan corrects its own observation in the mean and in the window, and no other."""
+def test_first_pair_of_a_group_stands() -> None:
+    """Who plans a list again changes no mean, neither of all pairs nor of the last ones."""
     guardrails = Guardrails(ramp=1, limits=LIMITS)
     for minute in range(150):
-        guardrails.observe(pair(minute, 0.0))
+        guardrails.observe(pair(minute, 0.01))
+    before = guardrails.readings()
     guardrails.observe(pair(149, 0.4))
-    guardrails.observe(pair(10, 0.4))
-    point = reading(guardrails, Guardrail.MAKESPAN, GuardrailRule.POINT, Baseline.RULE)
-    assert point.value == pytest.approx(np.expm1(0.2 / 100))
-    bound = reading(guardrails, Guardrail.MAKESPAN, GuardrailRule.BOUND, Baseline.RULE)
-    assert bound.interval is not None
-    assert bound.interval.estimate == pytest.approx(np.expm1(0.4 / 150))
+    guardrails.observe(pair(100, 0.4))
+    assert guardrails.readings() == before
+
+
+def harmed_days(increase: float, days: int, pairs: int = 3) -> Iterator[PairedObservation]:
+    """Some pairs on each of many days, longer than the champion's by about `increase`."""
+    rng = np.random.default_rng(10)
+    for day in range(days):
+        unit = f"p//{at(1440 * day).date()}"
+        for press in range(pairs):
+            yield pair(1440 * day + press, float(rng.normal(np.log1p(increase), 0.05)), unit=unit)
+
+
+def test_harm_of_few_pairs_is_seen_by_the_evidence_over_windows() -> None:
+    """Three pairs a day at +20 %: the windows that have closed say it before there are a hundred pairs."""
+    found = first(harmed_days(0.20, 33))
+    assert found is not None
+    assert (found[1].guardrail, found[1].rule) == (Guardrail.MAKESPAN, GuardrailRule.EVIDENCE)
+    assert found[1].value >= found[1].limit == 200.0
+    assert 10 < found[1].n < 25
+    # Told on the day on which the last of its windows has closed: a day and eighteen hours after that day began.
+    assert (found[0] - 1) // 3 == found[1].n + 1
+    assert first(harmed_days(0.05, 33)) is None
+
+
+def test_evidence_goes_on_where_it_stopped() -> None:
+    """Through JSON and back on each day, it fires on the same pair; a clock that steps back closes nothing twice."""
+    whole = first(harmed_days(0.20, 33))
+    guardrails = Guardrails(ramp=1, limits=LIMITS)
+    for number, event in enumerate(harmed_days(0.20, 33), start=1):
+        guardrails = Guardrails.restored(json.loads(json.dumps(guardrails.snapshot())), limits=LIMITS)
+        if number % 10 == 0:
+            guardrails.observe(pair(-5000 - number, 2.0, unit="p//2025-07-01"))
+        if guardrails.observe(event) is not None:
+            assert whole is not None
+            assert number == whole[0]
+            return
+    pytest.fail("the evidence must fire")
+
+
+def test_window_s_error_is_that_of_windows_that_have_ended_before() -> None:
+    """A window of which some pairs are among the last hundred says nothing yet of the spread between windows."""
+    ratios = np.random.default_rng(8).normal(0.0, 0.1, size=170) + np.repeat(np.linspace(-0.3, 0.3, 9), 20)[:170]
+    windows = [f"p//2025-06-{1 + n // 20:02}" for n in range(170)]
+    guardrails = Guardrails(ramp=1, limits=LIMITS)
+    for n, window in enumerate(windows):
+        guardrails.observe(pair(n, float(ratios[n]), unit=window))
+    earlier = [float(ratios[20 * number : 20 * number + 20].mean()) for number in range(3)]
+    error = recent_error(ratios[70:].tolist(), windows[70:], earlier)
+    found = reading(guardrails, Guardrail.MAKESPAN, GuardrailRule.WINDOW, Baseline.RULE)
+    assert found.value == pytest.approx(np.expm1(ratios[70:].mean() - 3.0 * error))
+
+
+def test_hundred_pairs_of_one_bad_day_are_one_day() -> None:
+    """Twenty days at +7 %, then a hundred pairs at +17 %: of one day they do not roll back, of ten days they do."""
+    rng = np.random.default_rng(6)
+    days = np.log(1.07) + rng.normal(0.0, 0.05, size=20)
+    for bad_days, rule in ((1, None), (10, GuardrailRule.WINDOW)):
+        guardrails = Guardrails(ramp=1, limits=replace(LIMITS, makespan_alpha=1e-12))
+        before = (
+            pair(n, float(days[n // 10] + rng.normal(0.0, 0.02)), unit=f"p//2025-06-{1 + n // 10:02}")
+            for n in range(200)
+        )
+        assert first(before, guardrails) is None
+        bad = (
+            pair(1000 + n, float(np.log(1.17) + rng.normal(0.0, 0.02)), unit=f"p//2025-07-{1 + n % bad_days:02}")
+            for n in range(100)
+        )
+        found = first(bad, guardrails)
+        assert (None if found is None else found[1].rule) == rule
 
 
 def test_kinds_of_baseline_are_judged_apart() -> None:
@@ -290,7 +420,7 @@ def test_snapshot_goes_on_exactly_where_it_stopped() -> None:
     assert whole.triggers == halved.triggers != ()
 
 
-@pytest.mark.parametrize("damage", [{"format": 2}, {"format": 1}, {"format": 1, "ramp": "x"}])
+@pytest.mark.parametrize("damage", [{"format": 3}, {"format": 1}, {"format": 2, "ramp": "x"}])
 def test_damaged_snapshot_is_refused(damage: dict[str, object]) -> None:
     """A snapshot of another version, or half of one, is no state."""
     with pytest.raises(UnreadableState, match="guardrail snapshot"):

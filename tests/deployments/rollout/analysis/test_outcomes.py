@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 
 import pytest
@@ -12,10 +12,14 @@ import pytest
 from deployments.rollout.analysis.outcomes import (
     DIFFERENCE_NAMES,
     Baseline,
+    Evaluation,
+    JobSketch,
     Outcome,
+    PairedObservation,
     judged_outcome,
     paired,
 )
+from deployments.rollout.analysis.windows import ListInWindow
 from deployments.rollout.assignment import ArmRole
 from env.instances.generator import toy_problem
 from env.judge.judge import judge
@@ -129,8 +133,27 @@ def test_evaluation_survives_json() -> None:
     sent = evaluation(3, model="full_production@3", source="replica", latency_ms=12.5, baseline=Baseline.PLANNER)
     document = json.loads(json.dumps(sent.as_json()))
     figures = document.pop("kpis")
-    assert document == {field.name: getattr(sent, field.name) for field in fields(sent) if field.name != "figures"} | {
-        "at": sent.at.isoformat()
-    }
+    assert document == {
+        field.name: getattr(sent, field.name) for field in fields(sent) if field.name not in ("figures", "jobs")
+    } | {"at": sent.at.isoformat()}
     assert sent.figures == KeyFigures(**figures)
     assert evaluation(4, Outcome.CRASH).as_json()["kpis"] is None
+
+
+@pytest.mark.parametrize("event", [evaluation(3), pair(3)])
+def test_events_of_older_routers_are_read(event: Evaluation | PairedObservation) -> None:
+    """What was pickled before lists had a sketch has none, and is a group by its digest."""
+    old = type(event).__new__(type(event))
+    # What `pickle` does with the fields of a version that had one less.
+    old.__setstate__(event.__getstate__()[:-1])  # type: ignore[union-attr,operator,index]
+    assert not hasattr(old, "jobs")
+    assert ListInWindow.of(old) == ListInWindow(window="p//2025-07-22", digest="jobs-3")
+
+
+def test_pair_knows_the_jobs_of_its_list() -> None:
+    """The challenger's sketch travels on with the pair."""
+    jobs = JobSketch.of(["a", "b"])
+    challenger = evaluation(1, jobs=jobs)
+    found = paired(challenger, replace(challenger, arm=ArmRole.MANUAL))
+    assert found is not None
+    assert found.sketch == jobs

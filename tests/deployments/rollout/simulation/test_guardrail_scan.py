@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from deployments.rollout.analysis.guardrails import Guardrails
+from deployments.rollout.analysis.guardrails import Event, Guardrails
 from deployments.rollout.analysis.outcomes import Baseline, Outcome
 from deployments.rollout.analysis.triggers import Trigger
 from deployments.rollout.simulation.guardrail_scan import CODE, COUNTED, Scan
@@ -25,6 +25,7 @@ WORLDS = [
     (0.9, 0.0, 0.1, 0.0, 0.1),
     (0.02, 0.0, 0.01, 0.0, 0.1, 0.06),
 ]
+DAYS = [f"2025-07-{day}" for day in range(20, 29)]
 
 
 def stream(seed: int, world: tuple[float, ...], requests: int) -> tuple[np.ndarray, np.ndarray]:
@@ -45,10 +46,13 @@ def test_scan_equals_the_accumulator(world: tuple[float, ...], seed: int) -> Non
     """Same first trigger of each guardrail, by the same rule, at the same request; same breaches on the way."""
     requests = 900
     outcomes, ratios = stream(seed, world, requests)
-    scan, guardrails = Scan(outcomes, ratios, LIMITS), Guardrails(ramp=1, limits=LIMITS)
+    days = [DAYS[index * len(DAYS) // requests] for index in range(requests)]
+    windows = np.array([DAYS.index(day) for day in days])
+    scan, guardrails = Scan(outcomes, ratios, LIMITS, windows), Guardrails(ramp=1, limits=LIMITS)
     fired: list[tuple[int, Trigger]] = []
     for index, (code, ratio) in enumerate(zip(outcomes, ratios, strict=True)):
-        events = [evaluation(index, COUNTED[code])] + ([] if math.isnan(ratio) else [pair(index, float(ratio))])
+        events: list[Event] = [evaluation(index, COUNTED[code], unit=f"p//{days[index]}")]
+        events += [] if math.isnan(ratio) else [pair(index, float(ratio), unit=f"p//{days[index]}")]
         triggers = [guardrails.observe(event) for event in events]
         fired += [(index, trigger) for trigger in triggers if trigger is not None]
         if index % 90 == 89:
@@ -76,7 +80,7 @@ def test_every_rule_is_met_by_these_streams() -> None:
         for seed in range(4)
         for firing in Scan(*stream(seed, world, 900), LIMITS).firings
     }
-    assert len(rules) == 7
+    assert len(rules) == 9
     assert all(Scan(*stream(seed, WORLDS[0], 900), LIMITS).firings == () for seed in range(4))
 
 

@@ -11,8 +11,16 @@ from deployments.rollout.analysis.outcomes import Outcome
 from deployments.rollout.analysis.triggers import Guardrail
 from deployments.rollout.ramp.state import RampConfiguration, Stage, StageStep
 from deployments.rollout.simulation.guardrail_scan import CODE
-from deployments.rollout.simulation.scenarios import HEALTHY, Purpose, Scenario, World, scenarios
-from deployments.rollout.simulation.simulation import Result, simulate, traffic
+from deployments.rollout.simulation.simulation import (
+    HEALTHY,
+    Purpose,
+    Result,
+    Scenario,
+    World,
+    scenarios,
+    simulate,
+    traffic,
+)
 from tests.deployments.shipped_policy import CONFIGURATION, LIMITS
 
 BY_NAME = {scenario.name: scenario for scenario in scenarios()}
@@ -138,6 +146,6 @@ def test_impossible_worlds_are_refused(make: object, message: str) -> None:
 
 
 def test_every_guardrail_that_drifts_has_a_detection_scenario() -> None:
-    """Completion, makespan and critical violations are each tried out."""
+    """Completion, crashes, makespan and critical violations are each tried out."""
     guardrails = {scenario.guardrail for scenario in scenarios() if scenario.purpose is Purpose.DETECTION}
-    assert guardrails == {Guardrail.COMPLETION, Guardrail.MAKESPAN, Guardrail.CRITICAL}
+    assert guardrails == {Guardrail.COMPLETION, Guardrail.CRASH, Guardrail.MAKESPAN, Guardrail.CRITICAL}

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from env.judge.wording import amount, machine_words, machines_words, moment
+from env.judge.verdict import amount, machine_words, machines_words, moment
 from env.problem import Machine, WorkingHours
 
 KUALA_LUMPUR = WorkingHours(origin=datetime(2025, 7, 22, 6, 0, tzinfo=UTC), zone="Asia/Kuala_Lumpur")

@@ -1,0 +1,363 @@
+"""The unit of analysis: one window is a plant, a line and a production day, and its lists are few groups.
+
+The lists of one day are nearly the same list, planned again when a job changes, so that n may count neither lists nor
+presses of a button. Lists of a window whose jobs overlap by half or more with an earlier one are its group; the first
+pair of a group counts, the mean over its groups is the window's log ratio, and a window says it when it has closed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from deployments.rollout.analysis.e_processes import TAIL_FROM
+from deployments.rollout.analysis.outcomes import Baseline, Evaluation, JobSketch, PairedObservation
+from deployments.rollout.assignment import PlanningWindow, planning_window
+from deployments.rollout.errors import UnreadableState
+
+MIN_OVERLAP = 0.5
+"""Jaccard index from which two lists are one group."""
+
+CLOSES_AFTER = timedelta(hours=6)
+"""From the end of the production day to the close of its window: plans made in the night belong to the day."""
+
+MAX_SKETCHES = 32
+MAX_LISTS = 1024
+"""Lists that one window remembers: by their jobs, to compare with (the first of a group stays longest), and by their
+digests. A list that is like none that is remembered is a group of its own."""
+
+MAX_GROUPS = 1024
+"""Groups of one window whose pairs are averaged; that of still more says nothing new about the day."""
+
+MAX_CLOSED = 4096
+"""Closed windows that are remembered by name, so that late news of them is known to be late."""
+
+SNAPSHOT_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListInWindow:
+    """A request's job list and the window that it belongs to. `jobs` is None in news of older routers.
+
+    Then lists are one group when their digests are equal.
+    """
+
+    window: str
+    digest: str
+    jobs: JobSketch | None = None
+
+    @classmethod
+    def of(cls, event: Evaluation | PairedObservation) -> ListInWindow:
+        """The list of a request; a unit that the client chose is a window for one day in UTC."""
+        unit, day = event.unit, event.at.astimezone(UTC).date()
+        window = unit if planning_window(unit) else PlanningWindow(plant_id=unit, line_id=None, day=day).unit
+        return cls(window=window, digest=event.job_list_digest, jobs=event.sketch)
+
+
+class ListGroups:
+    """The lists of one window, told apart: which group each belongs to."""
+
+    def __init__(self) -> None:
+        self._lists: dict[str, int] = {}
+        self._sketches: dict[JobSketch, tuple[int, bool]] = {}
+        self._groups = 0
+
+    @property
+    def groups(self) -> int:
+        """How many there are."""
+        return self._groups
+
+    @property
+    def remembered(self) -> set[int]:
+        """Groups of which a list is remembered."""
+        return set(self._lists.values())
+
+    def group_of(self, item: ListInWindow) -> int:
+        """Number of its group, from 0; a new one if it is like no list that is remembered."""
+        digest = item.digest[-16:]
+        if digest in self._lists:
+            return self._lists[digest]
+        like = self._like(item.jobs)
+        group = self._groups if like is None else like
+        self._groups += like is None
+        self._lists[digest] = group
+        if len(self._lists) > MAX_LISTS:
+            del self._lists[next(iter(self._lists))]
+        if item.jobs is not None and item.jobs not in self._sketches:
+            self._sketches[item.jobs] = (group, like is None)
+            if len(self._sketches) > MAX_SKETCHES:
+                oldest = next(iter(self._sketches))
+                del self._sketches[next((jobs for jobs, (_, first) in self._sketches.items() if not first), oldest)]
+        return group
+
+    def _like(self, jobs: JobSketch | None) -> int | None:
+        if jobs is None:
+            return None
+        alike = (group for earlier, (group, _) in self._sketches.items() if jobs.overlap(earlier) >= MIN_OVERLAP)
+        return next(alike, None)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain values; `restored` is the inverse."""
+        sketches = [[jobs.as_text(), group, is_first] for jobs, (group, is_first) in self._sketches.items()]
+        return {"groups": self._groups, "lists": dict(self._lists), "sketches": sketches}
+
+    @classmethod
+    def restored(cls, document: Mapping[str, Any]) -> ListGroups:
+        found = cls()
+        found._groups = int(document["groups"])
+        found._lists = {str(digest): int(group) for digest, group in document["lists"].items()}
+        for jobs, group, is_first in document["sketches"]:
+            found._sketches[JobSketch.from_text(jobs)] = (int(group), bool(is_first))
+        return found
+
+
+class Trials:
+    """Which events are trials: the first of its kind in each list group of a window that is open.
+
+    A kind is the evaluations, or the pairs against one kind of baseline. Time is that of the newest event. A window is
+    forgotten when it has closed, so there are as many as are open.
+    """
+
+    def __init__(self) -> None:
+        self._windows: dict[str, tuple[ListGroups, dict[str, set[int]]]] = {}
+        self._newest = datetime.min.replace(tzinfo=UTC)
+
+    def is_new(self, event: Evaluation | PairedObservation) -> bool:
+        """Whether the event is the first of its kind in its group."""
+        item = ListInWindow.of(event)
+        if event.at > self._newest:
+            self._forget(event.at)
+        groups, tried = self._windows.setdefault(item.window, (ListGroups(), {}))
+        of_kind = tried.setdefault("" if isinstance(event, Evaluation) else event.baseline.value, set())
+        group = groups.group_of(item)
+        is_new = group not in of_kind
+        of_kind.add(group)
+        if len(of_kind) > 2 * MAX_LISTS:
+            # No list that comes can belong to a group of which none is remembered.
+            of_kind &= groups.remembered
+        return is_new
+
+    def _forget(self, now: datetime) -> None:
+        has_new_hour = now.replace(minute=0, second=0, microsecond=0) > self._newest
+        self._newest = now
+        if has_new_hour:
+            for key in [key for key in self._windows if closes_at(key) <= now]:
+                del self._windows[key]
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain values; `restored` is the inverse."""
+        windows = {
+            key: groups.snapshot() | {"tried": {kind: sorted(of_kind) for kind, of_kind in tried.items()}}
+            for key, (groups, tried) in self._windows.items()
+        }
+        return {"newest": self._newest.isoformat(), "windows": windows}
+
+    @classmethod
+    def restored(cls, document: Mapping[str, Any]) -> Trials:
+        trials = cls()
+        trials._newest = datetime.fromisoformat(document["newest"])
+        for key, stored in document["windows"].items():
+            tried = {str(kind): set(map(int, of_kind)) for kind, of_kind in stored["tried"].items()}
+            trials._windows[str(key)] = (ListGroups.restored(stored), tried)
+        return trials
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowPair:
+    """Both arms on one list: ln(challenger / champion), the champion's hours, and what strata the list belongs to."""
+
+    item: ListInWindow
+    at: datetime
+    stage: str
+    baseline: Baseline
+    log_ratio: float
+    hours: float = 1.0
+    strata: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.at.tzinfo is None:
+            raise ValueError(f"an instant must have a time zone, was {self.at.isoformat()}")
+        if not math.isfinite(self.log_ratio) or not 0.0 < self.hours < math.inf:
+            raise ValueError(f"log_ratio must be finite and hours > 0, were {self.log_ratio} and {self.hours}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowObservation:
+    """What one window says against one kind of baseline.
+
+    `log_ratio` is the mean over `groups`, unclipped; `change` that of their hours, sum h (e^x - 1) / sum h. `tail` of
+    the groups lie above +50 %, with log ratios that add to `tail_total`. `strata` are the means of their own lists.
+    `lists` counts all pairs, presses too. `stage` is that of the window's first pair.
+    """
+
+    window: str
+    stage: str
+    baseline: Baseline
+    groups: int
+    lists: int
+    log_ratio: float
+    hours: float
+    change: float
+    tail: int
+    tail_total: float
+    strata: Mapping[str, float]
+
+    @property
+    def day(self) -> date:
+        """Its production day."""
+        return _planned(self.window).day
+
+    @property
+    def line(self) -> str:
+        """Its plant and line: windows of one follow each other."""
+        return self.window.rsplit("/", 1)[0]
+
+
+@dataclass(slots=True)
+class _Open:
+    """One window before its close."""
+
+    stage: str
+    groups: ListGroups = field(default_factory=ListGroups)
+    pairs: dict[Baseline, dict[int, tuple[float, float, tuple[str, ...]]]] = field(default_factory=dict)
+    lists: dict[Baseline, int] = field(default_factory=dict)
+
+
+class WindowLog:
+    """Collects the pairs of open windows. Time is what the caller says, and never runs back here."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, _Open] = {}
+        self._closed: dict[str, None] = {}
+        self._now = datetime.min.replace(tzinfo=UTC)
+        self.late = 0
+        """Pairs that came after the close of their window; they were counted in the day that was open."""
+
+    def observe(self, pair: WindowPair) -> None:
+        """One more pair, in the order of arrival."""
+        key = pair.item.window
+        if key in self._closed or closes_at(key) <= self._now:
+            self.late += 1
+            found = _planned(key)
+            key = PlanningWindow(plant_id=found.plant_id, line_id=found.line_id, day=_open_day(self._now)).unit
+        window = self._open.setdefault(key, _Open(stage=pair.stage))
+        window.lists[pair.baseline] = window.lists.get(pair.baseline, 0) + 1
+        group = window.groups.group_of(pair.item)
+        if group < MAX_GROUPS:
+            first = (pair.log_ratio, pair.hours, pair.strata)
+            window.pairs.setdefault(pair.baseline, {}).setdefault(group, first)
+
+    def close(self, now: datetime) -> tuple[WindowObservation, ...]:
+        """The windows that are over at `now`, in the order of their days; each is told once."""
+        self._now = max(self._now, now)
+        over = sorted((key for key in self._open if closes_at(key) <= self._now), key=lambda key: (closes_at(key), key))
+        found = [said for key in over for said in _observations(key, self._open.pop(key))]
+        self._closed.update(dict.fromkeys(over))
+        for key in list(self._closed)[: max(0, len(self._closed) - MAX_CLOSED)]:
+            del self._closed[key]
+        return tuple(found)
+
+    def partial(self) -> tuple[WindowObservation, ...]:
+        """What the open windows say so far: to be shown, never to be decided on."""
+        return tuple(said for key in sorted(self._open) for said in _observations(key, self._open[key]))
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain JSON values; `restored` is the inverse."""
+        return {
+            "format": SNAPSHOT_FORMAT,
+            "now": self._now.isoformat(),
+            "late": self.late,
+            "closed": list(self._closed),
+            "open": {
+                key: {
+                    "stage": window.stage,
+                    "groups": window.groups.snapshot(),
+                    "lists": {baseline.value: count for baseline, count in window.lists.items()},
+                    "pairs": {
+                        baseline.value: [[group, *first[:2], list(first[2])] for group, first in pairs.items()]
+                        for baseline, pairs in window.pairs.items()
+                    },
+                }
+                for key, window in self._open.items()
+            },
+        }
+
+    @classmethod
+    def restored(cls, document: Mapping[str, Any]) -> WindowLog:
+        """The windows that `snapshot` described. Raises `UnreadableState`."""
+        if document.get("format") != SNAPSHOT_FORMAT:
+            raise UnreadableState(f"windows must have format {SNAPSHOT_FORMAT}, had {document.get('format')}")
+        try:
+            log = cls()
+            log._now = datetime.fromisoformat(document["now"])
+            log.late = int(document["late"])
+            log._closed = dict.fromkeys(document["closed"])
+            for key, stored in document["open"].items():
+                _planned(key)
+                log._open[key] = _Open(
+                    stage=str(stored["stage"]),
+                    groups=ListGroups.restored(stored["groups"]),
+                    lists={Baseline(name): int(count) for name, count in stored["lists"].items()},
+                    pairs={
+                        Baseline(name): {
+                            int(group): (float(ratio), float(hours), tuple(strata))
+                            for group, ratio, hours, strata in pairs
+                        }
+                        for name, pairs in stored["pairs"].items()
+                    },
+                )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UnreadableState(f"windows are damaged: {error!r}") from error
+        return log
+
+
+def closes_at(window: str) -> datetime:
+    """When a window closes: its day's end in the zone where that is latest (12 h after UTC), and `CLOSES_AFTER`.
+
+    The day is the plant's own and its zone does not travel with the window; late is safe, early would cut a day short.
+    """
+    day = _planned(window).day
+    return datetime.combine(day, time(), UTC) + timedelta(hours=36) + CLOSES_AFTER
+
+
+def _observations(key: str, window: _Open) -> list[WindowObservation]:
+    return [_observation(key, window, baseline) for baseline in Baseline if window.pairs.get(baseline)]
+
+
+def _observation(key: str, window: _Open, baseline: Baseline) -> WindowObservation:
+    firsts = window.pairs[baseline].values()
+    ratios = [ratio for ratio, _, _ in firsts]
+    hours = math.fsum(champion for _, champion, _ in firsts)
+    tail = [ratio for ratio in ratios if ratio > TAIL_FROM]
+    strata: dict[str, list[float]] = {}
+    for ratio, _, names in firsts:
+        for name in names:
+            strata.setdefault(name, []).append(ratio)
+    return WindowObservation(
+        window=key,
+        stage=window.stage,
+        baseline=baseline,
+        groups=len(ratios),
+        lists=window.lists[baseline],
+        log_ratio=math.fsum(ratios) / len(ratios),
+        hours=hours,
+        change=math.fsum(champion * math.expm1(ratio) for ratio, champion, _ in firsts) / hours,
+        tail=len(tail),
+        tail_total=math.fsum(tail),
+        strata={name: math.fsum(values) / len(values) for name, values in sorted(strata.items())},
+    )
+
+
+def _planned(window: str) -> PlanningWindow:
+    found = planning_window(window)
+    if found is None:
+        raise ValueError(f"a window must be plant/line/day, was {window!r}")
+    return found
+
+
+def _open_day(now: datetime) -> date:
+    """The earliest day that is still open at `now`."""
+    return (now - timedelta(hours=12) - CLOSES_AFTER).astimezone(UTC).date()
