@@ -12,6 +12,7 @@ from deployments.persistence.delivery.batch_writer import DecisionWriter
 from deployments.persistence.delivery.inspection import inspect, replay_dead_letters, replay_segments
 from deployments.persistence.errors import SpoolFailed
 from deployments.persistence.spool.dead_letters import DeadLetter, DeadLetterKind
+from deployments.persistence.spool.segment import framed
 from deployments.persistence.spool.segment_folder import SegmentFolder
 from tests.deployments.persistence.faulty_disk import FaultyDisk
 from tests.deployments.persistence.payloads import decision, decision_id
@@ -43,9 +44,9 @@ def test_inspection_sees_damage_tail_and_dead_letters(tmp_path: Path) -> None:
     spool.append([b"second"])
     spool.close()
     (path,) = tmp_path.glob("*.segment")
-    path.write_bytes(path.read_bytes() + b"torn")
+    path.write_bytes(path.read_bytes() + framed(b"third", 1)[:-1])
     report = inspect(tmp_path)
-    assert ([segment.torn_bytes for segment in report.segments], report.needs_a_person) == ([4], False)
+    assert ([segment.torn_bytes for segment in report.segments], report.needs_a_person) == ([24], False)
     data = bytearray(path.read_bytes())
     data[22] ^= 1
     path.write_bytes(data)
