@@ -107,7 +107,7 @@ class BodyTooDense(BodyTooLarge):
 
     def __str__(self) -> str:
         return (
-            f"the body must take at most {self.limit_bytes:,} bytes of memory once it is read, 8 times "
+            f"the body must take at most {self.limit_bytes:,} bytes of memory once it is read, 14 times "
             "GANTRY_MAX_BODY_BYTES, of which objects, lists and texts take many: send fewer of them"
         )
 

@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Callable, MutableMapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 from uuid import uuid4
@@ -64,10 +65,9 @@ _WINDOW_OF_GZIP = 16 + zlib.MAX_WBITS
 MAX_GZIP_MEMBERS = 100
 _PART_BYTES = 2**20
 MEMORY_OF_BODIES = 8
-"""How many bytes of memory all bodies of one router may take, for each byte that one may have.
-
-A body of jobs takes some eight once it is read, one of nothing but empty objects ninety.
-"""
+"""How many bytes of memory all bodies of one router may take together, for each byte that one may have."""
+MEMORY_OF_ONE_BODY = 14
+"""How many one body may take that is alone. Jobs take 8 to 14 for each byte once they are read, empty objects 90."""
 _RETRY_BODY_SECONDS = 2
 MAX_LOGGED_LENGTH = 56
 _MAX_METHOD_LENGTH = 7
@@ -158,24 +158,12 @@ def _allow_head(headers: MutableHeaders) -> None:
         headers["allow"] = ", ".join([*allowed, "HEAD"])
 
 
+@dataclass(slots=True)
 class BodyMemory:
-    """The memory that the bodies under way in one router take. Thread-safe."""
+    """The memory that the bodies under way in one router take; changed under `lock`, whichever thread reads a body."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._taken_bytes = 0
-
-    def take(self, more_bytes: int, limit_bytes: int) -> None:
-        """Raises `NoRoomForBody` where all together would take more than `limit_bytes`."""
-        with self._lock:
-            if self._taken_bytes + more_bytes > limit_bytes:
-                raise NoRoomForBody("other bodies take all the memory that there is for bodies", _RETRY_BODY_SECONDS)
-            self._taken_bytes += more_bytes
-
-    def give_back(self, taken_bytes: int) -> None:
-        """As much as was taken."""
-        with self._lock:
-            self._taken_bytes -= taken_bytes
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    taken_bytes: int = 0
 
 
 class BodyShare:
@@ -184,9 +172,11 @@ class BodyShare:
     def __init__(self, memory: BodyMemory, limit_bytes: int) -> None:
         self._memory = memory
         self._limit_bytes = MEMORY_OF_BODIES * limit_bytes
+        self._limit_alone_bytes = MEMORY_OF_ONE_BODY * limit_bytes
         self._size = 0
         self._weight = 0
         self._taken_bytes = 0
+        self._is_closed = False
 
     def announce(self, size: int) -> None:
         """So many bytes are to come. Raises `NoRoomForBody`."""
@@ -197,25 +187,32 @@ class BodyShare:
         """A part has come. Raises `NoRoomForBody`, or `BodyTooDense` where there would never be room."""
         self._size += len(part)
         self._weight += memory_bytes(part) if is_json else len(part)
-        if self._weight > self._limit_bytes:
-            raise BodyTooDense(self._limit_bytes)
+        if self._weight > self._limit_alone_bytes:
+            raise BodyTooDense(self._limit_alone_bytes)
         if self._size > LARGE_BODY_BYTES:
             self._take(self._weight)
 
     def close(self) -> None:
-        """The request is over."""
-        self._memory.give_back(self._taken_bytes)
-        self._taken_bytes = 0
+        """The request is over, though a thread may still read its body."""
+        with self._memory.lock:
+            self._give_back()
 
     def _take(self, wanted_bytes: int) -> None:
-        more_bytes = max(0, wanted_bytes - self._taken_bytes)
-        try:
-            self._memory.take(more_bytes, self._limit_bytes)
-        except NoRoomForBody:
-            # At once, so that of several that do not fit together the others go on.
-            self.close()
-            raise
-        self._taken_bytes += more_bytes
+        with self._memory.lock:
+            if self._is_closed:
+                raise NoRoomForBody("nobody waits for this body any more", _RETRY_BODY_SECONDS)
+            others_bytes = self._memory.taken_bytes - self._taken_bytes
+            if others_bytes and others_bytes + wanted_bytes > self._limit_bytes:
+                # At once, so that of several that do not fit together the others go on.
+                self._give_back()
+                raise NoRoomForBody("other bodies take all the memory that there is for bodies", _RETRY_BODY_SECONDS)
+            more_bytes = max(0, wanted_bytes - self._taken_bytes)
+            self._memory.taken_bytes += more_bytes
+            self._taken_bytes += more_bytes
+
+    def _give_back(self) -> None:
+        self._memory.taken_bytes -= self._taken_bytes
+        self._taken_bytes, self._is_closed = 0, True
 
 
 class BodyBounds:

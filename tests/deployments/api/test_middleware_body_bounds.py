@@ -6,8 +6,11 @@ import asyncio
 import gzip
 import json
 import random
+import threading
+import time
 import tracemalloc
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 from fastapi import FastAPI
@@ -16,6 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from deployments.api import create_api
 from deployments.api.middleware import MEMORY_OF_BODIES, BodyBounds, BodyMemory, BodyShare, inflate
 from deployments.errors import BodyTooDense, BodyTooLarge, NoRoomForBody
+from deployments.scheduling.time_budget import OFFLOAD
 from tests.deployments.api.calls import KEY, call
 from tests.deployments.fakes import NOW, MemoryJournal, body, development_settings, scheduling_over, services_over
 
@@ -193,7 +197,7 @@ async def test_body_of_nothing_is_refused_before_it_is_read(unit: bytes, is_pack
         peak_bytes = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
-        assert f"at most {8 * 2**20:,} bytes of memory once it is read" in answer.json()["detail"]
+        assert f"at most {14 * 2**20:,} bytes of memory once it is read" in answer.json()["detail"]
         assert peak_bytes < MEMORY_OF_BODIES * 2**20
 
 
@@ -237,15 +241,48 @@ def test_share_is_given_back_as_it_was_taken() -> None:
     share, other = BodyShare(memory, limit), BodyShare(memory, limit)
     share.announce(limit)
     share.add(b"[" * 8_000, is_json=True)
-    with pytest.raises(BodyTooDense, match="8 times GANTRY_MAX_BODY_BYTES"):
+    with pytest.raises(BodyTooDense, match="14 times GANTRY_MAX_BODY_BYTES"):
         share.add(b"[" * 8_000, is_json=True)
     with pytest.raises(NoRoomForBody):
-        other.announce(7 * limit + 1)
+        BodyShare(memory, limit).announce(7 * limit + 1)
     other.announce(7 * limit)
     share.close()
     share.close()
     other.close()
-    BodyShare(memory, limit).announce(8 * limit)
+    assert memory.taken_bytes == 0
+
+
+def test_body_alone_may_take_more() -> None:
+    """A full body of jobs does; others wait until it is read."""
+    memory, limit = BodyMemory(), 100_000
+    alone, other = BodyShare(memory, limit), BodyShare(memory, limit)
+    alone.announce(14 * limit)
+    with pytest.raises(NoRoomForBody):
+        other.announce(limit)
+    alone.close()
+    BodyShare(memory, limit).announce(limit)
+
+
+async def test_client_that_leaves_while_its_body_is_unpacked_gives_everything_back() -> None:
+    """The thread that unpacks it takes nothing any more, and ends."""
+    memory, begun = BodyMemory(), threading.Event()
+    packed = gzip.compress(b'{"a": [' + b"1.5," * 2_000_000 + b"1]}")
+
+    class Slow(BodyShare):
+        def add(self, part: bytes, *, is_json: bool) -> None:
+            super().add(part, is_json=is_json)
+            begun.set()
+            time.sleep(0.05)
+
+    share = Slow(memory, 2**25)
+    unpacking = OFFLOAD.submit(inflate, packed, 2**25, partial(share.add, is_json=True))
+    while not begun.is_set():
+        await asyncio.sleep(0.001)
+    assert memory.taken_bytes > 0
+    share.close()
+    with pytest.raises(NoRoomForBody, match="nobody waits for this body any more"):
+        await asyncio.wrap_future(unpacking)
+    assert memory.taken_bytes == 0
 
 
 def test_of_bodies_that_do_not_fit_together_one_goes_on() -> None:

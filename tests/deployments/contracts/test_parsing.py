@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import from_json
 
+from deployments.api.middleware import MEMORY_OF_ONE_BODY
 from deployments.contracts.parsing import (
     RequestLimits,
     dotted,
@@ -226,14 +227,26 @@ def test_memory_of_a_body_is_known_before_it_is_read(unit: str) -> None:
     assert taken_bytes < memory_bytes(raw) < len(raw) + 4 * taken_bytes + 80 * len(document)
 
 
-def test_memory_of_a_usual_body_is_what_is_documented() -> None:
-    """Jobs of the core fields take less than eight bytes for each that was sent: one full body has room."""
-    fields = {
-        "family_id": "FAM001",
-        "sequence": 1,
-        "priority": 2,
-        "is_important": True,
-        "lcd_date": "2025-07-25T00:00:00",
-    }
-    raw = json.dumps(body(jobs=[job(f"J{number}", **fields) for number in range(1000)])).encode()
-    assert 6 < memory_bytes(raw) / len(raw) < 8
+CORE = {
+    "family_id": "FAM001",
+    "sequence": 1,
+    "priority": 2,
+    "is_important": True,
+    "lcd_date": "2025-07-25T00:00:00",
+}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        CORE,
+        {},
+        CORE | {"machine_options": [{"machine_id": number, "processing_time": 2.5} for number in range(10)]},
+        CORE | {"machine_types": list(range(199))},
+    ],
+)
+def test_full_body_of_jobs_has_room(fields: dict[str, object]) -> None:
+    """However little is written beside the values: less than fourteen bytes of memory for each that was sent."""
+    jobs = [job(f"J{number}", **fields) for number in range(1000)]
+    raw = json.dumps(body(jobs=jobs), separators=(",", ":")).encode()
+    assert 6 < memory_bytes(raw) / len(raw) < MEMORY_OF_ONE_BODY
