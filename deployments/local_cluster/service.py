@@ -37,6 +37,7 @@ from deployments.persistence.failures import database_errors
 from deployments.persistence.spool.segment_folder import require_writable
 from deployments.rollout_control.transition_log import ControllerJournal, ControllerTaken
 from deployments.runtime.durable_file import owner_only, sweep_drafts, sweep_temporary_folders
+from deployments.runtime.worker_process import started_module
 from deployments.serve.process import MAX_MESSAGE_BYTES, MESSAGE_VARIABLE, DrainNotice, require_message_room
 from deployments.settings.serve_config import read_serve_config
 from deployments.settings.service import Environment, Settings, hand_down
@@ -237,7 +238,7 @@ def _cluster(
 @contextmanager
 def _compiling() -> Iterator[subprocess.Popen[bytes]]:
     """Meanwhile the core is compiled, by a process whose compiler does not stay in the memory of this one."""
-    child = subprocess.Popen([sys.executable, "-m", "models.search.warm_up"], stdin=subprocess.DEVNULL)
+    child = started_module("models.search.warm_up")
     try:
         yield child
     finally:

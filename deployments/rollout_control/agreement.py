@@ -27,6 +27,8 @@ from deployments.rollout_control.transition_log import TransitionLog
 CONFIGURATION = "configuration"
 SYSTEM = "system"
 CONFLICT = "conflicting version"
+MAX_ORDER_SECONDS = 2.0
+"""How long an order may wait for the database before its own row is written; with that it is answered in time."""
 _MAX_ROUNDS = 4
 _MAX_ALARMS = 5
 _RETRY_SECONDS = 2
@@ -142,13 +144,17 @@ class DatabaseAgreement:
     async def decide(self, make: Callable[[RolloutState], Transition | None]) -> RolloutState:
         """Stores the transition that `make` makes of the newest state, and then puts it in force; the state after it.
 
-        Raises `RolloutUnavailable`, `StaleVersion`, and whatever `make` raises.
+        Raises `RolloutUnavailable`, `StaleVersion`, and whatever `make` raises. Nothing is stored for an order that the
+        database was too slow for: whoever gave it may have been told by then that it came to nothing.
         """
+        deadline = asyncio.get_running_loop().time() + MAX_ORDER_SECONDS
         async with self._conversation:
             await self._meet()
             async with self._lock:
                 state = self.known()
                 transition = make(state)
+            if asyncio.get_running_loop().time() > deadline:
+                raise RolloutUnavailable("the database is too slow for orders: nothing was changed", _RETRY_SECONDS)
             if transition is not None:
                 await self._store_and_commit(transition, state)
             return self.known()
@@ -276,7 +282,10 @@ class DatabaseAgreement:
         try:
             is_stored = await self._database.append(transition, expected_version)
         except DatabaseError as error:
-            message = f"nothing but a rollback is possible without the database: {error.advice}"
+            message = (
+                f"nothing but a rollback is possible without the database: {error.advice}; whether this order arrived "
+                "there before it went is not known, so look at the status, and repeat it with expected_version"
+            )
             raise RolloutUnavailable(message, _RETRY_SECONDS) from error
         self._in_doubt = None
         if not is_stored:

@@ -50,6 +50,16 @@ class NoResult:
     reason: str
 
 
+def started_module(*program: str, pass_fds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
+    """`python -m` with `program`; it finds modules where this process does, and none in the working folder besides."""
+    return subprocess.Popen(  # noqa: S603
+        (sys.executable, "-P", "-m", *program),
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+        stdin=subprocess.DEVNULL,
+        pass_fds=pass_fds,
+    )
+
+
 class WorkerProcess:
     """`python -m` with `program`, whose module calls `answer_parent`; started by the first question.
 
@@ -123,7 +133,7 @@ def answer_parent(prepare: Callable[[], Callable[[bytes], bytes]], niceness: int
     `prepare` imports and loads what answering takes, and returns what answers.
     """
     os.setpriority(os.PRIO_PROCESS, 0, niceness)
-    if niceness == LOWEST_PRIORITY:
+    if niceness == LOWEST_PRIORITY and sys.platform == "linux":
         # It still keeps a core to the end of its slice when a request wakes; an idle task yields at once.
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     # Ctrl-C is said to everyone in the terminal, but when this process may go is its parent's decision.
@@ -166,13 +176,7 @@ class _Child:
         self._born = time.monotonic()
         self._is_ready = False
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603
-                (sys.executable, "-P", "-m", *program, str(theirs.fileno())),
-                # It finds its modules where this process does.
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-            )
+            self._process = started_module(*program, str(theirs.fileno()), pass_fds=(theirs.fileno(),))
 
     def is_ready(self, patience_seconds: float) -> bool:
         """Whether it can be asked, now or soon. Raises `_Lost` if it never will."""

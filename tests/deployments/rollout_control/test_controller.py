@@ -411,6 +411,20 @@ async def test_unreadable_database_means_manual(tmp_path: Path) -> None:
     await control.close()
 
 
+async def test_order_that_waits_too_long_for_the_database_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its caller may have been told so by then, and would give it again."""
+    plant = Plant(tmp_path, initial=Stage.FULL)
+    control = await plant.start()
+    monkeypatch.setattr("deployments.rollout_control.agreement.MAX_ORDER_SECONDS", -1.0)
+    with pytest.raises(RolloutUnavailable, match="nothing was changed"):
+        await control.command(command(Action.PAUSE))
+    assert [each.to_stage for each in plant.transitions] == [Stage.FULL]
+    assert (await control.command(command(Action.ROLLBACK))).stage is Stage.ROLLED_BACK
+    await control.close()
+
+
 async def test_torn_last_line_was_never_promised(tmp_path: Path) -> None:
     """A death in the middle of a rollback leaves the state before it, and the journal goes on."""
     plant = Plant(tmp_path, initial=Stage.FULL)
