@@ -37,6 +37,8 @@ MAX_CLOSED = 4096
 
 SNAPSHOT_FORMAT = 1
 
+_END_OF_TIME = datetime.max.replace(tzinfo=UTC)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListInWindow:
@@ -318,9 +320,10 @@ def closes_at(window: str) -> datetime:
     """When a window closes: its day's end in the zone where that is latest (12 h after UTC), and `CLOSES_AFTER`.
 
     The day is the plant's own and its zone does not travel with the window; late is safe, early would cut a day short.
+    The last days of the calendar, which a client may name, close at its end.
     """
-    day = _planned(window).day
-    return datetime.combine(day, time(), UTC) + timedelta(hours=36) + CLOSES_AFTER
+    begin = datetime.combine(_planned(window).day, time(), UTC)
+    return begin + min(timedelta(hours=36) + CLOSES_AFTER, _END_OF_TIME - begin)
 
 
 def _observations(key: str, window: _Open) -> list[WindowObservation]:

@@ -138,6 +138,19 @@ def test_window_speaks_once_and_when_it_is_over() -> None:
     assert log.close(end + timedelta(days=1)) == log.partial() == ()
 
 
+@pytest.mark.parametrize(("day", "closes"), [("9999-12-30", 31), ("9999-12-31", 31), ("9999-12-29", 30)])
+def test_window_at_the_end_of_the_calendar_closes_at_its_end(day: str, closes: int) -> None:
+    """A client may name any day: one whose close has no date hinders no other window, in evidence and in trials."""
+    assert (closes_at(f"x//{day}").year, closes_at(f"x//{day}").day) == (9999, closes)
+    log, trials = WindowLog(), Trials()
+    for window in (f"x//{day}", DAY):
+        log.observe(pair(-0.1, item(window=window)))
+        trials.is_new(evaluation(0, unit=window))
+    assert [found.window for found in log.close(START + timedelta(days=2))] == [DAY]
+    assert trials.is_new(evaluation(2 * 1440, unit="0//2025-07-24"))
+    assert list(trials.snapshot()["windows"]) == [f"x//{day}", "0//2025-07-24"]
+
+
 def test_windows_are_told_in_the_order_of_their_days() -> None:
     """Whatever the order of arrival: what follows is a sequence."""
     log = WindowLog()
