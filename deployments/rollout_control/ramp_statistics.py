@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,8 @@ from deployments.rollout_control.protocol import RouterReport
 MAX_ROUTERS = 64
 MAX_RECENT = 50
 FORMAT = 1
+
+_log = logging.getLogger(__name__)
 
 
 class RampStatistics:
@@ -44,7 +47,8 @@ class RampStatistics:
     def take(self, report: RouterReport) -> list[Trigger]:
         """Every event of the report that has not been taken before; what they trigger, in order.
 
-        Events that do not follow on those that were taken are left for the router to send again.
+        Events that do not follow on those that were taken are left for the router to send again. One that raises is
+        logged and skipped: sent again it would raise again, and none after it would ever count.
         """
         expected = self._received.get(report.router, report.oldest)
         expected = max(expected, report.oldest)
@@ -54,9 +58,17 @@ class RampStatistics:
             self._received.popitem(last=False)
         if report.first > expected:
             return []
-        fresh = report.events[expected - report.first :]
-        self._received[report.router] = expected + len(fresh)
-        return [trigger for event in fresh if (trigger := self._observe(event)) is not None]
+        triggers = []
+        for number, event in enumerate(report.events[expected - report.first :], start=expected):
+            self._received[report.router] = number + 1
+            try:
+                trigger = self._observe(event)
+            except Exception:  # the edge where a router's news arrive: whatever it is, the rest must count
+                _log.exception("event %d of router %s cannot be counted and is skipped", number, report.router)
+                continue
+            if trigger is not None:
+                triggers.append(trigger)
+        return triggers
 
     def received(self, router: str) -> int:
         """The number of the first event of that router which has not been taken."""

@@ -22,7 +22,7 @@ from deployments.rollout.analysis.triggers import (
     condition_of,
     trigger_at,
 )
-from deployments.rollout.analysis.windows import closes_at
+from deployments.rollout.analysis.windows import MAX_WINDOWS, closes_at
 
 _MAX_SOURCES = 256
 _MAX_EARLIER = 256
@@ -272,7 +272,7 @@ class Makespan:
         self._all = MeanSequence(deviation_floor=limits.deviation_floor)
         self._recent: deque[tuple[str, float]] = deque(maxlen=limits.window)
         self._earlier: OrderedDict[str, tuple[int, float]] = OrderedDict()
-        self._open: dict[str, tuple[int, float]] = {}
+        self._open: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._harm = EProcess(replace(HARM, center=limits.log_makespan_limit))
         self._newest = datetime.min.replace(tzinfo=UTC)
         self._fired: GuardrailRule | None = None
@@ -319,6 +319,9 @@ class Makespan:
         if closes_at(window) > self._newest:
             known, sum_of_known = self._open.get(window, (0, 0.0))
             self._open[window] = (known + 1, sum_of_known + log_ratio)
+            self._open.move_to_end(window)
+            if len(self._open) > MAX_WINDOWS:
+                self._open.popitem(last=False)
         self._all.add(log_ratio)
         if len(self._recent) == self._limits.window:
             left, value = self._recent[0]
@@ -412,8 +415,8 @@ class Makespan:
             self._recent.extend((_ONE_WINDOW, float(value)) for value in document["recent"])
             return
         self._recent.extend((str(window), float(value)) for window, value in document["recent"])
-        for stored, kept in (("earlier", self._earlier), ("open", self._open)):
-            for window, count, total in document[stored]:
+        for stored, kept, most in (("earlier", self._earlier, _MAX_EARLIER), ("open", self._open, MAX_WINDOWS)):
+            for window, count, total in document[stored][-most:]:
                 kept[str(window)] = (int(count), float(total))
         self._harm = EProcess.restored(document["harm"], self._harm.test)
         self._newest = datetime.fromisoformat(document["newest"])

@@ -8,6 +8,7 @@ pair of a group counts, the mean over its groups is the window's log ratio, and 
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -32,10 +33,16 @@ digests. A list that is like none that is remembered is a group of its own."""
 MAX_GROUPS = 1024
 """Groups of one window whose pairs are averaged; that of still more says nothing new about the day."""
 
+MAX_WINDOWS = 1024
+"""Open windows that a guardrail remembers: of more, the least recently touched is dropped. Clients name plants, lines,
+days and units as they like, hence there may be any number, and far in the future."""
+
 MAX_CLOSED = 4096
 """Closed windows that are remembered by name, so that late news of them is known to be late."""
 
 SNAPSHOT_FORMAT = 1
+
+_END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,11 +125,11 @@ class Trials:
     """Which events are trials: the first of its kind in each list group of a window that is open.
 
     A kind is the evaluations, or the pairs against one kind of baseline. Time is that of the newest event. A window is
-    forgotten when it has closed, so there are as many as are open.
+    forgotten when it has closed; of more than `MAX_WINDOWS` the least recently touched is, and begins anew.
     """
 
     def __init__(self) -> None:
-        self._windows: dict[str, tuple[ListGroups, dict[str, set[int]]]] = {}
+        self._windows: OrderedDict[str, tuple[ListGroups, dict[str, set[int]]]] = OrderedDict()
         self._newest = datetime.min.replace(tzinfo=UTC)
 
     def is_new(self, event: Evaluation | PairedObservation) -> bool:
@@ -131,6 +138,9 @@ class Trials:
         if event.at > self._newest:
             self._forget(event.at)
         groups, tried = self._windows.setdefault(item.window, (ListGroups(), {}))
+        self._windows.move_to_end(item.window)
+        if len(self._windows) > MAX_WINDOWS:
+            self._windows.popitem(last=False)
         of_kind = tried.setdefault("" if isinstance(event, Evaluation) else event.baseline.value, set())
         group = groups.group_of(item)
         is_new = group not in of_kind
@@ -159,7 +169,7 @@ class Trials:
     def restored(cls, document: Mapping[str, Any]) -> Trials:
         trials = cls()
         trials._newest = datetime.fromisoformat(document["newest"])
-        for key, stored in document["windows"].items():
+        for key, stored in list(document["windows"].items())[-MAX_WINDOWS:]:
             tried = {str(kind): set(map(int, of_kind)) for kind, of_kind in stored["tried"].items()}
             trials._windows[str(key)] = (ListGroups.restored(stored), tried)
         return trials
@@ -318,9 +328,10 @@ def closes_at(window: str) -> datetime:
     """When a window closes: its day's end in the zone where that is latest (12 h after UTC), and `CLOSES_AFTER`.
 
     The day is the plant's own and its zone does not travel with the window; late is safe, early would cut a day short.
+    The last days of the calendar, which a client may name, close at its end.
     """
-    day = _planned(window).day
-    return datetime.combine(day, time(), UTC) + timedelta(hours=36) + CLOSES_AFTER
+    begin = datetime.combine(_planned(window).day, time(), UTC)
+    return begin + min(timedelta(hours=36) + CLOSES_AFTER, _END_OF_TIME - begin)
 
 
 def _observations(key: str, window: _Open) -> list[WindowObservation]:

@@ -297,12 +297,16 @@ def _presses(_: int, rng: np.random.Generator) -> list[Figure]:
                 item = ListInWindow(window=window, digest=f"{day}-{number}", jobs=jobs)
                 ratio = float(rng.normal(0.0, 0.1))
                 log.observe(WindowPair(item=item, at=at, stage="shadow", baseline=Baseline.RULE, log_ratio=ratio))
-    n = float(len(log.close(start + timedelta(days=9))))
+    told = log.close(start + timedelta(days=9))
+    name = "900 plans of 90 lists on three days"
     return [
-        Figure(
-            name="900 plans of 90 lists on three days: n", unit="", found=n, low=n, high=n, specified=3.0, is_exact=True
-        )
+        _exact(f"{name}: n", "", float(len(told)), 3.0),
+        _exact(f"{name}: their groups", "", float(sum(window.groups for window in told)), 90.0),
     ]
+
+
+def _exact(name: str, unit: str, found: float, specified: float) -> Figure:
+    return Figure(name=name, unit=unit, found=found, low=found, high=found, specified=specified, is_exact=True)
 
 
 def run_length(up: float, down: float, limit: float, rate: float) -> float:
@@ -329,8 +333,7 @@ def _rates(limits: Limits) -> Iterator[Characteristic]:
     completion = (limits.cusum_incomplete, limits.cusum_complete, limits.cusum_limit)
 
     def exact(name: str, steps: tuple[float, float, float], rate: float, specified: float) -> Figure:
-        found = run_length(*steps, rate)
-        return Figure(name=name, unit="groups", found=found, low=found, high=found, specified=specified, is_exact=True)
+        return _exact(name, "groups", run_length(*steps, rate), specified)
 
     def find(_: int, __: np.random.Generator) -> list[Figure]:
         return [

@@ -13,6 +13,7 @@ from deployments.rollout.analysis.e_processes import recent_error
 from deployments.rollout.analysis.guardrails import Event, Guardrails, one_event_trigger
 from deployments.rollout.analysis.outcomes import Baseline, CorruptionKind, JobSketch, Outcome, PairedObservation
 from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailReading, GuardrailRule, Trigger
+from deployments.rollout.analysis.windows import MAX_WINDOWS
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
 from tests.deployments.rollout.events import alarm, at, evaluation, missing, pair
@@ -282,6 +283,22 @@ def test_harm_of_few_pairs_is_seen_by_the_evidence_over_windows() -> None:
     # Told on the day on which the last of its windows has closed: a day and eighteen hours after that day began.
     assert (found[0] - 1) // 3 == found[1].n + 1
     assert first(harmed_days(0.05, 33)) is None
+
+
+def test_open_windows_of_the_evidence_are_few() -> None:
+    """Windows a hundred years ahead push out the least recently touched, also after a snapshot; the others are told."""
+    windows = [f"plant-{number}//2125-07-22" for number in range(MAX_WINDOWS)]
+    guardrails = Guardrails(ramp=1, limits=LIMITS)
+    for number, window in enumerate((*windows, windows[0])):
+        guardrails.observe(pair(number / 1000, unit=window))
+    document = json.loads(json.dumps(guardrails.snapshot()))
+    document["makespans"][Baseline.RULE]["open"].insert(0, ["plant//2125-07-22", 1, 0.5])
+    restored = Guardrails.restored(document, limits=LIMITS)
+    restored.observe(pair(2, unit="p//2025-07-22"))
+    kept = [window for window, _, _ in restored.snapshot()["makespans"][Baseline.RULE]["open"]]
+    assert kept == [*windows[2:], windows[0], "p//2025-07-22"]
+    restored.observe(pair(2 * 1440))
+    assert reading(restored, Guardrail.MAKESPAN, GuardrailRule.EVIDENCE, Baseline.RULE).n == 1
 
 
 def test_evidence_goes_on_where_it_stopped() -> None:

@@ -15,6 +15,7 @@ from deployments.rollout.analysis.outcomes import MAX_HASHES, Baseline, JobSketc
 from deployments.rollout.analysis.windows import (
     MAX_LISTS,
     MAX_SKETCHES,
+    MAX_WINDOWS,
     ListGroups,
     ListInWindow,
     Trials,
@@ -138,6 +139,19 @@ def test_window_speaks_once_and_when_it_is_over() -> None:
     assert log.close(end + timedelta(days=1)) == log.partial() == ()
 
 
+@pytest.mark.parametrize(("day", "closes"), [("9999-12-30", 31), ("9999-12-31", 31), ("9999-12-29", 30)])
+def test_window_at_the_end_of_the_calendar_closes_at_its_end(day: str, closes: int) -> None:
+    """A client may name any day: one whose close has no date hinders no other window, in evidence and in trials."""
+    assert (closes_at(f"x//{day}").year, closes_at(f"x//{day}").day) == (9999, closes)
+    log, trials = WindowLog(), Trials()
+    for window in (f"x//{day}", DAY):
+        log.observe(pair(-0.1, item(window=window)))
+        trials.is_new(evaluation(0, unit=window))
+    assert [found.window for found in log.close(START + timedelta(days=2))] == [DAY]
+    assert trials.is_new(evaluation(2 * 1440, unit="0//2025-07-24"))
+    assert list(trials.snapshot()["windows"]) == [f"x//{day}", "0//2025-07-24"]
+
+
 def test_windows_are_told_in_the_order_of_their_days() -> None:
     """Whatever the order of arrival: what follows is a sequence."""
     log = WindowLog()
@@ -243,6 +257,28 @@ def test_windows_that_have_closed_are_forgotten() -> None:
         trials.is_new(evaluation(plant, unit=f"{plant}//2025-07-22"))
     trials.is_new(evaluation(2 * 1440, unit="0//2025-07-24"))
     assert list(trials.snapshot()["windows"]) == ["0//2025-07-24"]
+
+
+def test_windows_that_are_remembered_are_few() -> None:
+    """Plants by any name, a hundred years ahead: the least recently touched is dropped, also after a snapshot."""
+    windows = [f"plant-{number}//2125-07-22" for number in range(MAX_WINDOWS + 1)]
+    trials = Trials()
+    assert all(trials.is_new(evaluation(0, unit=window, job_list_digest="a")) for window in windows[:-1])
+    assert not trials.is_new(evaluation(0, unit=windows[0], job_list_digest="a"))
+    trials = Trials.restored(json.loads(json.dumps(trials.snapshot())))
+    assert trials.is_new(evaluation(0, unit=windows[-1], job_list_digest="a"))
+    assert list(trials.snapshot()["windows"]) == [*windows[2:-1], windows[0], windows[-1]]
+
+
+def test_snapshot_of_too_many_windows_is_cut() -> None:
+    """An earlier version kept whatever came: the newest of it are read."""
+    trials = Trials()
+    trials.is_new(evaluation(0, job_list_digest="a"))
+    document = trials.snapshot()
+    (stored,) = document["windows"].values()
+    windows = [f"plant-{number}//2125-07-22" for number in range(MAX_WINDOWS + 5)]
+    restored = Trials.restored(document | {"windows": dict.fromkeys(windows, stored)})
+    assert list(restored.snapshot()["windows"]) == windows[5:]
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 3), st.floats(-1, 1), st.booleans()), max_size=30))

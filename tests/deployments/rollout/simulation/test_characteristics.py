@@ -35,6 +35,15 @@ def test_all_that_was_specified_is_kept() -> None:
     assert len({figure.name for figure in found}) == len(found)
 
 
+def test_presses_are_told_by_their_lists() -> None:
+    """Neither the 900 presses nor the three windows: 90 groups, without any slack, and a promise that either misses."""
+    told = {figure.name: figure for figure in figures(table="Worlds that deceive")}
+    windows, groups = (told[f"900 plans of 90 lists on three days: {what}"] for what in ("n", "their groups"))
+    assert (windows.found, groups.found) == (3.0, 90.0)
+    missed = [replace(groups, found=n, low=n, high=n).kept for n in (3.0, 30.0, 900.0)]
+    assert (groups.kept, missed) == (True, [False] * 3)
+
+
 def test_other_limits_of_the_sums_are_missed() -> None:
     """The completion's old limit, and a crash sum that is half as fast: both are said."""
     assert all(figure.kept for figure in figures(table=RATES))
