@@ -30,13 +30,20 @@ from deployments.persistence.database import (
     create_engine,
     max_packet_bytes,
     require_current_schema,
+    sqlite_files,
     upgrade,
 )
 from deployments.persistence.errors import SpoolError, SpoolFailed
 from deployments.persistence.failures import database_errors
 from deployments.persistence.spool.segment_folder import require_writable
 from deployments.rollout_control.transition_log import ControllerJournal, ControllerTaken
-from deployments.runtime.durable_file import owner_only, sweep_drafts, sweep_temporary_folders
+from deployments.runtime.durable_file import (
+    OWNER_ONLY_FOLDER,
+    owner_only,
+    sweep_drafts,
+    sweep_temporary_folders,
+    take_from_others,
+)
 from deployments.runtime.worker_process import started_module
 from deployments.serve.process import MAX_MESSAGE_BYTES, MESSAGE_VARIABLE, DrainNotice, require_message_room
 from deployments.settings.serve_config import read_serve_config
@@ -52,7 +59,6 @@ GRACE_SECONDS = 15.0
 # "Try again", as sysexits.h has it; whatever a person must mend first ends with 1.
 EXIT_RAY_LOST = os.EX_TEMPFAIL
 ROLLOUT_FOLDER_SECONDS = 2.0
-_FOLDER_MODE = 0o700
 _BINARY_PATH = "RAY_SERVE_HAPROXY_BINARY_PATH"
 _WRAPPER = "gantry-haproxy"
 
@@ -199,6 +205,8 @@ def _cluster(
     notice = DrainNotice(settings.run_folder)
     with owning_data_folder(settings), listener.claimed():
         adopt_orphans()
+        for sentence in withdraw_from_others(settings):
+            say(sentence)
         if ended := record.end_leftovers():
             say(f"ended {ended} processes that an earlier run had left behind")
         sessions = SessionRecord(settings.run_folder / "sessions")
@@ -249,7 +257,8 @@ def _compiling() -> Iterator[subprocess.Popen[bytes]]:
 @contextmanager
 def owning_data_folder(settings: Settings) -> Iterator[None]:
     """No other service works in the data folder meanwhile. Raises `DataFolderTaken` or `OSError`."""
-    settings.run_folder.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
+    for folder in (settings.data_folder, settings.run_folder):
+        folder.mkdir(parents=True, exist_ok=True, mode=OWNER_ONLY_FOLDER)
     path = settings.run_folder / "lock"
     with open(path, "a+", encoding="ascii", opener=owner_only) as file:
         try:
@@ -265,6 +274,31 @@ def owning_data_folder(settings: Settings) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def withdraw_from_others(settings: Settings) -> Iterator[str]:
+    """What an earlier version made, or somebody by hand, becomes the owner's alone, as all new files are.
+
+    The folders of the settings, made where they are missing, and the SQLite file. A sentence names what stays open.
+    """
+    kept = (settings.spool_folder, settings.rollout_folder, settings.models_folder)
+    folders = (settings.data_folder, settings.run_folder, *kept)
+    for folder in folders:
+        # Who needs the folder says better what stands in the way.
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True, mode=OWNER_ONLY_FOLDER)
+    still_open = []
+    files = sqlite_files(settings.database_url.get_secret_value())
+    # The folders first: then nobody else puts anything in the place of a file.
+    for path in (*dict.fromkeys(Path(os.path.realpath(folder)) for folder in folders), *files):
+        try:
+            take_from_others(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            still_open.append(f"{path} ({error.strerror})")
+    if still_open:
+        yield f"other users may be able to read {', '.join(still_open)}: take it from them with `chmod go=`"
 
 
 def _sweep(settings: Settings, sessions: SessionRecord, say: Say) -> None:

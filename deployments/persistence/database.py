@@ -105,6 +105,15 @@ def place_of(url: str) -> str:
     return f"schema {parsed.database} on {host}"
 
 
+def sqlite_files(url: str) -> tuple[Path, ...]:
+    """The file of a SQLite database and the journals beside it, there or not. Raises `InvalidDatabaseUrl`."""
+    parsed = _parsed(url)
+    name = parsed.database or ""
+    if parsed.drivername not in _SQLITE_DRIVERS or name.startswith("file:"):
+        return ()
+    return tuple(Path(name + suffix) for suffix in ("", "-journal", "-wal", "-shm"))
+
+
 def upgrade(url: str, revision: str = "head") -> None:
     """Brings the schema to `revision`, creating the SQLite file and its folder when they are missing.
 

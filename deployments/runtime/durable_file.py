@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 import uuid
@@ -15,6 +17,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 OWNER_ONLY = 0o600
+OWNER_ONLY_FOLDER = 0o700
+_OTHERS = 0o077
 DRAFT_SUFFIX = ".draft"
 _DRAFT = re.compile(rf"(\..+\.[0-9a-f]{{32}}|\d+){re.escape(DRAFT_SUFFIX)}")
 # Drafts live for moments; whoever writes one while the service starts is not to lose it.
@@ -26,6 +30,25 @@ OWNER_FILE = ".owner"
 def owner_only(path: str, flags: int) -> int:
     """The `opener` of a file that nobody else may read, whatever the umask of the process. Raises `OSError`."""
     return os.open(path, flags, OWNER_ONLY)
+
+
+def take_from_others(path: Path) -> None:
+    """Whatever rights to a file or folder of ours anybody else has; its owner's stay as they are.
+
+    Raises `OSError` when others keep theirs: it is not ours, a link, or a folder that is meant for everybody.
+    """
+    status = path.lstat()
+    mode = stat.S_IMODE(status.st_mode)
+    if stat.S_ISLNK(status.st_mode):
+        raise OSError(errno.ELOOP, "it is a link")
+    if not mode & _OTHERS:
+        return
+    if status.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, f"it is of user {status.st_uid}")
+    if mode & stat.S_ISVTX or path.parent == path:
+        # Such as /tmp: the machine would not go on without it.
+        raise PermissionError(errno.EPERM, "it is for everybody")
+    path.chmod(mode & ~_OTHERS)
 
 
 @contextmanager

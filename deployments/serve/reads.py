@@ -6,12 +6,13 @@ The interpreter lock of a router is for whoever wants a schedule.
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 from deployments.contracts.answers.planners import ComparisonWork, ExplanationWork
-from deployments.errors import NotFound, Overloaded, TemporarilyUnavailable, TimedOut
+from deployments.errors import Overloaded, ServiceError, TemporarilyUnavailable, TimedOut
 from deployments.persistence.decisions.records import DecisionRecord
 from deployments.runtime.background import Threads
 from deployments.runtime.worker_process import FailureKind, NoResult, WorkerProcess
@@ -28,6 +29,10 @@ NICENESS = 10
 MAX_SECONDS = 100.0
 _RETRY_AFTER_SECONDS = 5
 Work = ExplanationWork | ComparisonWork
+
+
+class ReadFailed(ServiceError):
+    """The work failed as nobody expected, in the process; a note has its traceback, for the log."""
 
 
 class WorkerReads:
@@ -51,7 +56,7 @@ class WorkerReads:
         """Why jobs of the decision are late, as JSON.
 
         Raises `NotFound` for a decision that was not kept or cannot be read as it was made, `DatabaseError`,
-        `Overloaded`, `TimedOut`, or `TemporarilyUnavailable` when the process was lost.
+        `Overloaded`, `TimedOut`, `TemporarilyUnavailable` when the process was lost, or `ReadFailed`.
         """
         work = ExplanationWork(record=record, zone=self._zone)
         found = await self._answer(work, _size(record))
@@ -104,13 +109,19 @@ def _size(record: DecisionRecord) -> int:
 
 
 def prepared() -> Callable[[bytes], bytes]:
-    """What the process does: an encoded `Work` -> what it comes to, or the `NotFound` that it raises, encoded."""
+    """What the process does: an encoded `Work` -> what it comes to, or the `GantryError` that it raises, encoded."""
 
     def answered(question: bytes) -> bytes:
-        work: Work = decode(question)
         try:
+            work: Work = decode(question)
             return encode(work.answer())
-        except NotFound as error:
+        except GantryError as error:
             return encode(error)
+        except Exception as error:
+            # One decision that nobody can read must not take the process, and the pause after it, to everybody else.
+            # As a type of ours, because others need not survive the way back.
+            failure = ReadFailed(f"{type(error).__name__}: {error}")
+            failure.add_note(traceback.format_exc())
+            return encode(failure)
 
     return answered

@@ -37,6 +37,20 @@ def test_service_refuses_a_damaged_policy(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_start_closes_folders_that_were_open(tmp_path: Path) -> None:
+    """Before anything else is looked at, and in one line it says which one it cannot close."""
+    models, spool = tmp_path / "models", tmp_path / "shared"
+    models.mkdir()
+    spool.mkdir()
+    models.chmod(0o755)
+    spool.chmod(0o1777)
+    folders = {"GANTRY_MODELS_FOLDER": str(models), "GANTRY_SPOOL_FOLDER": str(spool)}
+    done = _serve(tmp_path, {"GANTRY_MODEL_PATH": str(tmp_path / "nothing"), **folders})
+    assert done.returncode == 1
+    assert models.stat().st_mode & 0o777 == 0o700
+    assert f"other users may be able to read {spool} (it is for everybody): take it from them with" in done.stdout
+
+
 def test_service_refuses_a_spool_folder_that_it_cannot_make(tmp_path: Path) -> None:
     """The way to the folder leads through a file: one clear line, before Ray is started."""
     (tmp_path / "file").write_bytes(b"")

@@ -26,7 +26,7 @@ from deployments.contracts.requests.wire import (
     in_zone,
     instant,
 )
-from deployments.contracts.translation.fixed_work import EarlierRow, as_schedule, earlier_rows
+from deployments.contracts.translation.fixed_work import EarlierRow, as_schedule
 from deployments.contracts.translation.problem import Question, translate
 from deployments.errors import InvalidRequest
 from deployments.persistence.decisions.records import DecisionRecord, FeedbackRecord
@@ -250,8 +250,7 @@ class ExplanationWork:
         record, request = self.record, kept_request(self.record)
         if request.previous_schedule_id is not None and not self.is_earlier_known:
             return request.previous_schedule_id
-        answer = None if self.earlier is None else self.earlier.answer
-        rows = None if answer is None else earlier_rows(answer)
+        rows = None if self.earlier is None or self.earlier.answer is None else kept_rows(self.earlier)
         try:
             question = translate(request, zone=self.zone, now=record.created_at, earlier=rows)
         except InvalidProblem as error:
@@ -320,7 +319,10 @@ def feedback_record(
     now: datetime,
     zone: ZoneInfo,
 ) -> FeedbackRecord:
-    """The feedback as it is stored. Raises `InvalidRequest` for jobs that the schedule does not have."""
+    """The feedback as it is stored.
+
+    Raises `InvalidRequest` for jobs that the schedule does not have, `NotFound` when its jobs cannot be read.
+    """
     _refuse_strangers(feedback, decision)
     completions = [
         {"job_id": each.job_id, "completed_at": in_zone(each.completed_at, zone).astimezone(UTC).isoformat()}
@@ -353,7 +355,7 @@ def feedback_answer(record: FeedbackRecord, feedback: FeedbackRequest, warnings:
 
 def _refuse_strangers(feedback: FeedbackRequest, decision: DecisionRecord) -> None:
     """Each job once, at an instant that a calendar knows, and of this schedule as far as its answer was kept."""
-    known = None if decision.answer is None else {row.job_id for row in earlier_rows(decision.answer)}
+    known = None if decision.answer is None else {row.job_id for row in kept_rows(decision)}
     seen: set[str] = set()
     reasons = []
     for index, each in enumerate(feedback.actual_completions):

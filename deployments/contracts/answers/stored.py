@@ -174,7 +174,7 @@ class StoredQuestion:
 
 
 def kept_request(record: DecisionRecord) -> ScheduleRequest:
-    """The request of a decision. Raises `NotFound` when it was not kept, or is none of this version."""
+    """The request of a decision. Raises `NotFound` when it was not kept, or cannot be read."""
     if record.request is None:
         raise _not_kept(record)
     try:
@@ -182,19 +182,24 @@ def kept_request(record: DecisionRecord) -> ScheduleRequest:
         return read_leniently(ScheduleRequest, from_json(record.request)).model
     except ValidationError as error:
         raise unreadable(record, f"its request has {error.error_count()} faults") from error
+    except ValueError as error:
+        raise unreadable(record, f"its request is no JSON: {error}") from error
 
 
 def kept_rows(record: DecisionRecord) -> tuple[EarlierRow, ...]:
-    """The rows of a decision's answer. Raises `NotFound` when they were not kept."""
+    """The rows of a decision's answer. Raises `NotFound` when they were not kept, or cannot be read."""
     if record.answer is None:
         raise _not_kept(record)
-    return earlier_rows(record.answer)
+    try:
+        return earlier_rows(record.answer)
+    except ValueError as error:
+        raise unreadable(record, str(error)) from error
 
 
 def stored_question(record: DecisionRecord, request: ScheduleRequest, question: Question) -> StoredQuestion:
     """The decision `record`, whose request is `request` and asked `question`.
 
-    Raises `NotFound` when the answer was not kept, or is no valid schedule of the question any more.
+    Raises `NotFound` when the answer was not kept, cannot be read, or is no valid schedule of the question any more.
     """
     schedule = as_schedule(kept_rows(record), question.start)
     if not judge(question.problem, schedule).valid:

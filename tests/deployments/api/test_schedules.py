@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,6 +54,18 @@ async def test_feedback_on_an_unknown_schedule_is_not_found() -> None:
     """There is nothing to say about a schedule that the client does not have."""
     response = await call("POST", "/v1/schedules/decision-9/feedback", json={"rating": 3})
     assert response.status_code == 404
+
+
+async def test_feedback_on_a_schedule_that_nobody_can_read_is_not_found() -> None:
+    """Whether its jobs are those of the schedule cannot be told; that is said, and nothing is kept."""
+    journal = MemoryJournal()
+    services = services_over(journal=journal)
+    await call("POST", "/schedule", services=services, json=body())
+    journal.records[-1] = replace(journal.records[-1], answer=b"{}")
+    response = await call("POST", "/v1/schedules/decision-1/feedback", services=services, json={"rating": 3})
+    assert (response.status_code, response.json()["error"]) == (404, "not_found")
+    assert "cannot be read as it was made" in response.json()["detail"]
+    assert journal.others == []
 
 
 async def test_feedback_that_cannot_be_kept_is_not_promised() -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from deployments.access.key_keeper import KnownKeys, save_snapshot
 from deployments.local_cluster.processes import ProcessRecord, diverted_lines
 from deployments.local_cluster.proxy import install_wrapper
-from deployments.local_cluster.service import owning_data_folder, prepare_spool
+from deployments.local_cluster.service import owning_data_folder, prepare_spool, withdraw_from_others
 from deployments.persistence.database import create_engine, upgrade
 from deployments.persistence.spool.dead_letters import DeadLetter, DeadLetterKind
 from deployments.persistence.spool.spool import Spool, SpoolConfig
@@ -76,6 +76,62 @@ async def test_nobody_else_may_read_the_data_folder(settings: Settings) -> None:
         "spool",
         "suspects",
     }
+
+
+def test_what_an_earlier_version_made_is_closed(settings: Settings, tmp_path: Path) -> None:
+    """Folders and the SQLite file with its journals, inside and elsewhere, lose the rights of others and no more."""
+    database, elsewhere = tmp_path / "plant.sqlite3", tmp_path / "elsewhere"
+    given = {"database_url": f"sqlite:///{database}", "spool_folder": elsewhere / "spool"}
+    moved = load_settings(data_folder=settings.data_folder, policy_file=settings.policy_file, **given)
+    folders = (moved.data_folder, moved.spool_folder, moved.rollout_folder, moved.models_folder)
+    for folder in folders:
+        folder.mkdir(parents=True, mode=0o755)
+    files = [database, *(database.with_name(database.name + suffix) for suffix in ("-journal", "-wal", "-shm"))]
+    for file in files:
+        file.touch(mode=0o644)
+    bystanders = (elsewhere, tmp_path / "policy.toml")
+    before = [path.stat().st_mode for path in bystanders]
+    with owning_data_folder(moved):
+        assert list(withdraw_from_others(moved)) == []
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in (*folders, moved.run_folder)} == {0o700}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    assert [path.stat().st_mode for path in bystanders] == before
+
+
+def test_folders_of_a_new_service_are_its_own(settings: Settings) -> None:
+    """They are made for their owner alone, whatever the umask, the data folder before anybody can look into it."""
+    with owning_data_folder(settings):
+        assert stat.S_IMODE(settings.data_folder.stat().st_mode) == 0o700
+        assert list(withdraw_from_others(settings)) == []
+    folders = (settings.spool_folder, settings.rollout_folder, settings.models_folder)
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in folders} == {0o700}
+
+
+def test_what_stays_open_is_said_and_stops_nothing(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder for everybody, a linked file, and folders of another user are one sentence; the rest is closed."""
+    shared, target = tmp_path / "shared", tmp_path / "target.sqlite3"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    target.touch(mode=0o644)
+    link = tmp_path / "link.sqlite3"
+    link.symlink_to(target)
+    given = {"database_url": f"sqlite:///{link}", "spool_folder": shared}
+    moved = load_settings(data_folder=settings.data_folder, policy_file=settings.policy_file, **given)
+    moved.models_folder.mkdir(parents=True, mode=0o755)
+    named = f"{shared} (it is for everybody), {link} (it is a link)"
+    assert list(withdraw_from_others(moved)) == [
+        f"other users may be able to read {named}: take it from them with `chmod go=`"
+    ]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (shared, target)] == [0o1777, 0o644]
+    assert stat.S_IMODE(moved.models_folder.stat().st_mode) == 0o700
+    owner = os.geteuid()
+    moved.models_folder.chmod(0o750)
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    (sentence,) = withdraw_from_others(moved)
+    assert f"{moved.models_folder} (it is of user {owner})" in sentence
+    assert stat.S_IMODE(moved.models_folder.stat().st_mode) == 0o750
 
 
 def _store(settings: Settings) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from deployments.errors import NotFound, Overloaded
 from deployments.persistence.decisions.records import DecisionRecord
-from deployments.serve.reads import MAX_WAITING, NICENESS, WorkerReads
+from deployments.serve.reads import MAX_LOCAL_BYTES, MAX_WAITING, NICENESS, ReadFailed, WorkerReads
 from tests.deployments.fakes import (
     KUALA_LUMPUR,
     JournalDecisions,
@@ -78,6 +78,38 @@ async def test_what_was_not_kept_is_not_found(journal: MemoryJournal, reads: Wor
         await reads.explanation(record)
     with pytest.raises(NotFound, match="its payload was not kept"):
         await reads.comparison(record, record)
+
+
+async def test_one_decision_that_nobody_can_read_takes_nothing_from_the_others(journal: MemoryJournal) -> None:
+    """Whatever is wrong with it, whoever asked is told what the router would say, and the next is answered at once."""
+    reads = WorkerReads(JournalDecisions(journal), KUALA_LUMPUR)
+    padding = b" " * (MAX_LOCAL_BYTES + 1)
+    decided = await _decided(journal, **LATE)
+    good = replace(decided, answer=(decided.answer or b"") + padding)
+    unreadable = replace(decided, answer=b"{}" + padding)
+    journal.records[-1] = unreadable
+    continued = await _decided(journal, **LATE)
+    request = json.dumps(body(**LATE, previous_schedule_id=decided.decision_id)).encode()
+    try:
+        expected = await reads.explanation(decided)
+        for ask in (
+            reads.explanation(unreadable),
+            reads.comparison(good, unreadable),
+            reads.explanation(replace(continued, request=request + padding)),
+        ):
+            with pytest.raises(NotFound, match="decision-1' cannot be read as it was made: an earlier schedule must"):
+                await ask
+            assert await reads.explanation(good) == expected
+        without_rows = replace(decided, answer=b'{"scheduled_jobs": []}')
+        with pytest.raises(IndexError):
+            await reads.comparison(without_rows, decided)
+        with pytest.raises(ReadFailed, match="IndexError: tuple index out of range") as caught:
+            await reads.comparison(without_rows, good)
+        assert "comparison_answer" in caught.value.__notes__[0]
+        assert await reads.explanation(good) == expected
+        assert len(psutil.Process().children()) == 1
+    finally:
+        reads.close()
 
 
 async def test_more_than_may_wait_are_refused(journal: MemoryJournal) -> None:

@@ -22,6 +22,7 @@ _PLACEHOLDERS = {
     "<count>": ("records", "bytes"),
     "<cursor>": ("next_cursor",),
     "<id>": ("key_id", "router"),
+    "<host and folder>": ("owner",),
 }
 _PLACEHOLDER_OF = {field: placeholder for placeholder, fields in _PLACEHOLDERS.items() for field in fields}
 # A rollback by hand reaches the controller as an order and as the latch of a router, whichever comes first.

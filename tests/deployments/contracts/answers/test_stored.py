@@ -48,6 +48,16 @@ async def test_request_of_another_schema_is_not_found() -> None:
         kept_request(replace(await _record(), request=b'{"jobs": [{}]}'))
 
 
+async def test_payload_that_nobody_can_read_is_not_found() -> None:
+    """A body that is no JSON, and an answer without rows: each is one sentence that names the schedule."""
+    record = await _record()
+    with pytest.raises(NotFound, match=f"{record.decision_id}' cannot be read as it was made: its request is no JSON"):
+        kept_request(replace(record, request=b'{"jobs": ['))
+    for answer in (b"{}", b'{"scheduled_jobs": ['):
+        with pytest.raises(NotFound, match="cannot be read as it was made: an earlier schedule must have scheduled_jo"):
+            kept_rows(replace(record, answer=answer))
+
+
 async def test_payload_that_was_not_kept_is_not_found() -> None:
     """Neither request nor rows can be read where none were kept."""
     record = await _record(save_to_database=False)
