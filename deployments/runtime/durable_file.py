@@ -35,7 +35,8 @@ def owner_only(path: str, flags: int) -> int:
 def take_from_others(path: Path) -> None:
     """Whatever rights to a file or folder of ours anybody else has; its owner's stay as they are.
 
-    Raises `OSError` when others keep theirs: it is not ours, a link, or a folder that is meant for everybody.
+    Raises `OSError` when others keep theirs: it is not ours, a link, or a folder that is meant for everybody, or in
+    which somebody else has anything.
     """
     status = path.lstat()
     mode = stat.S_IMODE(status.st_mode)
@@ -48,6 +49,9 @@ def take_from_others(path: Path) -> None:
     if mode & stat.S_ISVTX or path.parent == path:
         # Such as /tmp: the machine would not go on without it.
         raise PermissionError(errno.EPERM, "it is for everybody")
+    if stat.S_ISDIR(status.st_mode) and any(each.lstat().st_uid != status.st_uid for each in path.iterdir()):
+        # Such as /var/lib, where a service of root was told to keep its files.
+        raise PermissionError(errno.EPERM, "others have files in it")
     path.chmod(mode & ~_OTHERS)
 
 

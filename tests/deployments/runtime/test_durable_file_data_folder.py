@@ -172,3 +172,16 @@ async def _roll_out(settings: Settings) -> None:
     await control.command(command(Action.ROLLBACK))
     await control.close()
     DeliveryLog(settings.rollout_folder, begun_at=NOW).add("transition 1", NOW)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+def test_folder_in_which_others_have_files_stays_theirs_too(settings: Settings) -> None:
+    """Such as /var/lib, given as the data folder of a service that root runs."""
+    settings.data_folder.mkdir(mode=0o755, exist_ok=True)
+    settings.data_folder.chmod(0o755)
+    others = settings.data_folder / "postgresql"
+    others.mkdir()
+    os.chown(others, 65534, 65534)
+    (sentence,) = withdraw_from_others(settings)
+    assert f"{settings.data_folder} (others have files in it)" in sentence
+    assert stat.S_IMODE(settings.data_folder.stat().st_mode) == 0o755
