@@ -174,6 +174,7 @@ class LocalCluster:
         notice: DrainNotice,
         say: Callable[[str], None],
         log_path: Path,
+        stop_asked: threading.Event,
         quiet: bool = False,
     ) -> None:
         self._config = config.model_copy(
@@ -188,6 +189,7 @@ class LocalCluster:
         self._notice = notice
         self._say = say
         self._log_path = log_path
+        self._stop_asked = stop_asked
         self._quiet = quiet
         self._vital: dict[str, psutil.Process] = {}
         self._farewell = threading.Thread(target=self._take_leave, daemon=True, name="farewell")
@@ -201,6 +203,7 @@ class LocalCluster:
             try:
                 self._say("starting Ray Serve ...")
                 self._start_ray()
+                self._heed_stop()
                 self._await_core()
                 deadline = time.monotonic() + timeout_seconds
                 self._deploy()
@@ -219,9 +222,13 @@ class LocalCluster:
         return f"Ray's {' and '.join(dead)} died" if dead else None
 
     def await_fault(self) -> str:
-        """Returns when Ray is dead, or nobody has listened on the port for longer than Ray needs to mend that."""
+        """Returns when Ray is dead, or nobody has listened on the port for longer than Ray needs to mend that.
+
+        Raises `KeyboardInterrupt` when this process is told to end.
+        """
         heard_at = asked_at = time.monotonic()
         while (fault := self.fault()) is None:
+            self._heed_stop()
             now = time.monotonic()
             if now - asked_at >= _KNOCK_SECONDS:
                 asked_at = now
@@ -332,6 +339,12 @@ class LocalCluster:
             ) from error
         self._say(f"Ray failed to start ({reason}); trying once more ...")
 
+    def _heed_stop(self) -> None:
+        """Raises `KeyboardInterrupt` once this process was told to end: what the signal's handler raised may have been
+        lost in Ray's library, in code that passes no exception on."""
+        if self._stop_asked.is_set():
+            raise KeyboardInterrupt
+
     def _await_core(self) -> None:
         if self._compiler.poll() is None:
             self._say("compiling the core (only the first start takes long) ...")
@@ -379,6 +392,7 @@ class LocalCluster:
             for name, state in states.items():
                 if state == ApplicationStatus.DEPLOY_FAILED:
                     raise NotReady(f"application {name} could not be deployed: {_complaints(found[name])}")
+            self._heed_stop()
             waiting = [name for name, state in states.items() if state != ApplicationStatus.RUNNING]
             if not waiting:
                 return
@@ -387,6 +401,7 @@ class LocalCluster:
     def _await_ready(self, deadline: float) -> None:
         with httpx.Client(base_url=self.listener.url, timeout=2.0, trust_env=False) as client:
             while (answer := _probe(client)) != f"{_HTTP_OK}":
+                self._heed_stop()
                 _pause(deadline, f"/readyz must answer {_HTTP_OK}, was {answer}")
 
 

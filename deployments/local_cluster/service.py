@@ -9,6 +9,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -193,6 +194,7 @@ def _cluster(
     say: Say,
     quiet: bool = False,
     grace_seconds: float = GRACE_SECONDS,
+    stop_asked: threading.Event | None = None,
 ) -> Iterator[LocalCluster]:
     """Checked, compiled, and ready to be started; stopped at the end, however far it got."""
     for name, value in ray_variables(port).items():
@@ -233,6 +235,7 @@ def _cluster(
                 notice=notice,
                 say=say,
                 log_path=log_path,
+                stop_asked=stop_asked or threading.Event(),
                 quiet=quiet,
             )
             try:
@@ -352,11 +355,13 @@ def serve(settings: Settings, config_path: Path, port: int, *, say: Say, grace_s
 
     When Ray dies, what is left is ended, and so is this process, with `EXIT_RAY_LOST`: a supervisor starts it anew.
     """
-    _interrupt_on_signals()
+    stop_asked = _interrupt_on_signals()
     fault: str | None = None
     try:
         with (
-            _cluster(settings, config_path, port, say=_timed(say), grace_seconds=grace_seconds) as cluster,
+            _cluster(
+                settings, config_path, port, say=_timed(say), grace_seconds=grace_seconds, stop_asked=stop_asked
+            ) as cluster,
             suppress(KeyboardInterrupt),
         ):
             cluster.start(START_SECONDS)
@@ -384,10 +389,20 @@ def _warn_of_side_doors(service_port: int, say: Say) -> None:
         say(f"(rules to load: {FIREWALL}).")
 
 
-def _interrupt_on_signals() -> None:
-    """SIGTERM means the same as Ctrl-C, also where a shell has taught its background jobs to ignore the latter."""
+def _interrupt_on_signals() -> threading.Event:
+    """SIGTERM means the same as Ctrl-C, also where a shell has taught its background jobs to ignore the latter.
+
+    What is returned is set by either, whatever becomes of the `KeyboardInterrupt`.
+    """
+    asked = threading.Event()
+
+    def interrupt(_number: int, _frame: object) -> None:
+        asked.set()
+        raise KeyboardInterrupt
+
     for number in STOP_SIGNALS:
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, interrupt)
+    return asked
 
 
 @contextmanager

@@ -1,14 +1,28 @@
-"""Which ports a service takes for itself."""
+"""Which ports a service takes for itself, and what ends its start."""
 
 from __future__ import annotations
 
 import socket
+import threading
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from deployments.local_cluster import cluster
-from deployments.local_cluster.cluster import LOOPBACK, SIDE_PORTS, PortTaken, free_port, free_ports
-from deployments.local_cluster.service import ray_variables
+from deployments.local_cluster.cluster import (
+    LOOPBACK,
+    SIDE_PORTS,
+    Address,
+    LocalCluster,
+    PortTaken,
+    free_port,
+    free_ports,
+)
+from deployments.local_cluster.processes import ProcessRecord, SessionRecord
+from deployments.local_cluster.service import DEFAULT_CONFIG, ray_variables
+from deployments.serve.process import DrainNotice
+from deployments.settings.serve_config import read_serve_config
 
 LINUX_FIRST_OUTGOING_PORT = 32_768  # ip_local_port_range as the kernel sets it
 
@@ -48,3 +62,22 @@ def test_no_port_is_promised_twice(monkeypatch: pytest.MonkeyPatch) -> None:
         chosen = [value for name, value in ray_variables(service_port).items() if name.endswith("_PORT")]
         assert {*map(int, chosen), service_port} == {*ports}
         assert len(chosen) == 4
+
+
+def test_stop_whose_exception_was_lost_ends_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Ray's library may swallow what a signal's handler raises; that the signal came is still known."""
+    stop_asked = threading.Event()
+    starting = LocalCluster(
+        read_serve_config(DEFAULT_CONFIG),
+        Address(host=LOOPBACK, port=free_port()),
+        compiler=cast("Any", None),
+        record=ProcessRecord(tmp_path / "processes"),
+        sessions=SessionRecord(tmp_path / "sessions"),
+        notice=DrainNotice(tmp_path),
+        say=lambda _: None,
+        log_path=tmp_path / "ray.log",
+        stop_asked=stop_asked,
+    )
+    monkeypatch.setattr(LocalCluster, "_start_ray", lambda _: stop_asked.set())
+    with pytest.raises(KeyboardInterrupt):
+        starting.start(1.0)
