@@ -347,7 +347,7 @@ class LocalCluster:
 
     def _await_core(self) -> None:
         if self._compiler.poll() is None:
-            self._say("compiling the core (only the first start takes long) ...")
+            self._say("compiling the core (the first start only, some minutes) ...")
         if code := self._compiler.wait():
             raise NotReady(f"the core must be compiled before anything is served, its compiler ended with {code}")
 
