@@ -13,8 +13,7 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from deployments.persistence.decisions.records import RolloutLease
 from deployments.persistence.decisions.rollout_repository import RolloutRows
@@ -33,6 +32,7 @@ TAKEOVER_SECONDS = 4.0
 at the same moment renews it first."""
 MAX_ANSWER_SECONDS = 8.0
 _log = logging.getLogger(__name__)
+_Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 
@@ -89,7 +89,7 @@ class DatabaseSync(BackgroundTask):
         Raises `DatabaseError` or `UnreadableState`.
         """
         try:
-            self.lease, rows = await self._do(partial(self._rows.look, version))
+            self.lease, rows = await self._do(self._rows.look, version)
             await self._hold(self.lease)
         except DatabaseError as error:
             if self.failure is None:
@@ -113,13 +113,11 @@ class DatabaseSync(BackgroundTask):
         if self.lease is None or not (is_rollback or self.is_owner):
             return False
         return await self._do(
-            partial(
-                self._rows.append_transition,
-                transition_row(transition),
-                token=self.lease.token,
-                expected_version=expected_version,
-                is_for_all=is_rollback,
-            )
+            self._rows.append_transition,
+            transition_row(transition),
+            token=self.lease.token,
+            expected_version=expected_version,
+            is_for_all=is_rollback,
         )
 
     def hear(self, entry: Entry) -> None:
@@ -135,7 +133,7 @@ class DatabaseSync(BackgroundTask):
             self._token = None
         if self._token is not None:
             if now - self._renewed_at >= RENEWAL_SECONDS:
-                is_renewed = await self._do(partial(self._rows.renew_lease, self._token, self._lease_seconds))
+                is_renewed = await self._do(self._rows.renew_lease, self._token, self._lease_seconds)
                 self._token, self._renewed_at = (self._token if is_renewed else None), now
         elif self._may_take(lease, now, is_first_look):
             await self._take(lease, now, is_own=is_first_look)
@@ -145,14 +143,12 @@ class DatabaseSync(BackgroundTask):
 
     async def _take(self, lease: RolloutLease | None, now: float, *, is_own: bool) -> None:
         token = await self._do(
-            partial(
-                self._rows.take_lease,
-                self.owner_id,
-                self._owner_name,
-                seen_token=0 if lease is None else lease.token,
-                lease_seconds=self._lease_seconds,
-                is_own=is_own,
-            )
+            self._rows.take_lease,
+            self.owner_id,
+            self._owner_name,
+            seen_token=0 if lease is None else lease.token,
+            lease_seconds=self._lease_seconds,
+            is_own=is_own,
         )
         if token is not None:
             self._token, self._renewed_at, self._expired = token, now, None
@@ -175,10 +171,12 @@ class DatabaseSync(BackgroundTask):
             self._expired = (lease.token, now)
         return now - self._expired[1] >= self._takeover_seconds
 
-    async def _do(self, work: Callable[[], _Result]) -> _Result:
+    async def _do(
+        self, work: Callable[_Arguments, _Result], *arguments: _Arguments.args, **named: _Arguments.kwargs
+    ) -> _Result:
         try:
             async with asyncio.timeout(MAX_ANSWER_SECONDS):
-                return await self._threads.run(work)
+                return await self._threads.run(work, *arguments, **named)
         except TimeoutError as error:
             raise DatabaseUnavailable(f"no answer within {MAX_ANSWER_SECONDS:g} s") from error
 
@@ -187,7 +185,7 @@ class DatabaseSync(BackgroundTask):
             self._arrived.clear()
             await self._arrived.wait()
         incidents = tuple(self._incidents)
-        await self._do(partial(self._rows.save_incidents, [incident_row(each) for each in incidents]))
+        await self._do(self._rows.save_incidents, [incident_row(each) for each in incidents])
         del self._incidents[: len(incidents)]
 
 

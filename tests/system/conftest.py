@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import Engine
 
+from deployments.persistence.database import create_engine, upgrade
 from tests.system.mariadb import MariaDbServer, mariadb_server
 
 
@@ -21,3 +23,12 @@ def mariadb_url(mariadb: MariaDbServer) -> Iterator[str]:
     """The URL of an empty schema of this test's own."""
     with mariadb.schema() as url:
         yield url
+
+
+@pytest.fixture
+def engine(mariadb_url: str) -> Iterator[Engine]:
+    """An engine on a migrated schema."""
+    upgrade(mariadb_url)
+    engine = create_engine(mariadb_url)
+    yield engine
+    engine.dispose()

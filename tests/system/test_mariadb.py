@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -49,15 +48,6 @@ from tests.deployments.persistence.payloads import decision, decision_id
 from tests.system.mariadb import MariaDbServer
 
 pytestmark = pytest.mark.system
-
-
-@pytest.fixture
-def engine(mariadb_url: str) -> Iterator[Engine]:
-    """An engine on a migrated schema."""
-    upgrade(mariadb_url)
-    engine = create_engine(mariadb_url)
-    yield engine
-    engine.dispose()
 
 
 def _written(engine: Engine, *records: DecisionRecord) -> WriteReport:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime
@@ -36,15 +35,6 @@ _ERP_VIEW = (
     " NULL AS release_at, NULL AS deadline_at, NULL AS weight, NULL AS interruptible,"
     " NULL AS setup_group, NULL AS pinned, NULL AS requires_all_machines FROM erp_order",
 )
-
-
-@pytest.fixture
-def engine(mariadb_url: str) -> Iterator[Engine]:
-    """An engine on a migrated schema."""
-    upgrade(mariadb_url)
-    engine = create_engine(mariadb_url)
-    yield engine
-    engine.dispose()
 
 
 def _stored(engine: Engine, plant_id: str = "penang") -> PlantData:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from sqlalchemy import Engine
 
-from deployments.persistence.database import create_engine, upgrade
 from tests.deployments.rollout_control.test_agreement_laws import SHIPPED, walk
 from tests.requirements import not_run
 from tests.system.mariadb import is_installed
@@ -26,15 +24,6 @@ pytestmark = pytest.mark.system
 
 # What is asserted leaves room for a machine that does many other things.
 ALLOWED_SECONDS = 5.0
-
-
-@pytest.fixture
-def engine(mariadb_url: str) -> Iterator[Engine]:
-    """An engine on a migrated schema."""
-    upgrade(mariadb_url)
-    engine = create_engine(mariadb_url)
-    yield engine
-    engine.dispose()
 
 
 def test_two_services_come_to_one_truth_on_mariadb(engine: Engine) -> None:

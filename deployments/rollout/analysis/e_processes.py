@@ -452,13 +452,17 @@ def tail_cost(groups: int, tail: int, tail_total: float) -> float:
     return (tail + 2.0 * math.sqrt(tail) + 3.0) * max(excess, TAIL_COST - CLIP) / groups
 
 
-def is_paid_for(mean: float, lost_share: float) -> bool:
-    """Whether lost pairs leave the verdict alone: few, or too few to matter were each of them twice as long.
+def worst_mean(mean: ArrayLike, lost_share: ArrayLike) -> Floats:
+    """The mean were each lost pair twice as long: Manski's bound for missing outcomes (1989), a doubling as the worst.
 
-    `mean` is that of the clipped log ratios, `lost_share` the part of the accepted requests without a pair. Manski's
-    bounds for missing outcomes (1989), with a doubling as the worst.
+    `mean` is that of the clipped log ratios, `lost_share` the part of the accepted requests without a pair.
     """
-    return lost_share <= MAX_LOST_SHARE or mean + lost_share * math.log(2.0) < 0.0
+    return np.asarray(np.asarray(mean, dtype=float) + np.asarray(lost_share, dtype=float) * math.log(2.0))
+
+
+def is_paid_for(mean: ArrayLike, lost_share: ArrayLike) -> NDArray[np.bool_]:
+    """Whether lost pairs leave the verdict alone: few, or too few to matter by `worst_mean`; arguments as there."""
+    return np.asarray((np.asarray(lost_share) <= MAX_LOST_SHARE) | (worst_mean(mean, lost_share) < 0.0))
 
 
 def recent_error(recent: Sequence[float], windows: Sequence[str], earlier: Sequence[float]) -> float:

@@ -19,7 +19,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from deployments.rollout.analysis.confidence import beta_binomial_log_e
-from deployments.rollout.analysis.e_processes import MAX_LOST_SHARE, is_paid_for
+from deployments.rollout.analysis.e_processes import MAX_LOST_SHARE, is_paid_for, worst_mean
 from deployments.rollout.assignment import (
     BLOCK_WINDOWS,
     HASH_VERSION,
@@ -271,13 +271,11 @@ class LossCounts:
         if is_paid_for(mean, self.share):
             return ()
         causes = ", ".join(f"{cause.value} {count}" for cause, count in self.causes)
+        change = math.expm1(worst_mean(mean, self.share))
         return (
             f"{self.share:.1%} of the accepted requests have no pair, at most {MAX_LOST_SHARE:.0%} may ({causes}); "
-            f"were each of them twice as long, the makespan would change by {math.expm1(self._worst(mean)):+.1%}",
+            f"were each of them twice as long, the makespan would change by {change:+.1%}",
         )
-
-    def _worst(self, mean: float) -> float:
-        return mean + self.share * math.log(2.0)
 
 
 def audit(rows: Iterable[AssignedUnit]) -> ExperimentIntegrity:

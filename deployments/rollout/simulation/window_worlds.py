@@ -32,6 +32,7 @@ from deployments.rollout.analysis.e_processes import (
     WORSE,
     SequentialTest,
     evidence_exponent,
+    is_paid_for,
     log_mixture,
 )
 
@@ -211,7 +212,7 @@ class PolicyDays:
         if rules.losses:
             asked = np.arange(1, days + 1) * plants * ratios.shape[3]
             lost = 1.0 - np.cumsum(groups.sum(axis=2), axis=1) / asked
-            self.may_promote &= (lost <= 0.02) | (self.mean + lost * math.log(2.0) < 0.0)
+            self.may_promote &= is_paid_for(self.mean, lost)
         self.is_futile = self._over(FUTILE, self._wealth(FUTILE, means))
         if rules.by_days and plants > 1:
             self.may_promote &= self._over(BETTER_BY_DAYS, self._wealth_of_days(BETTER_BY_DAYS, means))
