@@ -42,7 +42,17 @@ from tests.system.auditing.faults import REPLICAS
 from tests.system.auditing.ledger import Balance, TransitionLog
 from tests.system.auditing.proxy import FaultProxy
 from tests.system.mariadb import PrivateMariaDb, private_mariadb
-from tests.system.serving import HEADERS, Service, await_ready, eventually, starting_service
+from tests.system.serving import (
+    ANSWERED,
+    HEADERS,
+    REFUSED,
+    UNCONNECTED,
+    Service,
+    await_ready,
+    eventually,
+    kind_of,
+    starting_service,
+)
 from tests.system.test_serve import example
 
 LEAD_SECONDS = 1.0
@@ -54,7 +64,6 @@ TIMEOUT_SECONDS = 60.0
 MAX_GAP_SECONDS = 2.0
 JOBS = len(example()["jobs"])
 """Of each request."""
-ANSWERED, REFUSED, UNCONNECTED = "answered", "refused", "unconnected"
 Fault = Callable[[], Awaitable[None]]
 
 
@@ -188,14 +197,12 @@ class Clients:
 
 
 def _kind(response: httpx.Response) -> str:
-    if response.status_code == httpx.codes.OK:
-        answer = response.json()
-        is_right = answer["safety"]["valid"] and answer["metrics"]["scheduled_jobs"] == JOBS
-        return ANSWERED if is_right else "wrong schedule"
-    is_problem = response.headers.get("content-type") == "application/problem+json"
-    if response.status_code == httpx.codes.SERVICE_UNAVAILABLE and is_problem and "retry-after" in response.headers:
-        return REFUSED
-    return f"{response.status_code} {response.headers.get('content-type')}"
+    kind = kind_of(response)
+    if kind != ANSWERED:
+        return kind
+    answer = response.json()
+    is_right = answer["safety"]["valid"] and answer["metrics"]["scheduled_jobs"] == JOBS
+    return ANSWERED if is_right else "wrong schedule"
 
 
 async def drill(
@@ -301,15 +308,15 @@ class Faults:
         return {
             **{name: killing(service, name) for name in REPLICAS},
             "ServeController": self._killing(lambda: service().serve_controllers()[0]),
-            "haproxy": self._killing(lambda: _named(service(), "haproxy")),
+            "haproxy": self._killing(lambda: service().named("haproxy")),
             "all policies hang": self._hang_policies,
             "mariadbd": self._kill_database,
             "database cut off": self._cut_off_database,
             "database hangs": self._hang_database,
             "SIGTERM": self._killing(lambda: service().process.pid, signal.SIGTERM),
             "gantry serve": self._killing(lambda: service().process.pid),
-            "gcs_server": self._killing(lambda: _named(service(), "gcs_server")),
-            "raylet": self._killing(lambda: _named(service(), "raylet")),
+            "gcs_server": self._killing(lambda: service().named("gcs_server")),
+            "raylet": self._killing(lambda: service().named("raylet")),
         }
 
     def _killing(self, pid: Callable[[], int], number: signal.Signals = signal.SIGKILL) -> Fault:
@@ -344,10 +351,6 @@ class Faults:
         # Those that were stalled are lost, as behind a firewall that forgot them.
         self._to_database.reset()
         self._to_database.flow()
-
-
-def _named(service: Service, name: str) -> int:
-    return next(process.pid for process in service.processes() if process.name() == name)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -28,6 +28,8 @@ HEADERS = {"X-API-Key": DEVELOPMENT_API_KEY}
 # Generous, because the tests may share two cores with anything.
 START_SECONDS = 180.0
 FAULTY = "/faulty"
+ANSWERED, REFUSED, UNCONNECTED = "answered", "refused", "unconnected"
+"""What may become of a request in order: the last where nobody listens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,11 @@ class Service:
     def replicas(self, deployment: str, application: str = "gantry") -> list[int]:
         """Process ids of the replicas of a deployment."""
         return [process.pid for process in self.processes() if _title(process.pid) == f"{application}:{deployment}"]
+
+    def named(self, name: str) -> int:
+        """Process id of the one program of that name."""
+        (process,) = (each for each in self.processes() if each.name() == name)
+        return process.pid
 
     def serve_controllers(self) -> list[int]:
         """Process ids of the controller of Ray Serve."""
@@ -168,6 +175,16 @@ def is_free(port: int) -> bool:
     """Whether nobody listens on a port of this machine."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def kind_of(answer: httpx.Response) -> str:
+    """`ANSWERED`, `REFUSED` (503 problem details that say when to come again), or what else it is."""
+    if answer.status_code == httpx.codes.OK:
+        return ANSWERED
+    is_problem = answer.headers.get("content-type") == "application/problem+json"
+    if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE and is_problem and "retry-after" in answer.headers:
+        return REFUSED
+    return f"{answer.status_code} {answer.headers.get('content-type')} {answer.text[:120]}"
 
 
 def await_ready(service: Service) -> None:

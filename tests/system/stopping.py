@@ -29,7 +29,17 @@ from typing import Any
 import httpx
 
 from deployments.commands.demo import EXAMPLE
-from tests.system.serving import HEADERS, Service, await_ready, eventually, starting_service
+from tests.system.serving import (
+    ANSWERED,
+    HEADERS,
+    REFUSED,
+    UNCONNECTED,
+    Service,
+    await_ready,
+    eventually,
+    kind_of,
+    starting_service,
+)
 
 CLIENTS = 6
 SEARCH_MS = 3000
@@ -74,12 +84,12 @@ class Stop:
     @property
     def answered(self) -> int:
         """Of those in flight."""
-        return sum(each.kind == "answered" for each in self.in_flight)
+        return sum(each.kind == ANSWERED for each in self.in_flight)
 
     @property
     def disorderly(self) -> Counter[str]:
         """Whatever must not happen, by what it was."""
-        orderly = {"answered", "refused", "unconnected"}
+        orderly = {ANSWERED, REFUSED, UNCONNECTED}
         return Counter(each.kind for each in (*self.in_flight, *self.others) if each.kind not in orderly)
 
     @property
@@ -206,7 +216,7 @@ def _client(service: Service, moment: Moment, outcomes: list[Outcome], is_over: 
         key = str(uuid.uuid4()) if moment is Moment.KEY else None
         outcome = _posted(service, {"time_budget_ms": budget}, key)
         outcomes.append(outcome)
-        if outcome.kind != "answered":
+        if outcome.kind != ANSWERED:
             return
 
 
@@ -219,22 +229,13 @@ def _posted(service: Service, changes: dict[str, Any], key: str | None = None) -
         sent_at = time.monotonic()
         try:
             answer = client.post("/schedule", json=EXAMPLE_BODY | changes)
-            kind = _kind(answer)
-            schedule_id = answer.json()["schedule_id"] if kind == "answered" else None
+            kind = kind_of(answer)
+            schedule_id = answer.json()["schedule_id"] if kind == ANSWERED else None
         except httpx.ConnectError:
-            kind = "unconnected"
+            kind = UNCONNECTED
         except httpx.TransportError as error:
             kind = type(error).__name__
     return Outcome(sent_at=sent_at, ended_at=time.monotonic(), kind=kind, key=key, schedule_id=schedule_id)
-
-
-def _kind(answer: httpx.Response) -> str:
-    if answer.status_code == httpx.codes.OK:
-        return "answered"
-    is_problem = answer.headers.get("content-type") == "application/problem+json"
-    if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE and is_problem and "retry-after" in answer.headers:
-        return "refused"
-    return f"{answer.status_code} {answer.headers.get('content-type')} {answer.text[:120]}"
 
 
 def _lost(service: Service, promised: Sequence[Outcome]) -> int:

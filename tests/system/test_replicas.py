@@ -11,9 +11,9 @@ import pytest
 
 from tests.system.auditing.audit import stored_rows
 from tests.system.auditing.ledger import TransitionLog
-from tests.system.chaos import ANSWERED, HEADING, Clients, drill, is_whole, killing, replica_counts, settle
+from tests.system.chaos import HEADING, Clients, drill, is_whole, killing, replica_counts, settle
 from tests.system.faults import DIE
-from tests.system.serving import FAULTY, Service, eventually
+from tests.system.serving import ANSWERED, FAULTY, Service, eventually
 from tests.system.test_serve import example
 
 pytestmark = pytest.mark.system

@@ -12,7 +12,7 @@ import pytest
 from deployments.local_cluster.cluster import free_port
 from deployments.local_cluster.processes import is_alive
 from deployments.local_cluster.service import EXIT_RAY_LOST
-from tests.system.serving import Service, await_ready, eventually, is_free, starting_service
+from tests.system.serving import await_ready, eventually, is_free, starting_service
 from tests.system.stopping import Moment, run
 
 pytestmark = pytest.mark.system
@@ -25,11 +25,6 @@ def test_stop_answers_what_is_under_way(tmp_path: Path) -> None:
     assert run(tmp_path, 2, random.Random(SEED), (Moment.KEY, Moment.START))
 
 
-def _named(service: Service, name: str) -> int:
-    (process,) = (each for each in service.processes() if each.name() == name)
-    return process.pid
-
-
 def test_next_start_follows_any_death(tmp_path: Path) -> None:
     """SIGKILL of HAProxy is mended by Ray; of the service it is ended by the next start on the same port; of the GCS
     and of the raylet the service ends with the code that a supervisor restarts. Nothing is ever left, neither processes
@@ -38,7 +33,7 @@ def test_next_start_follows_any_death(tmp_path: Path) -> None:
     draft = tmp_path / "data" / f".api_keys.json.{'0' * 32}.draft"
     with starting_service(tmp_path, port=port) as service:
         await_ready(service)
-        os.kill(_named(service, "haproxy"), signal.SIGKILL)
+        os.kill(service.named("haproxy"), signal.SIGKILL)
         assert eventually(lambda: not is_free(port), 60)
         left = service.processes()
         folders += _temporary(tmp_path)
@@ -54,7 +49,7 @@ def test_next_start_follows_any_death(tmp_path: Path) -> None:
             assert not draft.exists()
             left = service.processes()
             folders += [each for each in _temporary(tmp_path) if each not in folders]
-            os.kill(_named(service, vital), signal.SIGKILL)
+            os.kill(service.named(vital), signal.SIGKILL)
             assert service.process.wait(timeout=60) == EXIT_RAY_LOST, service.output
             assert f"gantry: Ray's {vital} died" in service.output
     assert eventually(lambda: [process for process in left if is_alive(process)] == [])
