@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,17 +54,6 @@ class FailureRun:
         self._digests.append(event.job_list_digest)
         return self.length >= self._limits.run and len(set(self._digests)) >= self._limits.run_lists
 
-    def reading(self, guardrail: Guardrail, n: int, *, has_fired: bool) -> GuardrailReading:
-        """The run as it stands, after `n` trials of the guardrail."""
-        return GuardrailReading(
-            guardrail=guardrail,
-            rule=GuardrailRule.RUN,
-            value=float(self.length),
-            limit=float(self._limits.run),
-            n=n,
-            condition=condition_of(has_data=n > 0, has_fired=has_fired),
-        )
-
     def snapshot(self) -> list[str]:
         return list(self._digests)
 
@@ -72,46 +61,157 @@ class FailureRun:
         self._digests.extend(digests)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateNumbers:
+    """What a guardrail on a failure's rate goes by. `limit` is the rate that is allowed; `alpha` and `prior` are those
+    of its bound, and a cumulative sum with floor 0 goes `up` at each failure and `down` otherwise until `sum_limit`.
+
+    `told` is the limit as people know it: of the rate of success where `is_of_success`, and then all rates are.
+    """
+
+    limit: float
+    alpha: float
+    prior: tuple[float, float]
+    up: float
+    down: float
+    sum_limit: float
+    told: float
+    is_of_success: bool = False
+
+
+class FailureRate:
+    """One kind of failure under four rules: a bound, a cumulative sum, a run, and the mean of the last trials."""
+
+    def __init__(self, limits: Limits, guardrail: Guardrail, numbers: RateNumbers) -> None:
+        self._limits = limits
+        self._guardrail = guardrail
+        self._numbers = numbers
+        self.rate = RateSequence(prior=numbers.prior)
+        self._recent: deque[int] = deque(maxlen=limits.window)
+        self._sum = 0.0
+        self._run = FailureRun(limits)
+        self._fired: GuardrailRule | None = None
+
+    def feed(self, event: Evaluation, is_failure: bool, is_trial: bool) -> Trigger | None:
+        """Take one evaluation; `is_trial` says whether its list group has not been tried before."""
+        is_total = self._run.feed(event, is_failure)
+        numbers = self._numbers
+        if is_trial:
+            self.rate.add(is_failure)
+            self._recent.append(is_failure)
+            self._sum = max(0.0, self._sum + (numbers.up if is_failure else numbers.down))
+        if not is_failure:
+            return None
+        # Only a failure can lift the bound over the limit, so nothing else needs to be asked.
+        if is_trial and self.rate.exceeds(numbers.limit, numbers.alpha):
+            bound = self._bound(self._interval())
+            assert bound is not None
+            return self._fire(GuardrailRule.BOUND, event, bound, numbers.told)
+        if is_trial and self._sum >= numbers.sum_limit:
+            return self._fire(GuardrailRule.CUSUM, event, self._sum, numbers.sum_limit)
+        return self._fire(GuardrailRule.RUN, event, self._run.length, self._limits.run) if is_total else None
+
+    def readings(self) -> list[GuardrailReading]:
+        interval = self._interval()
+        return [
+            replace(self._reading(GuardrailRule.BOUND, self._bound(interval), self._numbers.told), interval=interval),
+            self._reading(GuardrailRule.CUSUM, self._sum, self._numbers.sum_limit),
+            self._reading(GuardrailRule.RUN, float(self._run.length), float(self._limits.run)),
+            self._point(),
+        ]
+
+    def snapshot(self) -> dict[str, Any]:
+        return {
+            "rate": self.rate.snapshot(),
+            "recent": list(map(int, self._recent)),
+            "sum": self._sum,
+            "run": self._run.snapshot(),
+            "fired": self._fired,
+        }
+
+    def restore(self, document: Mapping[str, Any]) -> None:
+        self.rate = RateSequence.restored(document["rate"], prior=self._numbers.prior)
+        self._recent.extend(document["recent"])
+        if "has_fired" in document:  # crashes in format 1, in which the bound was their only rule
+            self._fired = GuardrailRule.BOUND if document["has_fired"] else None
+            return
+        self._sum = float(document["sum"])
+        self._run.restore(document.get("run", ()))  # not in format 1
+        self._fired = None if document["fired"] is None else GuardrailRule(document["fired"])
+
+    def _fire(self, rule: GuardrailRule, event: Evaluation, value: float, limit: float) -> Trigger:
+        self._fired = rule
+        return trigger_at(self._guardrail, rule, event, value, limit, self.rate.trials)
+
+    def _interval(self) -> Interval | None:
+        """Of the rate as people know it; that of success is the mirror image of the failures'."""
+        found = self.rate.interval(self._numbers.alpha)
+        if found is None or not self._numbers.is_of_success:
+            return found
+        return Interval(estimate=1.0 - found.estimate, lower=1.0 - found.upper, upper=1.0 - found.lower, n=found.n)
+
+    def _bound(self, interval: Interval | None) -> float | None:
+        if interval is None:
+            return None
+        return interval.upper if self._numbers.is_of_success else interval.lower
+
+    def _reading(self, rule: GuardrailRule, value: float | None, limit: float) -> GuardrailReading:
+        n = self.rate.trials
+        return GuardrailReading(
+            guardrail=self._guardrail,
+            rule=rule,
+            value=value,
+            limit=limit,
+            n=n,
+            condition=condition_of(has_data=n > 0, has_fired=self._fired is rule),
+        )
+
+    def _point(self) -> GuardrailReading:
+        """Rate of failures over the last trials, once they are enough; a breach when it lies above the limit."""
+        limit, window, failures = self._numbers.limit, self._limits.window, sum(self._recent)
+        is_whole, is_of_success = len(self._recent) == window, self._numbers.is_of_success
+        # Compared as counts: five of a hundred are not above five per cent, whatever the rounding.
+        is_breach = is_whole and failures > limit * window + 1e-9
+        share = failures / window
+        return GuardrailReading(
+            guardrail=self._guardrail,
+            rule=GuardrailRule.POINT,
+            value=(1.0 - share if is_of_success else share) if is_whole else None,
+            limit=1.0 - limit if is_of_success else limit,
+            n=len(self._recent),
+            condition=Condition.BREACH if is_breach else condition_of(has_data=is_whole, has_fired=False),
+        )
+
+
 class LossRate:
     """The rate of one kind of loss among all counted evaluations: crashes, or plans that the judge failed on."""
 
     def __init__(self, limits: Limits, guardrail: Guardrail, outcome: Outcome, alpha: float) -> None:
         self._limits = limits
-        self._guardrail = guardrail
         self._outcome = outcome
-        self._alpha = alpha
-        self.rate = RateSequence(prior=limits.crash_prior)
-        self._recent: deque[int] = deque(maxlen=limits.window)
         self._latest: OrderedDict[str, datetime] = OrderedDict()
-        self._sum = 0.0
-        self._run = FailureRun(limits)
-        self._fired: GuardrailRule | None = None
+        numbers = RateNumbers(
+            limit=limits.crash_rate,
+            alpha=alpha,
+            prior=limits.crash_prior,
+            up=limits.cusum_crash,
+            down=limits.cusum_no_crash,
+            sum_limit=limits.cusum_crash_limit,
+            told=limits.crash_rate,
+        )
+        self._failures = FailureRate(limits, guardrail, numbers)
+
+    @property
+    def trials(self) -> int:
+        """How many list groups were tried."""
+        return self._failures.rate.trials
 
     def feed(self, event: Evaluation, is_trial: bool) -> Trigger | None:
         """Take one evaluation; `is_trial` says whether its list group has not been tried before."""
         is_loss = event.outcome is self._outcome
         if is_loss and self._is_same_moment(event):
             return None
-        is_total = self._run.feed(event, is_loss)
-        limits = self._limits
-        if is_trial:
-            self.rate.add(is_loss)
-            self._recent.append(is_loss)
-            self._sum = max(0.0, self._sum + (limits.cusum_crash if is_loss else limits.cusum_no_crash))
-        if not is_loss:
-            return None
-        # Only a loss can lift the bound over the limit, so nothing else needs to be asked.
-        if is_trial and self.rate.exceeds(limits.crash_rate, self._alpha):
-            bound = self.rate.interval(self._alpha)
-            assert bound is not None
-            return self._fire(GuardrailRule.BOUND, event, bound.lower, limits.crash_rate)
-        if is_trial and self._sum >= limits.cusum_crash_limit:
-            return self._fire(GuardrailRule.CUSUM, event, self._sum, limits.cusum_crash_limit)
-        return self._fire(GuardrailRule.RUN, event, self._run.length, limits.run) if is_total else None
-
-    def _fire(self, rule: GuardrailRule, event: Evaluation, value: float, limit: float) -> Trigger:
-        self._fired = rule
-        return trigger_at(self._guardrail, rule, event, value, limit, self.rate.trials)
+        return self._failures.feed(event, is_loss, is_trial)
 
     def _is_same_moment(self, event: Evaluation) -> bool:
         """Whether the replica that is to blame was lost a moment ago already, by whichever clock."""
@@ -127,140 +227,48 @@ class LossRate:
         return False
 
     def readings(self) -> list[GuardrailReading]:
-        limits, n = self._limits, self.rate.trials
-        interval = self.rate.interval(self._alpha)
-        bound = GuardrailReading(
-            guardrail=self._guardrail,
-            rule=GuardrailRule.BOUND,
-            value=None if interval is None else interval.lower,
-            limit=limits.crash_rate,
-            n=n,
-            condition=condition_of(has_data=n > 0, has_fired=self._fired is GuardrailRule.BOUND),
-            interval=interval,
-        )
-        cusum = GuardrailReading(
-            guardrail=self._guardrail,
-            rule=GuardrailRule.CUSUM,
-            value=self._sum,
-            limit=limits.cusum_crash_limit,
-            n=n,
-            condition=condition_of(has_data=n > 0, has_fired=self._fired is GuardrailRule.CUSUM),
-        )
-        run = self._run.reading(self._guardrail, n, has_fired=self._fired is GuardrailRule.RUN)
-        return [bound, cusum, run, _point(self._guardrail, self._recent, limits, limits.crash_rate)]
+        return self._failures.readings()
 
     def snapshot(self) -> dict[str, Any]:
-        return {
-            "rate": self.rate.snapshot(),
-            "recent": list(map(int, self._recent)),
-            "latest": [[source, at.isoformat()] for source, at in self._latest.items()],
-            "sum": self._sum,
-            "run": self._run.snapshot(),
-            "fired": self._fired,
-        }
+        latest = [[source, at.isoformat()] for source, at in self._latest.items()]
+        return self._failures.snapshot() | {"latest": latest}
 
     def restore(self, document: Mapping[str, Any]) -> None:
-        self.rate = RateSequence.restored(document["rate"], prior=self._limits.crash_prior)
-        self._recent.extend(document["recent"])
         self._latest = OrderedDict((source, datetime.fromisoformat(at)) for source, at in document["latest"])
-        if "has_fired" in document:  # format 1, in which the bound was the only rule
-            self._fired = GuardrailRule.BOUND if document["has_fired"] else None
-            return
-        self._sum = float(document["sum"])
-        self._run.restore(document["run"])
-        self._fired = None if document["fired"] is None else GuardrailRule(document["fired"])
+        self._failures.restore(document)
 
 
 class Completion:
     """Incomplete plans among those that were complete or incomplete."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._incomplete = RateSequence(prior=limits.incomplete_prior)
-        self._recent: deque[int] = deque(maxlen=limits.window)
-        self._sum = 0.0
-        self._run = FailureRun(limits)
-        self._fired: GuardrailRule | None = None
+        numbers = RateNumbers(
+            limit=1.0 - limits.completion,
+            alpha=limits.completion_alpha,
+            prior=limits.incomplete_prior,
+            up=limits.cusum_incomplete,
+            down=limits.cusum_complete,
+            sum_limit=limits.cusum_limit,
+            told=limits.completion,
+            is_of_success=True,
+        )
+        self._failures = FailureRate(limits, Guardrail.COMPLETION, numbers)
 
     def feed(self, event: Evaluation, is_trial: bool) -> Trigger | None:
         """Take one evaluation; `is_trial` says whether its list group has not been tried before."""
         if event.outcome not in (Outcome.OK, Outcome.INCOMPLETE):
             return None
-        limits, is_incomplete = self._limits, event.outcome is Outcome.INCOMPLETE
-        is_total = self._run.feed(event, is_incomplete)
-        if is_trial:
-            self._incomplete.add(is_incomplete)
-            self._recent.append(is_incomplete)
-            self._sum = max(0.0, self._sum + (limits.cusum_incomplete if is_incomplete else limits.cusum_complete))
-        if not is_incomplete:
-            return None
-        found = self._trial_trigger(event) if is_trial else None
-        return self._run_trigger(event) if found is None and is_total else found
-
-    def _trial_trigger(self, event: Evaluation) -> Trigger | None:
-        limits, trials = self._limits, self._incomplete.trials
-        if self._incomplete.exceeds(1.0 - limits.completion, limits.completion_alpha):
-            self._fired = GuardrailRule.BOUND
-            bound = self._bound()
-            assert bound is not None
-            return trigger_at(Guardrail.COMPLETION, GuardrailRule.BOUND, event, bound.upper, limits.completion, trials)
-        if self._sum >= limits.cusum_limit:
-            self._fired = GuardrailRule.CUSUM
-            return trigger_at(Guardrail.COMPLETION, GuardrailRule.CUSUM, event, self._sum, limits.cusum_limit, trials)
-        return None
-
-    def _run_trigger(self, event: Evaluation) -> Trigger:
-        self._fired = GuardrailRule.RUN
-        length, trials = self._run.length, self._incomplete.trials
-        return trigger_at(Guardrail.COMPLETION, GuardrailRule.RUN, event, length, self._limits.run, trials)
-
-    def _bound(self) -> Interval | None:
-        """Of the completion rate: the mirror image of the incomplete rate."""
-        found = self._incomplete.interval(self._limits.completion_alpha)
-        if found is None:
-            return None
-        return Interval(estimate=1.0 - found.estimate, lower=1.0 - found.upper, upper=1.0 - found.lower, n=found.n)
+        return self._failures.feed(event, event.outcome is Outcome.INCOMPLETE, is_trial)
 
     def readings(self) -> list[GuardrailReading]:
-        limits, interval = self._limits, self._bound()
-        bound = GuardrailReading(
-            guardrail=Guardrail.COMPLETION,
-            rule=GuardrailRule.BOUND,
-            value=None if interval is None else interval.upper,
-            limit=limits.completion,
-            n=self._incomplete.trials,
-            condition=condition_of(has_data=interval is not None, has_fired=self._fired is GuardrailRule.BOUND),
-            interval=interval,
-        )
-        cusum = GuardrailReading(
-            guardrail=Guardrail.COMPLETION,
-            rule=GuardrailRule.CUSUM,
-            value=self._sum,
-            limit=limits.cusum_limit,
-            n=self._incomplete.trials,
-            condition=condition_of(has_data=interval is not None, has_fired=self._fired is GuardrailRule.CUSUM),
-        )
-        point = _point(Guardrail.COMPLETION, self._recent, limits, 1.0 - limits.completion)
-        run = self._run.reading(
-            Guardrail.COMPLETION, self._incomplete.trials, has_fired=self._fired is GuardrailRule.RUN
-        )
-        return [bound, cusum, run, _mirrored(point)]
+        return self._failures.readings()
 
     def snapshot(self) -> dict[str, Any]:
-        return {
-            "incomplete": self._incomplete.snapshot(),
-            "recent": list(map(int, self._recent)),
-            "sum": self._sum,
-            "run": self._run.snapshot(),
-            "fired": self._fired,
-        }
+        found = self._failures.snapshot()
+        return {"incomplete": found.pop("rate")} | found
 
     def restore(self, document: Mapping[str, Any]) -> None:
-        self._incomplete = RateSequence.restored(document["incomplete"], prior=self._limits.incomplete_prior)
-        self._recent.extend(document["recent"])
-        self._run.restore(document.get("run", ()))  # not in format 1
-        self._sum = float(document["sum"])
-        self._fired = None if document["fired"] is None else GuardrailRule(document["fired"])
+        self._failures.restore({**document, "rate": document["incomplete"]})
 
 
 class Makespan:
@@ -420,24 +428,3 @@ class Makespan:
                 kept[str(window)] = (int(count), float(total))
         self._harm = EProcess.restored(document["harm"], self._harm.test)
         self._newest = datetime.fromisoformat(document["newest"])
-
-
-def _point(guardrail: Guardrail, recent: deque[int], limits: Limits, limit: float) -> GuardrailReading:
-    """Rate of events over a whole window, a breach when it lies above `limit`."""
-    is_whole = len(recent) == limits.window
-    events = sum(recent)
-    # Compared as counts: five of a hundred are not above five per cent, whatever the rounding.
-    is_breach = is_whole and events > limit * limits.window + 1e-9
-    return GuardrailReading(
-        guardrail=guardrail,
-        rule=GuardrailRule.POINT,
-        value=events / limits.window if is_whole else None,
-        limit=limit,
-        n=len(recent),
-        condition=Condition.BREACH if is_breach else condition_of(has_data=is_whole, has_fired=False),
-    )
-
-
-def _mirrored(point: GuardrailReading) -> GuardrailReading:
-    """The incomplete rate told as a completion rate."""
-    return replace(point, value=None if point.value is None else 1.0 - point.value, limit=1.0 - point.limit)

@@ -140,7 +140,7 @@ class Guardrails:
             rule=GuardrailRule.EVENT,
             value=float(count),
             limit=0.0,
-            n=self._crashes.rate.trials,
+            n=self._crashes.trials,
             condition=Condition.TRIGGERED if count else Condition.HEALTHY,
         )
 
