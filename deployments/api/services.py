@@ -181,5 +181,5 @@ class Services:
     trail: Trail
     registry: Registry
     clock: Callable[[], datetime]
-    files: Threads = field(default_factory=lambda: Threads("files of policies", 2))
+    files: Threads
     rates: RateLimiter = field(default_factory=lambda: RateLimiter(None))

@@ -62,11 +62,11 @@ EXIT_RAY_LOST = os.EX_TEMPFAIL
 ROLLOUT_FOLDER_SECONDS = 2.0
 _BINARY_PATH = "RAY_SERVE_HAPROXY_BINARY_PATH"
 _WRAPPER = "gantry-haproxy"
-
-Say = Callable[[str], None]
 _MAX_CONNECTIONS = 16_384
 _MIN_CONNECTIONS = 256
 _OTHER_FILES = 1_024
+
+Say = Callable[[str], None]
 
 
 class DataFolderTaken(ServiceError):
@@ -279,13 +279,17 @@ def owning_data_folder(settings: Settings) -> Iterator[None]:
         yield
 
 
+def _folders(settings: Settings) -> tuple[Path, ...]:
+    """Where the service keeps what outlives it; the first may hold the others."""
+    return settings.data_folder, settings.spool_folder, settings.rollout_folder, settings.models_folder
+
+
 def withdraw_from_others(settings: Settings) -> Iterator[str]:
     """What an earlier version made, or somebody by hand, becomes the owner's alone, as all new files are.
 
     The folders of the settings, made where they are missing, and the SQLite file. A sentence names what stays open.
     """
-    kept = (settings.spool_folder, settings.rollout_folder, settings.models_folder)
-    folders = (settings.data_folder, settings.run_folder, *kept)
+    folders = (*_folders(settings), settings.run_folder)
     for folder in folders:
         # Who needs the folder says better what stands in the way.
         with suppress(OSError):
@@ -306,9 +310,8 @@ def withdraw_from_others(settings: Settings) -> Iterator[str]:
 
 def _sweep(settings: Settings, sessions: SessionRecord, say: Say) -> None:
     """What dead runs of this data folder left, and temporary folders of dead commands of this user; nobody else's."""
-    folders = {settings.data_folder, settings.spool_folder, settings.rollout_folder, settings.models_folder}
     try:
-        swept, drafts = sessions.sweep() + sweep_temporary_folders(), sweep_drafts(*folders)
+        swept, drafts = sessions.sweep() + sweep_temporary_folders(), sweep_drafts(*_folders(settings))
     except OSError as error:
         say(f"what earlier runs left cannot be removed: {error}")
         return

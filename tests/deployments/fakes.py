@@ -43,6 +43,7 @@ from deployments.rollout.ramp.state import MANUAL, RolloutState, Stage
 from deployments.rollout.ramp.traffic import PUBLISHED, Rollout, TrafficSplit
 from deployments.rollout.report.report import Records, RolloutReport, report_of
 from deployments.rollout_control.controller import Command
+from deployments.runtime.background import Threads
 from deployments.scheduling.arms import ArmRunner
 from deployments.scheduling.evaluations import ShadowPort, ShadowTask
 from deployments.scheduling.idempotency import Idempotency
@@ -485,6 +486,7 @@ def services_over(**changes: Any) -> Services:
         "rollout_client": ObedientClient(),
         "trail": EmptyTrail(),
         "registry": Registry(Path("no such folder"), PUBLISHED_MODEL),
+        "files": Threads("files of policies", 1),
         "access": single_key(DEVELOPMENT_API_KEY),
         "clock": lambda: NOW,
     }
