@@ -16,6 +16,7 @@ from deployments.api.middleware import (
     REQUEST_ID_HEADER,
     Auditing,
     BodyBounds,
+    BodyRemainder,
     EndOfService,
     Gate,
     HeadAsGet,
@@ -94,4 +95,5 @@ def create_api(
         )
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestIdentity, clock=clock)
+    app.add_middleware(BodyRemainder)
     return app

@@ -1,5 +1,4 @@
-"""The layers around all routes: request ids, log lines, the end of the service, the audit trail, bounded bodies, HEAD,
-headers for browsers."""
+"""The layers around all routes: identity, log lines, the end of the service, audit trail, bodies, HEAD, headers."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, MutableMapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -69,6 +68,10 @@ MEMORY_OF_BODIES = 8
 MEMORY_OF_ONE_BODY = 14
 """How many one body may take that is alone. Jobs take 8 to 14 for each byte once they are read, empty objects 90."""
 _RETRY_BODY_SECONDS = 2
+REMAINDER_BYTES = 2**27
+"""How much of a body that nobody wants is read before it is refused: whoever still sends may never see the answer."""
+REMAINDER_SECONDS = 10.0
+_PAUSE_IN_REMAINDER_SECONDS = 1.0
 MAX_LOGGED_LENGTH = 56
 _MAX_METHOD_LENGTH = 7
 _log = logging.getLogger(__name__)
@@ -411,8 +414,41 @@ def _detail(scope: Scope, begun: bytes) -> str | None:
     return noted or begun.decode(errors="replace") or None
 
 
+class BodyRemainder:
+    """ASGI middleware: an answer leaves when its request's body has come, or as much of it as is waited for.
+
+    A connection that is closed while bytes of a body arrive is reset, and a reset takes the answer with it, which the
+    proxy in front may have begun to pass on (RFC 9112, 9.6).
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Who waits to be told to go on has sent nothing, and is told not to.
+        is_awaited = scope["type"] == "http" and "100-continue" not in Headers(scope=scope).get("expect", "").lower()
+
+        async def receive_and_see() -> Message:
+            nonlocal is_awaited
+            message = await receive()
+            is_awaited = message.get("more_body", False)
+            return message
+
+        async def send_after_body(message: Message) -> None:
+            skipped_bytes = 0
+            if message["type"] == "http.response.start":
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(REMAINDER_SECONDS):
+                        while is_awaited and skipped_bytes < REMAINDER_BYTES:
+                            part = await asyncio.wait_for(receive_and_see(), _PAUSE_IN_REMAINDER_SECONDS)
+                            skipped_bytes += len(part.get("body", b""))
+            await send(message)
+
+        await self._app(scope, receive_and_see, send_after_body)
+
+
 class RequestIdentity:
-    """ASGI middleware; must be the last one added, so that nothing happens outside of it."""
+    """ASGI middleware; nothing that may fail may be added after it, so that nothing happens outside of it."""
 
     def __init__(self, app: ASGIApp, *, clock: Clock) -> None:
         self._app = app

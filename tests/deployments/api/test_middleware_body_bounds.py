@@ -16,8 +16,8 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
-from deployments.api import create_api
-from deployments.api.middleware import MEMORY_OF_BODIES, BodyBounds, BodyMemory, BodyShare, inflate
+from deployments.api import create_api, middleware
+from deployments.api.middleware import MEMORY_OF_BODIES, BodyBounds, BodyMemory, BodyRemainder, BodyShare, inflate
 from deployments.errors import BodyTooDense, BodyTooLarge, NoRoomForBody
 from deployments.scheduling.time_budget import OFFLOAD
 from tests.deployments.api.calls import KEY, call
@@ -202,7 +202,8 @@ async def test_body_of_nothing_is_refused_before_it_is_read(unit: bytes, is_pack
 
 
 async def test_bodies_together_are_bounded() -> None:
-    """While others take the memory, a large body is 503 with Retry-After before it is sent; a small one is served."""
+    """While others take the memory, a large body is 503 with Retry-After, before it is sent by whoever asks whether to;
+    a small one is served."""
     services = services_over(settings=development_settings(max_body_bytes=300_000))
     app = create_api(lambda: services, clock=lambda: NOW)
     release = asyncio.Event()
@@ -221,7 +222,7 @@ async def test_bodies_together_are_bounded() -> None:
         yield b""
 
     noise = gzip.compress(random.Random(7).randbytes(200_000))
-    announced = KEY | {"content-length": "290000"}
+    announced = KEY | {"content-length": "290000", "expect": "100-continue"}
     for content, headers in ((unwanted(), announced), (padding, KEY), (_in_pieces(padding), KEY), (noise, _encoded())):
         refused = await call("POST", "/schedule", app=app, content=content, headers=headers)
         assert (refused.status_code, refused.json()["error"]) == (503, "overloaded")
@@ -306,3 +307,53 @@ def test_packed_body_whose_output_comes_in_parts_is_whole() -> None:
     assert inflate(gzip.compress(raw), len(raw), lambda part: parts.append(len(part))) == raw
     assert max(parts) <= 2**20
     assert inflate(gzip.compress(b""), 0) == b""
+
+
+async def _seen_at_answer(
+    parts: list[bytes], *, headers: dict[str, str] | None = None, asks: int = 1, pause_seconds: float = 0.0
+) -> int:
+    """How many parts of a body have been read when an application that reads `asks` of them answers."""
+    read, answered_at = 0, -1
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        for _ in range(asks):
+            await receive()
+        await send({"type": "http.response.start", "status": 413, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def receive() -> Message:
+        nonlocal read
+        await asyncio.sleep(pause_seconds)
+        read += 1
+        return {"type": "http.request", "body": parts[read - 1], "more_body": read < len(parts)}
+
+    async def send(message: Message) -> None:
+        nonlocal answered_at
+        if message["type"] == "http.response.start":
+            answered_at = read
+
+    raw = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+    await BodyRemainder(app)({"type": "http", "method": "POST", "headers": raw}, receive, send)
+    return answered_at
+
+
+@pytest.mark.parametrize("asks", [0, 1, 2])
+async def test_refusal_waits_for_the_rest_of_the_body(asks: int) -> None:
+    """Whoever still sends when the connection closes may never see the answer."""
+    assert await _seen_at_answer([b"x"] * 5, asks=asks) == 5
+
+
+async def test_remainder_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bytes, in a pause, and as a whole: nobody holds an answer up by sending for ever."""
+    monkeypatch.setattr(middleware, "REMAINDER_BYTES", 20)
+    assert await _seen_at_answer([b"x" * 10] * 9) == 3
+    monkeypatch.setattr(middleware, "REMAINDER_SECONDS", 0.05)
+    assert await _seen_at_answer([b""] * 99, pause_seconds=0.02) < 9
+    monkeypatch.setattr(middleware, "_PAUSE_IN_REMAINDER_SECONDS", 0.01)
+    assert await _seen_at_answer([b""] * 99, pause_seconds=0.02) == 1
+
+
+async def test_who_asks_before_sending_is_answered_at_once() -> None:
+    """A body that was never asked for does not come (RFC 9110, 10.1.1)."""
+    assert await _seen_at_answer([b"x"] * 5, headers={"expect": "100-Continue"}, asks=0) == 0
+    assert await _seen_at_answer([b"x"] * 5, headers={"expect": "100-Continue"}, asks=1) == 5
