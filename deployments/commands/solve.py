@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from deployments.commands.terminal import plain_console
+from deployments.commands.terminal import compilation_shown, plain_console
 from deployments.errors import MalformedBody, ServiceError
 from deployments.runtime.clock import utc_now
 from env.errors import InvalidProblem
@@ -244,10 +244,11 @@ def _warm_up(algorithm: str, model: Path | None) -> None:
     from models.policy.artefact import load_predictor
     from models.search.warm_up import warm_policy, warm_rules
 
-    if algorithm == POLICY:
-        warm_policy(load_predictor(model or load_settings().model_path))
-    else:
-        warm_rules()
+    with compilation_shown():
+        if algorithm == POLICY:
+            warm_policy(load_predictor(model or load_settings().model_path))
+        else:
+            warm_rules()
 
 
 def _show(solution: SolvedProblem) -> None:

@@ -1,8 +1,9 @@
-"""What commands on a terminal share: a console that shows words as they are, and a progress bar."""
+"""What commands on a terminal share: a console that shows words as they are, progress bars and signs of life."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 PATIENCE_SECONDS = 2.0
+NOTE_SECONDS = 15.0
+"""How often a file or a pipe, which shows no display, gets a line while something lasts."""
+_REFRESH_SECONDS = 0.5
 
 
 def plain_console(file_width: int | None = None) -> Console:
@@ -71,3 +75,117 @@ def counted(words: str, total: int | None = None) -> Iterator[Callable[..., None
     with progress_bar() as bar:
         task = bar.add_task(words, total=total)
         yield lambda count=1: bar.advance(task, count)
+
+
+class StepDisplay:
+    """The steps of something that may take minutes, each a line with the seconds since the beginning in front.
+
+    While a step lasts, `console`, where it is a terminal, shows its seconds running; where it is none, or None, there
+    is a line every `note_seconds`. `print_line` prints a line.
+    """
+
+    def __init__(
+        self,
+        print_line: Callable[[str], None],
+        console: Console | None = None,
+        *,
+        note_seconds: float = NOTE_SECONDS,
+    ) -> None:
+        self._print_line = print_line
+        self._console = console
+        self._note_seconds = note_seconds
+        self._begun = time.monotonic()
+
+    def say(self, line: str) -> None:
+        """Tell what has happened."""
+        self._print_line(f"[{time.monotonic() - self._begun:5.1f} s] {line}")
+
+    @contextmanager
+    def lasting(self, words: str, detail: Callable[[], str] = str) -> Iterator[None]:
+        """Around one step; `detail` says how far it is, and is asked again and again."""
+        self.say(f"{words} ...")
+        begun = time.monotonic()
+
+        def note() -> None:
+            far = f", {said}" if (said := detail()) else ""
+            self.say(f"{words}: {time.monotonic() - begun:.0f} s so far{far}")
+
+        with _signs_of_life(
+            lambda: f"{words} {detail()}", note, self._console, patience_seconds=0.0, note_seconds=self._note_seconds
+        ):
+            yield
+
+
+@contextmanager
+def compilation_shown(
+    console: Console | None = None,
+    *,
+    patience_seconds: float = PATIENCE_SECONDS,
+    note_seconds: float = NOTE_SECONDS,
+) -> Iterator[None]:
+    """Around what may have to compile the core: says how far that is; nothing where the cache has it. On stderr."""
+    from rich.console import Console
+
+    from env.simulator.compilation import watched_compilation
+
+    shown = console or Console(stderr=True)
+    words = ""
+
+    def on_function(count: int, total: int) -> None:
+        nonlocal words
+        words = f"compiling the core (the first time only, some minutes): {count} functions of at most {total}"
+
+    def note() -> None:
+        if words:
+            shown.print(words, markup=False, emoji=False, soft_wrap=True)
+
+    with (
+        watched_compilation(on_function),
+        _signs_of_life(lambda: words, note, shown, patience_seconds=patience_seconds, note_seconds=note_seconds),
+    ):
+        yield
+
+
+@contextmanager
+def _signs_of_life(
+    words: Callable[[], str],
+    note: Callable[[], None],
+    console: Console | None,
+    *,
+    patience_seconds: float,
+    note_seconds: float,
+) -> Iterator[None]:
+    """On a terminal `words` with running seconds, once there are any; elsewhere a `note` every so many seconds."""
+    is_over = threading.Event()
+
+    def take_notes() -> None:
+        while not is_over.wait(note_seconds):
+            note()
+
+    def run_seconds(terminal: Console) -> None:
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        pause = patience_seconds
+        while not is_over.wait(pause) and not words():
+            pause = _REFRESH_SECONDS
+        if is_over.is_set():
+            return
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+        with Progress(*columns, console=terminal, transient=True) as bar:
+            task = bar.add_task(words(), total=None)
+            while not is_over.wait(_REFRESH_SECONDS):
+                bar.update(task, description=words())
+
+    is_terminal = console is not None and console.is_interactive
+    thread = threading.Thread(
+        target=run_seconds if is_terminal else take_notes,
+        args=(console,) if is_terminal else (),
+        daemon=True,
+        name="signs of life",
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()

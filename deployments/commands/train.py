@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deployments.commands.terminal import counted, plain_console, progress_bar
+from deployments.commands.terminal import compilation_shown, counted, plain_console, progress_bar
 from deployments.errors import ServiceError
 from deployments.runtime.clock import utc_now
 from env.errors import GantryError
@@ -248,13 +248,11 @@ def warm() -> None:
 
     Example: gantry warm
     """
-    from rich.console import Console
-
     from env.simulator.compilation import cache_folder
     from models.search.warm_up import compile_core
 
     begun = time.monotonic()
-    with Console(stderr=True).status("compiling the core ..."):
+    with compilation_shown():
         compile_core()
     print(f"compiled core ready after {time.monotonic() - begun:.1f} s in {cache_folder()}")
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.core import event
 
 _ROOT = Path(__file__).resolve().parents[2]
 _COMPILED_FLOORS = ("env", "models")
@@ -49,6 +51,38 @@ def cache_folder() -> Path:
 
 
 _folder_of_process = cache(cache_folder)
+_dispatchers: list[Any] = []
+_COMPILING = "numba:compile"
+
+
+class _CompilationListener(event.Listener):
+    """Counts the functions that are compiled; what comes from the cache is no event."""
+
+    def __init__(self, on_function: Callable[[int, int], None]) -> None:
+        self._on_function = on_function
+        self._compiled: set[int] = set()
+
+    def on_start(self, event: event.Event) -> None:
+        """The compiler begins a function, or one that another needs."""
+
+    def on_end(self, event: event.Event) -> None:
+        """A function is compiled, for some types of its arguments."""
+        self._compiled.add(id(event.data["dispatcher"]))
+        self._on_function(len(self._compiled), len(_dispatchers))
+
+
+@contextmanager
+def watched_compilation(on_function: Callable[[int, int], None]) -> Iterator[None]:
+    """Meanwhile `on_function` is told after each function how many are compiled, and of how many at most.
+
+    Functions that are fetched from the cache are not counted, and where all of them are nobody is told anything.
+    """
+    listener = _CompilationListener(on_function)
+    event.register(_COMPILING, listener)  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        event.unregister(_COMPILING, listener)  # type: ignore[no-untyped-call]
 
 
 class _UnopenedCache:
@@ -67,6 +101,7 @@ def compiled(function: Function, **options: Any) -> Function:
     """Compile on first use, without the interpreter lock, and keep the result for the next process."""
     dispatcher: Any = numba.njit(nogil=True, error_model="numpy", **options)(function)
     dispatcher._cache = _UnopenedCache(dispatcher)
+    _dispatchers.append(dispatcher)
     return cast("Function", dispatcher)
 
 

@@ -1,7 +1,15 @@
-"""Compiles the core, or fetches it from the cache, before anyone waits for it."""
+"""Compiles the core, or fetches it from the cache, before anyone waits for it.
+
+As a program, `python -m models.search.warm_up [DESCRIPTOR]`, it writes a line to the descriptor after each function
+that was compiled: how many are, and of how many at most.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +17,7 @@ import numpy as np
 from env.instances.generator import Plant, random_problem, toy_problem
 from env.problem import EarlierPlace, Job, Operation, Pin, Problem
 from env.simulator.arrays import ProblemArrays, compile_problem
+from env.simulator.compilation import watched_compilation
 from env.simulator.observation import FEATURE_COUNT
 from env.simulator.reservation import played_around
 from env.simulator.rules import Rule, dispatch, follow_rule, mean_times
@@ -92,5 +101,15 @@ def _untrained() -> Predictor:
     return Predictor([weights])
 
 
+def _main(arguments: Sequence[str]) -> None:
+    def tell(count: int, total: int) -> None:
+        # Who started this process may have ended; the cache is filled all the same.
+        with suppress(OSError):
+            os.write(int(arguments[0]), f"{count} {total}\n".encode())
+
+    with watched_compilation(tell if arguments else lambda _count, _total: None):
+        compile_core()
+
+
 if __name__ == "__main__":
-    compile_core()
+    _main(sys.argv[1:])

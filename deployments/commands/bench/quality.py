@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployments.commands.terminal import plain_console, progress_bar
+from deployments.commands.terminal import compilation_shown, plain_console, progress_bar
 from deployments.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ def _hold(held: BenchmarkSet, lineup: _Lineup, output: Path) -> Quality:
     journal = CellJournal(output / f"{held.name}.jsonl", conditions.as_json())
     ahead = missing(held.instances, lineup.contestants, journal.cells())
     if ahead:
-        warm_up(lineup.warming, toy_problem())
+        with compilation_shown():
+            warm_up(lineup.warming, toy_problem())
     with progress_bar() as bar:
         total = sum(contestant.expected_seconds for _, contestant in ahead)
         task = bar.add_task(held.name, total=total)
