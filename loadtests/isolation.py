@@ -28,6 +28,7 @@ import psutil
 import yaml
 
 from deployments.commands.demo import use_throwaway_settings
+from deployments.commands.terminal import StepDisplay
 from deployments.local_cluster.cluster import free_port
 from deployments.local_cluster.processes import descendants
 from deployments.local_cluster.service import DEFAULT_CONFIG, running
@@ -146,7 +147,7 @@ def _measured(arguments: argparse.Namespace) -> Latencies:
         path = Path(folder) / "serve_config.yaml"
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
         bodies = [json.dumps(plant_request(random.Random(seed))).encode() for seed in range(20)]
-        with running(load_settings(), path, free_port(), say=_quiet, quiet=True) as listener:
+        with running(load_settings(), path, free_port(), display=StepDisplay(_quiet), quiet=True) as listener:
             return _driven(arguments, listener.url, bodies)
 
 

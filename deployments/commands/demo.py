@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from deployments.commands.terminal import plain_console
+from deployments.commands.terminal import StepDisplay, plain_console
 from deployments.errors import ServiceError
 from deployments.runtime.clock import utc_now
 from deployments.runtime.durable_file import temporary_folder
@@ -88,8 +88,9 @@ def _answer_over_http(console: Console) -> dict[str, Any]:
     from deployments.settings.service import load_settings
 
     settings = load_settings()
+    display = StepDisplay(console.print, console)
     with (
-        running(settings, DEFAULT_CONFIG, free_port(), say=console.print, quiet=True) as listener,
+        running(settings, DEFAULT_CONFIG, free_port(), display=display, quiet=True) as listener,
         httpx.Client(base_url=listener.url, timeout=_REQUEST_SECONDS, trust_env=False) as client,
     ):
         console.print(f"ready on {listener.url}; posting {EXAMPLE.name} to /schedule ...")

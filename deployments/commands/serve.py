@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,7 @@ def serve(
 
     Example: gantry serve --port 8000
     """
+    from deployments.commands.terminal import StepDisplay, plain_console
     from deployments.local_cluster.service import DEFAULT_CONFIG
     from deployments.local_cluster.service import serve as run
     from deployments.settings.service import load_settings, unread_variables
@@ -36,7 +38,9 @@ def serve(
     # Before the settings are checked: what they lack may stand in one of these.
     for sentence in unread_variables():
         _say(f"warning: {sentence}")
-    run(load_settings(), config or DEFAULT_CONFIG, port, say=_say, grace_seconds=grace)
+    # Only a terminal is worth the memory of what draws on it.
+    display = StepDisplay(_say, plain_console() if sys.stdout.isatty() else None)
+    run(load_settings(), config or DEFAULT_CONFIG, port, display=display, grace_seconds=grace)
 
 
 def _say(line: str) -> None:

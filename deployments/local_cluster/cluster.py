@@ -10,21 +10,21 @@ import os
 import secrets
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import httpx
 import psutil
 
 from deployments.errors import ServiceError
 from deployments.local_cluster.processes import (
+    CoreCompiler,
     ProcessRecord,
     SessionRecord,
     descendants,
@@ -155,12 +155,24 @@ def free_ports(count: int, promised: Collection[int] = ()) -> list[int]:
     raise PortTaken(f"one of the ports {SIDE_PORTS[0]} to {SIDE_PORTS[-1]} must be free, all were taken")
 
 
+class Display(Protocol):
+    """Shows whoever watches what happens, and that something does."""
+
+    def say(self, line: str) -> None:
+        """Tell what has happened."""
+        ...
+
+    def lasting(self, words: str, detail: Callable[[], str] = ...) -> AbstractContextManager[None]:
+        """Around one step; `detail` says how far it is, and is asked again and again."""
+        ...
+
+
 class LocalCluster:
     """Ray and Serve as children of this process. `start` and `stop` are called once each.
 
     `compiler` fills the cache that replicas need; nothing is deployed before it has ended. `record` is told of every
-    process, `sessions` of temporary folders, `notice` gives word to the routers when the end comes, `say` to whoever
-    watches. Ray's own lines go to `log_path`.
+    process, `sessions` of temporary folders, `notice` gives word to the routers when the end comes, `display` to
+    whoever watches. Ray's own lines go to `log_path`.
     """
 
     def __init__(
@@ -168,11 +180,11 @@ class LocalCluster:
         config: ServeDeploySchema,
         listener: Address,
         *,
-        compiler: subprocess.Popen[bytes],
+        compiler: CoreCompiler,
         record: ProcessRecord,
         sessions: SessionRecord,
         notice: DrainNotice,
-        say: Callable[[str], None],
+        display: Display,
         log_path: Path,
         stop_asked: threading.Event,
         quiet: bool = False,
@@ -187,7 +199,7 @@ class LocalCluster:
         self._record = record
         self._sessions = sessions
         self._notice = notice
-        self._say = say
+        self._display = display
         self._log_path = log_path
         self._stop_asked = stop_asked
         self._quiet = quiet
@@ -201,8 +213,8 @@ class LocalCluster:
         """
         for attempt in range(1, _START_ATTEMPTS + 1):
             try:
-                self._say("starting Ray Serve ...")
-                self._start_ray()
+                with self._display.lasting("starting Ray Serve"):
+                    self._start_ray()
                 self._heed_stop()
                 self._await_core()
                 deadline = time.monotonic() + timeout_seconds
@@ -212,9 +224,9 @@ class LocalCluster:
                 raise
             except Exception as error:  # the edge to Ray, which raises whatever it likes on a busy machine
                 self._abandon_start(attempt, error)
-        self._say("waiting for the replicas ...")
-        self._await_running(deadline)
-        self._await_ready(deadline)
+        with self._display.lasting("waiting for the replicas"):
+            self._await_running(deadline)
+            self._await_ready(deadline)
 
     def fault(self) -> str | None:
         """What of Ray has died that Ray itself does not replace; None while nothing has."""
@@ -337,7 +349,7 @@ class LocalCluster:
             raise NotReady(
                 f"Ray must start on this machine, failed {attempt} times, at last with: {reason}; see {self._log_path}"
             ) from error
-        self._say(f"Ray failed to start ({reason}); trying once more ...")
+        self._display.say(f"Ray failed to start ({reason}); trying once more ...")
 
     def _heed_stop(self) -> None:
         """Raises `KeyboardInterrupt` once this process was told to end: what the signal's handler raised may have been
@@ -346,9 +358,13 @@ class LocalCluster:
             raise KeyboardInterrupt
 
     def _await_core(self) -> None:
-        if self._compiler.poll() is None:
-            self._say("compiling the core (the first start only, some minutes) ...")
-        if code := self._compiler.wait():
+        if self._compiler.exit_code is None:
+            words = "compiling the core (the first start only, some minutes)"
+            with self._display.lasting(words, self._compiler.progress):
+                while self._compiler.exit_code is None:
+                    self._heed_stop()
+                    time.sleep(_POLL_SECONDS)
+        if code := self._compiler.exit_code:
             raise NotReady(f"the core must be compiled before anything is served, its compiler ended with {code}")
 
     def _start_ray(self) -> None:

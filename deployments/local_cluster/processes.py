@@ -25,6 +25,7 @@ import psutil
 
 from deployments.logs import LINE_BEGINNING
 from deployments.runtime.durable_file import owner_only, write_durably
+from deployments.runtime.worker_process import started_module
 
 _POLL_SECONDS = 0.05
 # While replicas start a new process appears every few moments; later hardly ever.
@@ -36,6 +37,7 @@ _SESSION = re.compile(r"session_[\d_-]+_\d+")
 _PROXY_OF_NODE = re.compile(r"[0-9a-f]{56}")
 _PROXY_PARENT = "haproxy-serve"
 _MAX_KEPT_SESSIONS = 1
+_PIPE_BYTES = 2**16
 _PR_SET_CHILD_SUBREAPER = 36
 _ON = 1
 _SCALER = "autoscaler"
@@ -220,6 +222,44 @@ def _is_swept(path: Path) -> bool:
     if not path.is_absolute() or not (is_proxy or _SESSION.fullmatch(path.name)):
         return False
     return path.is_dir() and not path.is_symlink() and path.lstat().st_uid == os.getuid()
+
+
+class CoreCompiler:
+    """A process that fills the cache of compiled code, so that the compiler does not stay in the memory of this one."""
+
+    def __init__(self) -> None:
+        self._lines, theirs = os.pipe()
+        os.set_blocking(self._lines, False)
+        try:
+            self._process = started_module("models.search.warm_up", str(theirs), pass_fds=(theirs,))
+        finally:
+            os.close(theirs)
+        self._compiled = ""
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it works; 0 when everything is in the cache."""
+        return self._process.poll()
+
+    def progress(self) -> str:
+        """How many functions are compiled, in words; empty while none is, and where the cache has them."""
+        with suppress(BlockingIOError):
+            while part := os.read(self._lines, _PIPE_BYTES):
+                # Each line is written at once, so none comes in two parts.
+                count, total = part.decode("ascii").split("\n")[-2].split()
+                self._compiled = f"{count} functions of at most {total}"
+        return self._compiled
+
+    def close(self) -> None:
+        """Ends it, whatever it has come to."""
+        self._process.kill()
+        self._process.wait()
+        os.close(self._lines)
 
 
 def _boot_id() -> str:

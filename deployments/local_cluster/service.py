@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pickle
 import resource
 import secrets
 import signal
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from deployments.errors import ServiceError
-from deployments.local_cluster.cluster import LOOPBACK, STOP_SIGNALS, Address, LocalCluster, free_ports
+from deployments.local_cluster.cluster import (
+    LOOPBACK,
+    STOP_SIGNALS,
+    Address,
+    Display,
+    LocalCluster,
+    NotReady,
+    free_ports,
+)
 from deployments.local_cluster.processes import (
     MAX_LOG_BYTES,
+    CoreCompiler,
     ProcessRecord,
     SessionRecord,
     adopt_orphans,
@@ -26,18 +35,6 @@ from deployments.local_cluster.processes import (
     listening_sockets,
 )
 from deployments.local_cluster.proxy import install_wrapper
-from deployments.persistence.database import (
-    address_of,
-    create_engine,
-    max_packet_bytes,
-    require_current_schema,
-    sqlite_files,
-    upgrade,
-)
-from deployments.persistence.errors import SpoolError, SpoolFailed
-from deployments.persistence.failures import database_errors
-from deployments.persistence.spool.segment_folder import require_writable
-from deployments.rollout_control.transition_log import ControllerJournal, ControllerTaken
 from deployments.runtime.durable_file import (
     OWNER_ONLY_FOLDER,
     owner_only,
@@ -45,11 +42,17 @@ from deployments.runtime.durable_file import (
     sweep_temporary_folders,
     take_from_others,
 )
-from deployments.runtime.worker_process import started_module
-from deployments.serve.process import MAX_MESSAGE_BYTES, MESSAGE_VARIABLE, DrainNotice, require_message_room
+from deployments.runtime.worker_process import NoResult, WorkerProcess
+from deployments.serve.process import (
+    MAX_MESSAGE_BYTES,
+    MESSAGE_VARIABLE,
+    DrainNotice,
+    leave_out_unused,
+    release_start_up_memory,
+    require_message_room,
+)
 from deployments.settings.serve_config import read_serve_config
-from deployments.settings.service import Environment, Settings, hand_down
-from models.policy.artefact import read_manifest
+from deployments.settings.service import Environment, Settings, hand_down, load_settings
 
 DEFAULT_CONFIG = Path(__file__).resolve().parents[1] / "serve_config.yaml"
 FIREWALL = Path(__file__).resolve().parents[1] / "ops" / "nftables" / "gantry.nft"
@@ -65,8 +68,9 @@ _WRAPPER = "gantry-haproxy"
 _MAX_CONNECTIONS = 16_384
 _MIN_CONNECTIONS = 256
 _OTHER_FILES = 1_024
-
-Say = Callable[[str], None]
+# Of an embedded database that has grown for years a migration may take minutes.
+_MAX_CHECK_SECONDS = 3_600.0
+_USUAL_PRIORITY = "0"
 
 
 class DataFolderTaken(ServiceError):
@@ -75,6 +79,8 @@ class DataFolderTaken(ServiceError):
 
 def prepare_database(settings: Settings) -> None:
     """The embedded database is brought up to date; any other must already be. Raises `DatabaseError`."""
+    from deployments.persistence.database import create_engine, require_current_schema, upgrade
+
     url = settings.database_url.get_secret_value()
     if settings.environment is Environment.DEVELOPMENT and url.startswith("sqlite"):
         upgrade(url)
@@ -88,6 +94,9 @@ def prepare_database(settings: Settings) -> None:
 
 def disagreeing_bounds(settings: Settings) -> Iterator[str]:
     """A sentence for each bound that keeps out bodies which GANTRY_MAX_BODY_BYTES lets in. Raises `DatabaseError`."""
+    from deployments.persistence.database import address_of, create_engine, max_packet_bytes
+    from deployments.persistence.failures import database_errors
+
     body = f"GANTRY_MAX_BODY_BYTES, {settings.max_body_bytes:,}"
     engine = create_engine(settings.database_url.get_secret_value())
     try:
@@ -105,6 +114,9 @@ def disagreeing_bounds(settings: Settings) -> Iterator[str]:
 
 def prepare_spool(settings: Settings) -> None:
     """The folder of the spool is there and takes files. Raises `SpoolError`, with what to do."""
+    from deployments.persistence.errors import SpoolError, SpoolFailed
+    from deployments.persistence.spool.segment_folder import require_writable
+
     try:
         require_writable(settings.spool_folder)
     except SpoolError as error:
@@ -173,14 +185,67 @@ def ray_variables(service_port: int) -> dict[str, str]:
     return variables | ({"RAY_SERVE_ENABLE_HA_PROXY": "1"} if sys.platform == "linux" else {})
 
 
+def checks(settings: Settings) -> Iterator[str]:
+    """All that keeps a service from starting; a sentence for each thing that whoever starts it should hear.
+
+    Raises `ArtefactError`, `DataFolderTaken`, `SpoolError`, `DatabaseError` or `OSError`.
+    """
+    from models.policy.artefact import read_manifest
+
+    yield from withdraw_from_others(settings)
+    require_rollout_folder(settings)
+    read_manifest(settings.model_path)
+    prepare_spool(settings)
+    prepare_database(settings)
+    yield from disagreeing_bounds(settings)
+
+
+def answer_checks() -> Callable[[bytes], bytes]:
+    """For a `WorkerProcess`: answers whatever it is asked by the sentences of `checks`, and by what they raised."""
+    return lambda _: _checked(load_settings(warns=False))
+
+
+def _checked(settings: Settings) -> bytes:
+    said: list[str] = []
+    try:
+        said.extend(checks(settings))
+    except Exception as error:  # the edge of a process: whoever asked raises it
+        return pickle.dumps((said, error))
+    return pickle.dumps((said, None))
+
+
 @contextmanager
-def running(settings: Settings, config_path: Path, port: int, *, say: Say, quiet: bool = False) -> Iterator[Address]:
+def checking() -> Iterator[Callable[[], list[str]]]:
+    """Meanwhile a process checks: what it imports for that, 100 MB, goes when it ends. Gives what waits for its answer.
+
+    That raises as `checks` does.
+    """
+    checker = WorkerProcess("deployments.runtime.worker_process", f"{__name__}:answer_checks", _USUAL_PRIORITY)
+    with ThreadPoolExecutor(1, "checks") as thread, closing(checker):
+        answer = thread.submit(checker.ask, b"", _MAX_CHECK_SECONDS)
+
+        def result() -> list[str]:
+            found = answer.result()
+            if isinstance(found, NoResult):
+                raise NotReady(f"the checks must come to an end, did not: {found.reason}")
+            said, error = pickle.loads(found)  # noqa: S301 - of a child of this process
+            if error is not None:
+                raise error
+            return list(said)
+
+        yield result
+
+
+@contextmanager
+def running(
+    settings: Settings, config_path: Path, port: int, *, display: Display, quiet: bool = False
+) -> Iterator[Address]:
     """The service, from before the first check to after its last process; yields when `/readyz` says yes.
 
     Raises `InvalidServeConfig`, `PortTaken`, `DataFolderTaken`, `ArtefactError`, `SpoolError`, `DatabaseError` or
     `NotReady`. Must be entered before anything imports Ray, which reads its variables only once.
     """
-    with _cluster(settings, config_path, port, say=_timed(say), quiet=quiet) as cluster:
+    with _cluster(settings, config_path, port, display=display, quiet=quiet) as cluster:
         cluster.start(START_SECONDS)
         yield cluster.listener
 
@@ -191,7 +256,7 @@ def _cluster(
     config_path: Path,
     port: int,
     *,
-    say: Say,
+    display: Display,
     quiet: bool = False,
     grace_seconds: float = GRACE_SECONDS,
     stop_asked: threading.Event | None = None,
@@ -200,32 +265,28 @@ def _cluster(
     for name, value in ray_variables(port).items():
         os.environ.setdefault(name, value)
     require_message_room(settings)
-    config = read_serve_config(config_path)
-    host = LOOPBACK if settings.environment is Environment.DEVELOPMENT else config.http_options.host
-    listener = Address(host=host, port=port)
     record = ProcessRecord(settings.run_folder / "processes")
     notice = DrainNotice(settings.run_folder)
-    with owning_data_folder(settings), listener.claimed():
+    with owning_data_folder(settings), Address(host=LOOPBACK, port=port).claimed():
         adopt_orphans()
-        for sentence in withdraw_from_others(settings):
-            say(sentence)
         if ended := record.end_leftovers():
-            say(f"ended {ended} processes that an earlier run had left behind")
+            display.say(f"ended {ended} processes that an earlier run had left behind")
         sessions = SessionRecord(settings.run_folder / "sessions")
-        _sweep(settings, sessions, say)
+        _sweep(settings, sessions, display)
         record.begin()
         notice.withdraw()
-        require_rollout_folder(settings)
-        listener.require_free()
         _correct_proxy(settings.run_folder, record)
-        read_manifest(settings.model_path)
-        prepare_spool(settings)
-        prepare_database(settings)
         hand_down(settings)
-        for sentence in disagreeing_bounds(settings):
-            say(sentence)
-        log_path = settings.run_folder / "ray.log"
-        with record.following(os.getpid()), _compiling() as compiler:
+        with display.lasting("checking settings, folders and database"), checking() as checked:
+            # Ray is imported beside the checks.
+            leave_out_unused()
+            config = read_serve_config(config_path)
+            host = LOOPBACK if settings.environment is Environment.DEVELOPMENT else config.http_options.host
+            listener = Address(host=host, port=port)
+            listener.require_free()
+            for sentence in checked():
+                display.say(sentence)
+        with record.following(os.getpid()), closing(CoreCompiler()) as compiler:
             cluster = LocalCluster(
                 config,
                 listener,
@@ -233,8 +294,8 @@ def _cluster(
                 record=record,
                 sessions=sessions,
                 notice=notice,
-                say=say,
-                log_path=log_path,
+                display=display,
+                log_path=settings.run_folder / "ray.log",
                 stop_asked=stop_asked or threading.Event(),
                 quiet=quiet,
             )
@@ -242,19 +303,8 @@ def _cluster(
                 yield cluster
             finally:
                 with _undisturbed():
-                    say("draining ...")
+                    display.say("draining ...")
                     cluster.stop(grace_seconds)
-
-
-@contextmanager
-def _compiling() -> Iterator[subprocess.Popen[bytes]]:
-    """Meanwhile the core is compiled, by a process whose compiler does not stay in the memory of this one."""
-    child = started_module("models.search.warm_up")
-    try:
-        yield child
-    finally:
-        child.kill()
-        child.wait()
 
 
 @contextmanager
@@ -289,6 +339,8 @@ def withdraw_from_others(settings: Settings) -> Iterator[str]:
 
     The folders of the settings, made where they are missing, and the SQLite file. A sentence names what stays open.
     """
+    from deployments.persistence.database import sqlite_files
+
     folders = (*_folders(settings), settings.run_folder)
     for folder in folders:
         # Who needs the folder says better what stands in the way.
@@ -308,15 +360,15 @@ def withdraw_from_others(settings: Settings) -> Iterator[str]:
         yield f"other users may be able to read {', '.join(still_open)}: take it from them with `chmod go=`"
 
 
-def _sweep(settings: Settings, sessions: SessionRecord, say: Say) -> None:
+def _sweep(settings: Settings, sessions: SessionRecord, display: Display) -> None:
     """What dead runs of this data folder left, and temporary folders of dead commands of this user; nobody else's."""
     try:
         swept, drafts = sessions.sweep() + sweep_temporary_folders(), sweep_drafts(*_folders(settings))
     except OSError as error:
-        say(f"what earlier runs left cannot be removed: {error}")
+        display.say(f"what earlier runs left cannot be removed: {error}")
         return
     if swept or drafts:
-        say(f"removed {swept} temporary folders and {drafts} drafts that earlier runs had left behind")
+        display.say(f"removed {swept} temporary folders and {drafts} drafts that earlier runs had left behind")
 
 
 def require_rollout_folder(settings: Settings) -> None:
@@ -324,6 +376,8 @@ def require_rollout_folder(settings: Settings) -> None:
 
     The controller waits for the one before it, and whoever starts the service would not hear why.
     """
+    from deployments.rollout_control.transition_log import ControllerJournal, ControllerTaken
+
     journal = ControllerJournal(settings.rollout_folder)
     try:
         journal.open(patience_seconds=ROLLOUT_FOLDER_SECONDS)
@@ -347,13 +401,9 @@ def _correct_proxy(folder: Path, record: ProcessRecord) -> None:
     os.environ[_BINARY_PATH] = str(wrapper)
 
 
-def _timed(say: Say) -> Say:
-    """Each line with the seconds since now in front."""
-    begun = time.monotonic()
-    return lambda line: say(f"[{time.monotonic() - begun:5.1f} s] {line}")
-
-
-def serve(settings: Settings, config_path: Path, port: int, *, say: Say, grace_seconds: float = GRACE_SECONDS) -> None:
+def serve(
+    settings: Settings, config_path: Path, port: int, *, display: Display, grace_seconds: float = GRACE_SECONDS
+) -> None:
     """Run the service until SIGINT or SIGTERM. Raises as `running` does.
 
     When Ray dies, what is left is ended, and so is this process, with `EXIT_RAY_LOST`: a supervisor starts it anew.
@@ -363,33 +413,35 @@ def serve(settings: Settings, config_path: Path, port: int, *, say: Say, grace_s
     try:
         with (
             _cluster(
-                settings, config_path, port, say=_timed(say), grace_seconds=grace_seconds, stop_asked=stop_asked
+                settings, config_path, port, display=display, grace_seconds=grace_seconds, stop_asked=stop_asked
             ) as cluster,
             suppress(KeyboardInterrupt),
         ):
             cluster.start(START_SECONDS)
-            _warn_of_side_doors(port, say)
+            _warn_of_side_doors(port, display)
             url = cluster.listener.url
-            say(f"Gantry is ready on {url} (documentation: {url}/docs). Stop it with Ctrl-C.")
+            # From here on this process waits; what it was started with would stay in its memory.
+            release_start_up_memory()
+            display.say(f"Gantry is ready on {url} (documentation: {url}/docs). Stop it with Ctrl-C.")
             fault = cluster.await_fault()
             print(f"gantry: {fault}; this service ends, and the next start is a new one", file=sys.stderr)
     except KeyboardInterrupt:
         # Told before there was anything to stop.
-        say("stopped")
+        display.say("stopped")
         return
-    say("stopped")
+    display.say("stopped")
     if fault is not None or not cluster.has_left:
         cluster.leave(0 if fault is None else EXIT_RAY_LOST)
 
 
-def _warn_of_side_doors(service_port: int, say: Say) -> None:
+def _warn_of_side_doors(service_port: int, display: Display) -> None:
     """Ray offers no way to bind these to the loopback interface, so whoever runs the service must know them."""
     pids = (os.getpid(), *(process.pid for process in descendants(os.getpid())))
     exposed = {each.port for each in listening_sockets(pids) if not each.is_local} - {service_port}
     if exposed:
         ports = ", ".join(map(str, sorted(exposed)))
-        say(f"Ports {ports} of Ray and its proxy listen on every interface: keep them behind a firewall")
-        say(f"(rules to load: {FIREWALL}).")
+        display.say(f"Ports {ports} of Ray and its proxy listen on every interface: keep them behind a firewall")
+        display.say(f"(rules to load: {FIREWALL}).")
 
 
 def _interrupt_on_signals() -> threading.Event:

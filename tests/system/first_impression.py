@@ -23,6 +23,7 @@ from typing import Any
 import httpx
 
 from deployments.commands.demo import use_throwaway_settings
+from deployments.commands.terminal import StepDisplay
 from deployments.contracts.answers.figures import Metrics, metrics_of
 from deployments.contracts.parsing import RequestLimits, read_schedule_request
 from deployments.contracts.translation.problem import translate
@@ -63,7 +64,9 @@ def main(arguments: Sequence[str]) -> int:
         manual = Row(who="manual rule", figures=_means(_by_hand(body, settings) for body in bodies))
         _show(manual)
         rows = []
-        with running(settings, DEFAULT_CONFIG, free_port(), say=lambda _line: None, quiet=True) as listener:
+        with running(
+            settings, DEFAULT_CONFIG, free_port(), display=StepDisplay(lambda _line: None), quiet=True
+        ) as listener:
             headers = {"X-API-Key": settings.api_key.get_secret_value()}
             for budget in options.budget or (None,):
                 for clients in options.clients or CLIENTS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -76,7 +77,7 @@ def test_start_that_is_given_up_leaves_nothing_behind(tmp_path: Path) -> None:
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(timeout=30) == 0
     assert [process for process in processes if is_alive(process)] == []
-    assert service.output.endswith("draining ...\nstopped\n")
+    assert re.search(r"draining \.\.\.\n\[ *[\d.]+ s\] stopped\n\Z", service.output)
 
 
 def test_processes_that_are_told_to_end_leave_nothing_behind(tmp_path: Path) -> None:

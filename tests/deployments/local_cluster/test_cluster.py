@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from deployments.commands.terminal import StepDisplay
 from deployments.local_cluster import cluster
 from deployments.local_cluster.cluster import (
     LOOPBACK,
@@ -74,7 +75,7 @@ def test_stop_whose_exception_was_lost_ends_the_start(monkeypatch: pytest.Monkey
         record=ProcessRecord(tmp_path / "processes"),
         sessions=SessionRecord(tmp_path / "sessions"),
         notice=DrainNotice(tmp_path),
-        say=lambda _: None,
+        display=StepDisplay(lambda _: None),
         log_path=tmp_path / "ray.log",
         stop_asked=stop_asked,
     )

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from deployments.local_cluster.cluster import LOOPBACK, Address, PortTaken, free_port
-from deployments.local_cluster.service import DataFolderTaken, owning_data_folder, require_rollout_folder
+from deployments.local_cluster.service import DataFolderTaken, checking, owning_data_folder, require_rollout_folder
 from deployments.rollout_control.transition_log import ControllerJournal
 from deployments.settings.service import load_settings
+from models.policy.artefact import ArtefactError
+
+_IMPORTS = """
+import sys
+import deployments.local_cluster.service, deployments.local_cluster.cluster, deployments.commands.serve
+print(sorted({"alembic", "numba", "numpy", "pymysql", "ray", "scipy", "sqlalchemy"} & sys.modules.keys()))
+"""
 
 
 def test_data_folder_has_one_owner(tmp_path: Path) -> None:
@@ -53,3 +62,25 @@ def test_port_is_claimed_before_it_is_bound() -> None:
             pass
     with Address(host=LOOPBACK, port=first).claimed():
         pass
+
+
+@pytest.mark.system
+def test_launcher_imports_nothing_of_weight() -> None:
+    """It waits for as long as the service lives, and what it imported stays in its memory."""
+    done = subprocess.run([sys.executable, "-c", _IMPORTS], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.system
+def test_checks_say_and_raise_what_a_process_of_their_own_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sentences come as they are, and an error as its own class, with its words."""
+    monkeypatch.setenv("GANTRY_DATA_FOLDER", str(tmp_path / "data"))
+    monkeypatch.setenv("GANTRY_MAX_SPOOL_BYTES", "40000000")
+    with checking() as checked:
+        (sentence,) = checked()
+    assert sentence.startswith("GANTRY_MAX_SPOOL_BYTES, 40,000,000, is less than twice GANTRY_MAX_BODY_BYTES")
+    monkeypatch.setenv("GANTRY_MODEL_PATH", str(tmp_path / "no policy"))
+    with checking() as checked, pytest.raises(ArtefactError, match="no policy"):
+        checked()
