@@ -173,7 +173,7 @@ class Controller:
             "seconds_in_stage": state.seconds_in_stage(self._clock()),
             "is_dry_run": self._settings.is_dry_run,
             "is_owner": self._database.is_owner,
-            "owner": None if lease is None else lease.owner_name,
+            "owner": None if lease is None else lease.owner_name or None,
             "configuration": self._settings.configuration.as_json(),
             "gate": gate.as_json(),
             "guardrails": [reading.as_json() for reading in self._statistics.readings()],

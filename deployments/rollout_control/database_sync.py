@@ -31,6 +31,8 @@ TAKEOVER_SECONDS = 4.0
 """How long a lease must be seen expired before another service takes over: an owner that finds the database again
 at the same moment renews it first."""
 MAX_ANSWER_SECONDS = 8.0
+# The end of a service does not wait for a database that hangs.
+_RELEASE_SECONDS = 2.0
 _log = logging.getLogger(__name__)
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -83,6 +85,20 @@ class DatabaseSync(BackgroundTask):
         """Whether somebody else owns the rollout, as far as is known."""
         return self._token is None and self.lease is not None
 
+    async def stop(self) -> None:
+        """Files no more, and gives the lease back, where the database answers: nobody has to wait until it expires."""
+        await super().stop()
+        token, self._token = self._token, None
+        if token is None:
+            return
+        try:
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                await self._threads.run(self._rows.release_lease, token)
+        except (DatabaseError, TimeoutError) as error:
+            _log.warning(
+                "the rollout's lease could not be given back, it expires in %g s: %s", self._lease_seconds, error
+            )
+
     async def meet(self, version: int | None) -> tuple[Transition, ...]:
         """The transitions from `version` on, or the newest below it; takes the lease, or renews it, as it can be had.
 
@@ -99,7 +115,7 @@ class DatabaseSync(BackgroundTask):
         except ValueError as error:
             raise UnreadableState(f"a stored transition must be JSON: {error}") from error
         if self.failure is not None:
-            _log.warning("the rollout's database answers again")
+            _log.info("the rollout's database answers again")
         self.failure = None
         return tuple(transition_of(row) for row in rows)
 
@@ -138,7 +154,7 @@ class DatabaseSync(BackgroundTask):
         elif self._may_take(lease, now, is_first_look):
             await self._take(lease, now, is_own=is_first_look)
         elif is_first_look and lease is not None:
-            _log.warning("the rollout of this database is owned by %s: this service follows", lease.owner_name)
+            _log.info("the rollout of this database is owned by %s: this service follows", lease.owner_name)
         self._has_looked = True
 
     async def _take(self, lease: RolloutLease | None, now: float, *, is_own: bool) -> None:
@@ -158,11 +174,12 @@ class DatabaseSync(BackgroundTask):
                 token=token,
                 seconds_left=self._lease_seconds,
             )
-            _log.warning("this service owns the rollout of this database, with token %d", token)
+            _log.info("this service owns the rollout of this database, with token %d", token)
 
     def _may_take(self, lease: RolloutLease | None, now: float, is_first_look: bool) -> bool:
         # Its own of an earlier life: the lock on the controller's folder says that nobody lives it any more.
-        if lease is None or (is_first_look and lease.owner_id == self.owner_id):
+        # One that was given back has no owner, who might come again.
+        if lease is None or not lease.owner_id or (is_first_look and lease.owner_id == self.owner_id):
             return True
         if lease.seconds_left > 0.0:
             self._expired = None

@@ -19,11 +19,12 @@ from deployments.persistence.delivery.batch_writer import DecisionWriter
 from deployments.persistence.errors import DatabaseAccessDenied
 from deployments.persistence.failures import database_errors
 from deployments.persistence.maintenance.grants import service_grants
-from deployments.rollout_control.database_sync import transition_row
+from deployments.rollout_control.database_sync import incident_row, transition_row
 from tests.deployments.persistence.decisions.test_audit_repository import event
 from tests.deployments.persistence.decisions.test_key_repository import entry_of
 from tests.deployments.persistence.payloads import decision, decision_id
 from tests.deployments.rollout_control.test_database_sync import transition
+from tests.deployments.rollout_control.test_webhook import INCIDENT
 from tests.system.mariadb import MariaDbServer
 
 pytestmark = pytest.mark.system
@@ -75,6 +76,10 @@ def test_service_can_do_its_work(service: Engine, mariadb_url: str) -> None:
     row = transition_row(transition(1))
     assert rollout.append_transition(row, token=1, expected_version=0, is_for_all=False)
     assert not rollout.append_transition(row, token=1, expected_version=0, is_for_all=False)
+    for _ in range(2):
+        rollout.save_incidents([incident_row(INCIDENT)])
+    rollout.release_lease(1)
+    assert rollout.take_lease("b", "other host", seen_token=1, lease_seconds=10.0) == 2
     with plant_work(service) as plants:
         assert plants.jobs("penang", 10) == []
 
@@ -91,6 +96,9 @@ def test_service_can_do_its_work(service: Engine, mariadb_url: str) -> None:
         "DELETE FROM decision",
         "DELETE FROM audit_event",
         "DELETE FROM rollout_lease",
+        "DELETE FROM rollout_transition",
+        "DELETE FROM incident",
+        "UPDATE rollout_transition SET actor = 'somebody else'",
         "UPDATE audit_event SET actor = 'somebody else'",
         "INSERT INTO api_key (key_id) VALUES ('0123456789ab')",
         "UPDATE api_key SET revoked_at = NULL",

@@ -48,6 +48,7 @@ MAX_EVENTS = 200
 MAX_EVALUATIONS = 100_000
 MAX_FEEDBACK = 2_000
 _ONLY_LEASE = 1
+_NOBODYS = {"owner_id": "", "owner_name": "", "expires_at": datetime(1970, 1, 1, tzinfo=UTC)}
 
 
 def insert_evaluations(connection: Connection, records: list[EvaluationRecord]) -> None:
@@ -122,11 +123,10 @@ class RolloutRows:
         None when somebody else was faster, or when the lease has not expired; `is_own` is for an owner that has come
         back and knows that nobody else has its id.
         """
-        unused = {"owner_id": "", "owner_name": "", "token": 0, "expires_at": datetime(1970, 1, 1, tzinfo=UTC)}
         lease = ROLLOUT_LEASE.c
         with database_errors(address_of(self._engine)), self._engine.begin() as connection:
             if not seen_token:
-                _insert_once(connection, ROLLOUT_LEASE, [{"lease_id": _ONLY_LEASE, **unused}])
+                _insert_once(connection, ROLLOUT_LEASE, [{"lease_id": _ONLY_LEASE, "token": 0, **_NOBODYS}])
             now = self._clock(connection)
             may_take = or_(lease.expires_at <= now, lease.owner_id == owner_id) if is_own else lease.expires_at <= now
             taken = connection.execute(
@@ -150,6 +150,15 @@ class RolloutRows:
                 .values(expires_at=self._clock(connection) + timedelta(seconds=lease_seconds))
             )
         return bool(renewed.rowcount)
+
+    def release_lease(self, token: int) -> None:
+        """The rollout is nobody's, if `token` is still the owner's, and the next who asks may take it at once."""
+        with database_errors(address_of(self._engine)), self._engine.begin() as connection:
+            connection.execute(
+                update(ROLLOUT_LEASE)
+                .where(ROLLOUT_LEASE.c.lease_id == _ONLY_LEASE, ROLLOUT_LEASE.c.token == token)
+                .values(_NOBODYS)
+            )
 
     def append_transition(
         self, transition: Mapping[str, Any], *, token: int, expected_version: int, is_for_all: bool

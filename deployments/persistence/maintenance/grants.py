@@ -17,12 +17,14 @@ from deployments.persistence.tables import (
     DECISION,
     EVALUATION,
     FEEDBACK,
+    INCIDENT,
     METADATA,
     PLANT_CALENDAR,
     PLANT_CLOSURE,
     PLANT_JOB,
     PLANT_MACHINE,
     ROLLOUT_LEASE,
+    ROLLOUT_TRANSITION,
 )
 
 VIEWS = ("machine_source", "job_source", "closure_source", "latest_plan")
@@ -30,7 +32,8 @@ _NAME = re.compile(r"[A-Za-z0-9_.%-]{1,64}")
 _WHOLE_ROWS = "SELECT, INSERT, UPDATE, DELETE"
 # Rows that are never deleted. The update is of the key to itself, which is how an insert leaves an existing row
 # alone; MariaDB wants the right to update every inserted column for it, not only the key.
-_KEPT = (DECISION, EVALUATION, FEEDBACK, ROLLOUT_LEASE)
+_KEPT = (DECISION, EVALUATION, FEEDBACK, ROLLOUT_LEASE, INCIDENT)
+_ONLY_ADDED = (AUDIT_EVENT, ROLLOUT_TRANSITION)
 _READ_ONLY = (PLANT_MACHINE, PLANT_JOB, PLANT_CALENDAR, PLANT_CLOSURE)
 
 
@@ -47,7 +50,7 @@ def service_grants(database: str, user: str, host: str) -> Iterator[str]:
 
 
 def _privileges(table: Table) -> str:
-    if table is AUDIT_EVENT:
+    if table in _ONLY_ADDED:
         return "SELECT, INSERT"
     if table in _KEPT:
         return "SELECT, INSERT, UPDATE"

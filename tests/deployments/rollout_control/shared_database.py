@@ -42,6 +42,10 @@ class Line(RolloutRows):
         self._pass()
         return super().renew_lease(token, lease_seconds)
 
+    def release_lease(self, token: int) -> None:
+        self._pass()
+        super().release_lease(token)
+
     def append_transition(self, transition: Mapping[str, Any], **changes: Any) -> bool:
         self._pass()
         self.before_append()

@@ -109,10 +109,11 @@ class Service:
 
     async def start(self) -> None:
         self.events = 0
+        self.sync = self.database.sync(self.line, self.name)
         self.control = Controller(
             ControlSettings(configuration=QUICK, initial_stage=self.initial_stage, seed="gantry", challenger=PUBLISHED),
             journal=self.journal,  # type: ignore[arg-type]
-            database=self.database.sync(self.line, self.name),
+            database=self.sync,
             listeners=(self,),
             clock=self.database.now,
             heartbeat_seconds=3600.0,
@@ -249,6 +250,20 @@ class TwoServices(RuleBasedStateMachine):
         """It dies without a word."""
         self._do(self.services[name].stop())
         self._do(self.services[name].start())
+
+    @rule(name=NAMES)
+    def leave(self, name: str) -> None:
+        """It ends in order, the other one looks, and it comes again: whose the rollout was it is nobody's meanwhile."""
+        leaving, other = self.services[name], self.services["ba"["ab".index(name)]]
+        assert other.control is not None
+        was_owner = leaving.sync.is_owner and not leaving.line.is_cut
+        self._do(leaving.stop())
+        self._do(leaving.sync.stop())
+        lease, _ = RolloutRows(self.database.engine, self.database.now).look(None)
+        assert lease is not None or not was_owner
+        assert lease is None or not was_owner or lease.owner_id != leaving.journal.identity()
+        self._do(other.control.meet())
+        self._do(leaving.start())
 
     @precondition(lambda self: not any(each.line.is_cut or each.line.loses_answers for each in self.services.values()))
     @rule()

@@ -63,6 +63,40 @@ async def test_first_service_owns_and_the_second_follows(database: SharedDatabas
     assert (second.lease.owner_name, second.lease.token) == ("a", 1)
 
 
+async def test_second_service_takes_over_at_once_what_was_given_back(database: SharedDatabase, clock: Clock) -> None:
+    """An owner that ends in order leaves nobody waiting; that it comes again changes nothing."""
+    first, second = _service(database, "a"), _service(database, "b")
+    await first.meet(None)
+    await second.meet(None)
+    await first.stop()
+    await second.meet(None)
+    assert (first.is_owner, second.is_owner) == (False, True)
+    assert second.lease is not None
+    assert (second.lease.owner_name, second.lease.token) == ("b", 2)
+    again = _service(database, "a")
+    await again.meet(None)
+    assert (again.is_owner, again.is_follower) == (False, True)
+
+
+async def test_lease_that_cannot_be_given_back_expires(database: SharedDatabase, clock: Clock) -> None:
+    """Without the database the end is the same, and what somebody else has taken is left alone."""
+    line = database.line()
+    first, second = database.sync(line, "a"), _service(database, "b")
+    await first.meet(None)
+    line.is_cut = True
+    await first.stop()
+    await second.meet(None)
+    assert not second.is_owner
+    clock.seconds += LEASE_SECONDS
+    await second.meet(None)
+    clock.seconds += TAKEOVER_SECONDS
+    await second.meet(None)
+    assert second.is_owner
+    database.line().release_lease(1)
+    await second.meet(None)
+    assert second.is_owner
+
+
 async def test_second_service_takes_over_after_the_lease_with_a_higher_token(
     database: SharedDatabase, clock: Clock
 ) -> None:

@@ -32,10 +32,11 @@ def test_nobody_may_change_the_schema() -> None:
 
 
 def test_what_was_decided_cannot_be_deleted() -> None:
-    """Decisions stay, the audit trail is inserted and read, and of a key only the last use moves."""
+    """Decisions and incidents stay, both trails are inserted and read, and of a key only the last use moves."""
     granted = _granted()
     assert granted["decision"] == "SELECT, INSERT, UPDATE"
-    assert granted["audit_event"] == "SELECT, INSERT"
+    assert granted["incident"] == "SELECT, INSERT, UPDATE"
+    assert granted["audit_event"] == granted["rollout_transition"] == "SELECT, INSERT"
     assert granted["api_key"] == "SELECT, UPDATE (`last_used_at`)"
 
 
