@@ -199,7 +199,8 @@ class TransitionLog:
         self.state = following
         self.transitions.append(transition)
         stage, actor = transition.to_stage.value, transition.actor
-        _log.warning("rollout version %d: %s by %s: %s", transition.version, stage, actor, transition.reason)
+        message = "rollout version %d: %s by %s: %s"
+        _log.log(_level_of(transition), message, transition.version, stage, actor, transition.reason)
         self.tell(transition)
 
     async def adopt(self, transition: Transition) -> None:
@@ -208,7 +209,9 @@ class TransitionLog:
         self.state = transition.state
         self.transitions.append(transition)
         stage, actor = transition.to_stage.value, transition.actor
-        _log.warning("rollout version %d of the database: %s by %s", transition.version, stage, actor)
+        _log.log(
+            _level_of(transition), "rollout version %d of the database: %s by %s", transition.version, stage, actor
+        )
 
     async def open_incident(
         self, trigger: str, state: RolloutState, action: str, evidence: dict[str, Any], stage: Stage | None = None
@@ -240,3 +243,8 @@ class TransitionLog:
             if not is_urgent:
                 raise
             _log.error("the controller's journal took nothing: %s", error)
+
+
+def _level_of(transition: Transition) -> int:
+    """That a rollout begins and goes on is what it is for; somebody should look at a rollback."""
+    return logging.WARNING if transition.to_stage is Stage.ROLLED_BACK else logging.INFO

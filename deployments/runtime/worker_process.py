@@ -82,6 +82,9 @@ class WorkerProcess:
         try:
             return self._answer(question, limit_seconds)
         except _Lost as lost:
+            if self._absent_until == math.inf:
+                # Ended by `close`, from another thread, while it was asked: nothing that anybody should look at.
+                return NoResult(kind=FailureKind.ABSENT, reason="the process was closed")
             _log.warning("%s; no other process for %g s", lost.no_result.reason, self._pause_seconds)
             self._absent_until = max(self._absent_until, self._steady() + self._pause_seconds)
             self._pause_seconds = min(2 * self._pause_seconds, MAX_PAUSE_SECONDS)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -169,6 +171,23 @@ def test_closed_process_is_gone_for_good(bench: Bench) -> None:
     bench.process.close()
     assert end((child,), PATIENCE_SECONDS) == 0
     assert bench.ask(b"who") == RESTING
+
+
+@pytest.mark.parametrize("question", [b"who", HANG])
+def test_process_that_is_closed_while_it_starts_or_answers_alarms_nobody(
+    bench: Bench, caplog: pytest.LogCaptureFixture, question: bytes
+) -> None:
+    """Its end was ordered, so no line of the log tells of a signal."""
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(bench.ask, question)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not descendants(os.getpid()) or (question == HANG and not bench.starts):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        bench.process.close()
+        found = answer.result(PATIENCE_SECONDS)
+    assert isinstance(found, NoResult)
+    assert caplog.records == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="not run: only Linux ends a child with its parent")
