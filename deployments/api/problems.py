@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -143,7 +144,10 @@ def answer_to(scope: Scope, error: GantryError, clock: Clock) -> Response:
 def _http_problem(scope: Scope, error: HTTPException, clock: Clock) -> Response:
     title = error.detail
     kind = _Kind(status=error.status_code, error=title.lower().replace(" ", "_"), title=title)
-    return _response(_problem(scope, kind, f"{scope['method']} {scope['path']}: {title}", clock), error.headers)
+    detail = f"{scope['method']} {scope['path']}: {title}"
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        detail += "; /docs lists every path"
+    return _response(_problem(scope, kind, detail, clock), error.headers)
 
 
 def _problem(scope: Scope, kind: _Kind, detail: str, clock: Clock) -> ProblemDetails:

@@ -64,6 +64,12 @@ async def test_unknown_path_is_404() -> None:
     assert (response.status_code, _problem(response)["error"]) == (404, "not_found")
 
 
+@pytest.mark.parametrize("path", ["/", "/nowhere", "/v1"])
+async def test_unknown_path_points_to_the_documentation(path: str) -> None:
+    """Whoever opens the service in a browser learns where to go on."""
+    assert _problem(await call("GET", path))["detail"] == f"GET {path}: Not Found; /docs lists every path"
+
+
 async def test_unknown_schedule_is_404() -> None:
     """An id that nobody was given is named."""
     response = await call("GET", "/v1/schedules/0190")

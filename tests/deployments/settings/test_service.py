@@ -140,6 +140,7 @@ def _refusal(monkeypatch: pytest.MonkeyPatch, name: str) -> str:
     ("name", "meant"),
     [
         ("DATABSE_URL", "DATABASE_URL"),
+        ("DATAFOLDER", "DATA_FOLDER"),
         ("DATABASEURL", "DATABASE_URL"),
         ("API_KYE", "API_KEY"),
         ("PLANTID", "PLANT_ID"),
@@ -352,6 +353,15 @@ def test_variables_that_nothing_reads_are_named_with_the_setting(
     assert "MODEL_PATH is set and read by nothing: the setting is GANTRY_MODEL_PATH" not in unread_variables(file)
     monkeypatch.delenv("MODEL_PATH")
     assert "MODEL_PATH is set and read by nothing: the setting is GANTRY_MODEL_PATH" in unread_variables(file)
+
+
+@pytest.mark.parametrize(
+    "name", ["gantry_data_folder", "GANTRYDATA_FOLDER", "GANTRY-DATA-FOLDER", "Gantry_Data_Folder"]
+)
+def test_name_that_is_only_written_otherwise_is_told(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """It does not begin as our names do, so it is not refused; the folder that was meant would be another one."""
+    monkeypatch.setenv(name, "/var/lib/gantry")
+    assert unread_variables() == (f"{name} is set and read by nothing: the setting is GANTRY_DATA_FOLDER",)
 
 
 def test_every_setting_that_is_named_instead_is_one() -> None:
