@@ -16,10 +16,11 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
-import httpx
 import psutil
 
 from deployments.errors import ServiceError
@@ -52,7 +53,6 @@ _POLL_SECONDS = 0.1
 # Asking costs the controller more than waiting costs us: it is busy starting what we wait for.
 _STATUS_SECONDS = 0.4
 _MIN_GRACE_SECONDS = 1.0
-_HTTP_OK = 200
 # For Ray to take its leave of replicas that have nothing left to do.
 FAREWELL_SECONDS = 12.0
 # An idle connection is closed at once, and an answer that is under way needs no longer.
@@ -60,6 +60,7 @@ _CLOSING_SECONDS = 2.0
 # Ray replaces a proxy that it finds dead three times in a row, and that takes its time to start.
 PROXY_PATIENCE_SECONDS = 40.0
 _CONNECT_SECONDS = 1.0
+_PROBE_SECONDS = 2.0
 _WATCH_SECONDS = 0.5
 _KNOCK_SECONDS = 2.0
 # Without these two Ray is dead, and neither comes back.
@@ -123,6 +124,20 @@ class Address:
             except OSError:
                 return False
         return False
+
+    def readiness(self) -> str:
+        """The status that `/readyz` answers, or why there is none.
+
+        By the library of Python: any other would stay in the memory of whoever waits.
+        """
+        client = HTTPConnection(self._reachable_host, self.port, timeout=_PROBE_SECONDS)
+        try:
+            client.request("GET", "/readyz")
+            return str(client.getresponse().status)
+        except (OSError, HTTPException) as error:
+            return type(error).__name__
+        finally:
+            client.close()
 
     def require_free(self) -> None:
         """Raises `PortTaken` when somebody listens there already."""
@@ -415,10 +430,9 @@ class LocalCluster:
             _pause(deadline, f"applications must be running, were not: {', '.join(waiting)}", _STATUS_SECONDS)
 
     def _await_ready(self, deadline: float) -> None:
-        with httpx.Client(base_url=self.listener.url, timeout=2.0, trust_env=False) as client:
-            while (answer := _probe(client)) != f"{_HTTP_OK}":
-                self._heed_stop()
-                _pause(deadline, f"/readyz must answer {_HTTP_OK}, was {answer}")
+        while (answer := self.listener.readiness()) != f"{HTTPStatus.OK.value}":
+            self._heed_stop()
+            _pause(deadline, f"/readyz must answer {HTTPStatus.OK.value}, was {answer}")
 
 
 def _applications() -> dict[str, StatusOverview]:
@@ -449,13 +463,6 @@ def _complaints(application: StatusOverview) -> str:
 def _last_line(message: str) -> str:
     """The error without its traceback, all of which is in the logs of Ray."""
     return (message.strip().splitlines() or ["for an unknown reason"])[-1].strip()
-
-
-def _probe(client: httpx.Client) -> str:
-    try:
-        return str(client.get("/readyz").status_code)
-    except httpx.TransportError as error:
-        return type(error).__name__
 
 
 def _pause(deadline: float, waiting_for: str, seconds: float = _POLL_SECONDS) -> None:
