@@ -86,15 +86,16 @@ class Gate(Protocol):
         """Whether the service is about to end."""
         ...
 
-    def passing(self) -> AbstractContextManager[None]:
-        """Around one request that was let in."""
+    def passing(self, on_grace_over: Callable[[], None]) -> AbstractContextManager[None]:
+        """Around one request that was let in; it is told when nobody waits for it any longer."""
         ...
 
 
 class EndOfService:
     """ASGI middleware: once the gate refuses, newcomers are told to come back, and who is inside is served.
 
-    The process lives on until then, and says so to whoever asks for no more.
+    The process lives on until then, and says so to whoever asks for no more. Who is still inside when the grace is over
+    is told to come back, too, unless the answer has begun; a line of the log names the request.
     """
 
     def __init__(self, app: ASGIApp, *, gate: Gate, clock: Clock) -> None:
@@ -109,8 +110,38 @@ class EndOfService:
             error = Stopping("the service is about to end and takes no new requests", STOPPING_RETRY_SECONDS)
             await answer_to(scope, error, self._clock)(scope, receive, send)
         else:
-            with self._gate.passing():
-                await self._app(scope, receive, send)
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        task, since, request_id = asyncio.current_task(), time.perf_counter(), REQUEST_ID.get()
+        assert task is not None, "a server runs each request in a task"
+        has_begun = is_called_off = False
+
+        async def send_and_see(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        def on_grace_over() -> None:
+            nonlocal is_called_off
+            line, seconds = _shortened(scope), time.perf_counter() - since
+            # Told from another task, which knows nothing of this request.
+            _log.warning(
+                "%s was under way for %.1f s when the grace ended", line, seconds, extra={"request_id": request_id}
+            )
+            if not has_begun:
+                is_called_off = True
+                task.cancel()
+
+        with self._gate.passing(on_grace_over):
+            try:
+                await self._app(scope, receive, send_and_see)
+            except asyncio.CancelledError:
+                if not is_called_off or has_begun:
+                    raise
+                task.uncancel()
+                error = Stopping("the service ended before this request was done", STOPPING_RETRY_SECONDS)
+                await answer_to(scope, error, self._clock)(scope, receive, send)
 
 
 class SecurityHeaders:

@@ -55,6 +55,8 @@ _STATUS_SECONDS = 0.4
 _MIN_GRACE_SECONDS = 1.0
 # For Ray to take its leave of replicas that have nothing left to do.
 FAREWELL_SECONDS = 12.0
+# A router looks ten times a second, and its refusals are short.
+_CALLING_OFF_SECONDS = 2.0
 # An idle connection is closed at once, and an answer that is under way needs no longer.
 _CLOSING_SECONDS = 2.0
 # Ray replaces a proxy that it finds dead three times in a row, and that takes its time to start.
@@ -315,17 +317,23 @@ class LocalCluster:
         return tuple({process: None for process in (*descendants(os.getpid()), *noted) if process.pid != os.getpid()})
 
     def _drain(self, deadline: float) -> None:
-        """Returns when no router has anything under way, at the latest at the deadline."""
+        """Returns when no router has anything under way; what is at the deadline is called off then."""
         try:
             self._notice.give()
+            if left := self._left_under_way(deadline):
+                _LOGGER.warning("%s requests were still under way at the end of the grace: told to come again", left)
+                self._notice.end_grace()
+                self._left_under_way(time.monotonic() + _CALLING_OFF_SECONDS)
         except OSError as error:
             _LOGGER.warning("the routers could not be told that the end comes: %s", error)
-            return
+
+    def _left_under_way(self, deadline: float) -> int | str:
+        """0 as soon as no router has anything under way; at the deadline how many requests are, as far as is known."""
         while (left := self._notice.in_flight({each.pid for each in self._processes() if is_alive(each)})) != 0:
             if time.monotonic() > deadline:
-                _LOGGER.warning("%s requests were still under way at the end of the grace", left or "unknown")
-                return
+                return left or "unknown"
             time.sleep(_POLL_SECONDS)
+        return 0
 
     def _close_port(self) -> None:
         """Nobody comes in any more; the routers refuse until then."""

@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ _MESSAGE_OVERHEAD_BYTES = 16 * 2**20
 
 
 class DrainNotice:
-    """Files by which whoever ends the service tells its routers, and they tell what they still have in flight.
+    """Files by which whoever ends the service tells its routers so, and they tell what they still have in flight.
 
     Files, because they reach every router whatever becomes of Ray, and last as long as nobody takes them away.
     """
@@ -45,6 +45,7 @@ class DrainNotice:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._notice = folder / "draining"
+        self._end_of_grace = folder / "grace-over"
 
     @property
     def is_given(self) -> bool:
@@ -54,12 +55,21 @@ class DrainNotice:
     def withdraw(self) -> None:
         """As if nobody had ever been told, nor told anything. Raises `OSError`."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        for path in (self._notice, *self._folder.glob(f"*{_REPORT_SUFFIX}")):
+        for path in (self._notice, self._end_of_grace, *self._folder.glob(f"*{_REPORT_SUFFIX}")):
             path.unlink(missing_ok=True)
 
     def give(self) -> None:
         """From now on newcomers are to be refused. Raises `OSError`."""
         self._notice.touch(OWNER_ONLY)
+
+    def end_grace(self) -> None:
+        """From now on what is under way is to be called off. Raises `OSError`."""
+        self._end_of_grace.touch(OWNER_ONLY)
+
+    @property
+    def is_grace_over(self) -> bool:
+        """Whether what is under way is to be called off."""
+        return self._end_of_grace.exists()
 
     def in_flight(self, living: Collection[int]) -> int | None:
         """Requests under way in the routers among the processes `living`; None while one has not heard the notice."""
@@ -93,9 +103,10 @@ class NewcomersGate:
     def __init__(self, notice: DrainNotice, pid: int | None = None) -> None:
         self._notice = notice
         self._pid = os.getpid() if pid is None else pid
-        self._in_flight = 0
+        self._inside: dict[object, Callable[[], None]] = {}
         self._reported: int | None = None
         self._task = BackgroundTask("drain notice", self._round, period_seconds=_LOOK_SECONDS)
+        self._is_grace_over = False
         self.refuses = False
 
     def start(self) -> None:
@@ -120,21 +131,26 @@ class NewcomersGate:
     def look(self) -> None:
         """Hear the notice, and tell what is under way when that is news. Raises `OSError`."""
         self.refuses = self.refuses or self._notice.is_given
-        if self.refuses and self._reported != self._in_flight:
-            self._notice.report(self._pid, self._in_flight)
-            self._reported = self._in_flight
+        if self._inside and not self._is_grace_over and self.refuses and self._notice.is_grace_over:
+            self._is_grace_over = True
+            for call_off in tuple(self._inside.values()):
+                call_off()
+        if self.refuses and self._reported != len(self._inside):
+            self._notice.report(self._pid, len(self._inside))
+            self._reported = len(self._inside)
 
     async def _round(self) -> None:
         self.look()
 
     @contextmanager
-    def passing(self) -> Iterator[None]:
-        """Around one request that was let in."""
-        self._in_flight += 1
+    def passing(self, on_grace_over: Callable[[], None]) -> Iterator[None]:
+        """Around one request that was let in; `on_grace_over` is called when it is there longer than anybody waits."""
+        request = object()
+        self._inside[request] = on_grace_over
         try:
             yield
         finally:
-            self._in_flight -= 1
+            del self._inside[request]
 
 
 def configure_process() -> Settings:

@@ -94,12 +94,14 @@ def starting_service(
     variables: Mapping[str, str] | None = None,
     config: Path = DEFAULT_CONFIG,
     port: int | None = None,
+    grace: float | None = None,
 ) -> Iterator[Service]:
     """A service that has just been started; ended, if the test has not done so, by SIGTERM."""
     port = port or free_port()
+    options = () if grace is None else ("--grace", str(grace))
     with (folder / "output.txt").open("wb") as output:
         process = subprocess.Popen(
-            [*COMMAND, "serve", "--port", str(port), "--config", str(config)],
+            [*COMMAND, "serve", "--port", str(port), "--config", str(config), *options],
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=folder,

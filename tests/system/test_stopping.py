@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import re
 import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,8 +16,8 @@ import pytest
 from deployments.local_cluster.cluster import free_port
 from deployments.local_cluster.processes import is_alive
 from deployments.local_cluster.service import EXIT_RAY_LOST
-from tests.system.serving import await_ready, eventually, is_free, starting_service
-from tests.system.stopping import Moment, run
+from tests.system.serving import REFUSED, await_ready, eventually, is_free, kind_of, starting_service
+from tests.system.stopping import EXAMPLE_BODY, Moment, run
 
 pytestmark = pytest.mark.system
 
@@ -23,6 +27,25 @@ SEED = 20261130
 def test_stop_answers_what_is_under_way(tmp_path: Path) -> None:
     """Two stops of the drill, in searches with their keys held and during a start: nobody is cut, nothing is lost."""
     assert run(tmp_path, 2, random.Random(SEED), (Moment.KEY, Moment.START))
+
+
+def test_request_that_outlives_the_grace_is_told_to_come_back(tmp_path: Path) -> None:
+    """A search of eight seconds and one second of grace: 503 problem details, and a line of the log that names it."""
+    with starting_service(tmp_path, grace=1.0) as service:
+        await_ready(service)
+        with service.client() as client, ThreadPoolExecutor(1) as thread:
+            headers = {"x-request-id": "outlives-the-grace"}
+            asking = thread.submit(
+                client.post, "/schedule", json=EXAMPLE_BODY | {"time_budget_ms": 8000}, headers=headers
+            )
+            time.sleep(1.5)
+            service.process.send_signal(signal.SIGTERM)
+            answer = asking.result(30)
+        assert (kind_of(answer), answer.json()["error"]) == (REFUSED, "stopping")
+        assert service.process.wait(timeout=60) == 0
+        (line,) = (json.loads(each) for each in service.output.splitlines() if "when the grace ended" in each)
+        assert (line["request_id"], line["level"]) == ("outlives-the-grace", "warning")
+        assert re.fullmatch(r"POST /schedule was under way for \d\.\d s when the grace ended", line["message"])
 
 
 def test_next_start_follows_any_death(tmp_path: Path) -> None:

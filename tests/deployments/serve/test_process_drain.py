@@ -20,6 +20,10 @@ def notice(tmp_path: Path) -> DrainNotice:
     return notice
 
 
+def _nothing() -> None:
+    """Somebody who is not interested in the end of the grace."""
+
+
 def started(notice: DrainNotice, pid: int) -> NewcomersGate:
     """The gate of a router, without its background task."""
     gate = NewcomersGate(notice, pid)
@@ -42,8 +46,8 @@ def test_router_that_has_not_heard_is_waited_for(notice: DrainNotice) -> None:
 def test_requests_under_way_are_counted_until_they_are_answered(notice: DrainNotice) -> None:
     """Two in one router, one in another; each end is told."""
     first, second = started(notice, FIRST), started(notice, SECOND)
-    with second.passing():
-        with first.passing(), first.passing():
+    with second.passing(_nothing):
+        with first.passing(_nothing), first.passing(_nothing):
             notice.give()
             first.look()
             second.look()
@@ -54,10 +58,30 @@ def test_requests_under_way_are_counted_until_they_are_answered(notice: DrainNot
     assert notice.in_flight({FIRST, SECOND}) == 0
 
 
+def test_requests_are_called_off_when_the_grace_is_over(notice: DrainNotice) -> None:
+    """Each that is still there, once; the notice of an earlier end calls off nothing."""
+    called_off: list[int] = []
+    gate = started(notice, FIRST)
+    with gate.passing(lambda: called_off.append(1)), gate.passing(lambda: called_off.append(2)):
+        with gate.passing(lambda: called_off.append(3)):
+            notice.give()
+            gate.look()
+        notice.end_grace()
+        gate.look()
+        gate.look()
+        assert called_off == [1, 2]
+    notice.withdraw()
+    again = started(notice, FIRST)
+    with again.passing(lambda: called_off.append(4)):
+        notice.give()
+        again.look()
+    assert called_off == [1, 2]
+
+
 def test_dead_router_is_not_waited_for(notice: DrainNotice) -> None:
     """What it had under way is lost already."""
     gate = started(notice, FIRST)
-    with gate.passing():
+    with gate.passing(_nothing):
         notice.give()
         gate.look()
     assert notice.in_flight({SECOND}) == 0
