@@ -24,6 +24,7 @@ from deployments.contracts.translation.plant import holiday_warnings
 from deployments.contracts.translation.problem import Question
 from deployments.persistence.decisions.records import DecisionRecord, payload_digest
 from deployments.rollout.analysis.outcomes import JobSketch
+from deployments.rollout.ramp.state import Stage
 from deployments.rollout.ramp.traffic import ArmAssignment
 from deployments.scheduling.arms import Attempt, Attempts
 from deployments.scheduling.evaluations import EvaluationContext, evaluation_records
@@ -31,6 +32,9 @@ from deployments.scheduling.proposals import Proposal
 from env.judge.verdict import Verdict
 from env.schedule import Schedule
 
+ROLLED_BACK_WARNING = (
+    "the rollout was rolled back: the planner's rule made this plan, no policy serves until the next ramp"
+)
 _JOB_LIST = TypeAdapter(list[JobRequest])
 
 
@@ -65,6 +69,7 @@ class Decision:
             calendar_used=calendar_answer(self.asked, self.request, problem.hours, self._last_day(proposal.schedule)),
             warnings=[
                 *self.warnings,
+                *self._rollout_warnings(),
                 *importance_warnings(problem, proposal.schedule),
                 *self._calendar_warnings(proposal.schedule),
             ],
@@ -81,6 +86,12 @@ class Decision:
             ),
             safety=safety_of(verdict),
         )
+
+    def _rollout_warnings(self) -> tuple[str, ...]:
+        """That nobody asked for manual: `fallback_reason` is None where manual is the arm that was assigned."""
+        assigned = self.context.assigned
+        is_rolled_back = assigned.assignment.stage == Stage.ROLLED_BACK
+        return (ROLLED_BACK_WARNING,) if is_rolled_back and not assigned.is_forced else ()
 
     def _calendar_warnings(self, schedule: Schedule) -> tuple[str, ...]:
         question = self.question

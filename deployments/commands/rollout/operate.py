@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,9 +16,20 @@ from deployments.errors import ServiceError
 
 if TYPE_CHECKING:
     import httpx
+    from rich.console import Console
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DAYS_OF_A_WEEK = 7
+STATUS_COLUMNS = 80
+SHADOW, FULL, PAUSED, ROLLED_BACK = "shadow", "full", "paused", "rolled_back"
+"""Stages as the service calls them. The command is a client: what it would take to import them is the service's."""
+WORST_FIRST = ("triggered", "breach", "healthy")
+"""Conditions of a rule of which something is known."""
+TOLD_TO_PLANNERS = "Each answer says so: by a warning, and by decision.stage, rolled_back."
+AFTER_ROLLBACK = (
+    "Next: an operator finds and mends the cause (GET /v1/rollout/events), and then\n"
+    'begins the next ramp, in shadow: gantry rollout promote --reason "..."'
+)
 _TIMEOUT_SECONDS = 30.0
 _FIRST_FAULT = 400
 _ACCEPTED = 202
@@ -123,6 +136,8 @@ def _order(url: str, action: str, body: dict[str, Any], as_json: bool) -> None:
     print(f"{found['stage'].replace('_', ' ')}{version}, share {found['share']:.0%}")
     if answer.status_code == _ACCEPTED:
         print(found["detail"])
+    if found["stage"] == ROLLED_BACK:
+        print(f"Manual, the planner's rule, serves everybody from now on.\n{TOLD_TO_PLANNERS}\n{AFTER_ROLLBACK}")
 
 
 def _asked(method: str, url: str, path: str, **sent: Any) -> dict[str, Any]:
@@ -155,25 +170,97 @@ def _words_of(answer: httpx.Response) -> str:
 
 
 def _show_status(found: dict[str, Any]) -> None:
+    console = plain_console(STATUS_COLUMNS)
+    for paragraph in _sentences(found):
+        console.print(paragraph, highlight=False)
+    console.print()
+    _show_guardrails(console, found["guardrails"])
+
+
+def _sentences(found: dict[str, Any]) -> Iterator[str]:
+    """Who serves whom since when, what is missing for the next stage, and who must do what."""
+    stage, serving = found["stage"], found["serving_stage"]
+    since = datetime.fromisoformat(found["stage_since"]).astimezone(UTC)
+    lasted = _lasted((datetime.now(UTC) - since).total_seconds())
+    held = f" in {serving}" if stage == PAUSED else ""
+    yield f"Stage: {stage.replace('_', ' ')}{held}, since {since:%Y-%m-%d %H:%M} UTC, {lasted}."
+    yield _who_serves(found, serving)
+    yield f"Version {found['version']}, ramp {found['ramp']}, {found['challenger']} against {found['champion']}."
+    if found.get("is_dry_run"):
+        yield "A dry run: guardrails are watched, and nothing is rolled back by them."
+    for trigger in found.get("triggers", ()):
+        yield f"A guardrail has fired at {trigger['at'][:16]}: {trigger['guardrail']}, {trigger['rule']}."
+    yield from _what_is_next(found, stage)
+    if not found.get("is_owner", True):
+        owner = found["owner"] or "nobody, without the database"
+        yield f"Orders, but for a rollback, are taken by {owner}."
+
+
+def _who_serves(found: dict[str, Any], serving: str) -> str:
+    challenger, champion, share = found["challenger"], found["champion"], found["share"]
+    if serving == ROLLED_BACK:
+        return f"manual, the planner's rule, serves everybody, and no policy plans. {TOLD_TO_PLANNERS}"
+    if serving == SHADOW:
+        return f"{champion} serves everybody; {challenger} plans beside it, is compared and serves nobody."
+    actual = found["actual_share"]
+    served = "nothing was served yet" if actual is None else f"{actual:.0%} of what was served was its"
+    if serving == FULL:
+        return f"{challenger} serves everybody ({served}); manual where it has no safe plan."
+    return f"{challenger} serves {share:.0%} of the windows, {served}; {champion} serves the others."
+
+
+def _what_is_next(found: dict[str, Any], stage: str) -> Iterator[str]:
+    """The gate's verdict in the words of whoever must act."""
+    gate, version = found["gate"], found["version"]
+    verdict, reasons = gate["verdict"], [f"  - {reason}" for reason in gate["reasons"]]
+    order = 'gantry rollout {} --reason "..."'
+    if stage == ROLLED_BACK:
+        yield AFTER_ROLLBACK
+        return
+    if verdict == "PROMOTE":
+        yield f"Next stage: open (verdict {verdict}). An operator promotes it:"
+        yield f"  {order.format('promote')} --expected-version {version}"
+        yield from reasons
+        return
+    if verdict == "ROLLBACK":
+        yield f"Next stage: closed (verdict {verdict}). An operator must look; where nothing has rolled back by itself:"
+        yield f"  {order.format('rollback')}"
+    elif stage == PAUSED:
+        yield f"Next stage: closed (verdict {verdict}) until an operator goes on:"
+        yield f"  {order.format('resume')}"
+    elif stage == FULL:
+        yield f"There is no next stage (verdict {verdict})."
+    elif gate.get("can_be_forced"):
+        yield f"Next stage: not yet (verdict {verdict}). More requests and days bring what is missing:"
+    else:
+        yield f"Next stage: not yet (verdict {verdict}). An operator must look at:"
+    yield from reasons
+
+
+def _show_guardrails(console: Console, guardrails: Sequence[dict[str, Any]]) -> None:
+    """A table of what can be told, the worst first, and one sentence about the rest."""
     from rich.table import Table
 
-    console = plain_console()
-    actual = (
-        "nothing served yet" if found["actual_share"] is None else f"{found['actual_share']:.0%} of what was served"
-    )
-    held = f" (of {found['held_stage']})" if found["held_stage"] else ""
-    console.print(f"{found['stage'].replace('_', ' ')}{held}, version {found['version']}, ramp {found['ramp']}")
-    console.print(f"{found['challenger']} against {found['champion']}: {found['share']:.0%} of the windows, {actual}")
-    console.print(f"verdict {found['gate']['verdict']}: {'; '.join(found['gate']['reasons']) or 'nothing against it'}")
-    if not found.get("is_owner", True):
-        console.print(f"orders, but for a rollback, are taken by {found['owner'] or 'nobody, without the database'}")
-    table = Table("guardrail", "rule", "value", "limit", "n", "state")
-    for each in found["guardrails"]:
-        kind = f" ({each['baseline']})" if each.get("baseline") else ""
+    table = Table("guardrail", "rule", "value", "limit", "n", "state", box=None, pad_edge=False)
+    known = [each for each in guardrails if each["condition"] in WORST_FIRST]
+    for each in sorted(known, key=lambda each: WORST_FIRST.index(each["condition"])):
         value = "-" if each["value"] is None else f"{each['value']:.4g}"
-        row = (f"{each['guardrail']}{kind}", each["rule"], value, f"{each['limit']:.4g}", str(each["n"]))
-        table.add_row(*row, each["condition"])
-    console.print(table)
+        table.add_row(_guardrail(each), each["rule"], value, f"{each['limit']:.4g}", str(each["n"]), each["condition"])
+    if known:
+        console.print(table)
+    silent = sorted({_guardrail(each) for each in guardrails if each["condition"] not in WORST_FIRST})
+    if silent:
+        console.print(f"Not enough data for every rule of: {', '.join(silent)}.", highlight=False)
+
+
+def _guardrail(reading: dict[str, Any]) -> str:
+    return f"{reading['guardrail']} ({reading['baseline']})" if reading.get("baseline") else str(reading["guardrail"])
+
+
+def _lasted(seconds: float) -> str:
+    minutes = max(0, int(seconds // 60))
+    days, hours = minutes // (24 * 60), minutes // 60 % 24
+    return f"{days} days and {hours} hours" if days else f"{hours} hours and {minutes % 60} minutes"
 
 
 def _show_report(found: dict[str, Any]) -> None:

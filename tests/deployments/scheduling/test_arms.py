@@ -15,6 +15,7 @@ from deployments.rollout.analysis.outcomes import Baseline, Evaluation, JobSketc
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.state import Stage
 from deployments.rollout.ramp.traffic import Arm, TrafficSplit
+from deployments.scheduling.decision import ROLLED_BACK_WARNING
 from deployments.scheduling.evaluations import ShadowTask
 from deployments.scheduling.use_case import Answered, Scheduling
 from env.errors import InvalidProblem
@@ -239,6 +240,18 @@ async def test_rollback_reaches_requests_that_are_under_way() -> None:
     assert answer.decision.fallback_reason == "withdrawn by the rollout while the request was under way"
     assert [(row.arm, row.is_served) for row in kept.record.evaluations] == [("ppo", False), ("manual", True)]
     assert kept.shadow_tasks == []
+
+
+async def test_answer_after_a_rollback_says_so() -> None:
+    """Nothing failed, so there is no reason for a fallback; a planner learns from the answer why there is no policy."""
+    state = fixed_traffic_split(1.0, "gantry").state
+    assert state is not None
+    after = TrafficSplit(state=replace(state, stage=Stage.ROLLED_BACK, share=0.0, version=2), seed="gantry")
+    answer = (await _answered(Kept().scheduling(rollout=FixedRollout(after)))).answer
+    assert (answer.algorithm_used, answer.decision.arm, answer.decision.stage) == ("manual", "manual", "rolled_back")
+    assert (answer.decision.fallback_reason, answer.warnings) == (None, [ROLLED_BACK_WARNING])
+    in_order = (await _answered(Kept().scheduling())).answer
+    assert in_order.warnings == []
 
 
 class _Deaf:

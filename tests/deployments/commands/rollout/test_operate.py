@@ -24,6 +24,10 @@ LATCHED = {"stage": "rolled_back", "version": None, "share": 0.0, "detail": "thi
 REFUSED = {"detail": "expected_version must be 3, was 2: somebody changed the rollout first"}
 OVERVIEW = STATE | {
     "ramp": 1,
+    "serving_stage": "limited",
+    "stage_since": "2026-11-28T09:57:00+00:00",
+    "is_dry_run": False,
+    "triggers": [],
     "held_stage": None,
     "challenger": "published",
     "champion": "manual",
@@ -108,7 +112,21 @@ def test_rollback_without_a_controller_says_so(service: Service) -> None:
     """It is done all the same: exit code 0."""
     service.status, service.answer = 202, json.dumps(LATCHED)
     done = _run(service, "rollback", "--reason", "because")
-    assert (done.exit_code, done.output) == (0, "rolled back, share 0%\nthis router serves manual from now on\n")
+    assert done.exit_code == 0
+    assert done.output.startswith("rolled back, share 0%\nthis router serves manual from now on\n")
+
+
+def test_rollback_says_what_it_means_for_planners_and_what_comes_next(service: Service) -> None:
+    """Whoever pulls the brake at night is not left alone with a share of 0 %."""
+    service.answer = json.dumps(STATE | {"stage": "rolled_back", "version": 3, "share": 0.0})
+    lines = _run(service, "rollback", "--reason", "because").output.splitlines()
+    assert lines == [
+        "rolled back, version 3, share 0%",
+        "Manual, the planner's rule, serves everybody from now on.",
+        "Each answer says so: by a warning, and by decision.stage, rolled_back.",
+        "Next: an operator finds and mends the cause (GET /v1/rollout/events), and then",
+        'begins the next ramp, in shadow: gantry rollout promote --reason "..."',
+    ]
 
 
 def test_refusal_is_one_line(service: Service) -> None:
@@ -128,18 +146,24 @@ def test_service_that_is_not_there_is_one_line() -> None:
 
 
 def test_status_shows_stage_split_guardrails_and_verdict(service: Service) -> None:
-    """As a table, or as the answer itself."""
+    """Sentences first, numbers after them, no line wider than a terminal; or the answer itself."""
     service.answer = json.dumps(OVERVIEW)
     shown = _run(service, "status").output
-    owner = "taken by plant-2:/var/lib/gantry/rollout"
-    for words in (
-        "limited, version 2",
-        "10% of the windows, 12% of what was served",
-        "verdict HOLD",
-        "crash_rate",
-        owner,
-    ):
-        assert words in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    told = " ".join(shown.split())
+    places = [
+        told.index(words)
+        for words in (
+            "Stage: limited, since 2026-11-28 09:57 UTC",
+            "published serves 10% of the windows, 12% of what was served was its; manual serves the others.",
+            "Version 2, ramp 1",
+            "Next stage: not yet (verdict HOLD)",
+            "- not enough data",
+            "taken by plant-2:/var/lib/gantry/rollout",
+            "crash_rate",
+        )
+    ]
+    assert places == sorted(places)
     assert json.loads(_run(service, "status", "--json").output) == OVERVIEW
 
 
@@ -147,7 +171,45 @@ def test_status_shows_reasons_as_they_were_given(service: Service) -> None:
     """What stands in brackets or between colons is part of the reason."""
     gate = {"verdict": "BLOCKED", "reasons": ["paused: [ticket 12] :truck: is late"]}
     service.answer = json.dumps(OVERVIEW | {"gate": gate})
-    assert "verdict BLOCKED: paused: [ticket 12] :truck: is late" in _run(service, "status").output
+    shown = _run(service, "status").output
+    assert "verdict BLOCKED" in shown
+    assert "- paused: [ticket 12] :truck: is late" in shown
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"stage": "shadow", "serving_stage": "shadow"}, "manual serves everybody; published plans beside it"),
+        ({"stage": "full", "serving_stage": "full", "share": 1.0}, "published serves everybody (12% of what was"),
+        ({"stage": "rolled_back", "serving_stage": "rolled_back"}, "begins the next ramp, in shadow"),
+        ({"stage": "paused", "held_stage": "limited"}, "Stage: paused in limited"),
+        ({"stage": "paused", "held_stage": "limited"}, 'gantry rollout resume --reason "..."'),
+        ({"gate": {"verdict": "PROMOTE", "reasons": []}}, 'gantry rollout promote --reason "..." --expected-version 2'),
+        ({"gate": {"verdict": "ROLLBACK", "reasons": []}}, 'gantry rollout rollback --reason "..."'),
+        (
+            {"gate": {"verdict": "HOLD", "reasons": ["x"], "can_be_forced": True}},
+            "More requests and days bring what is",
+        ),
+        ({"actual_share": None}, "nothing was served yet"),
+        ({"owner": None}, "taken by nobody, without the database"),
+    ],
+)
+def test_status_says_who_serves_and_who_must_do_what(service: Service, changes: dict[str, Any], said: str) -> None:
+    """In each stage, and for each verdict of the gate."""
+    service.answer = json.dumps(OVERVIEW | changes)
+    assert said in " ".join(_run(service, "status").output.split())
+
+
+def test_status_names_rules_without_data_in_one_sentence(service: Service) -> None:
+    """What has a value stands in the table, the worst first."""
+    rules = [("a_rate", "healthy"), ("b_rate", "breach"), ("c_rate", "not enough data"), ("c_rate", "not enough data")]
+    (reading,) = OVERVIEW["guardrails"]
+    service.answer = json.dumps(
+        OVERVIEW | {"guardrails": [reading | {"guardrail": name, "condition": state} for name, state in rules]}
+    )
+    shown = _run(service, "status").output
+    assert shown.index("b_rate") < shown.index("a_rate")
+    assert "Not enough data for every rule of: c_rate." in shown
 
 
 def test_report_is_written_as_a_page(service: Service, tmp_path: Path) -> None:
