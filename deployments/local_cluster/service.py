@@ -247,6 +247,7 @@ def running(
     """
     with _cluster(settings, config_path, port, display=display, quiet=quiet) as cluster:
         cluster.start(START_SECONDS)
+        _warn_of_side_doors(port, display)
         yield cluster.listener
 
 
@@ -441,7 +442,7 @@ def _warn_of_side_doors(service_port: int, display: Display) -> None:
     if exposed:
         ports = ", ".join(map(str, sorted(exposed)))
         display.say(f"Ports {ports} of Ray and its proxy listen on every interface: keep them behind a firewall")
-        display.say(f"(rules to load: {FIREWALL}).")
+        display.say(f"(rules to load: {FIREWALL}, with {service_port} as `service_port`).")
 
 
 def _interrupt_on_signals() -> threading.Event:

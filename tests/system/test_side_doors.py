@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from deployments.local_cluster.processes import ListeningSocket, descendants, listening_sockets
+from tests.deployments.ops.test_nftables import covered_ports
 from tests.system.serving import Service, eventually
 
 pytestmark = pytest.mark.system
@@ -53,12 +54,13 @@ def test_only_known_side_doors_are_open(settled: Service) -> None:
 
 
 def test_start_names_every_open_side_door(settled: Service) -> None:
-    """Whoever starts the service reads which ports a firewall must cover."""
+    """Whoever starts the service reads which ports a firewall must cover, and the shipped rules cover each."""
     service = settled
     (line,) = re.findall(r"Ports ([\d, ]+) of Ray and its proxy listen on every interface", service.output)
     named = {int(port) for port in line.split(", ")}
     assert {each.port for each in _others(service)} <= named
     assert service.port not in named
+    assert {port for port in named if not any(port in covered for covered in covered_ports())} == set()
 
 
 def test_replicas_hear_nobody_without_the_token(service: Service) -> None:
