@@ -17,12 +17,11 @@ from deployments.api.middleware import (
     Auditing,
     BodyBounds,
     BodyRemainder,
-    EndOfService,
-    Gate,
     HeadAsGet,
     RequestIdentity,
     SecurityHeaders,
 )
+from deployments.api.probes import EndOfService, Gate
 from deployments.api.problems import install_problems
 from deployments.api.services import Services
 from deployments.runtime.clock import Clock, utc_now

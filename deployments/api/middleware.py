@@ -1,4 +1,4 @@
-"""The layers around all routes: identity, log lines, the end of the service, audit trail, bodies, HEAD, headers."""
+"""The layers around all routes: identity, log lines, audit trail, bodies, HEAD, headers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, MutableMapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid6 import uuid7
 
-from deployments.api.problems import answer_to, unexpected_problem
+from deployments.api.problems import unexpected_problem
 from deployments.api.services import Services
 from deployments.contracts.parsing import memory_bytes
 from deployments.errors import (
@@ -30,7 +30,6 @@ from deployments.errors import (
     MalformedBody,
     NoRoomForBody,
     ServiceError,
-    Stopping,
     UnknownEncoding,
 )
 from deployments.logs import REQUEST_ID, REQUESTS
@@ -51,10 +50,7 @@ _UNLESS_SAID = {
 }
 REQUEST_ID_HEADER = "x-request-id"
 _ACCEPTABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
-_LIVENESS = "/livez"
-_PROBES = frozenset({_LIVENESS, "/readyz", "/health"})
-STOPPING_RETRY_SECONDS = 10
-"""By then another start may answer, or another machine."""
+_PROBES = frozenset({"/livez", "/readyz", "/health"})
 # A new route is audited unless its tag says that it only makes, judges or reads schedules.
 UNAUDITED_TAGS = frozenset({"scheduling", "decisions"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -76,72 +72,6 @@ MAX_LOGGED_LENGTH = 56
 _MAX_METHOD_LENGTH = 7
 _log = logging.getLogger(__name__)
 _requests = logging.getLogger(REQUESTS)
-
-
-class Gate(Protocol):
-    """Knows whether newcomers are still let in."""
-
-    @property
-    def refuses(self) -> bool:
-        """Whether the service is about to end."""
-        ...
-
-    def passing(self, on_grace_over: Callable[[], None]) -> AbstractContextManager[None]:
-        """Around one request that was let in; it is told when nobody waits for it any longer."""
-        ...
-
-
-class EndOfService:
-    """ASGI middleware: once the gate refuses, newcomers are told to come back, and who is inside is served.
-
-    The process lives on until then, and says so to whoever asks for no more. Who is still inside when the grace is over
-    is told to come back, too, unless the answer has begun; a line of the log names the request.
-    """
-
-    def __init__(self, app: ASGIApp, *, gate: Gate, clock: Clock) -> None:
-        self._app = app
-        self._gate = gate
-        self._clock = clock
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] == _LIVENESS:
-            await self._app(scope, receive, send)
-        elif self._gate.refuses:
-            error = Stopping("the service is about to end and takes no new requests", STOPPING_RETRY_SECONDS)
-            await answer_to(scope, error, self._clock)(scope, receive, send)
-        else:
-            await self._serve(scope, receive, send)
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        task, since, request_id = asyncio.current_task(), time.perf_counter(), REQUEST_ID.get()
-        assert task is not None, "a server runs each request in a task"
-        has_begun = is_called_off = False
-
-        async def send_and_see(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = True
-            await send(message)
-
-        def on_grace_over() -> None:
-            nonlocal is_called_off
-            line, seconds = _shortened(scope), time.perf_counter() - since
-            # Told from another task, which knows nothing of this request.
-            _log.warning(
-                "%s was under way for %.1f s when the grace ended", line, seconds, extra={"request_id": request_id}
-            )
-            if not has_begun:
-                is_called_off = True
-                task.cancel()
-
-        with self._gate.passing(on_grace_over):
-            try:
-                await self._app(scope, receive, send_and_see)
-            except asyncio.CancelledError:
-                if not is_called_off or has_begun:
-                    raise
-                task.uncancel()
-                error = Stopping("the service ended before this request was done", STOPPING_RETRY_SECONDS)
-                await answer_to(scope, error, self._clock)(scope, receive, send)
 
 
 class SecurityHeaders:
@@ -517,7 +447,7 @@ class RequestIdentity:
             await unexpected_problem(scope, self._clock)(scope, receive, send_with_id)
         level = logging.DEBUG if scope["path"] in _PROBES else logging.INFO
         answered = {"status": status, "ms": round(1000 * (time.perf_counter() - started), 1)}
-        _requests.log(level, _shortened(scope), extra=answered)
+        _requests.log(level, short_line(scope), extra=answered)
 
 
 def _request_id(headers: Headers) -> str:
@@ -525,7 +455,7 @@ def _request_id(headers: Headers) -> str:
     return given if _ACCEPTABLE_ID.fullmatch(given) else str(uuid4())
 
 
-def _shortened(scope: MutableMapping[str, Any]) -> str:
+def short_line(scope: MutableMapping[str, Any]) -> str:
     """Method and path, so short that the line of a request has at most 200 bytes with an id of usual length."""
     line = f"{scope['method'][:_MAX_METHOD_LENGTH]} {scope['path']}".encode("ascii", "replace").decode()
     return line if len(line) <= MAX_LOGGED_LENGTH else f"{line[: MAX_LOGGED_LENGTH - 3]}..."

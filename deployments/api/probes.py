@@ -1,17 +1,33 @@
-"""The routes by which a load balancer, an orchestrator and a person ask how the service is doing."""
+"""Whether the service lives, is ready and is well, as balancers, orchestrators and people ask; and how it ends."""
 
 from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.api.dependencies import Bound, json_answer
 from deployments.api.documentation import problems
+from deployments.api.middleware import short_line
+from deployments.api.problems import answer_to
 from deployments.api.services import HealthReport
 from deployments.contracts.answers.service import HealthAnswer, ProbeAnswer, SpoolAnswer, Status
-from deployments.errors import TemporarilyUnavailable
+from deployments.errors import Stopping, TemporarilyUnavailable
+from deployments.logs import REQUEST_ID
+from deployments.runtime.clock import Clock
 
+STOPPING_RETRY_SECONDS = 10
+"""By then another start may answer, or another machine."""
+_LIVENESS = "/livez"
+_log = logging.getLogger(__name__)
 router = APIRouter(tags=["health"])
 
 
@@ -60,3 +76,69 @@ def _status(report: HealthReport) -> Status:
     if report.blockers:
         return "unhealthy"
     return "degraded" if report.shortcomings else "healthy"
+
+
+class Gate(Protocol):
+    """Knows whether newcomers are still let in."""
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the service is about to end."""
+        ...
+
+    def passing(self, on_grace_over: Callable[[], None]) -> AbstractContextManager[None]:
+        """Around one request that was let in; it is told when nobody waits for it any longer."""
+        ...
+
+
+class EndOfService:
+    """ASGI middleware: once the gate refuses, newcomers are told to come back, and who is inside is served.
+
+    The process lives on until then, and says so to whoever asks for no more. Who is still inside when the grace is over
+    is told to come back, too, unless the answer has begun; a line of the log names the request.
+    """
+
+    def __init__(self, app: ASGIApp, *, gate: Gate, clock: Clock) -> None:
+        self._app = app
+        self._gate = gate
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] == _LIVENESS:
+            await self._app(scope, receive, send)
+        elif self._gate.refuses:
+            error = Stopping("the service is about to end and takes no new requests", STOPPING_RETRY_SECONDS)
+            await answer_to(scope, error, self._clock)(scope, receive, send)
+        else:
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        task, since, request_id = asyncio.current_task(), time.perf_counter(), REQUEST_ID.get()
+        assert task is not None, "a server runs each request in a task"
+        has_begun = is_called_off = False
+
+        async def send_and_see(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        def on_grace_over() -> None:
+            nonlocal is_called_off
+            line, seconds = short_line(scope), time.perf_counter() - since
+            # Told from another task, which knows nothing of this request.
+            _log.warning(
+                "%s was under way for %.1f s when the grace ended", line, seconds, extra={"request_id": request_id}
+            )
+            if not has_begun:
+                is_called_off = True
+                task.cancel()
+
+        with self._gate.passing(on_grace_over):
+            try:
+                await self._app(scope, receive, send_and_see)
+            except asyncio.CancelledError:
+                if not is_called_off or has_begun:
+                    raise
+                task.uncancel()
+                error = Stopping("the service ended before this request was done", STOPPING_RETRY_SECONDS)
+                await answer_to(scope, error, self._clock)(scope, receive, send)

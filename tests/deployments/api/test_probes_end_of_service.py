@@ -13,7 +13,8 @@ from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from deployments.api import Services, create_api
-from deployments.api.middleware import STOPPING_RETRY_SECONDS, EndOfService, RequestIdentity
+from deployments.api.middleware import RequestIdentity
+from deployments.api.probes import STOPPING_RETRY_SECONDS, EndOfService
 from tests.deployments.api.calls import KEY, call
 from tests.deployments.fakes import NOW, body, services_over
 
