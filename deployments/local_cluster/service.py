@@ -148,8 +148,9 @@ def ray_variables(service_port: int) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         # On a busy machine a proxy takes longer to start than the 5 s after which Ray would kill it and begin anew.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
-        # A dead proxy is found after three of these.
-        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
+        # A dead proxy is found after three of these, and nobody can connect meanwhile. One that is merely busy has as
+        # long as ever to answer each.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.3",
         # Each turn of the controller copies the configuration of every deployment: ten a second cost 7 % of a core.
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
         "RAY_SERVE_HAPROXY_STATS_PORT": stats,
