@@ -29,6 +29,8 @@ from tests.system.serving import FAULTY, Service, eventually
 pytestmark = pytest.mark.system
 
 MAX_REPLICA_BYTES = 250 * 10**6
+# A driver of Ray that has imported Serve has 88 MiB by itself.
+MAX_LAUNCHER_BYTES = 110 * 2**20
 MAX_ROUTER_BYTES = 600 * 10**6
 
 
@@ -114,6 +116,13 @@ def test_bodies_of_nothing_take_no_memory(service: Service) -> None:
 def _router_bytes(service: Service) -> int:
     """Of the larger one, resident."""
     return max(psutil.Process(pid).memory_info().rss for pid in service.replicas("RequestRouter"))
+
+
+def test_launcher_that_waits_is_small(service: Service) -> None:
+    """What it needed for the checks went with the process that made them."""
+    own_bytes = psutil.Process(service.process.pid).memory_full_info().pss
+    print(f"launcher: {own_bytes / 2**20:.0f} MiB")
+    assert own_bytes < MAX_LAUNCHER_BYTES
 
 
 def test_explanations_of_a_large_plan_hold_up_no_small_one(service: Service) -> None:
