@@ -29,7 +29,7 @@ class SafetyValidator:
         release_start_up_memory()
 
     async def judge(self, payload: bytes, recent: tuple[BoundedMakespan, ...] = ()) -> bytes:
-        """(`Problem`, `Schedule`), encoded, and the plant's latest makespans -> an encoded `Verdict`."""
+        """(an encoded `Problem`, `Schedule`), encoded, and the plant's latest makespans -> an encoded `Verdict`."""
         if len(payload) <= MAX_BYTES_AT_ONCE:
             return self._verdict(payload, recent)
         return await to_thread.run_sync(self._verdict, payload, recent)
@@ -45,4 +45,4 @@ class SafetyValidator:
 
 def _opened(payload: bytes) -> tuple[Problem, Schedule]:
     problem, schedule = decode(payload)
-    return problem, schedule
+    return decode(problem), schedule

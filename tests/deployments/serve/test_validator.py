@@ -99,6 +99,6 @@ async def test_large_plans_are_judged_beside_the_event_loop(monkeypatch: pytest.
     monkeypatch.setattr("deployments.serve.validator.to_thread.run_sync", in_a_thread)
     for count in (170, 1700):
         problem = random_problem(np.random.default_rng(1), Plant(operations=(count, count)))
-        verdict = decode(await validator.judge(encode((problem, dispatch(problem, Rule.PLANNER)))))
+        verdict = decode(await validator.judge(encode((encode(problem), dispatch(problem, Rule.PLANNER)))))
         assert verdict.valid
     assert threads == ["_verdict"]
