@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help install demo serve test test-fast verify mutation fuzz check format load audit chaos explain train wheel openapi clean
+.PHONY: help install demo serve test test-fast verify mutation fuzz check format load compare audit chaos explain train wheel openapi clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -79,6 +79,9 @@ audit: $(READY) ## write decisions while everything dies again and again; fail u
 DECISIONS ?= 1000000
 explain: $(READY) ## how MariaDB answers each query of the API at a million decisions; fail on a full scan or a sort
 	$(BIN)/python -m tests.system.explaining --decisions $(DECISIONS)
+
+compare: $(READY) ## what a stored plan costs, process by process, beside other ways to serve the policy; some 20 minutes
+	$(BIN)/python -m loadtests.compare --arms abde --flames docs/figures/flames
 
 load: $(READY) ## a bounded locust run against a service that it starts itself; exit code says pass or fail
 	$(BIN)/python -m loadtests

@@ -81,6 +81,8 @@ _PLANT_THREADS = 2
 _CLAIM_THREADS = 4
 _FILE_THREADS = 2
 _READ_THREADS = 8
+# At one client every second batch or so would otherwise hold one record, and cost what eight do.
+_LINGER_SECONDS = 0.25
 _MAX_WAITING_READS = 32
 # What late arms come to is told as far as that goes before a router closes.
 _LATE_SECONDS = 1.0
@@ -151,7 +153,9 @@ async def open_router(
     stack.callback(watch.dispose)
     skew = ClockSkew(watch, utc_now)
     journal = SpoolJournal(spool, packet_bytes=lambda: skew.packet_bytes)
-    drain = SpoolDrain(spool, remote_write(writer.write), on_mismatch=corruption.found_by_writer)
+    drain = SpoolDrain(
+        spool, remote_write(writer.write), on_mismatch=corruption.found_by_writer, linger_seconds=_LINGER_SECONDS
+    )
     _run(stack, drain, args.drain_seconds)
     sampler = IntegritySampler(
         engine,

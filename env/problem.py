@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from functools import cached_property
+from itertools import chain
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from env.errors import InvalidProblem
@@ -319,8 +320,20 @@ class Problem:
             machine for choice in choices.values() for alternative in choice for machine in alternative.machines
         )
 
+    @property
+    def _highest_machine(self) -> int:
+        """The highest index of a machine that anything names, -1 where nothing does."""
+        # Operations that agree share one tuple of alternatives, which may be long.
+        shared = {id(operation.alternatives): operation.alternatives for operation in self.operations}
+        choices = list(chain.from_iterable(shared.values()))
+        also_held = chain.from_iterable([choice.also_holds for choice in choices if choice.also_holds])
+        of_changeovers = [change.machine for change in self.changeovers if change.machine is not None]
+        return max(chain([choice.machine for choice in choices], also_held, of_changeovers), default=-1)
+
     def _unknown_machines(self) -> list[tuple[str, str]]:
         count = len(self.machines)
+        if self._highest_machine < count:
+            return []
         named = {change.machine: change for change in self.changeovers if change.machine is not None}
         return [
             (f"changeover {_changeover_words(change)}", f"machine index must be < {count}, was {machine}")

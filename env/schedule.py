@@ -131,7 +131,7 @@ def measure(
         operations=len(problem.operations),
         scheduled_operations=sum(operation.id in done for operation in problem.operations),
         setup_seconds=sum(setups.values()),
-        working_seconds=sum(map(sum, working_seconds_by_machine(problem, schedule, left_seconds or {}).values())),
+        working_seconds=_working_seconds(problem, schedule, left_seconds or {}, setups),
         open_seconds=open_seconds,
         tardiness_seconds=sum(tardy.values()),
         weighted_tardiness_seconds=sum(operation.weight * tardy[operation.id] for operation in problem.operations),
@@ -163,17 +163,16 @@ def setup_seconds_of(problem: Problem, schedule: Schedule) -> Mapping[str, int]:
     return {each.operation_id: setup for each, setup in zip(schedule.assignments, taken, strict=True)}
 
 
-def working_seconds_by_machine(
-    problem: Problem, schedule: Schedule, left_seconds: Mapping[str, int]
-) -> Mapping[int, list[int]]:
-    """Machine index -> working seconds of each operation that holds it, which include those of its setup.
+def _working_seconds(
+    problem: Problem, schedule: Schedule, left_seconds: Mapping[str, int], setups: Mapping[str, int]
+) -> int:
+    """Working seconds of all machines together; each operation counts on each machine that it holds, with its setup.
 
     Only the last assignment of an operation counts, and none on a machine that is not eligible. What begins before
-    second 0 works as many seconds as `left_seconds` says, and is not listed where that is none.
+    second 0 works as many seconds as `left_seconds` says.
     """
     index_of = {machine.id: index for index, machine in enumerate(problem.machines)}
-    setups = setup_seconds_of(problem, schedule)
-    working: dict[int, list[int]] = {}
+    working = 0
     for operation in problem.operations:
         assignment = schedule.by_operation.get(operation.id)
         chosen = None if assignment is None else alternative_on(operation, index_of.get(assignment.machine_id))
@@ -182,8 +181,7 @@ def working_seconds_by_machine(
         seconds = setups[operation.id] + chosen.processing_seconds
         if assignment.start_seconds < 0:
             seconds = left_seconds.get(operation.id, 0)
-        for machine in chosen.machines if seconds else ():
-            working.setdefault(machine, []).append(seconds)
+        working += (1 + len(chosen.also_holds)) * seconds
     return working
 
 

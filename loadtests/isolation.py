@@ -34,7 +34,7 @@ from deployments.local_cluster.processes import descendants
 from deployments.local_cluster.service import DEFAULT_CONFIG, running
 from deployments.settings.service import DEVELOPMENT_API_KEY, load_settings
 from env.errors import GantryError
-from loadtests.plants import plant_request
+from loadtests.goals import plant_request
 from models.search.warm_up import compile_core
 
 ROOT = Path(__file__).resolve().parent.parent

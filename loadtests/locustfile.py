@@ -11,8 +11,7 @@ from locust import LoadTestShape, constant_pacing, events, task
 from locust.contrib.fasthttp import FastHttpUser, ResponseContextManager
 from locust.env import Environment
 
-from loadtests.goals import GOALS, SHAPES, Measured
-from loadtests.plants import JOB_COUNT, plant_request
+from loadtests.goals import GOALS, JOB_COUNT, SHAPES, Measured, plant_request
 
 ROUTE = "POST /schedule"
 SHED_ROUTE = "POST /schedule (shed)"

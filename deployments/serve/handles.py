@@ -40,7 +40,7 @@ from deployments.scheduling.arms import Attempt
 from deployments.scheduling.ports import ProposalCall
 from deployments.scheduling.proposals import Proposal, planners_proposal
 from deployments.scheduling.time_budget import run_blocking
-from deployments.serve.serialization import decode, encode
+from deployments.serve.serialization import decode, encode, encode_problem
 from deployments.shadow.evaluation import ShadowEvaluation, ShadowWork
 from env.errors import GantryError
 from env.judge.anomalies import BoundedMakespan
@@ -168,7 +168,7 @@ class RemotePolicy:
 
         A list that two replicas died of is not sent to a third.
         """
-        payload = await _packed(problem, problem)
+        payload = await _packed(problem, lambda: encode_problem(problem))
         try:
             streamed = _StreamedProposal(self._stream, self._suspects, call)
             answer = await ask(streamed, payload, budget_ms, *self._named, attempts=self._attempts)
@@ -239,7 +239,7 @@ class RemoteJudge:
 
     async def judge(self, problem: Problem, schedule: Schedule, recent: tuple[BoundedMakespan, ...] = ()) -> Verdict:
         """The verdict. Raises `JudgeUnavailable`, `JudgeFailed` or `Overloaded`."""
-        payload = await _packed(problem, (problem, schedule))
+        payload = await _packed(problem, lambda: encode((encode_problem(problem), schedule)))
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 answer = await ask(self._judge, payload, recent, attempts=self._attempts)
@@ -274,7 +274,7 @@ class RemoteShadowArm:
 
     async def compute(self, work: ShadowWork) -> ShadowEvaluation:
         """What the arm of `work` made of it, or why that is not known."""
-        payload = await _packed(work.problem, work)
+        payload = await _packed(work.problem, lambda: encode(work))
         try:
             answer = await ask(self._compute, payload, work.limit_seconds, attempts=_SHADOW_ATTEMPTS)
         except Overloaded as failure:
@@ -412,5 +412,5 @@ def _replica_of(error: RayActorError) -> str:
     return str(getattr(error, "actor_id", None) or UNKNOWN_REPLICA)
 
 
-async def _packed(problem: Problem, value: object) -> bytes:
-    return await run_blocking(_BYTES_PER_OPERATION * len(problem.operations), lambda: encode(value))
+async def _packed(problem: Problem, pack: Callable[[], bytes]) -> bytes:
+    return await run_blocking(_BYTES_PER_OPERATION * len(problem.operations), pack)

@@ -28,7 +28,7 @@ Clock = Callable[[], float]
 
 
 class Probe:
-    """One neighbour, asked every `period_seconds`; that somebody else was answered counts as well (`heard`).
+    """One neighbour, asked every `period_seconds`, unless it has just answered somebody (`heard`): that counts as well.
 
     It holds from its first answer until it fails outright, or gives no answer for `patience_seconds`: a busy
     neighbour is slow to answer, and that is no reason to send its work elsewhere. Long before that it is silent.
@@ -90,6 +90,13 @@ class Probe:
         """Whether the neighbour was there when it was last heard of, not too long ago."""
         return self._answered_at is not None and self._clock() - self._answered_at < self._patience_seconds
 
+    @property
+    def _was_just_heard(self) -> bool:
+        """Whether it has answered within half the period; only an answer to a question tells that it has room again."""
+        if self._answered_at is None or self._is_full:
+            return False
+        return self._clock() - self._answered_at < self._period_seconds / 2
+
     async def ask_once(self) -> None:
         """Ask, and remember what came of it. Never raises but when cancelled."""
         try:
@@ -110,8 +117,12 @@ class Probe:
             self._is_full = False
 
     async def ask_and_wait(self) -> None:
-        """One round; shorter while the neighbour is not there, so that a start is noticed at once."""
-        await self.ask_once()
+        """One round; shorter while the neighbour is not there, so that a start is noticed at once.
+
+        Whoever has just answered somebody is not asked: under load that is nearly always so.
+        """
+        if not self._was_just_heard:
+            await self.ask_once()
         await asyncio.sleep(self._period_seconds if self.holds else self._period_seconds / 10)
 
 

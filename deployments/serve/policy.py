@@ -91,7 +91,7 @@ class PPOPolicy:
         problem: Problem = decode(payload)
         return encode(policy_proposal(self._policies.get(artefact), problem, budget_ms))
 
-    def model_id(self) -> str:
+    async def model_id(self) -> str:
         """The published policy, such as "full_production@1"."""
         return self._policies.published.model_id
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copyreg
 import io
 import pickle
+import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
@@ -19,6 +20,10 @@ from typing import Any, TypeVar
 from env.problem import Alternative, Job, Operation, Problem
 from env.schedule import Assignment, Schedule
 
+# The last byte is the version: it goes up with any field of what travels.
+_FORMAT = b"gantry\x01"
+_HEADER = struct.Struct(f">{len(_FORMAT)}sQ")
+_ENCODED = "_encoded"
 Item = TypeVar("Item")
 Columns = dict[str, list[Any]]
 Parts = tuple[Callable[..., object], tuple[object, ...]]
@@ -27,15 +32,37 @@ Parts = tuple[Callable[..., object], tuple[object, ...]]
 def encode(value: object) -> bytes:
     """`value` as bytes for another process of the same cluster."""
     payload = io.BytesIO()
+    payload.write(_HEADER.pack(_FORMAT, 0))
     pickler = pickle.Pickler(payload, protocol=pickle.HIGHEST_PROTOCOL)
     pickler.dispatch_table = copyreg.dispatch_table | {Problem: _parts_of_problem, Schedule: _parts_of_schedule}
     pickler.dump(value)
+    size = payload.tell()
+    payload.seek(0)
+    payload.write(_HEADER.pack(_FORMAT, size))
     return payload.getvalue()
 
 
+def encode_problem(problem: Problem) -> bytes:
+    """The problem alone, encoded once for all who are asked about it, and kept as long as itself."""
+    payload: bytes | None = vars(problem).get(_ENCODED)
+    if payload is None:
+        # As a cached property would keep it, of which the domain must not know.
+        payload = vars(problem)[_ENCODED] = encode(problem)
+    return payload
+
+
 def decode(payload: bytes) -> Any:
-    """What was encoded. Only for bytes from our own replicas, as for every argument of a remote call."""
-    return pickle.loads(payload)  # noqa: S301
+    """What was encoded. Only for bytes from our own replicas, as for every argument of a remote call.
+
+    Raises `ValueError` for what another version of this service has encoded, or nobody, or what is cut off, before
+    anything of it is read.
+    """
+    if not payload.startswith(_FORMAT):
+        raise ValueError(f"payload must begin with {_FORMAT!r}, began with {payload[: len(_FORMAT)]!r}")
+    size = _HEADER.unpack_from(payload)[1] if len(payload) >= _HEADER.size else _HEADER.size
+    if size != len(payload):
+        raise ValueError(f"payload must have {size:,} bytes, as its header says, had {len(payload):,}")
+    return pickle.loads(memoryview(payload)[_HEADER.size :])  # noqa: S301
 
 
 def _parts_of_schedule(schedule: Schedule) -> Parts:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from anyio import to_thread
+
 from deployments.serve.process import configure_process, release_start_up_memory
 from deployments.serve.serialization import decode, encode
 from env.instances.generator import toy_problem
@@ -10,9 +12,15 @@ from env.judge.judge import judge
 from env.problem import Problem
 from env.schedule import Schedule
 
+MAX_BYTES_AT_ONCE = 32 * 1024
+"""Some 400 operations: a verdict on them takes about as long as the event loop may be kept from anything else."""
+
 
 class SafetyValidator:
-    """Methods run in the thread pool of the replica; the judge keeps no state."""
+    """The judge keeps no state. What takes a few milliseconds is judged at once, the rest in the replica's threads.
+
+    In threads the verdicts would wait for each other all the same, and for the interpreter's lock besides.
+    """
 
     def __init__(self) -> None:
         settings = configure_process()
@@ -20,16 +28,21 @@ class SafetyValidator:
         judge(toy_problem(), Schedule(assignments=()), self._limits)
         release_start_up_memory()
 
-    def judge(self, payload: bytes, recent: tuple[BoundedMakespan, ...] = ()) -> bytes:
-        """(`Problem`, `Schedule`), encoded, and the plant's latest makespans -> an encoded `Verdict`."""
+    async def judge(self, payload: bytes, recent: tuple[BoundedMakespan, ...] = ()) -> bytes:
+        """(an encoded `Problem`, `Schedule`), encoded, and the plant's latest makespans -> an encoded `Verdict`."""
+        if len(payload) <= MAX_BYTES_AT_ONCE:
+            return self._verdict(payload, recent)
+        return await to_thread.run_sync(self._verdict, payload, recent)
+
+    def _verdict(self, payload: bytes, recent: tuple[BoundedMakespan, ...]) -> bytes:
         problem, schedule = _opened(payload)
         return encode(judge(problem, schedule, self._limits, recent_makespans=recent))
 
-    def ping(self) -> bool:
+    async def ping(self) -> bool:
         """Whether verdicts can be had; reaching it is the answer."""
         return True
 
 
 def _opened(payload: bytes) -> tuple[Problem, Schedule]:
     problem, schedule = decode(payload)
-    return problem, schedule
+    return decode(problem), schedule

@@ -42,16 +42,18 @@ class OpenTime:
         self._open_at_start: list[int] = []
         lost = 0
         for start, end in merged:
-            self._open_at_start.append(self._base_until(start) - lost)
-            lost += self._base_until(end) - self._base_until(start)
+            before = self._base_until(start)
+            self._open_at_start.append(before - lost)
+            lost += self._base_until(end) - before
 
     def until(self, second: int) -> int:
         """Open seconds before `second`, counted from a fixed but arbitrary instant: only differences mean something."""
-        base = self._base_until(second)
+        base = second if self._base is None else self._base.until(second)
         index = bisect_right(self._starts, second) - 1
         if index < 0:
             return base
-        return self._open_at_start[index] + max(0, base - self._base_at_end[index])
+        passed = base - self._base_at_end[index]
+        return self._open_at_start[index] + passed if passed > 0 else self._open_at_start[index]
 
     def between(self, start: int, end: int) -> int:
         """Open seconds within [start, end); negative when `end` is before `start`."""

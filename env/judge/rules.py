@@ -8,20 +8,25 @@ from itertools import pairwise
 from env.judge.calendar import OpenTime
 from env.judge.case import Case, Work
 from env.judge.verdict import Violation, ViolationCode, amount, machine_words
-from env.problem import Operation
+from env.problem import Operation, Pin
 
 NAMED_MACHINES = 5
 
 
 def violations_of_work(case: Case, work: Work) -> Iterator[Violation]:
     """Every rule that `work` breaks whatever else is in the schedule, but for the setup that goes before it."""
+    # Thousands of works break nothing, so that a rule is only asked where it could say anything.
     if work.operation is None:
         yield broken(ViolationCode.UNKNOWN_OPERATION, work, 0, "is not part of the request.")
     else:
-        yield from _material(case, work, work.operation)
-        yield from _pin(case, work, work.operation)
-    yield from _span(work)
-    yield from _placement(case, work)
+        if work.operation.release_seconds > work.start:
+            yield from _material(case, work, work.operation)
+        if work.operation.pin is not None:
+            yield from _pin(case, work, work.operation.pin)
+    if work.start < 0 or work.end <= work.start:
+        yield from _span(work)
+    if work.alternative is None:
+        yield from _placement(case, work)
     if not case.can_time(work):
         reach = case.reach
         beyond = max(reach.first - work.start, reach.first - work.end, work.start - reach.last, work.end - reach.last)
@@ -53,18 +58,16 @@ def _material(case: Case, work: Work, operation: Operation) -> Iterator[Violatio
         yield broken(ViolationCode.BEFORE_RELEASE, work, early, text)
 
 
-def _pin(case: Case, work: Work, operation: Operation) -> Iterator[Violation]:
-    if operation.pin is None:
-        return
-    moved = work.start - operation.pin.start_seconds
+def _pin(case: Case, work: Work, pin: Pin) -> Iterator[Violation]:
+    moved = work.start - pin.start_seconds
     if moved:
-        text = f"starts {_apart(case, moved, operation.pin.start_seconds)}, where it is pinned; it must not move."
+        text = f"starts {_apart(case, moved, pin.start_seconds)}, where it is pinned; it must not move."
         yield broken(ViolationCode.PIN_MOVED, work, abs(moved), text)
-    if operation.pin.end_seconds is None:
+    if pin.end_seconds is None:
         return
-    moved = work.end - operation.pin.end_seconds
+    moved = work.end - pin.end_seconds
     if moved:
-        text = f"ends {_apart(case, moved, operation.pin.end_seconds)}, when work that has begun then ends."
+        text = f"ends {_apart(case, moved, pin.end_seconds)}, when work that has begun then ends."
         yield broken(ViolationCode.PIN_END_MOVED, work, abs(moved), text)
 
 

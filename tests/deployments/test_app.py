@@ -105,7 +105,8 @@ class _BusyPolicy:
 
 
 def _verdict(payload: bytes, recent: tuple[BoundedMakespan, ...]) -> bytes:
-    return encode(judge(*decode(payload), POLICY.anomaly_limits, recent_makespans=recent))
+    problem, schedule = decode(payload)
+    return encode(judge(decode(problem), schedule, POLICY.anomaly_limits, recent_makespans=recent))
 
 
 def _unreachable(*_: object) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from operator import itemgetter
 
 from pydantic import Field
@@ -12,7 +13,7 @@ from deployments.contracts.answers.calendar import CalendarAnswer, PauseAnswer
 from deployments.contracts.answers.figures import Metrics
 from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.contracts.requests.wire import AnswerModel, hours_of, instant
-from deployments.contracts.translation.open_hours import PlantHours
+from deployments.contracts.translation.open_hours import OpenHours, PlantHours
 from deployments.contracts.translation.problem import Question
 from env.insight.comparison import compare
 from env.judge.verdict import Anomaly, Verdict, Violation, amount
@@ -130,13 +131,19 @@ def scheduled_jobs_of(request: ScheduleRequest, question: Question, schedule: Sc
     plant = PlantHours(problem, start=question.start, zone=question.zone, span=span)
     origin = question.start.astimezone(UTC)
 
+    @cache
     def moment(second: int) -> datetime:
+        # Work begins where other work ends, and pauses where others do.
         return instant(origin, second, question.zone)
 
+    @cache
+    def hours_of_machines(*held: int) -> OpenHours:
+        return plant.of(tuple(index_of[machine] for machine in held))
+
     def scheduled(row: Assignment) -> ScheduledJob:
-        held = together.get(row.operation_id) or [row.machine_id]
-        pauses = plant.of(tuple(index_of[machine] for machine in held)).pauses(row.start_seconds, row.end_seconds)
-        paused_seconds = sum(to - from_ for from_, to in pauses)
+        held = together.get(row.operation_id) or (row.machine_id,)
+        pauses = hours_of_machines(*held).pauses(row.start_seconds, row.end_seconds)
+        paused_seconds = sum([to - from_ for from_, to in pauses])
         return ScheduledJob(
             job_id=row.operation_id,
             machine_id=row.machine_id,

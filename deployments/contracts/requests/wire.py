@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 SECONDS_PER_HOUR = 3600
 _WHOLE = Decimal(1)
 _SECOND = timedelta(seconds=1)
+_NOTHING = timedelta()
 _REPEATED_SECONDS = 2 * SECONDS_PER_HOUR
 _DAY = timedelta(days=1)
 _LAST_SECOND = time(23, 59, 59)
@@ -64,10 +65,15 @@ def nearest_to(now: datetime, moment: datetime, zone: ZoneInfo) -> datetime:
 
 
 def seconds_after(start: datetime, moment: datetime) -> float:
-    """Seconds from one instant to another, negative when `moment` is earlier."""
+    """Seconds from one instant to another, negative when `moment` is earlier; a naive one is taken as UTC."""
+    if (start.tzinfo is None) != (moment.tzinfo is None):
+        start, moment = (each if each.tzinfo is not None else each.replace(tzinfo=UTC) for each in (start, moment))
     # Not by way of UTC: clients send 0001-01-01 and 9999-12-31, which leave the calendar on the way.
-    offsets = (start.utcoffset() or timedelta()) - (moment.utcoffset() or timedelta())
-    return (moment.replace(tzinfo=None) - start.replace(tzinfo=None) + offsets) / _SECOND
+    apart = moment - start
+    if start.tzinfo is moment.tzinfo:
+        # Then Python subtracts the clocks on the wall.
+        apart += (start.utcoffset() or _NOTHING) - (moment.utcoffset() or _NOTHING)
+    return apart / _SECOND
 
 
 def first_second_from(start: datetime, moment: datetime) -> int:

@@ -43,6 +43,11 @@ class EarlierWork:
         return row if row is not None and row.end_seconds <= 0 else None
 
     @property
+    def binds(self) -> bool:
+        """Whether any of it has its place."""
+        return bool(self.begun or self.frozen)
+
+    @property
     def first_second(self) -> int:
         """The start of the first row that still runs, 0 when none does."""
         running = (row.start_seconds for row in self.begun.values() if row.end_seconds > 0)
@@ -101,6 +106,8 @@ def continued(
     In it finished work is pinned already, and so is what the request pins. `lost` says of machines (ids) that are
     not at work what they are ("is offline"); `path_of` maps an operation to its place in the request.
     """
+    if not earlier.binds and all(operation.pin is None for operation in problem.operations):
+        return Continued(problem=problem, warnings=_released_warnings(earlier.released), reasons=())
     fixed = _FixedWork(problem, plant, earlier, lost)
     fixed.settle()
     jobs = tuple(Job(id=job.id, operations=tuple(map(fixed.operation, job.operations))) for job in problem.jobs)

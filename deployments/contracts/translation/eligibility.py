@@ -25,6 +25,7 @@ class Eligibility:
                 self._of_type.setdefault(machine.machine_type, []).append(index)
         # Jobs that agree share one tuple: thousands of jobs on thousands of machines must fit into memory.
         self._shared: dict[tuple[tuple[int, ...], int, int], tuple[Alternative, ...]] = {}
+        self._of_types: dict[tuple[int, ...], list[int]] = {}
 
     def count(self, job: JobRequest) -> int:
         """How many alternatives the job will have at most, without making them."""
@@ -32,7 +33,7 @@ class Eligibility:
             return 1
         if job.machine_options is not None:
             return len(job.machine_options)
-        return sum(len(self._of_type.get(kind, ())) for kind in set(job.machine_types))
+        return sum([len(self._of_type.get(kind, ())) for kind in set(job.machine_types)])
 
     def alternatives(self, job: JobRequest) -> tuple[Alternative, ...]:
         """Alternatives by machine index; empty when there are `reasons` why not. A pin leaves its machine only."""
@@ -55,17 +56,35 @@ class Eligibility:
         kinds = tuple(sorted(set(job.machine_types)))
         processing, setup = _processing_seconds(job.processing_time), seconds_of(job.setup_time)
         key = (kinds, processing, setup)
-        if key not in self._shared:
-            machines = sorted(index for kind in kinds for index in self._of_type.get(kind, ()))
-            self._shared[key] = tuple(
-                Alternative(machine=machine, processing_seconds=processing, setup_seconds=setup) for machine in machines
+        found = self._shared.get(key)
+        if found is None:
+            found = self._shared[key] = tuple(
+                [
+                    Alternative(machine=machine, processing_seconds=processing, setup_seconds=setup)
+                    for machine in self._machines_of(kinds)
+                ]
             )
-        return self._shared[key]
+        return found
+
+    def _machines_of(self, kinds: tuple[int, ...]) -> list[int]:
+        """Indices of the machines of any of these types, in order."""
+        found = self._of_types.get(kinds)
+        if found is None:
+            found = self._of_types[kinds] = sorted([index for kind in kinds for index in self._of_type.get(kind, ())])
+        return found
 
     def reasons(self, job: JobRequest, path: str) -> Iterator[Reason]:
         """(field, message) of everything that is wrong with where the job may run."""
+        if self._is_plain(job):
+            return
         found = list(self._machine_reasons(job, path))
         yield from found or self._pin_reasons(job, path)
+
+    def _is_plain(self, job: JobRequest) -> bool:
+        """Whether it names types of machines and nothing else, and one of them can do it: nothing is wrong then."""
+        is_alone = job.requires_all_machines is None and job.machine_options is None and job.pinned is None
+        is_known = is_alone and job.processing_time is not None
+        return is_known and not self._of_type.keys().isdisjoint(job.machine_types)
 
     def _machine_reasons(self, job: JobRequest, path: str) -> Iterator[Reason]:
         if job.machine_options is not None and not job.requires_all_machines:

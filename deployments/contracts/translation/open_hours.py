@@ -67,6 +67,8 @@ class OpenHours:
     def pauses(self, start: int, end: int) -> list[tuple[int, int]]:
         """What is closed of [`start`, `end`), as (from, to), in order."""
         first = bisect_right(self._ends, start)
+        if first < len(self._ends) and self._starts[first] <= start and end <= self._ends[first]:
+            return []
         last = bisect_left(self._starts, end)
         edges = [start, *(edge for at in range(first, last) for edge in (self._starts[at], self._ends[at])), end]
         closed = zip(edges[::2], edges[1::2], strict=True)

@@ -17,6 +17,7 @@ _SECONDS_PER_YEAR = 365 * 24 * 3600
 MAX_YEARS = MAX_SECONDS // _SECONDS_PER_YEAR
 _DAY_MINUTES = 24 * 60
 _WEEK_MINUTES = 7 * _DAY_MINUTES
+_OPEN, _CLOSED = b"\0", b"\1"
 Reason = tuple[str, str]
 Paths = Mapping[str, str]
 
@@ -87,15 +88,17 @@ def precheck(problem: Problem, plant: PlantHours, path_of: Paths, pin_path_of: P
 
 
 def _opens_in_a_week(breaks: tuple[WeeklyBreak, ...]) -> bool:
-    is_closed = bytearray(_WEEK_MINUTES)
+    # A break of the last day may reach into the day behind it, which is the first one.
+    is_closed = bytearray(_WEEK_MINUTES + _DAY_MINUTES)
     for rest in breaks:
         first = rest.start.hour * 60 + rest.start.minute
         last = rest.end.hour * 60 + rest.end.minute
         minutes = last - first if last > first else last - first + _DAY_MINUTES
         for weekday in rest.weekdays:
-            for minute in range(minutes):
-                is_closed[(weekday * _DAY_MINUTES + first + minute) % _WEEK_MINUTES] = 1
-    return not all(is_closed)
+            begin = weekday * _DAY_MINUTES + first
+            is_closed[begin : begin + minutes] = _CLOSED * minutes
+    behind, week = is_closed[_WEEK_MINUTES:], is_closed[:_WEEK_MINUTES]
+    return _OPEN in week[_DAY_MINUTES:] or any(not (a or b) for a, b in zip(week, behind, strict=False))
 
 
 def _too_much_work(problem: Problem, path_of: Paths) -> Iterator[Reason]:
@@ -123,7 +126,9 @@ def _has_room(problem: Problem, operation: Operation, plant: PlantHours, ends: E
 
 
 def _is_always_plant(problem: Problem, choice: Alternative) -> bool:
-    return not any(problem.machines[machine].closures for machine in choice.machines)
+    if problem.machines[choice.machine].closures:
+        return False
+    return not (choice.also_holds and any(problem.machines[machine].closures for machine in choice.also_holds))
 
 
 def _misfit(problem: Problem, operation: Operation, plant: PlantHours, ends: EarliestEnds, path: str) -> Reason:

@@ -136,10 +136,11 @@ def translate(
     )
     asked = _problem(request, families, shop)
     plant = PlantHours(asked, start=start, zone=zone, first=work.first_second, last=work.last_second)
-    settled = continued(asked, plant, with_setups(work, asked, rows), _lost_machines(request), _paths(request)[0])
+    places, pin_places = _paths(request)
+    settled = continued(asked, plant, with_setups(work, asked, rows), _lost_machines(request), places)
     _refuse(settled.reasons)
     problem = with_earlier_places(settled.problem, request, earlier, start)
-    _refuse(precheck(problem, plant, *_paths(request)))
+    _refuse(precheck(problem, plant, places, pin_places))
     return Question(
         problem=problem,
         start=start,

@@ -68,6 +68,9 @@ class SpoolDrain(BackgroundTask):
     `write` stores payloads and reports, or raises whatever it likes: then the batch stays in the spool and is tried
     again after a pause that doubles up to a bound, and in halves, down to one record.
     `on_mismatch` is told of each payload that contradicted a stored one, which is a guardrail event.
+
+    The first record that comes waits `linger_seconds` for others: a transaction costs as much for one as for many.
+    Whoever reads a decision that was just answered waits for it, and on disk it is already.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class SpoolDrain(BackgroundTask):
         write: Callable[[list[bytes]], Awaitable[WriteReport]],
         *,
         on_mismatch: Callable[[str], None] | None = None,
+        linger_seconds: float = 0.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -87,6 +91,8 @@ class SpoolDrain(BackgroundTask):
         self._state = DrainState()
         self._is_moving = False
         self._emptied = asyncio.Event()
+        self._linger_seconds = linger_seconds
+        self._is_stopping = asyncio.Event()
         self._batch_count = spool.max_batch_count
         self._suspicion: _Suspicion | None = None
         self._trouble: str | None = None
@@ -103,6 +109,7 @@ class SpoolDrain(BackgroundTask):
 
         A batch that is under way is cut off and stays in the spool: writing it again is harmless.
         """
+        self._is_stopping.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_seconds):
                 await self._until_empty()
@@ -119,11 +126,18 @@ class SpoolDrain(BackgroundTask):
         await self._spool.wait_for_records()
         self._is_moving = True
         try:
+            await self._linger()
             await self._move_batch()
         finally:
             self._is_moving = False
             if not self._spool.depth.bytes:
                 self._emptied.set()
+
+    async def _linger(self) -> None:
+        """Lets others come, unless there is a batch already, or none will come any more."""
+        if self._linger_seconds and self._spool.depth.records < self._spool.max_batch_count:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._is_stopping.wait(), self._linger_seconds)
 
     async def _move_batch(self) -> None:
         batch = await self._spool.read_batch(self._batch_count)

@@ -219,7 +219,8 @@ async def test_judge_hands_over_problem_and_schedule() -> None:
     method = FakeMethod(AWAY, encode(judge(PROBLEM, SCHEDULE)))
     verdict = await RemoteJudge(method, attempts=2, timeout_seconds=5.0).judge(PROBLEM, SCHEDULE)
     assert verdict.valid
-    assert decode(method.calls[-1][0]) == (PROBLEM, SCHEDULE)
+    problem, schedule = decode(method.calls[-1][0])
+    assert (decode(problem), schedule) == (PROBLEM, SCHEDULE)
 
 
 async def test_judge_hands_over_the_recent_makespans() -> None:

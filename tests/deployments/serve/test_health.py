@@ -53,6 +53,24 @@ def watched() -> tuple[Probe, Neighbour, FakeClock]:
     return Probe("it", neighbour, clock=clock, timeout_seconds=0.01, patience_seconds=20.0), neighbour, clock
 
 
+async def test_neighbour_that_has_just_answered_is_not_asked() -> None:
+    """Half a period after an answer to anybody it is asked again, and one that was full is asked each time."""
+    clock, asked = FakeClock(), list[float]()
+
+    async def ask() -> object:
+        asked.append(clock.now)
+        raise Overloaded("full", 1)
+
+    probe = Probe("it", ask, clock=clock, period_seconds=0.01)
+    probe.heard()
+    await probe.ask_and_wait()
+    assert asked == []
+    clock.now += 0.006
+    await probe.ask_and_wait()
+    await probe.ask_and_wait()
+    assert len(asked) == 2
+
+
 async def test_watch_holds_from_the_first_answer() -> None:
     """Nobody is there until it has answered once."""
     probe, _, _ = watched()

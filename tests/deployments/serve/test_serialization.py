@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 
-from deployments.serve.serialization import decode, encode
+from deployments.serve.serialization import decode, encode, encode_problem
+from env.instances.generator import toy_problem
 from env.judge.judge import judge
 from env.problem import Alternative, Job, Machine, Operation, Problem
 from env.schedule import Schedule
@@ -49,3 +52,32 @@ def test_freight_is_as_frozen_as_it_was() -> None:
     arrived = decode(encode(Schedule(assignments=())))
     with pytest.raises(dataclasses.FrozenInstanceError):
         arrived.assignments = ()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda payload: b"", "payload must begin with"),
+        (lambda payload: payload[:10], "as its header says"),
+        (lambda payload: pickle.dumps("foreign"), "payload must begin with"),
+        (lambda payload: payload[:6] + b"\x02" + payload[7:], "payload must begin with"),
+        (lambda payload: payload[:-1], "as its header says"),
+        (lambda payload: payload + b"more", "as its header says"),
+    ],
+)
+def test_foreign_freight_is_refused_unread(
+    spoil: Callable[[bytes], bytes], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is of another version, of nobody or cut off is refused before anything of it is read."""
+    monkeypatch.setattr(pickle, "loads", lambda _: pytest.fail("was read"))
+    with pytest.raises(ValueError, match=reason):
+        decode(spoil(encode(Schedule(assignments=()))))
+
+
+def test_problem_is_encoded_once() -> None:
+    """Policy and judge get the same bytes, and a problem that was changed other ones."""
+    problem = toy_problem()
+    assert encode_problem(problem) is encode_problem(problem)
+    assert decode(encode_problem(problem)) == problem
+    changed = dataclasses.replace(problem, stability_seconds=1.0)
+    assert decode(encode_problem(changed)) == changed

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from deployments.scheduling.use_case import Scheduling
 from deployments.serve.handles import RemoteJudge
+from deployments.serve.serialization import decode, encode
 from deployments.serve.validator import SafetyValidator
+from env.instances.generator import Plant, random_problem
+from env.simulator.rules import Rule, dispatch
 from tests.deployments.api.calls import call
 from tests.deployments.fakes import body, job, scheduling_over, services_over
 
@@ -22,9 +26,6 @@ class _NearMethod:
         self._validator = validator
 
     def remote(self, *arguments: Any) -> Awaitable[bytes]:
-        return self._answer(*arguments)
-
-    async def _answer(self, *arguments: Any) -> bytes:
         return self._validator.judge(*arguments)
 
 
@@ -84,3 +85,20 @@ async def test_history_can_be_switched_off() -> None:
     scheduling = _scheduling()
     await _serve(scheduling, 5)
     assert await _validated(scheduling, 2.8, idle=2.5) == []
+
+
+async def test_large_plans_are_judged_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan of a few hundred jobs is judged at once, a larger one in a thread, with the same verdict."""
+    _policy("max_makespan_hours = 'off'")
+    validator, threads = SafetyValidator(), list[str]()
+
+    async def in_a_thread(work: Callable[..., bytes], *arguments: Any) -> bytes:
+        threads.append(work.__name__)
+        return work(*arguments)
+
+    monkeypatch.setattr("deployments.serve.validator.to_thread.run_sync", in_a_thread)
+    for count in (170, 1700):
+        problem = random_problem(np.random.default_rng(1), Plant(operations=(count, count)))
+        verdict = decode(await validator.judge(encode((encode(problem), dispatch(problem, Rule.PLANNER)))))
+        assert verdict.valid
+    assert threads == ["_verdict"]

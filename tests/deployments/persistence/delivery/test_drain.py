@@ -13,7 +13,7 @@ from deployments.persistence.delivery.drain import MAX_OUTAGES, SpoolDrain
 from deployments.persistence.delivery.inspection import ask_to_skip, found_in, listed
 from deployments.persistence.errors import DatabaseUnavailable, DataRejected, MessageTooLarge
 from deployments.persistence.spool.dead_letters import DeadLetter, DeadLetterKind, load_dead_letters
-from deployments.persistence.spool.spool import Batch, Spool
+from deployments.persistence.spool.spool import Batch, Spool, SpoolConfig
 from tests.deployments.persistence.payloads import decision, decision_id
 
 POISON = b"poison"
@@ -64,6 +64,42 @@ async def test_drain_moves_everything_and_acknowledges(spool: Spool) -> None:
     assert database.stored == [b"a", b"b", b"c"]
     assert (spool.depth.records, drain.state.written, drain.state.last_success_at) == (0, 3, 7.0)
     assert not drain.state.is_failing
+
+
+async def test_first_record_waits_for_others(spool: Spool) -> None:
+    """Records that come one by one go into one transaction, and a stop waits for none of them."""
+    batches: list[list[bytes]] = []
+
+    async def write(payloads: list[bytes]) -> WriteReport:
+        batches.append(payloads)
+        return WriteReport(accepted=len(payloads))
+
+    drain = SpoolDrain(spool, write, linger_seconds=60.0)
+    drain.start()
+    for payload in (b"a", b"b", b"c"):
+        await spool.append(payload)
+    assert batches == []
+    async with asyncio.timeout(10):
+        await drain.stop(grace_seconds=60.0)
+    assert batches == [[b"a", b"b", b"c"]]
+
+
+async def test_full_batch_waits_for_nobody(tmp_path: Path) -> None:
+    """With as many records as a batch may hold there is nothing to wait for."""
+    spool, written = Spool(tmp_path, SpoolConfig(batch_count=2)), asyncio.Event()
+    await spool.start()
+
+    async def write(payloads: list[bytes]) -> WriteReport:
+        written.set()
+        return WriteReport(accepted=len(payloads))
+
+    drain = SpoolDrain(spool, write, linger_seconds=60.0)
+    await asyncio.gather(spool.append(b"a"), spool.append(b"b"))
+    drain.start()
+    async with asyncio.timeout(10):
+        await written.wait()
+    await drain.stop()
+    await spool.close()
 
 
 async def test_drain_waits_out_a_database_outage(spool: Spool) -> None:
