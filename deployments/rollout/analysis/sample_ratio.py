@@ -16,10 +16,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from deployments.rollout.analysis.confidence import beta_binomial_log_e
 from deployments.rollout.analysis.e_processes import MAX_LOST_SHARE, is_paid_for, worst_mean
+from deployments.rollout.analysis.outcomes import LossCause
 from deployments.rollout.assignment import (
     BLOCK_WINDOWS,
     HASH_VERSION,
@@ -186,18 +186,6 @@ class BlockedSampleRatio:
             expected=self._expected,
             e_value=_exp(self.log_e),
         )
-
-
-class LossCause(StrEnum):
-    """Why an accepted request has no pair."""
-
-    INCOMPLETE = "incomplete"
-    CRASH = "crash"
-    UNANSWERED = "unanswered"
-    CLIENT_GONE = "client gone"
-    DROPPED = "dropped"
-    EFFORT = "effort"
-    FORCED = "forced"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

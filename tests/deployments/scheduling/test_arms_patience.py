@@ -13,7 +13,7 @@ import pytest
 from deployments.errors import JudgeFailed, JudgeUnavailable, Overloaded, ProposalFailed, ProposalShed
 from deployments.persistence.decisions.records import EvaluationRecord
 from deployments.rollout.analysis.guardrails import Event, Guardrails
-from deployments.rollout.analysis.outcomes import Evaluation, MissingPair, Outcome
+from deployments.rollout.analysis.outcomes import Evaluation, LossCause, MissingPair, Outcome
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout_control.stored_report import is_missing
 from deployments.scheduling.ports import ProposalCall
@@ -124,7 +124,12 @@ class Kept:
 
     @property
     def missing(self) -> int:
-        return sum(isinstance(event, MissingPair) for event in self.events)
+        return len(self.causes)
+
+    @property
+    def causes(self) -> list[LossCause]:
+        """Why requests have no pair."""
+        return [event.cause for event in self.events if isinstance(event, MissingPair)]
 
     @property
     def later_rows(self) -> list[tuple[str, str | None]]:
@@ -170,6 +175,17 @@ async def test_request_that_no_replica_has_begun_is_called_off() -> None:
         ("ppo", "shed"),
         ("manual", "valid"),
     ]
+
+
+async def test_request_that_asked_for_its_arm_is_a_lost_pair() -> None:
+    """It counts in no statistic of the arms, and whoever asks for arms may choose the lists: so it is said."""
+    kept = Kept()
+    answer, _ = await answered(kept.scheduling(), arm="manual")
+    assert answer.algorithm_used == "manual"
+    assert (kept.outcomes, kept.causes) == ([], [LossCause.FORCED])
+    (lost,) = kept.events
+    assert isinstance(lost, MissingPair)
+    assert lost.assigned is ArmRole.PPO
 
 
 @pytest.mark.parametrize(
