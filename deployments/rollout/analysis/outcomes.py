@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
@@ -119,6 +119,7 @@ COMPARED_FIGURES = {
 }
 """Those of `KeyFigures` that are compared by difference; makespan is compared by ratio."""
 DIFFERENCE_NAMES = tuple(COMPARED_FIGURES)
+MAKESPAN = "log_makespan_ratio"
 KPI_NAMES = ("makespan_seconds", *DIFFERENCE_NAMES, "flow_time_mean_seconds")
 
 
@@ -364,6 +365,17 @@ def paired(challenger: Evaluation, champion: Evaluation) -> PairedObservation | 
         strata=since_0_3(challenger, "strata", ()),
         assigned=since_0_3(challenger, "assigned"),
     )
+
+
+def pairs_of(evaluations: Iterable[Evaluation]) -> tuple[PairedObservation, ...]:
+    """The pairs among these evaluations, by the time of the challenger's."""
+    by_decision: dict[str, dict[ArmRole, Evaluation]] = defaultdict(dict)
+    for evaluation in evaluations:
+        by_decision[evaluation.decision_id][evaluation.arm] = evaluation
+    found = (
+        paired(arms[ArmRole.PPO], arms[ArmRole.MANUAL]) for arms in by_decision.values() if len(arms) == len(ArmRole)
+    )
+    return tuple(sorted((pair for pair in found if pair is not None), key=lambda pair: pair.at))
 
 
 def is_like_effort(challenger: Evaluation, champion: Evaluation) -> bool:
