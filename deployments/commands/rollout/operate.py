@@ -49,7 +49,7 @@ def promote(
     reason: Reason,
     url: Url = DEFAULT_URL,
     expected_version: ExpectedVersion = None,
-    force: Annotated[bool, typer.Option("--force", help="Skip minimum pairs and durations.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Skip minimum durations and missing evidence.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """One stage up, if the gate is open; after a rollback the next ramp, from shadow.
@@ -167,6 +167,15 @@ def _show_status(found: dict[str, Any]) -> None:
     console.print(f"verdict {found['gate']['verdict']}: {'; '.join(found['gate']['reasons']) or 'nothing against it'}")
     if not found.get("is_owner", True):
         console.print(f"orders, but for a rollback, are taken by {found['owner'] or 'nobody, without the database'}")
+    evidence = Table("question", "against no improvement", "needed", "windows or days", "missing", "state")
+    # A controller of 0.2.0 asks none of them.
+    for each in found["gate"].get("evidence", ()):
+        missing = "-" if each["windows_missing"] is None else f"{each['windows_missing']:.0f}"
+        state = "answered" if each["is_answered"] else "open"
+        told = (f"{each['odds']:,.0f} to 1", f"{each['needed_odds']:,.0f} to 1", str(each["windows"]), missing, state)
+        evidence.add_row(each["question"], *told)
+    if evidence.row_count:
+        console.print(evidence)
     table = Table("guardrail", "rule", "value", "limit", "n", "state")
     for each in found["guardrails"]:
         kind = f" ({each['baseline']})" if each.get("baseline") else ""
@@ -197,7 +206,7 @@ def _show_report(found: dict[str, Any]) -> None:
         shown = [f"{kpis[name]:.1f}" if kpis else "-" for name in ("on_time_percent", "utilisation_percent")]
         arms.add_row(each["group"], each["arm"], str(each["evaluations"]), str(each["served"]), hours, *shown)
     console.print(arms)
-    pairs = Table("challenger less champion", "against", "n", "from", "to")
+    pairs = Table("challenger less champion", "against", "windows", "from", "to")
     for each in found["differences"]:
         interval = each["interval"]
         bounds = (
