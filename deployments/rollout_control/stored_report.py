@@ -73,7 +73,10 @@ class RolloutTrail:
         return await self._threads.run(read)
 
     async def report(self, since: datetime | None) -> RolloutReport:
-        """On the present ramp and its arms; `since` begins the period of the figures by arm. Raises `RolloutUnavailable`."""
+        """On the present ramp and its arms; `since` begins the period of the figures by arm.
+
+        Raises `RolloutUnavailable`.
+        """
         return await self._threads.run(self._report, since)
 
     def _blocked(self, transitions: list[Transition]) -> Iterator[str]:
