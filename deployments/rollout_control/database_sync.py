@@ -44,6 +44,12 @@ TAKEOVER_SECONDS = 4.0
 at the same moment renews it first."""
 MAX_ANSWER_SECONDS = 8.0
 _A_WEEK = timedelta(days=7)
+_CAUSE_OF_STATUS = {
+    EvaluationStatus.DROPPED: LossCause.DROPPED,
+    EvaluationStatus.UNANSWERED: LossCause.UNANSWERED,
+    EvaluationStatus.CLIENT_GONE: LossCause.CLIENT_GONE,
+}
+"""Of rows that stand for a request without any plan of that arm."""
 _log = logging.getLogger(__name__)
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -313,8 +319,8 @@ def is_missing(record: EvaluationRecord) -> bool:
 
 
 def _cause_of(record: EvaluationRecord) -> LossCause | None:
-    if record.status == EvaluationStatus.DROPPED:
-        return LossCause.DROPPED
+    if record.status in _CAUSE_OF_STATUS:
+        return _CAUSE_OF_STATUS[EvaluationStatus(record.status)]
     if record.role != ArmRole.PPO.value or record.outcome is None or not record.ramp:
         return None
     return LossCause.FORCED if record.is_forced else CAUSE_OF.get(Outcome(record.outcome))
