@@ -45,11 +45,11 @@ def test_targets_are_those_of_the_code() -> None:
 
 
 def test_stages_are_those_of_the_ramp() -> None:
-    """Shares, days and pairs are the defaults."""
+    """Shares and days are the defaults."""
     wanted = []
     for stage in RAMP:
         step = CONFIGURATION.step(stage)
-        minimum = f"{step.min_seconds / DAY_SECONDS:g} days, {step.min_pairs} pairs"
+        minimum = f"{step.min_seconds / DAY_SECONDS:g} days, and evidence over windows"
         wanted.append([f"`{stage.value}`", f"{100 * step.share:g} %", minimum if step.share < 1.0 else ""])
     assert rows("How it takes over") == wanted
 

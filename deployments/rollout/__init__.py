@@ -22,13 +22,14 @@ How the service uses this
 - Each event is asked for `analysis.guardrails.one_event_trigger(event)` before it is sent on; a trigger and
   `ramp.latch.latched(...)` give the latch that is in force at once, is written to disk, and is sent with the next
   exchange.
-- The controller feeds each event once, in order of arrival, to `Guardrails.observe` and `PairedComparison.observe`,
-  both made anew for each ramp and kept by `snapshot`. When the guardrails return a trigger it calls
+- The controller feeds each event once, in order of arrival, to `Guardrails.observe`, made anew for each ramp, and to
+  `WindowComparison.observe`, made anew for other arms, and closes windows as time goes by; `snapshot` keeps both. When
+  the guardrails return a trigger, or the evidence shows harm, it calls
   `ramp.stages.rollback` with an `Order` of the actor `GUARDRAIL`, except in shadow, where it only opens an incident:
   the trigger stays and makes the verdict ROLLBACK. A latch that arrives goes through `ramp.latch.roll_back_for`.
 - An operator's order goes to `ramp.stages.promote` (with `ramp.gate.judge_gate(state.serving_stage,
   state.seconds_in_stage(now), configuration, evidence, is_paused=...)`, the evidence being that of
-  `PairedComparison.evidence`), `pause`, `resume`, `activate` or `rollback`. `ramp.stages.succeed` says which state the
+  `WindowComparison.evidence`), `pause`, `resume`, `activate` or `rollback`. `ramp.stages.succeed` says which state the
   `Transition` that comes back leads to, and raises `StaleVersion` when it was made for another one, as an outdated
   `expected_version` does; it is in the database before it is in force, a rollback on disk.
 - The report: fill `report.report.Records` from stored rows (of the current ramp at least), call

@@ -6,7 +6,7 @@ Plain asyncio, no Ray.
 |---|---|
 | controller | THE CONTROLLER: owns the stage, evaluates guardrails, rolls back, takes orders |
 | transition_log | what was decided, here or elsewhere: kept on disk, and passed on |
-| ramp_statistics | guardrails and comparison of one ramp, fed once with every event |
+| ramp_statistics | guardrails of one ramp and the comparison of its arms, fed once with every event |
 | agreement | how controller and database come to one truth, at the start and ever after |
 | database_sync | the lease of the rollout; transitions and incidents to the database and back |
 | webhook | tells somebody outside, signed, each thing once; remembers what was delivered |

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from deployments.errors import RolloutUnavailable
 from deployments.persistence.decisions.records import RolloutLease
 from deployments.persistence.errors import DatabaseError
+from deployments.rollout.analysis.outcomes import MissingPair, PairedObservation
 from deployments.rollout.errors import StaleVersion, UnreadableState
 from deployments.rollout.ramp.latch import Reconciliation, base_of, reconcile
 from deployments.rollout.ramp.stages import begin, configure, rollback
@@ -36,6 +37,14 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelIdentity:
+    """A policy as rows name it, and its hash: the same for the same policy, whatever it is called."""
+
+    model_id: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ControlSettings:
     """How a controller begins, and what it watches for."""
 
@@ -44,6 +53,8 @@ class ControlSettings:
     seed: str
     challenger: str
     is_dry_run: bool = False
+    identify: Callable[[str], ModelIdentity] = lambda name: ModelIdentity(model_id=name, sha256=name)
+    """Which policy a name of the state means."""
 
 
 class StoredRollout(Protocol):
@@ -69,6 +80,12 @@ class StoredRollout(Protocol):
 
     async def append(self, transition: Transition, expected_version: int) -> bool:
         """Whether it is stored now. Raises `DatabaseError`."""
+        ...
+
+    async def compared(
+        self, since: datetime, until: datetime, *, challenger: str, champion: str
+    ) -> list[PairedObservation | MissingPair]:
+        """What was stored of these two models meanwhile. Raises `DatabaseError`."""
         ...
 
 

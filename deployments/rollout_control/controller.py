@@ -16,15 +16,16 @@ from datetime import datetime
 from typing import Any
 
 from deployments.errors import RolloutUnavailable
+from deployments.persistence.errors import DatabaseError
 from deployments.rollout.analysis.triggers import Trigger
 from deployments.rollout.errors import TransitionRefused
 from deployments.rollout.ramp.gate import GateReason, GateVerdict, PromotionGate, judge_gate
 from deployments.rollout.ramp.latch import roll_back_for
-from deployments.rollout.ramp.stages import activate, pause, promote, resume, rollback
+from deployments.rollout.ramp.stages import activate, pause, promote, resume, rollback, since_same_arms
 from deployments.rollout.ramp.state import GUARDRAIL, Action, Order, RolloutState, Stage, Transition
 from deployments.rollout_control.agreement import ControlSettings, DatabaseAgreement, StoredRollout
 from deployments.rollout_control.protocol import BLOCKED, DRY_RUN, ControllerReply, RouterReport
-from deployments.rollout_control.ramp_statistics import RampStatistics
+from deployments.rollout_control.ramp_statistics import UNCOUNTED, RampStatistics
 from deployments.rollout_control.transition_log import ControllerJournal, TransitionListener, TransitionLog
 from deployments.runtime.background import BackgroundTask, Threads
 
@@ -146,6 +147,35 @@ class Controller:
                 await self._rolled_back(BY_HAND, transition, evidence)
             return self._agreement.known()
 
+    async def close_windows(self) -> None:
+        """Counts the windows that are over by now, after those that an earlier controller has left in the database."""
+        await self._recount()
+        async with self._lock:
+            known = self._statistics.windows
+            for trigger in self._statistics.close(self._clock()) if self.transition_log.state is not None else ():
+                await self._react(trigger)
+            self._is_dirty = self._is_dirty or self._statistics.windows != known
+
+    async def _recount(self) -> None:
+        """Counts what was stored of the present arms, where this controller does not know it, once."""
+        async with self._lock:
+            state, statistics = self.transition_log.state, self._statistics
+            if state is None or statistics.uncounted is None:
+                return
+            transitions = since_same_arms(self.transition_log.transitions)
+            models = [self._settings.identify(name).model_id for name in (state.challenger, state.champion)]
+        now = self._clock()
+        try:
+            events = await self._database.compared(transitions[0].at, now, challenger=models[0], champion=models[1])
+        except DatabaseError as error:
+            statistics.uncounted = f"{UNCOUNTED}: {error.advice}"
+            return
+        async with self._lock:
+            present = since_same_arms(self.transition_log.transitions)
+            if statistics.uncounted is not None and present[:1] == transitions[:1]:
+                statistics.recount(events, present, now=now)
+                self._is_dirty = True
+
     def gate(self, integrity: tuple[str, ...] = ()) -> PromotionGate:
         """The verdict on the present stage. Raises `RolloutUnavailable`."""
         state = self._agreement.known()
@@ -264,11 +294,12 @@ class Controller:
         self._is_due.set()
 
     def _enter_ramp(self) -> None:
-        """The next ramp begins without what was seen in the last one, whoever has begun it."""
-        state = self.transition_log.state
-        if state is not None and state.ramp != self._statistics.ramp:
-            self._statistics.begin(state.ramp)
-            self._is_dirty = True
+        """The next ramp begins without what the guardrails saw in the last one, whoever has begun it."""
+        state, identify = self.transition_log.state, self._settings.identify
+        if state is not None:
+            challenger, champion = identify(state.challenger).sha256, identify(state.champion).sha256
+            is_new = self._statistics.enter(state, challenger=challenger, champion=champion)
+            self._is_dirty = self._is_dirty or is_new
 
     async def _meet_when_due(self) -> None:
         with suppress(TimeoutError):
@@ -278,7 +309,8 @@ class Controller:
         await self._agreement.meet()
 
     async def _beat(self) -> None:
-        """Once a second: statistics to disk, breaches to whoever listens."""
+        """Once a second: windows that are over count, statistics to disk, breaches to whoever listens."""
+        await self.close_windows()
         self._notice_breaches()
         await self._save_statistics()
 

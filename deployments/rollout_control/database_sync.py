@@ -12,15 +12,27 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 
-from deployments.persistence.decisions.records import RolloutLease
+from deployments.persistence.decisions.records import EvaluationRecord, EvaluationStatus, RolloutLease
 from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.persistence.errors import DatabaseError, DatabaseUnavailable
 from deployments.persistence.failures import advice_for
+from deployments.rollout.analysis.outcomes import (
+    CAUSE_OF,
+    Baseline,
+    Evaluation,
+    LossCause,
+    MissingPair,
+    Outcome,
+    PairedObservation,
+    pairs_of,
+)
+from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
-from deployments.rollout.ramp.state import Stage, Transition
+from deployments.rollout.ramp.state import MANUAL, Stage, Transition
 from deployments.rollout_control.protocol import Incident
 from deployments.rollout_control.transition_log import Entry
 from deployments.runtime.background import BackgroundTask, Threads
@@ -33,6 +45,13 @@ at the same moment renews it first."""
 MAX_ANSWER_SECONDS = 8.0
 # The end of a service does not wait for a database that hangs.
 _RELEASE_SECONDS = 2.0
+_A_WEEK = timedelta(days=7)
+_CAUSE_OF_STATUS = {
+    EvaluationStatus.DROPPED: LossCause.DROPPED,
+    EvaluationStatus.UNANSWERED: LossCause.UNANSWERED,
+    EvaluationStatus.CLIENT_GONE: LossCause.CLIENT_GONE,
+}
+"""Of rows that stand for a request without any plan of that arm."""
 _log = logging.getLogger(__name__)
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -135,6 +154,25 @@ class DatabaseSync(BackgroundTask):
             expected_version=expected_version,
             is_for_all=is_rollback,
         )
+
+    async def compared(
+        self, since: datetime, until: datetime, *, challenger: str, champion: str
+    ) -> list[PairedObservation | MissingPair]:
+        """What was stored of these two models from `since` to `until`. Raises `DatabaseError`.
+
+        Asked week by week, so that nobody waits long behind it.
+        """
+
+        def read(begin: datetime, end: datetime) -> list[PairedObservation | MissingPair]:
+            rows = self._rows.evaluations(begin, until=end)
+            return compared_events(rows, challenger=challenger, champion=champion)
+
+        found: list[PairedObservation | MissingPair] = []
+        while since < until:
+            end = min(since + _A_WEEK, until)
+            found += await self._do(read, since, end)
+            since = end
+        return found
 
     def hear(self, entry: Entry) -> None:
         """Keeps incidents for the database. A transition gets there by `append`, and a breach is no row."""
@@ -255,3 +293,63 @@ def incident_row(incident: Incident) -> dict[str, Any]:
         "action": incident.action,
         "evidence": json.dumps(incident.evidence),
     }
+
+
+def evaluation_of(record: EvaluationRecord) -> Evaluation | None:
+    """A stored row as the statistics know it; None for the rule behind two models, and for what was not computed."""
+    if record.outcome is None or record.role not in {arm.value for arm in ArmRole} or not record.ramp:
+        return None
+    return Evaluation(
+        decision_id=record.decision_id,
+        at=record.created_at,
+        ramp=record.ramp,
+        stage=record.stage,
+        unit=record.unit,
+        job_list_digest=record.job_list_sha256,
+        arm=ArmRole(record.role),
+        outcome=Outcome(record.outcome),
+        is_served=record.is_served,
+        baseline=Baseline(record.baseline),
+        model=record.model,
+        source=record.source,
+        budget_ms=record.time_budget_ms,
+        latency_ms=record.proposal_ms,
+        figures=record.figures,
+        is_forced=record.is_forced,
+        detail=record.reason or "",
+    )
+
+
+def compared_events(
+    records: Iterable[EvaluationRecord], *, challenger: str, champion: str
+) -> list[PairedObservation | MissingPair]:
+    """The pairs of stored rows of these two models, and those that are missing; `champion` is `manual` for the rule."""
+    models = {ArmRole.PPO.value: challenger, ArmRole.MANUAL.value: None if champion == MANUAL else champion}
+    rows = [row for row in records if row.model is None or row.model == models.get(row.role)]
+    evaluations = (found for row in rows if (found := evaluation_of(row)) is not None)
+    return [*pairs_of(evaluations), *(missing_of(row) for row in rows if is_missing(row))]
+
+
+def is_missing(record: EvaluationRecord) -> bool:
+    """Whether it stands for a missing pair: dropped in shadow, or lost by the challenger."""
+    return _cause_of(record) is not None
+
+
+def _cause_of(record: EvaluationRecord) -> LossCause | None:
+    if record.status in _CAUSE_OF_STATUS:
+        return _CAUSE_OF_STATUS[EvaluationStatus(record.status)]
+    if record.role != ArmRole.PPO.value or record.outcome is None or not record.ramp:
+        return None
+    return LossCause.FORCED if record.is_forced else CAUSE_OF.get(Outcome(record.outcome))
+
+
+def missing_of(record: EvaluationRecord) -> MissingPair:
+    """The pair that is missing."""
+    return MissingPair(
+        decision_id=record.decision_id,
+        at=record.created_at,
+        ramp=record.ramp,
+        stage=record.stage,
+        reason=record.reason or record.status,
+        cause=_cause_of(record) or LossCause.DROPPED,
+    )

@@ -1,48 +1,98 @@
-"""Guardrails and comparison of one ramp, fed once with every event, whichever router it comes from."""
+"""Guardrails of one ramp and the comparison of its arms, fed once with every event, whichever router it comes from."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter, OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from deployments.rollout.analysis.guardrails import Event, Guardrails
-from deployments.rollout.analysis.outcomes import Evaluation
-from deployments.rollout.analysis.triggers import GuardrailReading, Limits, Trigger
+from deployments.rollout.analysis.outcomes import Baseline, Evaluation, MissingPair, PairedObservation
+from deployments.rollout.analysis.triggers import Guardrail, GuardrailReading, GuardrailRule, Limits, Trigger
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
-from deployments.rollout.ramp.comparison import PairedComparison
-from deployments.rollout.ramp.gate import Evidence
-from deployments.rollout.ramp.state import Stage
+from deployments.rollout.ramp.comparison import WindowComparison, replay
+from deployments.rollout.ramp.gate import Evidence, odds
+from deployments.rollout.ramp.state import RolloutState, Stage, Transition
 from deployments.rollout_control.protocol import RouterReport
 
 MAX_ROUTERS = 64
 MAX_RECENT = 50
-FORMAT = 1
+MAX_MEANWHILE = 20_000
+"""Pairs that are remembered until the database has told what was before; of more, it tells the oldest itself."""
+FORMAT = 2
+READABLE_FORMATS = (1, FORMAT)
+UNCOUNTED = "windows of before are not counted yet"
+"""Why the gate holds while what the database has of earlier windows has not been read."""
 
 _log = logging.getLogger(__name__)
 
 
 class RampStatistics:
-    """What is known of one ramp, and how far each router's news have been taken."""
+    """What is known of one ramp and of its arms, and how far each router's news have been taken.
+
+    The guardrails are those of the ramp. The comparison belongs to challenger and champion, by their hashes, and lives
+    through ramps, restarts and controllers.
+    """
 
     def __init__(self, *, ramp: int, limits: Limits) -> None:
         self.ramp = ramp
+        self.uncounted: str | None = UNCOUNTED
+        """Why windows that the database may have are not in the comparison yet; None: they are."""
         self._limits = limits
+        self._stage: Stage | None = None
         self._guardrails = Guardrails(ramp=ramp, limits=limits)
-        self._comparison = PairedComparison(ramp=ramp)
+        self._comparison = WindowComparison(challenger="", champion="", limits=limits)
         self._served: Counter[str] = Counter()
         self._recent: deque[dict[str, Any]] = deque(maxlen=MAX_RECENT)
         self._received: OrderedDict[str, int] = OrderedDict()
+        self._meanwhile: deque[Event] = deque(maxlen=MAX_MEANWHILE)
 
-    def begin(self, ramp: int) -> None:
-        """The next ramp: nothing of the last one counts, but what the routers have told stays told."""
-        self.ramp = ramp
-        self._guardrails = Guardrails(ramp=ramp, limits=self._limits)
-        self._comparison = PairedComparison(ramp=ramp)
-        self._served.clear()
-        self._recent.clear()
+    def enter(self, state: RolloutState, *, challenger: str, champion: str) -> bool:
+        """`state` is in force, its arms known by their hashes; whether that is anything new.
+
+        With another ramp the guardrails begin anew, with other arms the comparison, and with another stage what is
+        asked of the stage alone. What the routers have told stays told.
+        """
+        is_known = (state.ramp, state.serving_stage) == (self.ramp, self._stage)
+        if is_known and self._comparison.arms == (challenger, champion):
+            return False
+        if self._comparison.arms != (challenger, champion):
+            # Arms without a name are those of no state at all: then what is stored is still to be counted.
+            self.uncounted = self.uncounted if self._comparison.arms == ("", "") else None
+            self._comparison = WindowComparison(challenger=challenger, champion=champion, limits=self._limits)
+            self._meanwhile.clear()
+        if state.ramp != self.ramp:
+            self._guardrails = Guardrails(ramp=state.ramp, limits=self._limits)
+            self._served.clear()
+            self._recent.clear()
+        self.ramp, self._stage = state.ramp, state.serving_stage
+        self._comparison.begin_stage(state.serving_stage)
+        return True
+
+    def recount(self, events: Iterable[Event], transitions: Sequence[Transition], *, now: datetime) -> None:
+        """Counts the windows of the present arms from stored pairs and missing pairs, and what came meanwhile.
+
+        `transitions` are those since these arms were compared first.
+        """
+        stored, (challenger, champion) = list(events), self._comparison.arms
+        counted = WindowComparison(challenger=challenger, champion=champion, limits=self._limits)
+        known = {event.decision_id for event in stored}
+        replay(counted, [*stored, *(e for e in self._meanwhile if e.decision_id not in known)], transitions, now=now)
+        self._comparison, self.uncounted = counted, None
+        self._meanwhile.clear()
+
+    def close(self, now: datetime) -> list[Trigger]:
+        """Counts the windows that are over at `now`; what the evidence triggers.
+
+        None closes before what is stored has been counted.
+        """
+        if self.uncounted is None:
+            self._comparison.close(now)
+        fired = (self._guardrails.note(self._harm(baseline, now)) for baseline in self._comparison.windows.harmed)
+        return [trigger for trigger in fired if trigger is not None]
 
     def take(self, report: RouterReport) -> list[Trigger]:
         """Every event of the report that has not been taken before; what they trigger, in order.
@@ -84,6 +134,11 @@ class RampStatistics:
         """What has fired in this ramp."""
         return self._guardrails.triggers
 
+    @property
+    def windows(self) -> int:
+        """How many have closed."""
+        return self._comparison.windows.windows
+
     def readings(self) -> tuple[GuardrailReading, ...]:
         """Every rule as it stands."""
         return self._guardrails.readings()
@@ -94,7 +149,7 @@ class RampStatistics:
 
     def evidence(self, stage: Stage, integrity: tuple[str, ...] = ()) -> Evidence:
         """What the gate must know about `stage`; `integrity` is what makes the experiment doubtful."""
-        return self._comparison.evidence(stage, self._guardrails, integrity)
+        return self._comparison.evidence(stage, self._guardrails, integrity, unknown=self.uncounted or "")
 
     def served_share(self, stage: Stage) -> float | None:
         """The challenger's part of what was served within `stage`; None before anything was."""
@@ -112,7 +167,8 @@ class RampStatistics:
             "format": FORMAT,
             "ramp": self.ramp,
             "guardrails": self._guardrails.snapshot(),
-            "comparison": self._comparison.snapshot(),
+            "stage": None if self._stage is None else self._stage.value,
+            "comparison": None if self.uncounted else self._comparison.snapshot(),
             "served": dict(self._served),
             "recent": self.recent,
             "received": dict(self._received),
@@ -120,13 +176,20 @@ class RampStatistics:
 
     @classmethod
     def restored(cls, document: Mapping[str, Any], *, limits: Limits) -> RampStatistics:
-        """The statistics that `snapshot` described. Raises `UnreadableState`."""
-        if document.get("format") != FORMAT:
+        """The statistics that `snapshot` described. Raises `UnreadableState`.
+
+        Of format 1, which compared pair by pair, the guardrails are kept, and windows are to be counted from the
+        database; so they are where a controller died before it had done that.
+        """
+        if document.get("format") not in READABLE_FORMATS:
             raise UnreadableState(f"statistics must have format {FORMAT}, had {document.get('format')}")
         try:
             statistics = cls(ramp=int(document["ramp"]), limits=limits)
             statistics._guardrails = Guardrails.restored(document["guardrails"], limits=limits)
-            statistics._comparison = PairedComparison.restored(document["comparison"])
+            if document["format"] != 1 and document["comparison"] is not None:
+                statistics._comparison = WindowComparison.restored(document["comparison"], limits=limits)
+                statistics._stage = None if document["stage"] is None else Stage(document["stage"])
+                statistics.uncounted = None
             statistics._served.update(document["served"])
             statistics._recent.extend(document["recent"])
             statistics._received.update({str(name): int(number) for name, number in document["received"].items()})
@@ -137,10 +200,29 @@ class RampStatistics:
     def _observe(self, event: Event) -> Trigger | None:
         if event.ramp != self.ramp:
             return None
-        self._comparison.observe(event)
+        if self.uncounted is None:
+            self._comparison.observe(event)
+        elif isinstance(event, PairedObservation | MissingPair):
+            self._meanwhile.append(event)
         if isinstance(event, Evaluation):
             if event.is_served:
                 self._served[f"{event.stage}/{event.arm.value}"] += 1
             if event.arm is ArmRole.PPO:
                 self._recent.append(event.as_json())
         return self._guardrails.observe(event)
+
+    def _harm(self, baseline: Baseline, at: datetime) -> Trigger:
+        windows = self._comparison.windows
+        reading = windows.harm_of(baseline)
+        return Trigger(
+            guardrail=Guardrail.MAKESPAN,
+            rule=GuardrailRule.EVIDENCE,
+            at=at,
+            decision_id="",
+            value=odds(reading.log_e),
+            limit=odds(reading.log_threshold),
+            n=reading.n,
+            baseline=baseline,
+            detail=f"{odds(reading.log_e):,.0f} to 1 that plans are longer by more than "
+            f"{self._limits.makespan_increase:.0%}, after {reading.n} windows",
+        )

@@ -13,16 +13,15 @@ from pydantic import BaseModel, ValidationError
 
 from deployments.contracts.requests.wire import InstantOrDay, in_zone
 from deployments.errors import RolloutUnavailable
-from deployments.persistence.decisions.records import EvaluationRecord, EvaluationStatus
 from deployments.persistence.decisions.rollout_repository import RolloutRows
-from deployments.rollout.analysis.outcomes import Baseline, Evaluation, MissingPair, Outcome
 from deployments.rollout.analysis.sample_ratio import AssignedUnit, audit
 from deployments.rollout.assignment import ArmRole, PlanningWindow, assign, planning_window
+from deployments.rollout.ramp.stages import since_same_arms
 from deployments.rollout.ramp.state import RampConfiguration, RolloutState, Transition
 from deployments.rollout.report.arm_figures import Rating, RealisedJob
 from deployments.rollout.report.goals import Goal
 from deployments.rollout.report.report import Records, RolloutReport, report_of
-from deployments.rollout_control.database_sync import transition_of
+from deployments.rollout_control.database_sync import evaluation_of, is_missing, missing_of, transition_of
 from deployments.rollout_control.protocol import BLOCKED, DRY_RUN
 from deployments.runtime.background import Threads
 
@@ -74,7 +73,10 @@ class RolloutTrail:
         return await self._threads.run(read)
 
     async def report(self, since: datetime | None) -> RolloutReport:
-        """On the present ramp; `since` begins the period of the figures by arm. Raises `RolloutUnavailable`."""
+        """On the present ramp and its arms; `since` begins the period of the figures by arm.
+
+        Raises `RolloutUnavailable`.
+        """
         return await self._threads.run(self._report, since)
 
     def _blocked(self, transitions: list[Transition]) -> Iterator[str]:
@@ -90,7 +92,7 @@ class RolloutTrail:
         if not transitions:
             message = "there is no rollout to report on yet: the database has no transition"
             raise RolloutUnavailable(message, _RETRY_AFTER_SECONDS)
-        state, begun_at = transitions[-1].state, _begin_of_ramp(transitions)
+        state, begun_at = transitions[-1].state, min(each.at for each in since_same_arms(transitions))
         start = begun_at if since is None else min(since, begun_at)
         records = self._rows.evaluations(start)
         feedback = list(last_words(self._rows.feedback(start)))
@@ -166,50 +168,6 @@ class _Job(BaseModel):
 
 class _Request(BaseModel):
     jobs: list[_Job]
-
-
-def evaluation_of(record: EvaluationRecord) -> Evaluation | None:
-    """A stored row as the statistics know it; None for the rule behind two models, and for what was not computed."""
-    if record.outcome is None or record.role not in {arm.value for arm in ArmRole} or not record.ramp:
-        return None
-    return Evaluation(
-        decision_id=record.decision_id,
-        at=record.created_at,
-        ramp=record.ramp,
-        stage=record.stage,
-        unit=record.unit,
-        job_list_digest=record.job_list_sha256,
-        arm=ArmRole(record.role),
-        outcome=Outcome(record.outcome),
-        is_served=record.is_served,
-        baseline=Baseline(record.baseline),
-        model=record.model,
-        source=record.source,
-        budget_ms=record.time_budget_ms,
-        latency_ms=record.proposal_ms,
-        figures=record.figures,
-        is_forced=record.is_forced,
-        detail=record.reason or "",
-    )
-
-
-def is_missing(record: EvaluationRecord) -> bool:
-    """Whether it stands for a missing pair: dropped in shadow, or lost by the challenger for want of time or room."""
-    if record.status == EvaluationStatus.DROPPED:
-        return True
-    found = None if record.is_forced else evaluation_of(record)
-    return found is not None and found.arm is ArmRole.PPO and found.outcome.loses_pair
-
-
-def missing_of(record: EvaluationRecord) -> MissingPair:
-    """The pair that is missing."""
-    return MissingPair(
-        decision_id=record.decision_id,
-        at=record.created_at,
-        ramp=record.ramp,
-        stage=record.stage,
-        reason=record.reason or record.status,
-    )
 
 
 def _begin_of_ramp(transitions: list[Transition]) -> datetime:

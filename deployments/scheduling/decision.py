@@ -30,6 +30,7 @@ from deployments.scheduling.arms import Attempt, Attempts
 from deployments.scheduling.evaluations import EvaluationContext, evaluation_records
 from deployments.scheduling.proposals import Proposal
 from env.judge.verdict import Verdict
+from env.problem import Problem
 from env.schedule import Schedule
 
 ROLLED_BACK_WARNING = (
@@ -162,11 +163,12 @@ def context_of(
     budget_ms: int,
     job_list: str,
     jobs: JobSketch,
+    strata: tuple[str, ...],
 ) -> EvaluationContext:
     """What the evaluations of a request repeat of it.
 
     `created_at` is when it arrived, `budget_ms` what it was given, `job_list` the digest of its jobs.
-    `jobs` says which they are.
+    `jobs` says which they are, `strata` what kinds of lists theirs belongs to.
     """
     return EvaluationContext(
         decision_id=decision_id,
@@ -177,6 +179,18 @@ def context_of(
         job_count=len(request.jobs),
         job_list_sha256=job_list,
         jobs=jobs,
+        strata=strata,
+    )
+
+
+def strata_of(plant_id: str, problem: Problem) -> tuple[str, ...]:
+    """The kinds of lists that one belongs to, but for its size, of which the thirds are known later."""
+    choices = (choice for operation in problem.operations for choice in operation.alternatives)
+    has_setups = bool(problem.changeovers) or any(choice.setup_seconds for choice in choices)
+    return (
+        f"plant {plant_id}",
+        "lists with setups" if has_setups else "lists without setups",
+        "work around the clock" if problem.hours is None else "work by a calendar",
     )
 
 

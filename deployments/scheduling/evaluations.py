@@ -11,7 +11,18 @@ from typing import Any, Protocol
 from deployments.contracts.translation.problem import Question
 from deployments.persistence.decisions.records import EvaluationRecord, EvaluationStatus
 from deployments.rollout.analysis.guardrails import Event
-from deployments.rollout.analysis.outcomes import Evaluation, JobSketch, MissingPair, Outcome, judged_outcome, paired
+from deployments.rollout.analysis.outcomes import (
+    CAUSE_OF,
+    Effort,
+    Evaluation,
+    JobSketch,
+    LossCause,
+    MissingPair,
+    Outcome,
+    is_like_effort,
+    judged_outcome,
+    paired,
+)
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.traffic import Arm, ArmAssignment
 from deployments.scheduling.arms import Attempt, Attempts
@@ -40,6 +51,7 @@ class EvaluationContext:
     job_count: int
     job_list_sha256: str
     jobs: JobSketch | None = None
+    strata: tuple[str, ...] = ()
 
 
 def evaluation_records(
@@ -82,27 +94,39 @@ def evaluation_events(
     ]
 
 
-def pair_events(events: Iterable[Evaluation]) -> Iterator[Event]:
-    """The pair that a challenger and a champion on the same request are, if they can be compared."""
+def pair_events(context: EvaluationContext, events: Iterable[Evaluation]) -> Iterator[Event]:
+    """The pair that a challenger and a champion on the same request are, or why they are none.
+
+    Nothing while one of them is still to come, and where the input was at fault.
+    """
     by_arm = {event.arm: event for event in events}
-    if len(by_arm) == len(ArmRole):
-        pair = paired(by_arm[ArmRole.PPO], by_arm[ArmRole.MANUAL])
-        if pair is not None:
-            yield pair
+    if len(by_arm) < len(ArmRole):
+        return
+    challenger, champion = by_arm[ArmRole.PPO], by_arm[ArmRole.MANUAL]
+    pair = paired(challenger, champion)
+    if pair is not None:
+        yield pair
+        return
+    lost = next((event for event in (challenger, champion) if event.outcome in CAUSE_OF), None)
+    if lost is not None:
+        yield missing_pair(context, CAUSE_OF[lost.outcome], lost.detail or lost.outcome.value, lost.at)
+    elif challenger.outcome is champion.outcome is Outcome.OK and not is_like_effort(challenger, champion):
+        text = "one policy had more than 10 % more CPU time than the other"
+        yield missing_pair(context, LossCause.EFFORT, text, challenger.at)
 
 
-def lost_pairs(context: EvaluationContext, events: Iterable[Evaluation]) -> Iterator[MissingPair]:
-    """The comparisons that come to nothing because the challenger had no room or time, or no verdict."""
-    for event in events:
-        if event.arm is ArmRole.PPO and event.outcome.loses_pair:
-            yield missing_pair(context, event.detail or event.outcome.value, event.at)
-
-
-def missing_pair(context: EvaluationContext, reason: str, at: datetime) -> MissingPair:
+def missing_pair(context: EvaluationContext, cause: LossCause, reason: str, at: datetime) -> MissingPair:
     """The news that a comparison was to be made and was not."""
     assigned = context.assigned
-    stage = assigned.assignment.stage
-    return MissingPair(decision_id=context.decision_id, at=at, ramp=assigned.ramp, stage=stage, reason=reason)
+    return MissingPair(
+        decision_id=context.decision_id,
+        at=at,
+        ramp=assigned.ramp,
+        stage=assigned.assignment.stage,
+        reason=reason,
+        cause=cause,
+        assigned=assigned.by_hash,
+    )
 
 
 def _event(context: EvaluationContext, attempt: Attempt, outcome: Outcome, is_served: bool) -> Evaluation:
@@ -127,7 +151,17 @@ def _event(context: EvaluationContext, attempt: Attempt, outcome: Outcome, is_se
         is_forced=context.assigned.is_forced,
         detail=attempt.reason or "",
         jobs=context.jobs,
+        strata=context.strata,
+        assigned=context.assigned.by_hash,
+        effort=_effort(attempt),
     )
+
+
+def _effort(attempt: Attempt) -> Effort | None:
+    made = attempt.proposal
+    if made is None or made.cpu_seconds is None:
+        return None
+    return Effort(iterations=made.iterations, cpu_seconds=made.cpu_seconds)
 
 
 def _record(context: EvaluationContext, attempt: Attempt, outcome: Outcome | None, is_served: bool) -> EvaluationRecord:

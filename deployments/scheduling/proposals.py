@@ -21,7 +21,8 @@ class Proposal:
 
     `method` names the stages that made it, in order. `model` is the policy's id, None when no policy
     had a part. `policy_makespan_seconds` is the makespan of the policy pass alone, before any search, and
-    `gains` is by how many seconds each later stage lowered the objective, missed deadlines apart.
+    `gains` is by how many seconds each later stage lowered the objective, missed deadlines apart. `cpu_seconds` is
+    what the policy and its search cost, and `iterations` of the search, None where a budget of time ended it.
     """
 
     schedule: Schedule
@@ -29,6 +30,8 @@ class Proposal:
     model: str | None = None
     policy_makespan_seconds: int | None = None
     gains: Mapping[str, float] = field(default_factory=dict)
+    cpu_seconds: float | None = field(default=None, compare=False)
+    iterations: int | None = None
 
 
 def policy_proposal(predictor: Predictor, problem: Problem, budget_ms: int, *, threads: int | None = None) -> Proposal:
@@ -44,6 +47,9 @@ def policy_proposal(predictor: Predictor, problem: Problem, budget_ms: int, *, t
         model=predictor.model_id,
         policy_makespan_seconds=found.policy_makespan_seconds,
         gains=found.gains,
+        cpu_seconds=found.cpu_seconds,
+        # Without any time there is the pass alone, the same for every policy.
+        iterations=None if budget_ms else 0,
     )
 
 

@@ -7,7 +7,7 @@ import logging
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from uuid6 import uuid7
@@ -17,22 +17,23 @@ from deployments.contracts.answers.validation import ValidateAnswer, ValidateReq
 from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.contracts.translation.problem import Question
 from deployments.errors import JournalUnavailable, TimedOut
-from deployments.persistence.decisions.records import DecisionRecord
-from deployments.rollout.analysis.outcomes import Evaluation
+from deployments.persistence.decisions.records import DecisionRecord, EvaluationRecord, EvaluationStatus
+from deployments.rollout.analysis.outcomes import Evaluation, LossCause, MissingPair
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.model_registry import Artefact
 from deployments.rollout.ramp.traffic import RULE, Arm, ArmAssignment, Rollout
 from deployments.runtime.background import DetachedTasks
 from deployments.runtime.clock import Clock
-from deployments.scheduling.arms import ArmRunner, Attempt, Attempts
-from deployments.scheduling.decision import Decision, context_of, job_list_digest, job_sketch
+from deployments.scheduling.arms import ArmRunner, Attempt, Attempts, shortened
+from deployments.scheduling.decision import Decision, context_of, job_list_digest, job_sketch, strata_of
 from deployments.scheduling.evaluations import (
     EvaluationContext,
     ShadowPort,
     ShadowTask,
+    dropped_record,
     evaluation_events,
     evaluation_records,
-    lost_pairs,
+    missing_pair,
     outcome_of,
     pair_events,
 )
@@ -153,12 +154,41 @@ class Scheduling:
         asking again later may help.
         """
         limit = self._request_seconds
+        accepted: list[EvaluationContext] = []
         try:
             with self._load.request():
                 async with asyncio.timeout(limit):
-                    return await self._decide(request, client, raw_body, warnings, lease)
+                    return await self._decide(request, client, raw_body, warnings, lease, accepted)
         except TimeoutError:
-            raise TimedOut(f"the request must be answered within {limit:g} s, took longer", 5) from None
+            message = f"the request must be answered within {limit:g} s, took longer"
+            self._lose(accepted, EvaluationStatus.UNANSWERED, LossCause.UNANSWERED, message)
+            raise TimedOut(message, 5) from None
+        except asyncio.CancelledError:
+            self._lose(accepted, EvaluationStatus.CLIENT_GONE, LossCause.CLIENT_GONE, "the client has hung up")
+            raise
+        except InvalidProblem:
+            raise
+        except Exception as error:  # whatever it is, it is passed on
+            text = shortened(f"{type(error).__name__}: {error}")
+            self._lose(accepted, EvaluationStatus.UNANSWERED, LossCause.UNANSWERED, text)
+            raise
+
+    def _lose(self, accepted: list[EvaluationContext], status: EvaluationStatus, cause: LossCause, reason: str) -> None:
+        """Tells the experiment, and keeps as a row, that a request which had got its arm was not answered."""
+        for context in accepted:
+            assigned = context.assigned
+            if not assigned.ramp or not self._rollout.traffic_split().is_comparing:
+                continue
+            # Under an id of its own: with an idempotency key the next attempt has the same one, and rows of its own.
+            lost = replace(context, decision_id=str(self._new_id()))
+            self._rollout.observe(missing_pair(lost, cause, reason, self._clock()))
+            self._late.start(self._keep(dropped_record(lost, assigned.arm, status, reason)), "unanswered request")
+
+    async def _keep(self, row: EvaluationRecord) -> None:
+        try:
+            await self._journal.append(row)
+        except JournalUnavailable as failure:
+            _log.warning("what became of %s is not kept: %s", row.decision_id, failure)
 
     async def validate(
         self, request: ValidateRequest, *, client: str, body_bytes: int, warnings: tuple[str, ...] = ()
@@ -189,7 +219,9 @@ class Scheduling:
         raw_body: bytes,
         warnings: tuple[str, ...],
         lease: Lease | None,
+        accepted: list[EvaluationContext],
     ) -> Answered:
+        """As `schedule`; what has got its arm is appended to `accepted`."""
         created_at, started = self._clock(), self._stopwatch()
         asked = request
         complete = await self._question_builder.completed(asked, raw_body)
@@ -200,9 +232,11 @@ class Scheduling:
         recent = self._recent_makespans.of(plant_id)
         budget_ms = self._load.afforded_ms(request.time_budget_ms)
         job_list, jobs = await run_blocking(len(raw_body), lambda: (job_list_digest(request), job_sketch(request)))
-        attempts = await self._arms.first_safe(question, assigned.order, budget_ms, recent, job_list)
         decision_id = str(self._new_id()) if lease is None else lease.decision_id
-        context = context_of(request, decision_id, created_at, plant_id, assigned, budget_ms, job_list, jobs)
+        strata = strata_of(plant_id, question.problem)
+        context = context_of(request, decision_id, created_at, plant_id, assigned, budget_ms, job_list, jobs, strata)
+        accepted.append(context)
+        attempts = await self._arms.first_safe(question, assigned.order, budget_ms, recent, job_list)
 
         async def settled() -> tuple[Answered, DecisionRecord]:
             decision = Decision(
@@ -256,7 +290,8 @@ class Scheduling:
         self, context: EvaluationContext, question: Question, recent: tuple[BoundedMakespan, ...], attempts: Attempts
     ) -> None:
         """Tells the guardrails what happened, and has the arm computed that did not come to be asked."""
-        self._observe(context, evaluation_events(context, attempts.settled, attempts.served))
+        events = evaluation_events(context, attempts.settled, attempts.served)
+        self._observe(context, events, told=events)
         for attempt in attempts.all:
             if attempt.pending is not None:
                 self._late.start(self._settle(context, attempts, attempt, attempt.pending), "late proposal")
@@ -264,18 +299,21 @@ class Scheduling:
                 self._losses.note(is_lost=outcome_of(attempt, attempts.all).loses_pair)
         assigned = context.assigned
         was_asked = any(attempt.arm == assigned.rival for attempt in attempts.all)
-        if assigned.is_forced or was_asked or not self._rollout.traffic_split().is_comparing:
+        is_comparing = self._rollout.traffic_split().is_comparing
+        if assigned.is_forced and assigned.ramp and is_comparing:
+            text = "the request asked for its arm"
+            self._rollout.observe(missing_pair(context, LossCause.FORCED, text, context.created_at))
+        if assigned.is_forced or was_asked or not is_comparing:
             return
         self._shadow.offer(
             ShadowTask(context=context, question=question, recent=recent, attempts=attempts, arm=assigned.rival)
         )
 
-    def _observe(self, context: EvaluationContext, events: list[Evaluation]) -> None:
-        for event in (*events, *pair_events(events)):
-            self._rollout.observe(event)
-        if self._rollout.traffic_split().is_comparing:
-            for missing in lost_pairs(context, events):
-                self._rollout.observe(missing)
+    def _observe(self, context: EvaluationContext, events: list[Evaluation], *, told: list[Evaluation]) -> None:
+        """Passes on those of the request's `events` that are `told` now, and the pair that all of them make."""
+        for event in (*told, *pair_events(context, events)):
+            if not isinstance(event, MissingPair) or self._rollout.traffic_split().is_comparing:
+                self._rollout.observe(event)
 
     async def _settle(
         self, context: EvaluationContext, attempts: Attempts, late: Attempt, pending: asyncio.Task[Attempt]
@@ -284,12 +322,9 @@ class Scheduling:
         settled = await pending
         found = tuple(settled if attempt is late else attempt for attempt in attempts.all)
         events = evaluation_events(context, found, attempts.served)
-        self._observe(context, [event for event in events if event.arm is settled.arm.role])
+        self._observe(context, events, told=[event for event in events if event.arm is settled.arm.role])
         (row,) = evaluation_records(context, (settled,), attempts.served)
-        try:
-            await self._journal.append(row)
-        except JournalUnavailable as failure:
-            _log.warning("what became of a late proposal for %s is not kept: %s", context.decision_id, failure)
+        await self._keep(row)
 
 
 def _written(decision: Decision, raw_body: bytes) -> tuple[Answered, DecisionRecord]:

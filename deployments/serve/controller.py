@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import socket
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 from deployments.persistence.database import create_delivery_engine
 from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.rollout.ramp.state import RolloutState, Stage
 from deployments.rollout.ramp.traffic import PUBLISHED
-from deployments.rollout_control.agreement import ControlSettings
+from deployments.rollout_control.agreement import ControlSettings, ModelIdentity
 from deployments.rollout_control.controller import Command, Controller
 from deployments.rollout_control.database_sync import DatabaseSync
 from deployments.rollout_control.protocol import ControllerReply, RouterReport
@@ -20,6 +23,9 @@ from deployments.runtime.background import Threads
 from deployments.runtime.clock import utc_now
 from deployments.serve.process import configure_process, release_start_up_memory
 from deployments.settings.service import Settings
+
+MANIFEST = "manifest.json"
+"""`MANIFEST_FILE` of `models.policy.artefact`, whose import would bring the compiled core."""
 
 
 class RolloutController:
@@ -53,6 +59,38 @@ class RolloutController:
         await self._resources.aclose()
 
 
+class Manifests:
+    """Which policy a name means, from the manifests alone: the controller has no need of what is behind them."""
+
+    def __init__(self, published: Path, registered: Path) -> None:
+        self._published = published
+        self._registered = registered
+        self._known: dict[str, ModelIdentity] = {}
+
+    def identify(self, name: str) -> ModelIdentity:
+        """The policy of that name; one that cannot be found is known by its name alone."""
+        if name not in self._known:
+            folders = [self._published]
+            if name != PUBLISHED and self._registered.is_dir():
+                folders = [each for each in self._registered.iterdir() if each.is_dir()]
+            found = (each for folder in folders if (each := _identity_in(folder)) is not None)
+            identity = next((each for each in found if name in (PUBLISHED, each.model_id)), None)
+            if identity is None:
+                return ModelIdentity(model_id=name, sha256=name)
+            self._known[name] = identity
+        return self._known[name]
+
+
+def _identity_in(folder: Path) -> ModelIdentity | None:
+    try:
+        data = (folder / MANIFEST).read_bytes()
+        document = json.loads(data)
+        model_id = f"{document['name']}@{document['version']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return ModelIdentity(model_id=model_id, sha256=hashlib.sha256(data).hexdigest())
+
+
 async def _open_control(settings: Settings, stack: AsyncExitStack) -> Controller:
     """The controller over this node's disk and the database, which may be down. Raises `ControllerTaken`."""
     # An engine that gives up soon, in a thread that nobody else waits for.
@@ -71,6 +109,7 @@ async def _open_control(settings: Settings, stack: AsyncExitStack) -> Controller
             seed=settings.assignment_seed,
             challenger=PUBLISHED,
             is_dry_run=settings.rollout_dry_run,
+            identify=Manifests(settings.model_path, settings.models_folder).identify,
         ),
         journal=ControllerJournal(settings.rollout_folder),
         database=database_sync,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -51,10 +51,6 @@ KEY_OF = {
     "GANTRY_ROLLOUT_SHADOW_MIN_HOURS": "ramp.min_shadow_hours",
     "GANTRY_ROLLOUT_LIMITED_MIN_HOURS": "ramp.min_limited_hours",
     "GANTRY_ROLLOUT_EXPANDED_MIN_HOURS": "ramp.min_expanded_hours",
-    "GANTRY_ROLLOUT_SHADOW_MIN_PAIRS": "ramp.min_shadow_pairs",
-    "GANTRY_ROLLOUT_LIMITED_MIN_PAIRS": "ramp.min_limited_pairs",
-    "GANTRY_ROLLOUT_EXPANDED_MIN_PAIRS": "ramp.min_expanded_pairs",
-    "GANTRY_ROLLOUT_MAX_MISSING_PERCENT": "ramp.max_missing_pairs_percent",
     "GANTRY_ROLLOUT_MIN_COMPLETION_PERCENT": "guardrails.min_completion_percent",
     "GANTRY_ROLLOUT_MAX_CRASH_PERCENT": "guardrails.max_crash_percent",
     "GANTRY_ROLLOUT_MAX_MAKESPAN_INCREASE_PERCENT": "guardrails.max_makespan_increase_percent",
@@ -64,15 +60,19 @@ KEY_OF = {
     "GANTRY_ROLLOUT_SHADOW_MINIMUM_HOURS": "ramp.min_shadow_hours",
     "GANTRY_ROLLOUT_LIMITED_MINIMUM_HOURS": "ramp.min_limited_hours",
     "GANTRY_ROLLOUT_EXPANDED_MINIMUM_HOURS": "ramp.min_expanded_hours",
-    "GANTRY_ROLLOUT_SHADOW_MINIMUM_PAIRS": "ramp.min_shadow_pairs",
-    "GANTRY_ROLLOUT_LIMITED_MINIMUM_PAIRS": "ramp.min_limited_pairs",
-    "GANTRY_ROLLOUT_EXPANDED_MINIMUM_PAIRS": "ramp.min_expanded_pairs",
-    "GANTRY_ROLLOUT_MOST_MISSING_PERCENT": "ramp.max_missing_pairs_percent",
     "GANTRY_ROLLOUT_LEAST_COMPLETION_PERCENT": "guardrails.min_completion_percent",
     "GANTRY_ROLLOUT_MOST_CRASH_PERCENT": "guardrails.max_crash_percent",
     "GANTRY_ROLLOUT_MOST_MAKESPAN_INCREASE_PERCENT": "guardrails.max_makespan_increase_percent",
 }
 """Environment variables that still count -> their keys in the file; of each key the newest name comes first."""
+
+RETIRED = {
+    "ramp.min_shadow_pairs": ("GANTRY_ROLLOUT_SHADOW_MIN_PAIRS", "GANTRY_ROLLOUT_SHADOW_MINIMUM_PAIRS"),
+    "ramp.min_limited_pairs": ("GANTRY_ROLLOUT_LIMITED_MIN_PAIRS", "GANTRY_ROLLOUT_LIMITED_MINIMUM_PAIRS"),
+    "ramp.min_expanded_pairs": ("GANTRY_ROLLOUT_EXPANDED_MIN_PAIRS", "GANTRY_ROLLOUT_EXPANDED_MINIMUM_PAIRS"),
+    "ramp.max_missing_pairs_percent": ("GANTRY_ROLLOUT_MAX_MISSING_PERCENT", "GANTRY_ROLLOUT_MOST_MISSING_PERCENT"),
+}
+"""Keys that no longer act, and the variables that they were: evidence over windows has taken the place of pairs."""
 
 
 def none_when_off(value: object) -> object:
@@ -84,7 +84,6 @@ Threshold = Annotated[float | None, Field(ge=0), BeforeValidator(none_when_off)]
 PercentThreshold = Annotated[float | None, Field(ge=0, le=100), BeforeValidator(none_when_off)]
 Share = Annotated[float, Field(gt=0, lt=100)]
 Hours = Annotated[float, Field(ge=0, le=87_600)]
-Count = Annotated[int, Field(ge=0)]
 
 
 class _Section(BaseModel):
@@ -117,17 +116,13 @@ class AnomaliesSection(_Section):
 
 
 class RampSection(_Section):
-    """PPO's share of the units in the stages between shadow and full, and what must pass in a stage before the next."""
+    """PPO's share of the units in the stages between shadow and full, and how long a stage lasts before the next."""
 
     limited_share_percent: Share
     expanded_share_percent: Share
     min_shadow_hours: Hours
     min_limited_hours: Hours
     min_expanded_hours: Hours
-    min_shadow_pairs: Count
-    min_limited_pairs: Count
-    min_expanded_pairs: Count
-    max_missing_pairs_percent: Annotated[float, Field(ge=0, le=100)]
 
     @field_validator("expanded_share_percent")
     @classmethod
@@ -175,10 +170,9 @@ class OperatingPolicy(_Section):
 
         ramp, guardrails = self.ramp, self.guardrails
         return RampConfiguration(
-            shadow=_step(0.0, ramp.min_shadow_hours, ramp.min_shadow_pairs),
-            limited=_step(ramp.limited_share_percent, ramp.min_limited_hours, ramp.min_limited_pairs),
-            expanded=_step(ramp.expanded_share_percent, ramp.min_expanded_hours, ramp.min_expanded_pairs),
-            max_missing_share=ramp.max_missing_pairs_percent / 100.0,
+            shadow=_step(0.0, ramp.min_shadow_hours),
+            limited=_step(ramp.limited_share_percent, ramp.min_limited_hours),
+            expanded=_step(ramp.expanded_share_percent, ramp.min_expanded_hours),
             limits=limits_at(
                 completion=guardrails.min_completion_percent / 100.0,
                 crash_rate=guardrails.max_crash_percent / 100.0,
@@ -222,7 +216,8 @@ def read_policy(path: Path | None, variables: Mapping[str, str]) -> tuple[Policy
 
     Where something is wrong the reading is that of the shipped file.
     """
-    given, faults = _values_in(path)
+    given, retired, faults = _values_in(path)
+    retired += [name for names in RETIRED.values() for name in names if name in variables]
     named, contradictions = _named_keys(variables)
     faults += contradictions
     origins = dict.fromkeys(given, str(path)) | named
@@ -234,7 +229,8 @@ def read_policy(path: Path | None, variables: Mapping[str, str]) -> tuple[Policy
         faults += [_reason(".".join(map(str, each["loc"])), each["msg"], values, origins) for each in error.errors()]
     if faults:
         return PolicyReading(policy=shipped_policy(), origins={}, notice=""), tuple(faults)
-    return PolicyReading(policy=policy, origins=origins, notice=_notice(named, set_by_name, given, path)), ()
+    notices = (_notice(named, set_by_name, given, path), _notice_of_retired(retired))
+    return PolicyReading(policy=policy, origins=origins, notice="; ".join(filter(None, notices))), ()
 
 
 def did_you_mean(name: str, known: Collection[str], prefix: str = "") -> str:
@@ -255,21 +251,22 @@ def _shipped_values() -> dict[str, Any]:
     return _flat(tomllib.loads(SHIPPED.read_text(encoding="utf-8")))
 
 
-def _values_in(path: Path | None) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """What the file sets, and what in it is no key."""
+def _values_in(path: Path | None) -> tuple[dict[str, Any], list[str], list[tuple[str, str]]]:
+    """What the file sets, which keys of it no longer act, and what in it is no key."""
     if path is None:
-        return {}, []
+        return {}, [], []
     try:
         # Some editors put a byte order mark in front, which TOML does not know.
         values = _flat(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
-        return {}, [(POLICY_VARIABLE, f"{path} cannot be read: {error.strerror}")]
+        return {}, [], [(POLICY_VARIABLE, f"{path} cannot be read: {error.strerror}")]
     except ValueError as error:
-        return {}, [(POLICY_VARIABLE, f"{path} must be a TOML file: {error}")]
+        return {}, [], [(POLICY_VARIABLE, f"{path} must be a TOML file: {error}")]
     known = _shipped_values()
-    unknown = [key for key in values if key not in known]
+    unknown = [key for key in values if key not in known and key not in RETIRED]
     faults = [(f"{path}: {key}", f"is no key of the policy{did_you_mean(key, known)}") for key in unknown]
-    return {key: value for key, value in values.items() if key in known}, faults
+    retired = [f"{key} in {path}" for key in values if key in RETIRED]
+    return {key: value for key, value in values.items() if key in known}, retired, faults
 
 
 def _named_keys(variables: Mapping[str, str]) -> tuple[dict[str, str], list[tuple[str, str]]]:
@@ -303,6 +300,12 @@ def _notice(
     ]
     moved = f"these belong in the file of {POLICY_VARIABLE} now and will not be known for ever"
     return f"{moved}: {', '.join(told)}" if told else ""
+
+
+def _notice_of_retired(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    return f"these no longer act, because evidence over windows decides and not a number of pairs: {', '.join(names)}"
 
 
 def _number(text: str) -> float | str:
@@ -341,7 +344,7 @@ def _keys_of_lines(text: str) -> Iterator[tuple[str, str]]:
         yield f"{section}.{name}", line
 
 
-def _step(percent: float, hours: float, pairs: int) -> StageStep:
+def _step(percent: float, hours: float) -> StageStep:
     from deployments.rollout.ramp.state import StageStep
 
-    return StageStep(share=percent / 100.0, min_seconds=hours * SECONDS_PER_HOUR, min_pairs=pairs)
+    return StageStep(share=percent / 100.0, min_seconds=hours * SECONDS_PER_HOUR)

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import StrEnum
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit
@@ -41,6 +42,7 @@ from deployments.settings.policy_file import (
     KEY_OF,
     OFF,
     POLICY_VARIABLE,
+    RETIRED,
     OperatingPolicy,
     PolicyReading,
     did_you_mean,
@@ -419,7 +421,11 @@ class _Environment(PydanticBaseSettingsSource):
         environment, contradictions = _aliased_environment(values)
         policy_file = {**settings, **self.current_state}.get("policy_file")
         policy, faults = read_policy(None if policy_file is None else Path(policy_file), values)
-        faults = (*_unknown_names(values, {*names.values(), *KEY_OF}), *contradictions, *faults)
+        faults = (
+            *_unknown_names(values, {*names.values(), *KEY_OF, *chain.from_iterable(RETIRED.values())}),
+            *contradictions,
+            *faults,
+        )
         return settings | environment | {_POLICY_READING: policy} | ({_FAULTS: faults} if faults else {})
 
 

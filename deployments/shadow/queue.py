@@ -11,7 +11,7 @@ from datetime import datetime
 
 from deployments.errors import JournalUnavailable
 from deployments.persistence.decisions.records import EvaluationRecord, EvaluationStatus
-from deployments.rollout.analysis.outcomes import Alarm
+from deployments.rollout.analysis.outcomes import Alarm, LossCause
 from deployments.rollout.assignment import unit_bucket
 from deployments.rollout.ramp.traffic import Rollout
 from deployments.runtime.background import BackgroundTask, DetachedTasks
@@ -132,7 +132,7 @@ class ShadowQueue(BackgroundTask):
         for event in events:
             if event.arm is shadow_task.arm.role:
                 self._rollout.observe(event)
-        for pair in pair_events(events):
+        for pair in pair_events(shadow_task.context, events):
             self._rollout.observe(pair)
         await self._keep(evaluation_records(shadow_task.context, both, served)[-1])
 
@@ -156,7 +156,7 @@ class ShadowQueue(BackgroundTask):
 
     def _drop(self, shadow_task: ShadowTask, reason: str) -> None:
         self.dropped += 1
-        self._rollout.observe(missing_pair(shadow_task.context, reason, self._clock()))
+        self._rollout.observe(missing_pair(shadow_task.context, LossCause.DROPPED, reason, self._clock()))
         record = dropped_record(shadow_task.context, shadow_task.arm, EvaluationStatus.DROPPED, reason)
         self._keeping.start(self._keep(record), "dropped counterfactual")
 

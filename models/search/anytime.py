@@ -73,13 +73,15 @@ class Found:
 
     `gains` are by how much each stage after the first lowered the objective, in seconds of it and missed deadlines
     apart: below 0 where a deadline cost them;
-    `policy_makespan_seconds` is the makespan of the greedy policy pass.
+    `policy_makespan_seconds` is the makespan of the greedy policy pass; `cpu_seconds` what all of it cost, its threads
+    together.
     """
 
     schedule: Schedule
     method: tuple[str, ...]
     policy_makespan_seconds: int
     gains: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: float = field(default=0.0, compare=False)
 
 
 def search(
@@ -98,7 +100,7 @@ def search(
     earlier plan counts, repairing it competes as well. Raises `HorizonExceeded` when the calendar cannot
     hold the work.
     """
-    begun = time.perf_counter()
+    begun, cpu_begun = time.perf_counter(), time.thread_time()
     arrays = compile_problem(problem)
     state = played(arrays, predictor.play)
     greedy = finished_schedule(problem, state)
@@ -117,6 +119,7 @@ def search(
         method=("policy", *best.gains),
         policy_makespan_seconds=greedy.makespan_seconds,
         gains=best.gains,
+        cpu_seconds=time.thread_time() - cpu_begun + best.cpu_seconds_beside,
     )
 
 
@@ -157,6 +160,7 @@ class _Best:
         self.value = objective_value(problem, schedule) if keeps_pins(arrays, state) else math.inf
         self.besides_deadlines = value_besides_deadlines(problem, schedule)
         self.gains: dict[str, float] = {}
+        self.cpu_seconds_beside = 0.0
 
     def offer(self, stage: str, state: State | None) -> bool:
         """Keep a complete state if its schedule is better; says whether it was.
@@ -292,10 +296,17 @@ def _run_both(first: LocalSearch, best: _Best, begin: _Begin, seed: int, budget:
     second = begin(best.problem, best.arrays, best.state, seed + 1_000_003)
     assert second is not None
     with ThreadPoolExecutor(1) as threads:
-        beside = threads.submit(_run_until, second, budget, first)
+        beside = threads.submit(_run_beside, second, budget, first)
         _run_until(first, budget, second)
-        beside.result()
+        best.cpu_seconds_beside += beside.result()
     return [first, second]
+
+
+def _run_beside(search: LocalSearch, budget: _Budget, other: LocalSearch) -> float:
+    """In a thread of its own; the CPU seconds that it took."""
+    begun = time.thread_time()
+    _run_until(search, budget, other)
+    return time.thread_time() - begun
 
 
 def _run_iterations(search: LocalSearch, iterations: int) -> None:

@@ -62,7 +62,7 @@ def promote(
     reason: Reason,
     url: Url = DEFAULT_URL,
     expected_version: ExpectedVersion = None,
-    force: Annotated[bool, typer.Option("--force", help="Skip minimum pairs and durations.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Skip minimum durations and missing evidence.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """One stage up, if the gate is open; after a rollback the next ramp, from shadow.
@@ -174,6 +174,8 @@ def _show_status(found: dict[str, Any]) -> None:
     for paragraph in _sentences(found):
         console.print(paragraph, highlight=False)
     console.print()
+    # A controller of 0.2.0 asks none of them.
+    _show_evidence(console, found["gate"].get("evidence", ()))
     _show_guardrails(console, found["guardrails"])
 
 
@@ -228,6 +230,9 @@ def _what_is_next(found: dict[str, Any], stage: str) -> Iterator[str]:
     elif stage == PAUSED:
         yield f"Next stage: closed (verdict {verdict}) until an operator goes on:"
         yield f"  {order.format('resume')}"
+    elif verdict == "FUTILE":
+        yield f"Next stage: closed (verdict {verdict}). An operator rolls back, or activates another model:"
+        yield f"  {order.format('rollback')}"
     elif stage == FULL:
         yield f"There is no next stage (verdict {verdict})."
     elif gate.get("can_be_forced"):
@@ -235,6 +240,21 @@ def _what_is_next(found: dict[str, Any], stage: str) -> Iterator[str]:
     else:
         yield f"Next stage: not yet (verdict {verdict}). An operator must look at:"
     yield from reasons
+
+
+def _show_evidence(console: Console, evidence: Sequence[dict[str, Any]]) -> None:
+    """How each question of the gate stands, in windows or days."""
+    from rich.table import Table
+
+    table = Table("question", "odds", "needed", "windows", "missing", "state", box=None, pad_edge=False)
+    for each in evidence:
+        missing = "-" if each["windows_missing"] is None else f"{each['windows_missing']:.0f}"
+        state = "answered" if each["is_answered"] else "open"
+        told = (f"{each['odds']:,.0f} to 1", f"{each['needed_odds']:,.0f} to 1", str(each["windows"]), missing, state)
+        table.add_row(each["question"], *told)
+    if table.row_count:
+        console.print(table)
+        console.print()
 
 
 def _show_guardrails(console: Console, guardrails: Sequence[dict[str, Any]]) -> None:
@@ -284,7 +304,7 @@ def _show_report(found: dict[str, Any]) -> None:
         shown = [f"{kpis[name]:.1f}" if kpis else "-" for name in ("on_time_percent", "utilisation_percent")]
         arms.add_row(each["group"], each["arm"], str(each["evaluations"]), str(each["served"]), hours, *shown)
     console.print(arms)
-    pairs = Table("challenger less champion", "against", "n", "from", "to")
+    pairs = Table("challenger less champion", "against", "windows", "from", "to")
     for each in found["differences"]:
         interval = each["interval"]
         bounds = (

@@ -26,7 +26,10 @@ class OrderRequest(WireModel):
 class PromotionRequest(OrderRequest):
     """One stage up, or after a rollback the next ramp from shadow."""
 
-    force: Boolean = Field(False, description="skips minimum pairs and durations; never a breach or a trigger")
+    force: Boolean = Field(
+        False,
+        description="skips minimum durations and missing evidence; never a breach, a trigger or what windows show",
+    )
 
 
 class RollbackRequest(OrderRequest):
@@ -70,7 +73,7 @@ class RolloutAnswer(AnswerModel):
     """Everything that an operator looks at. Rates, increases and shares are fractions."""
 
     version: int
-    ramp: int = Field(description="attempts from shadow; statistics begin anew with each")
+    ramp: int = Field(description="attempts from shadow; guardrails begin anew with each, evidence with other arms")
     stage: str
     held_stage: str | None = Field(description="the stage whose share stays while paused")
     serving_stage: str
@@ -90,7 +93,10 @@ class RolloutAnswer(AnswerModel):
     is_owner: bool = Field(description="whether orders to the rollout are taken here; rollback always is")
     owner: str | None = Field(description="the service that takes them: its host and GANTRY_ROLLOUT_FOLDER")
     configuration: dict[str, Any] = Field(description="what each stage demands")
-    gate: dict[str, Any] = Field(description="verdict PROMOTE, HOLD, ROLLBACK or INVALID, and its reasons")
+    gate: dict[str, Any] = Field(
+        description="verdict PROMOTE, HOLD, FUTILE, ROLLBACK, INVALID or COMPLETE, its reasons, and the evidence: for "
+        "each question how many to 1, how many are needed, after how many windows (plant, line, day)"
+    )
     guardrails: list[dict[str, Any]] = Field(description="each rule with value, limit, n and condition")
     triggers: list[dict[str, Any]] = Field(description="what has fired in this ramp")
     routers: list[dict[str, Any]] = Field(description="when each was heard, and whether it holds a latch")

@@ -33,6 +33,8 @@ class EvaluationStatus(StrEnum):
     SHED = "shed"
     LATE = "late"
     UNJUDGED = "unjudged"
+    UNANSWERED = "unanswered"
+    CLIENT_GONE = "client_gone"
 
 
 class _Record:

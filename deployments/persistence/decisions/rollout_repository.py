@@ -218,9 +218,13 @@ class RolloutRows:
         """The newest incidents, newest first."""
         return self._newest(INCIDENT, limit, INCIDENT.c.created_at)
 
-    def evaluations(self, since: datetime, limit: int = MAX_EVALUATIONS) -> list[EvaluationRecord]:
-        """Evaluations from `since` on, oldest first; the newest `limit` of them."""
+    def evaluations(
+        self, since: datetime, limit: int = MAX_EVALUATIONS, *, until: datetime | None = None
+    ) -> list[EvaluationRecord]:
+        """Evaluations from `since` on and before `until`, oldest first; the newest `limit` of them."""
         query = evaluations_query(since, limit)
+        if until is not None:
+            query = query.where(EVALUATION.c.created_at < until)
         with database_errors(address_of(self._engine)), self._engine.connect() as connection:
             rows = connection.execute(query).mappings().all()
         return [evaluation_of(row) for row in reversed(rows)]

@@ -3,11 +3,11 @@
 | module | what it holds |
 |---|---|
 | outcomes | one evaluation of an arm, one pair of them, what they can end as; replans of one list are one observation |
-| confidence | intervals that hold at every moment: means and rates |
+| confidence | intervals that hold at every moment: windows, means and rates |
 | triggers | limits of the guardrails, a reading of a rule, the trigger that rolls back |
-| guardrail_rules | the rules of crashes, completion and makespan |
+| guardrail_rules | the rules of crashes, completion and makespan, and how sure the last pairs are |
 | guardrails | all of them together, fed event by event |
 | windows | the unit of analysis: a plant, a line and a day, and the groups of its lists |
-| e_processes | evidence over windows, and the rules beside it: tail, strata, recent windows |
+| e_processes | evidence over windows, and the rules beside it: tail and strata |
 | sample_ratio | whether the experiment is what it was meant to be: split, exposure, buckets, lost pairs |
 """

@@ -1,7 +1,8 @@
 """Intervals that hold at every moment at once, so that looking every minute costs nothing.
 
-Means: the asymptotic confidence sequence of Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, "Time-uniform
-central limit theory and asymptotic confidence sequences" (arXiv 2103.06476), two-sided and one-sided. Rates:
+Means of windows: the bets of `e_processes`, turned round. Other means: the asymptotic confidence sequence of
+Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, "Time-uniform central limit theory and asymptotic confidence
+sequences" (arXiv 2103.06476), two-sided and one-sided. Rates:
 the beta-binomial mixture (Robbins 1970; Howard, Ramdas, McAuliffe and Sekhon, arXiv 1810.08240), exact from
 the first observation. Functions take scalars and arrays alike.
 
@@ -11,7 +12,7 @@ SciPy is imported where it is used: it has 300 modules, which no router that sta
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -19,8 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from deployments.rollout.analysis.e_processes import CLIP, SequentialTest, log_mixture
+
 MIN_OBSERVATIONS = 100
 """Before this many, an asymptotic interval has no meaning and is not given."""
+
+_HALVINGS = 30
 
 TIGHTEST_AT = 200
 """Number of observations at which the asymptotic interval is as narrow as it can be made."""
@@ -72,6 +77,40 @@ def beta_binomial_log_e(successes: ArrayLike, trials: ArrayLike, null: ArrayLike
     rate = np.asarray(null, dtype=float)
     marginal = betaln(prior[0] + hits, prior[1] + count - hits) - betaln(*prior)
     return np.asarray(marginal - xlogy(hits, rate) - xlog1py(count - hits, -rate), dtype=float)
+
+
+def window_interval(log_ratios: Sequence[float], alpha: float) -> Interval | None:
+    """Two-sided bounds of the mean log ratio of windows, clipped about it: what neither bet refutes at alpha / 2.
+
+    Valid from the first window on, and in agreement with the gate: the upper bound is below 0 exactly when "shorter"
+    is answered at 2 / alpha to 1. None while nothing at all is refuted. Source: Waudby-Smith and Ramdas (arXiv
+    2010.09686), section 4, by search, since the wealth of each bet is monotone in what is bet against.
+    """
+    if not log_ratios:
+        return None
+    values = np.asarray(log_ratios, dtype=float)
+    lower, upper = _bound(values, 1, alpha), _bound(values, -1, alpha)
+    if lower is None or upper is None:
+        return None
+    estimate = min(max(float(np.clip(values, lower - CLIP, upper + CLIP).mean()), lower), upper)
+    return Interval(estimate=estimate, lower=lower, upper=upper, n=len(values))
+
+
+def _bound(values: Floats, sign: int, alpha: float) -> float | None:
+    """The highest mean that "longer" refutes, or the lowest that "shorter" does."""
+    limit = math.log(2.0 / alpha)
+
+    def is_refuted(center: float) -> bool:
+        test = SequentialTest(sign=sign, center=center, threshold=2.0 / alpha)
+        return bool(log_mixture(test.log_growth(values).sum(axis=0)) >= limit)
+
+    refuted, kept = (values.min() - CLIP, values.max() + CLIP)[::sign]
+    if not is_refuted(float(refuted)):
+        return None
+    for _ in range(_HALVINGS):
+        middle = (refuted + kept) / 2.0
+        refuted, kept = (middle, kept) if is_refuted(float(middle)) else (refuted, middle)
+    return float(kept)
 
 
 class MeanSequence:

@@ -45,10 +45,11 @@ MIN_WINDOWS_OF_AUTOCORRELATION = 20
 NO_VARIANCE = 1e-12
 """Windows that spread less are equal."""
 
+NOT_BETTER = "not better by 2 %"
+
 MIN_WINDOWS_OF_BASELINE = 5
 """Windows from which on a kind of baseline must not speak against the challenger."""
 
-MAX_LOST_SHARE = 0.02
 FALSE_DISCOVERIES = 0.05
 TAIL_FROM = math.log(1.5)
 TAIL_COST = math.log(2.0)
@@ -60,9 +61,6 @@ MAX_WINDOWS_OF_A_LINE = 256
 """What is remembered of strata and of the windows of each line; more of them are counted in the whole alone."""
 
 SNAPSHOT_FORMAT = 1
-_PRIOR_DEVIATION = 0.03
-_PRIOR_WINDOWS = 4.0
-"""What is believed of the spread between windows before any has closed, and how many windows that is worth."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,12 +235,14 @@ class WindowEvidence:
     its groups, whatever their baselines; each kind of baseline is asked on its own besides.
     """
 
-    def __init__(self, *, challenger: str, champion: str) -> None:
+    def __init__(self, *, challenger: str, champion: str, harm: SequentialTest = HARM) -> None:
         self.challenger = challenger
         self.champion = champion
+        self._stage = ""
+        self._of_one = OF_BASELINES | {"harm": harm}
         self._of_all = {name: EProcess(test) for name, test in QUESTIONS.items()}
         self._of_baseline = {
-            baseline: {name: EProcess(test) for name, test in OF_BASELINES.items()} for baseline in Baseline
+            baseline: {name: EProcess(test) for name, test in self._of_one.items()} for baseline in Baseline
         }
         self._of_strata: dict[str, EProcess] = {}
         self._hours = HoursWeight()
@@ -252,8 +252,9 @@ class WindowEvidence:
         self._tail = 0
         self._tail_total = 0.0
 
-    def begin_stage(self) -> None:
-        """Another stage has begun: old evidence does not show that the challenger is better in it."""
+    def begin_stage(self, stage: str) -> None:
+        """`stage` has begun: neither old evidence nor old windows show that the challenger is better in it."""
+        self._stage = stage
         self._of_all["better in this stage"] = EProcess(BETTER_IN_STAGE)
 
     def add(self, closed: Sequence[WindowObservation]) -> None:
@@ -283,7 +284,8 @@ class WindowEvidence:
         self._tail_total += observation.tail_total
 
     def _add_window(self, parts: Sequence[WindowObservation], log_ratio: float) -> None:
-        for name in ("better", "better in this stage", "futile"):
+        is_of_stage = self._stage in ("", parts[0].stage)
+        for name in ("better", "futile", *(("better in this stage",) if is_of_stage else ())):
             self._of_all[name].add(log_ratio)
         hours = math.fsum(part.hours for part in parts)
         weighted = self._hours.weighted(hours, math.fsum(part.hours * part.change for part in parts) / hours)
@@ -319,6 +321,10 @@ class WindowEvidence:
         """Kinds of baseline that the challenger is shown to be longer than by more than 10 %."""
         return tuple(baseline for baseline, asked in self._of_baseline.items() if asked["harm"].exceeds())
 
+    def harm_of(self, baseline: Baseline) -> EvidenceReading:
+        """How the question of harm stands against one kind of baseline."""
+        return self._of_baseline[baseline]["harm"].reading("harm")
+
     @property
     def worse_strata(self) -> tuple[str, ...]:
         """Strata in which the challenger is shown to be longer by more than 2 %, among all of them."""
@@ -334,19 +340,30 @@ class WindowEvidence:
 
     def doubts(self, *, is_for_full: bool) -> tuple[str, ...]:
         """Why nothing may be promoted, what is missing and about how many windows that takes; empty: it may."""
-        found = [_missing(reading) for reading in self.readings(is_for_full=is_for_full) if not reading.is_answered]
-        asked = {baseline: of for baseline, of in self._of_baseline.items() if of["worse"].n >= MIN_WINDOWS_OF_BASELINE}
-        for baseline, of in asked.items():
-            found += [f"{name} against the {baseline.value}" for name in ("worse", "futile") if of[name].exceeds()]
-        if not any(of["better"].exceeds() for of in asked.values()):
+        by_day = self.windows / max(self._of_all["better by days"].n, 1)
+        open_questions = (each for each in self.readings(is_for_full=is_for_full) if not each.is_answered)
+        found = [_missing(reading, by_day) for reading in open_questions]
+        if not any(of["better"].exceeds() for of in self._asked.values()):
             found.append("better than no kind of baseline at 200 to 1")
         if self._groups and self.mean + tail_cost(self._groups, self._tail, self._tail_total) >= 0.0:
             found.append(f"lists above +50 % ({self._tail} of {self._groups}) may cost what the others gain")
-        if self.is_futile:
-            found.append("not better by 2 %")
-        if is_for_full and self._of_all["more hours"].exceeds():
-            found.append("more hours in total")
+        return (*found, *self.objections(is_for_full=is_for_full))
+
+    def objections(self, *, is_for_full: bool) -> tuple[str, ...]:
+        """Those of the doubts that the windows show, so that more of them are not what is missing."""
+        found = [
+            f"{name} against the {baseline.value}"
+            for baseline, of in self._asked.items()
+            for name in ("worse", "futile")
+            if of[name].exceeds()
+        ]
+        found += [NOT_BETTER] if self.is_futile else []
+        found += ["more hours in total"] if is_for_full and self._of_all["more hours"].exceeds() else []
         return (*found, *(f"worse by more than 2 % in {name}" for name in self.worse_strata))
+
+    @property
+    def _asked(self) -> dict[Baseline, dict[str, EProcess]]:
+        return {baseline: of for baseline, of in self._of_baseline.items() if of["worse"].n >= MIN_WINDOWS_OF_BASELINE}
 
     def snapshot(self) -> dict[str, Any]:
         """Plain JSON values; `restored` is the inverse."""
@@ -354,6 +371,8 @@ class WindowEvidence:
             "format": SNAPSHOT_FORMAT,
             "challenger": self.challenger,
             "champion": self.champion,
+            "stage": self._stage,
+            "harm_center": self._of_one["harm"].center,
             "all": {name: process.snapshot() for name, process in self._of_all.items()},
             "baselines": {
                 baseline.value: {name: process.snapshot() for name, process in asked.items()}
@@ -366,18 +385,23 @@ class WindowEvidence:
         }
 
     @classmethod
-    def restored(cls, document: Mapping[str, Any]) -> WindowEvidence:
-        """The evidence that `snapshot` described. Raises `UnreadableState`."""
+    def restored(cls, document: Mapping[str, Any], harm: SequentialTest = HARM) -> WindowEvidence:
+        """The evidence that `snapshot` described; at another limit that of harm begins anew.
+
+        Raises `UnreadableState`.
+        """
         if document.get("format") != SNAPSHOT_FORMAT:
             raise UnreadableState(f"evidence must have format {SNAPSHOT_FORMAT}, had {document.get('format')}")
         try:
-            found = cls(challenger=str(document["challenger"]), champion=str(document["champion"]))
+            found = cls(challenger=str(document["challenger"]), champion=str(document["champion"]), harm=harm)
+            found._stage = str(document["stage"])
+            kept = [name for name in OF_BASELINES if name != "harm" or document["harm_center"] == harm.center]
             for name, test in QUESTIONS.items():
                 found._of_all[name] = EProcess.restored(document["all"][name], test)
             for baseline in Baseline:
                 stored = document["baselines"][baseline.value]
-                found._of_baseline[baseline] = {
-                    name: EProcess.restored(stored[name], test) for name, test in OF_BASELINES.items()
+                found._of_baseline[baseline] |= {
+                    name: EProcess.restored(stored[name], found._of_one[name]) for name in kept
                 }
             for name, process in document["strata"].items():
                 found._of_strata[str(name)] = EProcess.restored(process, WORSE)
@@ -392,11 +416,15 @@ class WindowEvidence:
         return found
 
 
-def _missing(reading: EvidenceReading) -> str:
-    missing = reading.windows_missing
-    more = "does not grow" if missing is None else f"about {missing:.0f} more windows"
-    odds, needed = math.exp(max(reading.log_e, 0.0)), math.exp(reading.log_threshold)
-    return f"{reading.question}: {odds:,.0f} to 1 after {reading.n} windows, needs {needed:,.0f} ({more})"
+def _missing(reading: EvidenceReading, by_day: float) -> str:
+    """What a question still needs; `by_day` is how many windows a day brings. By the days, a day is a window."""
+    missing, is_by_days = reading.windows_missing, reading.question.endswith("by days")
+    unit = "days" if is_by_days else "windows"
+    more = "does not grow" if missing is None else f"about {missing:.0f} more {unit}"
+    if missing is not None and not is_by_days and by_day > 0.0:
+        more += f", {math.ceil(missing / by_day)} days"
+    odds, needed = math.exp(min(max(reading.log_e, 0.0), 700.0)), math.exp(reading.log_threshold)
+    return f"{reading.question}: {odds:,.0f} to 1 after {reading.n} {unit}, needs {needed:,.0f} ({more})"
 
 
 def autocorrelation(series: Iterable[Sequence[float]]) -> float:
@@ -450,39 +478,3 @@ def tail_cost(groups: int, tail: int, tail_total: float) -> float:
         raise ValueError(f"tail must lie between 0 and groups >= 1, were {tail} and {groups}")
     excess = tail_total / tail - CLIP if tail else 0.0
     return (tail + 2.0 * math.sqrt(tail) + 3.0) * max(excess, TAIL_COST - CLIP) / groups
-
-
-def worst_mean(mean: ArrayLike, lost_share: ArrayLike) -> Floats:
-    """The mean were each lost pair twice as long: Manski's bound for missing outcomes (1989), a doubling as the worst.
-
-    `mean` is that of the clipped log ratios, `lost_share` the part of the accepted requests without a pair.
-    """
-    return np.asarray(np.asarray(mean, dtype=float) + np.asarray(lost_share, dtype=float) * math.log(2.0))
-
-
-def is_paid_for(mean: ArrayLike, lost_share: ArrayLike) -> NDArray[np.bool_]:
-    """Whether lost pairs leave the verdict alone: few, or too few to matter by `worst_mean`; arguments as there."""
-    return np.asarray((np.asarray(lost_share) <= MAX_LOST_SHARE) | (worst_mean(mean, lost_share) < 0.0))
-
-
-def recent_error(recent: Sequence[float], windows: Sequence[str], earlier: Sequence[float]) -> float:
-    """Standard error of the mean of `recent` pairs that lie in `windows`, given means of windows that closed `earlier`.
-
-    SE^2 = s^2 / n + s_b^2 sum(share_w^2): pairs of one window share its day (a one-way random effect, as in Searle,
-    Casella and McCulloch, "Variance Components", 1992). s_b^2 is shrunk to 0.03^2, worth four windows.
-    """
-    if len(recent) != len(windows) or len(recent) < 2:
-        raise ValueError(f"pairs and their windows must be as many, >= 2, were {len(recent)} and {len(windows)}")
-    known = len(earlier)
-    between = float(np.var(np.asarray(earlier, dtype=float), ddof=1)) if known > 1 else 0.0
-    shrunk = float(shrunk_variance(between, known if known > 1 else 0))
-    shares = np.unique(np.asarray(windows), return_counts=True)[1] / len(windows)
-    within = float(np.var(np.asarray(recent, dtype=float), ddof=1))
-    return math.sqrt(within / len(recent) + shrunk * float((shares**2).sum()))
-
-
-def shrunk_variance(between: ArrayLike, windows: ArrayLike) -> Floats:
-    """(4 x 0.03^2 + k b) / (4 + k): the variance between k windows, drawn to what is believed before any has closed."""
-    known = np.asarray(windows, dtype=float)
-    believed = _PRIOR_WINDOWS * _PRIOR_DEVIATION**2
-    return np.asarray((believed + known * np.asarray(between, dtype=float)) / (_PRIOR_WINDOWS + known))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from deployments.rollout.analysis.confidence import Interval, MeanSequence, RateSequence
-from deployments.rollout.analysis.e_processes import HARM, EProcess, recent_error
+from deployments.rollout.analysis.e_processes import HARM, EProcess
 from deployments.rollout.analysis.outcomes import Baseline, Evaluation, Outcome, PairedObservation
 from deployments.rollout.analysis.triggers import (
     Condition,
@@ -27,6 +30,10 @@ from deployments.rollout.analysis.windows import MAX_WINDOWS, closes_at
 _MAX_SOURCES = 256
 _MAX_EARLIER = 256
 """Windows before the last pairs whose means are remembered, for the spread between windows."""
+
+_PRIOR_DEVIATION = 0.03
+_PRIOR_WINDOWS = 4.0
+"""What is believed of the spread between windows before any has closed, and how many windows that is worth."""
 
 _ONE_WINDOW = "before windows were told apart"
 
@@ -428,3 +435,26 @@ class Makespan:
                 kept[str(window)] = (int(count), float(total))
         self._harm = EProcess.restored(document["harm"], self._harm.test)
         self._newest = datetime.fromisoformat(document["newest"])
+
+
+def recent_error(recent: Sequence[float], windows: Sequence[str], earlier: Sequence[float]) -> float:
+    """Standard error of the mean of `recent` pairs that lie in `windows`, given means of windows that closed `earlier`.
+
+    SE^2 = s^2 / n + s_b^2 sum(share_w^2): pairs of one window share its day (a one-way random effect, as in Searle,
+    Casella and McCulloch, "Variance Components", 1992). s_b^2 is shrunk to 0.03^2, worth four windows.
+    """
+    if len(recent) != len(windows) or len(recent) < 2:
+        raise ValueError(f"pairs and their windows must be as many, >= 2, were {len(recent)} and {len(windows)}")
+    known = len(earlier)
+    between = float(np.var(np.asarray(earlier, dtype=float), ddof=1)) if known > 1 else 0.0
+    shrunk = float(shrunk_variance(between, known if known > 1 else 0))
+    shares = np.unique(np.asarray(windows), return_counts=True)[1] / len(windows)
+    within = float(np.var(np.asarray(recent, dtype=float), ddof=1))
+    return math.sqrt(within / len(recent) + shrunk * float((shares**2).sum()))
+
+
+def shrunk_variance(between: ArrayLike, windows: ArrayLike) -> NDArray[np.float64]:
+    """(4 x 0.03^2 + k b) / (4 + k): the variance between k windows, drawn to what is believed before any has closed."""
+    known = np.asarray(windows, dtype=float)
+    believed = _PRIOR_WINDOWS * _PRIOR_DEVIATION**2
+    return np.asarray((believed + known * np.asarray(between, dtype=float)) / (_PRIOR_WINDOWS + known))

@@ -62,7 +62,11 @@ class Guardrails:
         if event.ramp != self.ramp:
             return None
         trigger = self._trigger_of(event)
-        if trigger is None or trigger.guardrail in self._triggers:
+        return None if trigger is None else self.note(trigger)
+
+    def note(self, trigger: Trigger) -> Trigger | None:
+        """Take a trigger that something else has found; it, if its guardrail has not fired before."""
+        if trigger.guardrail in self._triggers:
             return None
         self._triggers[trigger.guardrail] = trigger
         return trigger

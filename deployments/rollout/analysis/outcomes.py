@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
@@ -26,6 +26,9 @@ MAX_HASHES = 256
 """Jobs that a sketch names one by one; of a longer list it keeps those with the least hashes."""
 
 SKETCH_FORMAT = 1
+
+MAX_EFFORT_RATIO = 1.1
+"""Of the CPU seconds of two policies whose plans are compared."""
 
 
 class Outcome(StrEnum):
@@ -53,6 +56,32 @@ class Outcome(StrEnum):
     def loses_pair(self) -> bool:
         """Whether the request would have been compared had the challenger not lost it for want of time or room."""
         return self in (Outcome.UNJUDGED, Outcome.LATE, Outcome.SHED)
+
+
+class LossCause(StrEnum):
+    """Why an accepted request has no pair."""
+
+    INCOMPLETE = "incomplete"
+    CRASH = "crash"
+    UNJUDGED = "unjudged"
+    LATE = "late"
+    UNANSWERED = "unanswered"
+    CLIENT_GONE = "client gone"
+    REJECTED = "rejected"
+    DROPPED = "dropped"
+    EFFORT = "effort"
+    FORCED = "forced"
+
+
+CAUSE_OF = {
+    Outcome.INCOMPLETE: LossCause.INCOMPLETE,
+    Outcome.CRITICAL: LossCause.REJECTED,
+    Outcome.CRASH: LossCause.CRASH,
+    Outcome.UNJUDGED: LossCause.UNJUDGED,
+    Outcome.LATE: LossCause.LATE,
+    Outcome.SHED: LossCause.LATE,
+}
+"""Of an arm's outcome that leaves a request without a pair; bad input and plans that may be compared are no loss."""
 
 
 class Baseline(StrEnum):
@@ -90,6 +119,7 @@ COMPARED_FIGURES = {
 }
 """Those of `KeyFigures` that are compared by difference; makespan is compared by ratio."""
 DIFFERENCE_NAMES = tuple(COMPARED_FIGURES)
+MAKESPAN = "log_makespan_ratio"
 KPI_NAMES = ("makespan_seconds", *DIFFERENCE_NAMES, "flow_time_mean_seconds")
 
 
@@ -141,6 +171,20 @@ class JobSketch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """What a policy spent on one plan; `iterations` of search, None where a budget of time ended it."""
+
+    iterations: int | None
+    cpu_seconds: float
+
+    def is_like(self, other: Effort) -> bool:
+        """Whether two plans may be compared: the same iterations, or CPU seconds within `MAX_EFFORT_RATIO`."""
+        if self.iterations is not None and self.iterations == other.iterations:
+            return True
+        return max(self.cpu_seconds, other.cpu_seconds) <= MAX_EFFORT_RATIO * min(self.cpu_seconds, other.cpu_seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
     """One arm, evaluated on one request.
 
@@ -148,7 +192,9 @@ class Evaluation:
     cannot count against the next. `source` names the replica that a crash is blamed on. `job_list_digest`
     identifies the request's job list. `is_forced` marks a request that asked for its arm: left out of every
     statistic. `figures` is None when no schedule was judged. `budget_ms` is the time that the arm was given.
-    `jobs` tells which lists are alike; news of routers before 0.3.0 do not have it, see `sketch`.
+    `jobs` tells which lists are alike, `strata` is what kinds of lists this one belongs to, and `assigned` the arm that
+    its unit was given. `effort` is None where nothing was searched, as by a rule. News of routers before 0.3.0 have
+    none of these, see `since_0_3`.
     """
 
     decision_id: str
@@ -169,6 +215,9 @@ class Evaluation:
     is_forced: bool = False
     detail: str = ""
     jobs: JobSketch | None = None
+    strata: tuple[str, ...] = ()
+    assigned: ArmRole | None = None
+    effort: Effort | None = None
 
     def __post_init__(self) -> None:
         _require_zone(self.at)
@@ -176,11 +225,13 @@ class Evaluation:
     @property
     def sketch(self) -> JobSketch | None:
         """`jobs`, also of an event that was pickled before there was such a field."""
-        return getattr(self, "jobs", None)
+        found: JobSketch | None = since_0_3(self, "jobs")
+        return found
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values only; without the sketch, which says nothing to people."""
-        names = (field.name for field in fields(self) if field.name not in ("figures", "jobs"))
+        """Plain values only; without what is for the statistics alone and says nothing to people."""
+        hidden = ("figures", "jobs", "strata", "assigned", "effort")
+        names = (field.name for field in fields(self) if field.name not in hidden)
         document = {name: getattr(self, name) for name in names}
         return document | {"at": self.at.isoformat(), "kpis": None if self.figures is None else asdict(self.figures)}
 
@@ -190,7 +241,8 @@ class PairedObservation:
     """Both arms on the same request with the same budget: challenger against champion.
 
     `log_makespan_ratio` is ln(challenger / champion), negative when the challenger is shorter. `differences`
-    are challenger minus champion, in the order of `DIFFERENCE_NAMES` and in their units.
+    are challenger minus champion, in the order of `DIFFERENCE_NAMES` and in their units. The makespans themselves
+    are in seconds. What news of routers before 0.3.0 do not have is read by `since_0_3`.
     """
 
     decision_id: str
@@ -204,6 +256,10 @@ class PairedObservation:
     log_makespan_ratio: float
     differences: tuple[float, ...]
     jobs: JobSketch | None = None
+    challenger_seconds: float | None = None
+    champion_seconds: float | None = None
+    strata: tuple[str, ...] = ()
+    assigned: ArmRole | None = None
 
     def __post_init__(self) -> None:
         _require_zone(self.at)
@@ -215,7 +271,8 @@ class PairedObservation:
     @property
     def sketch(self) -> JobSketch | None:
         """`jobs`, also of an event that was pickled before there was such a field."""
-        return getattr(self, "jobs", None)
+        found: JobSketch | None = since_0_3(self, "jobs")
+        return found
 
     @property
     def group(self) -> str:
@@ -225,13 +282,15 @@ class PairedObservation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissingPair:
-    """A request that should have been compared and was not: its shadow evaluation was dropped or never came."""
+    """An accepted request without a pair, for `cause`; `assigned` is the arm that its unit was given."""
 
     decision_id: str
     at: datetime
     ramp: int
     stage: str
     reason: str
+    cause: LossCause = LossCause.DROPPED
+    assigned: ArmRole | None = None
 
     def __post_init__(self) -> None:
         _require_zone(self.at)
@@ -272,8 +331,8 @@ def paired(challenger: Evaluation, champion: Evaluation) -> PairedObservation | 
     """The two evaluations of one decision as one observation; None where they must not be compared.
 
     They are compared when both have a complete, valid schedule, were not forced and had the same budget:
-    a schedule without its last jobs is short for the wrong reason. Raises `ValueError` when they belong to
-    different decisions or to the same arm.
+    a schedule without its last jobs is short for the wrong reason. Two policies must have made the same effort too.
+    Raises `ValueError` when they belong to different decisions or to the same arm.
     """
     if challenger.decision_id != champion.decision_id or (challenger.arm, champion.arm) != (
         ArmRole.PPO,
@@ -287,7 +346,7 @@ def paired(challenger: Evaluation, champion: Evaluation) -> PairedObservation | 
     comparable = challenger.outcome is champion.outcome is Outcome.OK and not challenger.is_forced
     if not comparable or first is None or second is None or challenger.budget_ms != champion.budget_ms:
         return None
-    if first.makespan_seconds <= 0 or second.makespan_seconds <= 0:
+    if first.makespan_seconds <= 0 or second.makespan_seconds <= 0 or not is_like_effort(challenger, champion):
         return None
     return PairedObservation(
         decision_id=challenger.decision_id,
@@ -301,7 +360,34 @@ def paired(challenger: Evaluation, champion: Evaluation) -> PairedObservation | 
         log_makespan_ratio=math.log(first.makespan_seconds / second.makespan_seconds),
         differences=tuple(getattr(first, name) - getattr(second, name) for name in DIFFERENCE_NAMES),
         jobs=challenger.sketch,
+        challenger_seconds=float(first.makespan_seconds),
+        champion_seconds=float(second.makespan_seconds),
+        strata=since_0_3(challenger, "strata", ()),
+        assigned=since_0_3(challenger, "assigned"),
     )
+
+
+def pairs_of(evaluations: Iterable[Evaluation]) -> tuple[PairedObservation, ...]:
+    """The pairs among these evaluations, by the time of the challenger's."""
+    by_decision: dict[str, dict[ArmRole, Evaluation]] = defaultdict(dict)
+    for evaluation in evaluations:
+        by_decision[evaluation.decision_id][evaluation.arm] = evaluation
+    found = (
+        paired(arms[ArmRole.PPO], arms[ArmRole.MANUAL]) for arms in by_decision.values() if len(arms) == len(ArmRole)
+    )
+    return tuple(sorted((pair for pair in found if pair is not None), key=lambda pair: pair.at))
+
+
+def is_like_effort(challenger: Evaluation, champion: Evaluation) -> bool:
+    """Whether both arms made the same effort, as far as they made any: a rule searches for nothing."""
+    mine: Effort | None = since_0_3(challenger, "effort")
+    theirs: Effort | None = since_0_3(champion, "effort")
+    return mine is None or theirs is None or mine.is_like(theirs)
+
+
+def since_0_3(event: object, name: str, absent: Any = None) -> Any:
+    """A field of an event, `absent` where the event was pickled before there was such a field."""
+    return getattr(event, name, absent)
 
 
 def _require_zone(at: datetime) -> None:

@@ -16,10 +16,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from deployments.rollout.analysis.confidence import beta_binomial_log_e
-from deployments.rollout.analysis.e_processes import MAX_LOST_SHARE, is_paid_for, worst_mean
+from deployments.rollout.analysis.outcomes import LossCause
 from deployments.rollout.assignment import (
     BLOCK_WINDOWS,
     HASH_VERSION,
@@ -39,6 +41,9 @@ ODDS_RATIOS = (0.0, 0.25, 0.5, 2.0, 4.0)
 
 LOSS_PRIOR = (1.0, 20.0)
 """Beta prior of each arm's loss rate: a few in a hundred."""
+
+MAX_LOST_SHARE = 0.02
+"""Part of the accepted requests that may be lost whatever they were."""
 
 _SAME_BUCKET = 1e-9
 _MAX_EXAMPLES = 3
@@ -188,18 +193,6 @@ class BlockedSampleRatio:
         )
 
 
-class LossCause(StrEnum):
-    """Why an accepted request has no pair."""
-
-    INCOMPLETE = "incomplete"
-    CRASH = "crash"
-    UNANSWERED = "unanswered"
-    CLIENT_GONE = "client gone"
-    DROPPED = "dropped"
-    EFFORT = "effort"
-    FORCED = "forced"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossCounts:
     """Accepted requests of one stage by assigned arm, and those of them without a pair by cause.
@@ -221,6 +214,10 @@ class LossCounts:
     def lost_of(self, arm: ArmRole) -> int:
         """Requests of `arm` without a pair."""
         return sum(self.lost.get(arm, {}).values())
+
+    def accepted_of(self, arm: ArmRole) -> int:
+        """Requests of `arm`, with or without a pair."""
+        return self.accepted.get(arm, 0)
 
     @property
     def share(self) -> float:
@@ -276,6 +273,19 @@ class LossCounts:
             f"{self.share:.1%} of the accepted requests have no pair, at most {MAX_LOST_SHARE:.0%} may ({causes}); "
             f"were each of them twice as long, the makespan would change by {change:+.1%}",
         )
+
+
+def worst_mean(mean: ArrayLike, lost_share: ArrayLike) -> NDArray[np.float64]:
+    """The mean were each lost pair twice as long: Manski's bound for missing outcomes (1989), a doubling as the worst.
+
+    `mean` is that of the clipped log ratios, `lost_share` the part of the accepted requests without a pair.
+    """
+    return np.asarray(np.asarray(mean, dtype=float) + np.asarray(lost_share, dtype=float) * math.log(2.0))
+
+
+def is_paid_for(mean: ArrayLike, lost_share: ArrayLike) -> NDArray[np.bool_]:
+    """Whether lost pairs leave the verdict alone: few, or too few to matter by `worst_mean`; arguments as there."""
+    return np.asarray((np.asarray(lost_share) <= MAX_LOST_SHARE) | (worst_mean(mean, lost_share) < 0.0))
 
 
 def audit(rows: Iterable[AssignedUnit]) -> ExperimentIntegrity:

@@ -8,7 +8,7 @@ pair of a group counts, the mean over its groups is the window's log ratio, and 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -34,8 +34,15 @@ MAX_GROUPS = 1024
 """Groups of one window whose pairs are averaged; that of still more says nothing new about the day."""
 
 MAX_WINDOWS = 1024
-"""Open windows that a guardrail remembers: of more, the least recently touched is dropped. Clients name plants, lines,
-days and units as they like, hence there may be any number, and far in the future."""
+"""Open windows that are remembered: of more, a guardrail drops the least recently touched, and the evidence the one
+that would close last. Clients name plants, lines, days and units as they like, hence there may be any number, and far
+in the future."""
+
+MAX_CLOCK_STEP = timedelta(days=7)
+"""A clock that is behind by more is right now and was wrong before: else nothing would close until it is there again.
+"""
+
+MIN_LISTS_FOR_THIRDS = 30
 
 MAX_CLOSED = 4096
 """Closed windows that are remembered by name, so that late news of them is known to be late."""
@@ -177,7 +184,10 @@ class Trials:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowPair:
-    """Both arms on one list: ln(challenger / champion), the champion's hours, and what strata the list belongs to."""
+    """Both arms on one list: ln(challenger / champion), the champion's hours, and what strata the list belongs to.
+
+    `differences` are those of the other key figures, as in a `PairedObservation`; empty: not asked for.
+    """
 
     item: ListInWindow
     at: datetime
@@ -186,6 +196,7 @@ class WindowPair:
     log_ratio: float
     hours: float = 1.0
     strata: tuple[str, ...] = ()
+    differences: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.at.tzinfo is None:
@@ -200,7 +211,8 @@ class WindowObservation:
 
     `log_ratio` is the mean over `groups`, unclipped; `change` that of their hours, sum h (e^x - 1) / sum h. `tail` of
     the groups lie above +50 %, with log ratios that add to `tail_total`. `strata` are the means of their own lists.
-    `lists` counts all pairs, presses too. `stage` is that of the window's first pair.
+    `lists` counts all pairs, presses too. `stage` is that of the window's first pair. `differences` of the other key
+    figures are means over the groups that have them.
     """
 
     window: str
@@ -214,6 +226,7 @@ class WindowObservation:
     tail: int
     tail_total: float
     strata: Mapping[str, float]
+    differences: tuple[float, ...] = ()
 
     @property
     def day(self) -> date:
@@ -226,13 +239,17 @@ class WindowObservation:
         return self.window.rsplit("/", 1)[0]
 
 
+_First = tuple[float, float, tuple[str, ...], tuple[float, ...]]
+"""Of the first pair of a group: log ratio, hours, strata and differences."""
+
+
 @dataclass(slots=True)
 class _Open:
     """One window before its close."""
 
     stage: str
     groups: ListGroups = field(default_factory=ListGroups)
-    pairs: dict[Baseline, dict[int, tuple[float, float, tuple[str, ...]]]] = field(default_factory=dict)
+    pairs: dict[Baseline, dict[int, _First]] = field(default_factory=dict)
     lists: dict[Baseline, int] = field(default_factory=dict)
 
 
@@ -245,6 +262,8 @@ class WindowLog:
         self._now = datetime.min.replace(tzinfo=UTC)
         self.late = 0
         """Pairs that came after the close of their window; they were counted in the day that was open."""
+        self.dropped = 0
+        """Windows that were dropped before their close, because too many were open."""
 
     def observe(self, pair: WindowPair) -> None:
         """One more pair, in the order of arrival."""
@@ -257,12 +276,16 @@ class WindowLog:
         window.lists[pair.baseline] = window.lists.get(pair.baseline, 0) + 1
         group = window.groups.group_of(pair.item)
         if group < MAX_GROUPS:
-            first = (pair.log_ratio, pair.hours, pair.strata)
+            first = (pair.log_ratio, pair.hours, pair.strata, pair.differences)
             window.pairs.setdefault(pair.baseline, {}).setdefault(group, first)
+        if len(self._open) > MAX_WINDOWS:
+            # Whoever names days far ahead must not drive out those that are about to close.
+            del self._open[max(self._open, key=closes_at)]
+            self.dropped += 1
 
     def close(self, now: datetime) -> tuple[WindowObservation, ...]:
         """The windows that are over at `now`, in the order of their days; each is told once."""
-        self._now = max(self._now, now)
+        self._now = now if self._now - now > MAX_CLOCK_STEP else max(self._now, now)
         over = sorted((key for key in self._open if closes_at(key) <= self._now), key=lambda key: (closes_at(key), key))
         found = [said for key in over for said in _observations(key, self._open.pop(key))]
         self._closed.update(dict.fromkeys(over))
@@ -280,6 +303,7 @@ class WindowLog:
             "format": SNAPSHOT_FORMAT,
             "now": self._now.isoformat(),
             "late": self.late,
+            "dropped": self.dropped,
             "closed": list(self._closed),
             "open": {
                 key: {
@@ -287,7 +311,7 @@ class WindowLog:
                     "groups": window.groups.snapshot(),
                     "lists": {baseline.value: count for baseline, count in window.lists.items()},
                     "pairs": {
-                        baseline.value: [[group, *first[:2], list(first[2])] for group, first in pairs.items()]
+                        baseline.value: [[group, *first[:2], *map(list, first[2:])] for group, first in pairs.items()]
                         for baseline, pairs in window.pairs.items()
                     },
                 }
@@ -303,7 +327,7 @@ class WindowLog:
         try:
             log = cls()
             log._now = datetime.fromisoformat(document["now"])
-            log.late = int(document["late"])
+            log.late, log.dropped = int(document["late"]), int(document["dropped"])
             log._closed = dict.fromkeys(document["closed"])
             for key, stored in document["open"].items():
                 _planned(key)
@@ -313,8 +337,8 @@ class WindowLog:
                     lists={Baseline(name): int(count) for name, count in stored["lists"].items()},
                     pairs={
                         Baseline(name): {
-                            int(group): (float(ratio), float(hours), tuple(strata))
-                            for group, ratio, hours, strata in pairs
+                            int(group): (float(ratio), float(hours), tuple(strata), tuple(differences))
+                            for group, ratio, hours, strata, differences in pairs
                         }
                         for name, pairs in stored["pairs"].items()
                     },
@@ -322,6 +346,30 @@ class WindowLog:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UnreadableState(f"windows are damaged: {error!r}") from error
         return log
+
+
+class SizeThirds:
+    """In which third of the lists so far one lies by its number of jobs: a stratum that needs no bound from anybody.
+
+    Sizes are counted in classes, four to each doubling; a list is told by those before it alone.
+    """
+
+    def __init__(self, counts: Mapping[str, int] | None = None) -> None:
+        self._counts = Counter({int(size): int(count) for size, count in (counts or {}).items()})
+
+    def of(self, jobs: int) -> str | None:
+        """The third of a list of so many jobs, which counts from now on; None while too few are known to tell."""
+        size = round(4.0 * math.log2(jobs))
+        known = self._counts.total()
+        below = sum(count for other, count in self._counts.items() if other < size) + self._counts[size] / 2
+        self._counts[size] += 1
+        if known < MIN_LISTS_FOR_THIRDS:
+            return None
+        return ("small lists", "middle lists", "large lists")[min(2, int(3.0 * below / known))]
+
+    def snapshot(self) -> dict[str, int]:
+        """Plain values, from which it is made again."""
+        return {str(size): count for size, count in self._counts.items()}
 
 
 def closes_at(window: str) -> datetime:
@@ -340,11 +388,12 @@ def _observations(key: str, window: _Open) -> list[WindowObservation]:
 
 def _observation(key: str, window: _Open, baseline: Baseline) -> WindowObservation:
     firsts = window.pairs[baseline].values()
-    ratios = [ratio for ratio, _, _ in firsts]
-    hours = math.fsum(champion for _, champion, _ in firsts)
+    ratios = [ratio for ratio, *_ in firsts]
+    hours = math.fsum(champion for _, champion, *_ in firsts)
+    differences = [found for *_, found in firsts if found]
     tail = [ratio for ratio in ratios if ratio > TAIL_FROM]
     strata: dict[str, list[float]] = {}
-    for ratio, _, names in firsts:
+    for ratio, _, names, _ in firsts:
         for name in names:
             strata.setdefault(name, []).append(ratio)
     return WindowObservation(
@@ -355,10 +404,11 @@ def _observation(key: str, window: _Open, baseline: Baseline) -> WindowObservati
         lists=window.lists[baseline],
         log_ratio=math.fsum(ratios) / len(ratios),
         hours=hours,
-        change=math.fsum(champion * math.expm1(ratio) for ratio, champion, _ in firsts) / hours,
+        change=math.fsum(champion * math.expm1(ratio) for ratio, champion, *_ in firsts) / hours,
         tail=len(tail),
         tail_total=math.fsum(tail),
         strata={name: math.fsum(values) / len(values) for name, values in sorted(strata.items())},
+        differences=tuple(math.fsum(values) / len(values) for values in zip(*differences, strict=True)),
     )
 
 

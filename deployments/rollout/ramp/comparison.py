@@ -1,133 +1,231 @@
-"""Both arms in pairs: what the challenger changes, with intervals that hold at every moment, and what is missing."""
+"""Challenger against champion by windows: what they say, what is missing, and the evidence that reaches the gate."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from deployments.rollout.analysis.confidence import Interval, MeanSequence
+from deployments.rollout.analysis.e_processes import HARM, WindowEvidence
 from deployments.rollout.analysis.guardrails import Event, Guardrails
 from deployments.rollout.analysis.outcomes import (
     COMPARED_FIGURES,
     DIFFERENCE_NAMES,
     Baseline,
+    LossCause,
     MissingPair,
     PairedObservation,
-    Replans,
+    since_0_3,
 )
+from deployments.rollout.analysis.sample_ratio import LossCounts
+from deployments.rollout.analysis.triggers import Limits
+from deployments.rollout.analysis.windows import ListInWindow, SizeThirds, WindowLog, WindowObservation, WindowPair
+from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.gate import Evidence
-from deployments.rollout.ramp.state import Stage
+from deployments.rollout.ramp.state import Stage, Transition
 
-MAKESPAN = "log_makespan_ratio"
-COMPARED = (MAKESPAN, *DIFFERENCE_NAMES)
 DISPLAY_ALPHA = 0.05
-SNAPSHOT_FORMAT = 1
+SNAPSHOT_FORMAT = 2
+"""Format 1 was the comparison pair by pair, whose means say nothing of windows."""
 
-DEVIATION_FLOORS = {MAKESPAN: 0.01} | {name: figure.deviation_floor for name, figure in COMPARED_FIGURES.items()}
-"""Least standard deviation that is believed, of the ratio and of each difference in its own unit."""
+_PAIR = "pair"
+_SECONDS_OF_HOUR = 3600.0
 
 
-class PairedComparison:
-    """Paired observations of one ramp. Feed every pair and every missing pair once, in the order of arrival."""
+class WindowComparison:
+    """All windows of one challenger against one champion, through stages, ramps and restarts; both are hashes.
 
-    def __init__(self, *, ramp: int) -> None:
-        self.ramp = ramp
-        self._replans = {baseline: Replans() for baseline in Baseline}
-        self._sequences = {
-            baseline: {name: MeanSequence(deviation_floor=DEVIATION_FLOORS[name]) for name in COMPARED}
-            for baseline in Baseline
-        }
-        self._pairs: Counter[str] = Counter()
-        self._missing: Counter[str] = Counter()
+    Feed every pair and every missing pair once, in the order of arrival, and `close` windows as time goes by.
+    """
+
+    def __init__(self, *, challenger: str, champion: str, limits: Limits) -> None:
+        harm = replace(HARM, center=limits.log_makespan_limit)
+        self.windows = WindowEvidence(challenger=challenger, champion=champion, harm=harm)
+        self._log = WindowLog()
+        self._sizes = SizeThirds()
+        self._requests: Counter[str] = Counter()
+        self._lists = 0
+        self._differences = {baseline: _sequences() for baseline in Baseline}
+
+    @property
+    def arms(self) -> tuple[str, str]:
+        """Hashes of challenger and champion."""
+        return self.windows.challenger, self.windows.champion
+
+    @property
+    def lists(self) -> int:
+        """Pairs of the windows that have closed, presses too."""
+        return self._lists
+
+    @property
+    def late(self) -> int:
+        """Pairs that came after the close of their window and counted in the day that was open."""
+        return self._log.late
+
+    @property
+    def partial(self) -> tuple[WindowObservation, ...]:
+        """Windows that are open yet: to be shown, never decided on."""
+        return self._log.partial()
+
+    def begin_stage(self, stage: Stage) -> None:
+        """`stage` has begun: its losses and its own question begin anew."""
+        self.windows.begin_stage(stage.value)
+        for key in [key for key in self._requests if key.startswith(f"{stage.value}/")]:
+            del self._requests[key]
 
     def observe(self, event: Event) -> None:
-        """Take one event; those that are neither pair nor missing pair, or of another ramp, leave no trace."""
-        if event.ramp != self.ramp:
+        """Take one event; those that are neither pair nor missing pair leave no trace."""
+        if not isinstance(event, PairedObservation | MissingPair):
             return
+        # What routers before 0.3.0 told was assigned somehow; in one arm it weighs against neither.
+        arm: ArmRole = since_0_3(event, "assigned") or ArmRole.MANUAL
         if isinstance(event, MissingPair):
-            self._missing[event.stage] += 1
-        if not isinstance(event, PairedObservation):
+            cause: LossCause = since_0_3(event, "cause", LossCause.DROPPED)
+            self._requests[f"{event.stage}/{arm.value}/{cause.value}"] += 1
             return
-        values = (event.log_makespan_ratio, *event.differences)
-        revision = self._replans[event.baseline].feed(event.group, values)
-        sequences = self._sequences[event.baseline].values()
-        if revision.before is None:
-            self._pairs[event.stage] += 1
-            for sequence, value in zip(sequences, revision.after, strict=True):
+        self._log.observe(self._pair(event))
+        self._requests[f"{event.stage}/{arm.value}/{_PAIR}"] += 1
+
+    def close(self, now: datetime) -> tuple[WindowObservation, ...]:
+        """Counts the windows that are over at `now`."""
+        closed = self._log.close(now)
+        if not closed:
+            return ()
+        self.windows.add(closed)
+        for observation in closed:
+            self._lists += observation.lists
+            for sequence, value in zip(
+                self._differences[observation.baseline].values(), observation.differences, strict=False
+            ):
                 sequence.add(value)
-        else:
-            for sequence, before, after in zip(sequences, revision.before, revision.after, strict=True):
-                sequence.revise(before, after)
+        return closed
 
-    def pairs(self, stage: Stage) -> int:
-        """Observations within `stage`; replans of one job list are one."""
-        return self._pairs[stage.value]
-
-    def missing(self, stage: Stage) -> int:
-        """Requests within `stage` that should have been compared and were not."""
-        return self._missing[stage.value]
-
-    def count(self, baseline: Baseline) -> int:
-        """Observations against one kind of baseline, over all stages."""
-        return self._sequences[baseline][MAKESPAN].n
+    def losses(self, stage: Stage) -> LossCounts:
+        """Requests of `stage` with and without a pair, by the arm that they were assigned."""
+        lost = {
+            arm: {cause: self._requests[f"{stage.value}/{arm.value}/{cause.value}"] for cause in LossCause}
+            for arm in ArmRole
+        }
+        return LossCounts(
+            accepted={
+                arm: self._requests[f"{stage.value}/{arm.value}/{_PAIR}"] + sum(lost[arm].values()) for arm in ArmRole
+            },
+            lost=lost,
+        )
 
     def interval(self, baseline: Baseline, name: str, alpha: float = DISPLAY_ALPHA) -> Interval | None:
-        """Two-sided sequence of `name` (one of `COMPARED`) at level 1 - alpha; None without enough data."""
-        return self._sequences[baseline][name].interval(alpha)
+        """Two-sided sequence over windows of the difference `name` at level 1 - alpha; None without enough data."""
+        return self._differences[baseline][name].interval(alpha)
 
-    def evidence(self, stage: Stage, guardrails: Guardrails, integrity: tuple[str, ...] = ()) -> Evidence:
+    def count(self, baseline: Baseline) -> int:
+        """Windows against one kind of baseline whose differences are known."""
+        return self._differences[baseline][DIFFERENCE_NAMES[0]].n
+
+    def evidence(
+        self, stage: Stage, guardrails: Guardrails, integrity: tuple[str, ...] = (), unknown: str = ""
+    ) -> Evidence:
         """What the gate must know about `stage`; `integrity` comes from `sample_ratio`."""
-        makespans = {baseline: self.interval(baseline, MAKESPAN) for baseline in Baseline}
         others = (
-            (
-                f"{name} against the {baseline.value}",
-                self.interval(baseline, name),
-                COMPARED_FIGURES[name].is_more_better,
-            )
+            (f"{name} against the {baseline.value}", self.interval(baseline, name), figure.is_more_better)
             for baseline in Baseline
-            for name in DIFFERENCE_NAMES
+            for name, figure in COMPARED_FIGURES.items()
         )
         return Evidence(
             triggers=guardrails.triggers,
             breaches=guardrails.breaches(),
             integrity=integrity,
-            pairs_in_stage=self.pairs(stage),
-            missing_in_stage=self.missing(stage),
-            makespans={baseline: interval for baseline, interval in makespans.items() if interval is not None},
+            windows=self.windows,
+            losses=self.losses(stage),
             other_kpis=tuple((name, interval, better) for name, interval, better in others if interval is not None),
+            unknown=unknown,
         )
 
     def snapshot(self) -> dict[str, Any]:
         """Plain JSON values; `restored` is the inverse."""
         return {
             "format": SNAPSHOT_FORMAT,
-            "ramp": self.ramp,
-            "pairs": dict(self._pairs),
-            "missing": dict(self._missing),
-            "replans": {baseline.value: replans.snapshot() for baseline, replans in self._replans.items()},
-            "sequences": {
+            "windows": self.windows.snapshot(),
+            "log": self._log.snapshot(),
+            "sizes": self._sizes.snapshot(),
+            "requests": dict(self._requests),
+            "lists": self._lists,
+            "differences": {
                 baseline.value: {name: sequence.snapshot() for name, sequence in sequences.items()}
-                for baseline, sequences in self._sequences.items()
+                for baseline, sequences in self._differences.items()
             },
         }
 
     @classmethod
-    def restored(cls, document: Mapping[str, Any]) -> PairedComparison:
+    def restored(cls, document: Mapping[str, Any], *, limits: Limits) -> WindowComparison:
         """The comparison that `snapshot` described. Raises `UnreadableState`."""
         if document.get("format") != SNAPSHOT_FORMAT:
             found = document.get("format")
             raise UnreadableState(f"comparison snapshot must have format {SNAPSHOT_FORMAT}, had {found}")
         try:
-            comparison = cls(ramp=int(document["ramp"]))
-            comparison._pairs.update(document["pairs"])
-            comparison._missing.update(document["missing"])
+            comparison = cls(challenger="", champion="", limits=limits)
+            harm = replace(HARM, center=limits.log_makespan_limit)
+            comparison.windows = WindowEvidence.restored(document["windows"], harm)
+            comparison._log = WindowLog.restored(document["log"])
+            comparison._sizes = SizeThirds(document["sizes"])
+            comparison._requests.update(document["requests"])
+            comparison._lists = int(document["lists"])
             for baseline in Baseline:
-                comparison._replans[baseline] = Replans.restored(document["replans"][baseline.value])
-                for name, stored in document["sequences"][baseline.value].items():
-                    floor = DEVIATION_FLOORS[name]
-                    comparison._sequences[baseline][name] = MeanSequence.restored(stored, deviation_floor=floor)
+                for name, stored in document["differences"][baseline.value].items():
+                    floor = COMPARED_FIGURES[name].deviation_floor
+                    comparison._differences[baseline][name] = MeanSequence.restored(stored, deviation_floor=floor)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UnreadableState(f"comparison snapshot is damaged: {error!r}") from error
         return comparison
+
+    def _pair(self, event: PairedObservation) -> WindowPair:
+        third = None if event.sketch is None else self._sizes.of(event.sketch.jobs)
+        seconds: float | None = since_0_3(event, "champion_seconds")
+        return WindowPair(
+            item=ListInWindow.of(event),
+            at=event.at,
+            stage=event.stage,
+            baseline=event.baseline,
+            log_ratio=event.log_makespan_ratio,
+            hours=1.0 if seconds is None else seconds / _SECONDS_OF_HOUR,
+            strata=(*since_0_3(event, "strata", ()), *(() if third is None else (third,))),
+            differences=event.differences,
+        )
+
+
+def _sequences() -> dict[str, MeanSequence]:
+    return {name: MeanSequence(deviation_floor=figure.deviation_floor) for name, figure in COMPARED_FIGURES.items()}
+
+
+def replay(
+    comparison: WindowComparison, events: Iterable[Event], transitions: Sequence[Transition], *, now: datetime
+) -> tuple[tuple[datetime, WindowObservation], ...]:
+    """Feeds a new comparison with what was stored, as time went by; the windows that closed, each with when it did.
+
+    `transitions` tell when stages began. Windows close by the hour, as far as events come; in the end those before
+    `now` do.
+    """
+    changes = sorted(transitions, key=lambda each: each.version)
+    closed: list[tuple[datetime, WindowObservation]] = []
+    stage, place, hour = None, 0, None
+
+    def pass_time(at: datetime) -> None:
+        nonlocal stage, place
+        closed.extend((at, observation) for observation in comparison.close(at))
+        while place < len(changes) and changes[place].at <= at:
+            serving = changes[place].state.serving_stage
+            if serving is not stage:
+                comparison.begin_stage(serving)
+            stage, place = serving, place + 1
+
+    for event in sorted(events, key=lambda each: each.at):
+        this_hour = event.at.replace(minute=0, second=0, microsecond=0)
+        if this_hour != hour or (place < len(changes) and changes[place].at <= event.at):
+            pass_time(event.at)
+            hour = this_hour
+        comparison.observe(event)
+    pass_time(now)
+    return tuple(closed)

@@ -1,17 +1,37 @@
-"""The promotion gate: PROMOTE, HOLD, ROLLBACK or INVALID, and why. What comes first in `judge_gate` stands."""
+"""The promotion gate: one verdict with all its reasons. What comes first in `judge_gate` stands."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from deployments.rollout.analysis.confidence import Interval
-from deployments.rollout.analysis.outcomes import Baseline
+from deployments.rollout.analysis.e_processes import NOT_BETTER, EvidenceReading, WindowEvidence
+from deployments.rollout.analysis.outcomes import LossCause
+from deployments.rollout.analysis.sample_ratio import MAX_LOST_SHARE, LossCounts
 from deployments.rollout.analysis.triggers import Condition, GuardrailReading, Trigger
+from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.state import DAY_SECONDS, RampConfiguration, Stage
+
+_MAX_LOG_ODDS = 700.0
+_NOTHING_LOST = LossCounts(accepted={}, lost={})
+
+REMEDIES = {
+    LossCause.INCOMPLETE: "plans that leave jobs out: the policy must learn to place them",
+    LossCause.REJECTED: "plans that the judge refused: look at the incidents",
+    LossCause.CRASH: "no plan at all: look at the log of PPOPolicy",
+    LossCause.UNJUDGED: "the judge failed on the plan: look at the log of SafetyValidator",
+    LossCause.LATE: "the policy had no room or time: more replicas in serve_config.yaml, or a smaller time_budget_ms",
+    LossCause.UNANSWERED: "503 or a time-out: GANTRY_REQUEST_TIMEOUT_SECONDS and the replicas",
+    LossCause.CLIENT_GONE: "the client hung up before the answer",
+    LossCause.DROPPED: "no room to compute the other arm: GANTRY_COUNTERFACTUAL_PERCENT, or more cores",
+    LossCause.EFFORT: "two policies with unequal CPU time: time_budget_ms 0, or a less busy machine",
+    LossCause.FORCED: "requests that asked for their arm: leave `arm` out",
+}
+"""What a cause of lost pairs means and which setting heals it."""
 
 
 class GateVerdict(StrEnum):
@@ -19,8 +39,10 @@ class GateVerdict(StrEnum):
 
     PROMOTE = "PROMOTE"
     HOLD = "HOLD"
+    FUTILE = "FUTILE"
     ROLLBACK = "ROLLBACK"
     INVALID = "INVALID"
+    COMPLETE = "COMPLETE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,51 +53,66 @@ class GateReason:
     is_forcible: bool
 
 
+def _no_evidence() -> WindowEvidence:
+    return WindowEvidence(challenger="", champion="")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What is known about the rollout at one moment; plain data, gathered by whoever asks for a verdict.
+    """What is known about the rollout at one moment, gathered by whoever asks for a verdict.
 
-    `pairs_in_stage` are paired observations (replans merged) within the current stage of this ramp, and
-    `missing_in_stage` requests of it that should have been compared and were not. `makespans` are two-sided
-    confidence sequences of the log makespan ratio over the whole ramp, by kind of baseline; a kind with less
-    than the least number of observations is absent. `other_kpis` are those of the differences that have a
-    better side, as (name, interval, whether more is better). `integrity` lists what makes the experiment itself
-    doubtful: sample ratio, mixed exposure, buckets that do not recompute.
+    `windows` is what closed windows say, whatever ramp and stage they were of; `losses` are those of the present stage.
+    `other_kpis` are those of the differences that have a better side, as (name, interval, whether more is better).
+    `integrity` lists what makes the experiment itself doubtful: sample ratio, mixed exposure, buckets that do not
+    recompute. `unknown` says why windows that there were are not counted yet; empty: all are.
     """
 
     triggers: tuple[Trigger, ...] = ()
     breaches: tuple[GuardrailReading, ...] = ()
     integrity: tuple[str, ...] = ()
-    pairs_in_stage: int = 0
-    missing_in_stage: int = 0
-    makespans: Mapping[Baseline, Interval] = field(default_factory=dict)
+    windows: WindowEvidence = field(default_factory=_no_evidence)
+    losses: LossCounts = _NOTHING_LOST
     other_kpis: tuple[tuple[str, Interval, bool], ...] = ()
-
-    @property
-    def missing_share(self) -> float:
-        """Part of the pairs of this stage that is missing, 0 to 1."""
-        expected = self.pairs_in_stage + self.missing_in_stage
-        return self.missing_in_stage / expected if expected else 0.0
+    unknown: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromotionGate:
-    """A verdict with all its reasons; `reasons` of PROMOTE say what speaks for it."""
+    """A verdict with all its reasons; those of PROMOTE say what speaks for it, `readings` how each question stands."""
 
     verdict: GateVerdict
     reasons: tuple[GateReason, ...]
+    readings: tuple[EvidenceReading, ...] = ()
 
     @property
     def can_be_forced(self) -> bool:
-        """Whether a person with a reason may promote: the verdict is HOLD for lack of data alone."""
-        return self.verdict is GateVerdict.HOLD and all(reason.is_forcible for reason in self.reasons)
+        """Whether a person with a reason may promote: data are missing, or it is futile and not the way to `full`."""
+        may_be = self.verdict in (GateVerdict.HOLD, GateVerdict.FUTILE)
+        return may_be and all(reason.is_forcible for reason in self.reasons)
 
     @property
     def texts(self) -> tuple[str, ...]:
         return tuple(reason.text for reason in self.reasons)
 
     def as_json(self) -> dict[str, Any]:
-        return {"verdict": self.verdict.value, "reasons": list(self.texts), "can_be_forced": self.can_be_forced}
+        """Plain JSON values; `odds` and `needed_odds` are to 1, against the question's null."""
+        evidence = [
+            {
+                "question": reading.question,
+                "windows": reading.n,
+                "odds": odds(reading.log_e),
+                "needed_odds": odds(reading.log_threshold),
+                "windows_missing": reading.windows_missing,
+                "is_answered": reading.is_answered,
+            }
+            for reading in self.readings
+        ]
+        return {
+            "verdict": self.verdict.value,
+            "reasons": list(self.texts),
+            "can_be_forced": self.can_be_forced,
+            "evidence": evidence,
+        }
 
 
 def judge_gate(
@@ -87,25 +124,43 @@ def judge_gate(
     is_paused: bool = False,
 ) -> PromotionGate:
     """The verdict on `stage` of the ramp after `seconds_in_stage` unpaused seconds in it."""
-    if evidence.triggers:
-        return _gate(GateVerdict.ROLLBACK, (trigger.reason for trigger in evidence.triggers))
-    if evidence.integrity:
-        return _gate(GateVerdict.INVALID, evidence.integrity)
+    windows, is_for_full = evidence.windows, stage in (Stage.EXPANDED, Stage.FULL)
+    readings = windows.readings(is_for_full=is_for_full)
+    harm = (f"makespan is shown to be longer than the {each.value}'s beyond the limit" for each in windows.harmed)
+    if evidence.triggers or windows.harmed:
+        return _gate(GateVerdict.ROLLBACK, (*(trigger.reason for trigger in evidence.triggers), *harm), readings)
+    invalid = (*evidence.integrity, *evidence.losses.findings)
+    if invalid:
+        return _gate(GateVerdict.INVALID, invalid, readings)
     holds = (
         *_blocks(evidence, is_paused),
         *_shortages(stage, seconds_in_stage, configuration, evidence),
-        *_doubts(evidence),
+        *_doubts(evidence, is_for_full),
     )
-    if holds:
-        return PromotionGate(verdict=GateVerdict.HOLD, reasons=holds)
+    if windows.is_futile:
+        return PromotionGate(verdict=GateVerdict.FUTILE, reasons=holds, readings=readings)
     if stage is Stage.FULL:
-        return _gate(GateVerdict.HOLD, ("the challenger serves everything already",))
-    better = (_better(baseline, interval) for baseline, interval in evidence.makespans.items() if interval.upper < 0.0)
-    return _gate(GateVerdict.PROMOTE, better)
+        return _gate(GateVerdict.COMPLETE, ("the challenger serves everything",), readings)
+    if holds:
+        return PromotionGate(verdict=GateVerdict.HOLD, reasons=holds, readings=readings)
+    return _gate(GateVerdict.PROMOTE, map(_answered, readings), readings)
 
 
-def _gate(verdict: GateVerdict, texts: Any) -> PromotionGate:
-    return PromotionGate(verdict=verdict, reasons=tuple(GateReason(text=text, is_forcible=False) for text in texts))
+def odds(log_e: float) -> float:
+    """E of its logarithm, at most what a float can hold."""
+    return math.exp(min(max(log_e, 0.0), _MAX_LOG_ODDS))
+
+
+def _gate(verdict: GateVerdict, texts: Iterable[str], readings: tuple[EvidenceReading, ...]) -> PromotionGate:
+    reasons = tuple(GateReason(text=text, is_forcible=False) for text in texts)
+    return PromotionGate(verdict=verdict, reasons=reasons, readings=readings)
+
+
+def _answered(reading: EvidenceReading) -> str:
+    found = odds(reading.log_e)
+    told = "more than a million" if found > 1e6 else f"{found:,.0f}"
+    unit = "days" if reading.question.endswith("by days") else "windows"
+    return f"{reading.question}: {told} to 1 against no improvement after {reading.n} {unit}"
 
 
 def _blocks(evidence: Evidence, is_paused: bool) -> tuple[GateReason, ...]:
@@ -130,28 +185,24 @@ def _shortages(
             f"{stage.value} must last {step.min_seconds / DAY_SECONDS:g} days, "
             f"has lasted {seconds_in_stage / DAY_SECONDS:.2f}"
         )
-    if evidence.pairs_in_stage < step.min_pairs:
-        texts.append(f"{stage.value} needs {step.min_pairs} paired observations, has {evidence.pairs_in_stage}")
-    if evidence.missing_share > configuration.max_missing_share:
-        texts.append(
-            f"{evidence.missing_share:.1%} of the pairs of {stage.value} are missing, "
-            f"at most {configuration.max_missing_share:.1%} may be"
-        )
+    losses = evidence.losses
+    for text in losses.shortages(evidence.windows.mean):
+        heals = "; ".join(f"{cause.value}: {REMEDIES[cause]}" for cause, _ in losses.causes)
+        lost, accepted = (sum(map(count, ArmRole)) for count in (losses.lost_of, losses.accepted_of))
+        more = math.ceil(lost / MAX_LOST_SHARE) - accepted
+        texts.append(f"{text}. It heals after some {more:,} more requests with a pair, or with the next stage. {heals}")
     return tuple(GateReason(text=text, is_forcible=True) for text in texts)
 
 
-def _doubts(evidence: Evidence) -> tuple[GateReason, ...]:
+def _doubts(evidence: Evidence, is_for_full: bool) -> tuple[GateReason, ...]:
     """Why the challenger is not shown to be better, or is worse in something else."""
-    reasons = []
-    if not evidence.makespans:
-        reasons.append(GateReason(text="not enough data to compare makespans", is_forcible=True))
-    elif not any(interval.upper < 0.0 for interval in evidence.makespans.values()):
-        reasons.append(GateReason(text="makespan is not shown to be shorter than the champion's", is_forcible=True))
-    for baseline, interval in evidence.makespans.items():
-        if interval.lower > 0.0:
-            least, most = (100.0 * math.expm1(bound) for bound in (interval.lower, interval.upper))
-            text = f"makespan is {least:.1f} to {most:.1f} % longer than the {baseline.value}'s, n {interval.n:,}"
-            reasons.append(GateReason(text=text, is_forcible=False))
+    windows = evidence.windows
+    objections = windows.objections(is_for_full=is_for_full)
+    reasons = [GateReason(text=evidence.unknown, is_forcible=True)] if evidence.unknown else []
+    for text in windows.doubts(is_for_full=is_for_full):
+        # That something is futile is the verdict, of which a person may think otherwise, but not for everything.
+        may_be = text not in objections or (windows.is_futile and not is_for_full and _is_of_futility(text))
+        reasons.append(GateReason(text=text, is_forcible=may_be))
     for name, interval, is_more_better in evidence.other_kpis:
         if interval.upper < 0.0 if is_more_better else interval.lower > 0.0:
             text = f"{name} is worse: difference between {interval.lower:.4g} and {interval.upper:.4g}"
@@ -159,6 +210,5 @@ def _doubts(evidence: Evidence) -> tuple[GateReason, ...]:
     return tuple(reasons)
 
 
-def _better(baseline: Baseline, interval: Interval) -> str:
-    least, most = (100.0 * -math.expm1(bound) for bound in (interval.upper, interval.lower))
-    return f"makespan is {least:.1f} to {most:.1f} % shorter than the {baseline.value}'s, n {interval.n:,}"
+def _is_of_futility(text: str) -> bool:
+    return text == NOT_BETTER or text.startswith("futile against")

@@ -6,8 +6,9 @@ without conditions; after it only a person starts again, from shadow, as the nex
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 from deployments.rollout.errors import StaleVersion, TransitionRefused
@@ -170,6 +171,13 @@ def succeed(current: RolloutState | None, transition: Transition) -> RolloutStat
     if is_next or (transition.action is Action.ROLLBACK and transition.version > version):
         return transition.state
     raise StaleVersion(transition.version - 1, version)
+
+
+def since_same_arms(transitions: Sequence[Transition]) -> tuple[Transition, ...]:
+    """The latest of them, without a gap, that have the arms of the last one; empty when there are none."""
+    arms = None if not transitions else (transitions[-1].state.challenger, transitions[-1].state.champion)
+    same = takewhile(lambda each: (each.state.challenger, each.state.champion) == arms, reversed(transitions))
+    return tuple(reversed(list(same)))
 
 
 def _ramp_again(state: RolloutState, configuration: RampConfiguration, order: Order) -> Transition:

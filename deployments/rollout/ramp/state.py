@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from deployments.rollout.analysis.sample_ratio import MAX_LOST_SHARE
 from deployments.rollout.analysis.triggers import Limits
 from deployments.rollout.assignment import PlanningWindow, UnitAssignment, assign
 from deployments.rollout.errors import RolloutError, UnknownStage, UnreadableState
@@ -50,38 +51,34 @@ RAMP = (Stage.SHADOW, Stage.LIMITED, Stage.EXPANDED, Stage.FULL)
 class StageStep:
     """One stage of the ramp: the challenger's `share` of the units, 0 to 1, and what must pass before the next.
 
-    `min_pairs` are paired observations within the stage, `min_seconds` time spent in it unpaused.
+    `min_seconds` is time spent in it unpaused.
     """
 
     share: float
     min_seconds: float
-    min_pairs: int
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.share <= 1.0:
             raise ValueError(f"share must be between 0 and 100 per cent, was {100.0 * self.share:g}")
         if not 0.0 <= self.min_seconds < float("inf"):
             raise ValueError(f"min_seconds must be >= 0, was {self.min_seconds}")
-        if self.min_pairs < 0:
-            raise ValueError(f"min_pairs must be >= 0, was {self.min_pairs}")
 
     def as_json(self) -> dict[str, Any]:
-        return {"share": self.share, "minimum_seconds": self.min_seconds, "minimum_pairs": self.min_pairs}
+        """No number of pairs is demanded any more: what windows say is."""
+        return {"share": self.share, "minimum_seconds": self.min_seconds, "minimum_pairs": 0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RampConfiguration:
     """The whole ramp. Shares never fall; shadow serves nothing of the challenger and full everything.
 
-    Raises `ValueError` naming what is required. `max_missing_share` is the part of the pairs, 0 to 1, that may be
-    missing before promotion is held.
+    Raises `ValueError` naming what is required.
     """
 
     shadow: StageStep
     limited: StageStep
     expanded: StageStep
-    full: StageStep = StageStep(share=1.0, min_seconds=0.0, min_pairs=0)
-    max_missing_share: float
+    full: StageStep = StageStep(share=1.0, min_seconds=0.0)
     limits: Limits
 
     def __post_init__(self) -> None:
@@ -93,8 +90,6 @@ class RampConfiguration:
                 "shares must rise from above 0 to below 100 per cent, "
                 f"were limited {100 * shares[1]:g} and expanded {100 * shares[2]:g}"
             )
-        if not 0.0 <= self.max_missing_share <= 1.0:
-            raise ValueError(f"max_missing_share must be between 0 and 1, was {self.max_missing_share}")
 
     def step(self, stage: Stage) -> StageStep:
         """What `stage` of the ramp demands."""
@@ -115,7 +110,7 @@ class RampConfiguration:
     def as_json(self) -> dict[str, Any]:
         """Under the names of 0.1.0: clients know them, and the hashes of stored transitions are made of them."""
         steps = {stage.value: self.step(stage).as_json() for stage in RAMP}
-        return steps | {"most_missing_pairs": self.max_missing_share, "limits": asdict(self.limits)}
+        return steps | {"most_missing_pairs": MAX_LOST_SHARE, "limits": asdict(self.limits)}
 
 
 class Action(StrEnum):

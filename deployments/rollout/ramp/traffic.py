@@ -50,6 +50,11 @@ class ArmAssignment:
     is_forced: bool = False
 
     @property
+    def by_hash(self) -> ArmRole:
+        """The arm that the unit was given, whatever the request asked for."""
+        return ArmRole.PPO if self.assignment.bucket < self.assignment.share else ArmRole.MANUAL
+
+    @property
     def order(self) -> tuple[Arm, ...]:
         """Who is asked, one after the other: the assigned arm, the champion, and the rule behind all."""
         champion = (self.rival,) if self.arm.role is ArmRole.PPO and not self.is_forced else ()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from deployments.rollout.analysis.confidence import Interval, MeanSequence, RateSequence
-from deployments.rollout.analysis.outcomes import KPI_NAMES, Evaluation, Outcome
+from deployments.rollout.analysis.outcomes import KPI_NAMES, Evaluation, pairs_of
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.state import Stage
 
@@ -20,7 +20,11 @@ DEVIATION_FLOORS = {"on_time_percent": 0.1, "delay_hours": 0.01}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmFigures:
-    """Planned KPIs of one arm in one stage or week: means over valid schedules, and how its evaluations ended."""
+    """One arm in one stage or week: how its evaluations ended, and its planned KPIs where both arms have a plan.
+
+    Means over job lists, replans of one together, and over the same lists in both arms: else the arm that answered
+    what is easy would look the better one.
+    """
 
     group: str
     arm: ArmRole
@@ -40,16 +44,18 @@ def week_of(at: datetime) -> str:
 def figures_of(evaluations: Iterable[Evaluation], group_of: Callable[[Evaluation], str]) -> tuple[ArmFigures, ...]:
     """For each group and arm, stages in the order of the ramp; forced requests are left out."""
     groups: dict[tuple[str, ArmRole], list[Evaluation]] = defaultdict(list)
-    for evaluation in evaluations:
+    found = list(evaluations)
+    compared = {pair.decision_id for pair in pairs_of(found)}
+    for evaluation in found:
         if not evaluation.is_forced:
             groups[(group_of(evaluation), evaluation.arm)].append(evaluation)
     order = {stage.value: place for place, stage in enumerate(Stage)}
     ordered = sorted(groups.items(), key=lambda item: (order.get(item[0][0], 0), item[0]))
-    return tuple(_arm_figures(group, arm, members) for (group, arm), members in ordered)
+    return tuple(_arm_figures(group, arm, members, compared) for (group, arm), members in ordered)
 
 
-def _arm_figures(group: str, arm: ArmRole, members: Sequence[Evaluation]) -> ArmFigures:
-    found = [member.figures for member in members if member.outcome is Outcome.OK and member.figures is not None]
+def _arm_figures(group: str, arm: ArmRole, members: Sequence[Evaluation], compared: Container[str]) -> ArmFigures:
+    found = [member for member in members if member.decision_id in compared]
     latencies = sorted(member.latency_ms for member in members if member.latency_ms is not None)
     return ArmFigures(
         group=group,
@@ -57,15 +63,20 @@ def _arm_figures(group: str, arm: ArmRole, members: Sequence[Evaluation]) -> Arm
         evaluations=len(members),
         served=sum(member.is_served for member in members),
         outcomes=dict(Counter(member.outcome.value for member in members)),
-        kpis={name: _mean_of(getattr(each, name) for each in found) for name in KPI_NAMES} if found else None,
+        kpis={name: _mean_of(found, name) for name in KPI_NAMES} if found else None,
         latency_ms={"p50": _quantile(latencies, 0.5), "p95": _quantile(latencies, 0.95)} if latencies else None,
     )
 
 
-def _mean_of(values: Iterable[float | None]) -> float | None:
-    """The mean of those that there are; rows of earlier versions lack some."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+def _mean_of(members: Iterable[Evaluation], name: str) -> float | None:
+    """The mean over job lists, of those that there are; rows of earlier versions lack some."""
+    lists: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for member in members:
+        value = getattr(member.figures, name)
+        if value is not None:
+            lists[(member.unit, member.job_list_digest)].append(value)
+    means = [sum(values) / len(values) for values in lists.values()]
+    return sum(means) / len(means) if means else None
 
 
 def _quantile(ordered: Sequence[float], quantile: float) -> float:

@@ -96,11 +96,15 @@ def goals_at(targets: Mapping[str, float | None]) -> tuple[Goal, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoalMeasures:
-    """One measure: a value after `n`, with its interval where there is one."""
+    """One measure: a value after `n`, with its interval where there is one.
+
+    `is_valid_at_once` says that the interval holds however small `n` is.
+    """
 
     value: float | None
     n: int
     interval: Interval | None = None
+    is_valid_at_once: bool = False
 
 
 def read_goals(goals: Sequence[Goal], measured: Mapping[str, GoalMeasures]) -> tuple[GoalReading, ...]:
@@ -146,7 +150,7 @@ def _state(goal: Goal, measured: GoalMeasures) -> GoalState:
         return GoalState.NOT_ENOUGH_DATA
     if goal.asks_for_everything and not goal.holds(value):
         return GoalState.MISSED
-    if measured.n < MIN_OBSERVATIONS:
+    if measured.n < MIN_OBSERVATIONS and not measured.is_valid_at_once:
         return GoalState.NOT_ENOUGH_DATA
     if interval is None or goal.asks_for_everything:
         return GoalState.MET if goal.holds(value) else GoalState.MISSED

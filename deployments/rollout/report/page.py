@@ -10,20 +10,21 @@ from html import escape
 from importlib.resources import files
 
 from deployments.rollout.analysis.confidence import MIN_OBSERVATIONS, Interval
-from deployments.rollout.analysis.outcomes import COMPARED_FIGURES, Baseline
+from deployments.rollout.analysis.outcomes import COMPARED_FIGURES, MAKESPAN, Baseline
 from deployments.rollout.analysis.triggers import Guardrail, GuardrailReading, GuardrailRule
-from deployments.rollout.ramp.comparison import MAKESPAN
 from deployments.rollout.report.report import Difference, RolloutReport, StageSpan, TrendPoint
 from deployments.rollout.report.tables import (
     ABSENT,
     arms_table,
     change,
+    evidence_table,
     feedback_table,
     goals_table,
     guardrails_table,
     health_table,
     history_table,
     integrity_table,
+    losses_table,
     realised_table,
     table,
     words,
@@ -33,7 +34,7 @@ WIDTH, HEIGHT = 760, 260
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 26, 30
 ROW_HEIGHT = 34
 LABEL_WIDTH = 230
-VALUE_WIDTH = 200
+VALUE_WIDTH = 280
 
 Show = Callable[[float], str]
 NOTABLE = {MAKESPAN: 0.15} | {name: figure.notable for name, figure in COMPARED_FIGURES.items()}
@@ -46,13 +47,15 @@ def page_of(report: RolloutReport, *, title: str = "Gantry rollout report") -> s
     sections = (
         _headline(report),
         _section("Goals", goals_table(report.goals)),
-        _section("Makespan against the champion, in pairs", _trends(report)),
+        _section("What the windows show", evidence_table(report)),
+        _section("Makespan against the champion, by windows", _trends(report)),
         _section("Complete schedules", _completion(report)),
-        _section("Paired differences", _differences(report)),
+        _section("Differences by windows", _differences(report)),
         _section("Guardrails", guardrails_table(report)),
         _section("Is the experiment sound?", integrity_table(report)),
         _section("Arms by stage", arms_table(report.arms_by_stage, "stage")),
         _section("Arms by week", arms_table(report.arms_by_week, "week")),
+        _section("Requests without a pair", losses_table(report)),
         _section("Health", health_table(report)),
         _section("What really happened", realised_table(report)),
         _section("Feedback", feedback_table(report)),
@@ -94,6 +97,7 @@ def _trends(report: RolloutReport) -> str:
             reference=0.0,
             limit=_limit(report.guardrails, Guardrail.MAKESPAN),
             limit_label="rollback",
+            counted="windows",
         )
         for baseline, points in report.makespan_trend.items()
         if points or baseline is Baseline.RULE
@@ -144,9 +148,7 @@ def _differences(report: RolloutReport) -> str:
         for difference in report.differences_by_stage
         if difference.interval is not None or difference.name == MAKESPAN
     )
-    scale = (
-        "Each line has its own scale: the edges are 15 % of makespan, 8 h of tardiness, 10 points, 5 of jobs placed."
-    )
+    scale = "Each line has its own scale: the edges are 15 % of makespan, 8 h of tardiness, 10 points."
     return f"{chart}<p>{scale}</p>" + table(
         ("stage", "against", "measure", "95 % interval, this stage alone"), by_stage
     )
@@ -155,11 +157,13 @@ def _differences(report: RolloutReport) -> str:
 def _difference_text(difference: Difference) -> str:
     interval = difference.interval
     if interval is None:
-        return f"{ABSENT} ({difference.n} of {MIN_OBSERVATIONS})"
+        needed = "" if difference.name == MAKESPAN else f" of {MIN_OBSERVATIONS}"
+        return f"{ABSENT} ({difference.n}{needed} windows)"
+    counted = f"{interval.n:,} windows, {difference.lists:,} lists"
     if difference.name == MAKESPAN:
-        return f"{change(interval.lower)} to {change(interval.upper)}, n {interval.n:,}"
+        return f"{change(interval.lower)} to {change(interval.upper)}, {counted}"
     factor, unit = (1 / 3600.0, " h") if difference.name.endswith("_seconds") else (1.0, "")
-    return f"{factor * interval.lower:+.2f} to {factor * interval.upper:+.2f}{unit}, n {interval.n:,}"
+    return f"{factor * interval.lower:+.2f} to {factor * interval.upper:+.2f}{unit}, {counted}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +201,7 @@ def interval_chart(
     limit: float,
     limit_label: str,
     lowest: float = -math.inf,
+    counted: str = "plans",
 ) -> str:
     """Estimate and interval over time, shaded by stage; `reference` and `limit` are horizontal lines.
 
@@ -229,7 +234,7 @@ def interval_chart(
         _horizontal(up.at(limit), "limit", limit_label),
     ]
     now = f"{show(last.interval.estimate)}, between {show(last.interval.lower)} and {show(last.interval.upper)}"
-    caption = f"{title}: {now}, n {last.interval.n:,}"
+    caption = f"{title}: {now}, n {last.interval.n:,} {counted}"
     return f"<figure><figcaption>{escape(caption)}</figcaption>{_svg(WIDTH, HEIGHT, caption, parts)}</figure>"
 
 

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any, TypeVar
 
-from deployments.rollout.analysis.confidence import Interval, RateSequence
+from deployments.rollout.analysis.confidence import Interval, MeanSequence, RateSequence, window_interval
 from deployments.rollout.analysis.guardrails import Event, Guardrails
 from deployments.rollout.analysis.outcomes import (
+    COMPARED_FIGURES,
+    MAKESPAN,
     Alarm,
     Baseline,
     Evaluation,
     MissingPair,
     Outcome,
     PairedObservation,
-    paired,
+    pairs_of,
 )
 from deployments.rollout.analysis.sample_ratio import AssignedUnit, ExperimentIntegrity, audit
 from deployments.rollout.analysis.triggers import GuardrailReading, Limits, Trigger
+from deployments.rollout.analysis.windows import WindowObservation
 from deployments.rollout.assignment import ArmRole
-from deployments.rollout.ramp.comparison import COMPARED, DISPLAY_ALPHA, MAKESPAN, PairedComparison
+from deployments.rollout.ramp.comparison import DISPLAY_ALPHA, WindowComparison, replay
 from deployments.rollout.ramp.gate import PromotionGate, judge_gate
 from deployments.rollout.ramp.state import RAMP, RampConfiguration, RolloutState, Stage, Transition
 from deployments.rollout.report.arm_figures import (
@@ -56,12 +59,10 @@ class TrendPoint:
 
 
 class Replay:
-    """`events` of any ramp and in any order; those of `ramp` are taken, by their time."""
+    """`events` of any ramp and in any order, by their time: the guardrails take those of `ramp`."""
 
     def __init__(self, events: Iterable[Event], *, ramp: int, limits: Limits) -> None:
         self.guardrails = Guardrails(ramp=ramp, limits=limits)
-        self.comparison = PairedComparison(ramp=ramp)
-        self.makespans: dict[Baseline, list[TrendPoint]] = {baseline: [] for baseline in Baseline}
         self._counts: list[tuple[Evaluation, int, int]] = []
         self._incomplete = RateSequence(prior=limits.incomplete_prior)
         for event in sorted((event for event in events if event.ramp == ramp), key=lambda event: event.at):
@@ -69,13 +70,7 @@ class Replay:
 
     def _take(self, event: Event) -> None:
         self.guardrails.observe(event)
-        self.comparison.observe(event)
-        if isinstance(event, PairedObservation):
-            found = self.comparison.interval(event.baseline, MAKESPAN)
-            if found is not None:
-                point = TrendPoint(at=event.at, stage=event.stage, interval=as_change(found))
-                self.makespans[event.baseline].append(point)
-        elif isinstance(event, Evaluation) and not event.is_forced:
+        if isinstance(event, Evaluation) and not event.is_forced:
             self._take_completion(event)
 
     def _take_completion(self, event: Evaluation) -> None:
@@ -101,17 +96,6 @@ def as_change(log_ratio: Interval) -> Interval:
     """The relative change that an interval of the log ratio means: -0.05 is five per cent less."""
     estimate, lower, upper = map(math.expm1, (log_ratio.estimate, log_ratio.lower, log_ratio.upper))
     return Interval(estimate=estimate, lower=lower, upper=upper, n=log_ratio.n)
-
-
-def pairs_of(evaluations: Iterable[Evaluation]) -> tuple[PairedObservation, ...]:
-    """The pairs among these evaluations, by the time of the challenger's."""
-    by_decision: dict[str, dict[ArmRole, Evaluation]] = defaultdict(dict)
-    for evaluation in evaluations:
-        by_decision[evaluation.decision_id][evaluation.arm] = evaluation
-    found = (
-        paired(arms[ArmRole.PPO], arms[ArmRole.MANUAL]) for arms in by_decision.values() if len(arms) == len(ArmRole)
-    )
-    return tuple(sorted((pair for pair in found if pair is not None), key=lambda pair: pair.at))
 
 
 def thinned(points: Sequence[Point]) -> tuple[Point, ...]:
@@ -148,9 +132,9 @@ class Records:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """One KPI in pairs against one kind of baseline; without an interval there is not enough data.
+    """One KPI against one kind of baseline by `n` windows of `lists` pairs; no interval: not enough data.
 
-    `stage` is None for the sequence that runs through the whole ramp. For makespan the interval is of the relative
+    `stage` is None for the sequence that runs through all stages. For makespan the interval is of the relative
     change (-0.05: five per cent shorter), else in the KPI's unit.
     """
 
@@ -159,6 +143,27 @@ class Difference:
     baseline: Baseline
     n: int
     interval: Interval | None
+    lists: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageLosses:
+    """Accepted requests of one stage that were assigned to one arm, and those of them without a pair by cause."""
+
+    stage: str
+    arm: ArmRole
+    accepted: int
+    lost: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowsSoFar:
+    """How much there is: windows that have closed with their pairs, those that are open, and pairs that came late."""
+
+    closed: int
+    lists: int
+    open: int
+    late: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +206,8 @@ class RolloutReport:
     triggers: tuple[Trigger, ...]
     integrity: ExperimentIntegrity
     health: Health
+    windows: WindowsSoFar
+    losses: tuple[StageLosses, ...]
     realised: tuple[RealisedArm, ...]
     realised_effects: tuple[RealisedEffect, ...]
     satisfaction: tuple[Satisfaction, ...]
@@ -217,30 +224,42 @@ class RolloutReport:
 
 
 def report_of(records: Records) -> RolloutReport:
-    """The report on the ramp that `records.state` is in."""
-    ramp = records.state.ramp
-    pairs = pairs_of(records.evaluations)
-    replay = _replayed(records, pairs)
+    """The report on the ramp that `records.state` is in, and on its arms over all ramps that they were compared in."""
+    ramp, state = records.state.ramp, records.state
+    pairs = pairs_of(_of_one_challenger(records.evaluations))
+    guarded = _replayed(records)
+    comparison = WindowComparison(
+        challenger=state.challenger, champion=state.champion, limits=records.configuration.limits
+    )
+    events: list[Event] = [*pairs, *_missing(records)]
+    closed = replay(comparison, events, records.transitions, now=records.at)
     integrity = audit(row for row in records.assignments if row.ramp == ramp)
-    evidence = replay.comparison.evidence(records.state.serving_stage, replay.guardrails, integrity.findings)
-    in_period = [e for e in records.evaluations if records.since is None or e.at >= records.since]
+    evidence = comparison.evidence(state.serving_stage, guarded.guardrails, integrity.findings)
+    in_period = [e for e in records.evaluations if (e.ramp == ramp if records.since is None else e.at >= records.since)]
     return RolloutReport(
         at=records.at,
         since=records.since,
-        state=records.state,
+        state=state,
         gate=_gate(records, evidence),
-        goals=_goals(records, in_period, replay.comparison),
+        goals=_goals(records, in_period, closed),
         stages=_spans(records),
         arms_by_stage=figures_of(in_period, lambda evaluation: evaluation.stage),
         arms_by_week=figures_of(records.evaluations, lambda evaluation: week_of(evaluation.at)),
-        differences=_differences(replay.comparison),
-        differences_by_stage=_differences_by_stage(ramp, pairs),
-        makespan_trend={baseline: thinned(points) for baseline, points in replay.makespans.items()},
-        completion_trend=replay.completions(),
-        guardrails=replay.guardrails.readings(),
-        triggers=replay.guardrails.triggers,
+        differences=_differences([observation for _, observation in closed]),
+        differences_by_stage=_differences_by_stage([observation for _, observation in closed]),
+        makespan_trend={baseline: _trend(closed, baseline) for baseline in Baseline},
+        completion_trend=guarded.completions(),
+        guardrails=guarded.guardrails.readings(),
+        triggers=guarded.guardrails.triggers,
         integrity=integrity,
         health=_health(records, in_period, pairs),
+        windows=WindowsSoFar(
+            closed=comparison.windows.windows,
+            lists=comparison.lists,
+            open=len({each.window for each in comparison.partial}),
+            late=comparison.late,
+        ),
+        losses=_losses(comparison),
         realised=realised_arms(_since(records.jobs, records.since)),
         realised_effects=realised_effects(records.jobs),
         satisfaction=satisfaction(_since(records.ratings, records.since)),
@@ -248,11 +267,56 @@ def report_of(records: Records) -> RolloutReport:
     )
 
 
-def _replayed(records: Records, pairs: Sequence[PairedObservation]) -> Replay:
+def _replayed(records: Records) -> Replay:
     """What the controller was told of, once more."""
     events: list[Event] = [evaluation for evaluation in records.evaluations if evaluation.arm is ArmRole.PPO]
-    events += [*pairs, *records.missing, *records.alarms]
+    events += [*pairs_of(records.evaluations), *records.missing, *records.alarms]
     return Replay(events, ramp=records.state.ramp, limits=records.configuration.limits)
+
+
+def _of_one_challenger(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Without those of another policy that bore its name before: the published one changes with a version."""
+    newest = max((e for e in evaluations if e.arm is ArmRole.PPO and e.model), key=lambda e: e.at, default=None)
+    return [e for e in evaluations if e.arm is ArmRole.MANUAL or newest is None or e.model in (None, newest.model)]
+
+
+def _missing(records: Records) -> Iterator[MissingPair]:
+    """Missing pairs with the arm that their request was assigned, as far as the rows tell."""
+    assigned = {e.decision_id: e.assigned for e in records.evaluations if e.assigned is not None}
+    for each in records.missing:
+        yield replace(each, assigned=each.assigned or assigned.get(each.decision_id))
+
+
+def _losses(comparison: WindowComparison) -> tuple[StageLosses, ...]:
+    found = []
+    for stage in RAMP:
+        losses = comparison.losses(stage)
+        found += [
+            StageLosses(
+                stage=stage.value,
+                arm=arm,
+                accepted=losses.accepted[arm],
+                lost={cause.value: count for cause, count in losses.lost[arm].items() if count},
+            )
+            for arm in ArmRole
+            if losses.accepted[arm]
+        ]
+    return tuple(found)
+
+
+def _trend(closed: Sequence[tuple[datetime, WindowObservation]], baseline: Baseline) -> tuple[TrendPoint, ...]:
+    """The makespan interval after each window, at the points that are shown."""
+    windows = [(at, each) for at, each in closed if each.baseline is baseline]
+    ratios = [each.log_ratio for _, each in windows]
+    found = (
+        (at, each.stage, window_interval(ratios[:number], DISPLAY_ALPHA))
+        for number, (at, each) in thinned(list(enumerate(windows, start=1)))
+    )
+    return tuple(
+        TrendPoint(at=at, stage=stage, interval=as_change(interval))
+        for at, stage, interval in found
+        if interval is not None
+    )
 
 
 def _gate(records: Records, evidence: Any) -> PromotionGate:
@@ -263,13 +327,16 @@ def _gate(records: Records, evidence: Any) -> PromotionGate:
     return judge_gate(stage, seconds, records.configuration, evidence, is_paused=state.stage is Stage.PAUSED)
 
 
-def _goals(records: Records, in_period: Sequence[Evaluation], comparison: PairedComparison) -> tuple[GoalReading, ...]:
+def _goals(
+    records: Records, in_period: Sequence[Evaluation], closed: Sequence[tuple[datetime, WindowObservation]]
+) -> tuple[GoalReading, ...]:
     measured = measures_of([evaluation for evaluation in in_period if evaluation.arm is ArmRole.PPO])
-    found = comparison.interval(Baseline.RULE, MAKESPAN)
+    ratios = [each.log_ratio for _, each in closed if each.baseline is Baseline.RULE]
+    found = window_interval(ratios, DISPLAY_ALPHA)
     if found is not None:
         estimate, upper, lower = (100.0 * math.expm1(-v) for v in (found.estimate, found.lower, found.upper))
         gain = Interval(estimate=estimate, lower=lower, upper=upper, n=found.n)
-        measured["throughput_percent"] = GoalMeasures(value=estimate, n=found.n, interval=gain)
+        measured["throughput_percent"] = GoalMeasures(value=estimate, n=found.n, interval=gain, is_valid_at_once=True)
     for rated in satisfaction(_since(records.ratings, records.since)):
         if rated.arm is ArmRole.PPO:
             low, mean, high = (
@@ -290,27 +357,32 @@ def _spans(records: Records) -> tuple[StageSpan, ...]:
     )
 
 
-def _differences_by_stage(ramp: int, pairs: Sequence[PairedObservation]) -> tuple[Difference, ...]:
-    """Each stage by itself, in the order of the ramp; kinds of baseline without any pair are left out."""
+def _differences_by_stage(closed: Sequence[WindowObservation]) -> tuple[Difference, ...]:
+    """Each stage by itself, in the order of the ramp; kinds of baseline without any window are left out."""
     found: list[Difference] = []
     for stage in RAMP:
-        comparison = PairedComparison(ramp=ramp)
-        for pair in pairs:
-            if pair.stage == stage.value:
-                comparison.observe(pair)
-        found += [difference for difference in _differences(comparison, stage.value) if difference.n]
+        of_stage = [each for each in closed if each.stage == stage.value]
+        found += [difference for difference in _differences(of_stage, stage.value) if difference.n]
     return tuple(found)
 
 
-def _differences(comparison: PairedComparison, stage: str | None = None) -> tuple[Difference, ...]:
+def _differences(closed: Sequence[WindowObservation], stage: str | None = None) -> tuple[Difference, ...]:
     found = []
     for baseline in Baseline:
-        n = comparison.count(baseline)
-        for name in COMPARED:
-            interval = comparison.interval(baseline, name)
-            if name == MAKESPAN and interval is not None:
-                interval = as_change(interval)
-            found.append(Difference(stage=stage, name=name, baseline=baseline, n=n, interval=interval))
+        windows = [each for each in closed if each.baseline is baseline]
+        makespan = window_interval([each.log_ratio for each in windows], DISPLAY_ALPHA)
+        intervals = {MAKESPAN: None if makespan is None else as_change(makespan)}
+        for place, (name, figure) in enumerate(COMPARED_FIGURES.items()):
+            sequence = MeanSequence(deviation_floor=figure.deviation_floor)
+            for each in windows:
+                sequence.add(each.differences[place])
+            # Of two complete plans none has more jobs placed: zero by construction is no finding.
+            intervals |= {} if name == "completion_percent" else {name: sequence.interval(DISPLAY_ALPHA)}
+        lists = sum(each.lists for each in windows)
+        found += [
+            Difference(stage=stage, name=name, baseline=baseline, n=len(windows), interval=interval, lists=lists)
+            for name, interval in intervals.items()
+        ]
     return tuple(found)
 
 

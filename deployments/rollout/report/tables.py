@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from deployments.rollout.analysis.confidence import MIN_OBSERVATIONS, Interval
+from deployments.rollout.analysis.outcomes import MAKESPAN
 from deployments.rollout.analysis.sample_ratio import E_THRESHOLD, SplitReading
 from deployments.rollout.analysis.triggers import Guardrail, GuardrailReading, GuardrailRule
-from deployments.rollout.ramp.comparison import MAKESPAN
+from deployments.rollout.ramp.gate import odds
 from deployments.rollout.report.arm_figures import ArmFigures
 from deployments.rollout.report.goals import GoalReading
 from deployments.rollout.report.report import RolloutReport
@@ -87,7 +88,7 @@ def _planned(name: str, value: float | None) -> str:
 
 
 def arms_table(figures: Sequence[ArmFigures], group: str) -> str:
-    """Planned KPIs and outcomes of each arm; `group` names the first column."""
+    """Outcomes of each arm, and planned KPIs on the lists that both have planned; `group` names the first column."""
     headers = (group, "arm", "n", "served", *PLANNED.values())
     rows = []
     for arm in figures:
@@ -98,6 +99,34 @@ def arms_table(figures: Sequence[ArmFigures], group: str) -> str:
         name = escape(arm.group.replace("_", " "))
         rows.append((name, arm.arm.value, f"{arm.evaluations:,}", f"{arm.served:,}", *planned, p95, ends))
     return table((*headers, "p95 ms", "outcomes"), rows)
+
+
+def evidence_table(report: RolloutReport) -> str:
+    """How each question of the gate stands, in words, and how much there is to tell it by."""
+    rows = []
+    for reading in report.gate.readings:
+        found, needed = (f"{odds(log_e):,.0f} to 1" for log_e in (reading.log_e, reading.log_threshold))
+        missing = "-" if reading.windows_missing is None else f"{reading.windows_missing:.0f}"
+        state = "answered" if reading.is_answered else "open"
+        shown = f'<span class="state {"met" if reading.is_answered else "undecided"}">{state}</span>'
+        rows.append((reading.question, f"{found} against no improvement", needed, f"{reading.n:,}", missing, shown))
+    so_far = report.windows
+    counted = (
+        f"<p>{so_far.closed:,} windows (plant, line, day) of {so_far.lists:,} lists have closed, {so_far.open:,} are "
+        f"open; {so_far.late:,} pairs came after the close and counted in the open day.</p>"
+    )
+    return table(("question", "evidence", "needed", "windows or days", "missing", "state"), rows) + counted
+
+
+def losses_table(report: RolloutReport) -> str:
+    """Accepted requests by stage and assigned arm, and why some of them have no pair."""
+    rows = []
+    for each in report.losses:
+        lost = sum(each.lost.values())
+        causes = ", ".join(f"{count:,} {cause}" for cause, count in sorted(each.lost.items()))
+        share = f"{100 * lost / each.accepted:.1f} %"
+        rows.append((each.stage, each.arm.value, f"{each.accepted:,}", f"{lost:,} ({share})", causes or "-"))
+    return table(("stage", "assigned arm", "requests", "without a pair", "causes"), rows)
 
 
 def health_table(report: RolloutReport) -> str:

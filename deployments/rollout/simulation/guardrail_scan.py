@@ -15,7 +15,7 @@ from deployments.rollout.analysis.confidence import (
     beta_binomial_log_e,
     one_sided_radius,
 )
-from deployments.rollout.analysis.e_processes import shrunk_variance
+from deployments.rollout.analysis.guardrail_rules import shrunk_variance
 from deployments.rollout.analysis.outcomes import Baseline, Outcome
 from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailReading, GuardrailRule, Limits
 
@@ -57,7 +57,6 @@ class Scan:
         self._outcomes = outcomes
         self._paired = np.flatnonzero(~np.isnan(log_ratios))
         self._ratios = log_ratios[self._paired]
-        self._unpaired = np.flatnonzero(np.isnan(log_ratios) & (outcomes == CODE[Outcome.OK]))
         self._planned = np.flatnonzero((outcomes == CODE[Outcome.OK]) | (outcomes == CODE[Outcome.INCOMPLETE]))
 
     @cached_property
@@ -83,10 +82,6 @@ class Scan:
         """How many pairs the first `requests` have."""
         return int(np.searchsorted(self._paired, requests))
 
-    def missing(self, requests: int) -> int:
-        """How many of the first `requests` have a complete plan and no pair."""
-        return int(np.searchsorted(self._unpaired, requests))
-
     def makespan(self, requests: int) -> MeanSequence:
         """The log makespan ratios of the first `requests`."""
         pairs = self.pairs(requests)
@@ -97,6 +92,10 @@ class Scan:
             total=float(totals[pairs - 1]) if pairs else 0.0,
             squares=float(squares[pairs - 1]) if pairs else 0.0,
         )
+
+    def ratios(self, begin: int, end: int) -> NDArray[np.float64]:
+        """Log makespan ratios (pairs,) of the requests from `begin` to `end`."""
+        return self._ratios[self.pairs(begin) : self.pairs(end)]
 
     def breaches(self, requests: int) -> tuple[GuardrailReading, ...]:
         """Point breaches after the first `requests`."""

@@ -16,12 +16,15 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.rollout.analysis.outcomes import Baseline, Outcome
+from deployments.rollout.analysis.e_processes import TAIL_FROM, WindowEvidence
+from deployments.rollout.analysis.outcomes import Baseline, LossCause, Outcome
+from deployments.rollout.analysis.sample_ratio import LossCounts
 from deployments.rollout.analysis.triggers import Guardrail, GuardrailRule
-from deployments.rollout.ramp.comparison import DISPLAY_ALPHA
+from deployments.rollout.analysis.windows import WindowObservation
+from deployments.rollout.assignment import ArmRole, PlanningWindow
 from deployments.rollout.ramp.gate import Evidence, GateVerdict, judge_gate
 from deployments.rollout.ramp.stages import begin, promote, rollback
-from deployments.rollout.ramp.state import GUARDRAIL, Order, RampConfiguration, RolloutState, Stage
+from deployments.rollout.ramp.state import GUARDRAIL, MANUAL, Order, RampConfiguration, RolloutState, Stage
 from deployments.rollout.simulation.guardrail_scan import CODE, Firing, Scan
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -353,32 +356,54 @@ def _climb(
     entered, entered_at = {Stage.SHADOW: 0.0}, 0
     if not scenario.climbs:
         return state, entered
+    windows = WindowEvidence(challenger="simulated", champion=MANUAL)
     for requests in range(scenario.requests_per_day, end + 1, scenario.requests_per_day):
         if state.stage is Stage.FULL:
             break
         day = requests / scenario.requests_per_day
         at = START + timedelta(days=day)
-        evidence = _evidence(scan, requests, entered_at)
+        _close_day(windows, scan, requests, scenario.requests_per_day, state.stage)
+        evidence = Evidence(
+            breaches=scan.breaches(requests), windows=windows, losses=_losses(scan, requests, entered_at)
+        )
         gate = judge_gate(state.stage, state.seconds_in_stage(at), configuration, evidence)
         has_lasted = state.seconds_in_stage(at) >= configuration.step(state.stage).min_seconds
         is_forced = scenario.forces_ramp and has_lasted and gate.can_be_forced
         if gate.verdict is GateVerdict.PROMOTE or is_forced:
             order = Order(actor=OPERATOR, reason="the plan of the simulation", at=at, expected_version=state.version)
             state = promote(state, configuration, order, gate, force=is_forced).state
+            windows.begin_stage(state.stage.value)
             entered[state.stage], entered_at = day, requests
     return state, entered
 
 
-def _evidence(scan: Scan, requests: int, entered_at: int) -> Evidence:
-    """What `PairedComparison.evidence` would say after `requests`, in a stage that began after `entered_at`."""
-    pairs = scan.pairs(requests) - scan.pairs(entered_at)
-    interval = scan.makespan(requests).interval(DISPLAY_ALPHA)
-    return Evidence(
-        breaches=scan.breaches(requests),
-        pairs_in_stage=pairs,
-        missing_in_stage=scan.missing(requests) - scan.missing(entered_at),
-        makespans={} if interval is None else {Baseline.RULE: interval},
+def _close_day(windows: WindowEvidence, scan: Scan, requests: int, requests_per_day: int, stage: Stage) -> None:
+    """The window of the day that ends after `requests`, each of which is a list of its own of one hour."""
+    ratios = scan.ratios(requests - requests_per_day, requests)
+    if not len(ratios):
+        return
+    day = START + timedelta(days=requests // requests_per_day)
+    tail = ratios[ratios > TAIL_FROM]
+    observation = WindowObservation(
+        window=PlanningWindow(plant_id="simulated", line_id=None, day=day.date()).unit,
+        stage=stage.value,
+        baseline=Baseline.RULE,
+        groups=len(ratios),
+        lists=len(ratios),
+        log_ratio=float(ratios.mean()),
+        hours=float(len(ratios)),
+        change=float(np.expm1(ratios).mean()),
+        tail=len(tail),
+        tail_total=float(tail.sum()),
+        strata={},
     )
+    windows.add([observation])
+
+
+def _losses(scan: Scan, requests: int, entered_at: int) -> LossCounts:
+    """Those of a stage that began after `entered_at`: here both arms lose alike, whoever serves."""
+    accepted, pairs = requests - entered_at, scan.pairs(requests) - scan.pairs(entered_at)
+    return LossCounts(accepted={ArmRole.MANUAL: accepted}, lost={ArmRole.MANUAL: {LossCause.DROPPED: accepted - pairs}})
 
 
 def _name(alarm: Firing) -> str:

@@ -32,9 +32,9 @@ from deployments.rollout.analysis.e_processes import (
     WORSE,
     SequentialTest,
     evidence_exponent,
-    is_paid_for,
     log_mixture,
 )
+from deployments.rollout.analysis.sample_ratio import is_paid_for
 
 Floats = NDArray[np.float64]
 Stages = NDArray[np.int64]

@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 
-from deployments.rollout.analysis.outcomes import Alarm, Baseline, Evaluation, MissingPair, Outcome
+from deployments.rollout.analysis.outcomes import (
+    CAUSE_OF,
+    Alarm,
+    Baseline,
+    Evaluation,
+    LossCause,
+    MissingPair,
+    Outcome,
+)
 from deployments.rollout.analysis.sample_ratio import AssignedUnit
 from deployments.rollout.assignment import ArmRole, PlanningWindow
 from deployments.rollout.ramp.gate import GateVerdict, PromotionGate
@@ -29,7 +38,7 @@ class TransitionLog:
 
     days: int = 40
     requests_per_day: int = 12
-    log_ratio: float = -0.06
+    log_ratio: float = -0.08
     deviation: float = 0.08
     planner_share: float = 0.25
     seed: int = 0
@@ -113,6 +122,7 @@ class TransitionLog:
             "job_list_digest": f"jobs-{name}",
             "baseline": baseline,
             "budget_ms": 500,
+            "assigned": served,
         }
         self.evaluations.append(
             Evaluation(
@@ -125,9 +135,10 @@ class TransitionLog:
             )
         )
         if rng.random() < 0.02:
-            reason = "queue full"
-            self.missing.append(MissingPair(decision_id=f"decision-{name}", at=at, ramp=1, stage=stage, reason=reason))
+            self._lose(common, LossCause.DROPPED, "queue full")
             return
+        if outcome is not Outcome.OK:
+            self._lose(common, CAUSE_OF[outcome], outcome.value)
         self.evaluations.append(
             Evaluation(
                 **common,
@@ -139,6 +150,10 @@ class TransitionLog:
                 figures=self._key_figures(ppo, 83.0) if outcome is Outcome.OK else None,
             )
         )
+
+    def _lose(self, common: dict[str, Any], cause: LossCause, reason: str) -> None:
+        fields = {name: common[name] for name in ("decision_id", "at", "ramp", "stage")}
+        self.missing.append(MissingPair(**fields, reason=reason, cause=cause, assigned=common["assigned"]))
 
     def _key_figures(self, makespan_seconds: float, utilisation_percent: float) -> KeyFigures:
         rng = self._rng

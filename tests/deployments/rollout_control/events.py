@@ -17,9 +17,9 @@ from tests.deployments.shipped_policy import CONFIGURATION
 NOW = datetime(2025, 7, 22, 6, 0, tzinfo=UTC)
 QUICK = replace(
     CONFIGURATION,
-    shadow=StageStep(share=0.0, min_seconds=0.0, min_pairs=0),
-    limited=StageStep(share=0.1, min_seconds=0.0, min_pairs=0),
-    expanded=StageStep(share=0.5, min_seconds=0.0, min_pairs=0),
+    shadow=StageStep(share=0.0, min_seconds=0.0),
+    limited=StageStep(share=0.1, min_seconds=0.0),
+    expanded=StageStep(share=0.5, min_seconds=0.0),
 )
 
 

@@ -9,15 +9,15 @@ from typing import Any
 
 from sqlalchemy import Engine, StaticPool, create_engine, insert
 
-from deployments.persistence.decisions.records import RolloutLease
+from deployments.persistence.decisions.records import EvaluationRecord, RolloutLease
 from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.persistence.errors import DatabaseUnavailable
-from deployments.persistence.tables import INCIDENT, METADATA, ROLLOUT_LEASE, ROLLOUT_TRANSITION
+from deployments.persistence.tables import EVALUATION, INCIDENT, METADATA, ROLLOUT_LEASE, ROLLOUT_TRANSITION
 from deployments.rollout.ramp.state import RolloutState
 from deployments.rollout_control.database_sync import DatabaseSync
 from deployments.runtime.background import Threads
 
-TABLES = (ROLLOUT_LEASE, ROLLOUT_TRANSITION, INCIDENT)
+TABLES = (ROLLOUT_LEASE, ROLLOUT_TRANSITION, INCIDENT, EVALUATION)
 
 
 class Line(RolloutRows):
@@ -45,6 +45,10 @@ class Line(RolloutRows):
     def release_lease(self, token: int) -> None:
         self._pass()
         super().release_lease(token)
+
+    def evaluations(self, *period: Any, **changes: Any) -> list[EvaluationRecord]:
+        self._pass()
+        return super().evaluations(*period, **changes)
 
     def append_transition(self, transition: Mapping[str, Any], **changes: Any) -> bool:
         self._pass()

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deployments.errors import RolloutUnavailable
+from deployments.persistence.decisions.records import EvaluationRecord
+from deployments.persistence.decisions.rollout_repository import insert_evaluations
 from deployments.persistence.tables import ROLLOUT_TRANSITION
 from deployments.rollout.analysis.outcomes import Alarm, CorruptionKind, Outcome, PairedObservation
+from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import StaleVersion, TransitionRefused
+from deployments.rollout.ramp.gate import GateVerdict
 from deployments.rollout.ramp.latch import Latch
-from deployments.rollout.ramp.state import Action, Order, Stage, Transition
+from deployments.rollout.ramp.state import DAY_SECONDS, Action, Order, Stage, Transition
 from deployments.rollout.ramp.traffic import PUBLISHED
-from deployments.rollout_control.agreement import ControlSettings
+from deployments.rollout_control.agreement import ControlSettings, ModelIdentity
 from deployments.rollout_control.controller import Command, Controller
 from deployments.rollout_control.protocol import Incident
 from deployments.rollout_control.transition_log import JOURNAL, STATISTICS, ControllerJournal, ControllerTaken, Entry
+from env.schedule import KeyFigures
 from tests.deployments.rollout_control.events import NOW, QUICK, Clock, evaluation, report, state
 from tests.deployments.rollout_control.shared_database import SharedDatabase
 
@@ -113,7 +119,7 @@ async def test_walk_survives_restarts_between_its_steps(tmp_path: Path) -> None:
 async def test_orders_are_refused_with_what_is_missing(tmp_path: Path) -> None:
     """Without data no promotion, with an old version no order, and nothing has changed."""
     control = await Plant(tmp_path, initial=Stage.SHADOW).start()
-    with pytest.raises(TransitionRefused, match="not enough data to compare makespans"):
+    with pytest.raises(TransitionRefused, match="better: 1 to 1 after 0 windows, needs 508"):
         await control.command(command(Action.PROMOTE, 1))
     with pytest.raises(StaleVersion, match="expected_version must be 1, was 7"):
         await control.command(command(Action.PAUSE, 7))
@@ -181,7 +187,7 @@ async def test_each_guardrail_rolls_back_with_evidence(tmp_path: Path, name: str
 
 
 async def test_healthy_events_roll_nothing_back(tmp_path: Path) -> None:
-    """Fifty good answers and better makespans leave the stage alone, and are counted."""
+    """Fifty good answers and better makespans leave the stage alone, and are counted; a day of them is one window."""
     plant = Plant(tmp_path)
     control = await plant.start()
     events = [evaluation(number) for number in range(50)]
@@ -189,8 +195,211 @@ async def test_healthy_events_roll_nothing_back(tmp_path: Path) -> None:
     assert reply.state is not None
     assert reply.state.stage is Stage.EXPANDED
     assert control.overview()["actual_share"] == 1.0
-    assert control.gate().verdict.value == "PROMOTE"
+    assert control.gate().verdict.value == "HOLD"
     assert plant.incidents == []
+    await control.close()
+
+
+class Days:
+    """A plant that is planned day by day, as a fake clock goes on; two lists a day, pressed three times each."""
+
+    def __init__(self, plant: Plant) -> None:
+        self.plant = plant
+        self.day = 0
+        self.told = 0
+
+    async def play(self, control: Controller, days: int, log_ratio: float, stage: str, ramp: int = 1) -> None:
+        """The pairs of these days are told, and their windows close."""
+        for _ in range(days):
+            at = self.plant.clock.now()
+            pairs = [
+                PairedObservation(
+                    decision_id=f"d{self.told + number}",
+                    at=at,
+                    ramp=ramp,
+                    stage=stage,
+                    unit=f"penang//{at.date()}",
+                    job_list_digest=str(number // 3),
+                    baseline=evaluation().baseline,
+                    budget_ms=25,
+                    log_makespan_ratio=log_ratio + 0.02 * (-1) ** self.day,
+                    differences=(0.0,) * 5,
+                    champion_seconds=72_000.0,
+                    assigned=ArmRole.MANUAL,
+                )
+                for number in range(6)
+            ]
+            await control.exchange(report(*pairs, first=self.told))
+            self.told, self.day = self.told + len(pairs), self.day + 1
+            self.plant.clock.seconds += DAY_SECONDS
+            await control.close_windows()
+
+    async def rest(self, control: Controller) -> None:
+        """Two days without a list: all windows are over."""
+        self.plant.clock.seconds += 2 * DAY_SECONDS
+        await control.close_windows()
+
+
+async def test_windows_lead_from_shadow_to_full_through_a_restart(tmp_path: Path) -> None:
+    """Ten per cent shorter: each promotion opens when its windows have shown it, by nobody's force."""
+    plant = Plant(tmp_path, initial=Stage.SHADOW)
+    control, days = await plant.start(), Days(plant)
+    entered = []
+    for stage in ("shadow", "limited", "expanded"):
+        while (gate := control.gate()).verdict is GateVerdict.HOLD:
+            with pytest.raises(TransitionRefused, match="the verdict is HOLD"):
+                await control.command(command(Action.PROMOTE))
+            await days.play(control, 1, -0.1, stage)
+            if days.day == 7:
+                await control.close()
+                control = await plant.start()
+        assert gate.verdict is GateVerdict.PROMOTE, gate.texts
+        await control.command(command(Action.PROMOTE))
+        entered.append(days.day)
+    assert entered == sorted(entered)
+    assert [round(day, -1) for day in entered] == [20, 30, 40]
+    found = control.overview()["gate"]
+    assert (found["verdict"], found["reasons"]) == ("COMPLETE", ["the challenger serves everything"])
+    assert not any(transition.is_forced for transition in plant.transitions)
+    await control.close()
+
+
+async def test_equal_challenger_ends_futile_and_is_not_forced_to_full(tmp_path: Path) -> None:
+    """A person forced it half-way; that it is not better is shown in the end, and there it stays."""
+    plant = Plant(tmp_path, initial=Stage.SHADOW)
+    control, days = await plant.start(), Days(plant)
+    await days.play(control, 10, 0.0, "shadow")
+    await control.command(command(Action.PROMOTE, force=True))
+    await days.play(control, 100, 0.0, "limited")
+    gate = control.gate()
+    assert (gate.verdict, gate.can_be_forced) == (GateVerdict.FUTILE, True)
+    await control.command(command(Action.PROMOTE, force=True))
+    await days.play(control, 5, 0.0, "expanded")
+    with pytest.raises(TransitionRefused, match="the verdict is FUTILE"):
+        await control.command(command(Action.PROMOTE, force=True))
+    await control.close()
+
+
+async def test_harm_of_windows_rolls_back_with_an_incident(tmp_path: Path) -> None:
+    """A few lists a day at +30 %: too few for the last hundred pairs; it stays a rollback in the next ramp."""
+    plant = Plant(tmp_path)
+    control, days = await plant.start(), Days(plant)
+    while stage_of(control) == "expanded" and days.day < 60:
+        await days.play(control, 1, 0.3, "expanded")
+    assert (stage_of(control), days.day < 20) == ("rolled_back", True)
+    (incident,) = plant.incidents
+    assert (incident.trigger, incident.action) == ("makespan_increase", "rolled back")
+    trigger = incident.evidence["trigger"]
+    assert (trigger["rule"], trigger["baseline"]) == ("evidence over windows", "rule")
+    assert "to 1 that plans are longer by more than 10%" in trigger["detail"]
+    await control.command(command(Action.PROMOTE))
+    await control.close_windows()
+    assert (stage_of(control), control.gate().verdict) == ("shadow", GateVerdict.ROLLBACK)
+    assert plant.incidents[-1].action == "promotion is blocked"
+    await control.close()
+
+
+async def test_evidence_belongs_to_the_arms_and_not_to_the_ramp(tmp_path: Path) -> None:
+    """It lives through a rollback, and through another name of the same policy; with another policy it begins anew."""
+    hashes = {"published": "h1", "same@2": "h1", "other@1": "h2"}
+    plant = Plant(
+        tmp_path,
+        initial=Stage.SHADOW,
+        identify=lambda name: ModelIdentity(model_id=name, sha256=hashes.get(name, name)),
+    )
+    control, days = await plant.start(), Days(plant)
+    await days.play(control, 10, -0.1, "shadow")
+    await days.rest(control)
+    await control.command(command(Action.ROLLBACK))
+    await control.command(command(Action.PROMOTE))
+    await control.command(command(Action.ACTIVATE, challenger="same@2"))
+    assert control.gate().readings[0].n == 10
+    await control.command(command(Action.ACTIVATE, challenger="other@1"))
+    assert control.gate().readings[0].n == 0
+    await control.close()
+
+
+async def test_decision_after_the_close_counts_in_the_open_day(tmp_path: Path) -> None:
+    """A clock that steps back, and news of a day that has closed: the window is not told twice."""
+    plant = Plant(tmp_path, initial=Stage.SHADOW)
+    control, days = await plant.start(), Days(plant)
+    await days.play(control, 1, -0.1, "shadow")
+    await days.rest(control)
+    plant.clock.seconds -= 3 * DAY_SECONDS
+    await days.play(control, 1, -0.1, "shadow")
+    assert control.gate().readings[0].n == 1
+    plant.clock.seconds += 9 * DAY_SECONDS
+    await control.close_windows()
+    assert control.gate().readings[0].n == 2
+    await control.close()
+
+
+def _stored(day: int, arm: ArmRole, makespan: float, model: str | None) -> EvaluationRecord:
+    at = NOW + timedelta(days=day)
+    names = ("setup_seconds", "tardiness_seconds", "utilisation_percent", "on_time_percent")
+    figures = dict.fromkeys((*names, "important_on_time_percent", "completion_percent"), 0.0)
+    return EvaluationRecord(
+        decision_id=f"s{day}",
+        arm=arm.value,
+        role=arm.value,
+        created_at=at,
+        plant_id="penang",
+        unit=f"penang//{at.date()}",
+        stage="shadow",
+        share=0.0,
+        rollout_version=1,
+        ramp=1,
+        is_forced=False,
+        job_list_sha256="0" * 64,
+        is_served=arm is ArmRole.MANUAL,
+        status="valid",
+        outcome="ok",
+        reason=None,
+        model=model,
+        source=None,
+        baseline="rule",
+        time_budget_ms=0,
+        job_count=170,
+        proposal_ms=1.0,
+        judge_ms=1.0,
+        figures=KeyFigures(makespan_seconds=makespan, **figures),  # type: ignore[arg-type]
+        safety_score=1.0,
+        violation_count=0,
+        violations="[]",
+    )
+
+
+@pytest.mark.parametrize("before", [None, 1])
+async def test_windows_of_an_earlier_version_are_counted_from_the_database(tmp_path: Path, before: int | None) -> None:
+    """Statistics that compared pair by pair, or none at all: the gate holds and says so until the rows are counted."""
+    plant = Plant(tmp_path, initial=Stage.SHADOW)
+    control = await plant.start()
+    await control.close()
+    document = json.loads((tmp_path / STATISTICS).read_text()) if before else None
+    (tmp_path / STATISTICS).unlink(missing_ok=True)
+    if document is not None:
+        (tmp_path / STATISTICS).write_text(json.dumps(document | {"format": 1, "comparison": {"format": 1}}))
+    with plant.database.engine.begin() as connection:
+        rows = [
+            _stored(day, arm, makespan, model)
+            for day in range(20)
+            for arm, makespan, model in ((ArmRole.PPO, 90.0, PUBLISHED), (ArmRole.MANUAL, 100.0, None))
+        ]
+        strangers = [replace(_stored(50, ArmRole.PPO, 10.0, "earlier@1"), decision_id="x")]
+        insert_evaluations(connection, [*rows, *strangers])
+    plant.clock.seconds += 30 * DAY_SECONDS
+    control = await plant.start()
+    plant.line.is_cut = True
+    await control.close_windows()
+    assert control.gate().texts[0].startswith("windows of before are not counted yet: ")
+    plant.line.is_cut = False
+    await control.close_windows()
+    gate = control.gate()
+    assert (gate.verdict, gate.readings[0].n) == (GateVerdict.PROMOTE, 20)
+    await control.close()
+    control = await plant.start()
+    await control.close_windows()
+    assert control.gate().readings[0].n == 20
     await control.close()
 
 

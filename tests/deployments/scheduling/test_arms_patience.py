@@ -10,12 +10,20 @@ from typing import Any
 
 import pytest
 
-from deployments.errors import JudgeFailed, JudgeUnavailable, Overloaded, ProposalFailed, ProposalShed
-from deployments.persistence.decisions.records import EvaluationRecord
+from deployments.errors import (
+    JournalUnavailable,
+    JudgeFailed,
+    JudgeUnavailable,
+    Overloaded,
+    ProposalFailed,
+    ProposalShed,
+    TimedOut,
+)
+from deployments.persistence.decisions.records import DecisionRecord, EvaluationRecord
 from deployments.rollout.analysis.guardrails import Event, Guardrails
-from deployments.rollout.analysis.outcomes import Evaluation, MissingPair, Outcome
+from deployments.rollout.analysis.outcomes import Evaluation, LossCause, MissingPair, Outcome
 from deployments.rollout.assignment import ArmRole
-from deployments.rollout_control.stored_report import is_missing
+from deployments.rollout_control.database_sync import is_missing, missing_of
 from deployments.scheduling.ports import ProposalCall
 from deployments.scheduling.proposals import Proposal
 from deployments.scheduling.time_budget import (
@@ -28,6 +36,7 @@ from deployments.scheduling.time_budget import (
     first_answer,
 )
 from deployments.scheduling.use_case import Scheduling
+from env.errors import InvalidProblem
 from env.judge.anomalies import BoundedMakespan
 from env.judge.verdict import Verdict
 from env.problem import Problem
@@ -124,7 +133,12 @@ class Kept:
 
     @property
     def missing(self) -> int:
-        return sum(isinstance(event, MissingPair) for event in self.events)
+        return len(self.causes)
+
+    @property
+    def causes(self) -> list[LossCause]:
+        """Why requests have no pair."""
+        return [event.cause for event in self.events if isinstance(event, MissingPair)]
 
     @property
     def later_rows(self) -> list[tuple[str, str | None]]:
@@ -170,6 +184,61 @@ async def test_request_that_no_replica_has_begun_is_called_off() -> None:
         ("ppo", "shed"),
         ("manual", "valid"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("error", "causes"),
+    [
+        (None, [LossCause.UNANSWERED]),
+        (JournalUnavailable("full", 7), [LossCause.UNANSWERED]),
+        (InvalidProblem([("jobs", "no")]), []),
+    ],
+)
+async def test_request_that_is_not_answered_leaves_a_trace(error: Exception | None, causes: list[LossCause]) -> None:
+    """A time-out or a 503 is a lost pair of the arm that was assigned, told and kept; bad input is none."""
+
+    class Broken(MemoryJournal):
+        async def append(self, record: Any) -> None:
+            if error is not None and isinstance(record, DecisionRecord):
+                raise error
+            await super().append(record)
+
+    kept = Kept()
+    kept.journal = Broken()
+    slow = {"ppo": SlowPolicy(), "request_seconds": 0.05} if error is None else {}
+    scheduling = kept.scheduling(**slow)
+    with pytest.raises(TimedOut if error is None else type(error)):
+        await answered(scheduling)
+    await scheduling.close(5.0)
+    assert kept.causes == causes
+    rows = [row for row in kept.journal.others if isinstance(row, EvaluationRecord)]
+    assert [(row.arm, row.status, row.outcome) for row in rows] == [("ppo", "unanswered", None)] * len(causes)
+    assert [missing_of(row).cause for row in rows] == causes
+
+
+async def test_client_that_hangs_up_is_a_lost_pair() -> None:
+    """Nobody learns what would have become of it, so it is counted by the arm that it was to get."""
+    kept, ppo = Kept(), SlowPolicy()
+    scheduling = kept.scheduling(ppo=ppo)
+    asking = asyncio.create_task(answered(scheduling))
+    await asyncio.sleep(0.05)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await scheduling.close(5.0)
+    assert kept.causes == [LossCause.CLIENT_GONE]
+    assert kept.later_rows == [("client_gone", None)]
+
+
+async def test_request_that_asked_for_its_arm_is_a_lost_pair() -> None:
+    """It counts in no statistic of the arms, and whoever asks for arms may choose the lists: so it is said."""
+    kept = Kept()
+    answer, _ = await answered(kept.scheduling(), arm="manual")
+    assert answer.algorithm_used == "manual"
+    assert (kept.outcomes, kept.causes) == ([], [LossCause.FORCED])
+    (lost,) = kept.events
+    assert isinstance(lost, MissingPair)
+    assert lost.assigned is ArmRole.PPO
 
 
 @pytest.mark.parametrize(

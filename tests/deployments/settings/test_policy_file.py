@@ -12,13 +12,21 @@ import pytest
 
 from deployments.errors import InvalidSettings
 from deployments.settings import service
-from deployments.settings.policy_file import KEY_OF, SHIPPED, OperatingPolicy, read_policy, shipped_policy, toml_value
+from deployments.settings.policy_file import (
+    KEY_OF,
+    RETIRED,
+    SHIPPED,
+    OperatingPolicy,
+    read_policy,
+    shipped_policy,
+    toml_value,
+)
 from deployments.settings.service import load_settings, variable_names
 from env.judge.anomalies import AnomalyLimits
 
 TEXT = SHIPPED.read_text(encoding="utf-8")
 KEYS = shipped_policy().values_by_key
-UNITS = {"hours", "percent", "seconds", "pairs", "ratio"}
+UNITS = {"hours", "percent", "seconds", "ratio"}
 # Of each key another value than the shipped one that the bounds allow.
 OTHERS = {key: 77.5 if key == "guardrails.min_completion_percent" else 20 for key in KEYS} | {
     "ramp.expanded_share_percent": 99,
@@ -56,7 +64,8 @@ def test_shipped_file_has_every_key() -> None:
     sections = {name: field.annotation for name, field in OperatingPolicy.model_fields.items()}
     known = {f"{name}.{key}" for name, section in sections.items() for key in section.model_fields}  # type: ignore[union-attr]
     assert KEYS.keys() == known
-    assert len(KEYS) == 27
+    assert len(KEYS) == 23
+    assert not set(KEYS) & set(RETIRED)
     assert load_settings().policy == shipped_policy()
 
 
@@ -66,8 +75,7 @@ def test_shipped_file_is_what_the_plan_asks_for() -> None:
     assert [step.share for step in (ramp.shadow, ramp.limited, ramp.expanded, ramp.full)] == [0.0, 0.1, 0.5, 1.0]
     days = [step.min_seconds / 86_400 for step in (ramp.shadow, ramp.limited, ramp.expanded)]
     assert days == [7, 7, 14]
-    assert {step.min_pairs for step in (ramp.shadow, ramp.limited, ramp.expanded)} == {100}
-    assert (ramp.max_missing_share, ramp.limits.completion, ramp.limits.crash_rate) == (0.05, 0.95, 0.01)
+    assert (ramp.limits.completion, ramp.limits.crash_rate) == (0.95, 0.01)
     assert (ramp.limits.makespan_increase, ramp.limits.cusum_complete) == (0.1, -0.111)
 
 
@@ -126,9 +134,8 @@ def test_every_key_can_be_set_in_the_file(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert policy.anomaly_limits == AnomalyLimits(**{field.name: 20.0 for field in fields(AnomalyLimits)})
     assert {goal.target for goal in policy.report_goals} == {20.0, 0.0}
     ramp = policy.ramp_configuration
-    assert (ramp.limited.share, ramp.expanded.share, ramp.max_missing_share) == (0.005, 0.99, 0.2)
+    assert (ramp.limited.share, ramp.expanded.share) == (0.005, 0.99)
     assert {step.min_seconds for step in (ramp.shadow, ramp.limited, ramp.expanded)} == {72_000.0}
-    assert {step.min_pairs for step in (ramp.shadow, ramp.limited, ramp.expanded)} == {20}
     assert (ramp.limits.completion, ramp.limits.crash_rate, ramp.limits.makespan_increase) == (0.775, 0.2, 0.2)
 
 
@@ -196,12 +203,25 @@ def test_policy_without_old_names_is_silent(
 
 def test_two_old_names_must_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two answers nobody can tell which one was meant; twice the same is one."""
-    monkeypatch.setenv("GANTRY_ROLLOUT_SHADOW_MIN_PAIRS", "50")
-    monkeypatch.setenv("GANTRY_ROLLOUT_SHADOW_MINIMUM_PAIRS", "50")
-    assert load_settings().policy.ramp.min_shadow_pairs == 50
-    monkeypatch.setenv("GANTRY_ROLLOUT_SHADOW_MINIMUM_PAIRS", "60")
-    with pytest.raises(InvalidSettings, match="must agree with GANTRY_ROLLOUT_SHADOW_MIN_PAIRS '50', was '60'"):
+    monkeypatch.setenv("GANTRY_ROLLOUT_SHADOW_MIN_HOURS", "50")
+    monkeypatch.setenv("GANTRY_ROLLOUT_SHADOW_MINIMUM_HOURS", "50")
+    assert load_settings().policy.ramp.min_shadow_hours == 50
+    monkeypatch.setenv("GANTRY_ROLLOUT_SHADOW_MINIMUM_HOURS", "60")
+    with pytest.raises(InvalidSettings, match="must agree with GANTRY_ROLLOUT_SHADOW_MIN_HOURS '50', was '60'"):
         load_settings()
+
+
+def test_keys_that_no_longer_act_are_said_and_refuse_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file of 0.2.0 starts the service as ever, and a warning names what in it, or in a variable, does nothing."""
+    path = written(monkeypatch, tmp_path, "[ramp]\n" + "".join(f"{key[5:]} = 50\n" for key in RETIRED))
+    monkeypatch.setenv("GANTRY_ROLLOUT_MAX_MISSING_PERCENT", "5")
+    assert load_settings().policy == shipped_policy()
+    (message,) = caplog.messages
+    for name in (*(f"{key} in {path}" for key in RETIRED), "GANTRY_ROLLOUT_MAX_MISSING_PERCENT"):
+        assert name in message
+    assert "these no longer act, because evidence over windows decides" in message
 
 
 @pytest.mark.parametrize(
@@ -242,7 +262,6 @@ def test_unknown_key_is_refused(
         ("ramp.limited_share_percent", "'off'", "valid number, was 'off'"),
         ("ramp.expanded_share_percent", "5", "must be at least limited_share_percent 10, was 5"),
         ("ramp.min_shadow_hours", "nan", "finite number, was nan"),
-        ("ramp.min_shadow_pairs", "1.5", "valid integer, was 1.5"),
         ("guardrails.min_completion_percent", "100", "less than 100, was 100"),
         ("guardrails.min_completion_percent", "60", "greater than or equal to 70, was 60"),
         ("guardrails.max_crash_percent", "51", "less than or equal to 50, was 51"),

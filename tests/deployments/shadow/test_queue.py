@@ -11,7 +11,7 @@ import pytest
 
 from deployments.persistence.decisions.records import EvaluationRecord, EvaluationStatus
 from deployments.rollout.analysis.guardrails import Event
-from deployments.rollout.analysis.outcomes import Alarm, Evaluation, MissingPair, Outcome, PairedObservation
+from deployments.rollout.analysis.outcomes import Alarm, Evaluation, LossCause, MissingPair, Outcome, PairedObservation
 from deployments.rollout.assignment import ArmRole
 from deployments.scheduling.arms import Attempt
 from deployments.scheduling.evaluations import ShadowTask
@@ -88,7 +88,8 @@ async def test_manual_beside_ppo_is_a_row_an_event_and_a_pair() -> None:
     (event,) = bench.of(Evaluation)
     assert (event.arm, event.is_served) == (ArmRole.MANUAL, False)
     (pair,) = bench.of(PairedObservation)
-    assert pair.log_makespan_ratio == 0.0
+    assert (pair.log_makespan_ratio, pair.assigned) == (0.0, ArmRole.PPO)
+    assert pair.strata == ("plant penang", "lists with setups", "work around the clock")
     assert bench.queue.computed == 1
 
 
@@ -112,6 +113,8 @@ async def test_ppo_that_raises_in_shadow_is_a_crash() -> None:
     assert row.reason == "no proposal: RuntimeError: no policy ppo"
     assert [event.outcome for event in bench.of(Evaluation)] == [Outcome.CRASH]
     assert bench.of(PairedObservation) == []
+    (lost,) = bench.of(MissingPair)
+    assert (lost.cause, lost.assigned) == (LossCause.CRASH, ArmRole.MANUAL)
 
 
 async def test_ppo_that_hangs_is_a_crash_of_its_replica() -> None:

@@ -19,7 +19,9 @@ from deployments.rollout.analysis.confidence import (
     mixture_variance,
     one_sided_radius,
     two_sided_radius,
+    window_interval,
 )
+from deployments.rollout.analysis.e_processes import EProcess, SequentialTest
 from tests.deployments.rollout.analysis.coverage import MEANS, Coverage, of_means, of_rates
 
 COUNTS = np.arange(MIN_OBSERVATIONS, 2001)
@@ -198,3 +200,39 @@ def test_nonsense_is_refused() -> None:
         RateSequence(prior=(1.0, 1.0), trials=3, events=4)
     with pytest.raises(ValueError, match=r"alpha must lie strictly between 0 and 1, was 1\.5"):
         mixture_variance(1.5)
+
+
+def test_interval_of_windows_agrees_with_the_gate() -> None:
+    """Its upper bound lies below 0 exactly when "shorter" is answered at 40 to 1, its lower above it with "longer"."""
+    rng = np.random.default_rng(3)
+    for effect in (-0.1, -0.03, 0.0, 0.04):
+        ratios: list[float] = []
+        bets = {sign: EProcess(SequentialTest(sign=sign, center=0.0, threshold=40.0)) for sign in (-1, 1)}
+        for value in rng.normal(effect, 0.08, 80):
+            ratios.append(float(value))
+            for bet in bets.values():
+                bet.add(float(value))
+            found = window_interval(ratios, 0.05)
+            if found is not None:
+                assert (found.upper < 0.0, found.lower > 0.0) == (bets[-1].exceeds(), bets[1].exceeds())
+                assert (found.lower <= found.estimate <= found.upper, found.n) == (True, len(ratios))
+
+
+def test_interval_of_windows_is_not_told_before_it_means_something() -> None:
+    """Not from a handful of windows, whatever they say; from ten on it is, and holds the mean of equal ones."""
+    assert window_interval([], 0.05) is None
+    assert window_interval([-0.1] * 5, 0.05) is None
+    found = window_interval([-0.1] * 60, 0.05)
+    assert found is not None
+    assert found.lower < -0.1 < found.upper < 0.0
+
+
+def test_interval_of_windows_covers_at_every_moment() -> None:
+    """Looked at after each of two hundred windows, at most one rollout in twenty ever misses the truth."""
+    rng = np.random.default_rng(4)
+    missed = 0
+    for _ in range(60):
+        ratios = rng.normal(-0.05, 0.1, 200).tolist()
+        intervals = (window_interval(ratios[:n], 0.05) for n in range(10, 201, 10))
+        missed += any(not each.lower <= -0.05 <= each.upper for each in intervals if each is not None)
+    assert missed <= 6

@@ -31,11 +31,10 @@ from deployments.rollout.analysis.e_processes import (
     autocorrelation,
     e_bh,
     evidence_exponent,
-    is_paid_for,
     log_mixture,
-    recent_error,
     tail_cost,
 )
+from deployments.rollout.analysis.guardrail_rules import recent_error
 from deployments.rollout.analysis.outcomes import Baseline
 from deployments.rollout.analysis.windows import WindowObservation
 from deployments.rollout.errors import UnreadableState
@@ -190,13 +189,6 @@ def test_tail_beyond_a_doubling_is_paid_as_it_is() -> None:
     assert tail_cost(100, 4, 4 * math.log(1.6)) == pytest.approx(11 * (math.log(2.0) - CLIP) / 100)
 
 
-def test_lost_pairs_are_paid_as_doublings() -> None:
-    """Two per cent are free; ten per cent need a mean of -6.9 %, whatever the pairs that are left say."""
-    assert is_paid_for(0.0, 0.02)
-    assert not is_paid_for(-0.01, 0.1)
-    assert is_paid_for(-0.07, 0.1)
-
-
 def test_error_of_recent_pairs_is_that_of_their_covariances() -> None:
     """Added up from the whole covariance matrix: pairs of one window share the spread between windows."""
     rng = np.random.default_rng(3)
@@ -246,7 +238,8 @@ def test_evidence_says_what_is_missing_and_about_how_long_it_takes() -> None:
     odds = math.exp(better.log_e)
     assert (
         doubts[0]
-        == f"better: {odds:,.0f} to 1 after 5 windows, needs 508 (about {better.windows_missing:.0f} more windows)"
+        == f"better: {odds:,.0f} to 1 after 5 windows, needs 508 (about {better.windows_missing:.0f} more windows, "
+        f"{math.ceil(better.windows_missing or 0.0)} days)"
     )
     assert "better than no kind of baseline at 200 to 1" in doubts
     assert better.windows_missing is not None
@@ -259,10 +252,31 @@ def test_another_stage_needs_evidence_of_its_own() -> None:
     """Whatever came before: the stage's own question begins anew, the others go on."""
     evidence = evidence_of(*([told(day, -0.1)] for day in range(40)))
     assert evidence.doubts(is_for_full=True) == ()
-    evidence.begin_stage()
+    evidence.begin_stage("limited")
     (doubt,) = evidence.doubts(is_for_full=True)
     assert doubt.startswith("better in this stage: 1 to 1 after 0 windows, needs 10 (does not grow)")
     assert evidence.windows == 40
+    evidence.add([told(40, -0.1)])
+    assert evidence.doubts(is_for_full=True) == (doubt,), "a window that began in the stage before says nothing of this"
+    evidence.add([told(41, -0.1, stage="limited")])
+    assert evidence.doubts(is_for_full=True)[0].startswith("better in this stage: 1 to 1 after 1 windows")
+
+
+def test_harm_is_asked_at_the_limit_of_the_policy() -> None:
+    """Windows at +15 % are harm at a limit of 10 % and none at 20 %; another limit asks again from the start."""
+    limit = SequentialTest(sign=1, center=math.log(1.2), threshold=200.0)
+    strict, mild = (
+        WindowEvidence(challenger="b", champion="a"),
+        WindowEvidence(challenger="b", champion="a", harm=limit),
+    )
+    for evidence in (strict, mild):
+        for day in range(60):
+            evidence.add([told(day, math.log(1.15))])
+    assert (strict.harmed, mild.harmed) == ((Baseline.RULE,), ())
+    stored = json.loads(json.dumps(strict.snapshot()))
+    assert WindowEvidence.restored(stored).harmed == (Baseline.RULE,)
+    moved = WindowEvidence.restored(stored, harm=limit)
+    assert (moved.harmed, moved.windows) == ((), 60)
 
 
 def test_no_baseline_may_promote_over_another_one() -> None:
@@ -270,6 +284,7 @@ def test_no_baseline_may_promote_over_another_one() -> None:
     both = [[told(day, -0.05, groups=20), told(day, 0.26, baseline=Baseline.PLANNER, groups=1)] for day in range(60)]
     evidence = evidence_of(*both)
     assert evidence.doubts(is_for_full=False) == ("worse against the planner", "futile against the planner")
+    assert evidence.objections(is_for_full=False) == evidence.doubts(is_for_full=False)
     assert evidence.harmed == (Baseline.PLANNER,)
     assert evidence_of(*([rule] for rule, _ in both)).doubts(is_for_full=False) == ()
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deployments.rollout.analysis.e_processes import recent_error
+from deployments.rollout.analysis.guardrail_rules import recent_error
 from deployments.rollout.analysis.guardrails import Event, Guardrails, one_event_trigger
 from deployments.rollout.analysis.outcomes import Baseline, CorruptionKind, JobSketch, Outcome, PairedObservation
 from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailReading, GuardrailRule, Trigger

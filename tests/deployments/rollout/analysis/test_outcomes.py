@@ -12,12 +12,14 @@ import pytest
 from deployments.rollout.analysis.outcomes import (
     DIFFERENCE_NAMES,
     Baseline,
+    Effort,
     Evaluation,
     JobSketch,
     Outcome,
     PairedObservation,
     judged_outcome,
     paired,
+    since_0_3,
 )
 from deployments.rollout.analysis.windows import ListInWindow
 from deployments.rollout.assignment import ArmRole
@@ -27,6 +29,7 @@ from env.judge.verdict import Verdict, Violation, ViolationCode
 from env.schedule import KeyFigures, Schedule
 from tests.deployments.rollout.events import evaluation, key_figures, pair
 
+HIDDEN = ("figures", "jobs", "strata", "assigned", "effort")
 MEASURES = judge(toy_problem(), Schedule(assignments=())).measures
 
 
@@ -133,27 +136,48 @@ def test_evaluation_survives_json() -> None:
     sent = evaluation(3, model="full_production@3", source="replica", latency_ms=12.5, baseline=Baseline.PLANNER)
     document = json.loads(json.dumps(sent.as_json()))
     figures = document.pop("kpis")
-    assert document == {
-        field.name: getattr(sent, field.name) for field in fields(sent) if field.name not in ("figures", "jobs")
-    } | {"at": sent.at.isoformat()}
+    assert document == {field.name: getattr(sent, field.name) for field in fields(sent) if field.name not in HIDDEN} | {
+        "at": sent.at.isoformat()
+    }
     assert sent.figures == KeyFigures(**figures)
     assert evaluation(4, Outcome.CRASH).as_json()["kpis"] is None
 
 
 @pytest.mark.parametrize("event", [evaluation(3), pair(3)])
 def test_events_of_older_routers_are_read(event: Evaluation | PairedObservation) -> None:
-    """What was pickled before lists had a sketch has none, and is a group by its digest."""
+    """What 0.2.0 pickled, before lists had a sketch, has none, and is a group by its digest."""
     old = type(event).__new__(type(event))
-    # What `pickle` does with the fields of a version that had one less.
-    old.__setstate__(event.__getstate__()[:-1])  # type: ignore[union-attr,operator,index]
-    assert not hasattr(old, "jobs")
+    # What `pickle` does with the fields of a version that had fewer.
+    names = [field.name for field in fields(event)]
+    old.__setstate__(event.__getstate__()[: names.index("jobs")])  # type: ignore[union-attr,operator,index]
+    assert not any(hasattr(old, name) for name in names[names.index("jobs") :])
+    assert (since_0_3(old, "strata", ()), since_0_3(old, "champion_seconds")) == ((), None)
     assert ListInWindow.of(old) == ListInWindow(window="p//2025-07-22", digest="jobs-3")
 
 
-def test_pair_knows_the_jobs_of_its_list() -> None:
-    """The challenger's sketch travels on with the pair."""
+def test_pair_knows_what_its_window_asks() -> None:
+    """The list's sketch and strata, the arm of its unit, and what both plans take travel on with the pair."""
     jobs = JobSketch.of(["a", "b"])
-    challenger = evaluation(1, jobs=jobs)
-    found = paired(challenger, replace(challenger, arm=ArmRole.MANUAL))
+    challenger = evaluation(1, jobs=jobs, strata=("plant p",), assigned=ArmRole.PPO, figures=key_figures(90.0))
+    found = paired(challenger, replace(challenger, arm=ArmRole.MANUAL, figures=key_figures(100.0)))
     assert found is not None
-    assert found.sketch == jobs
+    assert (found.sketch, found.strata, found.assigned) == (jobs, ("plant p",), ArmRole.PPO)
+    assert (found.challenger_seconds, found.champion_seconds) == (90.0, 100.0)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "is_pair"),
+    [
+        (Effort(iterations=None, cpu_seconds=1.0), None, True),
+        (Effort(iterations=None, cpu_seconds=1.0), Effort(iterations=None, cpu_seconds=1.09), True),
+        (Effort(iterations=None, cpu_seconds=1.0), Effort(iterations=None, cpu_seconds=1.11), False),
+        (Effort(iterations=None, cpu_seconds=1.2), Effort(iterations=None, cpu_seconds=1.0), False),
+        (Effort(iterations=0, cpu_seconds=1.0), Effort(iterations=0, cpu_seconds=3.0), True),
+        (Effort(iterations=0, cpu_seconds=1.0), Effort(iterations=None, cpu_seconds=3.0), False),
+    ],
+)
+def test_two_policies_must_make_the_same_effort(mine: Effort, theirs: Effort | None, is_pair: bool) -> None:
+    """The same iterations, or CPU seconds within ten per cent; a rule makes none and is compared with any."""
+    challenger = evaluation(1, effort=mine)
+    champion = replace(challenger, arm=ArmRole.MANUAL, effort=theirs)
+    assert (paired(challenger, champion) is not None) == is_pair

@@ -13,16 +13,17 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import beta, chi2
 
+from deployments.rollout.analysis.outcomes import LossCause
 from deployments.rollout.analysis.sample_ratio import (
     E_THRESHOLD,
     LOSS_PRIOR,
     PRIOR_UNITS,
     AssignedUnit,
     BlockedSampleRatio,
-    LossCause,
     LossCounts,
     SampleRatio,
     audit,
+    is_paid_for,
     recomputes,
 )
 from deployments.rollout.assignment import ArmRole, PlanningWindow, UnitAssignment, assign
@@ -232,3 +233,10 @@ def test_more_lost_than_accepted_is_refused() -> None:
     """A count that cannot be is a mistake of whoever counted."""
     with pytest.raises(ValueError, match="lost must lie between 0 and the 3 accepted of ppo, were 4"):
         losses((4, 3), (0, 3))
+
+
+def test_lost_pairs_are_paid_as_doublings() -> None:
+    """Two per cent are free; ten per cent need a mean of -6.9 %, whatever the pairs that are left say."""
+    assert is_paid_for(0.0, 0.02)
+    assert not is_paid_for(-0.01, 0.1)
+    assert is_paid_for(-0.07, 0.1)

@@ -18,6 +18,7 @@ from deployments.rollout.analysis.windows import (
     MAX_WINDOWS,
     ListGroups,
     ListInWindow,
+    SizeThirds,
     Trials,
     WindowLog,
     WindowPair,
@@ -179,6 +180,42 @@ def test_clock_that_steps_back_reopens_nothing() -> None:
     assert log.close(START) == ()
     log.observe(pair(0.3))
     assert (log.late, log.partial()[0].window) == (1, "p/l/2025-07-24")
+
+
+def test_clock_that_was_far_ahead_is_believed_again() -> None:
+    """A year ahead for a moment: what closed stays closed, and what comes then counts in its own day."""
+    log = WindowLog()
+    log.observe(pair(-0.1))
+    assert len(log.close(START + timedelta(days=365))) == 1
+    assert log.close(START + timedelta(days=1)) == ()
+    log.observe(pair(0.3, item(window="p//2025-07-23")))
+    assert (log.late, log.partial()[0].window) == (0, "p//2025-07-23")
+
+
+def test_open_windows_are_bounded_and_those_far_ahead_go_first() -> None:
+    """A client that names days a hundred years ahead drives out its own, and it is said how many."""
+    log = WindowLog()
+    log.observe(pair(-0.1))
+    for number in range(MAX_WINDOWS + 9):
+        log.observe(pair(0.3, item(window=f"plant-{number}//2125-07-22")))
+    assert (len(log.partial()), log.dropped) == (MAX_WINDOWS, 10)
+    assert len(WindowLog.restored(json.loads(json.dumps(log.snapshot()))).partial()) == MAX_WINDOWS
+    assert [found.log_ratio for found in log.close(START + timedelta(days=3))] == [-0.1]
+
+
+def test_thirds_of_size_are_those_of_the_lists_before() -> None:
+    """Of lists of 10, 50 and 200 jobs in turn each is a third of its own, once thirty are known."""
+    thirds = SizeThirds()
+    first = [thirds.of((10, 50, 200)[number % 3]) for number in range(30)]
+    assert first == [None] * 30
+    thirds = SizeThirds(json.loads(json.dumps(thirds.snapshot())))
+    assert [thirds.of(jobs) for jobs in (10, 50, 200, 1, 5000)] == [
+        "small lists",
+        "middle lists",
+        "large lists",
+        "small lists",
+        "large lists",
+    ]
 
 
 def test_hours_tail_and_strata_are_those_of_the_groups() -> None:

@@ -1,40 +1,75 @@
-"""The comparison in pairs: strata, counts by stage, and the evidence that reaches the gate."""
+"""The comparison by windows: what a pair adds, what is lost, what is counted again, and the evidence for the gate."""
 
 from __future__ import annotations
 
 import json
+from datetime import timedelta
+from typing import Any
 
-import numpy as np
 import pytest
 
-from deployments.rollout.analysis.guardrails import Guardrails
-from deployments.rollout.analysis.outcomes import Baseline
+from deployments.rollout.analysis.guardrails import Event, Guardrails
+from deployments.rollout.analysis.outcomes import Baseline, JobSketch, LossCause, MissingPair
+from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
-from deployments.rollout.ramp.comparison import MAKESPAN, PairedComparison
+from deployments.rollout.ramp.comparison import WindowComparison, replay
 from deployments.rollout.ramp.gate import GateVerdict, judge_gate
-from deployments.rollout.ramp.state import DAY_SECONDS, Stage
-from tests.deployments.rollout.events import evaluation, missing, pair
+from deployments.rollout.ramp.stages import begin, promote
+from deployments.rollout.ramp.state import DAY_SECONDS, Order, Stage
+from tests.deployments.rollout.events import START, evaluation, missing, pair
+from tests.deployments.rollout.records import OPEN
 from tests.deployments.shipped_policy import CONFIGURATION, LIMITS
 
+A_DAY = 1440
+AFTERWARDS = timedelta(days=2)
 
-def fed(count: int, ratio: float = -0.1, **changes: object) -> PairedComparison:
-    comparison = PairedComparison(ramp=1)
-    noise = np.random.default_rng(0).normal(ratio, 0.1, size=count)
-    for minute, value in enumerate(noise):
-        comparison.observe(pair(minute, float(value), **changes))
+
+def empty() -> WindowComparison:
+    return WindowComparison(challenger="b", champion="a", limits=LIMITS)
+
+
+def of_day(day: int, ratio: float = -0.1, number: int = 0, **changes: Any) -> Event:
+    """One pair of that day's window, of a list of its own."""
+    unit = f"p//{(START + timedelta(days=day)).date()}"
+    fields = {"unit": unit, "assigned": ArmRole.MANUAL, "champion_seconds": 72_000.0}
+    return pair(day * A_DAY + number, ratio, **(fields | changes))
+
+
+def fed(days: int, ratio: float = -0.1, **changes: Any) -> WindowComparison:
+    comparison = empty()
+    comparison.begin_stage(Stage.LIMITED)
+    for day in range(days):
+        for number in range(5):
+            comparison.observe(of_day(day, ratio, number, **changes))
+        comparison.close(START + timedelta(days=day))
+    comparison.close(START + timedelta(days=days) + AFTERWARDS)
     return comparison
 
 
-def test_better_challenger_opens_the_gate() -> None:
-    """Two hundred pairs at -10 %: the evidence is enough for PROMOTE."""
-    evidence = fed(200).evidence(Stage.LIMITED, Guardrails(ramp=1, limits=LIMITS))
-    assert evidence.pairs_in_stage == 200
-    assert judge_gate(Stage.LIMITED, 30 * DAY_SECONDS, CONFIGURATION, evidence).verdict is GateVerdict.PROMOTE
+def verdict(comparison: WindowComparison, stage: Stage = Stage.LIMITED) -> GateVerdict:
+    evidence = comparison.evidence(stage, Guardrails(ramp=1, limits=LIMITS))
+    return judge_gate(stage, 30 * DAY_SECONDS, CONFIGURATION, evidence).verdict
+
+
+def test_better_windows_open_the_gate_and_presses_do_not() -> None:
+    """Forty days of five lists at -10 % are enough; the same two hundred pairs on one day are one window."""
+    assert verdict(fed(40)) is GateVerdict.PROMOTE
+    pressed = empty()
+    for number in range(200):
+        pressed.observe(of_day(0, number=number))
+    pressed.close(START + AFTERWARDS)
+    assert (pressed.windows.windows, pressed.lists) == (1, 200)
+    assert verdict(pressed) is GateVerdict.HOLD
+
+
+def test_equal_windows_end_futile() -> None:
+    """Hundred and fifty days without any difference."""
+    assert verdict(fed(150, 0.0)) is GateVerdict.FUTILE
 
 
 def test_worse_tardiness_holds() -> None:
-    """A shorter makespan at the price of an hour of tardiness is not better."""
-    evidence = fed(200, differences=(3600.0, 0.0, 0.0, 0.0, 0.0)).evidence(
+    """Shorter plans at the price of an hour of tardiness are not better, shown over a hundred windows."""
+    evidence = fed(120, differences=(3600.0, 0.0, 0.0, 0.0, 0.0)).evidence(
         Stage.LIMITED, Guardrails(ramp=1, limits=LIMITS)
     )
     found = judge_gate(Stage.LIMITED, 30 * DAY_SECONDS, CONFIGURATION, evidence)
@@ -42,45 +77,72 @@ def test_worse_tardiness_holds() -> None:
     assert found.texts[0].startswith("tardiness_seconds against the rule is worse")
 
 
-def test_sequences_run_through_the_stages_and_counts_do_not() -> None:
-    """Pairs of shadow help the interval of limited, not its minimum number of pairs."""
-    comparison = fed(60, stage="shadow")
-    for minute in range(60, 120):
-        comparison.observe(pair(minute, -0.1))
-    assert (comparison.pairs(Stage.SHADOW), comparison.pairs(Stage.LIMITED)) == (60, 60)
-    found = comparison.interval(Baseline.RULE, MAKESPAN)
-    assert found is not None
-    assert found.n == comparison.count(Baseline.RULE) == 120
-    assert comparison.interval(Baseline.PLANNER, MAKESPAN) is None
-
-
-def test_replans_and_strangers_are_not_counted() -> None:
-    """A replan revises its observation; another ramp and single evaluations leave no trace."""
-    comparison = fed(1)
-    for event in (pair(0, 0.5), pair(1, 0.5, ramp=2), missing(ramp=2), evaluation(3)):
-        comparison.observe(event)
-    assert comparison.pairs(Stage.LIMITED) == 1
-    assert comparison.missing(Stage.LIMITED) == 0
-
-
-def test_missing_pairs_are_counted_by_stage() -> None:
-    """What the bounded queue dropped is part of the evidence."""
-    comparison = fed(9)
+def test_requests_are_counted_by_stage_arm_and_cause() -> None:
+    """Pairs and lost pairs by the arm that was assigned; a stage that begins again counts from nothing."""
+    comparison = empty()
+    for number in range(3):
+        comparison.observe(of_day(0, number=number, assigned=ArmRole.PPO))
+    comparison.observe(
+        MissingPair(
+            decision_id="x", at=START, ramp=1, stage="limited", reason="", cause=LossCause.LATE, assigned=ArmRole.PPO
+        )
+    )
     comparison.observe(missing())
     comparison.observe(missing(stage="shadow"))
-    assert comparison.evidence(Stage.LIMITED, Guardrails(ramp=1, limits=LIMITS)).missing_share == pytest.approx(0.1)
+    comparison.observe(evaluation(3))
+    losses = comparison.losses(Stage.LIMITED)
+    assert dict(losses.accepted) == {ArmRole.PPO: 4, ArmRole.MANUAL: 1}
+    assert losses.causes == ((LossCause.LATE, 1), (LossCause.DROPPED, 1))
+    comparison.begin_stage(Stage.LIMITED)
+    assert sum(comparison.losses(Stage.LIMITED).accepted.values()) == 0
+    assert sum(comparison.losses(Stage.SHADOW).accepted.values()) == 1
+
+
+def test_strata_of_the_request_and_of_its_size_are_told() -> None:
+    """Plant and kind come with the pair, the third of its size from the lists so far."""
+    comparison = empty()
+    for number in range(40):
+        jobs = JobSketch.of(f"{number}-{job}" for job in range((10, 50, 200)[number % 3]))
+        comparison.observe(of_day(0, number=number, jobs=jobs, strata=("plant p", "lists with setups")))
+    (window,) = comparison.partial
+    assert set(window.strata) == {"plant p", "lists with setups", "small lists", "middle lists", "large lists"}
+    assert (window.hours, window.lists) == (40 * 20.0, 40)
+
+
+def test_stored_events_are_counted_as_time_went_by() -> None:
+    """Told at once and in any order: the same windows, and the stage asks those alone that began in it."""
+    order = Order(actor="operations", reason="r", at=START)
+    first = begin(CONFIGURATION, stage=Stage.SHADOW, seed="s", challenger="b", order=order)
+    later = Order(actor="operations", reason="r", at=START + timedelta(days=10))
+    transitions = [first, promote(first.state, CONFIGURATION, later, OPEN)]
+    events = [of_day(day, number=n, stage="shadow" if day < 10 else "limited") for day in range(30) for n in range(5)]
+    comparison = empty()
+    closed = replay(comparison, reversed(events), transitions, now=START + timedelta(days=40))
+    assert [observation.day.day for _, observation in closed[:3]] == [22, 23, 24]
+    readings = {each.question: each for each in comparison.windows.readings(is_for_full=False)}
+    assert (readings["better"].n, readings["better in this stage"].n) == (30, 20)
+    assert comparison.late == 0
 
 
 def test_comparison_survives_json() -> None:
-    """A snapshot goes on where it stopped; half of one is refused."""
-    comparison = fed(150)
+    """A snapshot goes on where it stopped; half of one, or that of pairs, is refused."""
+    comparison = fed(20)
     comparison.observe(missing())
-    stored = json.loads(json.dumps(comparison.snapshot()))
-    restored = PairedComparison.restored(stored)
+    comparison.observe(of_day(30))
+    restored = WindowComparison.restored(json.loads(json.dumps(comparison.snapshot())), limits=LIMITS)
     for each in (comparison, restored):
-        each.observe(pair(3, 0.5))
+        each.observe(of_day(31, 0.5))
+        each.close(START + timedelta(days=40))
     assert restored.snapshot() == comparison.snapshot()
-    assert restored.interval(Baseline.RULE, MAKESPAN) == comparison.interval(Baseline.RULE, MAKESPAN)
-    for damage in ({}, {"format": 1}, {"format": 1, "ramp": 1, "pairs": 3}):
-        with pytest.raises(UnreadableState, match="comparison snapshot"):
-            PairedComparison.restored(damage)
+    assert restored.arms == ("b", "a")
+    for damage in ({}, {"format": 1}, {"format": 2}, {"format": 2, "windows": {"format": 1}}):
+        with pytest.raises(UnreadableState):
+            WindowComparison.restored(damage, limits=LIMITS)
+
+
+def test_differences_need_a_hundred_windows() -> None:
+    """The other key figures are means over windows: ninety-nine are not enough, a hundred are."""
+    assert fed(99).interval(Baseline.RULE, "tardiness_seconds") is None
+    found = fed(100)
+    assert found.interval(Baseline.RULE, "tardiness_seconds") is not None
+    assert (found.count(Baseline.RULE), found.count(Baseline.PLANNER)) == (100, 0)

@@ -2,28 +2,60 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from datetime import date, timedelta
 
 import pytest
 
 from deployments.rollout.analysis.confidence import Interval
+from deployments.rollout.analysis.e_processes import WindowEvidence
 from deployments.rollout.analysis.guardrails import one_event_trigger
-from deployments.rollout.analysis.outcomes import Baseline, Outcome
+from deployments.rollout.analysis.outcomes import Baseline, LossCause, Outcome
+from deployments.rollout.analysis.sample_ratio import LossCounts
 from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailReading, GuardrailRule
-from deployments.rollout.ramp.gate import Evidence, GateVerdict, PromotionGate, judge_gate
+from deployments.rollout.analysis.windows import WindowObservation
+from deployments.rollout.assignment import ArmRole
+from deployments.rollout.ramp.gate import REMEDIES, Evidence, GateVerdict, PromotionGate, judge_gate
 from deployments.rollout.ramp.state import DAY_SECONDS, Stage
 from tests.deployments.rollout.events import evaluation
 from tests.deployments.shipped_policy import CONFIGURATION
 
-SHORTER = Interval(estimate=-0.08, lower=-0.1, upper=-0.05, n=200)
-SAME = Interval(estimate=0.0, lower=-0.02, upper=0.02, n=200)
-LONGER = Interval(estimate=0.05, lower=0.02, upper=0.08, n=200)
+WORSE = Interval(estimate=0.05, lower=0.02, upper=0.08, n=200)
+LESS = Interval(estimate=-0.08, lower=-0.1, upper=-0.05, n=200)
 TRIGGER = one_event_trigger(evaluation(0, Outcome.CRITICAL))
 BREACH = GuardrailReading(
     guardrail=Guardrail.COMPLETION, rule=GuardrailRule.POINT, value=0.94, limit=0.95, n=100, condition=Condition.BREACH
 )
-GOOD = Evidence(pairs_in_stage=200, missing_in_stage=2, makespans={Baseline.RULE: SHORTER})
 assert TRIGGER is not None
+
+
+def windows(days: int = 60, log_ratio: float = -0.1, **changes: object) -> WindowEvidence:
+    """So many days of one plant, ten lists each."""
+    found = WindowEvidence(challenger="b", champion="a")
+    for day in range(days):
+        fields: dict[str, object] = {
+            "window": f"p//{date(2025, 1, 1) + timedelta(days=day)}",
+            "stage": "limited",
+            "baseline": Baseline.RULE,
+            "groups": 10,
+            "lists": 30,
+            "log_ratio": log_ratio,
+            "hours": 400.0,
+            "change": math.expm1(log_ratio),
+            "tail": 0,
+            "tail_total": 0.0,
+            "strata": {},
+        }
+        found.add([WindowObservation(**(fields | changes))])  # type: ignore[arg-type]
+    return found
+
+
+def losses(lost: int, accepted: int = 1000, arm: ArmRole = ArmRole.MANUAL) -> LossCounts:
+    return LossCounts(accepted={arm: accepted}, lost={arm: {LossCause.LATE: lost}})
+
+
+GOOD = Evidence(windows=windows(), losses=losses(10))
 
 
 def verdict(
@@ -34,36 +66,81 @@ def verdict(
 
 @pytest.mark.parametrize("stage", [Stage.SHADOW, Stage.LIMITED, Stage.EXPANDED])
 def test_better_with_enough_of_everything_is_promoted(stage: Stage) -> None:
-    """Shorter makespans, healthy guardrails, enough pairs and time: PROMOTE, and it says why."""
+    """Evidence of shorter plans, healthy guardrails, few losses and time: PROMOTE, and it says why."""
     found = verdict(stage=stage)
     assert found.verdict is GateVerdict.PROMOTE
-    assert found.texts[0] == "makespan is 4.9 to 9.5 % shorter than the rule's, n 200"
+    assert found.texts[0] == "better: more than a million to 1 against no improvement after 60 windows"
+    questions = ["better", "better in this stage"] + (["fewer hours"] if stage is Stage.EXPANDED else [])
+    assert [reading.question for reading in found.readings] == questions
+    assert found.as_json()["evidence"][1] == {
+        "question": "better in this stage",
+        "windows": 60,
+        "odds": pytest.approx(math.exp(found.readings[1].log_e)),
+        "needed_odds": pytest.approx(10.0),
+        "windows_missing": 0.0,
+        "is_answered": True,
+    }
 
 
 def test_verdicts_have_an_order() -> None:
-    """ROLLBACK comes before INVALID, INVALID before everything that good evidence says."""
-    bad = replace(GOOD, triggers=(TRIGGER,), integrity=("sample ratio",))
+    """ROLLBACK before INVALID, that before FUTILE, that before COMPLETE, that before what holds."""
+    unequal = LossCounts(
+        accepted=dict.fromkeys(ArmRole, 500), lost={ArmRole.PPO: {LossCause.LATE: 200}, ArmRole.MANUAL: {}}
+    )
+    bad = Evidence(triggers=(TRIGGER,), integrity=("sample ratio",), windows=windows(200, 0.0), losses=unequal)
     assert verdict(bad).verdict is GateVerdict.ROLLBACK
-    assert verdict(replace(bad, triggers=())).verdict is GateVerdict.INVALID
-    assert verdict(replace(bad, triggers=(), integrity=())).verdict is GateVerdict.PROMOTE
+    bad = replace(bad, triggers=())
+    assert (verdict(bad).verdict, verdict(bad).texts[0]) == (GateVerdict.INVALID, "sample ratio")
+    bad = replace(bad, integrity=())
+    assert verdict(bad).texts[0].startswith("lost pairs differ by arm: 200 of 500 requests of ppo")
+    bad = replace(bad, losses=losses(500))
+    assert verdict(bad, stage=Stage.FULL).verdict is GateVerdict.FUTILE
+    bad = replace(bad, windows=windows(3))
+    assert verdict(bad, stage=Stage.FULL).verdict is GateVerdict.COMPLETE
+    assert verdict(bad).verdict is GateVerdict.HOLD
+
+
+def test_harm_of_the_windows_is_a_rollback() -> None:
+    """Two hundred to one that plans are longer by more than ten per cent, whichever ramp has shown it."""
+    found = verdict(Evidence(windows=windows(40, 0.26)))
+    assert found.verdict is GateVerdict.ROLLBACK
+    assert found.texts == ("makespan is shown to be longer than the rule's beyond the limit",)
+
+
+@pytest.mark.parametrize(("stage", "is_forcible"), [(Stage.LIMITED, True), (Stage.EXPANDED, False)])
+def test_futile_is_not_forced_to_full(stage: Stage, is_forcible: bool) -> None:
+    """An equal challenger is called futile in the end; a person may go on learning, but not give it everything."""
+    found = verdict(Evidence(windows=windows(200, 0.0), losses=losses(0)), stage=stage)
+    assert found.verdict is GateVerdict.FUTILE
+    assert "not better by 2 %" in found.texts
+    assert found.can_be_forced == is_forcible
 
 
 @pytest.mark.parametrize(
     ("evidence", "days", "text"),
     [
         (GOOD, 6.99, "limited must last 7 days, has lasted 6.99"),
-        (replace(GOOD, pairs_in_stage=99), 30, "limited needs 100 paired observations, has 99"),
-        (replace(GOOD, missing_in_stage=11), 30, "5.2% of the pairs of limited are missing, at most 5.0% may be"),
-        (replace(GOOD, makespans={}), 30, "not enough data to compare makespans"),
-        (replace(GOOD, makespans={Baseline.RULE: SAME}), 30, "makespan is not shown to be shorter"),
+        (replace(GOOD, windows=windows(5)), 30, "better: 3 to 1 after 5 windows, needs 508 (about "),
+        (replace(GOOD, windows=windows(0)), 30, "better: 1 to 1 after 0 windows, needs 508 (does not grow)"),
+        (replace(GOOD, unknown="windows of before are not counted yet"), 30, "windows of before are not counted yet"),
+        (replace(GOOD, windows=windows(60, -0.02), losses=losses(50)), 30, "5.0% of the accepted requests have no"),
     ],
 )
 def test_lack_of_data_holds_and_may_be_forced(evidence: Evidence, days: float, text: str) -> None:
     """What only more data would show, a person may take upon themselves."""
     found = verdict(evidence, days=days)
     assert found.verdict is GateVerdict.HOLD
-    assert text in found.texts[0]
+    assert found.texts[0].startswith(text)
     assert found.can_be_forced
+
+
+def test_missing_pairs_name_cause_remedy_and_when_they_heal() -> None:
+    """What was lost to, which setting helps, and after how many more requests the share is small enough."""
+    text = verdict(replace(GOOD, windows=windows(60, -0.02), losses=losses(50))).texts[0]
+    assert "(late 50)" in text
+    assert "It heals after some 1,500 more requests with a pair, or with the next stage" in text
+    assert "late: the policy had no room or time: more replicas in serve_config.yaml" in text
+    assert set(REMEDIES) == set(LossCause)
 
 
 @pytest.mark.parametrize(
@@ -71,14 +148,14 @@ def test_lack_of_data_holds_and_may_be_forced(evidence: Evidence, days: float, t
     [
         (replace(GOOD, breaches=(BREACH,)), "completion_rate is 94.00% over the last 100, limit 95.00%"),
         (
-            replace(GOOD, makespans={Baseline.RULE: SHORTER, Baseline.PLANNER: LONGER}),
-            "makespan is 2.0 to 8.3 % longer than the planner's, n 200",
+            replace(GOOD, windows=windows(60, strata={"plant b": 0.2})),
+            "worse by more than 2 % in plant b",
         ),
         (
-            replace(GOOD, other_kpis=(("tardiness_seconds", LONGER, False),)),
+            replace(GOOD, other_kpis=(("tardiness_seconds", WORSE, False),)),
             "tardiness_seconds is worse: difference between 0.02 and 0.08",
         ),
-        (replace(GOOD, other_kpis=(("on_time_percent", SHORTER, True),)), "on_time_percent is worse"),
+        (replace(GOOD, other_kpis=(("on_time_percent", LESS, True),)), "on_time_percent is worse"),
     ],
 )
 def test_harm_holds_and_cannot_be_forced(evidence: Evidence, text: str) -> None:
@@ -89,26 +166,35 @@ def test_harm_holds_and_cannot_be_forced(evidence: Evidence, text: str) -> None:
     assert not found.can_be_forced
 
 
+def test_more_hours_in_total_hold_the_way_to_full_for_everybody() -> None:
+    """Shorter in the mean of the lists, and more work in all: no person gives it everything."""
+    evidence = Evidence(windows=windows(80, -0.05, change=0.08), losses=losses(0))
+    assert verdict(evidence, stage=Stage.LIMITED).verdict is GateVerdict.PROMOTE
+    found = verdict(evidence, stage=Stage.EXPANDED)
+    assert (found.verdict, found.texts[-1], found.can_be_forced) == (GateVerdict.HOLD, "more hours in total", False)
+
+
 def test_improvement_of_other_kpis_is_no_harm() -> None:
     """Less tardiness and more on time do not hold anything."""
-    kpis = (("tardiness_seconds", SHORTER, False), ("on_time_percent", LONGER, True))
+    kpis = (("tardiness_seconds", LESS, False), ("on_time_percent", WORSE, True))
     assert verdict(replace(GOOD, other_kpis=kpis)).verdict is GateVerdict.PROMOTE
 
 
-def test_paused_and_full_are_held() -> None:
+def test_paused_is_held_and_full_is_complete() -> None:
     """Nobody promotes from a pause, and after full there is nothing."""
     paused = verdict(is_paused=True)
     assert (paused.verdict, paused.texts, paused.can_be_forced) == (GateVerdict.HOLD, ("the rollout is paused",), False)
     full = verdict(stage=Stage.FULL)
-    assert (full.verdict, full.can_be_forced) == (GateVerdict.HOLD, False)
+    assert (full.verdict, full.texts) == (GateVerdict.COMPLETE, ("the challenger serves everything",))
+    assert not full.can_be_forced
 
 
 @pytest.mark.parametrize("evidence", [replace(GOOD, triggers=(TRIGGER,)), replace(GOOD, integrity=("x",)), GOOD])
-def test_only_hold_can_be_forced(evidence: Evidence) -> None:
+def test_only_lack_of_proof_can_be_forced(evidence: Evidence) -> None:
     """Neither a trigger nor a doubtful experiment is forced open."""
     assert not verdict(evidence).can_be_forced
 
 
 def test_reasons_are_complete() -> None:
-    """All that is missing is said at once, not one thing a day."""
-    assert len(verdict(Evidence(), days=0).texts) == 3
+    """All that is missing is said at once, not one thing a day: time, two questions, and a kind of baseline."""
+    assert len(verdict(Evidence(), days=0).texts) == 4

@@ -29,7 +29,7 @@ from deployments.rollout.ramp.state import (
 from tests.deployments.rollout.events import START, at
 from tests.deployments.shipped_policy import CONFIGURATION
 
-OTHER = replace(CONFIGURATION, limited=StageStep(share=0.2, min_seconds=0.0, min_pairs=0))
+OTHER = replace(CONFIGURATION, limited=StageStep(share=0.2, min_seconds=0.0))
 OPEN = PromotionGate(verdict=GateVerdict.PROMOTE, reasons=())
 SHORT = PromotionGate(verdict=GateVerdict.HOLD, reasons=(GateReason(text="99 pairs", is_forcible=True),))
 BREACHED = PromotionGate(verdict=GateVerdict.HOLD, reasons=(GateReason(text="breach", is_forcible=False),))

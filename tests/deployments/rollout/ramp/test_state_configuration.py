@@ -22,7 +22,7 @@ def test_hash_tells_configurations_apart() -> None:
     """Equal numbers give equal hashes; any other number gives another."""
     others = (
         replace(PLAIN, limited=replace(PLAIN.limited, share=0.2)),
-        replace(PLAIN, shadow=replace(PLAIN.shadow, min_pairs=101)),
+        replace(PLAIN, shadow=replace(PLAIN.shadow, min_seconds=1.0)),
         replace(PLAIN, limits=limits_at(completion=0.96, crash_rate=0.01, makespan_increase=0.1)),
     )
     assert POLICY.ramp_configuration.hash == PLAIN.hash
@@ -32,17 +32,17 @@ def test_hash_tells_configurations_apart() -> None:
 def test_stored_hashes_stay_what_they_were() -> None:
     """The same numbers have the same hash in every version: no transition at the next start.
 
-    Those of 0.2.0 were others: sums of completion alone, at 6.5, and 4.5 standard errors. Who comes from there gets the
-    transition that says so.
+    Those of 0.2.0 were others: sums of completion alone, at 6.5, 4.5 standard errors, and a number of pairs. Who comes
+    from there gets the transition that says so.
     """
-    assert PLAIN.hash == "3cd758149603aba5"
+    assert PLAIN.hash == "d12135ce2d177553"
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, 10.0, float("nan")])
 def test_share_outside_zero_to_a_hundred_is_refused(share: float) -> None:
     """The message names the limits and what was found, in per cent."""
     with pytest.raises(ValueError, match="share must be between 0 and 100 per cent, was"):
-        StageStep(share=share, min_seconds=0.0, min_pairs=0)
+        StageStep(share=share, min_seconds=0.0)
 
 
 @pytest.mark.parametrize(
@@ -62,13 +62,16 @@ def test_shares_must_rise(stage: str, share: float, message: str) -> None:
 
 
 def test_other_nonsense_is_refused() -> None:
-    """No negative duration, no negative number of pairs, no part above one."""
+    """No negative duration."""
     with pytest.raises(ValueError, match="min_seconds must be >= 0, was -1"):
-        StageStep(share=0.1, min_seconds=-1.0, min_pairs=0)
-    with pytest.raises(ValueError, match="min_pairs must be >= 0, was -1"):
-        StageStep(share=0.1, min_seconds=0.0, min_pairs=-1)
-    with pytest.raises(ValueError, match="max_missing_share must be between 0 and 1, was 5"):
-        replace(PLAIN, max_missing_share=5.0)
+        StageStep(share=0.1, min_seconds=-1.0)
+
+
+def test_clients_read_what_is_demanded_under_the_old_names() -> None:
+    """No number of pairs any more, and at most two per cent of them lost."""
+    document = PLAIN.as_json()
+    assert document["shadow"] == {"share": 0.0, "minimum_seconds": 7 * 86_400, "minimum_pairs": 0}
+    assert document["most_missing_pairs"] == 0.02
 
 
 def test_unknown_stage_names_the_known_ones() -> None:

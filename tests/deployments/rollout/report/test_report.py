@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections import defaultdict
 from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
@@ -11,15 +13,22 @@ from xml.etree import ElementTree
 
 import pytest
 
-from deployments.rollout.analysis.outcomes import Baseline, CorruptionKind, Outcome
+from deployments.rollout.analysis.outcomes import (
+    DIFFERENCE_NAMES,
+    MAKESPAN,
+    Baseline,
+    CorruptionKind,
+    Outcome,
+    pairs_of,
+)
+from deployments.rollout.analysis.windows import closes_at
 from deployments.rollout.assignment import ArmRole
-from deployments.rollout.ramp.comparison import MAKESPAN
 from deployments.rollout.ramp.gate import GateVerdict
 from deployments.rollout.ramp.stages import rollback
 from deployments.rollout.ramp.state import Order, Stage
 from deployments.rollout.report.goals import GoalState
 from deployments.rollout.report.page import page_of
-from deployments.rollout.report.report import MAX_TREND_POINTS, Records, RolloutReport, pairs_of, report_of, thinned
+from deployments.rollout.report.report import MAX_TREND_POINTS, Records, RolloutReport, report_of, thinned
 from tests.deployments.rollout.events import alarm
 from tests.deployments.rollout.records import START, TransitionLog
 from tests.deployments.shipped_policy import CONFIGURATION, GOALS
@@ -61,11 +70,18 @@ def read(page: str) -> Reader:
     return reader
 
 
-def test_figures_by_arm_are_plain_means() -> None:
-    """What the table says of PPO in limited can be recounted from the rows."""
+def test_figures_by_arm_are_means_over_the_same_lists() -> None:
+    """What the table says of PPO in limited can be recounted from the rows, and manual's has the same requests."""
     rows = [e for e in LEDGER.evaluations if e.arm is ArmRole.PPO and e.stage == "limited"]
     figures = next(f for f in REPORT.arms_by_stage if (f.group, f.arm) == ("limited", ArmRole.PPO))
+    manual = next(f for f in REPORT.arms_by_stage if (f.group, f.arm) == ("limited", ArmRole.MANUAL))
     makespans = [e.figures.makespan_seconds for e in rows if e.figures is not None]
+    both = {pair.decision_id for pair in pairs_of(LEDGER.evaluations)}
+    compared = [e for e in LEDGER.evaluations if e.stage == "limited" and e.decision_id in both]
+    of_manual = [e.figures.makespan_seconds for e in compared if e.arm is ArmRole.MANUAL and e.figures is not None]
+    assert manual.kpis is not None
+    assert manual.kpis["makespan_seconds"] == pytest.approx(sum(of_manual) / len(of_manual))
+    assert len(of_manual) == len(makespans) < manual.evaluations
     assert figures.evaluations == len(rows)
     assert figures.served == sum(e.is_served for e in rows)
     assert figures.kpis is not None
@@ -73,26 +89,42 @@ def test_figures_by_arm_are_plain_means() -> None:
     assert [f.group for f in REPORT.arms_by_stage] == ["shadow"] * 2 + ["limited"] * 2 + ["expanded"] * 2
 
 
-def test_differences_are_those_of_the_pairs() -> None:
-    """Estimates are means over pairs by kind of baseline; the better challenger is seen as such."""
-    pairs = [pair for pair in pairs_of(LEDGER.evaluations) if pair.baseline is Baseline.RULE]
-    found = {(d.name, d.baseline): d for d in REPORT.differences}
-    makespan = found[(MAKESPAN, Baseline.RULE)]
-    assert makespan.n == len(pairs)
+def test_differences_are_those_of_the_windows() -> None:
+    """The estimate is the mean over closed windows of the means over their lists; the better one is seen as such."""
+    windows: dict[str, list[float]] = defaultdict(list)
+    for pair in pairs_of(LEDGER.evaluations):
+        if pair.baseline is Baseline.RULE and closes_at(pair.unit) <= REPORT.at:
+            windows[pair.unit].append(pair.log_makespan_ratio)
+    means = [sum(ratios) / len(ratios) for ratios in windows.values()]
+    makespan = next(d for d in REPORT.differences if (d.name, d.baseline) == (MAKESPAN, Baseline.RULE))
+    assert (makespan.n, makespan.lists) == (len(means), sum(map(len, windows.values())))
     assert makespan.interval is not None
     assert makespan.interval.upper < 0
-    utilisation = found[("utilisation_percent", Baseline.RULE)].interval
-    assert utilisation is not None
-    assert utilisation.estimate == pytest.approx(sum(pair.differences[1] for pair in pairs) / len(pairs))
+    assert makespan.interval.estimate == pytest.approx(math.expm1(sum(means) / len(means)))
+    assert {difference.name for difference in REPORT.differences} == {MAKESPAN, *DIFFERENCE_NAMES} - {
+        "completion_percent"
+    }, "of two complete plans none has more jobs placed"
 
 
 def test_differences_are_told_for_each_stage_too() -> None:
-    """The pairs of the stages add up to those of the ramp; what has fewer than a hundred has no interval."""
+    """The windows of the stages add up to all; but for makespan, fewer than a hundred have no interval."""
     by_stage = [d for d in REPORT.differences_by_stage if (d.name, d.baseline) == (MAKESPAN, Baseline.RULE)]
     whole = next(d for d in REPORT.differences if (d.name, d.baseline) == (MAKESPAN, Baseline.RULE))
     assert [d.stage for d in by_stage] == ["shadow", "limited", "expanded"]
     assert sum(d.n for d in by_stage) == whole.n
-    assert all((d.interval is None) == (d.n < 100) for d in REPORT.differences_by_stage)
+    assert all(d.interval is None for d in REPORT.differences_by_stage if d.name != MAKESPAN and d.n < 100)
+
+
+def test_losses_are_told_by_stage_and_cause() -> None:
+    """Every request of a stage has a pair or a cause why not."""
+    lost = sum(sum(each.lost.values()) for each in REPORT.losses)
+    assert sum(each.accepted for each in REPORT.losses) - lost == len(pairs_of(LEDGER.evaluations))
+    assert lost == len(LEDGER.missing)
+    assert (REPORT.windows.closed, REPORT.windows.open, REPORT.windows.late) == (39, 1, 0)
+    text = read(page_of(REPORT)).text
+    assert "to 1 against no improvement" in text
+    assert "39 windows (plant, line, day) of" in text
+    assert "dropped" in text
 
 
 def test_verdict_is_that_of_the_gate() -> None:
@@ -124,11 +156,11 @@ def test_goals_are_read_from_the_challenger() -> None:
 
 
 def test_trends_run_through_the_stages() -> None:
-    """Intervals over time narrow, start at the hundredth pair and end with what the table says."""
+    """Intervals over time narrow, start as soon as windows refute anything and end with what the table says."""
     points = REPORT.makespan_trend[Baseline.RULE]
-    assert points[0].interval.n == 100
+    assert points[0].interval.n < 15
     assert points[-1].interval == next(d.interval for d in REPORT.differences)
-    assert {point.stage for point in points} == {"limited", "expanded"}
+    assert {point.stage for point in points} == {"shadow", "limited", "expanded"}
     assert len(REPORT.completion_trend) == MAX_TREND_POINTS
     spans = [(span.stage, (span.end - span.begin).days) for span in REPORT.stages]
     assert spans == [("shadow", 10), ("limited", 10), ("expanded", 20)]
@@ -170,7 +202,7 @@ def test_report_without_rows_says_so_everywhere() -> None:
     records = Records(at=START, state=first.state, configuration=CONFIGURATION, goals=GOALS, transitions=[first])
     empty = report_of(records)
     assert empty.gate.verdict is GateVerdict.HOLD
-    assert len(empty.gate.texts) == 3
+    assert len(empty.gate.texts) == 4
     assert all(difference.interval is None for difference in empty.differences)
     assert {reading.state for reading in empty.goals} == {GoalState.NOT_ENOUGH_DATA}
     text = read(page_of(empty)).text
@@ -195,7 +227,8 @@ def test_json_is_json() -> None:
     assert document["arms_by_stage"][0]["arm"] == "manual"
     assert document["integrity"]["findings"] == []
     assert document["transitions"][1]["to"] == "limited"
-    assert document["makespan_trend"]["planner"][0]["interval"]["n"] == 100
+    assert document["makespan_trend"]["planner"][0]["interval"]["n"] < 15
+    assert document["windows"] == {"closed": 39, "lists": REPORT.windows.lists, "open": 1, "late": 0}
 
 
 def test_page_needs_nothing_else() -> None:

@@ -55,9 +55,11 @@ def test_broken_guardrails_miss_the_promises() -> None:
 
 
 def test_better_challenger_climbs_to_the_top() -> None:
-    """Ten per cent shorter: every stage in its turn, none before its minimum duration."""
+    """Ten per cent shorter: every stage in its turn, as soon as its windows show it, about the promised days."""
     found = run(BY_NAME["makespan -10%, 50 requests a day"], 20)
-    assert found.days_to == {Stage.LIMITED: (7.0,) * 20, Stage.EXPANDED: (14.0,) * 20, Stage.FULL: (28.0,) * 20}
+    for stage, days in ((Stage.LIMITED, 20), (Stage.EXPANDED, 29), (Stage.FULL, 43)):
+        assert len(found.days_to[stage]) == 20
+        assert np.median(found.days_to[stage]) == pytest.approx(days, abs=2)
 
 
 def test_equal_challenger_stays_in_shadow_unless_a_person_forces_it() -> None:
@@ -68,22 +70,22 @@ def test_equal_challenger_stays_in_shadow_unless_a_person_forces_it() -> None:
 
 
 def test_too_many_missing_pairs_hold_the_ramp() -> None:
-    """Ten per cent lost pairs, and even a better challenger stays where it is."""
-    losing = replace(BY_NAME["makespan -10%, 50 requests a day"], missing_pairs=0.10)
+    """Ten per cent lost pairs are worth seven per cent of makespan: a challenger that is five better stays."""
+    losing = replace(BY_NAME["makespan -5%, 50 requests a day"], missing_pairs=0.10)
     assert all(days == () for days in run(losing, 5).days_to.values())
 
 
 def test_trigger_ends_the_climb() -> None:
     """A challenger that breaks after it was promoted is rolled back, and goes no further."""
-    quick = StageStep(share=0.1, min_seconds=0.0, min_pairs=100)
+    quick = StageStep(share=0.1, min_seconds=0.0)
     configuration = replace(CONFIGURATION, shadow=replace(quick, share=0.0), limited=quick)
     scenario = Scenario(
         name="breaks",
         purpose=Purpose.GIVEN,
         world=replace(HEALTHY, makespan_increase=-0.1),
         later=World(completion=0.0),
-        change_at=600,
-        requests=1000,
+        change_at=1500,
+        requests=2000,
     )
     found = run(scenario, 20, configuration)
     assert found.alarms == len(found.days_to[Stage.LIMITED]) == 20

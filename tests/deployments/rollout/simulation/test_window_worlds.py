@@ -25,11 +25,11 @@ from deployments.rollout.analysis.e_processes import (
     WindowEvidence,
     autocorrelation,
     evidence_exponent,
-    is_paid_for,
     log_mixture,
     tail_cost,
 )
 from deployments.rollout.analysis.outcomes import Baseline
+from deployments.rollout.analysis.sample_ratio import is_paid_for
 from deployments.rollout.analysis.windows import WindowObservation
 from deployments.rollout.simulation.window_worlds import (
     MIN_DAYS,
