@@ -179,8 +179,9 @@ def evaluate(
     other = None if against is None else load_predictor(against)
     if other is not None:
         competitors[other.model_id] = other.schedule
-    for schedule in competitors.values():
-        schedule(problems[0])
+    with compilation_shown():
+        for schedule in competitors.values():
+            schedule(problems[0])
     with counted("evaluating", len(problems) * len(competitors)) as on_progress:
         rows = run(competitors, problems, references, on_progress)
     summaries = summarise(rows)

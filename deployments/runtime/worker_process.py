@@ -51,12 +51,16 @@ class NoResult:
 
 
 def started_module(*program: str, pass_fds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
-    """`python -m` with `program`; it finds modules where this process does, and none in the working folder besides."""
+    """`python -m` with `program`; it finds modules where this process does, and none in the working folder besides.
+
+    In a group of its own: what is said to everyone in a terminal, as Ctrl-C, is for this process to pass on.
+    """
     return subprocess.Popen(  # noqa: S603
         (sys.executable, "-P", "-m", *program),
         env=os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
         stdin=subprocess.DEVNULL,
         pass_fds=pass_fds,
+        process_group=0,
     )
 
 
@@ -139,8 +143,6 @@ def answer_parent(prepare: Callable[[], Callable[[bytes], bytes]], niceness: int
     if niceness == LOWEST_PRIORITY and sys.platform == "linux":
         # It still keeps a core to the end of its slice when a request wakes; an idle task yields at once.
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    # Ctrl-C is said to everyone in the terminal, but when this process may go is its parent's decision.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()
     parent = Connection(int(sys.argv[-1]))
     answer = prepare()

@@ -80,6 +80,20 @@ def test_start_that_is_given_up_leaves_nothing_behind(tmp_path: Path) -> None:
     assert re.search(r"draining \.\.\.\n\[ *[\d.]+ s\] stopped\n\Z", service.output)
 
 
+def test_ctrl_c_while_the_core_is_compiled_frightens_nobody(tmp_path: Path) -> None:
+    """It reaches the whole group, as in a terminal: the start says what it is at, and ends without a traceback."""
+    with starting_service(tmp_path, variables={"NUMBA_CACHE_DIR": str(tmp_path / "compiled")}) as service:
+        assert eventually(
+            lambda: "compiling the core (the first start only, some minutes) ..." in service.output, 120.0
+        )
+        processes = service.processes()
+        os.killpg(service.process.pid, signal.SIGINT)
+        assert service.process.wait(timeout=30) == 0
+    assert [process for process in processes if is_alive(process)] == []
+    assert "Traceback" not in service.output
+    assert re.search(r"stopped\n\Z", service.output)
+
+
 def test_processes_that_are_told_to_end_leave_nothing_behind(tmp_path: Path) -> None:
     """SIGTERM to the service and to each of Ray's own processes at once, so that Ray answers nobody: it ends.
 

@@ -70,6 +70,13 @@ def test_process_answers_one_question_after_the_other(bench: Bench) -> None:
     assert int(first) != os.getpid()
 
 
+def test_process_does_not_hear_what_is_said_to_its_parents_group(bench: Bench) -> None:
+    """Ctrl-C in a terminal is; when this process may go is its parent's decision, also while it still imports."""
+    answer = bench.ask(b"who")
+    assert isinstance(answer, bytes)
+    assert os.getpgid(int(answer)) == int(answer)
+
+
 def test_process_has_the_lowest_priority(bench: Bench) -> None:
     """Whatever that of its parent is, and yields a core at once to whoever wakes."""
     assert bench.ask(PRIORITY) == f"{LOWEST_PRIORITY} {os.SCHED_IDLE}".encode()
