@@ -21,7 +21,8 @@ class Proposal:
 
     `method` names the stages that made it, in order. `model` is the policy's id, None when no policy
     had a part. `policy_makespan_seconds` is the makespan of the policy pass alone, before any search, and
-    `gains` is by how many seconds each later stage lowered the objective, missed deadlines apart.
+    `gains` is by how many seconds each later stage lowered the objective, missed deadlines apart. `replanned` is the
+    schedule that was found where keeping places of an earlier one is worth nothing, None where there is none to keep.
     """
 
     schedule: Schedule
@@ -29,6 +30,7 @@ class Proposal:
     model: str | None = None
     policy_makespan_seconds: int | None = None
     gains: Mapping[str, float] = field(default_factory=dict)
+    replanned: Schedule | None = None
 
 
 def policy_proposal(predictor: Predictor, problem: Problem, budget_ms: int, *, threads: int | None = None) -> Proposal:
@@ -44,6 +46,7 @@ def policy_proposal(predictor: Predictor, problem: Problem, budget_ms: int, *, t
         model=predictor.model_id,
         policy_makespan_seconds=found.policy_makespan_seconds,
         gains=found.gains,
+        replanned=found.replanned,
     )
 
 
