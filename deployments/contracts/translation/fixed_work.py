@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.contracts.requests.wire import seconds_after
 from deployments.contracts.translation.open_hours import PlantHours
-from env.judge.verdict import amount, machine_words
+from env.judge.verdict import amount, machine_words, quantity
 from env.problem import SECONDS_PER_HOUR, Alternative, EarlierPlace, Job, Operation, Problem, StabilityLimit
 from env.schedule import Assignment, Schedule
 
@@ -151,7 +151,9 @@ def earlier_rows(answer: bytes) -> tuple[EarlierRow, ...]:
     try:
         return tuple(_EarlierAnswer.model_validate_json(answer).scheduled_jobs)
     except ValidationError as error:
-        raise ValueError(f"an earlier schedule must have scheduled_jobs, had {error.error_count()} faults") from None
+        raise ValueError(
+            f"an earlier schedule must have scheduled_jobs, had {quantity(error.error_count(), 'fault')}"
+        ) from None
 
 
 def freeze_reasons(request: ScheduleRequest, earlier: tuple[EarlierRow, ...] | None) -> Iterator[Reason]:
@@ -216,5 +218,4 @@ def gone_warnings(request: ScheduleRequest, earlier: tuple[EarlierRow, ...] | No
     gone = [row.job_id for row in earlier or () if row.job_id not in wanted]
     if not gone:
         return ()
-    count = f"{len(gone):,} job{'s' if len(gone) > 1 else ''}"
-    return (f"{count} of previous_schedule_id not in jobs: dropped; first is {gone[0]}",)
+    return (f"{quantity(len(gone), 'job')} of previous_schedule_id not in jobs: dropped; first is {gone[0]}",)
