@@ -62,6 +62,13 @@ def nearly_spelt(name: str, known: Iterable[str]) -> str | None:
     return spellings[guesses[0]] if guesses else None
 
 
+def reason_of(error: Exception) -> str:
+    """What went wrong; of the system's own errors without their number, which is for programs."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
+
+
 def _letters(name: str) -> str:
     return name.lower().replace("_", "").replace("-", "").replace(" ", "")
 

@@ -44,6 +44,8 @@ NOT_SUPPORTED_YET = "is not supported yet"
 BODY = "body"
 # "Input should be …", "String should have …": the field is named beside the message already.
 _SUBJECT = re.compile(r"^\w+ should")
+_OUR_OWN = "Value error, "
+"""What pydantic puts before the words of our own validators."""
 _PART = re.compile(r"([^.\[\]]+)|\[(\d{1,9})\]")
 _QUOTED = re.compile(r"'([^']+)'")
 
@@ -249,7 +251,7 @@ def fault_message(fault: ErrorDetails) -> str:
     """What was required and what was found, without the field."""
     if fault["type"] == "missing":
         return "must be given, was absent"
-    requirement = _SUBJECT.sub("must", fault["msg"])
+    requirement = _SUBJECT.sub("must", fault["msg"].removeprefix(_OUR_OWN))
     guess = did_you_mean(str(fault["input"]), _QUOTED.findall(requirement)) if fault["type"] == "enum" else ""
     return f"{requirement}, was {_described(fault['input'])}{guess}"
 
