@@ -51,9 +51,22 @@ MIN_LIKENESS = 0.8
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """ "; did you mean job_id?" of "jobId"; empty where no name of `known` is nearly spelt like `name`."""
+    guess = nearly_spelt(name, known)
+    return "" if guess is None else f"; did you mean {guess}?"
+
+
+def nearly_spelt(name: str, known: Iterable[str]) -> str | None:
+    """The name of `known` that `name` is nearly spelt like, None where there is none."""
     spellings = {_letters(each): each for each in known}
     guesses = get_close_matches(_letters(name), spellings, n=1, cutoff=MIN_LIKENESS)
-    return f"; did you mean {spellings[guesses[0]]}?" if guesses else ""
+    return spellings[guesses[0]] if guesses else None
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong; of the system's own errors without their number, which is for programs."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
 
 
 def _letters(name: str) -> str:

@@ -20,9 +20,10 @@ are equally long.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from env.problem import Objective, Problem
+from env.problem import Objective, Operation, Problem
 from env.schedule import Schedule
 
 
@@ -58,6 +59,12 @@ def objective_value(problem: Problem, schedule: Schedule) -> float:
 
 def value_besides_deadlines(problem: Problem, schedule: Schedule) -> float:
     """The same without what missed deadlines cost, which would drown everything else."""
+    changes = problem.stability_seconds * change_count(problem, schedule) if problem.stability_seconds else 0.0
+    return value_besides_changes(problem, schedule) + changes
+
+
+def value_besides_changes(problem: Problem, schedule: Schedule) -> float:
+    """The same without what leaving earlier places costs either: what the plan itself is worth."""
     weights = OBJECTIVE_WEIGHTS[problem.objective]
     done = schedule.by_operation
     weighted = sum(
@@ -68,7 +75,7 @@ def value_besides_deadlines(problem: Problem, schedule: Schedule) -> float:
     total_weight = sum(operation.weight for operation in problem.operations)
     value = weights.makespan * schedule.makespan_seconds
     value += (weights.tardiness + weights.tie) * weighted / total_weight
-    return value + problem.stability_seconds * change_count(problem, schedule)
+    return value
 
 
 def missed_seconds(problem: Problem, schedule: Schedule) -> int:
@@ -90,12 +97,15 @@ def relative_gain(reference: float, value: float) -> float:
     return (reference - value) / max(reference, value)
 
 
-def change_count(problem: Problem, schedule: Schedule) -> int:
-    """Operations of a complete schedule that are not on the machine and at the second an earlier plan gave them."""
+def change_count(problem: Problem, schedule: Schedule, operations: Iterable[Operation] | None = None) -> int:
+    """Operations of a complete schedule that are not on the machine and at the second an earlier plan gave them.
+
+    Of `operations`, where they are given.
+    """
     done = schedule.by_operation
     return sum(
         (problem.machines[place.machine].id, place.start_seconds)
         != (done[operation.id].machine_id, done[operation.id].start_seconds)
-        for operation in problem.operations
+        for operation in (problem.operations if operations is None else operations)
         if (place := operation.earlier_place) is not None
     )

@@ -183,10 +183,29 @@ class Pin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlierPlace:
-    """Where an earlier plan had an operation: on a machine, by its index, from `start_seconds` on."""
+    """Where an earlier plan had an operation: on a machine, by its index, from `start_seconds` to `end_seconds`.
+
+    The end may be unknown; nobody is held to it.
+    """
 
     machine: int
     start_seconds: int
+    end_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StabilityLimit:
+    """How much worse a plan may be for the places of an earlier plan that it keeps.
+
+    `makespan_share` is by how much longer it may take, `value_share` by how much its objective may be worse: than what
+    the earlier plan promised, and than a plan that keeps nothing. While no more than `few_share` of the places are
+    left, each costs only `few_price_share` of what it costs otherwise.
+    """
+
+    makespan_share: float
+    value_share: float
+    few_share: float
+    few_price_share: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,7 +283,8 @@ class Problem:
     machines takes the longest of their setups. The first work on a machine takes its own setup. Work that
     takes no time comes behind work that ends when it does, and several such in the order of the schedule.
 
-    `stability_seconds` is what the objective charges for each operation that leaves its earlier place.
+    `stability_seconds` is what the objective charges for each operation that leaves its earlier place. It buys no plan
+    beyond `stability_limit`; None: it buys any.
 
     Raises `InvalidProblem` when ids repeat, an alternative or a changeover names a machine that does not
     exist, or a changeover is listed twice.
@@ -276,6 +296,7 @@ class Problem:
     changeovers: tuple[Changeover, ...] = ()
     objective: Objective = Objective.MAKESPAN
     stability_seconds: float = 0.0
+    stability_limit: StabilityLimit | None = None
     name: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:

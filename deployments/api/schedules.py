@@ -43,14 +43,20 @@ from deployments.contracts.answers.stored import (
     stored_decision_detail,
 )
 from deployments.contracts.answers.validation import ValidateAnswer, ValidateRequest
-from deployments.contracts.parsing import Received, read_schedule_request, read_validate_request, receive
+from deployments.contracts.parsing import (
+    Received,
+    read_schedule_request,
+    read_validate_request,
+    receive,
+    with_misspellings,
+)
 from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.errors import InvalidRequest
 from deployments.persistence.decisions.records import MAX_PAGE_SIZE, ClaimKey, DecisionRecord, Finished
 from deployments.scheduling.idempotency import Act, Lease, Replayable, is_kept, require_key
 from deployments.scheduling.time_budget import run_blocking
 from deployments.scheduling.use_case import Answered
-from env.errors import GantryError
+from env.errors import GantryError, InvalidProblem
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 REPLAYED_HEADER = "Idempotency-Replayed"
@@ -109,9 +115,12 @@ async def validate(
     """Have any schedule judged, whoever made it."""
     received = await run_blocking(len(raw), lambda: read_validate_request(raw, services.limits, is_strict=is_strict))
     await _require_own(services, client, received.body.request)
-    answer = await services.scheduling.validate(
-        received.body, client=client.name, body_bytes=len(raw), warnings=received.warnings
-    )
+    try:
+        answer = await services.scheduling.validate(
+            received.body, client=client.name, body_bytes=len(raw), warnings=received.warnings
+        )
+    except InvalidProblem as problem:
+        raise await _spelt(problem, raw, "request") from None
     return await json_answer_of(len(raw), lambda: answer)
 
 
@@ -242,9 +251,17 @@ async def _scheduled(
         client.require(Scope.OPERATE)
         request.state.operation = f"arm {body.arm!r}, experiment_unit {body.experiment_unit!r}"
     await _require_own(services, client, body)
-    return await services.scheduling.schedule(
-        body, client=client.name, raw_body=raw, warnings=received.warnings, lease=lease
-    )
+    try:
+        return await services.scheduling.schedule(
+            body, client=client.name, raw_body=raw, warnings=received.warnings, lease=lease
+        )
+    except InvalidProblem as problem:
+        raise await _spelt(problem, raw) from None
+
+
+async def _spelt(problem: InvalidProblem, raw: bytes, *outer: str) -> InvalidProblem:
+    """A job that nobody can do may have told who can, under another name."""
+    return await run_blocking(len(raw), lambda: with_misspellings(problem, raw, ScheduleRequest, *outer))
 
 
 async def _require_own(services: Services, client: Client, body: ScheduleRequest) -> None:

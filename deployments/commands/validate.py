@@ -11,6 +11,7 @@ import typer
 
 from deployments.runtime.clock import utc_now
 from env.errors import InvalidProblem
+from env.judge.verdict import quantity
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -54,8 +55,8 @@ def validate(request: JsonFile, answer: JsonFile) -> None:
         print(f"... and {len(found.violations) - _SHOWN_VIOLATIONS} more")
     for anomaly in found.anomalies:
         print(f"valid but suspicious, {anomaly.code}: {anomaly.message}")
-    placed = f"{found.metrics.scheduled_jobs} of {found.metrics.total_jobs} jobs"
-    words = "valid" if found.valid else f"NOT valid, {len(found.violations)} violations"
+    placed = f"{found.metrics.scheduled_jobs:,} of {quantity(found.metrics.total_jobs, 'job')}"
+    words = "valid" if found.valid else f"NOT valid, {quantity(len(found.violations), 'violation')}"
     print(f"{words}: {placed}, makespan {makespan}, safety score {found.safety_score:.0f}")
     if not found.valid:
         raise typer.Exit(1)

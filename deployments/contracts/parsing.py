@@ -27,19 +27,26 @@ from deployments.contracts.requests.wire import (
     field_names,
     forget_unknown_fields,
     has_default,
+    model_of_field,
     unknown_fields,
 )
-from deployments.errors import InvalidRequest, MalformedBody, did_you_mean
+from deployments.errors import InvalidRequest, MalformedBody, did_you_mean, nearly_spelt
+from env.errors import InvalidProblem
 
 MAX_REASONS = 100
 MAX_WARNINGS = 50
 MAX_QUOTE_LENGTH = 80
+MAX_UNKNOWN_BESIDE = 20
+"""Unknown fields of one object that are looked at for what was meant where something is missing."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 JOBS_SETTING, MACHINES_SETTING = "GANTRY_MAX_JOBS", "GANTRY_MAX_MACHINES"
 NOT_SUPPORTED_YET = "is not supported yet"
 BODY = "body"
 # "Input should be …", "String should have …": the field is named beside the message already.
 _SUBJECT = re.compile(r"^\w+ should")
+_OUR_OWN = "Value error, "
+"""What pydantic puts before the words of our own validators."""
+_PART = re.compile(r"([^.\[\]]+)|\[(\d{1,9})\]")
 _QUOTED = re.compile(r"'([^']+)'")
 
 MIN_PRIORITY, MAX_PRIORITY = 1, 3
@@ -244,7 +251,7 @@ def fault_message(fault: ErrorDetails) -> str:
     """What was required and what was found, without the field."""
     if fault["type"] == "missing":
         return "must be given, was absent"
-    requirement = _SUBJECT.sub("must", fault["msg"])
+    requirement = _SUBJECT.sub("must", fault["msg"].removeprefix(_OUR_OWN))
     guess = did_you_mean(str(fault["input"]), _QUOTED.findall(requirement)) if fault["type"] == "enum" else ""
     return f"{requirement}, was {_described(fault['input'])}{guess}"
 
@@ -254,6 +261,54 @@ def invalid_request(error: ValidationError, whose: Callable[[Path], str] = lambd
     faults = error.errors(include_url=False, include_context=False)
     reasons = tuple((dotted(each["loc"]), fault_message(each) + whose(each["loc"])) for each in faults[:MAX_REASONS])
     return InvalidRequest(reasons, omitted=max(0, len(faults) - MAX_REASONS))
+
+
+def with_misspellings(problem: InvalidProblem, raw: bytes, model: type[WireModel], *outer: str) -> InvalidProblem:
+    """`problem` of a body, whose reasons are about what is at `outer` in it, and name misspelt fields beside each.
+
+    Whether a machine can do a job is told by both, so a type that no machine has may be misspelt there.
+    """
+    document: Any = _document(raw)
+    for part in outer:
+        document = document.get(part) if isinstance(document, dict) else None
+    machines = document.get("machines") if isinstance(document, dict) else None
+    count = len(machines) if isinstance(machines, list) else 0
+    of_machine = (_misspelt_beside(f"machines[{index}].machine_type", document, model) for index in range(count))
+    elsewhere = next(filter(None, of_machine), "")
+    named = _misspellings_named(problem.reasons, document, model)
+    return InvalidProblem(
+        (field, message + (elsewhere if field.endswith(".machine_types") else "")) for field, message in named
+    )
+
+
+def _misspellings_named(
+    reasons: Iterable[tuple[str, str]], document: object, model: type[WireModel]
+) -> tuple[tuple[str, str], ...]:
+    return tuple((field, message + _misspelt_beside(field, document, model)) for field, message in reasons)
+
+
+def _misspelt_beside(field: str, document: Any, model: type[WireModel]) -> str:
+    """ "; jobs[0] has 'procesing_time': did you mean 'processing_time'?" of jobs[0].machine_types."""
+    inner: type[WireModel] | None = model
+    *outer, _ = _PART.findall(field) or [(BODY, "")]
+    for name, index in outer:
+        if index:
+            has_item = isinstance(document, list) and int(index) < len(document)
+            document = document[int(index)] if has_item else None
+        else:
+            document = document.get(name) if isinstance(document, dict) else None
+            inner = None if inner is None else model_of_field(inner, name)
+    if not isinstance(document, dict) or inner is None:
+        return ""
+    known = field_names(inner)
+    unknown = [key[:MAX_QUOTE_LENGTH] for key in document if key not in known][:MAX_UNKNOWN_BESIDE]
+    where = field[: field.rindex(".")] if "." in field else f"the {BODY}"
+    guesses = ((key, nearly_spelt(key, known)) for key in unknown)
+    return "".join(
+        f"; {where} has '{_shortened(key)}': did you mean '{guess}'?"
+        for key, guess in guesses
+        if guess is not None and guess not in document
+    )
 
 
 def unknown_field_message(found: UnknownField) -> str:
@@ -321,7 +376,9 @@ def _validated(model: type[Model], document: object, *, is_strict: bool) -> Leni
     try:
         return Leniently(model=model.model_validate(document)) if is_strict else read_leniently(model, document)
     except ValidationError as error:
-        raise invalid_request(error) from None
+        refusal = invalid_request(error)
+        reasons = _misspellings_named(refusal.reasons, document, model)
+        raise InvalidRequest(reasons, omitted=refusal.omitted) from None
 
 
 def _refuse(reasons: Iterable[tuple[str, str]]) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from deployments.errors import reason_of
 from deployments.runtime.durable_file import owner_only
 from env.errors import ArtefactError
 from models.policy.artefact import MANIFEST_FILE, Manifest, read_manifest
@@ -90,7 +91,7 @@ class Registry:
             os.replace(draft, target)
         except OSError as error:
             if not target.is_dir():
-                raise ArtefactError(f"{target} must be writable: {error}") from error
+                raise ArtefactError(f"{target} must be writable: {reason_of(error)}") from error
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 

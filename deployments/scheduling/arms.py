@@ -27,7 +27,7 @@ from deployments.scheduling.proposals import Proposal
 from deployments.scheduling.time_budget import Patience, RepeatAllowance, first_answer
 from env.errors import HorizonExceeded, InvalidProblem
 from env.judge.anomalies import BoundedMakespan
-from env.judge.verdict import Verdict, ViolationCode
+from env.judge.verdict import Verdict, ViolationCode, quantity
 from env.problem import Problem
 from env.schedule import Schedule
 
@@ -293,7 +293,7 @@ def shortened(reason: str) -> str:
 def objection(verdict: Verdict) -> str:
     """What the judge says against a schedule that must not be served, in one sentence."""
     critical = [violation for violation in verdict.violations if violation.is_critical]
-    count = f"{len(critical):,} critical violation{'s' if len(critical) > 1 else ''}"
+    count = quantity(len(critical), "critical violation")
     return shortened(f"rejected by the judge: {count}, first {critical[0].code.value}: {critical[0].message}")
 
 

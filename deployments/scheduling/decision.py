@@ -17,6 +17,7 @@ from deployments.contracts.answers.schedule import (
     importance_warnings,
     safety_of,
     scheduled_jobs_of,
+    stability_warnings,
 )
 from deployments.contracts.requests.schedule_request import JobRequest, ScheduleRequest
 from deployments.contracts.requests.wire import hours_of, instant
@@ -72,6 +73,7 @@ class Decision:
                 *self.warnings,
                 *self._rollout_warnings(),
                 *importance_warnings(problem, proposal.schedule),
+                *stability_warnings(problem, proposal.schedule, proposal.replanned),
                 *self._calendar_warnings(proposal.schedule),
             ],
             changes=changes_of(self.request, self.question, proposal.schedule),

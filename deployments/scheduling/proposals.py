@@ -23,6 +23,8 @@ class Proposal:
     had a part. `policy_makespan_seconds` is the makespan of the policy pass alone, before any search, and
     `gains` is by how many seconds each later stage lowered the objective, missed deadlines apart. `cpu_seconds` is
     what the policy and its search cost, and `iterations` of the search, None where a budget of time ended it.
+    `replanned` is the schedule that was found where keeping places of an earlier one is worth nothing, None where there
+    is none to keep.
     """
 
     schedule: Schedule
@@ -32,6 +34,7 @@ class Proposal:
     gains: Mapping[str, float] = field(default_factory=dict)
     cpu_seconds: float | None = field(default=None, compare=False)
     iterations: int | None = None
+    replanned: Schedule | None = None
 
 
 def policy_proposal(predictor: Predictor, problem: Problem, budget_ms: int, *, threads: int | None = None) -> Proposal:
@@ -50,6 +53,7 @@ def policy_proposal(predictor: Predictor, problem: Problem, budget_ms: int, *, t
         cpu_seconds=found.cpu_seconds,
         # Without any time there is the pass alone, the same for every policy.
         iterations=None if budget_ms else 0,
+        replanned=found.replanned,
     )
 
 

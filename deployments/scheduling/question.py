@@ -14,6 +14,7 @@ from deployments.plants.completion import PlantData, completed, is_incomplete
 from deployments.rollout.assignment import PlanningWindow
 from deployments.scheduling.ports import Archive
 from deployments.scheduling.time_budget import OFFLOAD, run_blocking
+from env.errors import InvalidProblem
 
 
 class Plants(Protocol):
@@ -83,9 +84,18 @@ class QuestionBuilder:
         return await run_blocking(body_bytes, lambda: translate(request, zone=self._zone, now=now, earlier=earlier))
 
     async def _earlier(self, request: ScheduleRequest, client: str) -> tuple[EarlierRow, ...] | None:
-        """The rows of the schedule that the request continues, None when there are none to be had."""
+        """The rows of the schedule that the request continues, None when there are none to be had.
+
+        Raises `InvalidProblem` when what is stored cannot be read.
+        """
         if request.previous_schedule_id is None:
             return None
         record = await self._archive.get(request.previous_schedule_id, client)
         answer = None if record is None else record.answer
-        return None if answer is None else await run_blocking(len(answer), lambda: earlier_rows(answer))
+        if answer is None:
+            return None
+        try:
+            return await run_blocking(len(answer), lambda: earlier_rows(answer))
+        except ValueError as error:
+            message = f"must have rows that can be read: {error}; leave it out to plan anew, or continue a later one"
+            raise InvalidProblem([("previous_schedule_id", message)]) from error

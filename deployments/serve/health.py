@@ -14,6 +14,7 @@ from deployments.persistence.delivery.drain import DrainState
 from deployments.persistence.integrity.events import CorruptionLog
 from deployments.persistence.spool.spool import SpoolDepth
 from deployments.runtime.background import BackgroundTask
+from env.judge.verdict import quantity
 
 _log = logging.getLogger(__name__)
 # A router that has just started waits this long for the stage, or for the policy; then it serves manual without.
@@ -191,7 +192,8 @@ class HealthMonitor:
             yield complaint
         lost, asked = self._losses()
         if lost:
-            yield f"of the last {asked} requests the policy had no room or no time for {lost}: manual served them"
+            requests = quantity(asked, "request")
+            yield f"of the last {requests} the policy had no room or no time for {lost}: manual served them"
         if not self._knows_stage():
             yield "the rollout's controller does not tell the stage, so manual serves"
         yield from self._rollout_alarms()
@@ -204,8 +206,9 @@ class HealthMonitor:
             yield f"the database's clock is {skew:+.1f} s off that of this machine: let a time service set both"
         if depth.dead_letter_files:
             cause = "" if depth.dead_letter_cause is None else f", the newest because {depth.dead_letter_cause}"
-            yield f"{depth.dead_letter_files} files of dead letters{cause}: look at `gantry db spool show`"
+            files = quantity(depth.dead_letter_files, "file")
+            yield f"{files} of dead letters{cause}: look at `gantry db spool show`"
         if depth.damaged_regions:
-            yield f"{depth.damaged_regions} damaged regions in the spool: look at `gantry db spool status`"
+            yield f"{quantity(depth.damaged_regions, 'damaged region')} in the spool: look at `gantry db spool status`"
         if self._corruption.count:
-            yield f"{self._corruption.count} corruption events since the start: the log names each decision"
+            yield f"{quantity(self._corruption.count, 'corruption event')} since the start: the log names each decision"

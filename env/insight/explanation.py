@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import chain
 
 from env.judge.calendar import OpenTime, closed_hours
-from env.judge.verdict import amount, machine_words, moment
-from env.problem import Alternative, Job, Machine, Operation, Problem, WorkingHours
+from env.judge.verdict import amount, machine_words, moment, quantity
+from env.problem import Alternative, Closure, Job, Machine, Operation, Problem, WorkingHours
 from env.schedule import Assignment, Schedule
 
 MAX_NAMED = 10
@@ -23,6 +23,14 @@ class Ahead:
 
     operation_id: str
     seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outage:
+    """A closure of one machine, such as a breakdown, that fell into the wait or the work: the whole of it."""
+
+    machine_id: int
+    closure: Closure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +47,8 @@ class ExplainedStep:
     From the start on: `paused` (closed again), `setup` and `processing`.
 
     `ahead` names the last works it was behind, at most `MAX_NAMED`, in the order of time; `ahead_count`
-    counts all of them.
+    counts all of them. `outages` are the last closures of its machines alone, as many at most, which made them
+    closed while it waited or worked.
     """
 
     job_id: str
@@ -58,6 +67,7 @@ class ExplainedStep:
     processing_seconds: int
     ahead: tuple[Ahead, ...]
     ahead_count: int
+    outages: tuple[Outage, ...] = ()
 
     @property
     def total_seconds(self) -> int:
@@ -144,7 +154,7 @@ def sentence(late: LateOperation, machine: Machine, hours: WorkingHours | None) 
         (step.material_seconds, "waiting for material"),
         (step.load_seconds, f"waiting for the earlier load of {name}"),
         (step.behind_seconds, f"waiting for {name}{_behind(step)}"),
-        (step.closed_seconds + step.paused_seconds, "in closed hours"),
+        (step.closed_seconds + step.paused_seconds, f"in closed hours{_outages(step, hours)}"),
         (step.idle_seconds, f"with {name} open and free"),
         (step.setup_seconds, "of setup"),
         (step.processing_seconds, "of processing"),
@@ -165,8 +175,21 @@ def _behind(step: ExplainedStep) -> str:
     named = [f"{ahead.operation_id} ({amount(ahead.seconds)})" for ahead in step.ahead]
     further = step.ahead_count - len(named)
     if further:
-        named.insert(0, f"{further:,} other{'s' if further > 1 else ''}")
+        named.insert(0, quantity(further, "other"))
     return f" behind {' and '.join(filter(None, (', '.join(named[:-1]), named[-1])))}" if named else ""
+
+
+def _outages(step: ExplainedStep, hours: WorkingHours | None) -> str:
+    spans = (
+        (outage, moment(hours, outage.closure.start_seconds), moment(hours, outage.closure.end_seconds))
+        for outage in step.outages
+    )
+    told = [
+        f"machine {outage.machine_id} was unavailable from {begin} to {end}"
+        + (f": {outage.closure.reason}" if outage.closure.reason else "")
+        for outage, begin, end in spans
+    ]
+    return f" ({'; '.join(told)})" if told else ""
 
 
 class _Queue:
@@ -230,6 +253,16 @@ class _Floor:
             self._queues[machines] = _Queue(self._opened(machines), unloaded_at, list(holders.values()))
         return self._queues[machines]
 
+    def outages(self, machines: tuple[int, ...], first: int, last: int) -> tuple[Outage, ...]:
+        """The closures of the machines that fall into [first, last), in the order of time."""
+        found = [
+            Outage(machine_id=self._problem.machines[machine].id, closure=closure)
+            for machine in machines
+            for closure in self._problem.machines[machine].closures
+            if closure.start_seconds < last and closure.end_seconds > first
+        ]
+        return tuple(sorted(found, key=lambda outage: outage.closure.start_seconds)[-MAX_NAMED:])
+
     def _opened(self, machines: tuple[int, ...]) -> OpenTime:
         """When all of them are open."""
         closures = chain.from_iterable(self._problem.machines[machine].closures for machine in machines)
@@ -290,6 +323,7 @@ def _step(floor: _Floor, job: Job, operation: Operation, ready: int) -> Explaine
         processing_seconds=processing,
         ahead=ahead,
         ahead_count=count,
+        outages=floor.outages(chosen.machines, supplied, end),
     )
 
 

@@ -194,6 +194,11 @@ def amount(seconds: int) -> str:
     return " ".join(parts) or "0 s"
 
 
+def quantity(count: int, one: str, many: str = "") -> str:
+    """So many of something: "1 job", "2,000 jobs", and "3 families" where `many` says how."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def moment(hours: WorkingHours | None, second: int) -> str:
     """An instant by the wall clock of the plant where there is one, otherwise relative to the schedule's start."""
     if hours is not None and reach_of(hours).holds(second):

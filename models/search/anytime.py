@@ -11,14 +11,15 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from env.objective import objective_value, value_besides_deadlines
-from env.problem import Problem
+from env.objective import change_count, objective_value, value_besides_changes, value_besides_deadlines
+from env.problem import Problem, StabilityLimit
 from env.schedule import Schedule
 from env.simulator.arrays import TIE, ProblemArrays, compile_problem, has_deadlines
 from env.simulator.calendar import NEVER
@@ -46,8 +47,14 @@ TEMPERATURE = 1.0
 MAX_SAMPLES = 4
 SHARE_FOR_SAMPLES = 0.15
 """Of the budget: samples are good starting points, but local search makes more of the time."""
-SHARE_FOR_REPAIR = 0.7
-"""Of what is left where an earlier plan counts: so much of it goes into few changes."""
+SHARE_FOR_REPLAN = 0.3
+"""Of the budget where an earlier plan counts: so much goes into a plan that keeps nothing, which all others must bear
+comparison with."""
+SHARE_FOR_REPAIR = 0.5
+"""Of what is left then, and again at each lower price: so much of it goes into few changes."""
+PRICE_STEP = 0.25
+MAX_PRICES = 4
+"""What a change costs is lowered so often, by that factor, while few changes cost more of the plan than they may."""
 REPAIRS = (repaired, held_in_place)
 SHARE_FOR_DEADLINES = 0.7
 """Of the budget at most, while any deadline is missed: the part that comes first."""
@@ -74,7 +81,8 @@ class Found:
     `gains` are by how much each stage after the first lowered the objective, in seconds of it and missed deadlines
     apart: below 0 where a deadline cost them;
     `policy_makespan_seconds` is the makespan of the greedy policy pass; `cpu_seconds` what all of it cost, its threads
-    together.
+    together. `replanned` is the schedule that was found where leaving a place costs nothing, None where there is no
+    earlier plan to keep.
     """
 
     schedule: Schedule
@@ -82,6 +90,7 @@ class Found:
     policy_makespan_seconds: int
     gains: dict[str, float] = field(default_factory=dict)
     cpu_seconds: float = field(default=0.0, compare=False)
+    replanned: Schedule | None = None
 
 
 def search(
@@ -104,22 +113,24 @@ def search(
     arrays = compile_problem(problem)
     state = played(arrays, predictor.play)
     greedy = finished_schedule(problem, state)
-    best = _Best(problem, arrays, greedy, state)
-    repairs = [repair(predictor, problem, arrays) for repair in REPAIRS] if has_earlier_plan(problem) else []
-    for repair in repairs:
-        best.offer("repair", repair)
+    free = replace(problem, stability_seconds=0.0) if has_earlier_plan(problem) else problem
+    best, replanned = _Best(free, arrays, greedy, state), None
+    budget = None
     if iterations is not None or budget_ms > 0:
         budget = _Budget(begun, budget_ms / 1000.0, time.perf_counter() - begun, iterations)
-        _meet_pins(predictor, best, seed, budget)
-        _sample(predictor, best, seed, budget)
-        _improve_repair(best, repairs, seed, budget)
-        _improve(best, seed, budget, threads)
+    if free is not problem:
+        first, budget = (None, None) if budget is None else budget.split(SHARE_FOR_REPLAN)
+        _make_better(predictor, best, seed, first, threads)
+        replanned = best.schedule
+        best = _keep_places(predictor, problem, best, seed, budget)
+    _make_better(predictor, best, seed, budget, threads)
     return Found(
         schedule=best.schedule,
         method=("policy", *best.gains),
         policy_makespan_seconds=greedy.makespan_seconds,
         gains=best.gains,
         cpu_seconds=time.thread_time() - cpu_begun + best.cpu_seconds_beside,
+        replanned=replanned,
     )
 
 
@@ -148,12 +159,57 @@ class _Budget:
         return self.iterations is not None or seconds <= SHARE_FOR_SAMPLES * self.seconds
 
 
+class _Limit(NamedTuple):
+    """What a plan may come to at most: its end and its value apart from changes and deadlines, in seconds; changes."""
+
+    makespan: float = math.inf
+    value: float = math.inf
+    changes: float = math.inf
+
+    @classmethod
+    def of(cls, problem: Problem, limit: StabilityLimit, replanned: Schedule) -> Self:
+        """So much more than what the earlier plan promised, or than planning anew gives where that is worse.
+
+        Were it only the latter, time to search would be reason enough to move everything.
+        """
+        plans = (_promised(problem, replanned), replanned)
+        return cls(
+            makespan=(1.0 + limit.makespan_share) * max(plan.makespan_seconds for plan in plans),
+            value=(1.0 + limit.value_share) * max(value_besides_changes(problem, plan) for plan in plans),
+        )
+
+    def holds(self, problem: Problem, schedule: Schedule) -> bool:
+        """Whether a plan is within the limit."""
+        if math.isinf(self.makespan):
+            return True
+        is_good = schedule.makespan_seconds <= self.makespan and value_besides_changes(problem, schedule) <= self.value
+        return is_good and change_count(problem, schedule) <= self.changes
+
+
+def _promised(problem: Problem, replanned: Schedule) -> Schedule:
+    """The earlier plan, whether it can be kept or not; work that it did not have is where the new one has it."""
+    places = {operation.id: operation.earlier_place for operation in problem.operations}
+    return Schedule(
+        assignments=tuple(
+            row
+            if (place := places[row.operation_id]) is None or place.end_seconds is None
+            else replace(row, start_seconds=place.start_seconds, end_seconds=place.end_seconds)
+            for row in replanned.assignments
+        )
+    )
+
+
 class _Best:
-    """The best schedule so far by the objective, with the state that it came from."""
+    """The best schedule so far by the objective, with the state that it came from.
+
+    No other schedule beyond `limit` is kept. `sought` is the problem that searches are given, whose changes may cost
+    less.
+    """
 
     def __init__(self, problem: Problem, arrays: ProblemArrays, schedule: Schedule, state: State) -> None:
-        self.problem = problem
+        self.problem = self.sought = problem
         self.arrays = arrays
+        self.limit = _Limit()
         self.schedule = schedule
         self.state = state
         # Any plan that keeps its pins is better than one that does not.
@@ -174,7 +230,7 @@ class _Best:
             return False
         schedule = finished_schedule(self.problem, state)
         value = objective_value(self.problem, schedule)
-        if value >= self.value:
+        if value >= self.value or not self.limit.holds(self.problem, schedule):
             return False
         besides_deadlines = value_besides_deadlines(self.problem, schedule)
         self.gains[stage] += self.besides_deadlines - besides_deadlines if math.isfinite(self.value) else 0.0
@@ -189,6 +245,11 @@ class _Best:
         return bool(np.any(missed & ~self.arrays.operation_pinned))
 
     @property
+    def keeps_places(self) -> bool:
+        """Whether leaving the places of an earlier plan costs anything."""
+        return has_earlier_plan(self.problem)
+
+    @property
     def counts_ties(self) -> bool:
         """Whether tardiness decides between schedules that are equal otherwise."""
         return bool(self.arrays.objective[TIE] > 0.0 and self.arrays.operation_has_due.any())
@@ -198,6 +259,16 @@ class _Best:
         """Whether anything ends after its due date."""
         arrays = self.arrays
         return bool(np.any(arrays.operation_has_due & (self.state.end > arrays.operation_due)))
+
+
+def _make_better(predictor: Predictor, best: _Best, seed: int, budget: _Budget | None, threads: int) -> None:
+    """All that the budget buys, nothing without one."""
+    if budget is None:
+        return
+    _meet_pins(predictor, best, seed, budget)
+    if not best.keeps_places:
+        _sample(predictor, best, seed, budget)
+    _improve(best, seed, budget, threads)
 
 
 def _meet_pins(predictor: Predictor, best: _Best, seed: int, budget: _Budget) -> None:
@@ -225,26 +296,72 @@ def _sample(predictor: Predictor, best: _Best, seed: int, budget: _Budget) -> No
             state = new_state(best.arrays)
 
 
-def _improve_repair(best: _Best, repairs: Sequence[State | None], seed: int, budget: _Budget) -> None:
-    """Local search from the best repair on, in which nothing begins before its earlier place.
+def _keep_places(predictor: Predictor, problem: Problem, replanned: _Best, seed: int, budget: _Budget | None) -> _Best:
+    """The best of the plan that keeps nothing and of repairs, made better with some of the budget.
+
+    Where there is a limit, changes are cheap at first; only a plan that then leaves many places is held against one
+    that leaves fewer of them at their full price.
+    """
+    found = [repair(predictor, problem, replanned.arrays) for repair in REPAIRS]
+    repairs = [state for state in found if state is not None and state.end.max() < NEVER]
+    rules = problem.stability_limit
+    if rules is None or math.isinf(replanned.value):
+        return _repair(problem, replanned, _Limit(), repairs, seed, budget)
+    limit = _Limit.of(problem, rules, replanned.schedule)
+    cheap = replace(problem, stability_seconds=rules.few_price_share * problem.stability_seconds)
+    best = _repair(cheap, replanned, limit, repairs, seed, budget)
+    few = rules.few_share * sum(operation.earlier_place is not None for operation in problem.operations)
+    if change_count(problem, best.schedule) > few:
+        return _repair(problem, best, limit, repairs, seed, budget)
+    best.limit = limit._replace(changes=few)
+    return best
+
+
+def _repair(
+    problem: Problem, before: _Best, limit: _Limit, repairs: list[State], seed: int, budget: _Budget | None
+) -> _Best:
+    """The best of a plan and of repairs by `problem`, whose changes have their price, within a limit.
+
+    Search goes on from the best repair at that price, and at lower ones while what comes of it is beyond the limit.
+    """
+    best = _Best(problem, before.arrays, before.schedule, before.state)
+    best.limit, best.gains, best.cpu_seconds_beside = limit, before.gains, before.cpu_seconds_beside
+    for repair in repairs:
+        best.offer("repair", repair)
+    if not repairs or budget is None:
+        return best
+    state = min(repairs, key=lambda state: objective_value(problem, finished_schedule(problem, state)))
+    for _ in range(MAX_PRICES):
+        first, budget = budget.split(SHARE_FOR_REPAIR)
+        improved = _improved_repair(best, state, seed, first)
+        if improved is None:
+            break
+        state = improved
+        best.offer("repair", state)
+        if limit.holds(problem, finished_schedule(problem, state)):
+            break
+        best.sought = replace(best.sought, stability_seconds=PRICE_STEP * best.sought.stability_seconds)
+    return best
+
+
+def _improved_repair(best: _Best, state: State, seed: int, budget: _Budget) -> State | None:
+    """Local search from a repair on, in which nothing begins before its earlier place; None where there is no time.
 
     Otherwise all that follows work which has left a machine would begin earlier, and each of it is a change.
     """
-    complete = [state for state in repairs if state is not None and state.end.max() < NEVER]
-    if not complete or (budget.iterations is None and budget.left_seconds < MIN_SEARCH_SECONDS):
-        return
+    if budget.iterations is None and budget.left_seconds < MIN_SEARCH_SECONDS:
+        return None
     held = held_back(best.problem, best.arrays)
-    start = min(complete, key=lambda state: objective_value(best.problem, finished_schedule(best.problem, state)))
-    found = local_search(best.problem, held, start, seed)
+    found = local_search(best.sought, held, state, seed)
     if found is None:
-        return
+        return None
     if budget.iterations is None:
-        _run_until(found, budget.split(SHARE_FOR_REPAIR)[0])
+        _run_until(found, budget)
     else:
-        _run_iterations(found, int(SHARE_FOR_REPAIR * budget.iterations))
-    state = new_state(held)
-    found.realise(state)
-    best.offer("repair", state)
+        _run_iterations(found, budget.iterations)
+    improved = new_state(held)
+    found.realise(improved)
+    return improved
 
 
 def _improve(best: _Best, seed: int, budget: _Budget, threads: int) -> None:
@@ -262,7 +379,7 @@ def _improve(best: _Best, seed: int, budget: _Budget, threads: int) -> None:
 
 def _search_objective(best: _Best, seed: int, budget: _Budget, threads: int) -> None:
     """The search that suits the problem, after the one that would suit it without its deadlines, if that is another."""
-    if has_deadlines(best.arrays) and suits_graph(best.problem, best.arrays):
+    if has_deadlines(best.arrays) and suits_graph(best.sought, best.arrays):
         first, budget = budget.split(SHARE_FOR_MAKESPAN)
         _search(best, makespan_search, seed, first, threads)
     _search(best, local_search, seed, budget, threads)
@@ -272,7 +389,7 @@ def _search(best: _Best, begin: _Begin, seed: int, budget: _Budget, threads: int
     """One local search, and a second one beside it while a core is free."""
     if budget.iterations is None and budget.left_seconds < MIN_SEARCH_SECONDS:
         return
-    first = begin(best.problem, best.arrays, best.state, seed)
+    first = begin(best.sought, best.arrays, best.state, seed)
     if first is None:
         return
     if budget.iterations is not None:
@@ -293,7 +410,7 @@ def _search(best: _Best, begin: _Begin, seed: int, budget: _Budget, threads: int
 
 
 def _run_both(first: LocalSearch, best: _Best, begin: _Begin, seed: int, budget: _Budget) -> list[LocalSearch]:
-    second = begin(best.problem, best.arrays, best.state, seed + 1_000_003)
+    second = begin(best.sought, best.arrays, best.state, seed + 1_000_003)
     assert second is not None
     with ThreadPoolExecutor(1) as threads:
         beside = threads.submit(_run_beside, second, budget, first)

@@ -19,7 +19,7 @@ from env.simulator.arrays import (
 from env.simulator.calendar import NEVER
 from env.simulator.reservation import around_earlier_places, dispatch_by_start, keeps_pins
 from env.simulator.simulation import dispatch, new_state
-from env.simulator.state import NOBODY, State
+from env.simulator.state import MAKESPAN_BOUND, NOBODY, State
 from models.policy.predictor import Predictor
 from models.search.annealing import BEST as BEST_PLAN
 from models.search.annealing import HELD, MEAN_LOSS, Annealing, anneal, new_annealing
@@ -32,6 +32,8 @@ FIRST_WARMTH, LAST_WARMTH = 1.4, 0.8
 good plan is made better, since a plan that misses deadlines is often far from one that meets all."""
 FIRST_ROUND = 20
 """Moves of it for each operation."""
+FLOAT_SECONDS = 1e-6
+"""By so much sums of the same numbers in another order differ at most."""
 LATE_SHARE = 0.02
 """Of a mean duration: what missing a deadline at all counts beside how late it is."""
 
@@ -193,6 +195,7 @@ class AnnealingSearch:
 
     def _plan(self, problem: Problem, state: State) -> Solution:
         """The plan of a complete state, in which a deadline that is met stays met."""
+        self._nothing = _value_bound(self.arrays)
         plan, deadline = new_plan(problem, self.arrays, state), self.arrays.operation_deadline
         latest_end = plan.tasks["latest_end"]
         plan.tasks["latest_end"] = np.where(state.end <= deadline, np.minimum(latest_end, deadline), latest_end)
@@ -200,8 +203,8 @@ class AnnealingSearch:
 
     @property
     def is_done(self) -> bool:
-        """Whether there is nothing to lose, but for what floats leave of what has gone."""
-        return bool(self.search.figures[BEST_PLAN] <= self._nothing)
+        """Whether no plan is worth less, but for what floats leave of what has gone."""
+        return bool(self.search.figures[BEST_PLAN] <= self._nothing + FLOAT_SECONDS)
 
     def realise(self, state: State) -> None:
         """See `LocalSearch`."""
@@ -248,12 +251,21 @@ class TardinessSearch(AnnealingSearch):
 
     def _plan(self, problem: Problem, state: State) -> Solution:
         plan = super()._plan(problem, state)
+        self._nothing = 0.0
         plan.figures[MAKESPAN_WEIGHT] = 0.0
         plan.figures[TARDINESS_WEIGHT] = 1.0 / self.arrays.operation_weight.sum()
         if plan.figures[STABILITY] > 0.0:
             plan.figures[STABILITY] = HELD
         plan.tasks["latest_end"] = np.minimum(plan.tasks["latest_end"], state.end.max())
         return plan
+
+
+def _value_bound(arrays: ProblemArrays) -> float:
+    """No plan is worth less, in seconds of the objective: each job alone, as if nobody else were there."""
+    state, weights = new_state(arrays), arrays.objective
+    bound = weights[MAKESPAN_WEIGHT] * state.totals[MAKESPAN_BOUND]
+    bound += weights[TARDINESS_WEIGHT] * state.tardiness_bound[0] + weights[MISSED] * state.missed_bound[0]
+    return float(bound)
 
 
 def _makespan_bound(arrays: ProblemArrays, release: np.ndarray[tuple[int], np.dtype[np.int64]]) -> int:

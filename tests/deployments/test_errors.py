@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 
 import pytest
@@ -18,6 +19,7 @@ from deployments.errors import (
     Rejection,
     ServiceError,
     TemporarilyUnavailable,
+    reason_of,
 )
 
 ERRORS = [
@@ -49,3 +51,17 @@ def test_temporary_error_carries_its_waiting_time() -> None:
 def test_body_too_large_names_the_limit() -> None:
     """The text says what would have been accepted."""
     assert str(BodyTooLarge(33_554_432)) == "the body must have at most 33,554,432 bytes (GANTRY_MAX_BODY_BYTES)"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.log"), "No such file or directory: a.log"),
+        (OSError("timed out"), "timed out"),
+        (ValueError("must be JSON"), "must be JSON"),
+    ],
+)
+def test_reason_is_words_alone(error: Exception, reason: str) -> None:
+    """Nobody should have to look up what "[Errno 5]" is."""
+    assert reason_of(error) == reason

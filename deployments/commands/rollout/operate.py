@@ -297,7 +297,7 @@ def _show_report(found: dict[str, Any]) -> None:
         value = "-" if each["value"] is None else f"{each['value']:.4g} {goal.unit}"
         goals.add_row(goal.label, goal.condition, value, str(each["n"]), each["state"])
     console.print(goals)
-    arms = Table("stage", "arm", "evaluations", "served", "makespan h", "on time %", "utilisation %")
+    arms = Table("stage", "arm", "evaluations", "served", "makespan h", "families on time %", "utilisation %")
     for each in found["arms_by_stage"]:
         kpis = each["kpis"] or {}
         hours = f"{kpis['makespan_seconds'] / 3600:.1f}" if kpis else "-"

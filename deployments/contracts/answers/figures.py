@@ -19,6 +19,10 @@ _NAMES = {
     "total_tardiness": "tardiness_seconds",
     "flow_time_mean": "flow_time_mean_seconds",
 }
+FAMILIES_ON_TIME = (
+    "per cent of the families, not of the jobs: one is on time when each of its jobs ends by its own lcd_date"
+)
+IMPORTANT_FAMILIES_ON_TIME = "the same of the families with an important job"
 
 
 class Metrics(AnswerModel):
@@ -32,8 +36,8 @@ class Metrics(AnswerModel):
         description="busy time / time that the machines that some job may use were open until the makespan"
     )
     total_setup_time: float
-    important_jobs_on_time: float = Field(description="per cent of the families with an important job")
-    jobs_on_time: float = Field(description="per cent of the families")
+    important_jobs_on_time: float = Field(description=IMPORTANT_FAMILIES_ON_TIME)
+    jobs_on_time: float = Field(description=FAMILIES_ON_TIME)
     total_tardiness: float
     flow_time_mean: float | None = Field(
         description="mean over the families that are scheduled as a whole: last end less the later of "
@@ -48,8 +52,8 @@ class Figures(AnswerModel):
     completion_rate: float
     average_utilization: float
     total_setup_time: float
-    jobs_on_time: float
-    important_jobs_on_time: float
+    jobs_on_time: float = Field(description=FAMILIES_ON_TIME)
+    important_jobs_on_time: float = Field(description=IMPORTANT_FAMILIES_ON_TIME)
     total_tardiness: float
     safety_score: float
     flow_time_mean: float | None = Field(description="null for what was stored before it was measured")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
@@ -32,8 +32,8 @@ from deployments.errors import InvalidRequest
 from deployments.persistence.decisions.records import DecisionRecord, FeedbackRecord
 from env.errors import InvalidProblem
 from env.insight.comparison import Move, compare
-from env.insight.explanation import ExplainedStep, LateOperation, explain, sentence
-from env.problem import Machine
+from env.insight.explanation import ExplainedStep, LateOperation, Outage, explain, sentence
+from env.problem import Machine, WorkingHours
 
 Rows = tuple[EarlierRow, ...]
 MAX_COMPLETIONS = 20_000
@@ -131,6 +131,17 @@ class JobAhead(AnswerModel):
     hours: float
 
 
+class OutageAnswer(AnswerModel):
+    """When one machine could not work, such as a breakdown: the whole of it."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    machine_id: int
+    from_: datetime = Field(serialization_alias="from")
+    to: datetime
+    reason: str
+
+
 class StepAnswer(AnswerModel):
     """Where the time of one job went: its amounts (load is part of machine) add up to the time from ready to end."""
 
@@ -150,6 +161,11 @@ class StepAnswer(AnswerModel):
     processing_hours: float
     behind: list[JobAhead] = Field(description="the last jobs that it waited behind, at most ten, in order of time")
     behind_count: int = Field(description="how many jobs it waited behind in all")
+    unavailable: list[OutageAnswer] | None = Field(
+        None,
+        exclude_if=lambda found: found is None,
+        description="the last closures of its machines alone, at most ten, in its wait or work; only where any are",
+    )
 
 
 class LateJobAnswer(StepAnswer):
@@ -183,15 +199,21 @@ def explanation_answer(schedule_id: str, decision: StoredQuestion) -> Explanatio
     explanation = explain(question.problem, decision.schedule)
     machines = {machine.id: machine for machine in question.problem.machines}
     jobs = {job.job_id: job for job in decision.request.jobs}
+    # A plant that never closes has a clock all the same.
+    clock = question.problem.hours or WorkingHours(origin=question.start, zone=question.zone.key, breaks=())
     return ExplanationAnswer(
         schedule_id=schedule_id,
-        late_jobs=[_late_job(late, question, machines, jobs) for late in explanation.late],
+        late_jobs=[_late_job(late, question, machines, jobs, clock) for late in explanation.late],
         jobs_ahead=[StepAnswer(**_step(step, question, machines, jobs)) for step in explanation.ahead],
     )
 
 
 def _late_job(
-    late: LateOperation, question: Question, machines: Mapping[int, Machine], jobs: Mapping[str, JobRequest]
+    late: LateOperation,
+    question: Question,
+    machines: Mapping[int, Machine],
+    jobs: Mapping[str, JobRequest],
+    clock: WorkingHours,
 ) -> LateJobAnswer:
     lcd_date = jobs[late.step.operation_id].lcd_date
     assert lcd_date is not None, "only what has a due date can be late"
@@ -203,7 +225,7 @@ def _late_job(
         lcd_date=in_zone(lcd_date, question.zone),
         late_hours=hours_of(late.lateness_seconds),
         available_hours=hours_of(late.available_seconds),
-        message=sentence(late, machines[late.step.machine_id], question.problem.hours),
+        message=sentence(late, machines[late.step.machine_id], clock),
     )
 
 
@@ -230,7 +252,18 @@ def _step(
         "processing_hours": hours_of(step.processing_seconds),
         "behind": [JobAhead(job_id=ahead.operation_id, hours=hours_of(ahead.seconds)) for ahead in step.ahead],
         "behind_count": step.ahead_count,
+        "unavailable": [_outage(outage, when) for outage in step.outages] or None,
     }
+
+
+def _outage(outage: Outage, when: Callable[[int], datetime]) -> OutageAnswer:
+    closure = outage.closure
+    return OutageAnswer(
+        machine_id=outage.machine_id,
+        from_=when(closure.start_seconds),
+        to=when(closure.end_seconds),
+        reason=closure.reason,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

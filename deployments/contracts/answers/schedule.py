@@ -16,9 +16,13 @@ from deployments.contracts.requests.wire import AnswerModel, hours_of, instant
 from deployments.contracts.translation.open_hours import OpenHours, PlantHours
 from deployments.contracts.translation.problem import Question
 from env.insight.comparison import compare
-from env.judge.verdict import Anomaly, Verdict, Violation, amount
+from env.judge.verdict import Anomaly, Verdict, Violation, amount, quantity
+from env.objective import change_count
 from env.problem import Job, Objective, Problem
 from env.schedule import Assignment, Schedule, setup_seconds_of
+
+NOTICEABLE_SHARE = 0.01
+"""Of the time that a plan takes from now on: longer for keeping places, and the answer says so."""
 
 
 def _is_absent(value: object) -> bool:
@@ -194,6 +198,38 @@ def _important_lateness(job: Job, done: Mapping[str, Assignment]) -> int:
         if operation.due_seconds is not None and operation.id in done
         else 0
         for operation in job.operations
+    )
+
+
+def stability_warnings(problem: Problem, schedule: Schedule, replanned: Schedule | None) -> tuple[str, ...]:
+    """One sentence when keeping places of the earlier schedule costs more than `NOTICEABLE_SHARE`, or families' dates.
+
+    `replanned` is the schedule that keeping nothing gave, None where there was nothing to keep.
+    """
+    if replanned is None:
+        return ()
+    losses = []
+    later = schedule.makespan_seconds - replanned.makespan_seconds
+    if later > NOTICEABLE_SHARE * replanned.makespan_seconds:
+        losses.append(f"ends {amount(later)} later")
+    late = _late_families(problem, schedule) - _late_families(problem, replanned)
+    if late > 0:
+        losses.append(f"has {quantity(late, 'more late family', 'more late families')}")
+    movable = [operation for operation in problem.operations if operation.earlier_place and not operation.pin]
+    kept = len(movable) - change_count(problem, schedule, movable)
+    if not losses or not kept:
+        return ()
+    loss = " and ".join(losses)
+    held = f"{kept:,} of the {quantity(len(movable), 'job')} that may move {'keeps' if kept == 1 else 'keep'}"
+    remedy = "a lower stability_weight lets more of them move"
+    return (f"the plan {loss} than one made anew, because {held} the place of previous_schedule_id: {remedy}",)
+
+
+def _late_families(problem: Problem, schedule: Schedule) -> int:
+    done = schedule.by_operation
+    return sum(
+        any(step.due_seconds is not None and done[step.id].end_seconds > step.due_seconds for step in job.operations)
+        for job in problem.jobs
     )
 
 

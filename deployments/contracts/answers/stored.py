@@ -19,6 +19,7 @@ from deployments.errors import NotFound
 from deployments.persistence.decisions.records import DecisionRecord, EvaluationRecord
 from deployments.rollout.assignment import ArmRole
 from env.judge.judge import judge
+from env.judge.verdict import quantity
 from env.schedule import Schedule
 
 MAX_REASON_LENGTH = 300
@@ -181,7 +182,7 @@ def kept_request(record: DecisionRecord) -> ScheduleRequest:
         # As it was read when it was sent: what was understood then is understood for ever.
         return read_leniently(ScheduleRequest, from_json(record.request)).model
     except ValidationError as error:
-        raise unreadable(record, f"its request has {error.error_count()} faults") from error
+        raise unreadable(record, f"its request has {quantity(error.error_count(), 'fault')}") from error
     except ValueError as error:
         raise unreadable(record, f"its request is no JSON: {error}") from error
 

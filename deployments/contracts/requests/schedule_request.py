@@ -249,7 +249,8 @@ class ScheduleRequest(WireModel):
     )
     stability_weight: Hours = Field(
         DEFAULT_STABILITY_HOURS,
-        description="hours of the objective that each job costs which leaves its place in previous_schedule_id",
+        description="hours of the objective that each job costs which leaves its place in previous_schedule_id; "
+        "what is given is obeyed, while the default never makes a plan far worse than planning anew",
     )
     freeze_until: Instant | None = Field(
         None,

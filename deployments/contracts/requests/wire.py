@@ -229,6 +229,11 @@ def has_default(model: type[BaseModel], path: tuple[int | str, ...]) -> bool:
     return field is not None and not field.is_required()
 
 
+def model_of_field(model: type[BaseModel], name: str) -> type[WireModel] | None:
+    """The model that the values of the field `name` of `model` are, or are lists of; None where there is none."""
+    return model_in(_field(model, name))
+
+
 def model_in(field: FieldInfo | None) -> type[WireModel] | None:
     """The model that the values of a field are, or are lists of; None when they are plain."""
     return None if field is None else _model_in(field.annotation)

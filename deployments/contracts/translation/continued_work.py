@@ -17,7 +17,7 @@ from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.contracts.requests.wire import in_zone, seconds_after, seconds_of
 from deployments.contracts.translation.fixed_work import EarlierRow, Reason, as_schedule, pinned_end
 from deployments.contracts.translation.open_hours import PlantHours
-from env.judge.verdict import amount
+from env.judge.verdict import amount, quantity
 from env.problem import Alternative, Job, Machine, Operation, Pin, Problem
 from env.schedule import Assignment, Schedule, changeover_seconds, setup_seconds_of
 
@@ -450,6 +450,6 @@ def _capped(warnings: Sequence[str]) -> tuple[str, ...]:
 def _released_warnings(released: Sequence[str]) -> tuple[str, ...]:
     if not released:
         return ()
-    count = f"{len(released):,} job{'s' if len(released) > 1 else ''}"
+    count = quantity(len(released), "job")
     text = f"{count} of previous_schedule_id between freeze_until and schedule_start planned anew, "
     return (f"{text}although it may have begun; first is {released[0]}",)

@@ -12,11 +12,13 @@ from pydantic import BaseModel, ValidationError, model_validator
 from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.contracts.requests.wire import seconds_after
 from deployments.contracts.translation.open_hours import PlantHours
-from env.judge.verdict import amount, machine_words
-from env.problem import SECONDS_PER_HOUR, Alternative, EarlierPlace, Job, Operation, Problem
+from env.judge.verdict import amount, machine_words, quantity
+from env.problem import SECONDS_PER_HOUR, Alternative, EarlierPlace, Job, Operation, Problem, StabilityLimit
 from env.schedule import Assignment, Schedule
 
 Reason = tuple[str, str]
+DEFAULT_STABILITY_LIMIT = StabilityLimit(makespan_share=0.2, value_share=0.75, few_share=1 / 12, few_price_share=0.25)
+"""Holds where a request names no `stability_weight`: no number of moved jobs justifies a plan that is far worse."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +151,9 @@ def earlier_rows(answer: bytes) -> tuple[EarlierRow, ...]:
     try:
         return tuple(_EarlierAnswer.model_validate_json(answer).scheduled_jobs)
     except ValidationError as error:
-        raise ValueError(f"an earlier schedule must have scheduled_jobs, had {error.error_count()} faults") from None
+        raise ValueError(
+            f"an earlier schedule must have scheduled_jobs, had {quantity(error.error_count(), 'fault')}"
+        ) from None
 
 
 def freeze_reasons(request: ScheduleRequest, earlier: tuple[EarlierRow, ...] | None) -> Iterator[Reason]:
@@ -174,11 +178,19 @@ def with_earlier_places(
         row = rows.get(operation.id)
         if row is None or row.machine_id not in index_of:
             return operation
-        place = EarlierPlace(machine=index_of[row.machine_id], start_seconds=row.start_seconds)
+        place = EarlierPlace(
+            machine=index_of[row.machine_id], start_seconds=row.start_seconds, end_seconds=row.end_seconds
+        )
         return replace(operation, earlier_place=place)
 
     jobs = tuple(Job(id=job.id, operations=tuple(map(placed, job.operations))) for job in problem.jobs)
-    return replace(problem, jobs=jobs, stability_seconds=request.stability_weight * SECONDS_PER_HOUR)
+    return replace(
+        problem,
+        jobs=jobs,
+        stability_seconds=request.stability_weight * SECONDS_PER_HOUR,
+        # Whoever names a price wants it to hold whatever it costs.
+        stability_limit=None if "stability_weight" in request.model_fields_set else DEFAULT_STABILITY_LIMIT,
+    )
 
 
 def as_schedule(rows: tuple[EarlierRow, ...], start: datetime) -> Schedule:
@@ -206,5 +218,4 @@ def gone_warnings(request: ScheduleRequest, earlier: tuple[EarlierRow, ...] | No
     gone = [row.job_id for row in earlier or () if row.job_id not in wanted]
     if not gone:
         return ()
-    count = f"{len(gone):,} job{'s' if len(gone) > 1 else ''}"
-    return (f"{count} of previous_schedule_id not in jobs: dropped; first is {gone[0]}",)
+    return (f"{quantity(len(gone), 'job')} of previous_schedule_id not in jobs: dropped; first is {gone[0]}",)

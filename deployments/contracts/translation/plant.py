@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from deployments.contracts.requests.schedule_request import MachineRequest, ScheduleRequest
 from deployments.contracts.requests.wire import first_second_from, in_zone, last_second_until, seconds_after, seconds_of
+from env.judge.verdict import quantity
 from env.problem import DEFAULT_BREAKS, Changeover, Closure, Machine, WeeklyBreak, WorkingHours
 
 YEARS_AHEAD = 10
@@ -66,7 +67,7 @@ def setup_warnings(request: ScheduleRequest) -> tuple[str, ...]:
     silent = [job for job in request.jobs if job.setup_group is not None and job.setup_group not in listed]
     if not silent:
         return ()
-    count = f"{len(silent):,} job{'s' if len(silent) > 1 else ''}"
+    count = quantity(len(silent), "job")
     example = f"{silent[0].job_id} ({silent[0].setup_group})"
     return (
         f"setup_group of {count} is not in setup_matrix: changing over to them takes setup_time; first is {example}",

@@ -49,6 +49,7 @@ from deployments.contracts.translation.plant import (
 )
 from deployments.contracts.translation.precheck import precheck
 from env.errors import InvalidProblem
+from env.judge.verdict import quantity
 from env.problem import Alternative, Job, Machine, Operation, Pin, Problem
 from env.schedule import Assignment, Schedule
 
@@ -64,7 +65,7 @@ def lateness_warnings(problem: Problem) -> tuple[str, ...]:
     late = [operation for operation in problem.operations if (operation.due_seconds or 0) < 0]
     if not late:
         return ()
-    count = f"{len(late):,} job{'s' if len(late) > 1 else ''}"
+    count = quantity(len(late), "job")
     return (f"lcd_date of {count} lies before schedule_start: late in any schedule; first is {late[0].id}",)
 
 
@@ -74,7 +75,7 @@ def release_warnings(request: ScheduleRequest, start: datetime, zone: ZoneInfo) 
     early = [name for name, release in releases if seconds_after(start, in_zone(release, zone)) < 0]
     if not early:
         return ()
-    count = f"{len(early):,} job{'s' if len(early) > 1 else ''}"
+    count = quantity(len(early), "job")
     return (f"release_at of {count} lies before schedule_start: the material is there; first is {early[0]}",)
 
 

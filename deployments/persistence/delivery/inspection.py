@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from deployments.errors import reason_of
 from deployments.persistence.decisions.records import RecordLabel, label_of
 from deployments.persistence.delivery.batch_writer import WriteReport
 from deployments.persistence.delivery.drain import parted
@@ -94,7 +95,7 @@ def inspect(folder: Path, disk: LocalDisk | None = None) -> SpoolReport:
         for path in dead_letter_files(folder, disk):
             counts.update(letter.kind for letter in load_dead_letters(path))
     except (OSError, ValueError, KeyError) as error:
-        raise SpoolFailed(f"the spool folder {folder} must be readable: {error}") from error
+        raise SpoolFailed(f"the spool folder {folder} must be readable: {reason_of(error)}") from error
     segments = tuple(found for found in surveys if found is not None)
     return SpoolReport(folder=folder, segments=segments, damaged_files=damaged, dead_letters=dict(counts))
 
@@ -130,7 +131,7 @@ def listed(folder: Path, disk: LocalDisk | None = None) -> Iterator[SpooledRecor
                     is_dead=True,
                 )
     except (OSError, ValueError, KeyError) as error:
-        raise SpoolFailed(f"the spool folder {folder} must be readable: {error}") from error
+        raise SpoolFailed(f"the spool folder {folder} must be readable: {reason_of(error)}") from error
 
 
 def found_in(folder: Path, record_id: str) -> list[SpooledRecord]:
@@ -154,7 +155,7 @@ def ask_to_skip(folder: Path, record: SpooledRecord, disk: LocalDisk | None = No
             disk.close(disk.create(path))
         disk.fsync_folder(path.parent)
     except OSError as error:
-        raise SpoolFailed(f"could not ask for the skip of {record.label}: {error}") from error
+        raise SpoolFailed(f"could not ask for the skip of {record.label}: {reason_of(error)}") from error
 
 
 def _trouble(folder: Path, segment: str, disk: LocalDisk) -> str | None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from deployments.errors import reason_of
 from deployments.persistence.errors import SpoolError, SpoolFailed, SpoolFull
 from deployments.persistence.spool.dead_letters import SUFFIX as DEAD_LETTER_SUFFIX
 from deployments.persistence.spool.dead_letters import DeadLetter, newest_cause, save_dead_letters
@@ -354,4 +355,4 @@ def _disk_errors(doing: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in _NO_SPACE:
             raise SpoolFull(f"could not {doing}: {error.strerror}") from error
-        raise SpoolFailed(f"could not {doing}: {error}") from error
+        raise SpoolFailed(f"could not {doing}: {reason_of(error)}") from error

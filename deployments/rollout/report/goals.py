@@ -71,7 +71,7 @@ _GOALS = (
     ("makespan_hours", "makespan", "h", False),
     ("completion_percent", "complete schedules", "%", True),
     ("utilisation_percent", "machine utilisation", "%", True),
-    ("on_time_percent", "on time by LCD", "%", True),
+    ("on_time_percent", "families on time by LCD", "%", True),
     ("error_percent", "errors", "%", False),
     ("response_seconds", "response, 95th percentile", "s", False),
     (_CRITICAL, "critical violations", "", False),

@@ -18,8 +18,8 @@ PLANNED = {
     "makespan_seconds": "makespan h",
     "tardiness_seconds": "tardiness h",
     "utilisation_percent": "utilisation %",
-    "on_time_percent": "on time %",
-    "important_on_time_percent": "important %",
+    "on_time_percent": "families on time %",
+    "important_on_time_percent": "important families on time %",
     "flow_time_mean_seconds": "flow time h",
 }
 """The planned KPIs of an arm that the tables show, and their headings."""
@@ -155,7 +155,7 @@ def realised_table(report: RolloutReport) -> str:
         )
         for arm in report.realised
     ]
-    headers = ("stage", "arm", "windows", "jobs", "begun under the other arm", "on time %", "delay h")
+    headers = ("stage", "arm", "windows", "jobs", "begun under the other arm", "jobs on time %", "delay h")
     effects = "".join(
         f"<li>{words(effect.name)}, challenger less champion: "
         + (
@@ -220,7 +220,7 @@ def words(name: str) -> str:
     named = {
         MAKESPAN: "makespan",
         "completion_percent": "jobs placed",
-        "important_on_time_percent": "important on time",
+        "important_on_time_percent": "important families on time",
     }
     return named.get(name, name.removesuffix("_seconds").removesuffix("_percent").replace("_", " "))
 

@@ -160,3 +160,71 @@ async def test_byte_order_mark_is_skipped() -> None:
     response = await call("POST", "/schedule", services=services, content=b"\xef\xbb\xbf" + raw)
     assert response.status_code == 200, response.text
     assert journal.records[0].request == raw
+
+
+def _renamed(entry: dict[str, Any], name: str, sent: str) -> dict[str, Any]:
+    return {sent if key == name else key: value for key, value in entry.items()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "message"),
+    [
+        (
+            {"jobs": [_renamed(job(), "processing_time", "procesing_time")]},
+            "jobs[0].processing_time",
+            "must be given unless there are machine_options, was absent; "
+            "jobs[0] has 'procesing_time': did you mean 'processing_time'?",
+        ),
+        (
+            {"jobs": [_renamed(job(), "machine_types", "machine_type")]},
+            "jobs[0].machine_types",
+            "must not be empty unless there are machine_options, was empty; "
+            "jobs[0] has 'machine_type': did you mean 'machine_types'?",
+        ),
+        (
+            {"machines": [_renamed(machine(), "machine_type", "machinetype")]},
+            "jobs[0].machine_types",
+            "must name a type of an available machine, was [2]; "
+            "machines[0] has 'machinetype': did you mean 'machine_type'?",
+        ),
+        (
+            {"calendar": {"breaks": [{"strt": "09:00", "end": "10:00"}]}},
+            "calendar.breaks[0].start",
+            "must be given, was absent; calendar.breaks[0] has 'strt': did you mean 'start'?",
+        ),
+        (
+            {"calendar": {"machines": [{"machineid": 42}]}},
+            "calendar.machines[0].machine_id",
+            "must be given, was absent; calendar.machines[0] has 'machineid': did you mean 'machine_id'?",
+        ),
+        (
+            {"manual_schedule": [{"jobid": "A", "machine_id": 42, "start_datetime": "2025-07-22T14:00:00"}]},
+            "manual_schedule[0].job_id",
+            "must be given, was absent; manual_schedule[0] has 'jobid': did you mean 'job_id'?",
+        ),
+    ],
+)
+@pytest.mark.parametrize("path", ["/schedule", "/v1/validate"])
+async def test_refusal_names_the_misspelt_field(path: str, changes: dict[str, Any], field: str, message: str) -> None:
+    """Whoever wrote a field's name wrong learns it from the refusal, wherever it stands and whoever refuses."""
+    sent = body(**changes)
+    answer = await call("POST", path, json=sent if path == "/schedule" else {"request": sent, "scheduled_jobs": []})
+    assert answer.status_code == 422
+    errors = {each["field"].removeprefix("request."): each["message"] for each in answer.json()["errors"]}
+    assert errors[field].replace(" request.", " ") == message
+
+
+async def test_misspelt_job_list_is_named() -> None:
+    """The body itself is an object like any other."""
+    answer = await call("POST", "/schedule", json=_renamed(body(), "jobs", "job"))
+    (error,) = answer.json()["errors"]
+    assert error["field"] == "jobs"
+    assert error["message"] == "must be given, was absent; the body has 'job': did you mean 'jobs'?"
+
+
+async def test_known_field_is_no_misspelling_of_a_missing_one() -> None:
+    """machine_id and machine_name are spelt alike, and both are meant; so is whatever is nearly like a given field."""
+    entry = machine(machinetype=3)
+    del entry["machine_id"]
+    (error,) = (await call("POST", "/schedule", json=body(machines=[entry]))).json()["errors"]
+    assert error["message"] == "must be given, was absent"

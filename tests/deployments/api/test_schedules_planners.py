@@ -11,7 +11,17 @@ import pytest
 from deployments.access import Client, Scope, StoredKey, key_digest
 from deployments.api import Services
 from tests.deployments.api.calls import call
-from tests.deployments.fakes import FixedKeys, MemoryJournal, UnreachableDecisions, body, job, machine, services_over
+from tests.deployments.fakes import (
+    FixedKeys,
+    MemoryJournal,
+    UnreachableDecisions,
+    body,
+    job,
+    machine,
+    scheduling_over,
+    services_over,
+)
+from tests.deployments.scheduling.local_service import PlannersRule
 
 # One job after another, 2.8 h each, from 14:00 on.
 LATE = body(
@@ -31,8 +41,8 @@ async def _scheduled(services: Services, document: dict[str, Any]) -> str:
     return schedule_id
 
 
-async def _explained(document: dict[str, Any]) -> dict[str, Any]:
-    services = services_over()
+async def _explained(document: dict[str, Any], services: Services | None = None) -> dict[str, Any]:
+    services = services or services_over()
     schedule_id = await _scheduled(services, document)
     response = await call("GET", f"/v1/schedules/{schedule_id}/explanation", services=services)
     assert response.status_code == 200, response.text
@@ -56,9 +66,24 @@ async def test_explanation_accounts_for_each_late_job() -> None:
     ]
     assert (fourth["lcd_date"], fourth["available_hours"]) == ("2025-07-22T14:00:00+08:00", 0.0)
     assert fourth["message"] == (
-        "J4 ends 11 h 12 min after its due date (the start of the schedule): 1 h waiting for material, "
+        "J4 ends 11 h 12 min after its due date (Tue 2025-07-22 14:00:00): 1 h waiting for material, "
         "7 h 24 min waiting for machine 42 (CM42) behind J1 (1 h 48 min), J2 (2 h 48 min) and J3 (2 h 48 min), "
         "18 min of setup, 2 h 30 min of processing; none of this lay before the due date."
+    )
+
+
+async def test_explanation_names_a_breakdown() -> None:
+    """J1 waits two hours for its machine, which is down: its row and its sentence say from when to when, and why."""
+    span = {"from": "2025-07-22T14:00:00", "to": "2025-07-22T16:00:00", "reason": "spindle"}
+    calendar = {"machines": [{"machine_id": 42, "unavailable": [span]}]}
+    document = body(jobs=[job("J1", lcd_date="2025-07-22T16:00:00")], calendar=calendar)
+    journal = MemoryJournal()
+    scheduling = scheduling_over(journal=journal, ppo=PlannersRule())
+    (late,) = (await _explained(document, services_over(journal=journal, scheduling=scheduling)))["late_jobs"]
+    down = {"machine_id": 42, "from": "2025-07-22T14:00:00+08:00", "to": "2025-07-22T16:00:00+08:00"}
+    assert late["unavailable"] == [down | {"reason": "spindle"}]
+    assert (
+        "machine 42 was unavailable from Tue 2025-07-22 14:00:00 to Tue 2025-07-22 16:00:00: spindle" in late["message"]
     )
 
 

@@ -2,18 +2,23 @@
 
 Each kind of event happens to many plants at a random hour. No answer may be a 5xx or a schedule that the judge does
 not call valid, and no plan that is continued may move more jobs than one that is made anew. Exit 1 otherwise.
+With `--breakdowns` each machine of the shipped plant breaks down in its turn instead, and the table of
+`docs/OBJECTIVES.md` is printed.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import sys
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from statistics import mean
+from typing import Any, NamedTuple
 
+from deployments.commands.demo import EXAMPLE
 from tests.deployments.scheduling.local_service import LocalService
 
 Body = dict[str, Any]
@@ -136,6 +141,65 @@ def pin(rng: random.Random, body: Body, at: datetime, rows: list[Body]) -> Body:
     return body | {"jobs": jobs}
 
 
+WEIGHTS: dict[str, Body] = {
+    "repaired": {"stability_weight": 1_000},
+    "default": {},
+    "full": {"stability_weight": 0},
+}
+"""How plans of the shipped plant are continued, by what they say of it."""
+
+
+class Continued(NamedTuple):
+    """What became of one breakdown: jobs moved, hours from the first plan's start to the end, families on time in %."""
+
+    moved: int
+    end: float
+    on_time: float
+    warnings: list[str]
+
+
+def broken_down(
+    service: LocalService, body: Body, first: Body, machine_id: int, hour: float, hours: float
+) -> dict[str, Continued]:
+    """The plan `first` of `body` continued in each way after `hour`, with a machine closed for `hours` from then on."""
+    at = datetime.fromisoformat(body["schedule_start"]) + timedelta(hours=hour)
+    span = {"from": at.isoformat(), "to": (at + timedelta(hours=hours)).isoformat()}
+    closed = {"calendar": {"machines": [{"machine_id": machine_id, "unavailable": [span]}]}}
+    again = body | closed | {"schedule_start": at.isoformat(), "previous_schedule_id": first["schedule_id"]}
+    found = {}
+    for name, weight in WEIGHTS.items():
+        status, answer = service.post(again | weight)
+        assert status == 200, answer
+        found[name] = Continued(
+            moved(first["scheduled_jobs"], answer["scheduled_jobs"]),
+            answer["metrics"]["makespan"] + hour,
+            answer["metrics"]["jobs_on_time"],
+            answer["warnings"],
+        )
+    return found
+
+
+def breakdown_table(hours: tuple[int, ...] = (4, 10, 20), lengths: tuple[int, ...] = (2, 6, 24)) -> str:
+    """Markdown: a row for each hour and length, over all machines of the shipped plant; mean and worst."""
+    service, body = LocalService(), json.loads(EXAMPLE.read_text())
+    _, first = service.post(body)
+    lines = [
+        "| from hour | for | plan | moved jobs, mean (most) | end in h, mean (latest) | families on time in % |",
+        "|---|---|---|---|---|---|",
+    ]
+    for hour in hours:
+        for length in lengths:
+            plans = [broken_down(service, body, first, each["machine_id"], hour, length) for each in body["machines"]]
+            for name in WEIGHTS:
+                moves, ends, on_time = ([plan[name][field] for plan in plans] for field in range(3))
+                lines.append(
+                    f"| {hour} | {length} h | {name} | {mean(moves):.0f} ({max(moves)}) "
+                    f"| {mean(ends):.1f} ({max(ends):.1f}) | {mean(on_time):.1f} |"
+                )
+    head = f"Before: end {first['metrics']['makespan']:.1f} h, {first['metrics']['jobs_on_time']:.1f} % on time."
+    return "\n".join((head, "", *lines))
+
+
 EVENTS: dict[str, Callable[[random.Random, Body, datetime, list[Body]], Body]] = {
     "breakdown": breakdown,
     "holiday": holiday,
@@ -189,7 +253,11 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--budget", type=int, default=50, help="milliseconds of each plan")
+    parser.add_argument("--breakdowns", action="store_true", help="of the shipped plant, at the default budget")
     options, faults = parser.parse_args(arguments), 0
+    if options.breakdowns:
+        print(breakdown_table())
+        return 0
     print(f"{'event':<12} {'plans':>6} {'refused':>8} {'faults':>7}")
     for kind in EVENTS:
         statuses: Counter[int] = Counter()

@@ -389,3 +389,17 @@ async def test_earlier_schedule_without_payload_cannot_be_continued() -> None:
     changes = {"previous_schedule_id": "decision-1", "freeze_until": "2025-07-22T15:00:00"}
     with pytest.raises(InvalidProblem, match="must be one of your schedules whose payload was kept"):
         await _answered(scheduling, **changes)
+
+
+@pytest.mark.parametrize("answer", [b"{}", b"not JSON", b'{"scheduled_jobs": [{"job_id": "JOAW001"}]}'])
+async def test_earlier_schedule_that_cannot_be_read_is_refused_with_the_remedy(answer: bytes) -> None:
+    """What an older version or a damaged disk left is no fault of the service: 422, and what to do instead."""
+    journal = MemoryJournal()
+    scheduling = scheduling_over(journal=journal, archive=JournalDecisions(journal))
+    await _answered(scheduling)
+    journal.records[0] = replace(journal.records[0], answer=answer)
+    with pytest.raises(InvalidProblem, match="must have rows that can be read") as caught:
+        await _answered(scheduling, previous_schedule_id=journal.records[0].decision_id)
+    ((field, message),) = caught.value.reasons
+    assert field == "previous_schedule_id"
+    assert message.endswith("leave it out to plan anew, or continue a later one")

@@ -12,10 +12,12 @@ import pytest
 
 from deployments.commands.demo import EXAMPLE
 from tests.deployments.scheduling.local_service import LocalService
-from tests.deployments.scheduling.replanning import EVENTS, moved, replanned
+from tests.deployments.scheduling.replanning import EVENTS, broken_down, moved, replanned
 
 CASES = sorted((Path(__file__).parents[2] / "data" / "cases").glob("*.json"))
 TOLERANCE_HOURS = 1.1 / 3600
+TOLERANCE = 1.05
+"""Of two searches for the same plan."""
 AT_LEAST, AT_MOST, EQUAL = "at least", "at most", "equal to"
 BOUNDS = {
     "start_at_least": ("start_time", AT_LEAST),
@@ -68,6 +70,22 @@ def test_closure_of_the_shipped_plant_moves_few_jobs(machine_id: int, hour: int)
     status, second = service.post(body | closed | continued)
     assert status == 200
     assert moved(first["scheduled_jobs"], second["scheduled_jobs"]) <= 15
+
+
+def test_calm_costs_no_more_of_the_plan_than_it_may() -> None:
+    """Six hours without the only machine of its type: the default ends soon after a full replan, with few moves.
+
+    Who asks for calm at any price has it, hours later, and is told so.
+    """
+    body, service = json.loads(EXAMPLE.read_text()), LocalService()
+    _, first = service.post(body | {"time_budget_ms": 0})
+    found = broken_down(service, body, first, machine_id=7, hour=10, hours=6)
+    repaired, default, full = found["repaired"], found["default"], found["full"]
+    assert default.end - 10 <= 1.2 * (max(full.end, first["metrics"]["makespan"]) - 10) * TOLERANCE
+    assert default.end <= repaired.end * TOLERANCE
+    assert repaired.moved <= default.moved < full.moved / 2
+    assert any("later" in warning and "lower stability_weight" in warning for warning in repaired.warnings)
+    assert not any("stability_weight" in warning for warning in full.warnings)
 
 
 def test_pins_that_no_arm_can_keep_are_refused_by_name() -> None:

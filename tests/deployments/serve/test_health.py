@@ -143,7 +143,7 @@ async def test_monitor_raises_each_alarm() -> None:
         damaged_regions=2,
         dead_letter_files=1,
         dead_letter_cause="it is too large",
-        failure="could not append to the spool: [Errno 5] Input/output error",
+        failure="could not append to the spool: Input/output error",
     )
     corruption = CorruptionLog()
     corruption.report(CorruptionEvent(found_by=FoundBy.READ, detail="decision 7"))
@@ -167,9 +167,9 @@ async def test_monitor_raises_each_alarm() -> None:
         "version 2 was decided twice",
         "the database takes no decisions, they wait in the spool: mend it",
         "the database's clock is -5.0 s off that of this machine: let a time service set both",
-        "1 files of dead letters, the newest because it is too large: look at `gantry db spool show`",
+        "1 file of dead letters, the newest because it is too large: look at `gantry db spool show`",
         "2 damaged regions in the spool: look at `gantry db spool status`",
-        "1 corruption events since the start: the log names each decision",
+        "1 corruption event since the start: the log names each decision",
     )
 
 

@@ -105,6 +105,23 @@ def test_several_machines_are_waited_for_together() -> None:
     assert (step.behind_seconds, step.closed_seconds, step.idle_seconds) == (2 * HOUR, HOUR, 0)
 
 
+def test_breakdown_is_named_with_its_times() -> None:
+    """A waits from 8:00 to 10:00 because its machine is down, and pauses over the second breakdown; a later one is not
+    its affair."""
+    down = [(0, 2), (3, 4), (9, 12)]
+    closures = tuple(
+        Closure(start_seconds=start * HOUR, end_seconds=end * HOUR, reason="spindle") for start, end in down
+    )
+    step = operation("A", seconds=2 * HOUR, due_seconds=HOUR)
+    problem = replace(one_machine(step, hours=MIDDAY), machines=(Machine(id=1, closures=closures),))
+    late = _late(problem, schedule_of(("A", 1, 2 * HOUR, 6 * HOUR)))
+    assert [outage.closure for outage in late.step.outages] == list(closures[:2])
+    assert (
+        "in closed hours (machine 1 was unavailable from Tue 2025-07-22 08:00:00 to Tue 2025-07-22 10:00:00: spindle; "
+        "machine 1 was unavailable from Tue 2025-07-22 11:00:00 to Tue 2025-07-22 12:00:00: spindle)"
+    ) in sentence(late, problem.machines[0], problem.hours)
+
+
 def test_running_work_begins_the_account_before_the_schedule() -> None:
     """Work that was running for an hour already counts that hour; nothing was waited for."""
     running = operation("A", seconds=2 * HOUR, due_seconds=0, pin=Pin(start_seconds=-HOUR, end_seconds=HOUR))

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from env.judge.verdict import Anomaly, AnomalyCode, Verdict, Violation, ViolationCode
+from env.judge.verdict import Anomaly, AnomalyCode, Verdict, Violation, ViolationCode, quantity
 from env.schedule import Measures
 
 NO_MEASURES = Measures(
@@ -63,3 +63,10 @@ def test_code_is_its_wire_text_and_carries_a_sentence() -> None:
 def test_only_a_missed_deadline_is_not_critical() -> None:
     """Every other broken rule keeps a schedule from being served."""
     assert [code for code in ViolationCode if not code.is_critical] == [ViolationCode.DEADLINE_MISSED]
+
+
+def test_quantity_is_singular_for_one() -> None:
+    """One of a thing is no plural, whatever its plural is."""
+    assert [quantity(count, "job") for count in (0, 1, 2_000)] == ["0 jobs", "1 job", "2,000 jobs"]
+    assert quantity(1, "family", "families") == "1 family"
+    assert quantity(3, "family", "families") == "3 families"

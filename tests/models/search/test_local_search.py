@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from env.instances.generator import ORIGIN, Plant, random_problem, toy_problem
 from env.judge.judge import violations
 from env.objective import objective_value
-from env.problem import Objective, Problem, WorkingHours
+from env.problem import Job, Machine, Objective, Problem, WorkingHours
 from env.simulator.arrays import TIE, ProblemArrays, compile_problem
 from env.simulator.calendar import NEVER
 from env.simulator.rules import Rule, finished_schedule, follow_rule, mean_times
@@ -20,7 +20,9 @@ from env.simulator.state import State
 from models.search.graph import NOBODY, Graph, has_graph, link_plan, measure, new_graph, restore_order, take_plan
 from models.search.local_search import AnnealingSearch, TabuSearch, local_search
 from models.search.tabu import BEST, link_behind, unlink
-from tests.problems import WITH_INSTANTS, problems, with_deadlines
+from tests import problems as plants
+from tests.models.policy.test_predictor import random_predictor
+from tests.problems import HOUR, WITH_INSTANTS, problems, with_deadlines
 
 GRAPHS = Plant(operations=(10, 60), calendar_share=0, changeover_share=0)
 
@@ -218,3 +220,31 @@ def test_search_improves_a_first_in_first_out_plan(objective: Objective) -> None
     for seed in range(3):
         before, after = value_after(random_problem(np.random.default_rng(seed), plant), 3_000)
         assert after < before
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+def test_search_that_cannot_find_better_ends_at_once(objective: Objective) -> None:
+    """Two jobs on two machines of their own, one of them late whatever is done: no move is tried in vain."""
+    jobs = (
+        Job(id="A", operations=(plants.operation("A", 0, seconds=HOUR, due_seconds=HOUR // 2),)),
+        Job(id="B", operations=(plants.operation("B", 1, seconds=2 * HOUR),)),
+    )
+    problem = Problem(jobs=jobs, machines=(Machine(id=0), Machine(id=1)), objective=objective)
+    arrays = compile_problem(problem)
+    state = new_state(arrays)
+    random_predictor().play(arrays, state)
+    found = local_search(problem, arrays, state, seed=0)
+    assert found is not None
+    assert found.is_done
+
+
+@given(problems(features=WITH_INSTANTS) | problems(features=WITH_INSTANTS).flatmap(with_deadlines), st.integers(0, 20))
+@settings(max_examples=150, deadline=None)
+def test_no_plan_is_worth_less_than_what_ends_a_search(problem: Problem, seed: int) -> None:
+    """Whatever a plant has, no plan of a search lies below the bound at which it would end."""
+    arrays = compile_problem(problem)
+    state = new_state(arrays)
+    random_predictor(seed).play(arrays, state)
+    search = AnnealingSearch(problem, arrays, state, seed)
+    search.run(200, 0.5)
+    assert search.search.figures[0] >= search._nothing - 1e-3

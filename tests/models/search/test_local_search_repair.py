@@ -9,8 +9,19 @@ from hypothesis import strategies as st
 
 from env.instances.generator import Plant, random_problem
 from env.judge.judge import violations
-from env.objective import change_count, objective_value
-from env.problem import Alternative, Closure, EarlierPlace, Job, Machine, Operation, Pin, Problem
+from env.objective import change_count, objective_value, value_besides_changes
+from env.problem import (
+    Alternative,
+    Closure,
+    EarlierPlace,
+    Job,
+    Machine,
+    Objective,
+    Operation,
+    Pin,
+    Problem,
+    StabilityLimit,
+)
 from env.schedule import Schedule
 from env.simulator.arrays import compile_problem
 from env.simulator.rules import finished_schedule
@@ -158,6 +169,41 @@ def test_work_held_in_place_is_valid(seed: int) -> None:
     state = held_in_place(random_predictor(seed), disturbed, compile_problem(disturbed))
     assert state is not None
     assert violations(disturbed, finished_schedule(disturbed, state)) == ()
+
+
+LIMIT = StabilityLimit(makespan_share=0.2, value_share=0.5, few_share=0.1, few_price_share=0.25)
+
+
+@given(st.integers(0, 10**6), st.sampled_from((0, 400)))
+@settings(max_examples=40, deadline=None)
+def test_calm_stays_within_its_limit(seed: int, iterations: int) -> None:
+    """After a closure no price makes the plan worse than the limit allows, by end and by value, and it is valid."""
+    rng = np.random.default_rng(seed)
+    problem = random_problem(rng, replace(SMALL, objectives=tuple(Objective)))
+    plan = random_predictor(seed).schedule(problem)
+    asked = replace(continued(problem, plan, stability_seconds=1e9), stability_limit=LIMIT)
+    begin = int(rng.integers(1, plan.makespan_seconds))
+    broken = replace(asked.machines[0], closures=(Closure(start_seconds=begin, end_seconds=begin + 72_000),))
+    disturbed = replace(asked, machines=(broken, *asked.machines[1:]))
+    found = search(random_predictor(seed), disturbed, 0, seed, iterations=iterations or None)
+    assert violations(disturbed, found.schedule) == ()
+    assert found.replanned is not None
+    assert found.schedule.makespan_seconds <= 1.2 * max(found.replanned.makespan_seconds, plan.makespan_seconds)
+    values = [value_besides_changes(disturbed, each) for each in (found.replanned, plan)]
+    assert value_besides_changes(disturbed, found.schedule) <= 1.5 * max(values)
+
+
+def test_few_moves_are_cheap() -> None:
+    """A move that saves 60 s is made at a quarter of 100 s while one move is few, and not at the whole price."""
+    step = Operation(
+        id="A",
+        alternatives=(Alternative(machine=0, processing_seconds=10),),
+        earlier_place=EarlierPlace(machine=0, start_seconds=60, end_seconds=70),
+    )
+    problem = Problem(machines=(Machine(id=0),), jobs=(Job(id="A", operations=(step,)),), stability_seconds=100.0)
+    for few_share, end in ((1.0, 10), (0.5, 70)):
+        asked = replace(problem, stability_limit=replace(LIMIT, few_share=few_share))
+        assert search(random_predictor(), asked, 0).schedule.makespan_seconds == end
 
 
 @pytest.mark.parametrize("stability_seconds", [0.0, 5.0])

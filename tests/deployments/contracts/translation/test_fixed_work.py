@@ -100,5 +100,5 @@ def test_row_that_takes_no_time_is_no_plan(end: str) -> None:
 
 def test_answer_without_rows_is_no_schedule() -> None:
     """Whatever is read as an earlier answer must have scheduled jobs."""
-    with pytest.raises(ValueError, match=r"must have scheduled_jobs, had 1 faults"):
+    with pytest.raises(ValueError, match=r"must have scheduled_jobs, had 1 fault"):
         earlier_rows(b"{}")
