@@ -159,7 +159,7 @@ def _measured(arm: str, arguments: argparse.Namespace) -> Iterator[dict[str, Any
         use_throwaway_settings(Path(folder))
         # The shadow arm repeats each plan at the lowest priority; here it would be counted with those that are served.
         os.environ["GANTRY_COUNTERFACTUAL_PERCENT"] = "0"
-        with _served(arm) as port:
+        with _served(arm, body) as port:
             for clients in arguments.clients:
                 load_of(port, body, clients, WARM_UP_REQUESTS)
                 for _ in range(arguments.rounds):
@@ -170,14 +170,14 @@ def _measured(arm: str, arguments: argparse.Namespace) -> Iterator[dict[str, Any
 
 
 @contextmanager
-def _served(arm: str) -> Iterator[int]:
+def _served(arm: str, body: bytes) -> Iterator[int]:
     """The port of an arm that is ready, which descends from this process."""
     port = free_port()
     if arm in _SERVERS:
         command = [sys.executable, "-m", "loadtests.compare", "--serve", arm, str(port)]
         child = subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr)  # noqa: S603
         try:
-            _await_listener(child, port)
+            _await_answer(child, port, body)
             yield port
         finally:
             child.terminate()
@@ -191,16 +191,14 @@ def _served(arm: str) -> Iterator[int]:
         yield port
 
 
-def _await_listener(child: subprocess.Popen[bytes], port: int) -> None:
+def _await_answer(child: subprocess.Popen[bytes], port: int, body: bytes) -> None:
+    """Returns when a plan was answered: a proxy listens before there is anybody behind it."""
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end and child.poll() is None:
-        with suppress(OSError):
-            connection = HTTPConnection(LOOPBACK, port, timeout=1.0)
-            connection.connect()
-            connection.close()
+        if load_of(port, body, 1, 1)[1] == 0:
             return
-        time.sleep(0.2)
-    raise TimeoutError(f"the arm must listen within {_START_SECONDS:g} s, ended or did not")
+        time.sleep(0.5)
+    raise TimeoutError(f"the arm must answer within {_START_SECONDS:g} s, ended or did not")
 
 
 def _run(port: int, body: bytes, clients: int, requests: int) -> dict[str, Any]:
