@@ -80,7 +80,7 @@ DECISIONS ?= 1000000
 explain: $(READY) ## how MariaDB answers each query of the API at a million decisions; fail on a full scan or a sort
 	$(BIN)/python -m tests.system.explaining --decisions $(DECISIONS)
 
-compare: $(READY) ## what a stored plan costs, process by process, beside other ways to serve the policy; some 20 minutes
+compare: $(READY) ## what a stored plan costs, process by process, beside other ways to serve the policy; some half an hour
 	$(BIN)/python -m loadtests.compare --arms abde --flames docs/figures/flames
 
 load: $(READY) ## a bounded locust run against a service that it starts itself; exit code says pass or fail

@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -48,6 +49,9 @@ ARMS = {
 CLIENTS = (1, 16)
 WARM_UP_REQUESTS = 40
 IDLE_SECONDS = 5.0
+MAX_IDLE_MEASUREMENTS = 8
+BUSY_SHARE = 0.2
+"""Whoever uses so much of a core while nobody asks is still starting."""
 SETTLING_SECONDS = 1.5
 MAX_RUN_SECONDS = 900
 MAX_REQUESTS = 2000
@@ -59,6 +63,7 @@ _PROBLEM_BYTES, _PROPOSAL_BYTES, _VERDICT_BYTES, _ANSWER_BYTES = 20_000, 8_000, 
 # In the default mode none of these is set.
 _THROUGHPUT = ("RAY_SERVE_THROUGHPUT_OPTIMIZED", "RAY_SERVE_ENABLE_HA_PROXY")
 _REPLICA = re.compile(r"(?:ServeReplica:)?(?:gantry|default):(\w+)")
+_TITLE = re.compile(r'(<text id="title"[^>]*>)[^<]*(</text>)')
 _PARTS_OF_RAY = ("ServeController", "ProxyActor", "HAProxyManager", "DashboardAgent", "RuntimeEnvAgent", "dashboard")
 Seconds = Counter[str]
 
@@ -154,7 +159,7 @@ def _measured(arm: str, arguments: argparse.Namespace) -> Iterator[dict[str, Any
         use_throwaway_settings(Path(folder))
         # The shadow arm repeats each plan at the lowest priority; here it would be counted with those that are served.
         os.environ["GANTRY_COUNTERFACTUAL_PERCENT"] = "0"
-        with _served(arm) as port:
+        with _served(arm, body) as port:
             for clients in arguments.clients:
                 load_of(port, body, clients, WARM_UP_REQUESTS)
                 for _ in range(arguments.rounds):
@@ -165,14 +170,14 @@ def _measured(arm: str, arguments: argparse.Namespace) -> Iterator[dict[str, Any
 
 
 @contextmanager
-def _served(arm: str) -> Iterator[int]:
+def _served(arm: str, body: bytes) -> Iterator[int]:
     """The port of an arm that is ready, which descends from this process."""
     port = free_port()
     if arm in _SERVERS:
         command = [sys.executable, "-m", "loadtests.compare", "--serve", arm, str(port)]
         child = subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr)  # noqa: S603
         try:
-            _await_listener(child, port)
+            _await_answer(child, port, body)
             yield port
         finally:
             child.terminate()
@@ -186,25 +191,20 @@ def _served(arm: str) -> Iterator[int]:
         yield port
 
 
-def _await_listener(child: subprocess.Popen[bytes], port: int) -> None:
+def _await_answer(child: subprocess.Popen[bytes], port: int, body: bytes) -> None:
+    """Returns when a plan was answered: a proxy listens before there is anybody behind it."""
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end and child.poll() is None:
-        with suppress(OSError):
-            connection = HTTPConnection(LOOPBACK, port, timeout=1.0)
-            connection.connect()
-            connection.close()
+        if load_of(port, body, 1, 1)[1] == 0:
             return
-        time.sleep(0.2)
-    raise TimeoutError(f"the arm must listen within {_START_SECONDS:g} s, ended or did not")
+        time.sleep(0.5)
+    raise TimeoutError(f"the arm must answer within {_START_SECONDS:g} s, ended or did not")
 
 
 def _run(port: int, body: bytes, clients: int, requests: int) -> dict[str, Any]:
     """One run: processor milliseconds per request of each part, without what it uses when idle."""
-    since = time.time()
-    idle_from, idle_before = time.perf_counter(), _cpu_seconds(since)
-    time.sleep(IDLE_SECONDS)
+    idle, since = _idle_seconds(), time.time()
     begun, before = time.perf_counter(), _cpu_seconds(since)
-    idle = Counter({part: (before[part] - idle_before[part]) / (begun - idle_from) for part in before})
     taken, failures = load_of(port, body, clients, requests)
     took = time.perf_counter() - begun
     # The last records are still on their way to the database.
@@ -212,9 +212,7 @@ def _run(port: int, body: bytes, clients: int, requests: int) -> dict[str, Any]:
     elapsed, after = time.perf_counter() - begun, _cpu_seconds(since)
     used = {part: after[part] - before[part] - elapsed * idle[part] for part in sorted(after)}
     cpu_ms = {part: 1000 * seconds / requests for part, seconds in used.items()}
-    total_ms = sum(cpu_ms.values()) - cpu_ms[_LOAD] - cpu_ms.get(_NEW, 0.0)
-    print(f"{clients} clients: {total_ms:.1f} ms per plan, {cpu_ms}", file=sys.stderr, flush=True)
-    return {
+    run: dict[str, Any] = {
         "clients": clients,
         "taken_ms": taken,
         "failures": failures,
@@ -224,6 +222,20 @@ def _run(port: int, body: bytes, clients: int, requests: int) -> dict[str, Any]:
         "pss_mib": sum(map(_pss_bytes, descendants(os.getpid()))) / 2**20,
         "load_average": os.getloadavg()[0],
     }
+    print(f"clients {clients}: {_plan_ms(run):.1f} ms of processor time per plan", file=sys.stderr, flush=True)
+    return run
+
+
+def _idle_seconds() -> Seconds:
+    """Processor time that each part uses in a second while nobody asks, once replicas that were added are ready."""
+    for _ in range(MAX_IDLE_MEASUREMENTS):
+        begun, before = time.perf_counter(), _cpu_seconds()
+        time.sleep(IDLE_SECONDS)
+        seconds, after = time.perf_counter() - begun, _cpu_seconds()
+        idle = Counter({part: (after[part] - before[part]) / seconds for part in after})
+        if max(idle.values()) < BUSY_SHARE:
+            break
+    return idle
 
 
 def load_of(port: int, body: bytes, clients: int, requests: int) -> tuple[list[float], int]:
@@ -286,8 +298,8 @@ def _flames(folder: Path, name: str) -> Iterator[None]:
     """A flame graph of one process of each deployment while the block runs, by py-spy."""
     folder.mkdir(parents=True, exist_ok=True)
     first = dict(reversed(list(_replicas())))
-    watchers = [
-        subprocess.Popen(  # noqa: S603
+    watchers = {
+        folder / f"{part}-{name}.svg": subprocess.Popen(  # noqa: S603
             [
                 str(Path(sys.executable).with_name("py-spy")),
                 *("record", "--pid", str(pid), "--duration", "600", "--rate", "200", "--nonblocking"),
@@ -297,15 +309,22 @@ def _flames(folder: Path, name: str) -> Iterator[None]:
             stderr=sys.stderr,
         )
         for part, pid in first.items()
-    ]
+    }
     time.sleep(1.0)
     try:
         yield
     finally:
-        for watcher in watchers:
-            # On SIGINT it writes what it has.
-            watcher.send_signal(2)
+        for path, watcher in watchers.items():
+            # Then it writes what it has.
+            watcher.send_signal(signal.SIGINT)
             watcher.wait(_REQUEST_SECONDS)
+            if path.exists():
+                path.write_text(titled(path.read_text(encoding="utf-8"), path.stem), encoding="utf-8")
+
+
+def titled(graph: str, title: str) -> str:
+    """A flame graph with that title; py-spy gives it the whole command, with the paths of one machine."""
+    return _TITLE.sub(rf"\g<1>{title}\g<2>", graph)
 
 
 def _replicas() -> Iterator[tuple[str, int]]:

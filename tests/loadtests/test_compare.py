@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from loadtests.compare import ARMS, load_of, page, part_of
+from loadtests.compare import ARMS, load_of, page, part_of, titled
 
 
 def _run(clients: int, policy_ms: float, **changes: Any) -> dict[str, Any]:
@@ -50,6 +50,14 @@ def test_page_has_the_median_and_the_spread_of_each_number_of_clients() -> None:
 def test_processes_are_called_by_what_they_hold(title: str, part: str) -> None:
     """A replica by its deployment, whatever it does at the moment, a part of Ray by its name, else its program."""
     assert part_of(title, "haproxy") == part
+
+
+def test_flame_graph_does_not_name_the_folders_of_a_machine() -> None:
+    """What py-spy calls it, its own command, is replaced."""
+    graph = '<svg><text id="title" x="50%">/home/me/py-spy record</text><text>all</text></svg>'
+    assert titled(graph, "DBWriter-1-clients") == (
+        '<svg><text id="title" x="50%">DBWriter-1-clients</text><text>all</text></svg>'
+    )
 
 
 def test_every_arm_is_described() -> None:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from operator import itemgetter
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from deployments.contracts.answers.calendar import CalendarAnswer, PauseAnswer
 from deployments.contracts.answers.figures import Metrics
@@ -47,6 +48,9 @@ class ScheduledJob(AnswerModel):
     pauses: list[PauseAnswer] | None = Field(
         None, exclude_if=_is_absent, description="when the machine is closed in between; only where it is"
     )
+
+
+_ROWS = TypeAdapter(list[ScheduledJob])
 
 
 class DecisionAnswer(AnswerModel):
@@ -144,25 +148,26 @@ def scheduled_jobs_of(request: ScheduleRequest, question: Question, schedule: Sc
     def hours_of_machines(*held: int) -> OpenHours:
         return plant.of(tuple(index_of[machine] for machine in held))
 
-    def scheduled(row: Assignment) -> ScheduledJob:
+    def scheduled(row: Assignment) -> dict[str, Any]:
         held = together.get(row.operation_id) or (row.machine_id,)
         pauses = hours_of_machines(*held).pauses(row.start_seconds, row.end_seconds)
         paused_seconds = sum([to - from_ for from_, to in pauses])
-        return ScheduledJob(
-            job_id=row.operation_id,
-            machine_id=row.machine_id,
-            machine_name=names[row.machine_id],
-            machine_ids=together.get(row.operation_id),
-            start_time=hours_of(row.start_seconds),
-            end_time=hours_of(row.end_seconds),
-            start_datetime=moment(row.start_seconds),
-            end_datetime=moment(row.end_seconds),
-            setup_time_included=hours_of(setups[row.operation_id]),
-            working_hours=hours_of(row.end_seconds - row.start_seconds - paused_seconds),
-            pauses=[PauseAnswer(from_=moment(from_), to=moment(to)) for from_, to in pauses] or None,
-        )
+        return {
+            "job_id": row.operation_id,
+            "machine_id": row.machine_id,
+            "machine_name": names[row.machine_id],
+            "machine_ids": together.get(row.operation_id),
+            "start_time": hours_of(row.start_seconds),
+            "end_time": hours_of(row.end_seconds),
+            "start_datetime": moment(row.start_seconds),
+            "end_datetime": moment(row.end_seconds),
+            "setup_time_included": hours_of(setups[row.operation_id]),
+            "working_hours": hours_of(row.end_seconds - row.start_seconds - paused_seconds),
+            "pauses": [PauseAnswer(from_=moment(from_), to=moment(to)) for from_, to in pauses] or None,
+        }
 
-    return [scheduled(row) for row in rows]
+    # All together: for each by itself pydantic is called through Python.
+    return _ROWS.validate_python([scheduled(row) for row in rows])
 
 
 def machines_held(problem: Problem) -> dict[str, list[int]]:

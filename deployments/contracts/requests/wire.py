@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from functools import cache, lru_cache
+from itertools import repeat
 from typing import Annotated, Any, ClassVar, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -246,7 +247,7 @@ def _below(general: str, exact: str, model: WireModel) -> Iterator[UnknownField]
 
 def _has_models(model: WireModel) -> bool:
     """Whether there is any model in `model`."""
-    return any(getattr(model, name) for name in _fields_with_models(type(model)))
+    return any(map(getattr, repeat(model), _fields_with_models(type(model))))
 
 
 @cache

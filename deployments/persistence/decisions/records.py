@@ -7,7 +7,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Self
@@ -259,13 +259,13 @@ class DecisionRecord:
 
     def to_bytes(self) -> bytes:
         """The record as one spool payload; `from_bytes` gives it back unchanged."""
-        fields: dict[str, Any] = columns_of(replace(self, evaluations=()))
+        fields: dict[str, Any] = columns_of(self)
         fields["evaluations"] = [evaluation.to_bytes().decode() for evaluation in self.evaluations]
         fields["created_at"] = self.created_at.isoformat()
         for name in ("request", "answer"):
             fields[name] = _packed(fields[name])
         if self.claim is not None:
-            fields["claim"]["answer"] = _packed(self.claim.answer)
+            fields["claim"] = asdict(self.claim) | {"answer": _packed(self.claim.answer)}
         return json.dumps(fields, separators=(",", ":")).encode()
 
     @classmethod
@@ -300,10 +300,14 @@ class DecisionPage:
 
 
 def columns_of(record: DecisionRecord | EvaluationRecord | FeedbackRecord) -> dict[str, Any]:
-    """The record as a flat object, its figures beside the rest; `with_figures` is the inverse."""
-    values = asdict(record)
+    """The record as a flat object, its figures beside the rest; `with_figures` is the inverse.
+
+    What else it is made of stays as it is: to go through it costs more than to write it.
+    """
+    values = {each.name: getattr(record, each.name) for each in fields(record)}
     if "figures" in values:
-        values |= values.pop("figures") or dict.fromkeys(KEY_FIGURES)
+        figures: KeyFigures | None = values.pop("figures")
+        values |= {name: None if figures is None else getattr(figures, name) for name in KEY_FIGURES}
     return values
 
 

@@ -311,8 +311,8 @@ def _cursor_parts(cursor: str) -> tuple[datetime, str]:
 
 
 def _row_of(record: DecisionRecord) -> dict[str, Any]:
-    # Evaluations are rows of their own, and a claim is finished where it stands: neither is written out for nothing.
-    row = columns_of(replace(record, evaluations=(), claim=None))
+    row = columns_of(record)
+    # Evaluations are rows of their own, and a claim is finished where it stands.
     del row["evaluations"], row["claim"]
     for name in _PAYLOAD:
         row[name] = None if row[name] is None else zlib.compress(row[name])
