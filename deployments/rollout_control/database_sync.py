@@ -50,6 +50,8 @@ _CAUSE_OF_STATUS = {
     EvaluationStatus.CLIENT_GONE: LossCause.CLIENT_GONE,
 }
 """Of rows that stand for a request without any plan of that arm."""
+_UNANSWERED = (EvaluationStatus.UNANSWERED, EvaluationStatus.CLIENT_GONE)
+"""Rows of the arm that was assigned."""
 _log = logging.getLogger(__name__)
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -335,4 +337,5 @@ def missing_of(record: EvaluationRecord) -> MissingPair:
         stage=record.stage,
         reason=record.reason or record.status,
         cause=_cause_of(record) or LossCause.DROPPED,
+        assigned=ArmRole(record.role) if record.status in _UNANSWERED else None,
     )
