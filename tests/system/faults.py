@@ -26,7 +26,9 @@ DAYS_AHEAD = "days-ahead"
 class FaultyPolicy(PPOPolicy):
     """The published policy, but for requests whose name begins with a fault."""
 
-    def propose(self, payload: bytes, budget_ms: int, artefact: Artefact | None = None) -> bytes:
+    def propose(
+        self, payload: bytes, budget_ms: int, artefact: Artefact | None = None, threads: int | None = None
+    ) -> bytes:
         """As the policy does it; or an exception, the end of this process, or a schedule that is wrong or late."""
         problem: Problem = decode(payload)
         fault = problem.name.split("-")[0]
@@ -34,7 +36,7 @@ class FaultyPolicy(PPOPolicy):
             raise RuntimeError("crashed as asked")
         if fault == DIE:
             os._exit(1)
-        proposed = super().propose(payload, budget_ms, artefact)
+        proposed = super().propose(payload, budget_ms, artefact, threads)
         if fault not in (INCOMPLETE, TOO_EARLY, LATE):
             return proposed
         proposal = decode(proposed)
