@@ -236,7 +236,7 @@ async def open_router(
     stack.callback(costly_reads.close)
     scheduling = Scheduling(
         arms=ArmRunner(
-            lambda arm: rule if arm.is_rule else remote_policy.of(arm.artefact),
+            lambda arm: rule if arm.is_rule else remote_policy.of(arm.artefact, arm.search_threads),
             judge,
             proposal_seconds=settings.proposal_timeout_seconds,
             judge_answered_at=lambda: judge_probe.answered_at,

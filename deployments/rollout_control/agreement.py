@@ -83,9 +83,12 @@ class StoredRollout(Protocol):
         ...
 
     async def compared(
-        self, since: datetime, until: datetime, *, challenger: str, champion: str
-    ) -> list[PairedObservation | MissingPair]:
-        """What was stored of these two models meanwhile. Raises `DatabaseError`."""
+        self, until: datetime, *, challenger: str, champion: str
+    ) -> tuple[tuple[Transition, ...], list[PairedObservation | MissingPair]]:
+        """The transitions since these arms were compared first, and what was stored of these two models since.
+
+        Raises `DatabaseError` or `UnreadableState`.
+        """
         ...
 
 

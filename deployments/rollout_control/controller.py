@@ -18,10 +18,11 @@ from typing import Any
 from deployments.errors import RolloutUnavailable
 from deployments.persistence.errors import DatabaseError
 from deployments.rollout.analysis.triggers import Trigger
-from deployments.rollout.errors import TransitionRefused
+from deployments.rollout.errors import TransitionRefused, UnreadableState
+from deployments.rollout.ramp.comparison import WindowComparison, replay
 from deployments.rollout.ramp.gate import GateReason, GateVerdict, PromotionGate, judge_gate
 from deployments.rollout.ramp.latch import roll_back_for
-from deployments.rollout.ramp.stages import activate, pause, promote, resume, rollback, since_same_arms
+from deployments.rollout.ramp.stages import activate, pause, promote, resume, rollback
 from deployments.rollout.ramp.state import GUARDRAIL, Action, Order, RolloutState, Stage, Transition
 from deployments.rollout_control.agreement import ControlSettings, DatabaseAgreement, StoredRollout
 from deployments.rollout_control.protocol import BLOCKED, DRY_RUN, ControllerReply, RouterReport
@@ -72,6 +73,7 @@ class Controller:
         self._journal = journal
         self._clock = clock
         self._disk = Threads("the journal of the rollout", 1)
+        self._counting = Threads("stored windows", 1)
         self.transition_log = TransitionLog(journal, listeners, clock=clock, disk=self._disk)
         self._database = database
         self._lock = asyncio.Lock()
@@ -114,6 +116,7 @@ class Controller:
         await self._save_statistics()
         await self._disk.run(self._journal.close)
         self._disk.close()
+        self._counting.close()
 
     async def exchange(self, report: RouterReport) -> ControllerReply:
         """Takes a router's news and tells the state."""
@@ -162,18 +165,26 @@ class Controller:
             state, statistics = self.transition_log.state, self._statistics
             if state is None or statistics.uncounted is None:
                 return
-            transitions = since_same_arms(self.transition_log.transitions)
             models = [self._settings.identify(name).model_id for name in (state.challenger, state.champion)]
-        now = self._clock()
+            (challenger, champion), now = statistics.arms, self._clock()
+        if self._database.failure is not None:
+            statistics.uncounted = f"{UNCOUNTED}: {self._database.failure}"
+            return
         try:
-            events = await self._database.compared(transitions[0].at, now, challenger=models[0], champion=models[1])
+            transitions, events = await self._database.compared(now, challenger=models[0], champion=models[1])
         except DatabaseError as error:
             statistics.uncounted = f"{UNCOUNTED}: {error.advice}"
             return
+        except UnreadableState as error:
+            statistics.uncounted = f"{UNCOUNTED}: {error}"
+            return
+        limits = self._settings.configuration.limits
+        counted = WindowComparison(challenger=challenger, champion=champion, limits=limits)
+        # In a thread, because there may be months of it, and routers must not wait for the state.
+        await self._counting.run(replay, counted, events, transitions, now=now)
         async with self._lock:
-            present = since_same_arms(self.transition_log.transitions)
-            if statistics.uncounted is not None and present[:1] == transitions[:1]:
-                statistics.recount(events, present, now=now)
+            if statistics.arms == counted.arms and statistics.uncounted is not None:
+                statistics.adopt(counted, {event.decision_id for event in events})
                 self._is_dirty = True
 
     def gate(self, integrity: tuple[str, ...] = ()) -> PromotionGate:

@@ -32,6 +32,7 @@ from deployments.rollout.analysis.outcomes import (
 )
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
+from deployments.rollout.ramp.stages import since_same_arms
 from deployments.rollout.ramp.state import MANUAL, Stage, Transition
 from deployments.rollout_control.protocol import Incident
 from deployments.rollout_control.transition_log import Entry
@@ -52,6 +53,8 @@ _CAUSE_OF_STATUS = {
     EvaluationStatus.CLIENT_GONE: LossCause.CLIENT_GONE,
 }
 """Of rows that stand for a request without any plan of that arm."""
+_UNANSWERED = (EvaluationStatus.UNANSWERED, EvaluationStatus.CLIENT_GONE)
+"""Rows of the arm that was assigned."""
 _log = logging.getLogger(__name__)
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -156,23 +159,26 @@ class DatabaseSync(BackgroundTask):
         )
 
     async def compared(
-        self, since: datetime, until: datetime, *, challenger: str, champion: str
-    ) -> list[PairedObservation | MissingPair]:
-        """What was stored of these two models from `since` to `until`. Raises `DatabaseError`.
+        self, until: datetime, *, challenger: str, champion: str
+    ) -> tuple[tuple[Transition, ...], list[PairedObservation | MissingPair]]:
+        """The transitions since the present arms were compared first, and what was stored of these two models since.
 
-        Asked week by week, so that nobody waits long behind it.
+        Asked week by week, so that nobody waits long behind it. Raises `DatabaseError` or `UnreadableState`.
         """
 
         def read(begin: datetime, end: datetime) -> list[PairedObservation | MissingPair]:
             rows = self._rows.evaluations(begin, until=end)
             return compared_events(rows, challenger=challenger, champion=champion)
 
+        stored = await self._do(self._rows.transitions)
+        transitions = since_same_arms([transition_of(row) for row in reversed(stored)])
         found: list[PairedObservation | MissingPair] = []
+        since = transitions[0].at if transitions else until
         while since < until:
             end = min(since + _A_WEEK, until)
             found += await self._do(read, since, end)
             since = end
-        return found
+        return transitions, found
 
     def hear(self, entry: Entry) -> None:
         """Keeps incidents for the database. A transition gets there by `append`, and a breach is no row."""
@@ -352,4 +358,5 @@ def missing_of(record: EvaluationRecord) -> MissingPair:
         stage=record.stage,
         reason=record.reason or record.status,
         cause=_cause_of(record) or LossCause.DROPPED,
+        assigned=ArmRole(record.role) if record.status in _UNANSWERED else None,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,9 +13,9 @@ from deployments.rollout.analysis.outcomes import Baseline, Evaluation, MissingP
 from deployments.rollout.analysis.triggers import Guardrail, GuardrailReading, GuardrailRule, Limits, Trigger
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
-from deployments.rollout.ramp.comparison import WindowComparison, replay
+from deployments.rollout.ramp.comparison import WindowComparison
 from deployments.rollout.ramp.gate import Evidence, odds
-from deployments.rollout.ramp.state import RolloutState, Stage, Transition
+from deployments.rollout.ramp.state import RolloutState, Stage
 from deployments.rollout_control.protocol import RouterReport
 
 MAX_ROUTERS = 64
@@ -72,15 +72,18 @@ class RampStatistics:
         self._comparison.begin_stage(state.serving_stage)
         return True
 
-    def recount(self, events: Iterable[Event], transitions: Sequence[Transition], *, now: datetime) -> None:
-        """Counts the windows of the present arms from stored pairs and missing pairs, and what came meanwhile.
+    @property
+    def arms(self) -> tuple[str, str]:
+        """Hashes of the challenger and the champion that are compared."""
+        return self._comparison.arms
 
-        `transitions` are those since these arms were compared first.
-        """
-        stored, (challenger, champion) = list(events), self._comparison.arms
-        counted = WindowComparison(challenger=challenger, champion=champion, limits=self._limits)
-        known = {event.decision_id for event in stored}
-        replay(counted, [*stored, *(e for e in self._meanwhile if e.decision_id not in known)], transitions, now=now)
+    def adopt(self, counted: WindowComparison, known: Container[str]) -> None:
+        """The comparison goes on from what was stored, whose decisions are `known`, and from what came meanwhile."""
+        if self._stage is not None and counted.windows.stage != self._stage.value:
+            counted.begin_stage(self._stage)
+        for event in self._meanwhile:
+            if event.decision_id not in known:
+                counted.observe(event)
         self._comparison, self.uncounted = counted, None
         self._meanwhile.clear()
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +36,17 @@ class RolloutController:
     async def __init__(self) -> None:  # type: ignore[misc]
         """Ray awaits this. Raises `InvalidSettings`, or `ControllerTaken` while an earlier controller lives."""
         async with AsyncExitStack() as stack:
-            self._control = await _open_control(self.settings(), stack)
+            self._control = await _open_control(self.settings(), self.now, stack)
             self._resources = stack.pop_all()
         release_start_up_memory()
 
     def settings(self) -> Settings:
         """Those of this process."""
         return configure_process()
+
+    def now(self) -> datetime:
+        """The clock of the rollout: how long stages last, and when windows close."""
+        return utc_now()
 
     async def exchange(self, report: RouterReport) -> ControllerReply:
         """A router's news for the state."""
@@ -91,7 +97,7 @@ def _identity_in(folder: Path) -> ModelIdentity | None:
     return ModelIdentity(model_id=model_id, sha256=hashlib.sha256(data).hexdigest())
 
 
-async def _open_control(settings: Settings, stack: AsyncExitStack) -> Controller:
+async def _open_control(settings: Settings, clock: Callable[[], datetime], stack: AsyncExitStack) -> Controller:
     """The controller over this node's disk and the database, which may be down. Raises `ControllerTaken`."""
     # An engine that gives up soon, in a thread that nobody else waits for.
     engine = create_delivery_engine(settings.database_url.get_secret_value())
@@ -114,7 +120,7 @@ async def _open_control(settings: Settings, stack: AsyncExitStack) -> Controller
         journal=ControllerJournal(settings.rollout_folder),
         database=database_sync,
         listeners=(database_sync, *_webhooks(settings, stack)),
-        clock=utc_now,
+        clock=clock,
     )
     stack.push_async_callback(control.close)
     await control.open()

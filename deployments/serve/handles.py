@@ -149,18 +149,24 @@ class RemotePolicy:
         suspects: SuspectLists,
         on_answer: Callable[[], None] = lambda: None,
         artefact: Artefact | None = None,
+        threads: int | None = None,
     ) -> None:
         self._stream = stream
         self._attempts = attempts
         self._suspects = suspects
         self._on_answer = on_answer
         # Which policy travels with each request; the published one needs no name.
-        self._named = () if artefact is None else (artefact,)
+        self._named = (artefact, threads) if threads is not None else () if artefact is None else (artefact,)
 
-    def of(self, artefact: Artefact | None) -> RemotePolicy:
-        """The same replicas with the policy `artefact`; None: the published one."""
+    def of(self, artefact: Artefact | None, threads: int | None = None) -> RemotePolicy:
+        """The same replicas with the policy `artefact`, None: the published one, searching on so many threads."""
         return RemotePolicy(
-            self._stream, attempts=self._attempts, suspects=self._suspects, on_answer=self._on_answer, artefact=artefact
+            self._stream,
+            attempts=self._attempts,
+            suspects=self._suspects,
+            on_answer=self._on_answer,
+            artefact=artefact,
+            threads=threads,
         )
 
     async def propose(self, problem: Problem, budget_ms: int, call: ProposalCall) -> Proposal:

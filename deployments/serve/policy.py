@@ -72,7 +72,7 @@ class PPOPolicy:
         release_start_up_memory()
 
     async def stream_proposal(
-        self, payload: bytes, budget_ms: int, artefact: Artefact | None = None
+        self, payload: bytes, budget_ms: int, artefact: Artefact | None = None, threads: int | None = None
     ) -> AsyncIterator[bytes]:
         """`BEGUN` at once, then what `propose` returns: so that the caller can tell work from waiting for it.
 
@@ -80,16 +80,19 @@ class PPOPolicy:
         """
         yield BEGUN
         # In the replica's own threads, as many as it takes requests. What is called off keeps its place until it ends.
-        yield await to_thread.run_sync(self.propose, payload, budget_ms, artefact)
+        yield await to_thread.run_sync(self.propose, payload, budget_ms, artefact, threads)
 
-    def propose(self, payload: bytes, budget_ms: int, artefact: Artefact | None = None) -> bytes:
+    def propose(
+        self, payload: bytes, budget_ms: int, artefact: Artefact | None = None, threads: int | None = None
+    ) -> bytes:
         """An encoded `Problem` -> an encoded `Proposal`, the best that the budget buys, by the policy `artefact`.
 
-        Without one the published policy proposes. Raises `HorizonExceeded`, or `ArtefactError` for a policy that is
-        not there.
+        Without one the published policy proposes, and without `threads` on as many as the search likes.
+
+        Raises `HorizonExceeded`, or `ArtefactError` for a policy that is not there.
         """
         problem: Problem = decode(payload)
-        return encode(policy_proposal(self._policies.get(artefact), problem, budget_ms))
+        return encode(policy_proposal(self._policies.get(artefact), problem, budget_ms, threads=threads))
 
     async def model_id(self) -> str:
         """The published policy, such as "full_production@1"."""

@@ -3,6 +3,7 @@
 # No `from __future__ import annotations` here, for the reason that deployments.app gives.
 
 import dataclasses
+import datetime
 import os
 
 from ray.serve import Application
@@ -19,12 +20,15 @@ from env.schedule import Schedule
 
 CRASH, DIE, INCOMPLETE, TOO_EARLY, LATE = "crash", "die", "incomplete", "early", "late"
 LATE_SECONDS = 7200
+DAYS_AHEAD = "days-ahead"
 
 
 class FaultyPolicy(PPOPolicy):
     """The published policy, but for requests whose name begins with a fault."""
 
-    def propose(self, payload: bytes, budget_ms: int, artefact: Artefact | None = None) -> bytes:
+    def propose(
+        self, payload: bytes, budget_ms: int, artefact: Artefact | None = None, threads: int | None = None
+    ) -> bytes:
         """As the policy does it; or an exception, the end of this process, or a schedule that is wrong or late."""
         problem: Problem = decode(payload)
         fault = problem.name.split("-")[0]
@@ -32,7 +36,7 @@ class FaultyPolicy(PPOPolicy):
             raise RuntimeError("crashed as asked")
         if fault == DIE:
             os._exit(1)
-        proposed = super().propose(payload, budget_ms, artefact)
+        proposed = super().propose(payload, budget_ms, artefact, threads)
         if fault not in (INCOMPLETE, TOO_EARLY, LATE):
             return proposed
         proposal = decode(proposed)
@@ -48,14 +52,26 @@ class PatientController(RolloutController):
         return settings.model_copy(update=own)
 
 
+class SteppedController(RolloutController):
+    """Its clock is ahead by as many days as the file `DAYS_AHEAD` in its folder says."""
+
+    def settings(self) -> Settings:
+        self._days = super().settings().rollout_folder / DAYS_AHEAD
+        return super().settings()
+
+    def now(self) -> datetime.datetime:
+        days = int(self._days.read_text()) if self._days.exists() else 0
+        return super().now() + datetime.timedelta(days=days)
+
+
 def build_app(args: AppArgs) -> Application:
     """The application around the faulty policy, beside the shipped one."""
     return compose(FaultyPolicy, args, controller=PatientController)
 
 
 def build_alone(args: AppArgs) -> Application:
-    """The application around the faulty policy, with a controller that rolls back."""
-    return compose(FaultyPolicy, args)
+    """The application around the faulty policy, with a controller that rolls back and whose clock can be set ahead."""
+    return compose(FaultyPolicy, args, controller=SteppedController)
 
 
 def _spoilt(schedule: Schedule, fault: str) -> Schedule:

@@ -36,9 +36,6 @@ POLICY = """
 min_shadow_hours = 0
 min_limited_hours = 0
 min_expanded_hours = 0
-min_shadow_pairs = 3
-min_limited_pairs = 3
-min_expanded_pairs = 3
 """
 _numbers = itertools.count()
 

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ import pytest
 from deployments.rollout.assignment import assign
 from deployments.settings.service import PUBLISHED_MODEL
 from models.policy.artefact import MANIFEST_FILE, read_manifest
+from tests.deployments.fakes import body, job
 from tests.requirements import not_run
-from tests.system.faults import CRASH, INCOMPLETE, LATE, TOO_EARLY
+from tests.system.faults import CRASH, DAYS_AHEAD, INCOMPLETE, LATE, TOO_EARLY
 from tests.system.operating import (
     Operator,
     eventually,
@@ -43,6 +45,7 @@ ALLOWED_SECONDS = 5.0
 MAX_TRIGGER_SECONDS = 180.0
 STAGES = (("limited", 0.1), ("expanded", 0.5), ("full", 1.0))
 SEED = "gantry"
+MAX_DAYS = 60
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +247,50 @@ def activate_under_load(operator: Operator) -> None:
     operator.say(f"two activations under load: {watch.answers} requests answered, {len(watch.failures)} failed")
 
 
+def test_windows_lead_from_shadow_to_full(operator: Operator) -> None:
+    """Day after day, by a clock that is set ahead: each promotion opens when the windows have shown it."""
+    climb_by_windows(operator)
+
+
+def climb_by_windows(operator: Operator) -> None:
+    """A policy that nobody knows yet, beside planners who lose half of each day."""
+    candidate = _candidate(operator.service.folder / "data" / "models")
+    assert operator.client.post("/v1/models", json={"folder": candidate}).status_code == 201
+    begun = operator.client.post(
+        "/v1/models/candidate@1/activate", json={"reason": "system test", "champion": "manual"}
+    )
+    assert (begun.status_code, begun.json()["stage"]) == (200, "shadow"), begun.text
+    operator.heard("shadow")
+    days = 0
+    for stage in ("limited", "expanded", "full"):
+        refused = operator.order("promote")
+        assert (refused.status_code, "the verdict is HOLD" in refused.json()["detail"]) == (409, True), refused.text
+        while operator.rollout()["gate"]["verdict"] == "HOLD" and days < MAX_DAYS:
+            days += 1
+            _play_a_day(operator, days)
+        promoted = operator.order("promote")
+        assert (promoted.status_code, promoted.json()["stage"]) == (200, stage), promoted.text
+        operator.say(f"to {stage} after {days} days, by what their windows have shown")
+        operator.heard(stage)
+    assert operator.rollout()["gate"]["verdict"] == "COMPLETE"
+    transitions = operator.events()["transitions"][:3]
+    assert [row["evidence"].get("is_forced", False) for row in transitions] == [False] * 3
+
+
+def _play_a_day(operator: Operator, day: int) -> None:
+    """One list, both arms on it, and the night."""
+    at = datetime.now(UTC) + timedelta(days=day - 1)
+    start = at.strftime("%Y-%m-%dT08:00:00")
+    own = [{"job_id": "A", "machine_id": 42, "start_datetime": at.strftime("%Y-%m-%dT20:00:00")}]
+    sent = body(jobs=[job("A", processing_time=2.0)], schedule_start=start, manual_schedule=own)
+    schedule_id = operator.post(sent)["schedule_id"]
+    # The process that computes the other arm has the lowest priority, and has to start on the first day.
+    assert eventually(lambda: operator.arms_of(schedule_id) == {"manual", "ppo"}, 300), operator.arms_of(schedule_id)
+    (operator.service.folder / "data" / "rollout" / DAYS_AHEAD).write_text(str(day))
+    # The controller looks at its clock once a second.
+    time.sleep(1.5)
+
+
 def _models(operator: Operator) -> set[str | None]:
     return {operator.post(request())["decision"]["model"] for _ in range(8)}
 
@@ -251,7 +298,7 @@ def _models(operator: Operator) -> set[str | None]:
 def _candidate(folder: Path) -> str:
     """The published policy under another name, so under another id and hash."""
     copy = folder / "candidate"
-    shutil.copytree(PUBLISHED_MODEL, copy)
+    shutil.copytree(PUBLISHED_MODEL, copy, dirs_exist_ok=True)
     manifest = json.loads((copy / MANIFEST_FILE).read_text(encoding="utf-8"))
     changed = json.dumps(manifest | {"name": "candidate", "version": 1})
     (copy / MANIFEST_FILE).write_text(changed, encoding="utf-8")
@@ -270,6 +317,7 @@ def main() -> int:
             seconds.append(drill_without_database(operator))
         operator.climb()
         activate_under_load(operator)
+        climb_by_windows(operator)
     late = [each for each in seconds if each > PROMISED_SECONDS]
     print(f"{len(seconds)} drills, the slowest {max(seconds):.2f} s, {len(late)} above {PROMISED_SECONDS:g} s")
     return 1 if late else 0

@@ -296,6 +296,11 @@ class WindowEvidence:
             self._lines.setdefault(parts[0].line, deque(maxlen=MAX_WINDOWS_OF_A_LINE)).append(log_ratio)
 
     @property
+    def stage(self) -> str:
+        """The stage that has begun; empty before the first."""
+        return self._stage
+
+    @property
     def windows(self) -> int:
         """How many have closed."""
         return self._of_all["better"].n

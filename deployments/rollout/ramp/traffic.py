@@ -29,6 +29,14 @@ class Arm:
     artefact: Artefact | None = None
 
     @property
+    def search_threads(self) -> int | None:
+        """As many as its rival in shadow has, where another policy is its rival; None: as many as the search likes.
+
+        Two policies are compared at equal effort. A rule makes none, and the planners' one rival has the name `ppo`.
+        """
+        return None if self.is_rule or self.name == ArmRole.PPO.value else 1
+
+    @property
     def algorithm(self) -> ArmRole:
         """What `algorithm_used` says when it serves."""
         return ArmRole.MANUAL if self.is_rule else ArmRole.PPO

@@ -226,6 +226,7 @@ class RolloutReport:
 def report_of(records: Records) -> RolloutReport:
     """The report on the ramp that `records.state` is in, and on its arms over all ramps that they were compared in."""
     ramp, state = records.state.ramp, records.state
+    records = replace(records, evaluations=_with_arms(records))
     pairs = pairs_of(_of_one_challenger(records.evaluations))
     guarded = _replayed(records)
     comparison = WindowComparison(
@@ -272,6 +273,12 @@ def _replayed(records: Records) -> Replay:
     events: list[Event] = [evaluation for evaluation in records.evaluations if evaluation.arm is ArmRole.PPO]
     events += [*pairs_of(records.evaluations), *records.missing, *records.alarms]
     return Replay(events, ramp=records.state.ramp, limits=records.configuration.limits)
+
+
+def _with_arms(records: Records) -> list[Evaluation]:
+    """The evaluations with the arm that their unit was given, which stands in the rows of the assignment."""
+    given = {(row.ramp, row.stage, row.unit): row.arm for row in records.assignments}
+    return [replace(e, assigned=e.assigned or given.get((e.ramp, e.stage, e.unit))) for e in records.evaluations]
 
 
 def _of_one_challenger(evaluations: Sequence[Evaluation]) -> list[Evaluation]:

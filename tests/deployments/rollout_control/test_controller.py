@@ -401,6 +401,14 @@ async def test_windows_of_an_earlier_version_are_counted_from_the_database(tmp_p
     await control.close_windows()
     assert control.gate().readings[0].n == 20
     await control.close()
+    # Another node, with an empty folder, knows of the rollout what the database tells it.
+    successor = Plant(tmp_path / "elsewhere", initial=Stage.SHADOW)
+    successor.database, successor.line = plant.database, plant.database.line()
+    successor.clock.seconds = plant.clock.seconds
+    control = await successor.start()
+    await control.close_windows()
+    assert control._statistics.windows == 20
+    await control.close()
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ from deployments.errors import (
 from deployments.persistence.delivery.batch_writer import WriteReport
 from deployments.persistence.errors import DatabaseUnavailable, DataRejected, MessageTooLarge
 from deployments.persistence.spool.spool import Spool, SpoolConfig
+from deployments.rollout.assignment import ArmRole
+from deployments.rollout.ramp.traffic import Arm
 from deployments.runtime.background import Threads
 from deployments.scheduling.ports import ProposalCall
 from deployments.scheduling.proposals import Proposal
@@ -132,6 +134,15 @@ async def test_proposer_hands_over_problem_and_budget(suspects: SuspectFiles) ->
     assert found == Proposal(schedule=SCHEDULE, method=("policy",), model="m@1")
     ((payload, budget_ms),) = stream.calls
     assert (decode(payload), budget_ms, call.has_begun, stream.cancelled) == (PROBLEM, 250, True, 0)
+
+
+async def test_policy_that_is_compared_with_another_searches_as_its_rival_does(suspects: SuspectFiles) -> None:
+    """Its name and one thread travel with the request; beside the planners' rule neither is said."""
+    for name, told in (("candidate@1", (None, 1)), ("ppo", ())):
+        stream, arm = FakeStream([BEGUN, proposal()]), Arm(name=name, role=ArmRole.PPO)
+        policy = policy_over(stream, suspects).of(arm.artefact, arm.search_threads)
+        await policy.propose(PROBLEM, 250, list_a())
+        assert stream.calls[0][2:] == told
 
 
 @pytest.mark.parametrize("lost", [DEAD, AWAY])

@@ -29,11 +29,14 @@ def test_own_world_is_simulated_alone() -> None:
 
 
 def test_time_to_promote_is_told() -> None:
-    """A shorter makespan climbs in the least time that the configuration allows."""
-    code, printed = invoke("--rollouts", "3", "--makespan-percent", "-10", "--requests", "2000", "--json")
+    """A shorter makespan climbs as soon as its windows show it: ten per cent in some 20, 29 and 43 days."""
+    code, printed = invoke("--rollouts", "3", "--makespan-percent", "-10", "--requests", "3000", "--json")
     assert code == 0
     days = json.loads(printed)["scenarios"][0]["days_to_promote"]
-    assert {stage: found["median"] for stage, found in days.items()} == {"limited": 7, "expanded": 14, "full": 28}
+    medians = {stage: found["median"] for stage, found in days.items()}
+    assert medians == {
+        name: pytest.approx(day, abs=3) for name, day in (("limited", 20), ("expanded", 29), ("full", 43))
+    }
 
 
 def test_table_is_for_people() -> None:

@@ -270,3 +270,15 @@ def test_page_escapes_what_people_wrote() -> None:
     page = page_of(report, title=bad)
     assert "<script>" not in page
     assert page.count("&lt;script&gt;") >= 4
+
+
+def test_losses_of_stored_rows_belong_to_the_arm_of_their_unit() -> None:
+    """Rows of evaluations do not say which arm was assigned; those of decisions do."""
+    records = LEDGER.records()
+    stored = replace(
+        records,
+        evaluations=[replace(each, assigned=None) for each in records.evaluations],
+        missing=[replace(each, assigned=None) for each in records.missing],
+    )
+    assert report_of(stored).losses == REPORT.losses
+    assert {each.arm for each in REPORT.losses} == set(ArmRole)
