@@ -110,7 +110,7 @@ class Operator:
         return found
 
     def climb(self, top: str = "full") -> None:
-        """Up to `top`, by force: there are too few pairs to be sure of anything."""
+        """Up to `top`, by force: no window has closed, so nothing is sure."""
         assert eventually(lambda: bool(self.rollout()))
         while (stage := self.rollout()["stage"]) != top:
             found = self.order("promote", force=True)

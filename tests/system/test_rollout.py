@@ -61,7 +61,7 @@ def test_walk_through_all_stages_ends_in_an_incident(operator: Operator) -> None
 
 
 def walk(operator: Operator, workloads: list[dict[str, Any]]) -> None:
-    """The recorded walk. Promotions are forced: a hundred pairs are more than a test has time for."""
+    """The recorded walk. Promotions are forced: no window closes within a test."""
     found = operator.rollout()
     assert (found["stage"], found["share"]) == ("shadow", 0.0)
     in_shadow = [operator.post(of_plant(each)) for each in workloads]
