@@ -192,6 +192,11 @@ class NoSafeSchedule(ServiceError):
         super().__init__(rejections)
         self.rejections = rejections
 
+    @property
+    def is_of_input(self) -> bool:
+        """Whether the judge refused the plan of every arm, so that the request itself is at fault."""
+        return all(rejection.violations for rejection in self.rejections)
+
     def __str__(self) -> str:
         return "; ".join(f"{rejection.arm}: {rejection.reason}" for rejection in self.rejections)
 
@@ -210,6 +215,10 @@ class TemporarilyUnavailable(ServiceError):
 
 class Stopping(TemporarilyUnavailable):
     """The service finishes what it has begun, and begins nothing more."""
+
+
+ENDED = "the service ended before this request was done"
+"""With this a request is called off when the grace of a stop is over; without, its client has hung up."""
 
 
 class Overloaded(TemporarilyUnavailable):

@@ -20,7 +20,7 @@ from deployments.api.middleware import short_line
 from deployments.api.problems import answer_to
 from deployments.api.services import HealthReport
 from deployments.contracts.answers.service import HealthAnswer, ProbeAnswer, SpoolAnswer, Status
-from deployments.errors import Stopping, TemporarilyUnavailable
+from deployments.errors import ENDED, Stopping, TemporarilyUnavailable
 from deployments.logs import REQUEST_ID
 from deployments.runtime.clock import Clock
 
@@ -131,7 +131,7 @@ class EndOfService:
             )
             if not has_begun:
                 is_called_off = True
-                task.cancel()
+                task.cancel(ENDED)
 
         with self._gate.passing(on_grace_over):
             try:
@@ -140,5 +140,5 @@ class EndOfService:
                 if not is_called_off or has_begun:
                     raise
                 task.uncancel()
-                error = Stopping("the service ended before this request was done", STOPPING_RETRY_SECONDS)
+                error = Stopping(ENDED, STOPPING_RETRY_SECONDS)
                 await answer_to(scope, error, self._clock)(scope, receive, send)

@@ -16,7 +16,7 @@ from deployments.contracts.answers.schedule import ScheduleAnswer
 from deployments.contracts.answers.validation import ValidateAnswer, ValidateRequest, claimed_schedule, validate_answer
 from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.contracts.translation.problem import Question
-from deployments.errors import JournalUnavailable, TimedOut
+from deployments.errors import ENDED, JournalUnavailable, NoSafeSchedule, TimedOut
 from deployments.persistence.decisions.records import DecisionRecord, EvaluationRecord, EvaluationStatus
 from deployments.rollout.analysis.outcomes import Evaluation, LossCause, MissingPair
 from deployments.rollout.assignment import ArmRole
@@ -163,12 +163,17 @@ class Scheduling:
             message = f"the request must be answered within {limit:g} s, took longer"
             self._lose(accepted, EvaluationStatus.UNANSWERED, LossCause.UNANSWERED, message)
             raise TimedOut(message, 5) from None
-        except asyncio.CancelledError:
-            self._lose(accepted, EvaluationStatus.CLIENT_GONE, LossCause.CLIENT_GONE, "the client has hung up")
+        except asyncio.CancelledError as error:
+            if error.args == (ENDED,):
+                self._lose(accepted, EvaluationStatus.UNANSWERED, LossCause.UNANSWERED, ENDED)
+            else:
+                self._lose(accepted, EvaluationStatus.CLIENT_GONE, LossCause.CLIENT_GONE, "the client has hung up")
             raise
         except InvalidProblem:
             raise
         except Exception as error:  # whatever it is, it is passed on
+            if isinstance(error, NoSafeSchedule) and error.is_of_input:
+                raise
             text = shortened(f"{type(error).__name__}: {error}")
             self._lose(accepted, EvaluationStatus.UNANSWERED, LossCause.UNANSWERED, text)
             raise

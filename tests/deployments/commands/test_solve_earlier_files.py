@@ -39,5 +39,5 @@ def test_file_that_is_no_answer_is_refused(tmp_path: Path) -> None:
     (tmp_path / "monday.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InvalidProblem) as caught:
         earlier_rows_beside(tmp_path / "request.json", request_of(previous_schedule_id="monday"))
-    message = "monday.json: an earlier schedule must have scheduled_jobs, had 1 faults"
+    message = "monday.json: an earlier schedule must have scheduled_jobs, had 1 fault"
     assert caught.value.reasons == (("previous_schedule_id", message),)

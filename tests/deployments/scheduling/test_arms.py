@@ -11,7 +11,7 @@ import pytest
 from deployments.errors import JudgeUnavailable, NoSafeSchedule, ProposalFailed
 from deployments.persistence.decisions.records import DecisionRecord
 from deployments.rollout.analysis.guardrails import Event
-from deployments.rollout.analysis.outcomes import Baseline, Evaluation, JobSketch, Outcome
+from deployments.rollout.analysis.outcomes import Baseline, Evaluation, JobSketch, LossCause, MissingPair, Outcome
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.state import Stage
 from deployments.rollout.ramp.traffic import Arm, TrafficSplit
@@ -126,13 +126,15 @@ async def test_failure_of_the_challenger_is_kept_and_told(proposer: Any, outcome
     ("arm", "served", "model"), [("manual", "manual", None), ("ppo", "ppo", "m@1"), ("full_production@7", "ppo", "m@1")]
 )
 async def test_forced_arm_serves_and_counts_for_nothing(arm: str, served: str, model: str | None) -> None:
-    """The arm that the request names serves, marked as forced, without an event and without a shadow task."""
+    """The arm that the request names serves, marked as forced, without a shadow task; it is told as a lost pair."""
     kept = Kept(share=0.0 if served == "ppo" else 1.0)
     scheduling = kept.scheduling(ppo=PlannedProposer(model="m@1"))
     answer = (await _answered(scheduling, arm=arm)).answer
     assert (answer.decision.arm, answer.algorithm_used, answer.decision.model) == (arm, served, model)
     assert (kept.record.is_forced, kept.record.evaluations[0].is_forced) == (True, True)
-    assert (kept.events, kept.shadow_tasks) == ([], [])
+    (event,) = kept.events
+    assert isinstance(event, MissingPair)
+    assert (event.cause, kept.shadow_tasks) == (LossCause.FORCED, [])
 
 
 async def test_arm_of_nobody_is_refused() -> None:

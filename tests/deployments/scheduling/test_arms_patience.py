@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from deployments.errors import (
+    ENDED,
     JournalUnavailable,
     JudgeFailed,
     JudgeUnavailable,
@@ -216,18 +217,22 @@ async def test_request_that_is_not_answered_leaves_a_trace(error: Exception | No
     assert [missing_of(row).cause for row in rows] == causes
 
 
-async def test_client_that_hangs_up_is_a_lost_pair() -> None:
-    """Nobody learns what would have become of it, so it is counted by the arm that it was to get."""
+@pytest.mark.parametrize(
+    ("words", "cause", "status"),
+    [((), LossCause.CLIENT_GONE, "client_gone"), ((ENDED,), LossCause.UNANSWERED, "unanswered")],
+)
+async def test_request_that_is_called_off_is_a_lost_pair(words: tuple[str, ...], cause: LossCause, status: str) -> None:
+    """Nobody learns what would have become of it; whether its client or our own end called it off is told apart."""
     kept, ppo = Kept(), SlowPolicy()
     scheduling = kept.scheduling(ppo=ppo)
     asking = asyncio.create_task(answered(scheduling))
     await asyncio.sleep(0.05)
-    asking.cancel()
+    asking.cancel(*words)
     with pytest.raises(asyncio.CancelledError):
         await asking
     await scheduling.close(5.0)
-    assert kept.causes == [LossCause.CLIENT_GONE]
-    assert kept.later_rows == [("client_gone", None)]
+    assert kept.causes == [cause]
+    assert kept.later_rows == [(status, None)]
 
 
 async def test_request_that_asked_for_its_arm_is_a_lost_pair() -> None:
