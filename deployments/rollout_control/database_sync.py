@@ -21,6 +21,7 @@ from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.persistence.errors import DatabaseError, DatabaseUnavailable
 from deployments.persistence.failures import advice_for
 from deployments.rollout.analysis.outcomes import (
+    ASKED_FOR_ARM,
     CAUSE_OF,
     Baseline,
     Evaluation,
@@ -351,12 +352,13 @@ def _cause_of(record: EvaluationRecord) -> LossCause | None:
 
 def missing_of(record: EvaluationRecord) -> MissingPair:
     """The pair that is missing."""
+    cause = _cause_of(record) or LossCause.DROPPED
     return MissingPair(
         decision_id=record.decision_id,
         at=record.created_at,
         ramp=record.ramp,
         stage=record.stage,
-        reason=record.reason or record.status,
-        cause=_cause_of(record) or LossCause.DROPPED,
+        reason=ASKED_FOR_ARM if cause is LossCause.FORCED else record.reason or record.status,
+        cause=cause,
         assigned=ArmRole(record.role) if record.status in _UNANSWERED else None,
     )

@@ -18,7 +18,7 @@ from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.contracts.translation.problem import Question
 from deployments.errors import ENDED, JournalUnavailable, NoSafeSchedule, TimedOut
 from deployments.persistence.decisions.records import DecisionRecord, EvaluationRecord, EvaluationStatus
-from deployments.rollout.analysis.outcomes import Evaluation, LossCause, MissingPair
+from deployments.rollout.analysis.outcomes import ASKED_FOR_ARM, Evaluation, LossCause, MissingPair
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.model_registry import Artefact
 from deployments.rollout.ramp.traffic import RULE, Arm, ArmAssignment, Rollout
@@ -306,8 +306,7 @@ class Scheduling:
         was_asked = any(attempt.arm == assigned.rival for attempt in attempts.all)
         is_comparing = self._rollout.traffic_split().is_comparing
         if assigned.is_forced and assigned.ramp and is_comparing:
-            text = "the request asked for its arm"
-            self._rollout.observe(missing_pair(context, LossCause.FORCED, text, context.created_at))
+            self._rollout.observe(missing_pair(context, LossCause.FORCED, ASKED_FOR_ARM, context.created_at))
         if assigned.is_forced or was_asked or not is_comparing:
             return
         self._shadow.offer(

@@ -429,6 +429,9 @@ def _missing(reading: EvidenceReading, by_day: float) -> str:
     if missing is not None and not is_by_days and by_day > 0.0:
         more += f", {math.ceil(missing / by_day)} days"
     odds, needed = math.exp(min(max(reading.log_e, 0.0), 700.0)), math.exp(reading.log_threshold)
+    if not reading.n:
+        closed = "no day is over" if is_by_days else "no window has closed"
+        return f"{reading.question}: {closed} yet, needs {needed:,.0f} to 1"
     return f"{reading.question}: {odds:,.0f} to 1 after {reading.n} {unit}, needs {needed:,.0f} ({more})"
 
 

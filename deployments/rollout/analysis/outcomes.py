@@ -73,6 +73,9 @@ class LossCause(StrEnum):
     FORCED = "forced"
 
 
+ASKED_FOR_ARM = "the request asked for its arm"
+"""The reason of a pair that is missing for `FORCED`."""
+
 CAUSE_OF = {
     Outcome.INCOMPLETE: LossCause.INCOMPLETE,
     Outcome.CRITICAL: LossCause.REJECTED,

@@ -92,13 +92,14 @@ def _lists() -> Iterator[Request]:
 def _details() -> Iterator[Request]:
     names = (
         "core request, by the planner's rule",
-        "decision without its payload",
         "forced policy",
         "replan of running work by the planner's rule",
         "everything from the database, by the planner's rule",
     )
     for name in names:
         yield _about(f"decision: {name}", _ONE, taken(name))
+    bare = "decision without its payload"
+    yield _about(f"decision: {bare}", _ONE, taken(bare), until=has_both_arms)
     yield _about("decision: one job, of both arms", _ONE, taken("one job"), until=has_both_arms)
     yield _about("decision: shop, of both arms", _ONE, taken("shop"), until=has_both_arms)
     yield _about("decision: own experiment unit, of both arms", _ONE, taken("own experiment unit"), until=has_both_arms)

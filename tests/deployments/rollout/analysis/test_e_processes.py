@@ -254,7 +254,7 @@ def test_another_stage_needs_evidence_of_its_own() -> None:
     assert evidence.doubts(is_for_full=True) == ()
     evidence.begin_stage("limited")
     (doubt,) = evidence.doubts(is_for_full=True)
-    assert doubt.startswith("better in this stage: 1 to 1 after 0 windows, needs 10 (does not grow)")
+    assert doubt.startswith("better in this stage: no window has closed yet, needs 10 to 1")
     assert evidence.windows == 40
     evidence.add([told(40, -0.1)])
     assert evidence.doubts(is_for_full=True) == (doubt,), "a window that began in the stage before says nothing of this"
