@@ -231,7 +231,7 @@ async def open_router(
         on_answer=policy_probe.heard,
     )
     rule = PlannersRule(rule_threads)
-    decisions = StoredDecisions(engine, corruption, reads)
+    decisions = StoredDecisions(engine, corruption, reads, request_seconds=settings.request_timeout_seconds)
     costly_reads = WorkerReads(decisions, settings.zone)
     stack.callback(costly_reads.close)
     scheduling = Scheduling(

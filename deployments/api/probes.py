@@ -137,8 +137,8 @@ class EndOfService:
             try:
                 await self._app(scope, receive, send_and_see)
             except asyncio.CancelledError:
-                if not is_called_off or has_begun:
+                # Its client may have gone at the same moment.
+                if not is_called_off or has_begun or task.uncancel():
                     raise
-                task.uncancel()
                 error = Stopping(ENDED, STOPPING_RETRY_SECONDS)
                 await answer_to(scope, error, self._clock)(scope, receive, send)

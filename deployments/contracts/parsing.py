@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -272,13 +273,13 @@ def with_misspellings(problem: InvalidProblem, raw: bytes, model: type[WireModel
     for part in outer:
         document = document.get(part) if isinstance(document, dict) else None
     machines = document.get("machines") if isinstance(document, dict) else None
-    count = len(machines) if isinstance(machines, list) else 0
+    count = min(len(machines), MAX_REASONS) if isinstance(machines, list) else 0
     of_machine = (_misspelt_beside(f"machines[{index}].machine_type", document, model) for index in range(count))
     elsewhere = next(filter(None, of_machine), "")
-    named = _misspellings_named(problem.reasons, document, model)
-    return InvalidProblem(
-        (field, message + (elsewhere if field.endswith(".machine_types") else "")) for field, message in named
-    )
+    # No more of them are told.
+    named = _misspellings_named(problem.reasons[:MAX_REASONS], document, model)
+    found = ((field, message + (elsewhere if field.endswith(".machine_types") else "")) for field, message in named)
+    return InvalidProblem((*found, *problem.reasons[MAX_REASONS:]))
 
 
 def _misspellings_named(
@@ -303,12 +304,18 @@ def _misspelt_beside(field: str, document: Any, model: type[WireModel]) -> str:
     known = field_names(inner)
     unknown = [key[:MAX_QUOTE_LENGTH] for key in document if key not in known][:MAX_UNKNOWN_BESIDE]
     where = field[: field.rindex(".")] if "." in field else f"the {BODY}"
-    guesses = ((key, nearly_spelt(key, known)) for key in unknown)
+    guesses = ((key, _guess(key, inner)) for key in unknown)
     return "".join(
         f"; {where} has '{_shortened(key)}': did you mean '{guess}'?"
         for key, guess in guesses
         if guess is not None and guess not in document
     )
+
+
+@lru_cache(maxsize=4096)
+def _guess(name: str, model: type[WireModel]) -> str | None:
+    """Each job of a list has the same fields."""
+    return nearly_spelt(name, field_names(model))
 
 
 def unknown_field_message(found: UnknownField) -> str:

@@ -12,14 +12,10 @@ from env.judge.judge import judge
 from env.problem import Problem
 from env.schedule import Schedule
 
-MAX_BYTES_AT_ONCE = 32 * 1024
-"""Some 400 operations: a verdict on them takes about as long as the event loop may be kept from anything else."""
-
 
 class SafetyValidator:
-    """The judge keeps no state. What takes a few milliseconds is judged at once, the rest in the replica's threads.
-
-    In threads the verdicts would wait for each other all the same, and for the interpreter's lock besides.
+    """The judge keeps no state, and judges in threads: a few rows years ahead of many breaks take it seconds, in which
+    the replica must go on to say that it lives.
     """
 
     def __init__(self) -> None:
@@ -30,8 +26,6 @@ class SafetyValidator:
 
     async def judge(self, payload: bytes, recent: tuple[BoundedMakespan, ...] = ()) -> bytes:
         """(an encoded `Problem`, `Schedule`), encoded, and the plant's latest makespans -> an encoded `Verdict`."""
-        if len(payload) <= MAX_BYTES_AT_ONCE:
-            return self._verdict(payload, recent)
         return await to_thread.run_sync(self._verdict, payload, recent)
 
     def _verdict(self, payload: bytes, recent: tuple[BoundedMakespan, ...]) -> bytes:

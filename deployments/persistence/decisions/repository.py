@@ -208,8 +208,9 @@ class DecisionRepository:
 class StoredDecisions:
     """The decisions in the database, read in threads of their own: a slow query delays only whoever reads.
 
-    Whoever has just got a schedule may ask for it while it is still on its way from the spool of some
-    router. An id that is younger than `patience_seconds` is therefore looked for until it is older.
+    Whoever has just got a schedule may ask for it while it is still on its way from the spool of some router. An id is
+    made when its request arrives, which takes up to `request_seconds` to answer; one that may have been answered a
+    moment ago is looked for `patience_seconds` long.
     """
 
     def __init__(
@@ -218,11 +219,13 @@ class StoredDecisions:
         corruption: CorruptionLog,
         threads: Threads,
         patience_seconds: float = _PATIENCE_SECONDS,
+        request_seconds: float = 0.0,
     ) -> None:
         self._engine = engine
         self._corruption = corruption
         self._threads = threads
         self._patience_seconds = patience_seconds
+        self._request_seconds = request_seconds
 
     async def get(self, decision_id: str, client: str) -> DecisionRecord | None:
         """One decision with its payload, None when `client` has none of that id.
@@ -230,8 +233,9 @@ class StoredDecisions:
         Raises `DatabaseError` or `Overloaded`; `PayloadMismatch`, after it was reported, when the payload is damaged.
         """
         made = made_at(decision_id)
-        age_seconds = self._patience_seconds if made is None else max(0.0, time.time() - made)
-        deadline = time.monotonic() + self._patience_seconds - age_seconds
+        oldest_seconds = self._request_seconds + self._patience_seconds
+        age_seconds = oldest_seconds if made is None else max(0.0, time.time() - made)
+        deadline = time.monotonic() + min(self._patience_seconds, oldest_seconds - age_seconds)
         while (record := await self._read(decision_id, client)) is None and time.monotonic() < deadline:
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         return record

@@ -164,3 +164,13 @@ async def test_client_that_goes_away_is_answered_by_nobody(caplog: pytest.LogCap
     assert isinstance(found, asyncio.CancelledError)
     assert app.is_called_off
     assert caplog.records == []
+
+
+async def test_client_that_goes_away_as_the_grace_ends_is_answered_by_nobody() -> None:
+    """Both call the request off, and only one of them is ours."""
+    door, app = Door(), Hanging()
+    asking = await _asked(_behind(door, app), door, "POST", "/schedule")
+    door.called_off[0]()
+    asking.cancel()
+    (found,) = await asyncio.gather(asking, return_exceptions=True)
+    assert isinstance(found, asyncio.CancelledError)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from deployments.contracts.parsing import Allowance
+from deployments.errors import nearly_spelt
 from tests.deployments.api.calls import KEY, call
 from tests.deployments.fakes import MemoryJournal, body, job, machine, scheduling_over, services_over
 
@@ -228,3 +230,21 @@ async def test_known_field_is_no_misspelling_of_a_missing_one() -> None:
     del entry["machine_id"]
     (error,) = (await call("POST", "/schedule", json=body(machines=[entry]))).json()["errors"]
     assert error["message"] == "must be given, was absent"
+
+
+async def test_naming_what_is_misspelt_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fields of an ERP that nobody knows are compared once, not for each of thousands of jobs."""
+    compared: list[str] = []
+
+    def counted(name: str, known: Iterable[str]) -> str | None:
+        compared.append(name)
+        return nearly_spelt(name, known)
+
+    monkeypatch.setattr("deployments.contracts.parsing.nearly_spelt", counted)
+    extra = {f"erp_field_{number}": number for number in range(10)}
+    jobs = [job(job_id=f"J{number}", machine_types=[77]) | extra for number in range(3000)]
+    machines = [machine(machine_id=number) | extra for number in range(1, 500)]
+    response = await call("POST", "/schedule", json=body(jobs=jobs, machines=machines))
+    assert response.status_code == 422
+    assert len(response.json()["errors"]) == 100
+    assert len(compared) <= 2 * (len(extra) + 1)

@@ -119,7 +119,7 @@ async def test_walk_survives_restarts_between_its_steps(tmp_path: Path) -> None:
 async def test_orders_are_refused_with_what_is_missing(tmp_path: Path) -> None:
     """Without data no promotion, with an old version no order, and nothing has changed."""
     control = await Plant(tmp_path, initial=Stage.SHADOW).start()
-    with pytest.raises(TransitionRefused, match="better: 1 to 1 after 0 windows, needs 508"):
+    with pytest.raises(TransitionRefused, match="better: no window has closed yet, needs 508 to 1"):
         await control.command(command(Action.PROMOTE, 1))
     with pytest.raises(StaleVersion, match="expected_version must be 1, was 7"):
         await control.command(command(Action.PAUSE, 7))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +106,19 @@ async def test_decision_on_its_way_is_waited_for(engine: Engine) -> None:
     assert not asked.done()
     DecisionWriter(engine).write([fresh.to_bytes()])
     assert await asyncio.wait_for(asked, 30.0) == fresh
+
+
+async def test_decision_that_took_long_to_make_is_waited_for(engine: Engine) -> None:
+    """Its id was made when its request arrived, and is old once the search is over."""
+    made = first_id(datetime.now(UTC) - timedelta(seconds=5))
+    late = replace(decision(31), decision_id=f"{made}-7000-8000-000000000000")
+    threads = Threads("reads", 1)
+    decisions = StoredDecisions(engine, CorruptionLog(), threads, 2.0, request_seconds=30.0)
+    asked = asyncio.create_task(decisions.get(late.decision_id, "planner"))
+    await asyncio.sleep(0.2)
+    DecisionWriter(engine).write([late.to_bytes()])
+    assert await asyncio.wait_for(asked, 30.0) == late
+    assert await _patient(engine, 2.0).get(f"{made}-7000-8000-000000000001", "planner") is None
 
 
 async def test_what_never_came_is_not_waited_for_longer_than_fresh(engine: Engine) -> None:
