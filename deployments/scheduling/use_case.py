@@ -48,6 +48,8 @@ MAX_MAKESPANS = 20
 MAX_PLANTS = 1000
 __all__ = ["Answered", "Archive", "Journal", "Judge", "Proposer", "Scheduling"]
 _log = logging.getLogger(__name__)
+# A disk that hangs for so long holds up nobody who has stopped waiting.
+_APPEND_SECONDS = 1.0
 WITHDRAWN = "withdrawn by the rollout while the request was under way"
 
 
@@ -189,6 +191,21 @@ class Scheduling:
             self._rollout.observe(missing_pair(lost, cause, reason, self._clock()))
             self._late.start(self._keep(dropped_record(lost, assigned.arm, status, reason)), "unanswered request")
 
+    async def _append(self, record: DecisionRecord) -> None:
+        """Makes the decision durable. Raises `JournalUnavailable`.
+
+        Whoever calls the request off meanwhile is heard when that is done, for then it may be kept: it is answered, and
+        counts, like any other.
+        """
+        appending = asyncio.create_task(self._journal.append(record))
+        try:
+            await asyncio.shield(appending)
+        except asyncio.CancelledError:
+            await asyncio.wait({appending}, timeout=_APPEND_SECONDS)
+            if not appending.done():
+                raise
+            await appending
+
     async def _keep(self, row: EvaluationRecord) -> None:
         try:
             await self._journal.append(row)
@@ -265,7 +282,7 @@ class Scheduling:
             if lease is not None:
                 record = under_claim(record, lease, answered.body)
                 lease.begin_append()
-            await self._journal.append(record)
+            await self._append(record)
         except BaseException:
             attempts.call_off()
             raise

@@ -235,6 +235,28 @@ async def test_request_that_is_called_off_is_a_lost_pair(words: tuple[str, ...],
     assert kept.later_rows == [(status, None)]
 
 
+@pytest.mark.parametrize("is_timeout", [False, True])
+async def test_request_is_not_called_off_while_it_becomes_durable(is_timeout: bool) -> None:
+    """By then it may be kept: it is answered, and counts once, as an answer."""
+
+    class Slow(MemoryJournal):
+        async def append(self, record: Any) -> None:
+            await asyncio.sleep(0.3)
+            await super().append(record)
+
+    kept = Kept()
+    kept.journal = Slow()
+    scheduling = kept.scheduling(**({"request_seconds": 0.15} if is_timeout else {}))
+    asking = asyncio.create_task(answered(scheduling))
+    await asyncio.sleep(0.15)
+    if not is_timeout:
+        asking.cancel(ENDED)
+    await asking
+    assert len(kept.journal.records) == 1
+    await scheduling.close(5.0)
+    assert kept.causes == []
+
+
 async def test_request_that_asked_for_its_arm_is_a_lost_pair() -> None:
     """It counts in no statistic of the arms, and whoever asks for arms may choose the lists: so it is said."""
     kept = Kept()
