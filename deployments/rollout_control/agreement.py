@@ -83,9 +83,9 @@ class StoredRollout(Protocol):
         ...
 
     async def compared(
-        self, until: datetime, *, challenger: str, champion: str
+        self, until: datetime, *, challenger: str, champion: str, is_same: Callable[[RolloutState], bool]
     ) -> tuple[tuple[Transition, ...], list[PairedObservation | MissingPair]]:
-        """The transitions since these arms were compared first, and what was stored of these two models since.
+        """All transitions, and what was stored of these two models in the ramps whose arms `is_same` recognises.
 
         Raises `DatabaseError` or `UnreadableState`.
         """

@@ -165,13 +165,20 @@ class Controller:
             state, statistics = self.transition_log.state, self._statistics
             if state is None or statistics.uncounted is None:
                 return
-            models = [self._settings.identify(name).model_id for name in (state.challenger, state.champion)]
+            identify = self._settings.identify
+            models = [identify(name).model_id for name in (state.challenger, state.champion)]
             (challenger, champion), now = statistics.arms, self._clock()
+
+        def is_same(other: RolloutState) -> bool:
+            return (identify(other.challenger).sha256, identify(other.champion).sha256) == (challenger, champion)
+
         if self._database.failure is not None:
             statistics.uncounted = f"{UNCOUNTED}: {self._database.failure}"
             return
         try:
-            transitions, events = await self._database.compared(now, challenger=models[0], champion=models[1])
+            transitions, events = await self._database.compared(
+                now, challenger=models[0], champion=models[1], is_same=is_same
+            )
         except DatabaseError as error:
             statistics.uncounted = f"{UNCOUNTED}: {error.advice}"
             return

@@ -99,13 +99,10 @@ def _identity_in(folder: Path) -> ModelIdentity | None:
 
 async def _open_control(settings: Settings, clock: Callable[[], datetime], stack: AsyncExitStack) -> Controller:
     """The controller over this node's disk and the database, which may be down. Raises `ControllerTaken`."""
-    # An engine that gives up soon, in a thread that nobody else waits for.
-    engine = create_delivery_engine(settings.database_url.get_secret_value())
-    stack.callback(engine.dispose)
-    threads = Threads("the rows of the rollout", 1)
-    stack.callback(threads.close)
+    rows, threads = _rows(settings, "the rows of the rollout", stack)
+    history, history_threads = _rows(settings, "the history of the rollout", stack)
     owner_name = f"{socket.gethostname()}:{settings.rollout_folder.absolute()}"
-    database_sync = DatabaseSync(RolloutRows(engine), threads, owner_name=owner_name)
+    database_sync = DatabaseSync(rows, threads, history=history, history_threads=history_threads, owner_name=owner_name)
     database_sync.start()
     stack.push_async_callback(database_sync.stop)
     control = Controller(
@@ -125,6 +122,15 @@ async def _open_control(settings: Settings, clock: Callable[[], datetime], stack
     stack.push_async_callback(control.close)
     await control.open()
     return control
+
+
+def _rows(settings: Settings, purpose: str, stack: AsyncExitStack) -> tuple[RolloutRows, Threads]:
+    """A connection that gives up soon, in a thread that nobody else waits for."""
+    engine = create_delivery_engine(settings.database_url.get_secret_value())
+    stack.callback(engine.dispose)
+    threads = Threads(purpose, 1)
+    stack.callback(threads.close)
+    return RolloutRows(engine), threads
 
 
 def _webhooks(settings: Settings, stack: AsyncExitStack) -> tuple[TransitionListener, ...]:

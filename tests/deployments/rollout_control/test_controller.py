@@ -119,7 +119,7 @@ async def test_walk_survives_restarts_between_its_steps(tmp_path: Path) -> None:
 async def test_orders_are_refused_with_what_is_missing(tmp_path: Path) -> None:
     """Without data no promotion, with an old version no order, and nothing has changed."""
     control = await Plant(tmp_path, initial=Stage.SHADOW).start()
-    with pytest.raises(TransitionRefused, match="better: 1 to 1 after 0 windows, needs 508"):
+    with pytest.raises(TransitionRefused, match="better: no window has closed yet, needs 508"):
         await control.command(command(Action.PROMOTE, 1))
     with pytest.raises(StaleVersion, match="expected_version must be 1, was 7"):
         await control.command(command(Action.PAUSE, 7))
@@ -408,6 +408,31 @@ async def test_windows_of_an_earlier_version_are_counted_from_the_database(tmp_p
     control = await successor.start()
     await control.close_windows()
     assert control._statistics.windows == 20
+    await control.close()
+
+
+async def test_recount_reads_pages_and_loses_no_row_between_them(tmp_path: Path) -> None:
+    """More rows than a page holds, three lists at the same instant each day: every window has its three lists."""
+    plant = Plant(tmp_path, initial=Stage.SHADOW)
+    plant.line.page_size = 5
+    await (await plant.start()).close()
+    (tmp_path / STATISTICS).unlink(missing_ok=True)
+    with plant.database.engine.begin() as connection:
+        rows = [
+            replace(
+                _stored(day, arm, makespan, model),
+                decision_id=f"s{day:02}-{number}",
+                job_list_sha256=f"{number:064}",
+            )
+            for day in range(20)
+            for number in range(3)
+            for arm, makespan, model in ((ArmRole.PPO, 90.0, PUBLISHED), (ArmRole.MANUAL, 100.0, None))
+        ]
+        insert_evaluations(connection, rows)
+    plant.clock.seconds += 30 * DAY_SECONDS
+    control = await plant.start()
+    await control.close_windows()
+    assert (control._statistics.windows, control._statistics._comparison.lists) == (20, 60)
     await control.close()
 
 
