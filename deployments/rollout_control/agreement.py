@@ -65,6 +65,11 @@ class StoredRollout(Protocol):
     failure: str | None
 
     @property
+    def token(self) -> int | None:
+        """That under which this controller owns the rollout; None where it does not, or the database did not answer."""
+        ...
+
+    @property
     def is_owner(self) -> bool:
         """Whether this controller may change the rollout, and the database answered."""
         ...

@@ -88,6 +88,8 @@ class Controller:
         self._is_due = asyncio.Event()
         self._meeting_seconds = meeting_seconds
         self._tasks = (
+            # Each a task of its own: whatever windows cannot be counted for, the statistics are saved all the same.
+            BackgroundTask("rollout windows", self.close_windows, period_seconds=heartbeat_seconds),
             BackgroundTask("rollout heartbeat", self._beat, period_seconds=heartbeat_seconds),
             BackgroundTask("rollout agreement", self._meet_when_due),
         )
@@ -160,14 +162,14 @@ class Controller:
             self._is_dirty = self._is_dirty or self._statistics.windows != known
 
     async def _recount(self) -> None:
-        """Counts what was stored of the present arms, where this controller does not know it, once."""
+        """Counts what was stored of the present arms, where this controller may not know all of it."""
         async with self._lock:
             state, statistics = self.transition_log.state, self._statistics
             if state is None or statistics.uncounted is None:
                 return
             identify = self._settings.identify
             models = [identify(name).model_id for name in (state.challenger, state.champion)]
-            (challenger, champion), now = statistics.arms, self._clock()
+            (challenger, champion), now, asked = statistics.arms, self._clock(), statistics.recounts
 
         def is_same(other: RolloutState) -> bool:
             return (identify(other.challenger).sha256, identify(other.champion).sha256) == (challenger, champion)
@@ -176,7 +178,7 @@ class Controller:
             statistics.uncounted = f"{UNCOUNTED}: {self._database.failure}"
             return
         try:
-            transitions, events = await self._database.compared(
+            transitions, stored = await self._database.compared(
                 now, challenger=models[0], champion=models[1], is_same=is_same
             )
         except DatabaseError as error:
@@ -187,11 +189,13 @@ class Controller:
             return
         limits = self._settings.configuration.limits
         counted = WindowComparison(challenger=challenger, champion=champion, limits=limits)
+        known = {event.decision_id for event in stored}
+        events = [*stored, *(event for event in statistics.latest if event.decision_id not in known)]
         # In a thread, because there may be months of it, and routers must not wait for the state.
         await self._counting.run(replay, counted, events, transitions, now=now)
         async with self._lock:
-            if statistics.arms == counted.arms and statistics.uncounted is not None:
-                statistics.adopt(counted, {event.decision_id for event in events})
+            if statistics.recounts == asked:
+                statistics.adopt(counted, events)
                 self._is_dirty = True
 
     def gate(self, integrity: tuple[str, ...] = ()) -> PromotionGate:
@@ -314,6 +318,8 @@ class Controller:
     def _enter_ramp(self) -> None:
         """The next ramp begins without what the guardrails saw in the last one, whoever has begun it."""
         state, identify = self.transition_log.state, self._settings.identify
+        if (token := self._database.token) is not None:
+            self._is_dirty = self._statistics.own(token) or self._is_dirty
         if state is not None:
             challenger, champion = identify(state.challenger).sha256, identify(state.champion).sha256
             is_new = self._statistics.enter(state, challenger=challenger, champion=champion)
@@ -327,8 +333,7 @@ class Controller:
         await self._agreement.meet()
 
     async def _beat(self) -> None:
-        """Once a second: windows that are over count, statistics to disk, breaches to whoever listens."""
-        await self.close_windows()
+        """Once a second: statistics to disk, breaches to whoever listens."""
         self._notice_breaches()
         await self._save_statistics()
 

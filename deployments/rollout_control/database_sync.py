@@ -104,9 +104,14 @@ class DatabaseSync(BackgroundTask):
         """What to do about the database, while it does not answer; in words that name no host, user or file."""
 
     @property
+    def token(self) -> int | None:
+        """That of the lease while `is_owner`."""
+        return self._token if self.failure is None else None
+
+    @property
     def is_owner(self) -> bool:
         """Whether the rollout was this controller's when the database was asked last, and it answered."""
-        return self._token is not None and self.failure is None
+        return self.token is not None
 
     @property
     def is_follower(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -23,6 +24,7 @@ from deployments.rollout.ramp.state import DAY_SECONDS, Action, Order, Stage, Tr
 from deployments.rollout.ramp.traffic import PUBLISHED
 from deployments.rollout_control.agreement import ControlSettings, ModelIdentity
 from deployments.rollout_control.controller import Command, Controller
+from deployments.rollout_control.database_sync import LEASE_SECONDS, TAKEOVER_SECONDS
 from deployments.rollout_control.protocol import Incident
 from deployments.rollout_control.transition_log import JOURNAL, STATISTICS, ControllerJournal, ControllerTaken, Entry
 from env.schedule import KeyFigures
@@ -55,14 +57,14 @@ class Plant:
             configuration=QUICK, initial_stage=initial, seed="gantry", challenger=PUBLISHED, **changes
         )
 
-    async def start(self) -> Controller:
+    async def start(self, heartbeat_seconds: float = 3600.0) -> Controller:
         control = Controller(
             self.settings,
             journal=ControllerJournal(self.folder),
             database=self.database.sync(self.line),
             listeners=(self.ears,),
             clock=self.clock.now,
-            heartbeat_seconds=3600.0,
+            heartbeat_seconds=heartbeat_seconds,
             meeting_seconds=3600.0,
         )
         await control.open()
@@ -379,14 +381,7 @@ async def test_windows_of_an_earlier_version_are_counted_from_the_database(tmp_p
     (tmp_path / STATISTICS).unlink(missing_ok=True)
     if document is not None:
         (tmp_path / STATISTICS).write_text(json.dumps(document | {"format": 1, "comparison": {"format": 1}}))
-    with plant.database.engine.begin() as connection:
-        rows = [
-            _stored(day, arm, makespan, model)
-            for day in range(20)
-            for arm, makespan, model in ((ArmRole.PPO, 90.0, PUBLISHED), (ArmRole.MANUAL, 100.0, None))
-        ]
-        strangers = [replace(_stored(50, ArmRole.PPO, 10.0, "earlier@1"), decision_id="x")]
-        insert_evaluations(connection, [*rows, *strangers])
+    _store(plant, [*_rows(20), replace(_stored(50, ArmRole.PPO, 10.0, "earlier@1"), decision_id="x")])
     plant.clock.seconds += 30 * DAY_SECONDS
     control = await plant.start()
     plant.line.is_cut = True
@@ -408,6 +403,135 @@ async def test_windows_of_an_earlier_version_are_counted_from_the_database(tmp_p
     control = await successor.start()
     await control.close_windows()
     assert control._statistics.windows == 20
+    await control.close()
+
+
+def _rows(days: int, makespan: float = 90.0, first: int = 0, **changes: Any) -> list[EvaluationRecord]:
+    """Rows of both arms, one list a day, as every service stores them."""
+    return [
+        replace(_stored(day, arm, found, model), **changes)
+        for day in range(first, first + days)
+        for arm, found, model in ((ArmRole.PPO, makespan, PUBLISHED), (ArmRole.MANUAL, 100.0, None))
+    ]
+
+
+def _store(plant: Plant, rows: list[EvaluationRecord]) -> None:
+    with plant.database.engine.begin() as connection:
+        insert_evaluations(connection, rows)
+
+
+async def _take_over(plant: Plant, control: Controller) -> None:
+    """The lease of a dead owner expires, and that controller takes it."""
+    for seconds in (LEASE_SECONDS, TAKEOVER_SECONDS, 0.0):
+        plant.clock.seconds += seconds
+        await control.meet()
+    assert control.overview()["is_owner"]
+
+
+async def test_whoever_takes_the_rollout_over_counts_what_the_owner_stored(tmp_path: Path) -> None:
+    """A follower that had counted before, and then the first owner with its own statistics, see the other's harm."""
+    first, second = Plant(tmp_path / "a"), Plant(tmp_path / "b")
+    second.database, second.line, second.clock = first.database, first.database.line(), first.clock
+    owner, follower = await first.start(), await second.start()
+    for control in (owner, follower):
+        await control.close_windows()
+        assert control._statistics.uncounted is None
+    _store(first, _rows(5, 100.0, stage="expanded"))
+    await owner.close()
+    first.clock.seconds += 30 * DAY_SECONDS
+    await _take_over(second, follower)
+    await follower.close_windows()
+    assert (follower._statistics.windows, stage_of(follower)) == (5, "expanded")
+    _store(first, _rows(20, 150.0, first=30, stage="expanded"))
+    await follower.close()
+    first.clock.seconds += 30 * DAY_SECONDS
+    owner = await first.start()
+    assert not owner.overview()["is_owner"]
+    await _take_over(first, owner)
+    await owner.close_windows()
+    assert (owner._statistics.windows, stage_of(owner)) == (25, "rolled_back")
+    await owner.close()
+
+
+async def test_restart_of_the_same_owner_counts_nothing_again(tmp_path: Path) -> None:
+    """Nobody else owned the rollout meanwhile: what the routers told is known, whatever the database has of it."""
+    plant = Plant(tmp_path, initial=Stage.SHADOW)
+    control, days = await plant.start(), Days(plant)
+    await control.close_windows()
+    await days.play(control, 10, -0.1, "shadow")
+    await days.rest(control)
+    await control.close()
+    control = await plant.start()
+    assert (control._statistics.uncounted, control._statistics.windows) == (None, 10)
+    await control.close()
+
+
+async def test_news_that_come_after_the_recount_count_once(tmp_path: Path) -> None:
+    """Routers kept them while there was no controller; their rows were counted before they are told."""
+    plant = Plant(tmp_path, initial=Stage.SHADOW)
+    _store(plant, _rows(1))
+    control = await plant.start()
+    plant.clock.seconds += 60
+    await control.close_windows()
+    comparison = control._statistics._comparison
+    assert [each.lists for each in comparison.partial] == [1]
+    pairs = [replace(_pairs(1, -0.1)[0], decision_id=name, stage="shadow") for name in ("s0", "new")]
+    await control.exchange(report(*pairs))
+    assert sum(comparison.losses(Stage.SHADOW).accepted.values()) == 2
+    assert sum(each.lists for each in comparison.partial) == 2
+    await control.close()
+
+
+async def test_pairs_whose_rows_are_not_stored_yet_outlive_a_recount(tmp_path: Path) -> None:
+    """They were told and counted; the spool brings their rows later."""
+    plant = Plant(tmp_path, initial=Stage.SHADOW)
+    control, days = await plant.start(), Days(plant)
+    await control.close_windows()
+    await days.play(control, 3, -0.1, "shadow")
+    await days.rest(control)
+    control._statistics.own(7)
+    assert control.gate().texts[0].startswith("windows of before are not counted yet")
+    await control.close_windows()
+    assert (control._statistics.uncounted, control._statistics.windows) == (None, 3)
+    await control.close()
+
+
+async def test_harm_is_not_forgotten_by_another_challenger_and_back(tmp_path: Path) -> None:
+    """What is stored of the same arms counts, whoever was compared in between; losses of the other do not."""
+    plant = Plant(tmp_path, initial=Stage.SHADOW)
+    control = await plant.start()
+    _store(plant, _rows(20, 150.0))
+    plant.clock.seconds += 30 * DAY_SECONDS
+    await control.close_windows()
+    assert control.gate().verdict is GateVerdict.ROLLBACK
+    await control.command(command(Action.ACTIVATE, challenger="other@1"))
+    await control.close_windows()
+    assert (control.gate().verdict, control._statistics.windows) == (GateVerdict.HOLD, 0)
+    lost = replace(_stored(31, ArmRole.MANUAL, 1.0, None), ramp=2, status="unanswered", outcome=None, figures=None)
+    _store(plant, [lost])
+    await control.command(command(Action.ACTIVATE, challenger=PUBLISHED))
+    await control.close_windows()
+    assert (control.gate().verdict, control._statistics.windows) == (GateVerdict.ROLLBACK, 20)
+    assert sum(control._statistics._comparison.losses(Stage.SHADOW).lost[ArmRole.MANUAL].values()) == 0
+    await control.close()
+
+
+async def test_statistics_are_saved_while_windows_cannot_be_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the history raises, the heartbeat goes on."""
+    plant = Plant(tmp_path, initial=Stage.SHADOW)
+
+    def damaged() -> list[dict[str, Any]]:
+        raise RuntimeError("a word that nobody knows")
+
+    plant.line.all_transitions = damaged  # type: ignore[method-assign]
+    control = await plant.start(heartbeat_seconds=0.01)
+    await control.exchange(report(evaluation(1, stage="shadow")))
+    async with asyncio.timeout(10.0):
+        while not (tmp_path / STATISTICS).exists() or "'rollout windows' failed" not in caplog.text:
+            await asyncio.sleep(0.01)
+    assert control.gate().texts[0] == "windows of before are not counted yet"
     await control.close()
 
 
