@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -53,8 +53,8 @@ class ControlSettings:
     seed: str
     challenger: str
     is_dry_run: bool = False
-    identify: Callable[[str], ModelIdentity] = lambda name: ModelIdentity(model_id=name, sha256=name)
-    """Which policy a name of the state means."""
+    identify: Callable[[str], ModelIdentity | None] = lambda name: ModelIdentity(model_id=name, sha256=name)
+    """Which policy a name of the state means; None while that cannot be told. It may block, in whichever thread."""
 
 
 class StoredRollout(Protocol):
@@ -92,6 +92,8 @@ class StoredRollout(Protocol):
     ) -> tuple[tuple[Transition, ...], list[PairedObservation | MissingPair]]:
         """All transitions, and what was stored of these two models in the ramps whose arms `is_same` recognises.
 
+        `is_same` may block, and is called in a thread.
+
         Raises `DatabaseError` or `UnreadableState`.
         """
         ...
@@ -111,7 +113,7 @@ class DatabaseAgreement:
         *,
         lock: asyncio.Lock,
         clock: Callable[[], datetime],
-        on_change: Callable[[], None],
+        on_change: Callable[[], Awaitable[None]],
     ) -> None:
         self._settings = settings
         self._transition_log = transition_log
@@ -241,7 +243,7 @@ class DatabaseAgreement:
         if self._damage is not None and transition_log.state is not None:
             order, self._damage = self._order(SYSTEM, self._damage), None
             await self._commit_if_any(rollback(transition_log.state, order))
-        self._on_change()
+        await self._on_change()
 
     async def _note(self, found: Reconciliation, ours: Transition, theirs: Transition) -> None:
         if (ours.version, theirs.version) in self._conflicts:
@@ -319,7 +321,7 @@ class DatabaseAgreement:
         async with self._lock:
             # Stale when a rollback was decided here meanwhile, which then follows in the database, too.
             await self._transition_log.commit(transition, is_stored=True)
-            self._on_change()
+            await self._on_change()
 
     async def _commit_if_any(self, transition: Transition | None) -> None:
         if transition is not None:

@@ -24,7 +24,7 @@ from deployments.rollout.ramp.gate import GateReason, GateVerdict, PromotionGate
 from deployments.rollout.ramp.latch import roll_back_for
 from deployments.rollout.ramp.stages import activate, pause, promote, resume, rollback
 from deployments.rollout.ramp.state import GUARDRAIL, Action, Order, RolloutState, Stage, Transition
-from deployments.rollout_control.agreement import ControlSettings, DatabaseAgreement, StoredRollout
+from deployments.rollout_control.agreement import ControlSettings, DatabaseAgreement, ModelIdentity, StoredRollout
 from deployments.rollout_control.protocol import BLOCKED, DRY_RUN, ControllerReply, RouterReport
 from deployments.rollout_control.ramp_statistics import UNCOUNTED, RampStatistics
 from deployments.rollout_control.transition_log import ControllerJournal, TransitionListener, TransitionLog
@@ -82,6 +82,7 @@ class Controller:
         )
         self._statistics = RampStatistics(ramp=0, limits=settings.configuration.limits)
         self._kept: dict[str, int] = {}
+        self._identities: dict[str, ModelIdentity] = {}
         self._is_dirty = False
         self._breaches: frozenset[str] = frozenset()
         self._routers: dict[str, dict[str, Any]] = {}
@@ -102,7 +103,7 @@ class Controller:
         self._kept = dict(self._statistics.all_received)
         await self._agreement.meet()
         async with self._lock:
-            self._enter_ramp()
+            await self._enter_ramp()
             await self._insist()
         for task in self._tasks:
             task.start()
@@ -167,19 +168,23 @@ class Controller:
             state, statistics = self.transition_log.state, self._statistics
             if state is None or statistics.uncounted is None:
                 return
-            identify = self._settings.identify
-            models = [identify(name).model_id for name in (state.challenger, state.champion)]
+            arms = await self._arms(state)
+            if arms is None:
+                return
             (challenger, champion), now, asked = statistics.arms, self._clock(), statistics.recounts
 
         def is_same(other: RolloutState) -> bool:
-            return (identify(other.challenger).sha256, identify(other.champion).sha256) == (challenger, champion)
+            names, found = (other.challenger, other.champion), self._settings.identify
+            return names == (state.challenger, state.champion) or [
+                identity and identity.sha256 for identity in map(found, names)
+            ] == [challenger, champion]
 
         if self._database.failure is not None:
             statistics.uncounted = f"{UNCOUNTED}: {self._database.failure}"
             return
         try:
             transitions, stored = await self._database.compared(
-                now, challenger=models[0], champion=models[1], is_same=is_same
+                now, challenger=arms[0].model_id, champion=arms[1].model_id, is_same=is_same
             )
         except DatabaseError as error:
             statistics.uncounted = f"{UNCOUNTED}: {error.advice}"
@@ -312,18 +317,28 @@ class Controller:
     async def _commit(self, transition: Transition) -> None:
         """A rollback, whose way to the database begins at once."""
         await self.transition_log.commit(transition)
-        self._enter_ramp()
+        await self._enter_ramp()
         self._is_due.set()
 
-    def _enter_ramp(self) -> None:
+    async def _enter_ramp(self) -> None:
         """The next ramp begins without what the guardrails saw in the last one, whoever has begun it."""
-        state, identify = self.transition_log.state, self._settings.identify
+        state = self.transition_log.state
         if (token := self._database.token) is not None:
             self._is_dirty = self._statistics.own(token) or self._is_dirty
         if state is not None:
-            challenger, champion = identify(state.challenger).sha256, identify(state.champion).sha256
-            is_new = self._statistics.enter(state, challenger=challenger, champion=champion)
-            self._is_dirty = self._is_dirty or is_new
+            arms = await self._arms(state)
+            hashes = None if arms is None else (arms[0].sha256, arms[1].sha256)
+            self._is_dirty = self._statistics.enter(state, hashes) or self._is_dirty
+
+    async def _arms(self, state: RolloutState) -> tuple[ModelIdentity, ModelIdentity] | None:
+        """Challenger and champion; None while nobody can tell who they are. Read once, and not on the event loop."""
+        for name in (state.challenger, state.champion):
+            if name not in self._identities:
+                identity = await self._disk.run(self._settings.identify, name)
+                if identity is None:
+                    return None
+                self._identities[name] = identity
+        return self._identities[state.challenger], self._identities[state.champion]
 
     async def _meet_when_due(self) -> None:
         with suppress(TimeoutError):

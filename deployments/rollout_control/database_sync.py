@@ -174,14 +174,15 @@ class DatabaseSync(BackgroundTask):
     ) -> tuple[tuple[Transition, ...], list[PairedObservation | MissingPair]]:
         """All transitions, and what was stored of these two models in the ramps whose arms `is_same` recognises.
 
-        Read in pages, each of which may take `MAX_ANSWER_SECONDS`. Raises `DatabaseError` or `UnreadableState`.
+        `is_same` may block, and is called in a thread. Read in pages, each of which may take `MAX_ANSWER_SECONDS`.
+        Raises `DatabaseError` or `UnreadableState`.
         """
         try:
             stored = await self._read(self._history.all_transitions)
         except ValueError as error:
             raise UnreadableState(f"a stored transition must be JSON: {error}") from error
         transitions = tuple(transition_of(row) for row in stored)
-        same = [each for each in transitions if is_same(each.state)]
+        same = await self._history_threads.run(lambda: [each for each in transitions if is_same(each.state)])
         ramps = {each.state.ramp for each in same}
 
         def pair(rows: list[EvaluationRecord]) -> list[PairedObservation | MissingPair]:

@@ -27,6 +27,7 @@ FORMAT = 2
 READABLE_FORMATS = (1, FORMAT)
 UNCOUNTED = "windows of before are not counted yet"
 """Why the gate holds while what the database has of earlier windows has not been read."""
+UNIDENTIFIED = "the manifest of an arm cannot be read, so whose windows are compared is not known"
 
 _log = logging.getLogger(__name__)
 
@@ -49,31 +50,40 @@ class RampStatistics:
         self._served: Counter[str] = Counter()
         self._recent: deque[dict[str, Any]] = deque(maxlen=MAX_RECENT)
         self._received: OrderedDict[str, int] = OrderedDict()
+        self._is_identified = True
         self._owner_token: int | None = None
         self._recounts = 0
         self._latest: deque[PairedObservation | MissingPair] = deque(maxlen=MAX_LATEST)
         self._known: frozenset[str] = frozenset()
 
-    def enter(self, state: RolloutState, *, challenger: str, champion: str) -> bool:
-        """`state` is in force, its arms known by their hashes; whether that is anything new.
+    def enter(self, state: RolloutState, arms: tuple[str, str] | None) -> bool:
+        """`state` is in force, with the hashes of challenger and champion as `arms`; whether that is anything new.
 
         With another ramp the guardrails begin anew, with other arms the comparison, and with another stage what is
         asked of the stage alone. What the routers have told stays told, and what is stored of these arms, of an earlier
-        ramp or of another service, is to be counted.
+        ramp or of another service, is to be counted. While nobody can tell the arms (None) the comparison stays as it
+        is, and the gate holds.
         """
         is_known = (state.ramp, state.serving_stage) == (self.ramp, self._stage)
-        if is_known and self._comparison.arms == (challenger, champion):
+        is_other = arms is not None and arms != self._comparison.arms
+        if is_known and not is_other and self._is_identified == (arms is not None):
             return False
-        if self._comparison.arms != (challenger, champion):
+        self._is_identified = arms is not None
+        if arms is not None and is_other:
+            challenger, champion = arms
             self._comparison = WindowComparison(challenger=challenger, champion=champion, limits=self._limits)
+            of_ramp = [event for event in self._latest if event.ramp == state.ramp]
             self._latest.clear()
+            # Of this ramp are those alone that came before its arms could be told.
+            self._latest.extend(of_ramp)
             self._require_recount()
         if state.ramp != self.ramp:
             self._guardrails = Guardrails(ramp=state.ramp, limits=self._limits)
             self._served.clear()
             self._recent.clear()
         self.ramp, self._stage = state.ramp, state.serving_stage
-        self._comparison.begin_stage(state.serving_stage)
+        if not is_known or is_other:
+            self._comparison.begin_stage(state.serving_stage)
         return True
 
     def own(self, token: int) -> bool:
@@ -121,7 +131,7 @@ class RampStatistics:
 
         None closes before what is stored has been counted.
         """
-        if self.uncounted is None:
+        if self.uncounted is None and self._is_identified:
             self._comparison.close(now)
         fired = (self._guardrails.note(self._harm(baseline, now)) for baseline in self._comparison.windows.harmed)
         return [trigger for trigger in fired if trigger is not None]
@@ -181,7 +191,8 @@ class RampStatistics:
 
     def evidence(self, stage: Stage, integrity: tuple[str, ...] = ()) -> Evidence:
         """What the gate must know about `stage`; `integrity` is what makes the experiment doubtful."""
-        return self._comparison.evidence(stage, self._guardrails, integrity, unknown=self.uncounted or "")
+        unknown = (self.uncounted or "") if self._is_identified else UNIDENTIFIED
+        return self._comparison.evidence(stage, self._guardrails, integrity, unknown=unknown)
 
     def served_share(self, stage: Stage) -> float | None:
         """The challenger's part of what was served within `stage`; None before anything was."""
@@ -242,6 +253,9 @@ class RampStatistics:
             return None
         if isinstance(event, PairedObservation | MissingPair) and event.decision_id not in self._known:
             self._latest.append(event)
+            if self.uncounted is None and not self._is_identified:
+                # It may be of other arms than those that are compared, so it is counted when they are known.
+                self._require_recount()
             if self.uncounted is None:
                 self._comparison.observe(event)
         if isinstance(event, Evaluation):

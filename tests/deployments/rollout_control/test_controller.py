@@ -26,6 +26,7 @@ from deployments.rollout_control.agreement import ControlSettings, ModelIdentity
 from deployments.rollout_control.controller import Command, Controller
 from deployments.rollout_control.database_sync import LEASE_SECONDS, TAKEOVER_SECONDS
 from deployments.rollout_control.protocol import Incident
+from deployments.rollout_control.ramp_statistics import UNIDENTIFIED
 from deployments.rollout_control.transition_log import JOURNAL, STATISTICS, ControllerJournal, ControllerTaken, Entry
 from env.schedule import KeyFigures
 from tests.deployments.rollout_control.events import NOW, QUICK, Clock, evaluation, report, state
@@ -513,6 +514,57 @@ async def test_harm_is_not_forgotten_by_another_challenger_and_back(tmp_path: Pa
     await control.close_windows()
     assert (control.gate().verdict, control._statistics.windows) == (GateVerdict.ROLLBACK, 20)
     assert sum(control._statistics._comparison.losses(Stage.SHADOW).lost[ArmRole.MANUAL].values()) == 0
+    await control.close()
+
+
+async def test_manifest_that_cannot_be_read_costs_no_evidence(tmp_path: Path) -> None:
+    """At one start nobody can tell who the challenger is: the gate holds and says so, and goes on when it is known."""
+    lost = [False]
+
+    def identify(name: str) -> ModelIdentity | None:
+        return None if lost[0] and name == PUBLISHED else ModelIdentity(model_id=name, sha256=name)
+
+    plant = Plant(tmp_path, initial=Stage.SHADOW, identify=identify)
+    control, days = await plant.start(), Days(plant)
+    await control.close_windows()
+    await days.play(control, 20, -0.1, "shadow")
+    await days.rest(control)
+    before = control.gate()
+    await control.close()
+    lost[0] = True
+    control = await plant.start()
+    await control.close_windows()
+    assert (control.gate().verdict, control.gate().texts[0]) == (GateVerdict.HOLD, UNIDENTIFIED)
+    await control.close()
+    for is_lost in (True, False):
+        lost[0] = is_lost
+        control = await plant.start()
+        lost[0] = False
+        await control.meet()
+        await control.close_windows()
+        assert (control.gate().verdict, control.gate().readings) == (before.verdict, before.readings)
+        await control.close()
+
+
+async def test_pairs_of_an_arm_that_nobody_can_name_count_when_it_is_known(tmp_path: Path) -> None:
+    """They are not put down to the arms of before, and not lost."""
+    lost = [False]
+
+    def identify(name: str) -> ModelIdentity | None:
+        return None if lost[0] and name == "other@1" else ModelIdentity(model_id=name, sha256=name)
+
+    plant = Plant(tmp_path, initial=Stage.SHADOW, identify=identify)
+    control, days = await plant.start(), Days(plant)
+    await control.close_windows()
+    lost[0] = True
+    await control.command(command(Action.ACTIVATE, challenger="other@1"))
+    await days.play(control, 5, -0.1, "shadow", ramp=2)
+    await days.rest(control)
+    assert control._statistics.windows == 0
+    lost[0] = False
+    await control.meet()
+    await control.close_windows()
+    assert (control._statistics.arms[0], control._statistics.windows) == ("other@1", 5)
     await control.close()
 
 
