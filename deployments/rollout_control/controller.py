@@ -349,8 +349,8 @@ class Controller:
 
     async def _beat(self) -> None:
         """Once a second: statistics to disk, breaches to whoever listens."""
-        self._notice_breaches()
         await self._save_statistics()
+        self._notice_breaches()
 
     def _notice_breaches(self) -> None:
         found = {f"{each.guardrail.value}/{each.baseline}": each for each in self._statistics.breaches()}
