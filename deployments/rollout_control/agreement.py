@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -53,8 +53,8 @@ class ControlSettings:
     seed: str
     challenger: str
     is_dry_run: bool = False
-    identify: Callable[[str], ModelIdentity] = lambda name: ModelIdentity(model_id=name, sha256=name)
-    """Which policy a name of the state means."""
+    identify: Callable[[str], ModelIdentity | None] = lambda name: ModelIdentity(model_id=name, sha256=name)
+    """Which policy a name of the state means; None while that cannot be told. It may block, in whichever thread."""
 
 
 class StoredRollout(Protocol):
@@ -63,6 +63,11 @@ class StoredRollout(Protocol):
     owner_id: str
     lease: RolloutLease | None
     failure: str | None
+
+    @property
+    def token(self) -> int | None:
+        """That under which this controller owns the rollout; None where it does not, or the database did not answer."""
+        ...
 
     @property
     def is_owner(self) -> bool:
@@ -83,9 +88,11 @@ class StoredRollout(Protocol):
         ...
 
     async def compared(
-        self, until: datetime, *, challenger: str, champion: str
+        self, until: datetime, *, challenger: str, champion: str, is_same: Callable[[RolloutState], bool]
     ) -> tuple[tuple[Transition, ...], list[PairedObservation | MissingPair]]:
-        """The transitions since these arms were compared first, and what was stored of these two models since.
+        """All transitions, and what was stored of these two models in the ramps whose arms `is_same` recognises.
+
+        `is_same` may block, and is called in a thread.
 
         Raises `DatabaseError` or `UnreadableState`.
         """
@@ -106,7 +113,7 @@ class DatabaseAgreement:
         *,
         lock: asyncio.Lock,
         clock: Callable[[], datetime],
-        on_change: Callable[[], None],
+        on_change: Callable[[], Awaitable[None]],
     ) -> None:
         self._settings = settings
         self._transition_log = transition_log
@@ -236,7 +243,7 @@ class DatabaseAgreement:
         if self._damage is not None and transition_log.state is not None:
             order, self._damage = self._order(SYSTEM, self._damage), None
             await self._commit_if_any(rollback(transition_log.state, order))
-        self._on_change()
+        await self._on_change()
 
     async def _note(self, found: Reconciliation, ours: Transition, theirs: Transition) -> None:
         if (ours.version, theirs.version) in self._conflicts:
@@ -314,7 +321,7 @@ class DatabaseAgreement:
         async with self._lock:
             # Stale when a rollback was decided here meanwhile, which then follows in the database, too.
             await self._transition_log.commit(transition, is_stored=True)
-            self._on_change()
+            await self._on_change()
 
     async def _commit_if_any(self, transition: Transition | None) -> None:
         if transition is not None:

@@ -24,7 +24,7 @@ from deployments.rollout.ramp.gate import GateReason, GateVerdict, PromotionGate
 from deployments.rollout.ramp.latch import roll_back_for
 from deployments.rollout.ramp.stages import activate, pause, promote, resume, rollback
 from deployments.rollout.ramp.state import GUARDRAIL, Action, Order, RolloutState, Stage, Transition
-from deployments.rollout_control.agreement import ControlSettings, DatabaseAgreement, StoredRollout
+from deployments.rollout_control.agreement import ControlSettings, DatabaseAgreement, ModelIdentity, StoredRollout
 from deployments.rollout_control.protocol import BLOCKED, DRY_RUN, ControllerReply, RouterReport
 from deployments.rollout_control.ramp_statistics import UNCOUNTED, RampStatistics
 from deployments.rollout_control.transition_log import ControllerJournal, TransitionListener, TransitionLog
@@ -82,12 +82,15 @@ class Controller:
         )
         self._statistics = RampStatistics(ramp=0, limits=settings.configuration.limits)
         self._kept: dict[str, int] = {}
+        self._identities: dict[str, ModelIdentity] = {}
         self._is_dirty = False
         self._breaches: frozenset[str] = frozenset()
         self._routers: dict[str, dict[str, Any]] = {}
         self._is_due = asyncio.Event()
         self._meeting_seconds = meeting_seconds
         self._tasks = (
+            # Each a task of its own: whatever windows cannot be counted for, the statistics are saved all the same.
+            BackgroundTask("rollout windows", self.close_windows, period_seconds=heartbeat_seconds),
             BackgroundTask("rollout heartbeat", self._beat, period_seconds=heartbeat_seconds),
             BackgroundTask("rollout agreement", self._meet_when_due),
         )
@@ -100,7 +103,7 @@ class Controller:
         self._kept = dict(self._statistics.all_received)
         await self._agreement.meet()
         async with self._lock:
-            self._enter_ramp()
+            await self._enter_ramp()
             await self._insist()
         for task in self._tasks:
             task.start()
@@ -160,18 +163,29 @@ class Controller:
             self._is_dirty = self._is_dirty or self._statistics.windows != known
 
     async def _recount(self) -> None:
-        """Counts what was stored of the present arms, where this controller does not know it, once."""
+        """Counts what was stored of the present arms, where this controller may not know all of it."""
         async with self._lock:
             state, statistics = self.transition_log.state, self._statistics
             if state is None or statistics.uncounted is None:
                 return
-            models = [self._settings.identify(name).model_id for name in (state.challenger, state.champion)]
-            (challenger, champion), now = statistics.arms, self._clock()
+            arms = await self._arms(state)
+            if arms is None:
+                return
+            (challenger, champion), now, asked = statistics.arms, self._clock(), statistics.recounts
+
+        def is_same(other: RolloutState) -> bool:
+            names, found = (other.challenger, other.champion), self._settings.identify
+            return names == (state.challenger, state.champion) or [
+                identity and identity.sha256 for identity in map(found, names)
+            ] == [challenger, champion]
+
         if self._database.failure is not None:
             statistics.uncounted = f"{UNCOUNTED}: {self._database.failure}"
             return
         try:
-            transitions, events = await self._database.compared(now, challenger=models[0], champion=models[1])
+            transitions, stored = await self._database.compared(
+                now, challenger=arms[0].model_id, champion=arms[1].model_id, is_same=is_same
+            )
         except DatabaseError as error:
             statistics.uncounted = f"{UNCOUNTED}: {error.advice}"
             return
@@ -180,11 +194,13 @@ class Controller:
             return
         limits = self._settings.configuration.limits
         counted = WindowComparison(challenger=challenger, champion=champion, limits=limits)
+        known = {event.decision_id for event in stored}
+        events = [*stored, *(event for event in statistics.latest if event.decision_id not in known)]
         # In a thread, because there may be months of it, and routers must not wait for the state.
         await self._counting.run(replay, counted, events, transitions, now=now)
         async with self._lock:
-            if statistics.arms == counted.arms and statistics.uncounted is not None:
-                statistics.adopt(counted, {event.decision_id for event in events})
+            if statistics.recounts == asked:
+                statistics.adopt(counted, events)
                 self._is_dirty = True
 
     def gate(self, integrity: tuple[str, ...] = ()) -> PromotionGate:
@@ -301,16 +317,28 @@ class Controller:
     async def _commit(self, transition: Transition) -> None:
         """A rollback, whose way to the database begins at once."""
         await self.transition_log.commit(transition)
-        self._enter_ramp()
+        await self._enter_ramp()
         self._is_due.set()
 
-    def _enter_ramp(self) -> None:
+    async def _enter_ramp(self) -> None:
         """The next ramp begins without what the guardrails saw in the last one, whoever has begun it."""
-        state, identify = self.transition_log.state, self._settings.identify
+        state = self.transition_log.state
+        if (token := self._database.token) is not None:
+            self._is_dirty = self._statistics.own(token) or self._is_dirty
         if state is not None:
-            challenger, champion = identify(state.challenger).sha256, identify(state.champion).sha256
-            is_new = self._statistics.enter(state, challenger=challenger, champion=champion)
-            self._is_dirty = self._is_dirty or is_new
+            arms = await self._arms(state)
+            hashes = None if arms is None else (arms[0].sha256, arms[1].sha256)
+            self._is_dirty = self._statistics.enter(state, hashes) or self._is_dirty
+
+    async def _arms(self, state: RolloutState) -> tuple[ModelIdentity, ModelIdentity] | None:
+        """Challenger and champion; None while nobody can tell who they are. Read once, and not on the event loop."""
+        for name in (state.challenger, state.champion):
+            if name not in self._identities:
+                identity = await self._disk.run(self._settings.identify, name)
+                if identity is None:
+                    return None
+                self._identities[name] = identity
+        return self._identities[state.challenger], self._identities[state.champion]
 
     async def _meet_when_due(self) -> None:
         with suppress(TimeoutError):
@@ -320,10 +348,9 @@ class Controller:
         await self._agreement.meet()
 
     async def _beat(self) -> None:
-        """Once a second: windows that are over count, statistics to disk, breaches to whoever listens."""
-        await self.close_windows()
-        self._notice_breaches()
+        """Once a second: statistics to disk, breaches to whoever listens."""
         await self._save_statistics()
+        self._notice_breaches()
 
     def _notice_breaches(self) -> None:
         found = {f"{each.guardrail.value}/{each.baseline}": each for each in self._statistics.breaches()}

@@ -13,7 +13,7 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 from deployments.persistence.decisions.records import EvaluationRecord, EvaluationStatus, RolloutLease
@@ -33,8 +33,7 @@ from deployments.rollout.analysis.outcomes import (
 )
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
-from deployments.rollout.ramp.stages import since_same_arms
-from deployments.rollout.ramp.state import MANUAL, Stage, Transition
+from deployments.rollout.ramp.state import MANUAL, RolloutState, Stage, Transition
 from deployments.rollout_control.protocol import Incident
 from deployments.rollout_control.transition_log import Entry
 from deployments.runtime.background import BackgroundTask, Threads
@@ -47,7 +46,6 @@ at the same moment renews it first."""
 MAX_ANSWER_SECONDS = 8.0
 # The end of a service does not wait for a database that hangs.
 _RELEASE_SECONDS = 2.0
-_A_WEEK = timedelta(days=7)
 _CAUSE_OF_STATUS = {
     EvaluationStatus.DROPPED: LossCause.DROPPED,
     EvaluationStatus.UNANSWERED: LossCause.UNANSWERED,
@@ -64,6 +62,9 @@ _Result = TypeVar("_Result")
 class DatabaseSync(BackgroundTask):
     """One conversation at a time, in `threads` of its own; incidents are filed in the background, sooner or later.
 
+    What was stored long ago is read through `history` in `history_threads`, with a connection of its own: there may be
+    months of it, and the lease must not wait for them.
+
     What is not in the database when it is stopped is passed on again by the next controller.
     """
 
@@ -72,6 +73,8 @@ class DatabaseSync(BackgroundTask):
         rows: RolloutRows,
         threads: Threads,
         *,
+        history: RolloutRows,
+        history_threads: Threads,
         owner_name: str,
         lease_seconds: float = LEASE_SECONDS,
         takeover_seconds: float = TAKEOVER_SECONDS,
@@ -81,6 +84,8 @@ class DatabaseSync(BackgroundTask):
         super().__init__("rollout filing", self._save, on_failure=_note_failure, sleep=sleep)
         self._rows = rows
         self._threads = threads
+        self._history = history
+        self._history_threads = history_threads
         self._owner_name = owner_name
         self._lease_seconds = lease_seconds
         self._takeover_seconds = takeover_seconds
@@ -99,9 +104,14 @@ class DatabaseSync(BackgroundTask):
         """What to do about the database, while it does not answer; in words that name no host, user or file."""
 
     @property
+    def token(self) -> int | None:
+        """That of the lease while `is_owner`."""
+        return self._token if self.failure is None else None
+
+    @property
     def is_owner(self) -> bool:
         """Whether the rollout was this controller's when the database was asked last, and it answered."""
-        return self._token is not None and self.failure is None
+        return self.token is not None
 
     @property
     def is_follower(self) -> bool:
@@ -160,25 +170,30 @@ class DatabaseSync(BackgroundTask):
         )
 
     async def compared(
-        self, until: datetime, *, challenger: str, champion: str
+        self, until: datetime, *, challenger: str, champion: str, is_same: Callable[[RolloutState], bool]
     ) -> tuple[tuple[Transition, ...], list[PairedObservation | MissingPair]]:
-        """The transitions since the present arms were compared first, and what was stored of these two models since.
+        """All transitions, and what was stored of these two models in the ramps whose arms `is_same` recognises.
 
-        Asked week by week, so that nobody waits long behind it. Raises `DatabaseError` or `UnreadableState`.
+        `is_same` may block, and is called in a thread. Read in pages, each of which may take `MAX_ANSWER_SECONDS`.
+        Raises `DatabaseError` or `UnreadableState`.
         """
+        try:
+            stored = await self._read(self._history.all_transitions)
+        except ValueError as error:
+            raise UnreadableState(f"a stored transition must be JSON: {error}") from error
+        transitions = tuple(transition_of(row) for row in stored)
+        same = await self._history_threads.run(lambda: [each for each in transitions if is_same(each.state)])
+        ramps = {each.state.ramp for each in same}
 
-        def read(begin: datetime, end: datetime) -> list[PairedObservation | MissingPair]:
-            rows = self._rows.evaluations(begin, until=end)
-            return compared_events(rows, challenger=challenger, champion=champion)
+        def pair(rows: list[EvaluationRecord]) -> list[PairedObservation | MissingPair]:
+            of_ramps = (row for row in rows if row.ramp in ramps)
+            return compared_events(of_ramps, challenger=challenger, champion=champion)
 
-        stored = await self._do(self._rows.transitions)
-        transitions = since_same_arms([transition_of(row) for row in reversed(stored)])
         found: list[PairedObservation | MissingPair] = []
-        since = transitions[0].at if transitions else until
-        while since < until:
-            end = min(since + _A_WEEK, until)
-            found += await self._do(read, since, end)
-            since = end
+        place = (min(each.at for each in same), "") if same else None
+        while place is not None:
+            rows, place = await self._read(self._history.evaluations_page, place, until)
+            found += await self._history_threads.run(pair, rows)
         return transitions, found
 
     def hear(self, entry: Entry) -> None:
@@ -236,11 +251,12 @@ class DatabaseSync(BackgroundTask):
     async def _do(
         self, work: Callable[_Arguments, _Result], *arguments: _Arguments.args, **named: _Arguments.kwargs
     ) -> _Result:
-        try:
-            async with asyncio.timeout(MAX_ANSWER_SECONDS):
-                return await self._threads.run(work, *arguments, **named)
-        except TimeoutError as error:
-            raise DatabaseUnavailable(f"no answer within {MAX_ANSWER_SECONDS:g} s") from error
+        return await _in_time(self._threads.run(work, *arguments, **named))
+
+    async def _read(
+        self, work: Callable[_Arguments, _Result], *arguments: _Arguments.args, **named: _Arguments.kwargs
+    ) -> _Result:
+        return await _in_time(self._history_threads.run(work, *arguments, **named))
 
     async def _save(self) -> None:
         while not self._incidents:
@@ -249,6 +265,14 @@ class DatabaseSync(BackgroundTask):
         incidents = tuple(self._incidents)
         await self._do(self._rows.save_incidents, [incident_row(each) for each in incidents])
         del self._incidents[: len(incidents)]
+
+
+async def _in_time(answer: Awaitable[_Result]) -> _Result:
+    try:
+        async with asyncio.timeout(MAX_ANSWER_SECONDS):
+            return await answer
+    except TimeoutError as error:
+        raise DatabaseUnavailable(f"no answer within {MAX_ANSWER_SECONDS:g} s") from error
 
 
 def _note_failure(error: Exception, _: float) -> None:

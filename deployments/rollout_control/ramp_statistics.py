@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, OrderedDict, deque
-from collections.abc import Container, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,12 +20,14 @@ from deployments.rollout_control.protocol import RouterReport
 
 MAX_ROUTERS = 64
 MAX_RECENT = 50
-MAX_MEANWHILE = 20_000
-"""Pairs that are remembered until the database has told what was before; of more, it tells the oldest itself."""
+MAX_LATEST = 20_000
+"""Pairs that are remembered, because their rows may not be in the database yet when it is asked; and decisions that the
+database has told, because a router may tell them after it."""
 FORMAT = 2
 READABLE_FORMATS = (1, FORMAT)
 UNCOUNTED = "windows of before are not counted yet"
 """Why the gate holds while what the database has of earlier windows has not been read."""
+UNIDENTIFIED = "the manifest of an arm cannot be read, so whose windows are compared is not known"
 
 _log = logging.getLogger(__name__)
 
@@ -48,51 +50,88 @@ class RampStatistics:
         self._served: Counter[str] = Counter()
         self._recent: deque[dict[str, Any]] = deque(maxlen=MAX_RECENT)
         self._received: OrderedDict[str, int] = OrderedDict()
-        self._meanwhile: deque[Event] = deque(maxlen=MAX_MEANWHILE)
+        self._is_identified = True
+        self._owner_token: int | None = None
+        self._recounts = 0
+        self._latest: deque[PairedObservation | MissingPair] = deque(maxlen=MAX_LATEST)
+        self._known: frozenset[str] = frozenset()
 
-    def enter(self, state: RolloutState, *, challenger: str, champion: str) -> bool:
-        """`state` is in force, its arms known by their hashes; whether that is anything new.
+    def enter(self, state: RolloutState, arms: tuple[str, str] | None) -> bool:
+        """`state` is in force, with the hashes of challenger and champion as `arms`; whether that is anything new.
 
         With another ramp the guardrails begin anew, with other arms the comparison, and with another stage what is
-        asked of the stage alone. What the routers have told stays told.
+        asked of the stage alone. What the routers have told stays told, and what is stored of these arms, of an earlier
+        ramp or of another service, is to be counted. While nobody can tell the arms (None) the comparison stays as it
+        is, and the gate holds.
         """
         is_known = (state.ramp, state.serving_stage) == (self.ramp, self._stage)
-        if is_known and self._comparison.arms == (challenger, champion):
+        is_other = arms is not None and arms != self._comparison.arms
+        if is_known and not is_other and self._is_identified == (arms is not None):
             return False
-        if self._comparison.arms != (challenger, champion):
-            # Arms without a name are those of no state at all: then what is stored is still to be counted.
-            self.uncounted = self.uncounted if self._comparison.arms == ("", "") else None
+        self._is_identified = arms is not None
+        if arms is not None and is_other:
+            challenger, champion = arms
             self._comparison = WindowComparison(challenger=challenger, champion=champion, limits=self._limits)
-            self._meanwhile.clear()
+            of_ramp = [event for event in self._latest if event.ramp == state.ramp]
+            self._latest.clear()
+            # Of this ramp are those alone that came before its arms could be told.
+            self._latest.extend(of_ramp)
+            self._require_recount()
         if state.ramp != self.ramp:
             self._guardrails = Guardrails(ramp=state.ramp, limits=self._limits)
             self._served.clear()
             self._recent.clear()
         self.ramp, self._stage = state.ramp, state.serving_stage
-        self._comparison.begin_stage(state.serving_stage)
+        if not is_known or is_other:
+            self._comparison.begin_stage(state.serving_stage)
         return True
+
+    def own(self, token: int) -> bool:
+        """The rollout is owned with this token; whether that is anything new.
+
+        Where it does not follow on the last one, another service has owned the rollout since, whose routers told it
+        what nobody here has heard.
+        """
+        if token == self._owner_token:
+            return False
+        if self._owner_token is None or token != self._owner_token + 1:
+            self._require_recount()
+        self._owner_token = token
+        return True
+
+    @property
+    def recounts(self) -> int:
+        """How often it turned out that what is stored must be counted: a recount answers those before it alone."""
+        return self._recounts
+
+    @property
+    def latest(self) -> tuple[PairedObservation | MissingPair, ...]:
+        """Pairs of these arms as the routers told them, oldest first; the newest `MAX_LATEST`."""
+        return tuple(self._latest)
 
     @property
     def arms(self) -> tuple[str, str]:
         """Hashes of the challenger and the champion that are compared."""
         return self._comparison.arms
 
-    def adopt(self, counted: WindowComparison, known: Container[str]) -> None:
-        """The comparison goes on from what was stored, whose decisions are `known`, and from what came meanwhile."""
+    def adopt(self, counted: WindowComparison, events: Sequence[PairedObservation | MissingPair]) -> None:
+        """The comparison goes on from `counted`, which has counted `events`, and from what came meanwhile."""
         if self._stage is not None and counted.windows.stage != self._stage.value:
             counted.begin_stage(self._stage)
-        for event in self._meanwhile:
+        known = {event.decision_id for event in events}
+        for event in self._latest:
             if event.decision_id not in known:
                 counted.observe(event)
+        newest = sorted(events, key=lambda event: event.at)[-MAX_LATEST:]
+        self._known = frozenset(event.decision_id for event in newest)
         self._comparison, self.uncounted = counted, None
-        self._meanwhile.clear()
 
     def close(self, now: datetime) -> list[Trigger]:
         """Counts the windows that are over at `now`; what the evidence triggers.
 
         None closes before what is stored has been counted.
         """
-        if self.uncounted is None:
+        if self.uncounted is None and self._is_identified:
             self._comparison.close(now)
         fired = (self._guardrails.note(self._harm(baseline, now)) for baseline in self._comparison.windows.harmed)
         return [trigger for trigger in fired if trigger is not None]
@@ -152,7 +191,8 @@ class RampStatistics:
 
     def evidence(self, stage: Stage, integrity: tuple[str, ...] = ()) -> Evidence:
         """What the gate must know about `stage`; `integrity` is what makes the experiment doubtful."""
-        return self._comparison.evidence(stage, self._guardrails, integrity, unknown=self.uncounted or "")
+        unknown = (self.uncounted or "") if self._is_identified else UNIDENTIFIED
+        return self._comparison.evidence(stage, self._guardrails, integrity, unknown=unknown)
 
     def served_share(self, stage: Stage) -> float | None:
         """The challenger's part of what was served within `stage`; None before anything was."""
@@ -175,6 +215,7 @@ class RampStatistics:
             "served": dict(self._served),
             "recent": self.recent,
             "received": dict(self._received),
+            "owner_token": self._owner_token,
         }
 
     @classmethod
@@ -193,6 +234,8 @@ class RampStatistics:
                 statistics._comparison = WindowComparison.restored(document["comparison"], limits=limits)
                 statistics._stage = None if document["stage"] is None else Stage(document["stage"])
                 statistics.uncounted = None
+            token = document.get("owner_token")
+            statistics._owner_token = None if token is None else int(token)
             statistics._served.update(document["served"])
             statistics._recent.extend(document["recent"])
             statistics._received.update({str(name): int(number) for name, number in document["received"].items()})
@@ -200,13 +243,21 @@ class RampStatistics:
             raise UnreadableState(f"statistics are damaged: {error!r}") from error
         return statistics
 
+    def _require_recount(self) -> None:
+        self.uncounted = UNCOUNTED
+        self._recounts += 1
+        self._known = frozenset()
+
     def _observe(self, event: Event) -> Trigger | None:
         if event.ramp != self.ramp:
             return None
-        if self.uncounted is None:
-            self._comparison.observe(event)
-        elif isinstance(event, PairedObservation | MissingPair):
-            self._meanwhile.append(event)
+        if isinstance(event, PairedObservation | MissingPair) and event.decision_id not in self._known:
+            self._latest.append(event)
+            if self.uncounted is None and not self._is_identified:
+                # It may be of other arms than those that are compared, so it is counted when they are known.
+                self._require_recount()
+            if self.uncounted is None:
+                self._comparison.observe(event)
         if isinstance(event, Evaluation):
             if event.is_served:
                 self._served[f"{event.stage}/{event.arm.value}"] += 1

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from deployments.persistence.database import create_delivery_engine
 from deployments.persistence.decisions.rollout_repository import RolloutRows
-from deployments.rollout.ramp.state import RolloutState, Stage
+from deployments.rollout.ramp.state import MANUAL, RolloutState, Stage
 from deployments.rollout.ramp.traffic import PUBLISHED
 from deployments.rollout_control.agreement import ControlSettings, ModelIdentity
 from deployments.rollout_control.controller import Command, Controller
@@ -28,6 +29,8 @@ from deployments.settings.service import Settings
 
 MANIFEST = "manifest.json"
 """`MANIFEST_FILE` of `models.policy.artefact`, whose import would bring the compiled core."""
+MISS_SECONDS = 10.0
+"""How long nobody looks again for a policy that was not found."""
 
 
 class RolloutController:
@@ -68,23 +71,34 @@ class RolloutController:
 class Manifests:
     """Which policy a name means, from the manifests alone: the controller has no need of what is behind them."""
 
-    def __init__(self, published: Path, registered: Path) -> None:
+    def __init__(self, published: Path, registered: Path, steady: Callable[[], float] = time.monotonic) -> None:
         self._published = published
         self._registered = registered
-        self._known: dict[str, ModelIdentity] = {}
+        self._steady = steady
+        self._missed_at: dict[str, float] = {}
 
-    def identify(self, name: str) -> ModelIdentity:
-        """The policy of that name; one that cannot be found is known by its name alone."""
-        if name not in self._known:
-            folders = [self._published]
-            if name != PUBLISHED and self._registered.is_dir():
-                folders = [each for each in self._registered.iterdir() if each.is_dir()]
-            found = (each for folder in folders if (each := _identity_in(folder)) is not None)
-            identity = next((each for each in found if name in (PUBLISHED, each.model_id)), None)
-            if identity is None:
-                return ModelIdentity(model_id=name, sha256=name)
-            self._known[name] = identity
-        return self._known[name]
+    def identify(self, name: str) -> ModelIdentity | None:
+        """The policy of that name, or the planner's rule; None for one that cannot be found.
+
+        Folders are looked through for it again after `MISS_SECONDS`.
+        """
+        if name == MANUAL:
+            return ModelIdentity(model_id=name, sha256=name)
+        now = self._steady()
+        if now - self._missed_at.get(name, -MISS_SECONDS) < MISS_SECONDS:
+            return None
+        found = (each for folder in self._folders(name) if (each := _identity_in(folder)) is not None)
+        identity = next((each for each in found if name in (PUBLISHED, each.model_id)), None)
+        if identity is None:
+            self._missed_at[name] = now
+        return identity
+
+    def _folders(self, name: str) -> list[Path]:
+        folders = [self._published]
+        if name != PUBLISHED:
+            with suppress(OSError):
+                folders += [each for each in self._registered.iterdir() if each.is_dir()]
+        return folders
 
 
 def _identity_in(folder: Path) -> ModelIdentity | None:
@@ -99,13 +113,10 @@ def _identity_in(folder: Path) -> ModelIdentity | None:
 
 async def _open_control(settings: Settings, clock: Callable[[], datetime], stack: AsyncExitStack) -> Controller:
     """The controller over this node's disk and the database, which may be down. Raises `ControllerTaken`."""
-    # An engine that gives up soon, in a thread that nobody else waits for.
-    engine = create_delivery_engine(settings.database_url.get_secret_value())
-    stack.callback(engine.dispose)
-    threads = Threads("the rows of the rollout", 1)
-    stack.callback(threads.close)
+    rows, threads = _rows(settings, "the rows of the rollout", stack)
+    history, history_threads = _rows(settings, "the history of the rollout", stack)
     owner_name = f"{socket.gethostname()}:{settings.rollout_folder.absolute()}"
-    database_sync = DatabaseSync(RolloutRows(engine), threads, owner_name=owner_name)
+    database_sync = DatabaseSync(rows, threads, history=history, history_threads=history_threads, owner_name=owner_name)
     database_sync.start()
     stack.push_async_callback(database_sync.stop)
     control = Controller(
@@ -125,6 +136,15 @@ async def _open_control(settings: Settings, clock: Callable[[], datetime], stack
     stack.push_async_callback(control.close)
     await control.open()
     return control
+
+
+def _rows(settings: Settings, purpose: str, stack: AsyncExitStack) -> tuple[RolloutRows, Threads]:
+    """A connection that gives up soon, in a thread that nobody else waits for."""
+    engine = create_delivery_engine(settings.database_url.get_secret_value())
+    stack.callback(engine.dispose)
+    threads = Threads(purpose, 1)
+    stack.callback(threads.close)
+    return RolloutRows(engine), threads
 
 
 def _webhooks(settings: Settings, stack: AsyncExitStack) -> tuple[TransitionListener, ...]:

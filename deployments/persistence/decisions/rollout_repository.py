@@ -47,6 +47,8 @@ from deployments.persistence.tables import (
 MAX_EVENTS = 200
 MAX_EVALUATIONS = 100_000
 MAX_FEEDBACK = 2_000
+PAGE_SIZE = 2_000
+"""Evaluations that are read at once where all are wanted: a fraction of a second also on a large plant."""
 _ONLY_LEASE = 1
 _NOBODYS = {"owner_id": "", "owner_name": "", "expires_at": datetime(1970, 1, 1, tzinfo=UTC)}
 
@@ -218,16 +220,42 @@ class RolloutRows:
         """The newest incidents, newest first."""
         return self._newest(INCIDENT, limit, INCIDENT.c.created_at)
 
-    def evaluations(
-        self, since: datetime, limit: int = MAX_EVALUATIONS, *, until: datetime | None = None
-    ) -> list[EvaluationRecord]:
-        """Evaluations from `since` on and before `until`, oldest first; the newest `limit` of them."""
+    def evaluations(self, since: datetime, limit: int = MAX_EVALUATIONS) -> list[EvaluationRecord]:
+        """Evaluations from `since` on, oldest first; the newest `limit` of them."""
         query = evaluations_query(since, limit)
-        if until is not None:
-            query = query.where(EVALUATION.c.created_at < until)
         with database_errors(address_of(self._engine)), self._engine.connect() as connection:
             rows = connection.execute(query).mappings().all()
         return [evaluation_of(row) for row in reversed(rows)]
+
+    def evaluations_page(
+        self, since: tuple[datetime, str], until: datetime, page_size: int = PAGE_SIZE
+    ) -> tuple[list[EvaluationRecord], tuple[datetime, str] | None]:
+        """Evaluations from instant and decision of `since` on and before `until`, oldest first, and where to go on.
+
+        Whole decisions, at least one, so that no pair is torn; None behind the last page.
+        """
+        query = evaluations_page_query(since, until, page_size)
+        with database_errors(address_of(self._engine)), self._engine.connect() as connection:
+            rows = [evaluation_of(row) for row in connection.execute(query).mappings()]
+        if len(rows) < page_size:
+            return rows, None
+        last = rows[-1].created_at, rows[-1].decision_id
+        whole = [row for row in rows if (row.created_at, row.decision_id) != last]
+        assert whole, "a page has room for all arms of a decision"
+        return whole, last
+
+    def all_transitions(self) -> list[dict[str, Any]]:
+        """Every transition, oldest first, read in pages. Raises `ValueError` for damaged JSON."""
+        found: list[dict[str, Any]] = []
+        while True:
+            version = found[-1]["version"] + 1 if found else 0
+            since = select(ROLLOUT_TRANSITION).where(ROLLOUT_TRANSITION.c.version >= version)
+            page = since.order_by(ROLLOUT_TRANSITION.c.version).limit(MAX_EVENTS)
+            with database_errors(address_of(self._engine)), self._engine.connect() as connection:
+                rows = connection.execute(page).mappings().all()
+            found += [_decoded(row) for row in rows]
+            if len(rows) < MAX_EVENTS:
+                return found
 
     def assignments(self, since: datetime, limit: int = MAX_EVALUATIONS) -> list[dict[str, Any]]:
         """What each decision from `since` on says about its assignment, oldest first; forced ones left out."""
@@ -255,6 +283,21 @@ def evaluations_query(since: datetime, limit: int) -> Select[Any]:
     """Evaluations from `since` on, newest first."""
     newest = EVALUATION.c.created_at.desc(), EVALUATION.c.decision_id.desc()
     return select(EVALUATION).where(EVALUATION.c.created_at >= since).order_by(*newest).limit(limit)
+
+
+def evaluations_page_query(since: tuple[datetime, str], until: datetime, limit: int) -> Select[Any]:
+    """Evaluations from instant and decision of `since` on and before `until`, oldest first."""
+    created_at, decision_id = since
+    return (
+        select(EVALUATION)
+        .where(
+            EVALUATION.c.created_at >= created_at,
+            EVALUATION.c.created_at < until,
+            or_(EVALUATION.c.created_at > created_at, EVALUATION.c.decision_id >= decision_id),
+        )
+        .order_by(EVALUATION.c.created_at, EVALUATION.c.decision_id)
+        .limit(limit)
+    )
 
 
 def assignments_query(since: datetime, limit: int) -> Select[Any]:

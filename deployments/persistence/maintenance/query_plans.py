@@ -20,8 +20,10 @@ from deployments.persistence.decisions.rollout_repository import (
     MAX_EVALUATIONS,
     MAX_EVENTS,
     MAX_FEEDBACK,
+    PAGE_SIZE,
     assignments_query,
     evaluations_of_query,
+    evaluations_page_query,
     evaluations_query,
     feedback_query,
 )
@@ -142,6 +144,10 @@ API_QUERIES = (
         statement=lambda _: newest_of(ROLLOUT_TRANSITION, ROLLOUT_TRANSITION.c.version, MAX_EVENTS),
     ),
     ApiQuery(name="report: evaluations", statement=_since(evaluations_query, MAX_EVALUATIONS)),
+    ApiQuery(
+        name="recount: page of evaluations",
+        statement=lambda _: evaluations_page_query((_LONG_AGO, _ID), _FAR_AHEAD, PAGE_SIZE),
+    ),
     ApiQuery(name="report: assignments", statement=_since(assignments_query, MAX_EVALUATIONS)),
     ApiQuery(name="report: feedback", statement=_since(feedback_query, MAX_FEEDBACK)),
 )

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Engine, StaticPool, create_engine, insert
 
 from deployments.persistence.decisions.records import EvaluationRecord, RolloutLease
-from deployments.persistence.decisions.rollout_repository import RolloutRows
+from deployments.persistence.decisions.rollout_repository import PAGE_SIZE, RolloutRows
 from deployments.persistence.errors import DatabaseUnavailable
 from deployments.persistence.tables import EVALUATION, INCIDENT, METADATA, ROLLOUT_LEASE, ROLLOUT_TRANSITION
 from deployments.rollout.ramp.state import RolloutState
@@ -27,6 +27,7 @@ class Line(RolloutRows):
         super().__init__(engine, now)
         self.is_cut = False
         self.loses_answers = False
+        self.page_size = PAGE_SIZE
         self.before_append: Callable[[], None] = lambda: None
         """Whatever else happens just before a transition is stored."""
 
@@ -46,9 +47,11 @@ class Line(RolloutRows):
         self._pass()
         super().release_lease(token)
 
-    def evaluations(self, *period: Any, **changes: Any) -> list[EvaluationRecord]:
+    def evaluations_page(
+        self, since: tuple[datetime, str], until: datetime, page_size: int = PAGE_SIZE
+    ) -> tuple[list[EvaluationRecord], tuple[datetime, str] | None]:
         self._pass()
-        return super().evaluations(*period, **changes)
+        return super().evaluations_page(since, until, min(page_size, self.page_size))
 
     def append_transition(self, transition: Mapping[str, Any], **changes: Any) -> bool:
         self._pass()
@@ -81,8 +84,17 @@ class SharedDatabase:
 
     def sync(self, line: Line, owner_name: str = "a", **changes: Any) -> DatabaseSync:
         """What a controller speaks through."""
-        self._threads.append(Threads("the rows of the rollout", 1))
-        return DatabaseSync(line, self._threads[-1], owner_name=owner_name, steady=self.steady, **changes)
+        threads, history_threads = Threads("the rows of the rollout", 1), Threads("the history of the rollout", 1)
+        self._threads += [threads, history_threads]
+        return DatabaseSync(
+            line,
+            threads,
+            history=line,
+            history_threads=history_threads,
+            owner_name=owner_name,
+            steady=self.steady,
+            **changes,
+        )
 
     def put(self, state: RolloutState, columns: Mapping[str, Any] | None = None) -> None:
         """A transition that somebody else has stored, with `columns` of it as they are given."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -23,7 +24,9 @@ from deployments.rollout.ramp.state import DAY_SECONDS, Action, Order, Stage, Tr
 from deployments.rollout.ramp.traffic import PUBLISHED
 from deployments.rollout_control.agreement import ControlSettings, ModelIdentity
 from deployments.rollout_control.controller import Command, Controller
+from deployments.rollout_control.database_sync import LEASE_SECONDS, TAKEOVER_SECONDS
 from deployments.rollout_control.protocol import Incident
+from deployments.rollout_control.ramp_statistics import UNIDENTIFIED
 from deployments.rollout_control.transition_log import JOURNAL, STATISTICS, ControllerJournal, ControllerTaken, Entry
 from env.schedule import KeyFigures
 from tests.deployments.rollout_control.events import NOW, QUICK, Clock, evaluation, report, state
@@ -55,14 +58,14 @@ class Plant:
             configuration=QUICK, initial_stage=initial, seed="gantry", challenger=PUBLISHED, **changes
         )
 
-    async def start(self) -> Controller:
+    async def start(self, heartbeat_seconds: float = 3600.0) -> Controller:
         control = Controller(
             self.settings,
             journal=ControllerJournal(self.folder),
             database=self.database.sync(self.line),
             listeners=(self.ears,),
             clock=self.clock.now,
-            heartbeat_seconds=3600.0,
+            heartbeat_seconds=heartbeat_seconds,
             meeting_seconds=3600.0,
         )
         await control.open()
@@ -379,14 +382,7 @@ async def test_windows_of_an_earlier_version_are_counted_from_the_database(tmp_p
     (tmp_path / STATISTICS).unlink(missing_ok=True)
     if document is not None:
         (tmp_path / STATISTICS).write_text(json.dumps(document | {"format": 1, "comparison": {"format": 1}}))
-    with plant.database.engine.begin() as connection:
-        rows = [
-            _stored(day, arm, makespan, model)
-            for day in range(20)
-            for arm, makespan, model in ((ArmRole.PPO, 90.0, PUBLISHED), (ArmRole.MANUAL, 100.0, None))
-        ]
-        strangers = [replace(_stored(50, ArmRole.PPO, 10.0, "earlier@1"), decision_id="x")]
-        insert_evaluations(connection, [*rows, *strangers])
+    _store(plant, [*_rows(20), replace(_stored(50, ArmRole.PPO, 10.0, "earlier@1"), decision_id="x")])
     plant.clock.seconds += 30 * DAY_SECONDS
     control = await plant.start()
     plant.line.is_cut = True
@@ -408,6 +404,211 @@ async def test_windows_of_an_earlier_version_are_counted_from_the_database(tmp_p
     control = await successor.start()
     await control.close_windows()
     assert control._statistics.windows == 20
+    await control.close()
+
+
+def _rows(days: int, makespan: float = 90.0, first: int = 0, **changes: Any) -> list[EvaluationRecord]:
+    """Rows of both arms, one list a day, as every service stores them."""
+    return [
+        replace(_stored(day, arm, found, model), **changes)
+        for day in range(first, first + days)
+        for arm, found, model in ((ArmRole.PPO, makespan, PUBLISHED), (ArmRole.MANUAL, 100.0, None))
+    ]
+
+
+def _store(plant: Plant, rows: list[EvaluationRecord]) -> None:
+    with plant.database.engine.begin() as connection:
+        insert_evaluations(connection, rows)
+
+
+async def _take_over(plant: Plant, control: Controller) -> None:
+    """The lease of a dead owner expires, and that controller takes it."""
+    for seconds in (LEASE_SECONDS, TAKEOVER_SECONDS, 0.0):
+        plant.clock.seconds += seconds
+        await control.meet()
+    assert control.overview()["is_owner"]
+
+
+async def test_whoever_takes_the_rollout_over_counts_what_the_owner_stored(tmp_path: Path) -> None:
+    """A follower that had counted before, and then the first owner with its own statistics, see the other's harm."""
+    first, second = Plant(tmp_path / "a"), Plant(tmp_path / "b")
+    second.database, second.line, second.clock = first.database, first.database.line(), first.clock
+    owner, follower = await first.start(), await second.start()
+    for control in (owner, follower):
+        await control.close_windows()
+        assert control._statistics.uncounted is None
+    _store(first, _rows(5, 100.0, stage="expanded"))
+    await owner.close()
+    first.clock.seconds += 30 * DAY_SECONDS
+    await _take_over(second, follower)
+    await follower.close_windows()
+    assert (follower._statistics.windows, stage_of(follower)) == (5, "expanded")
+    _store(first, _rows(20, 150.0, first=30, stage="expanded"))
+    await follower.close()
+    first.clock.seconds += 30 * DAY_SECONDS
+    owner = await first.start()
+    assert not owner.overview()["is_owner"]
+    await _take_over(first, owner)
+    await owner.close_windows()
+    assert (owner._statistics.windows, stage_of(owner)) == (25, "rolled_back")
+    await owner.close()
+
+
+async def test_restart_of_the_same_owner_counts_nothing_again(tmp_path: Path) -> None:
+    """Nobody else owned the rollout meanwhile: what the routers told is known, whatever the database has of it."""
+    plant = Plant(tmp_path, initial=Stage.SHADOW)
+    control, days = await plant.start(), Days(plant)
+    await control.close_windows()
+    await days.play(control, 10, -0.1, "shadow")
+    await days.rest(control)
+    await control.close()
+    control = await plant.start()
+    assert (control._statistics.uncounted, control._statistics.windows) == (None, 10)
+    await control.close()
+
+
+async def test_news_that_come_after_the_recount_count_once(tmp_path: Path) -> None:
+    """Routers kept them while there was no controller; their rows were counted before they are told."""
+    plant = Plant(tmp_path, initial=Stage.SHADOW)
+    _store(plant, _rows(1))
+    control = await plant.start()
+    plant.clock.seconds += 60
+    await control.close_windows()
+    comparison = control._statistics._comparison
+    assert [each.lists for each in comparison.partial] == [1]
+    pairs = [replace(_pairs(1, -0.1)[0], decision_id=name, stage="shadow") for name in ("s0", "new")]
+    await control.exchange(report(*pairs))
+    assert sum(comparison.losses(Stage.SHADOW).accepted.values()) == 2
+    assert sum(each.lists for each in comparison.partial) == 2
+    await control.close()
+
+
+async def test_pairs_whose_rows_are_not_stored_yet_outlive_a_recount(tmp_path: Path) -> None:
+    """They were told and counted; the spool brings their rows later."""
+    plant = Plant(tmp_path, initial=Stage.SHADOW)
+    control, days = await plant.start(), Days(plant)
+    await control.close_windows()
+    await days.play(control, 3, -0.1, "shadow")
+    await days.rest(control)
+    control._statistics.own(7)
+    assert control.gate().texts[0].startswith("windows of before are not counted yet")
+    await control.close_windows()
+    assert (control._statistics.uncounted, control._statistics.windows) == (None, 3)
+    await control.close()
+
+
+async def test_harm_is_not_forgotten_by_another_challenger_and_back(tmp_path: Path) -> None:
+    """What is stored of the same arms counts, whoever was compared in between; losses of the other do not."""
+    plant = Plant(tmp_path, initial=Stage.SHADOW)
+    control = await plant.start()
+    _store(plant, _rows(20, 150.0))
+    plant.clock.seconds += 30 * DAY_SECONDS
+    await control.close_windows()
+    assert control.gate().verdict is GateVerdict.ROLLBACK
+    await control.command(command(Action.ACTIVATE, challenger="other@1"))
+    await control.close_windows()
+    assert (control.gate().verdict, control._statistics.windows) == (GateVerdict.HOLD, 0)
+    lost = replace(_stored(31, ArmRole.MANUAL, 1.0, None), ramp=2, status="unanswered", outcome=None, figures=None)
+    _store(plant, [lost])
+    await control.command(command(Action.ACTIVATE, challenger=PUBLISHED))
+    await control.close_windows()
+    assert (control.gate().verdict, control._statistics.windows) == (GateVerdict.ROLLBACK, 20)
+    assert sum(control._statistics._comparison.losses(Stage.SHADOW).lost[ArmRole.MANUAL].values()) == 0
+    await control.close()
+
+
+async def test_manifest_that_cannot_be_read_costs_no_evidence(tmp_path: Path) -> None:
+    """At one start nobody can tell who the challenger is: the gate holds and says so, and goes on when it is known."""
+    lost = [False]
+
+    def identify(name: str) -> ModelIdentity | None:
+        return None if lost[0] and name == PUBLISHED else ModelIdentity(model_id=name, sha256=name)
+
+    plant = Plant(tmp_path, initial=Stage.SHADOW, identify=identify)
+    control, days = await plant.start(), Days(plant)
+    await control.close_windows()
+    await days.play(control, 20, -0.1, "shadow")
+    await days.rest(control)
+    before = control.gate()
+    await control.close()
+    lost[0] = True
+    control = await plant.start()
+    await control.close_windows()
+    assert (control.gate().verdict, control.gate().texts[0]) == (GateVerdict.HOLD, UNIDENTIFIED)
+    await control.close()
+    for is_lost in (True, False):
+        lost[0] = is_lost
+        control = await plant.start()
+        lost[0] = False
+        await control.meet()
+        await control.close_windows()
+        assert (control.gate().verdict, control.gate().readings) == (before.verdict, before.readings)
+        await control.close()
+
+
+async def test_pairs_of_an_arm_that_nobody_can_name_count_when_it_is_known(tmp_path: Path) -> None:
+    """They are not put down to the arms of before, and not lost."""
+    lost = [False]
+
+    def identify(name: str) -> ModelIdentity | None:
+        return None if lost[0] and name == "other@1" else ModelIdentity(model_id=name, sha256=name)
+
+    plant = Plant(tmp_path, initial=Stage.SHADOW, identify=identify)
+    control, days = await plant.start(), Days(plant)
+    await control.close_windows()
+    lost[0] = True
+    await control.command(command(Action.ACTIVATE, challenger="other@1"))
+    await days.play(control, 5, -0.1, "shadow", ramp=2)
+    await days.rest(control)
+    assert control._statistics.windows == 0
+    lost[0] = False
+    await control.meet()
+    await control.close_windows()
+    assert (control._statistics.arms[0], control._statistics.windows) == ("other@1", 5)
+    await control.close()
+
+
+async def test_statistics_are_saved_while_windows_cannot_be_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the history raises, the heartbeat goes on."""
+    plant = Plant(tmp_path, initial=Stage.SHADOW)
+
+    def damaged() -> list[dict[str, Any]]:
+        raise RuntimeError("a word that nobody knows")
+
+    plant.line.all_transitions = damaged  # type: ignore[method-assign]
+    control = await plant.start(heartbeat_seconds=0.01)
+    await control.exchange(report(evaluation(1, stage="shadow")))
+    async with asyncio.timeout(10.0):
+        while not (tmp_path / STATISTICS).exists() or "'rollout windows' failed" not in caplog.text:
+            await asyncio.sleep(0.01)
+    assert control.gate().texts[0] == "windows of before are not counted yet"
+    await control.close()
+
+
+async def test_recount_reads_pages_and_loses_no_row_between_them(tmp_path: Path) -> None:
+    """More rows than a page holds, three lists at the same instant each day: every window has its three lists."""
+    plant = Plant(tmp_path, initial=Stage.SHADOW)
+    plant.line.page_size = 5
+    await (await plant.start()).close()
+    (tmp_path / STATISTICS).unlink(missing_ok=True)
+    with plant.database.engine.begin() as connection:
+        rows = [
+            replace(
+                _stored(day, arm, makespan, model),
+                decision_id=f"s{day:02}-{number}",
+                job_list_sha256=f"{number:064}",
+            )
+            for day in range(20)
+            for number in range(3)
+            for arm, makespan, model in ((ArmRole.PPO, 90.0, PUBLISHED), (ArmRole.MANUAL, 100.0, None))
+        ]
+        insert_evaluations(connection, rows)
+    plant.clock.seconds += 30 * DAY_SECONDS
+    control = await plant.start()
+    await control.close_windows()
+    assert (control._statistics.windows, control._statistics._comparison.lists) == (20, 60)
     await control.close()
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
 from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.persistence.errors import DatabaseUnavailable
@@ -225,6 +228,44 @@ async def test_incidents_are_filed_once_whoever_tells_them_again(database: Share
     assert rows.transitions() == []
 
 
+class SlowHistory(RolloutRows):
+    """A history that is read as long as nobody lets it end."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self.may_end = threading.Event()
+
+    def all_transitions(self) -> list[dict[str, Any]]:
+        assert self.may_end.wait(10.0)
+        return super().all_transitions()
+
+
+async def test_lease_is_renewed_while_the_history_is_read(database: SharedDatabase, clock: Clock) -> None:
+    """Months of rows are read beside the lease, and not before it."""
+    line, history = database.line(), SlowHistory(database.engine)
+    with closing(Threads("lease", 1)) as threads, closing(Threads("history", 1)) as history_threads:
+        owner = DatabaseSync(
+            line,
+            threads,
+            history=history,
+            history_threads=history_threads,
+            owner_name="a",
+            steady=clock.steady,
+        )
+        await owner.meet(None)
+        reading = asyncio.create_task(
+            owner.compared(clock.now(), challenger="published", champion="manual", is_same=lambda _: True)
+        )
+        for _ in range(10):
+            clock.seconds += LEASE_SECONDS / 2
+            await owner.meet(None)
+            assert owner.is_owner
+        assert owner.lease is not None
+        assert owner.lease.seconds_left > 0.0
+        history.may_end.set()
+        assert await reading == ((), [])
+
+
 class DownAtFirst(RolloutRows):
     """A database that takes nothing twice."""
 
@@ -247,7 +288,7 @@ async def test_incidents_wait_for_the_database(database: SharedDatabase) -> None
 
     rows = DownAtFirst(database.engine)
     with closing(Threads("the rows of the rollout", 1)) as threads:
-        database_sync = DatabaseSync(rows, threads, owner_name="a", sleep=sleep)
+        database_sync = DatabaseSync(rows, threads, history=rows, history_threads=threads, owner_name="a", sleep=sleep)
         database_sync.hear(INCIDENT)
         await _filed(database_sync, rows)
     assert pauses == [0.1, 0.2]
