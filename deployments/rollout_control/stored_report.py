@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from deployments.contracts.requests.wire import InstantOrDay, in_zone
 from deployments.errors import RolloutUnavailable
 from deployments.persistence.decisions.rollout_repository import RolloutRows
+from deployments.rollout.analysis.outcomes import MissingPair
 from deployments.rollout.analysis.sample_ratio import AssignedUnit, audit
 from deployments.rollout.assignment import ArmRole, PlanningWindow, assign, planning_window
 from deployments.rollout.ramp.stages import since_same_arms
@@ -21,7 +22,7 @@ from deployments.rollout.ramp.state import RampConfiguration, RolloutState, Tran
 from deployments.rollout.report.arm_figures import Rating, RealisedJob
 from deployments.rollout.report.goals import Goal
 from deployments.rollout.report.report import Records, RolloutReport, report_of
-from deployments.rollout_control.database_sync import evaluation_of, is_missing, missing_of, transition_of
+from deployments.rollout_control.database_sync import evaluation_of, paired_rows, readable_rows, transition_of
 from deployments.rollout_control.protocol import BLOCKED, DRY_RUN
 from deployments.runtime.background import Threads
 
@@ -94,7 +95,7 @@ class RolloutTrail:
             raise RolloutUnavailable(message, _RETRY_AFTER_SECONDS)
         state, begun_at = transitions[-1].state, min(each.at for each in since_same_arms(transitions))
         start = begun_at if since is None else min(since, begun_at)
-        records = self._rows.evaluations(start)
+        records = readable_rows(self._rows.evaluations(start))
         feedback = list(last_words(self._rows.feedback(start)))
         return report_of(
             Records(
@@ -104,7 +105,7 @@ class RolloutTrail:
                 since=since,
                 transitions=transitions,
                 evaluations=[found for record in records if (found := evaluation_of(record)) is not None],
-                missing=[missing_of(record) for record in records if is_missing(record)],
+                missing=[each for each in paired_rows(records) if isinstance(each, MissingPair)],
                 assignments=[_assigned(row, state) for row in self._rows.assignments(start)],
                 jobs=list(self._jobs(feedback)),
                 ratings=list(_ratings(feedback)),
