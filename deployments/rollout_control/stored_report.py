@@ -13,12 +13,13 @@ from pydantic import BaseModel, ValidationError
 
 from deployments.contracts.requests.wire import InstantOrDay, in_zone
 from deployments.errors import RolloutUnavailable
+from deployments.persistence.decisions.records import EvaluationRecord
 from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.rollout.analysis.outcomes import MissingPair
 from deployments.rollout.analysis.sample_ratio import AssignedUnit, audit
 from deployments.rollout.assignment import ArmRole, PlanningWindow, assign, planning_window
 from deployments.rollout.ramp.stages import since_same_arms
-from deployments.rollout.ramp.state import RampConfiguration, RolloutState, Transition
+from deployments.rollout.ramp.state import MANUAL, RampConfiguration, RolloutState, Transition
 from deployments.rollout.report.arm_figures import Rating, RealisedJob
 from deployments.rollout.report.goals import Goal
 from deployments.rollout.report.report import Records, RolloutReport, report_of
@@ -105,7 +106,7 @@ class RolloutTrail:
                 since=since,
                 transitions=transitions,
                 evaluations=[found for record in records if (found := evaluation_of(record)) is not None],
-                missing=[each for each in paired_rows(records) if isinstance(each, MissingPair)],
+                missing=_missing(records, state),
                 assignments=[_assigned(row, state) for row in self._rows.assignments(start)],
                 jobs=list(self._jobs(feedback)),
                 ratings=list(_ratings(feedback)),
@@ -175,6 +176,12 @@ def _begin_of_ramp(transitions: list[Transition]) -> datetime:
     """When the present ramp began, as far as the rows go back."""
     ramp = transitions[-1].state.ramp
     return min((each.at for each in transitions if each.state.ramp == ramp), default=_FIRST)
+
+
+def _missing(records: Iterable[EvaluationRecord], state: RolloutState) -> list[MissingPair]:
+    """Those of two policies with a time budget left out, as are their pairs."""
+    rows = [record for record in records if state.champion == MANUAL or not record.time_budget_ms]
+    return [each for each in paired_rows(rows) if isinstance(each, MissingPair)]
 
 
 def _assigned(row: Mapping[str, Any], state: RolloutState) -> AssignedUnit:

@@ -41,7 +41,8 @@ _WITHOUT_VERDICT = {
 class EvaluationContext:
     """One decision's request, as far as its evaluations repeat it.
 
-    `is_sampled` says whether its arms are to be compared, decided before any was asked; else it is no pair, and not lost.
+    `is_sampled` says whether its arms are to be compared, decided before any was asked: else it is neither a pair nor
+    lost.
     """
 
     decision_id: str
