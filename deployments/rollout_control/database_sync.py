@@ -32,7 +32,7 @@ from deployments.rollout.analysis.outcomes import (
     PairedObservation,
     pair_or_loss,
 )
-from deployments.rollout.assignment import ArmRole, is_sampled
+from deployments.rollout.assignment import ArmRole, assign, is_sampled, planning_window
 from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.stages import since_same_arms
 from deployments.rollout.ramp.state import MANUAL, Stage, Transition
@@ -330,26 +330,32 @@ def evaluation_of(record: EvaluationRecord) -> Evaluation | None:
 
 
 def compared_events(
-    records: Iterable[EvaluationRecord], *, challenger: str, champion: str, sampled_share: float = 1.0
+    records: Iterable[EvaluationRecord],
+    *,
+    challenger: str,
+    champion: str,
+    seed: str | None = None,
+    sampled_share: float = 1.0,
 ) -> list[PairedObservation | MissingPair]:
     """The pairs of stored rows of these two models, and those that are missing, by time.
 
-    `champion` is `manual` for the rule. `sampled_share` of the requests (0 to 1) were to be compared. Of two models
-    with a time budget nothing counts: rows do not tell whether both made the same effort.
+    `champion` is `manual` for the rule. `seed` is that of the split, None: not known. `sampled_share` of the requests
+    (0 to 1) were to be compared. Of two models with a time budget nothing counts: rows do not tell whether both made
+    the same effort.
     """
     models = {ArmRole.PPO.value: challenger, ArmRole.MANUAL.value: None if champion == MANUAL else champion}
     rows = [row for row in records if row.is_forced or row.model is None or row.model == models.get(row.role)]
     if champion != MANUAL:
         rows = [row for row in rows if row.time_budget_ms == 0]
-    return paired_rows(rows, sampled_share=sampled_share)
+    return paired_rows(rows, seed=seed, sampled_share=sampled_share)
 
 
 def paired_rows(
-    records: Iterable[EvaluationRecord], *, sampled_share: float = 1.0
+    records: Iterable[EvaluationRecord], *, seed: str | None = None, sampled_share: float = 1.0
 ) -> list[PairedObservation | MissingPair]:
     """What each decision's rows come to by the rule of those that are told live: its pair, or why there is none."""
     rows = readable_rows(records)
-    arms = _AssignedArms(rows)
+    arms = _AssignedArms(rows, seed)
     by_decision: dict[str, list[EvaluationRecord]] = defaultdict(list)
     for row in rows:
         if row.ramp:
@@ -377,10 +383,11 @@ class _AssignedArms:
     """The arm that each unit was given, as far as stored rows tell: within ramp, stage and share a unit has one arm.
 
     A champion that served beside a challenger's failure tells nothing by itself: it may have been its own turn, or the
-    fallback.
+    fallback. Then `seed` does.
     """
 
-    def __init__(self, rows: Iterable[EvaluationRecord]) -> None:
+    def __init__(self, rows: Iterable[EvaluationRecord], seed: str | None) -> None:
+        self._seed = seed
         self._given: dict[tuple[int, str, float, str], ArmRole] = {}
         for row in rows:
             arm = _told_arm(row)
@@ -389,14 +396,21 @@ class _AssignedArms:
                 self._given[_exposure(row)] = arm
 
     def of(self, rows: Sequence[EvaluationRecord]) -> ArmRole | None:
-        """That of one decision's rows; where no row of its unit tells, the arm that served. None: not known."""
+        """That of one decision, by its own rows or those of its unit; where none tells, the arm that served.
+
+        None: not known.
+        """
         share = rows[0].share
         if share <= 0.0 or share >= 1.0:
             return ArmRole.PPO if share >= 1.0 else ArmRole.MANUAL
-        if _exposure(rows[0]) in self._given:
-            return self._given[_exposure(rows[0])]
-        is_told = not rows[0].is_forced and any(row.is_served for row in rows)
-        return ArmRole.MANUAL if is_told else None
+        told = next((arm for row in rows if (arm := _told_arm(row)) is not None), self._given.get(_exposure(rows[0])))
+        if told is not None:
+            return told
+        if self._seed is not None:
+            unit = planning_window(rows[0].unit) or rows[0].unit
+            return assign(unit, seed=self._seed, share=share, stage=rows[0].stage).arm
+        has_served = not rows[0].is_forced and any(row.is_served for row in rows)
+        return ArmRole.MANUAL if has_served else None
 
 
 def _exposure(row: EvaluationRecord) -> tuple[int, str, float, str]:

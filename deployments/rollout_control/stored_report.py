@@ -181,7 +181,7 @@ def _begin_of_ramp(transitions: list[Transition]) -> datetime:
 def _missing(records: Iterable[EvaluationRecord], state: RolloutState) -> list[MissingPair]:
     """Those of two policies with a time budget left out, as are their pairs."""
     rows = [record for record in records if state.champion == MANUAL or not record.time_budget_ms]
-    return [each for each in paired_rows(rows) if isinstance(each, MissingPair)]
+    return [each for each in paired_rows(rows, seed=state.seed) if isinstance(each, MissingPair)]
 
 
 def _assigned(row: Mapping[str, Any], state: RolloutState) -> AssignedUnit:

@@ -298,10 +298,10 @@ def _pairs(records: Records, evaluations: Sequence[Evaluation]) -> tuple[PairedO
 
 
 def _missing(records: Records) -> Iterator[MissingPair]:
-    """Missing pairs with the arm that their request was assigned, as far as the rows tell."""
+    """Missing pairs with the arm that their request was assigned, by the rows of the assignment where there are."""
     assigned = {e.decision_id: e.assigned for e in records.evaluations if e.assigned is not None}
     for each in records.missing:
-        yield replace(each, assigned=each.assigned or assigned.get(each.decision_id))
+        yield replace(each, assigned=assigned.get(each.decision_id) or each.assigned)
 
 
 def _losses(comparison: WindowComparison) -> tuple[StageLosses, ...]:

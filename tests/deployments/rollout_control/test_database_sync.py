@@ -14,7 +14,7 @@ from deployments.persistence.decisions.records import EvaluationRecord
 from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.persistence.errors import DatabaseUnavailable
 from deployments.rollout.analysis.outcomes import LossCause, MissingPair
-from deployments.rollout.assignment import ArmRole
+from deployments.rollout.assignment import ArmRole, PlanningWindow, assign, planning_window
 from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.state import Action, Stage, Transition
 from deployments.rollout_control.database_sync import (
@@ -332,6 +332,24 @@ def test_share_of_nothing_or_all_tells_the_arm(share: float, assigned: ArmRole) 
     """Whoever served in the end."""
     rows = [_row("d", ArmRole.PPO, share=share, **CRASH), _row("d", ArmRole.MANUAL, share=share, is_served=True)]
     assert _told(rows) == [("d", "crash", assigned)]
+
+
+def test_seed_tells_the_arm_of_a_unit_that_lost_everything() -> None:
+    """A challenger that crashed at each list of its window loses them in its own arm, forced ones among them."""
+    rows = []
+    for day in range(20):
+        rows += [_row(f"{day}", ArmRole.PPO, day=day, **CRASH), _row(f"{day}", ArmRole.MANUAL, day=day, is_served=True)]
+        rows += [_row(f"f{day}", ArmRole.MANUAL, day=day, is_forced=True, is_served=True)]
+    found = compared_events(rows, challenger="a@2", champion="manual", seed="s")
+    by_hash = {row.decision_id: assign(_window(row), seed="s", share=0.5, stage="expanded").arm for row in rows}
+    assert {each.decision_id: each.assigned for each in found} == by_hash
+    assert set(by_hash.values()) == set(ArmRole)
+
+
+def _window(row: EvaluationRecord) -> PlanningWindow:
+    window = planning_window(row.unit)
+    assert window is not None
+    return window
 
 
 def test_stored_losses_are_those_that_are_told_live() -> None:
