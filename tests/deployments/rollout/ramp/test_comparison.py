@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -139,6 +140,17 @@ def test_presses_of_one_list_in_an_outage_do_not_spoil_the_experiment() -> None:
     for number in range(100):
         comparison.observe(lost(number))
     assert comparison.losses(Stage.LIMITED).findings == ()
+
+
+def test_lost_pair_of_an_older_router_is_a_request_by_itself() -> None:
+    """What 0.2.0 pickled has neither unit nor list, so each counts."""
+    comparison = empty()
+    for number in range(2):
+        old = copy.copy(missing(number))
+        for name in ("unit", "job_list_digest", "cause", "assigned"):
+            object.__delattr__(old, name)
+        comparison.observe(old)
+    assert comparison.losses(Stage.LIMITED).causes == ((LossCause.DROPPED, 2),)
 
 
 def test_bounded_many_requests_are_remembered() -> None:
