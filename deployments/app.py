@@ -295,6 +295,7 @@ async def open_router(
             settings.zone,
             utc_now,
             reads,
+            sampled_share=settings.counterfactual_percent / 100.0,
         ),
         registry=registry,
         files=_threads(stack, "files of policies", _FILE_THREADS),

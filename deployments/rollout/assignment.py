@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 HASH_VERSION = 2
 BLOCK_WINDOWS = 10
 _BUCKETS = 10_000
+_SAMPLING_SEED = "counterfactual"
 _FNV_OFFSET = 0x811C9DC5
 _FNV_PRIME = 0x01000193
 
@@ -100,6 +101,11 @@ def window_bucket(seed: str, window: PlanningWindow) -> float:
     ranking = sorted((unit_bucket(seed, other.unit), other.unit) for other in block)
     rank = [unit for _, unit in ranking].index(window.unit)
     return (rank + 0.5) / BLOCK_WINDOWS
+
+
+def is_sampled(decision_id: str, share: float) -> bool:
+    """Whether the arms of this decision are to be compared, where `share` of all decisions (0 to 1) are."""
+    return unit_bucket(_SAMPLING_SEED, decision_id) < share
 
 
 def _fnv32a(text: str) -> int:

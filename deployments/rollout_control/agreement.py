@@ -53,6 +53,8 @@ class ControlSettings:
     seed: str
     challenger: str
     is_dry_run: bool = False
+    sampled_share: float = 1.0
+    """Of the requests, 0 to 1, that are compared."""
     identify: Callable[[str], ModelIdentity | None] = lambda name: ModelIdentity(model_id=name, sha256=name)
     """Which policy a name of the state means; None while that cannot be told. It may block, in whichever thread."""
 
@@ -88,11 +90,19 @@ class StoredRollout(Protocol):
         ...
 
     async def compared(
-        self, until: datetime, *, challenger: str, champion: str, is_same: Callable[[RolloutState], bool]
+        self,
+        until: datetime,
+        *,
+        challenger: str,
+        champion: str,
+        is_same: Callable[[RolloutState], bool],
+        seed: str,
+        sampled_share: float,
     ) -> tuple[tuple[Transition, ...], list[PairedObservation | MissingPair]]:
         """All transitions, and what was stored of these two models in the ramps whose arms `is_same` recognises.
 
-        `is_same` may block, and is called in a thread.
+        `is_same` may block, and is called in a thread; `seed` and `sampled_share` are those of the split and of what is
+        compared.
 
         Raises `DatabaseError` or `UnreadableState`.
         """

@@ -184,7 +184,12 @@ class Controller:
             return
         try:
             transitions, stored = await self._database.compared(
-                now, challenger=arms[0].model_id, champion=arms[1].model_id, is_same=is_same
+                now,
+                challenger=arms[0].model_id,
+                champion=arms[1].model_id,
+                is_same=is_same,
+                seed=self._settings.seed,
+                sampled_share=self._settings.sampled_share,
             )
         except DatabaseError as error:
             statistics.uncounted = f"{UNCOUNTED}: {error.advice}"

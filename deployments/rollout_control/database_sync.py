@@ -12,7 +12,9 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
@@ -22,16 +24,15 @@ from deployments.persistence.errors import DatabaseError, DatabaseUnavailable
 from deployments.persistence.failures import advice_for
 from deployments.rollout.analysis.outcomes import (
     ASKED_FOR_ARM,
-    CAUSE_OF,
     Baseline,
     Evaluation,
     LossCause,
     MissingPair,
     Outcome,
     PairedObservation,
-    pairs_of,
+    pair_or_loss,
 )
-from deployments.rollout.assignment import ArmRole
+from deployments.rollout.assignment import ArmRole, assign, is_sampled, planning_window
 from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.state import MANUAL, RolloutState, Stage, Transition
 from deployments.rollout_control.protocol import Incident
@@ -54,6 +55,7 @@ _CAUSE_OF_STATUS = {
 """Of rows that stand for a request without any plan of that arm."""
 _UNANSWERED = (EvaluationStatus.UNANSWERED, EvaluationStatus.CLIENT_GONE)
 """Rows of the arm that was assigned."""
+_RIVAL_OF = {ArmRole.PPO: ArmRole.MANUAL, ArmRole.MANUAL: ArmRole.PPO}
 _log = logging.getLogger(__name__)
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -170,11 +172,19 @@ class DatabaseSync(BackgroundTask):
         )
 
     async def compared(
-        self, until: datetime, *, challenger: str, champion: str, is_same: Callable[[RolloutState], bool]
+        self,
+        until: datetime,
+        *,
+        challenger: str,
+        champion: str,
+        is_same: Callable[[RolloutState], bool],
+        seed: str,
+        sampled_share: float,
     ) -> tuple[tuple[Transition, ...], list[PairedObservation | MissingPair]]:
         """All transitions, and what was stored of these two models in the ramps whose arms `is_same` recognises.
 
-        `is_same` may block, and is called in a thread. Read in pages, each of which may take `MAX_ANSWER_SECONDS`.
+        `is_same` may block, and is called in a thread; `seed` and `sampled_share` are those of the split and of what is
+        compared. Read in pages, each of which may take `MAX_ANSWER_SECONDS`.
         Raises `DatabaseError` or `UnreadableState`.
         """
         try:
@@ -187,7 +197,9 @@ class DatabaseSync(BackgroundTask):
 
         def pair(rows: list[EvaluationRecord]) -> list[PairedObservation | MissingPair]:
             of_ramps = (row for row in rows if row.ramp in ramps)
-            return compared_events(of_ramps, challenger=challenger, champion=champion)
+            return compared_events(
+                of_ramps, challenger=challenger, champion=champion, seed=seed, sampled_share=sampled_share
+            )
 
         found: list[PairedObservation | MissingPair] = []
         place = (min(each.at for each in same), "") if same else None
@@ -352,37 +364,131 @@ def evaluation_of(record: EvaluationRecord) -> Evaluation | None:
 
 
 def compared_events(
-    records: Iterable[EvaluationRecord], *, challenger: str, champion: str
+    records: Iterable[EvaluationRecord],
+    *,
+    challenger: str,
+    champion: str,
+    seed: str | None = None,
+    sampled_share: float = 1.0,
 ) -> list[PairedObservation | MissingPair]:
-    """The pairs of stored rows of these two models, and those that are missing; `champion` is `manual` for the rule."""
+    """The pairs of stored rows of these two models, and those that are missing, by time.
+
+    `champion` is `manual` for the rule. `seed` is that of the split, None: not known. `sampled_share` of the requests
+    (0 to 1) were to be compared. Of two models with a time budget nothing counts: rows do not tell whether both made
+    the same effort.
+    """
     models = {ArmRole.PPO.value: challenger, ArmRole.MANUAL.value: None if champion == MANUAL else champion}
-    rows = [row for row in records if row.model is None or row.model == models.get(row.role)]
-    evaluations = (found for row in rows if (found := evaluation_of(row)) is not None)
-    return [*pairs_of(evaluations), *(missing_of(row) for row in rows if is_missing(row))]
+    rows = [row for row in records if row.is_forced or row.model is None or row.model == models.get(row.role)]
+    if champion != MANUAL:
+        rows = [row for row in rows if row.time_budget_ms == 0]
+    return paired_rows(rows, seed=seed, sampled_share=sampled_share)
 
 
-def is_missing(record: EvaluationRecord) -> bool:
-    """Whether it stands for a missing pair: dropped in shadow, or lost by the challenger."""
-    return _cause_of(record) is not None
+def paired_rows(
+    records: Iterable[EvaluationRecord], *, seed: str | None = None, sampled_share: float = 1.0
+) -> list[PairedObservation | MissingPair]:
+    """What each decision's rows come to by the rule of those that are told live: its pair, or why there is none."""
+    rows = readable_rows(records)
+    arms = _AssignedArms(rows, seed)
+    by_decision: dict[str, list[EvaluationRecord]] = defaultdict(list)
+    for row in rows:
+        if row.ramp:
+            by_decision[row.decision_id].append(row)
+    found = (_pair_or_loss(of_one, arms, sampled_share) for of_one in by_decision.values())
+    return sorted((each for each in found if each is not None), key=lambda each: each.at)
 
 
-def _cause_of(record: EvaluationRecord) -> LossCause | None:
-    if record.status in _CAUSE_OF_STATUS:
-        return _CAUSE_OF_STATUS[EvaluationStatus(record.status)]
-    if record.role != ArmRole.PPO.value or record.outcome is None or not record.ramp:
+def readable_rows(records: Iterable[EvaluationRecord]) -> list[EvaluationRecord]:
+    """Without those of a newer version, whose words this one does not know: they are counted in the log."""
+    rows, unknown = [], Counter[str]()
+    for record in records:
+        try:
+            evaluation_of(record)
+        except ValueError as error:
+            unknown[str(error)] += 1
+        else:
+            rows.append(record)
+    for word, count in unknown.items():
+        _log.warning("%d evaluations are left out, as this version cannot read them: %s", count, word)
+    return rows
+
+
+class _AssignedArms:
+    """The arm that each unit was given, as far as stored rows tell: within ramp, stage and share a unit has one arm.
+
+    A champion that served beside a challenger's failure tells nothing by itself: it may have been its own turn, or the
+    fallback. Then `seed` does.
+    """
+
+    def __init__(self, rows: Iterable[EvaluationRecord], seed: str | None) -> None:
+        self._seed = seed
+        self._given: dict[tuple[int, str, float, str], ArmRole] = {}
+        for row in rows:
+            arm = _told_arm(row)
+            # A valid plan of the challenger may have been withdrawn; that it served is certain.
+            if arm is ArmRole.PPO or (arm is not None and _exposure(row) not in self._given):
+                self._given[_exposure(row)] = arm
+
+    def of(self, rows: Sequence[EvaluationRecord]) -> ArmRole | None:
+        """That of one decision, by its own rows or those of its unit; where none tells, the arm that served.
+
+        None: not known.
+        """
+        share = rows[0].share
+        if share <= 0.0 or share >= 1.0:
+            return ArmRole.PPO if share >= 1.0 else ArmRole.MANUAL
+        told = next((arm for row in rows if (arm := _told_arm(row)) is not None), self._given.get(_exposure(rows[0])))
+        if told is not None:
+            return told
+        if self._seed is not None:
+            unit = planning_window(rows[0].unit) or rows[0].unit
+            return assign(unit, seed=self._seed, share=share, stage=rows[0].stage).arm
+        has_served = not rows[0].is_forced and any(row.is_served for row in rows)
+        return ArmRole.MANUAL if has_served else None
+
+
+def _exposure(row: EvaluationRecord) -> tuple[int, str, float, str]:
+    return row.ramp, row.stage, row.share, row.unit
+
+
+def _told_arm(row: EvaluationRecord) -> ArmRole | None:
+    if row.is_forced or row.role not in _RIVAL_OF:
         return None
-    return LossCause.FORCED if record.is_forced else CAUSE_OF.get(Outcome(record.outcome))
+    arm = ArmRole(row.role)
+    if row.status in _UNANSWERED:
+        return arm
+    if row.status == EvaluationStatus.DROPPED:
+        return _RIVAL_OF[arm]
+    if arm is ArmRole.PPO and (row.is_served or row.status == EvaluationStatus.VALID):
+        return arm if row.is_served else ArmRole.MANUAL
+    return None
 
 
-def missing_of(record: EvaluationRecord) -> MissingPair:
-    """The pair that is missing."""
-    cause = _cause_of(record) or LossCause.DROPPED
+def _pair_or_loss(
+    rows: Sequence[EvaluationRecord], arms: _AssignedArms, sampled_share: float
+) -> PairedObservation | MissingPair | None:
+    assigned = arms.of(rows)
+    lost = next((row for row in rows if row.status in _CAUSE_OF_STATUS), None)
+    if lost is not None:
+        return _missing(lost, _CAUSE_OF_STATUS[EvaluationStatus(lost.status)], lost.reason or lost.status, assigned)
+    # Rows of the lost have ids of their own, and there are none of those that were not to be compared.
+    if not is_sampled(rows[0].decision_id, sampled_share):
+        return None
+    if rows[0].is_forced:
+        return _missing(rows[0], LossCause.FORCED, ASKED_FOR_ARM, assigned)
+    found = {each.arm: replace(each, assigned=assigned) for row in rows if (each := evaluation_of(row)) is not None}
+    return pair_or_loss(found[ArmRole.PPO], found[ArmRole.MANUAL]) if len(found) == len(ArmRole) else None
+
+
+def _missing(row: EvaluationRecord, cause: LossCause, reason: str, assigned: ArmRole | None) -> MissingPair:
     return MissingPair(
-        decision_id=record.decision_id,
-        at=record.created_at,
-        ramp=record.ramp,
-        stage=record.stage,
-        reason=ASKED_FOR_ARM if cause is LossCause.FORCED else record.reason or record.status,
+        decision_id=row.decision_id,
+        at=row.created_at,
+        ramp=row.ramp,
+        stage=row.stage,
+        reason=reason,
         cause=cause,
-        assigned=ArmRole(record.role) if record.status in _UNANSWERED else None,
+        assigned=assigned,
+        unit=row.unit,
+        job_list_digest=row.job_list_sha256,
     )

@@ -14,7 +14,7 @@ from deployments.rollout.analysis.triggers import Guardrail, GuardrailReading, G
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.comparison import WindowComparison
-from deployments.rollout.ramp.gate import Evidence, odds
+from deployments.rollout.ramp.gate import Evidence, odds, odds_text
 from deployments.rollout.ramp.state import RolloutState, Stage
 from deployments.rollout_control.protocol import RouterReport
 
@@ -277,6 +277,6 @@ class RampStatistics:
             limit=odds(reading.log_threshold),
             n=reading.n,
             baseline=baseline,
-            detail=f"{odds(reading.log_e):,.0f} to 1 that plans are longer by more than "
+            detail=f"{odds_text(odds(reading.log_e))} to 1 that plans are longer by more than "
             f"{self._limits.makespan_increase:.0%}, after {reading.n} windows",
         )

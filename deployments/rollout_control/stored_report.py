@@ -13,15 +13,17 @@ from pydantic import BaseModel, ValidationError
 
 from deployments.contracts.requests.wire import InstantOrDay, in_zone
 from deployments.errors import RolloutUnavailable
+from deployments.persistence.decisions.records import EvaluationRecord
 from deployments.persistence.decisions.rollout_repository import RolloutRows
+from deployments.rollout.analysis.outcomes import MissingPair
 from deployments.rollout.analysis.sample_ratio import AssignedUnit, audit
 from deployments.rollout.assignment import ArmRole, PlanningWindow, assign, planning_window
 from deployments.rollout.ramp.stages import since_same_arms
-from deployments.rollout.ramp.state import RampConfiguration, RolloutState, Transition
+from deployments.rollout.ramp.state import MANUAL, RampConfiguration, RolloutState, Transition
 from deployments.rollout.report.arm_figures import Rating, RealisedJob
 from deployments.rollout.report.goals import Goal
 from deployments.rollout.report.report import Records, RolloutReport, report_of
-from deployments.rollout_control.database_sync import evaluation_of, is_missing, missing_of, transition_of
+from deployments.rollout_control.database_sync import evaluation_of, paired_rows, readable_rows, transition_of
 from deployments.rollout_control.protocol import BLOCKED, DRY_RUN
 from deployments.runtime.background import Threads
 
@@ -41,6 +43,7 @@ class RolloutTrail:
         zone: ZoneInfo,
         clock: Callable[[], datetime],
         threads: Threads,
+        sampled_share: float = 1.0,
     ) -> None:
         self._threads = threads
         self._rows = rows
@@ -48,6 +51,7 @@ class RolloutTrail:
         self._goals = goals
         self._zone = zone
         self._clock = clock
+        self._sampled_share = sampled_share
 
     async def events(self, limit: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Transitions and incidents as plain JSON values, newest first."""
@@ -94,7 +98,7 @@ class RolloutTrail:
             raise RolloutUnavailable(message, _RETRY_AFTER_SECONDS)
         state, begun_at = transitions[-1].state, min(each.at for each in since_same_arms(transitions))
         start = begun_at if since is None else min(since, begun_at)
-        records = self._rows.evaluations(start)
+        records = readable_rows(self._rows.evaluations(start))
         feedback = list(last_words(self._rows.feedback(start)))
         return report_of(
             Records(
@@ -104,7 +108,7 @@ class RolloutTrail:
                 since=since,
                 transitions=transitions,
                 evaluations=[found for record in records if (found := evaluation_of(record)) is not None],
-                missing=[missing_of(record) for record in records if is_missing(record)],
+                missing=_missing(records, state, self._sampled_share),
                 assignments=[_assigned(row, state) for row in self._rows.assignments(start)],
                 jobs=list(self._jobs(feedback)),
                 ratings=list(_ratings(feedback)),
@@ -174,6 +178,19 @@ def _begin_of_ramp(transitions: list[Transition]) -> datetime:
     """When the present ramp began, as far as the rows go back."""
     ramp = transitions[-1].state.ramp
     return min((each.at for each in transitions if each.state.ramp == ramp), default=_FIRST)
+
+
+def _missing(records: Iterable[EvaluationRecord], state: RolloutState, sampled_share: float) -> list[MissingPair]:
+    """Of the `sampled_share` of the requests, 0 to 1, that are compared.
+
+    Those of two policies with a time budget are left out, as are their pairs.
+    """
+    rows = [record for record in records if state.champion == MANUAL or not record.time_budget_ms]
+    return [
+        each
+        for each in paired_rows(rows, seed=state.seed, sampled_share=sampled_share)
+        if isinstance(each, MissingPair)
+    ]
 
 
 def _assigned(row: Mapping[str, Any], state: RolloutState) -> AssignedUnit:

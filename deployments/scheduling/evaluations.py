@@ -12,16 +12,14 @@ from deployments.contracts.translation.problem import Question
 from deployments.persistence.decisions.records import EvaluationRecord, EvaluationStatus
 from deployments.rollout.analysis.guardrails import Event
 from deployments.rollout.analysis.outcomes import (
-    CAUSE_OF,
     Effort,
     Evaluation,
     JobSketch,
     LossCause,
     MissingPair,
     Outcome,
-    is_like_effort,
     judged_outcome,
-    paired,
+    pair_or_loss,
 )
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.traffic import Arm, ArmAssignment
@@ -41,7 +39,11 @@ _WITHOUT_VERDICT = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationContext:
-    """One decision's request, as far as its evaluations repeat it."""
+    """One decision's request, as far as its evaluations repeat it.
+
+    `is_sampled` says whether its arms are to be compared, decided before any was asked: else it is neither a pair nor
+    lost.
+    """
 
     decision_id: str
     created_at: datetime
@@ -52,6 +54,7 @@ class EvaluationContext:
     job_list_sha256: str
     jobs: JobSketch | None = None
     strata: tuple[str, ...] = ()
+    is_sampled: bool = True
 
 
 def evaluation_records(
@@ -97,22 +100,14 @@ def evaluation_events(
 def pair_events(context: EvaluationContext, events: Iterable[Evaluation]) -> Iterator[Event]:
     """The pair that a challenger and a champion on the same request are, or why they are none.
 
-    Nothing while one of them is still to come, and where the input was at fault.
+    Nothing while one of them is still to come, where the input was at fault, and of requests that are not sampled.
     """
     by_arm = {event.arm: event for event in events}
-    if len(by_arm) < len(ArmRole):
+    if not context.is_sampled or len(by_arm) < len(ArmRole):
         return
-    challenger, champion = by_arm[ArmRole.PPO], by_arm[ArmRole.MANUAL]
-    pair = paired(challenger, champion)
-    if pair is not None:
-        yield pair
-        return
-    lost = next((event for event in (challenger, champion) if event.outcome in CAUSE_OF), None)
-    if lost is not None:
-        yield missing_pair(context, CAUSE_OF[lost.outcome], lost.detail or lost.outcome.value, lost.at)
-    elif challenger.outcome is champion.outcome is Outcome.OK and not is_like_effort(challenger, champion):
-        text = "one policy had more than 10 % more CPU time than the other"
-        yield missing_pair(context, LossCause.EFFORT, text, challenger.at)
+    found = pair_or_loss(by_arm[ArmRole.PPO], by_arm[ArmRole.MANUAL])
+    if found is not None:
+        yield found
 
 
 def missing_pair(context: EvaluationContext, cause: LossCause, reason: str, at: datetime) -> MissingPair:
@@ -126,6 +121,8 @@ def missing_pair(context: EvaluationContext, cause: LossCause, reason: str, at: 
         reason=reason,
         cause=cause,
         assigned=assigned.by_hash,
+        unit=assigned.assignment.unit,
+        job_list_digest=context.job_list_sha256,
     )
 
 
@@ -225,6 +222,10 @@ class ShadowTask:
 
 class ShadowPort(Protocol):
     """Whoever computes them."""
+
+    def is_sampled(self, decision_id: str) -> bool:
+        """Whether the arms of this decision are to be compared at all."""
+        ...
 
     def offer(self, shadow_task: ShadowTask) -> None:
         """Take it, or drop it and count; never waits, never raises."""

@@ -184,7 +184,7 @@ class Scheduling:
         """Tells the experiment, and keeps as a row, that a request which had got its arm was not answered."""
         for context in accepted:
             assigned = context.assigned
-            if not assigned.ramp or not self._rollout.traffic_split().is_comparing:
+            if not context.is_sampled or not assigned.ramp or not self._rollout.traffic_split().is_comparing:
                 continue
             # Under an id of its own: with an idempotency key the next attempt has the same one, and rows of its own.
             lost = replace(context, decision_id=str(self._new_id()))
@@ -257,6 +257,7 @@ class Scheduling:
         decision_id = str(self._new_id()) if lease is None else lease.decision_id
         strata = strata_of(plant_id, question.problem)
         context = context_of(request, decision_id, created_at, plant_id, assigned, budget_ms, job_list, jobs, strata)
+        context = replace(context, is_sampled=self._shadow.is_sampled(decision_id))
         accepted.append(context)
         attempts = await self._arms.first_safe(question, assigned.order, budget_ms, recent, job_list)
 
@@ -321,7 +322,7 @@ class Scheduling:
                 self._losses.note(is_lost=outcome_of(attempt, attempts.all).loses_pair)
         assigned = context.assigned
         was_asked = any(attempt.arm == assigned.rival for attempt in attempts.all)
-        is_comparing = self._rollout.traffic_split().is_comparing
+        is_comparing = context.is_sampled and self._rollout.traffic_split().is_comparing
         if assigned.is_forced and assigned.ramp and is_comparing:
             self._rollout.observe(missing_pair(context, LossCause.FORCED, ASKED_FOR_ARM, context.created_at))
         if assigned.is_forced or was_asked or not is_comparing:

@@ -126,6 +126,7 @@ async def _open_control(settings: Settings, clock: Callable[[], datetime], stack
             seed=settings.assignment_seed,
             challenger=PUBLISHED,
             is_dry_run=settings.rollout_dry_run,
+            sampled_share=settings.counterfactual_percent / 100.0,
             identify=Manifests(settings.model_path, settings.models_folder).identify,
         ),
         journal=ControllerJournal(settings.rollout_folder),

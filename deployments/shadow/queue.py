@@ -12,7 +12,7 @@ from datetime import datetime
 from deployments.errors import JournalUnavailable
 from deployments.persistence.decisions.records import EvaluationRecord, EvaluationStatus
 from deployments.rollout.analysis.outcomes import Alarm, LossCause
-from deployments.rollout.assignment import unit_bucket
+from deployments.rollout.assignment import is_sampled
 from deployments.rollout.ramp.traffic import Rollout
 from deployments.runtime.background import BackgroundTask, DetachedTasks
 from deployments.scheduling.evaluations import (
@@ -26,7 +26,6 @@ from deployments.scheduling.evaluations import (
 from deployments.scheduling.ports import Journal
 from deployments.shadow.evaluation import ShadowEvaluation, ShadowWork
 
-SAMPLING_SEED = "counterfactual"
 # The process may take the arm's limit to start and again to answer, and both once more when it dies of the question.
 _LIMITS = 4
 # Beyond that, for waiting behind other routers and for travelling.
@@ -75,9 +74,13 @@ class ShadowQueue(BackgroundTask):
         self.dropped = 0
         self.computed = 0
 
+    def is_sampled(self, decision_id: str) -> bool:
+        """Whether it is of the share that is compared."""
+        return is_sampled(decision_id, self._bounds.share)
+
     def offer(self, shadow_task: ShadowTask) -> None:
-        """Take it, or drop it and count."""
-        if unit_bucket(SAMPLING_SEED, shadow_task.context.decision_id) >= self._bounds.share:
+        """Take it, or drop it and count; what is not sampled is left out."""
+        if not shadow_task.context.is_sampled:
             return
         jobs = self._waiting_jobs + shadow_task.context.job_count
         if len(self._waiting) >= self._bounds.max_tasks or (self._waiting and jobs > self._bounds.max_jobs):

@@ -316,6 +316,10 @@ def fixed_traffic_split(share: float, seed: str) -> TrafficSplit:
 class NoShadow:
     """Computes nothing."""
 
+    def is_sampled(self, decision_id: str) -> bool:
+        """Everything."""
+        return True
+
     def offer(self, shadow_task: ShadowTask) -> None:
         """Nothing."""
 

@@ -246,11 +246,19 @@ def _show_evidence(console: Console, evidence: Sequence[dict[str, Any]]) -> None
     """How each question of the gate stands, in windows or days."""
     from rich.table import Table
 
+    from deployments.rollout.ramp.gate import odds_text
+
     table = Table("question", "odds", "needed", "windows", "missing", "state", box=None, pad_edge=False)
     for each in evidence:
         missing = "-" if each["windows_missing"] is None else f"{each['windows_missing']:.0f}"
         state = "answered" if each["is_answered"] else "open"
-        told = (f"{each['odds']:,.0f} to 1", f"{each['needed_odds']:,.0f} to 1", str(each["windows"]), missing, state)
+        told = (
+            f"{odds_text(each['odds'])} to 1",
+            f"{odds_text(each['needed_odds'])} to 1",
+            str(each["windows"]),
+            missing,
+            state,
+        )
         table.add_row(each["question"], *told)
     if table.row_count:
         console.print(table)

@@ -285,7 +285,10 @@ class PairedObservation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissingPair:
-    """An accepted request without a pair, for `cause`; `assigned` is the arm that its unit was given."""
+    """An accepted request without a pair, for `cause`; `assigned` is the arm that its unit was given.
+
+    `unit` and `job_list_digest` are those of the request, None where they are not known.
+    """
 
     decision_id: str
     at: datetime
@@ -294,6 +297,8 @@ class MissingPair:
     reason: str
     cause: LossCause = LossCause.DROPPED
     assigned: ArmRole | None = None
+    unit: str | None = None
+    job_list_digest: str | None = None
 
     def __post_init__(self) -> None:
         _require_zone(self.at)
@@ -367,6 +372,33 @@ def paired(challenger: Evaluation, champion: Evaluation) -> PairedObservation | 
         champion_seconds=float(second.makespan_seconds),
         strata=since_0_3(challenger, "strata", ()),
         assigned=since_0_3(challenger, "assigned"),
+    )
+
+
+def pair_or_loss(challenger: Evaluation, champion: Evaluation) -> PairedObservation | MissingPair | None:
+    """The pair of one decision, or why it is none; None where the input was at fault. Raises as `paired` does."""
+    pair = paired(challenger, champion)
+    if pair is not None:
+        return pair
+    lost = next((each for each in (challenger, champion) if each.outcome in CAUSE_OF), None)
+    if lost is not None:
+        return _loss(lost, CAUSE_OF[lost.outcome], lost.detail or lost.outcome.value)
+    if challenger.outcome is champion.outcome is Outcome.OK and not is_like_effort(challenger, champion):
+        return _loss(challenger, LossCause.EFFORT, "one policy had more than 10 % more CPU time than the other")
+    return None
+
+
+def _loss(evaluation: Evaluation, cause: LossCause, reason: str) -> MissingPair:
+    return MissingPair(
+        decision_id=evaluation.decision_id,
+        at=evaluation.at,
+        ramp=evaluation.ramp,
+        stage=evaluation.stage,
+        reason=reason,
+        cause=cause,
+        assigned=since_0_3(evaluation, "assigned"),
+        unit=evaluation.unit,
+        job_list_digest=evaluation.job_list_digest,
     )
 
 

@@ -197,7 +197,7 @@ class BlockedSampleRatio:
 class LossCounts:
     """Accepted requests of one stage by assigned arm, and those of them without a pair by cause.
 
-    A request that went unanswered because of the challenger's queue or time is a crash here, not `UNANSWERED`.
+    One job list in one window and arm is one request, however often it is asked for.
     """
 
     accepted: Mapping[ArmRole, int]

@@ -65,10 +65,8 @@ class ListInWindow:
 
     @classmethod
     def of(cls, event: Evaluation | PairedObservation) -> ListInWindow:
-        """The list of a request; a unit that the client chose is a window for one day in UTC."""
-        unit, day = event.unit, event.at.astimezone(UTC).date()
-        window = unit if planning_window(unit) else PlanningWindow(plant_id=unit, line_id=None, day=day).unit
-        return cls(window=window, digest=event.job_list_digest, jobs=event.sketch)
+        """The list of a request."""
+        return cls(window=window_of(event.unit, event.at), digest=event.job_list_digest, jobs=event.sketch)
 
 
 class ListGroups:
@@ -370,6 +368,13 @@ class SizeThirds:
     def snapshot(self) -> dict[str, int]:
         """Plain values, from which it is made again."""
         return {str(size): count for size, count in self._counts.items()}
+
+
+def window_of(unit: str, at: datetime) -> str:
+    """The window of a unit at that instant; one that the client chose is a window for one day in UTC."""
+    if planning_window(unit):
+        return unit
+    return PlanningWindow(plant_id=unit, line_id=None, day=at.astimezone(UTC).date()).unit
 
 
 def closes_at(window: str) -> datetime:

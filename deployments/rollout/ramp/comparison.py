@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +23,14 @@ from deployments.rollout.analysis.outcomes import (
 )
 from deployments.rollout.analysis.sample_ratio import LossCounts
 from deployments.rollout.analysis.triggers import Limits
-from deployments.rollout.analysis.windows import ListInWindow, SizeThirds, WindowLog, WindowObservation, WindowPair
+from deployments.rollout.analysis.windows import (
+    ListInWindow,
+    SizeThirds,
+    WindowLog,
+    WindowObservation,
+    WindowPair,
+    window_of,
+)
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.gate import Evidence
@@ -31,6 +39,9 @@ from deployments.rollout.ramp.state import Stage, Transition
 DISPLAY_ALPHA = 0.05
 SNAPSHOT_FORMAT = 2
 """Format 1 was the comparison pair by pair, whose means say nothing of windows."""
+
+MAX_TRIALS = 4096
+"""Requests that are remembered, so that pressing again counts nothing new; of more, the oldest are forgotten."""
 
 _PAIR = "pair"
 _SECONDS_OF_HOUR = 3600.0
@@ -48,6 +59,8 @@ class WindowComparison:
         self._log = WindowLog()
         self._sizes = SizeThirds()
         self._requests: Counter[str] = Counter()
+        # By what a request was: stage, arm, window and job list.
+        self._trials: dict[str, None] = {}
         self._lists = 0
         self._differences = {baseline: _sequences() for baseline in Baseline}
 
@@ -76,6 +89,8 @@ class WindowComparison:
         self.windows.begin_stage(stage.value)
         for key in [key for key in self._requests if key.startswith(f"{stage.value}/")]:
             del self._requests[key]
+        for key in [key for key in self._trials if key.startswith(f"{stage.value}/")]:
+            del self._trials[key]
 
     def observe(self, event: Event) -> None:
         """Take one event; those that are neither pair nor missing pair leave no trace."""
@@ -83,12 +98,30 @@ class WindowComparison:
             return
         # What routers before 0.3.0 told was assigned somehow; in one arm it weighs against neither.
         arm: ArmRole = since_0_3(event, "assigned") or ArmRole.MANUAL
+        came_to = _PAIR
         if isinstance(event, MissingPair):
-            cause: LossCause = since_0_3(event, "cause", LossCause.DROPPED)
-            self._requests[f"{event.stage}/{arm.value}/{cause.value}"] += 1
-            return
-        self._log.observe(self._pair(event))
-        self._requests[f"{event.stage}/{arm.value}/{_PAIR}"] += 1
+            came_to = since_0_3(event, "cause", LossCause.DROPPED).value
+        else:
+            self._log.observe(self._pair(event))
+        if self._is_new(event, arm):
+            self._requests[f"{event.stage}/{arm.value}/{came_to}"] += 1
+
+    def _is_new(self, event: PairedObservation | MissingPair, arm: ArmRole) -> bool:
+        """Whether the request is the first of its list in its window, stage and arm.
+
+        Presses of one list fare alike, so they are one trial, and what became of the first is what it came to. News of
+        routers before 0.3.0 do not tell which list was lost: each of those is a trial.
+        """
+        unit, digest = since_0_3(event, "unit"), since_0_3(event, "job_list_digest")
+        if unit is None or digest is None:
+            return True
+        request = hashlib.sha256(f"{window_of(unit, event.at)}\0{digest}".encode()).hexdigest()[:16]
+        key = f"{event.stage}/{arm.value}/{request}"
+        is_new = key not in self._trials
+        self._trials[key] = None
+        if len(self._trials) > MAX_TRIALS:
+            del self._trials[next(iter(self._trials))]
+        return is_new
 
     def close(self, now: datetime) -> tuple[WindowObservation, ...]:
         """Counts the windows that are over at `now`."""
@@ -152,6 +185,7 @@ class WindowComparison:
             "log": self._log.snapshot(),
             "sizes": self._sizes.snapshot(),
             "requests": dict(self._requests),
+            "trials": list(self._trials),
             "lists": self._lists,
             "differences": {
                 baseline.value: {name: sequence.snapshot() for name, sequence in sequences.items()}
@@ -172,6 +206,7 @@ class WindowComparison:
             comparison._log = WindowLog.restored(document["log"])
             comparison._sizes = SizeThirds(document["sizes"])
             comparison._requests.update(document["requests"])
+            comparison._trials = dict.fromkeys(map(str, document.get("trials", ())))
             comparison._lists = int(document["lists"])
             for baseline in Baseline:
                 for name, stored in document["differences"][baseline.value].items():

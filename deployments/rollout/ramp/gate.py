@@ -156,9 +156,13 @@ def _gate(verdict: GateVerdict, texts: Iterable[str], readings: tuple[EvidenceRe
     return PromotionGate(verdict=verdict, reasons=reasons, readings=readings)
 
 
+def odds_text(value: float) -> str:
+    """Odds for people, without the digits that nobody reads."""
+    return "more than a million" if value > 1e6 else f"{value:,.0f}"
+
+
 def _answered(reading: EvidenceReading) -> str:
-    found = odds(reading.log_e)
-    told = "more than a million" if found > 1e6 else f"{found:,.0f}"
+    told = odds_text(odds(reading.log_e))
     unit = "days" if reading.question.endswith("by days") else "windows"
     return f"{reading.question}: {told} to 1 against no improvement after {reading.n} {unit}"
 

@@ -29,7 +29,7 @@ from deployments.rollout.analysis.windows import WindowObservation
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.comparison import DISPLAY_ALPHA, WindowComparison, replay
 from deployments.rollout.ramp.gate import PromotionGate, judge_gate
-from deployments.rollout.ramp.state import RAMP, RampConfiguration, RolloutState, Stage, Transition
+from deployments.rollout.ramp.state import MANUAL, RAMP, RampConfiguration, RolloutState, Stage, Transition
 from deployments.rollout.report.arm_figures import (
     ArmFigures,
     Rating,
@@ -227,7 +227,7 @@ def report_of(records: Records) -> RolloutReport:
     """The report on the ramp that `records.state` is in, and on its arms over all ramps that they were compared in."""
     ramp, state = records.state.ramp, records.state
     records = replace(records, evaluations=_with_arms(records))
-    pairs = pairs_of(_of_one_challenger(records.evaluations))
+    pairs = _pairs(records, _of_one_challenger(records.evaluations))
     guarded = _replayed(records)
     comparison = WindowComparison(
         challenger=state.challenger, champion=state.champion, limits=records.configuration.limits
@@ -271,7 +271,7 @@ def report_of(records: Records) -> RolloutReport:
 def _replayed(records: Records) -> Replay:
     """What the controller was told of, once more."""
     events: list[Event] = [evaluation for evaluation in records.evaluations if evaluation.arm is ArmRole.PPO]
-    events += [*pairs_of(records.evaluations), *records.missing, *records.alarms]
+    events += [*_pairs(records, records.evaluations), *records.missing, *records.alarms]
     return Replay(events, ramp=records.state.ramp, limits=records.configuration.limits)
 
 
@@ -282,16 +282,26 @@ def _with_arms(records: Records) -> list[Evaluation]:
 
 
 def _of_one_challenger(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """Without those of another policy that bore its name before: the published one changes with a version."""
-    newest = max((e for e in evaluations if e.arm is ArmRole.PPO and e.model), key=lambda e: e.at, default=None)
+    """Without those of another policy that bore its name before: the published one changes with a version.
+
+    A request that asked for its arm may name any policy, so it tells nothing.
+    """
+    own = (e for e in evaluations if e.arm is ArmRole.PPO and e.model and not e.is_forced)
+    newest = max(own, key=lambda e: e.at, default=None)
     return [e for e in evaluations if e.arm is ArmRole.MANUAL or newest is None or e.model in (None, newest.model)]
 
 
+def _pairs(records: Records, evaluations: Sequence[Evaluation]) -> tuple[PairedObservation, ...]:
+    """Without those of two policies with a time budget: rows do not tell whether both made the same effort."""
+    is_duel = records.state.champion != MANUAL
+    return pairs_of(each for each in evaluations if not (is_duel and each.budget_ms))
+
+
 def _missing(records: Records) -> Iterator[MissingPair]:
-    """Missing pairs with the arm that their request was assigned, as far as the rows tell."""
+    """Missing pairs with the arm that their request was assigned, by the rows of the assignment where there are."""
     assigned = {e.decision_id: e.assigned for e in records.evaluations if e.assigned is not None}
     for each in records.missing:
-        yield replace(each, assigned=each.assigned or assigned.get(each.decision_id))
+        yield replace(each, assigned=assigned.get(each.decision_id) or each.assigned)
 
 
 def _losses(comparison: WindowComparison) -> tuple[StageLosses, ...]:

@@ -9,7 +9,7 @@ from deployments.rollout.analysis.confidence import MIN_OBSERVATIONS, Interval
 from deployments.rollout.analysis.outcomes import MAKESPAN
 from deployments.rollout.analysis.sample_ratio import E_THRESHOLD, SplitReading
 from deployments.rollout.analysis.triggers import Guardrail, GuardrailReading, GuardrailRule
-from deployments.rollout.ramp.gate import odds
+from deployments.rollout.ramp.gate import odds, odds_text
 from deployments.rollout.report.arm_figures import ArmFigures
 from deployments.rollout.report.goals import GoalReading
 from deployments.rollout.report.report import RolloutReport
@@ -105,7 +105,7 @@ def evidence_table(report: RolloutReport) -> str:
     """How each question of the gate stands, in words, and how much there is to tell it by."""
     rows = []
     for reading in report.gate.readings:
-        found, needed = (f"{odds(log_e):,.0f} to 1" for log_e in (reading.log_e, reading.log_threshold))
+        found, needed = (f"{odds_text(odds(log_e))} to 1" for log_e in (reading.log_e, reading.log_threshold))
         missing = "-" if reading.windows_missing is None else f"{reading.windows_missing:.0f}"
         state = "answered" if reading.is_answered else "open"
         shown = f'<span class="state {"met" if reading.is_answered else "undecided"}">{state}</span>'

@@ -12,14 +12,24 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from deployments.persistence.decisions.records import EvaluationRecord
 from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.persistence.errors import DatabaseUnavailable
+from deployments.rollout.analysis.outcomes import LossCause, MissingPair
+from deployments.rollout.assignment import ArmRole, PlanningWindow, assign, planning_window
 from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.state import Action, Stage, Transition
-from deployments.rollout_control.database_sync import LEASE_SECONDS, TAKEOVER_SECONDS, DatabaseSync
+from deployments.rollout_control.database_sync import (
+    LEASE_SECONDS,
+    TAKEOVER_SECONDS,
+    DatabaseSync,
+    compared_events,
+    paired_rows,
+)
 from deployments.runtime.background import Threads
 from tests.deployments.rollout_control.events import Clock, state
 from tests.deployments.rollout_control.shared_database import SharedDatabase
+from tests.deployments.rollout_control.test_controller import _stored as stored_evaluation
 from tests.deployments.rollout_control.test_webhook import INCIDENT
 
 
@@ -254,7 +264,14 @@ async def test_lease_is_renewed_while_the_history_is_read(database: SharedDataba
         )
         await owner.meet(None)
         reading = asyncio.create_task(
-            owner.compared(clock.now(), challenger="published", champion="manual", is_same=lambda _: True)
+            owner.compared(
+                clock.now(),
+                challenger="published",
+                champion="manual",
+                is_same=lambda _: True,
+                seed="s",
+                sampled_share=1.0,
+            )
         )
         for _ in range(10):
             clock.seconds += LEASE_SECONDS / 2
@@ -304,3 +321,132 @@ async def test_state_that_cannot_be_read_is_told_from_none(database: SharedDatab
     database.put(state(version=2), {"evidence": "{}"})
     with pytest.raises(UnreadableState, match="transition cannot be read"):
         await service.meet(None)
+
+
+def _row(decision_id: str, role: ArmRole | str, *, day: int = 0, **changes: Any) -> EvaluationRecord:
+    """A valid plan of that arm, served by nobody."""
+    makespan = 90.0 if role is ArmRole.PPO else 100.0
+    model = "a@2" if role is ArmRole.PPO else None
+    stored = stored_evaluation(day, ArmRole(role), makespan, model)
+    return replace(stored, **({"decision_id": decision_id, "stage": "expanded", "share": 0.5} | changes))
+
+
+def _both(decision_id: str, served: ArmRole, *, day: int = 0, **changes: Any) -> list[EvaluationRecord]:
+    return [_row(decision_id, arm, day=day, is_served=arm is served, **changes) for arm in ArmRole]
+
+
+def _unplanned(decision_id: str, role: ArmRole, status: str, *, day: int = 0, **changes: Any) -> EvaluationRecord:
+    fields = {"status": status, "outcome": None, "figures": None, "is_served": False, "model": None}
+    return _row(decision_id, role, day=day, **(fields | changes))
+
+
+CRASH: dict[str, Any] = {"status": "failed", "outcome": "crash", "figures": None, "model": None, "is_served": False}
+
+
+def _told(rows: list[EvaluationRecord], **named: Any) -> list[tuple[str, str, ArmRole | None]]:
+    found = compared_events(rows, challenger="a@2", champion="manual", **named)
+    return [(e.decision_id, e.cause.value if isinstance(e, MissingPair) else "pair", e.assigned) for e in found]
+
+
+def test_stored_pairs_and_losses_count_in_the_arm_of_their_unit() -> None:
+    """Who served, whose turn it was that went unanswered, and whose rival was dropped: all tell the unit's arm."""
+    rows = [
+        *_both("pair-ppo", ArmRole.PPO),
+        *_both("pair-manual", ArmRole.MANUAL, day=1),
+        _unplanned("lost-ppo", ArmRole.PPO, "unanswered", day=2),
+        _unplanned("lost-manual", ArmRole.MANUAL, "client_gone", day=3),
+        _row("dropped", ArmRole.PPO, day=4, is_served=True),
+        _unplanned("dropped", ArmRole.MANUAL, "dropped", day=4),
+        # The challenger crashed, served from the champion: its unit is known from another decision.
+        *_both("fallback", ArmRole.MANUAL, day=0)[1:],
+        _row("fallback", ArmRole.PPO, **CRASH),
+        *_both("shadow", ArmRole.MANUAL, day=5)[1:],
+        _row("shadow", ArmRole.PPO, day=5, **CRASH),
+    ]
+    assert _told(rows) == [
+        ("pair-ppo", "pair", ArmRole.PPO),
+        ("fallback", "crash", ArmRole.PPO),
+        ("pair-manual", "pair", ArmRole.MANUAL),
+        ("lost-ppo", "unanswered", ArmRole.PPO),
+        ("lost-manual", "client gone", ArmRole.MANUAL),
+        ("dropped", "dropped", ArmRole.PPO),
+        ("shadow", "crash", ArmRole.MANUAL),
+    ]
+
+
+@pytest.mark.parametrize(("share", "assigned"), [(0.0, ArmRole.MANUAL), (1.0, ArmRole.PPO)])
+def test_share_of_nothing_or_all_tells_the_arm(share: float, assigned: ArmRole) -> None:
+    """Whoever served in the end."""
+    rows = [_row("d", ArmRole.PPO, share=share, **CRASH), _row("d", ArmRole.MANUAL, share=share, is_served=True)]
+    assert _told(rows) == [("d", "crash", assigned)]
+
+
+def test_seed_tells_the_arm_of_a_unit_that_lost_everything() -> None:
+    """A challenger that crashed at each list of its window loses them in its own arm, forced ones among them."""
+    rows = []
+    for day in range(20):
+        rows += [_row(f"{day}", ArmRole.PPO, day=day, **CRASH), _row(f"{day}", ArmRole.MANUAL, day=day, is_served=True)]
+        rows += [_row(f"f{day}", ArmRole.MANUAL, day=day, is_forced=True, is_served=True)]
+    found = compared_events(rows, challenger="a@2", champion="manual", seed="s")
+    by_hash = {row.decision_id: assign(_window(row), seed="s", share=0.5, stage="expanded").arm for row in rows}
+    assert {each.decision_id: each.assigned for each in found} == by_hash
+    assert set(by_hash.values()) == set(ArmRole)
+
+
+def _window(row: EvaluationRecord) -> PlanningWindow:
+    window = planning_window(row.unit)
+    assert window is not None
+    return window
+
+
+def test_stored_losses_are_those_that_are_told_live() -> None:
+    """By decision: a champion's loss counts too, a challenger's alone is none yet, and forced ones are `forced`."""
+    rows = [
+        _row("champion", ArmRole.PPO, is_served=True),
+        _row("champion", ArmRole.MANUAL, **CRASH),
+        _row("alone", ArmRole.PPO, **CRASH),
+        *(_row("both", arm, **CRASH) for arm in ArmRole),
+        _row("forced-rule", ArmRole.MANUAL, is_forced=True, is_served=True),
+        _row("forced-other", ArmRole.PPO, is_forced=True, is_served=True, model="c@9"),
+        _unplanned("forced-lost", ArmRole.MANUAL, "unanswered", is_forced=True),
+        *_both("input", ArmRole.MANUAL, outcome="input", status="rejected"),
+    ]
+    assert [each[:2] for each in _told(rows)] == [
+        ("champion", "crash"),
+        ("both", "crash"),
+        ("forced-rule", "forced"),
+        ("forced-other", "forced"),
+        ("forced-lost", "unanswered"),
+    ]
+    assert {each[2] for each in _told(rows)} == {ArmRole.PPO}
+    (lost,) = paired_rows(rows[:2])
+    assert isinstance(lost, MissingPair)
+    assert (lost.unit, lost.job_list_digest, lost.cause) == (rows[0].unit, "0" * 64, LossCause.CRASH)
+
+
+def test_stored_requests_that_were_not_sampled_count_nothing() -> None:
+    """What was not to be compared is neither a pair nor lost; rows of the lost are of sampled ones alone."""
+    rows = [
+        _row("d", ArmRole.PPO, **CRASH),
+        _row("d", ArmRole.MANUAL, is_served=True),
+        _row("f", ArmRole.MANUAL, is_forced=True, is_served=True),
+        _unplanned("u", ArmRole.PPO, "unanswered"),
+    ]
+    assert [each[0] for each in _told(rows, sampled_share=0.0)] == ["u"]
+
+
+def test_rows_of_two_models_with_a_time_budget_do_not_count() -> None:
+    """Rows do not tell effort, by which the live rule refuses such pairs; without a budget they count."""
+    rows = _both("d", ArmRole.PPO)
+    rows = [replace(row, model={"ppo": "a@2", "manual": "b@1"}[row.role]) for row in rows]
+    budgeted = [replace(row, decision_id="budget", time_budget_ms=1000) for row in rows]
+    found = compared_events([*rows, *budgeted], challenger="a@2", champion="b@1")
+    assert [each.decision_id for each in found] == ["d"]
+
+
+def test_rows_with_words_of_a_newer_version_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """One word that nobody knows here costs its own row alone, and the log counts them."""
+    strange = [replace(_row(f"s{number}", ArmRole.PPO), outcome="superseded") for number in range(2)]
+    assert [each[:2] for each in _told([*strange, *_both("d", ArmRole.PPO)])] == [("d", "pair")]
+    (line,) = caplog.messages
+    assert line == "2 evaluations are left out, as this version cannot read them: 'superseded' is not a valid Outcome"

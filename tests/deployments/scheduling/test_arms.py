@@ -51,6 +51,9 @@ class Kept:
         self.shadow_tasks: list[ShadowTask] = []
         self.rollout = FixedRollout(fixed_traffic_split(share, "gantry"), on_event=self.events.append)
 
+    def is_sampled(self, decision_id: str) -> bool:
+        return True
+
     def offer(self, shadow_task: ShadowTask) -> None:
         self.shadow_tasks.append(shadow_task)
 

@@ -24,7 +24,7 @@ from deployments.persistence.decisions.records import DecisionRecord, Evaluation
 from deployments.rollout.analysis.guardrails import Event, Guardrails
 from deployments.rollout.analysis.outcomes import Evaluation, LossCause, MissingPair, Outcome
 from deployments.rollout.assignment import ArmRole
-from deployments.rollout_control.database_sync import is_missing, missing_of
+from deployments.rollout_control.database_sync import paired_rows
 from deployments.scheduling.ports import ProposalCall
 from deployments.scheduling.proposals import Proposal
 from deployments.scheduling.time_budget import (
@@ -47,6 +47,7 @@ from tests.deployments.fakes import (
     FixedRollout,
     LocalJudge,
     MemoryJournal,
+    NoShadow,
     PlannedProposer,
     body,
     fixed_traffic_split,
@@ -142,6 +143,13 @@ class Kept:
         return [event.cause for event in self.events if isinstance(event, MissingPair)]
 
     @property
+    def stored_causes(self) -> list[LossCause]:
+        """The same by the rows that are kept."""
+        rows = [row for row in self.journal.others if isinstance(row, EvaluationRecord)]
+        rows += [row for record in self.journal.records for row in record.evaluations]
+        return [event.cause for event in paired_rows(rows) if isinstance(event, MissingPair)]
+
+    @property
     def later_rows(self) -> list[tuple[str, str | None]]:
         return [(row.status, row.outcome) for row in self.journal.others if isinstance(row, EvaluationRecord)]
 
@@ -168,7 +176,7 @@ async def test_policy_that_is_late_is_replaced_in_time_and_told_later() -> None:
     ppo.may_end.set()
     await scheduling.close(5.0)
     assert (kept.outcomes, kept.missing, kept.later_rows) == ([Outcome.LATE], 1, [("late", "late")])
-    assert [is_missing(row) for row in kept.journal.others if isinstance(row, EvaluationRecord)] == [True]
+    assert kept.stored_causes == [LossCause.LATE]
     assert not ppo.is_called_off
 
 
@@ -180,7 +188,7 @@ async def test_request_that_no_replica_has_begun_is_called_off() -> None:
     await asyncio.sleep(0)
     assert ppo.is_called_off
     assert (kept.outcomes, kept.missing) == ([Outcome.SHED], 1)
-    assert [is_missing(row) for row in kept.journal.records[0].evaluations] == [True, False]
+    assert kept.stored_causes == [LossCause.LATE]
     assert [(row.arm, row.status) for row in kept.journal.records[0].evaluations] == [
         ("ppo", "shed"),
         ("manual", "valid"),
@@ -214,7 +222,7 @@ async def test_request_that_is_not_answered_leaves_a_trace(error: Exception | No
     assert kept.causes == causes
     rows = [row for row in kept.journal.others if isinstance(row, EvaluationRecord)]
     assert [(row.arm, row.status, row.outcome) for row in rows] == [("ppo", "unanswered", None)] * len(causes)
-    assert [missing_of(row).cause for row in rows] == causes
+    assert kept.stored_causes == causes
 
 
 @pytest.mark.parametrize(
@@ -231,7 +239,7 @@ async def test_request_that_is_called_off_is_a_lost_pair(words: tuple[str, ...],
     with pytest.raises(asyncio.CancelledError):
         await asking
     await scheduling.close(5.0)
-    assert kept.causes == [cause]
+    assert kept.causes == kept.stored_causes == [cause]
     assert kept.later_rows == [(status, None)]
 
 
@@ -262,10 +270,34 @@ async def test_request_that_asked_for_its_arm_is_a_lost_pair() -> None:
     kept = Kept()
     answer, _ = await answered(kept.scheduling(), arm="manual")
     assert answer.algorithm_used == "manual"
-    assert (kept.outcomes, kept.causes) == ([], [LossCause.FORCED])
+    assert (kept.outcomes, kept.causes, kept.stored_causes) == ([], [LossCause.FORCED], [LossCause.FORCED])
     (lost,) = kept.events
     assert isinstance(lost, MissingPair)
     assert lost.assigned is ArmRole.PPO
+
+
+class Unsampled(NoShadow):
+    """Compares nothing."""
+
+    def is_sampled(self, decision_id: str) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(("changes", "is_answered"), [({}, True), ({"arm": "manual"}, True), ({}, False)])
+async def test_request_that_is_not_sampled_is_no_lost_pair(changes: dict[str, Any], is_answered: bool) -> None:
+    """Failed, forced or unanswered: what was not to be compared is not lost, else losses alone would be counted."""
+    kept = Kept()
+    ppo = FailingProposer(ProposalFailed("no", "replica-1")) if is_answered else SlowPolicy()
+    scheduling = kept.scheduling(ppo=ppo, shadow=Unsampled(), request_seconds=30.0 if is_answered else 0.05)
+    if is_answered:
+        await answered(scheduling, **changes)
+    else:
+        with pytest.raises(TimedOut):
+            await answered(scheduling)
+    await scheduling.close(5.0)
+    assert (kept.causes, kept.later_rows) == ([], [])
+    # The guardrails are no comparison: they hear of every arm that was asked.
+    assert kept.outcomes == ([Outcome.CRASH] if is_answered and not changes else [])
 
 
 @pytest.mark.parametrize(

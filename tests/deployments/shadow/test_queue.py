@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,6 +55,9 @@ class Bench:
         self.queue = ShadowQueue(
             compute, journal=self.journal, rollout=self.rollout, bounds=QueueBounds(**bounds), clock=lambda: NOW
         )
+
+    def is_sampled(self, decision_id: str) -> bool:
+        return self.queue.is_sampled(decision_id)
 
     def offer(self, shadow_task: ShadowTask) -> None:
         self.shadow_tasks.append(shadow_task)
@@ -146,14 +150,24 @@ async def test_full_queue_drops_counts_and_tells() -> None:
 async def test_unsampled_requests_are_no_missing_pairs() -> None:
     """With sampling off nothing is computed, and nothing is said to be missing."""
     bench = Bench(share=1.0)
-    bench.queue = ShadowQueue(
-        in_process, journal=bench.journal, rollout=bench.rollout, bounds=QueueBounds(share=0.0), clock=lambda: NOW
-    )
-    bench.queue.offer(await bench.shadow_task())
+    sampled = await bench.shadow_task()
+    bench.queue.offer(replace(sampled, context=replace(sampled.context, is_sampled=False)))
     bench.queue.start()
     await asyncio.sleep(0)
     await bench.queue.stop()
     assert (bench.events, bench.journal.others, bench.queue.dropped) == ([], [], 0)
+
+
+def test_share_of_the_decisions_is_sampled() -> None:
+    """By the decision alone, so that every part of the service decides the same; none at 0, all at 1."""
+    shares = []
+    for share in (0.0, 0.1, 1.0):
+        bench = Bench()
+        bench.queue = ShadowQueue(
+            in_process, journal=bench.journal, rollout=bench.rollout, bounds=QueueBounds(share=share), clock=lambda: NOW
+        )
+        shares.append(sum(bench.queue.is_sampled(f"d{number}") for number in range(1000)) / 1000)
+    assert shares == [0.0, pytest.approx(0.1, abs=0.03), 1.0]
 
 
 async def test_lost_deployment_does_not_stop_the_queue() -> None:

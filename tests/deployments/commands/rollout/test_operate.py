@@ -167,6 +167,15 @@ def test_status_shows_stage_split_guardrails_and_verdict(service: Service) -> No
     assert json.loads(_run(service, "status", "--json").output) == OVERVIEW
 
 
+def test_status_shows_odds_that_people_can_read(service: Service) -> None:
+    """Evidence of months is beyond counting: no line of hundreds of digits."""
+    asked = {"question": "better", "needed_odds": 508.0, "windows": 400, "windows_missing": None, "is_answered": True}
+    gate = {"verdict": "PROMOTE", "reasons": [], "evidence": [asked | {"odds": 1e300}]}
+    service.answer = json.dumps(OVERVIEW | {"gate": gate})
+    told = " ".join(_run(service, "status").output.split())
+    assert "better more than a million to 1 508 to 1 400 - answered" in told
+
+
 def test_status_shows_reasons_as_they_were_given(service: Service) -> None:
     """What stands in brackets or between colons is part of the reason."""
     gate = {"verdict": "BLOCKED", "reasons": ["paused: [ticket 12] :truck: is late"]}

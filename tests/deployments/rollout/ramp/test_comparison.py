@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +14,7 @@ from deployments.rollout.analysis.guardrails import Event, Guardrails
 from deployments.rollout.analysis.outcomes import Baseline, JobSketch, LossCause, MissingPair
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
-from deployments.rollout.ramp.comparison import WindowComparison, replay
+from deployments.rollout.ramp.comparison import MAX_TRIALS, WindowComparison, replay
 from deployments.rollout.ramp.gate import GateVerdict, judge_gate
 from deployments.rollout.ramp.stages import begin, promote
 from deployments.rollout.ramp.state import DAY_SECONDS, Order, Stage
@@ -96,6 +98,69 @@ def test_requests_are_counted_by_stage_arm_and_cause() -> None:
     comparison.begin_stage(Stage.LIMITED)
     assert sum(comparison.losses(Stage.LIMITED).accepted.values()) == 0
     assert sum(comparison.losses(Stage.SHADOW).accepted.values()) == 1
+
+
+def lost(number: int = 0, **changes: Any) -> MissingPair:
+    fields: dict[str, Any] = {"unit": "p//2025-07-22", "job_list_digest": "list", "assigned": ArmRole.PPO}
+    return replace(missing(number), **({"cause": LossCause.UNANSWERED} | fields | changes))
+
+
+def test_list_that_is_pressed_again_is_one_request() -> None:
+    """Forty presses of a list that nobody answers are one lost request, and of one that is answered one pair."""
+    comparison = empty()
+    for number in range(40):
+        comparison.observe(lost(number))
+        comparison.observe(pair(number, unit="p//2025-07-22", job_list_digest="other", assigned=ArmRole.MANUAL))
+    losses = comparison.losses(Stage.LIMITED)
+    assert (dict(losses.accepted), losses.causes) == (dict.fromkeys(ArmRole, 1), ((LossCause.UNANSWERED, 1),))
+    comparison = WindowComparison.restored(json.loads(json.dumps(comparison.snapshot())), limits=LIMITS)
+    comparison.observe(lost(41))
+    assert sum(comparison.losses(Stage.LIMITED).accepted.values()) == 2
+    for other in ({"unit": "p//2025-07-23"}, {"job_list_digest": "x"}, {"assigned": ArmRole.MANUAL}):
+        comparison.observe(lost(42, **other))
+    assert sum(comparison.losses(Stage.LIMITED).accepted.values()) == 5
+
+
+def test_first_press_is_what_a_request_came_to() -> None:
+    """A retry that is answered leaves the first one lost, and counts no second time; its window has the pair."""
+    comparison = empty()
+    comparison.observe(lost())
+    comparison.observe(pair(1, unit="p//2025-07-22", job_list_digest="list", assigned=ArmRole.PPO))
+    losses = comparison.losses(Stage.LIMITED)
+    assert (losses.accepted_of(ArmRole.PPO), losses.lost_of(ArmRole.PPO)) == (1, 1)
+    assert [window.lists for window in comparison.partial] == [1]
+
+
+def test_presses_of_one_list_in_an_outage_do_not_spoil_the_experiment() -> None:
+    """After a month of tenths, one client's retries on one challenger's day say nothing of the arms."""
+    comparison = empty()
+    for number in range(600):
+        arm = ArmRole.PPO if number % 10 == 0 else ArmRole.MANUAL
+        comparison.observe(of_day(number // 20, number=number, assigned=arm))
+    for number in range(100):
+        comparison.observe(lost(number))
+    assert comparison.losses(Stage.LIMITED).findings == ()
+
+
+def test_lost_pair_of_an_older_router_is_a_request_by_itself() -> None:
+    """What 0.2.0 pickled has neither unit nor list, so each counts."""
+    comparison = empty()
+    for number in range(2):
+        old = copy.copy(missing(number))
+        for name in ("unit", "job_list_digest", "cause", "assigned"):
+            object.__delattr__(old, name)
+        comparison.observe(old)
+    assert comparison.losses(Stage.LIMITED).causes == ((LossCause.DROPPED, 2),)
+
+
+def test_bounded_many_requests_are_remembered() -> None:
+    """Of more the oldest is forgotten, and counts again when it is pressed again."""
+    comparison = empty()
+    for number in range(MAX_TRIALS + 1):
+        comparison.observe(lost(job_list_digest=f"list-{number}"))
+    assert len(comparison.snapshot()["trials"]) == MAX_TRIALS
+    comparison.observe(lost(job_list_digest="list-0"))
+    assert comparison.losses(Stage.LIMITED).lost_of(ArmRole.PPO) == MAX_TRIALS + 2
 
 
 def test_strata_of_the_request_and_of_its_size_are_told() -> None:

@@ -282,3 +282,24 @@ def test_losses_of_stored_rows_belong_to_the_arm_of_their_unit() -> None:
     )
     assert report_of(stored).losses == REPORT.losses
     assert {each.arm for each in REPORT.losses} == set(ArmRole)
+
+
+def test_forced_request_that_names_another_policy_changes_no_pair() -> None:
+    """The newest row tells which policy the challenger is, but for one that a request asked for by name."""
+    log = TransitionLog(days=3)
+    before = report_of(log.records())
+    last = max((e for e in log.evaluations if e.arm is ArmRole.PPO), key=lambda e: e.at)
+    later = {"decision_id": "forced", "at": last.at + timedelta(minutes=1), "is_forced": True}
+    log.evaluations.append(replace(last, **later, model="other@7"))
+    after = report_of(log.records())
+    assert before.health.pairs > 0
+    assert (after.health.pairs, after.windows) == (before.health.pairs, before.windows)
+
+
+def test_two_policies_with_a_time_budget_are_not_paired_by_rows() -> None:
+    """Rows do not tell effort, by which such pairs are refused live; without a budget they count."""
+    log = TransitionLog(days=3)
+    duel = replace(log.records(), state=replace(log.state, champion="full_production@2"))
+    assert report_of(duel).health.pairs == 0
+    unlimited = [replace(each, budget_ms=0) for each in log.evaluations]
+    assert report_of(replace(duel, evaluations=unlimited)).health.pairs == report_of(log.records()).health.pairs
