@@ -216,25 +216,26 @@ def _checked(settings: Settings) -> bytes:
 
 
 @contextmanager
-def checking() -> Iterator[Callable[[], list[str]]]:
+def checking() -> Iterator[Callable[[Callable[[str], None]], None]]:
     """Meanwhile a process checks: what it imports for that, 100 MB, goes when it ends. Gives what waits for its answer.
 
-    That raises as `checks` does.
+    That tells each sentence, and then raises as `checks` does.
     """
     checker = WorkerProcess("deployments.runtime.worker_process", f"{__name__}:answer_checks", _USUAL_PRIORITY)
     with ThreadPoolExecutor(1, "checks") as thread, closing(checker):
         answer = thread.submit(checker.ask, b"", _MAX_CHECK_SECONDS)
 
-        def result() -> list[str]:
+        def tell(say: Callable[[str], None]) -> None:
             found = answer.result()
             if isinstance(found, NoResult):
                 raise NotReady(f"the checks must come to an end, did not: {found.reason}")
             said, error = pickle.loads(found)  # noqa: S301 - of a child of this process
+            for sentence in said:
+                say(sentence)
             if error is not None:
                 raise error
-            return list(said)
 
-        yield result
+        yield tell
 
 
 @contextmanager
@@ -286,8 +287,7 @@ def _cluster(
             host = LOOPBACK if settings.environment is Environment.DEVELOPMENT else config.http_options.host
             listener = Address(host=host, port=port)
             listener.require_free()
-            for sentence in checked():
-                display.say(sentence)
+            checked(display.say)
         with record.following(os.getpid()), closing(CoreCompiler()) as compiler:
             cluster = LocalCluster(
                 config,

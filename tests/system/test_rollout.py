@@ -68,7 +68,7 @@ def walk(operator: Operator, workloads: list[dict[str, Any]]) -> None:
     assert {answer["algorithm_used"] for answer in in_shadow} == {"manual"}
     assert {len(answer["scheduled_jobs"]) for answer in in_shadow} == {170}
     # The process that computes PPO beside them starts now, at the lowest priority.
-    assert eventually(lambda: operator.arms_of(in_shadow[0]["schedule_id"]) == {"manual", "ppo"}, 120)
+    assert eventually(lambda: operator.arms_of(in_shadow[0]["schedule_id"]) == {"manual", "ppo"}, 300)
     operator.say(f"shadow: manual served {len(in_shadow)} of {len(in_shadow)}, PPO was computed beside it")
     for stage, share in STAGES:
         _promote(operator, stage)

@@ -58,7 +58,7 @@ def test_service_refuses_a_spool_folder_that_it_cannot_make(tmp_path: Path) -> N
     done = _serve(tmp_path, {"GANTRY_SPOOL_FOLDER": str(tmp_path / "file" / "spool")})
     assert done.returncode == 1
     assert done.stderr.startswith(f"gantry: could not write to the spool folder {tmp_path}/file/spool: ")
-    assert done.stderr.endswith(f"Not a directory: '{tmp_path}/file/spool'; mend it or set GANTRY_SPOOL_FOLDER\n")
+    assert done.stderr.endswith(f"Not a directory: {tmp_path}/file/spool; mend it or set GANTRY_SPOOL_FOLDER\n")
 
 
 def test_service_refuses_an_old_schema(mariadb_url: str, tmp_path: Path) -> None:

@@ -78,9 +78,11 @@ def test_checks_say_and_raise_what_a_process_of_their_own_found(
     """Sentences come as they are, and an error as its own class, with its words."""
     monkeypatch.setenv("GANTRY_DATA_FOLDER", str(tmp_path / "data"))
     monkeypatch.setenv("GANTRY_MAX_SPOOL_BYTES", "40000000")
+    said: list[str] = []
     with checking() as checked:
-        (sentence,) = checked()
+        checked(said.append)
+    (sentence,) = said
     assert sentence.startswith("GANTRY_MAX_SPOOL_BYTES, 40,000,000, is less than twice GANTRY_MAX_BODY_BYTES")
     monkeypatch.setenv("GANTRY_MODEL_PATH", str(tmp_path / "no policy"))
     with checking() as checked, pytest.raises(ArtefactError, match="no policy"):
-        checked()
+        checked(said.append)
