@@ -374,21 +374,21 @@ def compared_events(
     """The pairs of stored rows of these two models, and those that are missing, by time.
 
     `champion` is `manual` for the rule. `seed` is that of the split, None: not known. `sampled_share` of the requests
-    (0 to 1) were to be compared. Of two models with a time budget nothing counts: rows do not tell whether both made
-    the same effort.
+    (0 to 1) were to be compared.
     """
     models = {ArmRole.PPO.value: challenger, ArmRole.MANUAL.value: None if champion == MANUAL else champion}
     rows = [row for row in records if row.is_forced or row.model is None or row.model == models.get(row.role)]
-    if champion != MANUAL:
-        rows = [row for row in rows if row.time_budget_ms == 0]
-    return paired_rows(rows, seed=seed, sampled_share=sampled_share)
+    return paired_rows(readable_rows(rows), champion=champion, seed=seed, sampled_share=sampled_share)
 
 
 def paired_rows(
-    records: Iterable[EvaluationRecord], *, seed: str | None = None, sampled_share: float = 1.0
+    readable: Iterable[EvaluationRecord], *, champion: str = MANUAL, seed: str | None = None, sampled_share: float = 1.0
 ) -> list[PairedObservation | MissingPair]:
-    """What each decision's rows come to by the rule of those that are told live: its pair, or why there is none."""
-    rows = readable_rows(records)
+    """What each decision's rows come to by the rule of those that are told live: its pair, or why there is none.
+
+    Of two models with a time budget nothing counts: rows do not tell whether both made the same effort.
+    """
+    rows = [row for row in readable if champion == MANUAL or not row.time_budget_ms]
     arms = _AssignedArms(rows, seed)
     by_decision: dict[str, list[EvaluationRecord]] = defaultdict(list)
     for row in rows:

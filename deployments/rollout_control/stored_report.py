@@ -13,13 +13,12 @@ from pydantic import BaseModel, ValidationError
 
 from deployments.contracts.requests.wire import InstantOrDay, in_zone
 from deployments.errors import RolloutUnavailable
-from deployments.persistence.decisions.records import EvaluationRecord
 from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.rollout.analysis.outcomes import MissingPair
 from deployments.rollout.analysis.sample_ratio import AssignedUnit, audit
 from deployments.rollout.assignment import ArmRole, PlanningWindow, assign, planning_window
 from deployments.rollout.ramp.stages import since_same_arms
-from deployments.rollout.ramp.state import MANUAL, RampConfiguration, RolloutState, Transition
+from deployments.rollout.ramp.state import RampConfiguration, RolloutState, Transition
 from deployments.rollout.report.arm_figures import Rating, RealisedJob
 from deployments.rollout.report.goals import Goal
 from deployments.rollout.report.report import Records, RolloutReport, report_of
@@ -99,6 +98,7 @@ class RolloutTrail:
         state, begun_at = transitions[-1].state, min(each.at for each in since_same_arms(transitions))
         start = begun_at if since is None else min(since, begun_at)
         records = readable_rows(self._rows.evaluations(start))
+        paired = paired_rows(records, champion=state.champion, seed=state.seed, sampled_share=self._sampled_share)
         feedback = list(last_words(self._rows.feedback(start)))
         return report_of(
             Records(
@@ -108,7 +108,7 @@ class RolloutTrail:
                 since=since,
                 transitions=transitions,
                 evaluations=[found for record in records if (found := evaluation_of(record)) is not None],
-                missing=_missing(records, state, self._sampled_share),
+                missing=[each for each in paired if isinstance(each, MissingPair)],
                 assignments=[_assigned(row, state) for row in self._rows.assignments(start)],
                 jobs=list(self._jobs(feedback)),
                 ratings=list(_ratings(feedback)),
@@ -178,19 +178,6 @@ def _begin_of_ramp(transitions: list[Transition]) -> datetime:
     """When the present ramp began, as far as the rows go back."""
     ramp = transitions[-1].state.ramp
     return min((each.at for each in transitions if each.state.ramp == ramp), default=_FIRST)
-
-
-def _missing(records: Iterable[EvaluationRecord], state: RolloutState, sampled_share: float) -> list[MissingPair]:
-    """Of the `sampled_share` of the requests, 0 to 1, that are compared.
-
-    Those of two policies with a time budget are left out, as are their pairs.
-    """
-    rows = [record for record in records if state.champion == MANUAL or not record.time_budget_ms]
-    return [
-        each
-        for each in paired_rows(rows, seed=state.seed, sampled_share=sampled_share)
-        if isinstance(each, MissingPair)
-    ]
 
 
 def _assigned(row: Mapping[str, Any], state: RolloutState) -> AssignedUnit:
