@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import math
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from deployments.rollout.analysis.outcomes import (
@@ -15,6 +16,7 @@ from deployments.rollout.analysis.outcomes import (
     Outcome,
     PairedObservation,
 )
+from deployments.rollout.analysis.windows import WindowObservation
 from deployments.rollout.assignment import ArmRole
 from env.schedule import KeyFigures
 
@@ -83,3 +85,21 @@ def alarm(minute: float = 0, corruption: CorruptionKind | None = None, **changes
         "corruption": corruption,
     }
     return Alarm(**(fields | changes))
+
+
+def closed_window(number: int, log_ratio: float, plant: str = "p", **changes: Any) -> WindowObservation:
+    """A window of ten lists on one day more for each number."""
+    fields: dict[str, Any] = {
+        "window": f"{plant}//{date(2025, 1, 1) + timedelta(days=number)}",
+        "stage": "shadow",
+        "baseline": Baseline.RULE,
+        "groups": 10,
+        "lists": 30,
+        "log_ratio": log_ratio,
+        "hours": 400.0,
+        "change": math.expm1(log_ratio),
+        "tail": 0,
+        "tail_total": 0.0,
+        "strata": {},
+    }
+    return WindowObservation(**(fields | changes))

@@ -5,9 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from datetime import date, timedelta
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import pytest
@@ -38,6 +36,7 @@ from deployments.rollout.analysis.guardrail_rules import recent_error
 from deployments.rollout.analysis.outcomes import Baseline
 from deployments.rollout.analysis.windows import WindowObservation
 from deployments.rollout.errors import UnreadableState
+from tests.deployments.rollout.events import closed_window
 
 RATIOS = st.lists(st.floats(-3.0, 3.0), max_size=30)
 
@@ -205,24 +204,6 @@ def test_error_of_one_window_is_not_that_of_a_hundred_pairs() -> None:
     assert recent_error([0.1] * 100, ["today"] * 100, []) == pytest.approx(0.03)
 
 
-def told(number: int, log_ratio: float, plant: str = "p", **changes: Any) -> WindowObservation:
-    """A window of ten lists on one day more for each number."""
-    fields: dict[str, Any] = {
-        "window": f"{plant}//{date(2025, 1, 1) + timedelta(days=number)}",
-        "stage": "shadow",
-        "baseline": Baseline.RULE,
-        "groups": 10,
-        "lists": 30,
-        "log_ratio": log_ratio,
-        "hours": 400.0,
-        "change": math.expm1(log_ratio),
-        "tail": 0,
-        "tail_total": 0.0,
-        "strata": {},
-    }
-    return WindowObservation(**(fields | changes))
-
-
 def evidence_of(*days: list[WindowObservation]) -> WindowEvidence:
     evidence = WindowEvidence(challenger="b", champion="a")
     for closed in days:
@@ -232,7 +213,7 @@ def evidence_of(*days: list[WindowObservation]) -> WindowEvidence:
 
 def test_evidence_says_what_is_missing_and_about_how_long_it_takes() -> None:
     """Five windows at -10 % are 6 to 1; when those that it names have come, nothing is missing."""
-    evidence = evidence_of(*([told(day, -0.1)] for day in range(5)))
+    evidence = evidence_of(*([closed_window(day, -0.1)] for day in range(5)))
     doubts = evidence.doubts(is_for_full=False)
     better = evidence.readings(is_for_full=False)[0]
     odds = math.exp(better.log_e)
@@ -244,21 +225,21 @@ def test_evidence_says_what_is_missing_and_about_how_long_it_takes() -> None:
     assert "better than no kind of baseline at 200 to 1" in doubts
     assert better.windows_missing is not None
     for day in range(5, 6 + math.ceil(better.windows_missing)):
-        evidence.add([told(day, -0.1)])
+        evidence.add([closed_window(day, -0.1)])
     assert evidence.doubts(is_for_full=False) == ()
 
 
 def test_another_stage_needs_evidence_of_its_own() -> None:
     """Whatever came before: the stage's own question begins anew, the others go on."""
-    evidence = evidence_of(*([told(day, -0.1)] for day in range(40)))
+    evidence = evidence_of(*([closed_window(day, -0.1)] for day in range(40)))
     assert evidence.doubts(is_for_full=True) == ()
     evidence.begin_stage("limited")
     (doubt,) = evidence.doubts(is_for_full=True)
     assert doubt.startswith("better in this stage: no window has closed yet, needs 10 to 1")
     assert evidence.windows == 40
-    evidence.add([told(40, -0.1)])
+    evidence.add([closed_window(40, -0.1)])
     assert evidence.doubts(is_for_full=True) == (doubt,), "a window that began in the stage before says nothing of this"
-    evidence.add([told(41, -0.1, stage="limited")])
+    evidence.add([closed_window(41, -0.1, stage="limited")])
     assert evidence.doubts(is_for_full=True)[0].startswith("better in this stage: 1 to 1 after 1 windows")
 
 
@@ -271,7 +252,7 @@ def test_harm_is_asked_at_the_limit_of_the_policy() -> None:
     )
     for evidence in (strict, mild):
         for day in range(60):
-            evidence.add([told(day, math.log(1.15))])
+            evidence.add([closed_window(day, math.log(1.15))])
     assert (strict.harmed, mild.harmed) == ((Baseline.RULE,), ())
     stored = json.loads(json.dumps(strict.snapshot()))
     assert WindowEvidence.restored(stored).harmed == (Baseline.RULE,)
@@ -281,7 +262,10 @@ def test_harm_is_asked_at_the_limit_of_the_policy() -> None:
 
 def test_no_baseline_may_promote_over_another_one() -> None:
     """-5 % beside the rule, +30 % beside the planners: neither hides the other."""
-    both = [[told(day, -0.05, groups=20), told(day, 0.26, baseline=Baseline.PLANNER, groups=1)] for day in range(60)]
+    both = [
+        [closed_window(day, -0.05, groups=20), closed_window(day, 0.26, baseline=Baseline.PLANNER, groups=1)]
+        for day in range(60)
+    ]
     evidence = evidence_of(*both)
     assert evidence.doubts(is_for_full=False) == ("worse against the planner", "futile against the planner")
     assert evidence.objections(is_for_full=False) == evidence.doubts(is_for_full=False)
@@ -297,7 +281,10 @@ def test_stratum_that_is_worse_is_named() -> None:
         for day in range(days):
             ratios = [0.182 if name == "plant-7" else -0.1 for name in names]
             evidence.add(
-                [told(day, ratio, name, strata={name: ratio}) for name, ratio in zip(names, ratios, strict=True)]
+                [
+                    closed_window(day, ratio, name, strata={name: ratio})
+                    for name, ratio in zip(names, ratios, strict=True)
+                ]
             )
         assert evidence.worse_strata == named
     assert "worse by more than 2 % in plant-7" in evidence.doubts(is_for_full=False)
@@ -305,17 +292,17 @@ def test_stratum_that_is_worse_is_named() -> None:
 
 def test_many_windows_of_one_day_are_one_day() -> None:
     """Twenty plants at -10 % on two days: forty windows, and by the days it is not shown."""
-    evidence = evidence_of(*([told(day, -0.1, f"plant-{number}") for number in range(20)] for day in range(2)))
+    evidence = evidence_of(*([closed_window(day, -0.1, f"plant-{number}") for number in range(20)] for day in range(2)))
     found = {reading.question: reading for reading in evidence.readings(is_for_full=False)}
     assert (found["better"].n, found["better"].is_answered) == (40, True)
     assert (found["better by days"].n, found["better by days"].is_answered) == (2, False)
-    equal = evidence_of(*([told(day, 0.05, f"plant-{number}") for number in range(20)] for day in range(2)))
+    equal = evidence_of(*([closed_window(day, 0.05, f"plant-{number}") for number in range(20)] for day in range(2)))
     assert not equal.is_futile
 
 
 def test_total_hours_hold_the_way_to_full() -> None:
     """Shorter in the mean of the lists and more hours in all: enough for a part of the windows, not for all of them."""
-    evidence = evidence_of(*([told(day, -0.05, change=0.08)] for day in range(80)))
+    evidence = evidence_of(*([closed_window(day, -0.05, change=0.08)] for day in range(80)))
     assert evidence.doubts(is_for_full=False) == ()
     assert evidence.doubts(is_for_full=True)[1:] == ("more hours in total",)
     assert evidence.doubts(is_for_full=True)[0].startswith("fewer hours: 1 to 1 after 80 windows, needs 20")

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from datetime import date, timedelta
 
 import pytest
 
 from deployments.rollout.analysis.confidence import Interval
 from deployments.rollout.analysis.e_processes import WindowEvidence
 from deployments.rollout.analysis.guardrails import one_event_trigger
-from deployments.rollout.analysis.outcomes import Baseline, LossCause, Outcome
+from deployments.rollout.analysis.outcomes import LossCause, Outcome
 from deployments.rollout.analysis.sample_ratio import LossCounts
 from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailReading, GuardrailRule
-from deployments.rollout.analysis.windows import WindowObservation
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.gate import REMEDIES, Evidence, GateVerdict, PromotionGate, judge_gate
 from deployments.rollout.ramp.state import DAY_SECONDS, Stage
-from tests.deployments.rollout.events import evaluation
+from tests.deployments.rollout.events import closed_window, evaluation
 from tests.deployments.shipped_policy import CONFIGURATION
 
 WORSE = Interval(estimate=0.05, lower=0.02, upper=0.08, n=200)
@@ -34,20 +32,7 @@ def windows(days: int = 60, log_ratio: float = -0.1, **changes: object) -> Windo
     """So many days of one plant, ten lists each."""
     found = WindowEvidence(challenger="b", champion="a")
     for day in range(days):
-        fields: dict[str, object] = {
-            "window": f"p//{date(2025, 1, 1) + timedelta(days=day)}",
-            "stage": "limited",
-            "baseline": Baseline.RULE,
-            "groups": 10,
-            "lists": 30,
-            "log_ratio": log_ratio,
-            "hours": 400.0,
-            "change": math.expm1(log_ratio),
-            "tail": 0,
-            "tail_total": 0.0,
-            "strata": {},
-        }
-        found.add([WindowObservation(**(fields | changes))])  # type: ignore[arg-type]
+        found.add([closed_window(day, log_ratio, **{"stage": "limited"} | changes)])
     return found
 
 
