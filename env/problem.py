@@ -332,14 +332,14 @@ class Problem:
     def usable_machines(self) -> frozenset[int]:
         """Indices of the machines that some operation may still use: all but the finished work."""
         # Operations that agree share one tuple of alternatives, which may be long.
-        choices = {
+        shared = {
             id(operation.alternatives): operation.alternatives
             for operation in self.operations
             if operation.pin is None or not operation.pin.is_finished
         }
-        return frozenset(
-            machine for choice in choices.values() for alternative in choice for machine in alternative.machines
-        )
+        choices = list(chain.from_iterable(shared.values()))
+        also_held = chain.from_iterable([choice.also_holds for choice in choices if choice.also_holds])
+        return frozenset(chain([choice.machine for choice in choices], also_held))
 
     @property
     def _highest_machine(self) -> int:

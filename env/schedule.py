@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from operator import itemgetter
+from typing import NamedTuple
 
-from env.problem import Alternative, Job, Operation, Problem
+from env.problem import Alternative, Operation, Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,7 @@ class KeyFigures:
 KEY_FIGURES = tuple(field.name for field in fields(KeyFigures))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Measures:
     """What planners read off a schedule. Percentages run from 0 to 100; absent work counts against them.
 
@@ -106,83 +108,86 @@ class Measures:
     def important_on_time_percent(self) -> float:
         return _percent(self.important_jobs_on_time, self.important_jobs)
 
-    @property
+    @cached_property
     def key_figures(self) -> KeyFigures:
         """Those that outlive the schedule."""
         return KeyFigures(**{name: getattr(self, name) for name in KEY_FIGURES})
 
 
 def measure(
-    problem: Problem, schedule: Schedule, open_seconds: int, left_seconds: Mapping[str, int] | None = None
+    problem: Problem,
+    schedule: Schedule,
+    open_seconds: int,
+    left_seconds: Mapping[str, int] | None = None,
+    works: Iterable[PlacedWork] | None = None,
 ) -> Measures:
     """Measures of `schedule`; `open_seconds` is the open time of its usable machines together until its makespan.
 
-    `left_seconds` is what each operation that has begun before second 0 works after it, nothing where it is not named.
-    Open time comes in as an argument because the simulator and the judge each expand calendars in
+    `left_seconds` is what each operation that has begun before second 0 works after it, nothing where it is not named;
+    `works` are the `placed_works` of the schedule, where the caller has them. Only the last assignment of an operation
+    counts. Open time comes in as an argument because the simulator and the judge each expand calendars in
     their own way, and neither may borrow the other's.
     """
-    done = schedule.by_operation
-    setups = setup_seconds_of(problem, schedule)
-    tardy = {operation.id: _tardiness(operation, done.get(operation.id)) for operation in problem.operations}
-    on_time = [job for job in problem.jobs if all(tardy[operation.id] == 0 for operation in job.operations)]
-    on_time = [job for job in on_time if all(operation.id in done for operation in job.operations)]
+    left = left_seconds or {}
+    placed = placed_works(problem, schedule.assignments) if works is None else works
+    done = {work.assignment.operation_id: work for work in placed}
+    tardy: list[int] = []
+    weighted: list[float] = []
+    flow_times: list[int] = []
+    working = scheduled = on_time = important = important_on_time = 0
+    for job in problem.jobs:
+        ends: list[int] = []
+        is_on_time = True
+        for operation in job.operations:
+            work = done.get(operation.id)
+            late = 0
+            if work is not None:
+                ends.append(work.assignment.end_seconds)
+                working += _working_seconds(work, left)
+                late = 0 if operation.due_seconds is None else max(0, ends[-1] - operation.due_seconds)
+                is_on_time = is_on_time and not late
+            tardy.append(late)
+            weighted.append(operation.weight * late)
+        is_whole = len(ends) == len(job.operations)
+        is_important = any(operation.is_important for operation in job.operations)
+        scheduled += len(ends)
+        important += is_important
+        on_time += is_whole and is_on_time
+        important_on_time += is_important and is_whole and is_on_time
+        if is_whole:
+            released = max(0, min([operation.release_seconds for operation in job.operations]))
+            flow_times.append(max(0, max(ends) - released))
     return Measures(
         makespan_seconds=schedule.makespan_seconds,
-        operations=len(problem.operations),
-        scheduled_operations=sum(operation.id in done for operation in problem.operations),
-        setup_seconds=sum(setups.values()),
-        working_seconds=_working_seconds(problem, schedule, left_seconds or {}, setups),
+        operations=len(tardy),
+        scheduled_operations=scheduled,
+        setup_seconds=sum([work.setup_seconds for work in done.values()]),
+        working_seconds=working,
         open_seconds=open_seconds,
-        tardiness_seconds=sum(tardy.values()),
-        weighted_tardiness_seconds=sum(operation.weight * tardy[operation.id] for operation in problem.operations),
+        tardiness_seconds=sum(tardy),
+        weighted_tardiness_seconds=sum(weighted),
         jobs=len(problem.jobs),
-        jobs_on_time=len(on_time),
-        important_jobs=sum(_is_important(job) for job in problem.jobs),
-        important_jobs_on_time=sum(_is_important(job) for job in on_time),
-        flow_time_mean_seconds=_flow_time_mean(problem, done),
+        jobs_on_time=on_time,
+        important_jobs=important,
+        important_jobs_on_time=important_on_time,
+        flow_time_mean_seconds=sum(flow_times) / len(flow_times) if flow_times else None,
     )
 
 
-def _flow_time_mean(problem: Problem, done: Mapping[str, Assignment]) -> float | None:
-    """Mean seconds from release to last end of the jobs whose operations are all `done`."""
-    flow_times = [
-        max(0, max(done[operation.id].end_seconds for operation in job.operations) - _first_release(job))
-        for job in problem.jobs
-        if all(operation.id in done for operation in job.operations)
-    ]
-    return sum(flow_times) / len(flow_times) if flow_times else None
-
-
-def _first_release(job: Job) -> int:
-    return max(0, min(operation.release_seconds for operation in job.operations))
+def _working_seconds(work: PlacedWork, left_seconds: Mapping[str, int]) -> int:
+    """Of all its machines together; none on a machine that is not eligible."""
+    if work.alternative is None:
+        return 0
+    seconds = work.setup_seconds + work.alternative.processing_seconds
+    if work.assignment.start_seconds < 0:
+        seconds = left_seconds.get(work.assignment.operation_id, 0)
+    return len(work.machines) * seconds
 
 
 def setup_seconds_of(problem: Problem, schedule: Schedule) -> Mapping[str, int]:
     """Operation id -> setup seconds on the machine that it was given (0 where that machine is not eligible)."""
-    taken = setups_taken(problem, schedule.assignments)
-    return {each.operation_id: setup for each, setup in zip(schedule.assignments, taken, strict=True)}
-
-
-def _working_seconds(
-    problem: Problem, schedule: Schedule, left_seconds: Mapping[str, int], setups: Mapping[str, int]
-) -> int:
-    """Working seconds of all machines together; each operation counts on each machine that it holds, with its setup.
-
-    Only the last assignment of an operation counts, and none on a machine that is not eligible. What begins before
-    second 0 works as many seconds as `left_seconds` says.
-    """
-    index_of = {machine.id: index for index, machine in enumerate(problem.machines)}
-    working = 0
-    for operation in problem.operations:
-        assignment = schedule.by_operation.get(operation.id)
-        chosen = None if assignment is None else alternative_on(operation, index_of.get(assignment.machine_id))
-        if assignment is None or chosen is None:
-            continue
-        seconds = setups[operation.id] + chosen.processing_seconds
-        if assignment.start_seconds < 0:
-            seconds = left_seconds.get(operation.id, 0)
-        working += (1 + len(chosen.also_holds)) * seconds
-    return working
+    works = placed_works(problem, schedule.assignments)
+    return {work.assignment.operation_id: work.setup_seconds for work in works}
 
 
 def alternative_on(operation: Operation, machine: int | None) -> Alternative | None:
@@ -193,89 +198,80 @@ def alternative_on(operation: Operation, machine: int | None) -> Alternative | N
     return None
 
 
-_Place = tuple[int, bool, int, str]
-_Ended = Mapping[int, tuple[Sequence[_Place], Sequence[str | None]]]
-"""Machine index -> places of the work that holds it, in order, and the setup groups of that work."""
+class PlacedWork(NamedTuple):
+    """One assignment, and what the problem knows of it: None where it knows nothing of the kind.
 
-
-def setups_taken(problem: Problem, assignments: Sequence[Assignment]) -> tuple[int, ...]:
-    """Setup seconds of each assignment, by the rule that `Problem` states.
-
-    Work counts as having ended before another when it ends at or before the other's start, so work that
-    overlaps is passed over. 0 where the operation is unknown or on a machine that is not eligible.
+    `machines` are the indices of all machines that it holds, the one that it names first. `setup_seconds` is 0 where
+    the operation is unknown or on a machine that is not eligible.
     """
-    operations = {operation.id: operation for operation in problem.operations}
-    index_of = {machine.id: index for index, machine in enumerate(problem.machines)}
-    known = [(operations.get(each.operation_id), index_of.get(each.machine_id), each) for each in assignments]
-    if not problem.changeovers:
-        return tuple(_own_setup(operation, machine) for operation, machine, _ in known)
-    works = [_work(*each, listed) for listed, each in enumerate(known)]
-    ended = _ended(works)
-    return tuple(_setup(problem, work, ended) for work in works)
-
-
-def _own_setup(operation: Operation | None, machine: int | None) -> int:
-    chosen = None if operation is None else alternative_on(operation, machine)
-    return 0 if chosen is None else chosen.setup_seconds
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Work:
-    """An assignment with what the problem knows of it."""
 
     assignment: Assignment
     operation: Operation | None
-    chosen: Alternative | None
+    alternative: Alternative | None
     machines: tuple[int, ...]
-    listed: int
-
-    @property
-    def group(self) -> str | None:
-        return None if self.operation is None else self.operation.setup_group
+    setup_seconds: int
 
     @property
     def is_instant(self) -> bool:
         """Whether it takes no time where it is."""
         is_empty = self.assignment.end_seconds == self.assignment.start_seconds
-        return is_empty and self.chosen is not None and self.chosen.processing_seconds == 0
-
-    @property
-    def place(self) -> _Place:
-        """Its place among works in the order of their ends; instants stand in the order of the schedule."""
-        instant = self.is_instant
-        return self.assignment.end_seconds, instant, self.listed if instant else 0, self.assignment.operation_id
+        return is_empty and self.alternative is not None and self.alternative.processing_seconds == 0
 
 
-def _work(operation: Operation | None, machine: int | None, assignment: Assignment, listed: int) -> _Work:
-    chosen = None if operation is None else alternative_on(operation, machine)
-    named = () if machine is None else (machine,)
-    return _Work(
-        assignment=assignment,
-        operation=operation,
-        chosen=chosen,
-        machines=named if chosen is None else chosen.machines,
-        listed=listed,
-    )
+def placed_works(problem: Problem, assignments: Sequence[Assignment]) -> list[PlacedWork]:
+    """Each assignment with its setup by the rule that `Problem` states, and with what else the problem knows of it.
+
+    Work counts as having ended before another when it ends at or before the other's start, so work that
+    overlaps is passed over.
+    """
+    operations = {operation.id: operation for operation in problem.operations}
+    index_of = {machine.id: index for index, machine in enumerate(problem.machines)}
+    works = []
+    for assignment in assignments:
+        operation, machine = operations.get(assignment.operation_id), index_of.get(assignment.machine_id)
+        chosen = None if operation is None else alternative_on(operation, machine)
+        named = () if machine is None else (machine,)
+        if chosen is None:
+            works.append(PlacedWork(assignment, operation, None, named, 0))
+        else:
+            machines = chosen.machines if chosen.also_holds else named
+            works.append(PlacedWork(assignment, operation, chosen, machines, chosen.setup_seconds))
+    if not problem.changeovers:
+        return works
+    ended = _ended(works)
+    return [work._replace(setup_seconds=_setup(problem, work, listed, ended)) for listed, work in enumerate(works)]
 
 
-def _ended(works: list[_Work]) -> _Ended:
+_Place = tuple[int, bool, int, str]
+_Ended = Mapping[int, tuple[Sequence[_Place], Sequence[str | None]]]
+"""Machine index -> places of the work that holds it, in order, and the setup groups of that work."""
+
+
+def _place(work: PlacedWork, listed: int) -> _Place:
+    """Its place among works in the order of their ends; instants stand in the order of the schedule."""
+    instant = work.is_instant
+    return work.assignment.end_seconds, instant, listed if instant else 0, work.assignment.operation_id
+
+
+def _ended(works: Sequence[PlacedWork]) -> _Ended:
     ended: dict[int, tuple[list[_Place], list[str | None]]] = {}
-    for work in sorted(works, key=lambda each: each.place):
+    placed = [(_place(work, listed), work) for listed, work in enumerate(works)]
+    for place, work in sorted(placed, key=itemgetter(0)):
         if work.assignment.end_seconds > work.assignment.start_seconds or work.is_instant:
             for machine in work.machines:
                 places, groups = ended.setdefault(machine, ([], []))
-                places.append(work.place)
-                groups.append(work.group)
+                places.append(place)
+                groups.append(None if work.operation is None else work.operation.setup_group)
     return ended
 
 
-def _setup(problem: Problem, work: _Work, ended: _Ended) -> int:
-    if work.chosen is None or work.operation is None:
+def _setup(problem: Problem, work: PlacedWork, listed: int, ended: _Ended) -> int:
+    if work.alternative is None or work.operation is None:
         return 0
-    own, group = work.chosen.setup_seconds, work.group
+    own, group = work.alternative.setup_seconds, work.operation.setup_group
     if group is None or work.operation.pin is not None:
         return own
-    place = work.place if work.is_instant else (work.assignment.start_seconds, True, sys.maxsize, "")
+    place = _place(work, listed) if work.is_instant else (work.assignment.start_seconds, True, sys.maxsize, "")
     longest = 0
     for machine in work.machines:
         places, groups = ended.get(machine, ([], []))
@@ -291,16 +287,6 @@ def changeover_seconds(problem: Problem, machine: int, before: str | None, after
         return own
     listed = problem.changeover_seconds(machine, before, after)
     return (0 if before == after else own) if listed is None else listed
-
-
-def _tardiness(operation: Operation, assignment: Assignment | None) -> int:
-    if assignment is None or operation.due_seconds is None:
-        return 0
-    return max(0, assignment.end_seconds - operation.due_seconds)
-
-
-def _is_important(job: Job) -> bool:
-    return any(operation.is_important for operation in job.operations)
 
 
 def _percent(part: float, whole: float) -> float:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from statistics import median
+from typing import NamedTuple
 
 from env.judge.bound import MakespanBound
 from env.judge.case import Case, Work
@@ -145,7 +146,7 @@ def _utilisation(
     case: Case, measures: Measures, bound: MakespanBound, limits: AnomalyLimits, placed: Mapping[str, Work]
 ) -> Iterator[Anomaly]:
     """Work that could have been done no sooner leaves machines idle in every plan: that part is nobody's fault."""
-    share, used = limits.min_utilisation_percent, measures.utilisation_percent
+    share, used = limits.min_utilisation_percent, measures.key_figures.utilisation_percent
     if share is None or used >= share or not measures.open_seconds:
         return
     reachable = _reachable_percent(case, measures, bound, placed)
@@ -168,15 +169,15 @@ def _reachable_percent(case: Case, measures: Measures, bound: MakespanBound, pla
     durations = {}
     for operation in case.problem.operations:
         work = placed.get(operation.id)
-        seconds = 0 if work is None else case.working_seconds(work)
+        seconds = 0 if work is None else work.seconds
         durations[operation.id] = seconds if operation.interruptible else round(seconds / fitting(seconds))
     until = min(measures.makespan_seconds, bound.seconds_with(durations))
-    opened = sum(case.opened(index).between(0, until) for index in case.problem.usable_machines)
+    opened = sum(case.hours.of_each[index].between(0, until) for index in case.problem.usable_machines)
     return min(100.0, 100.0 * measures.working_seconds / opened) if opened else 100.0
 
 
 def _fitting_share(case: Case, makespan_seconds: int) -> Callable[[int], float]:
-    openings = case.plant.flat().openings(0, min(makespan_seconds, FITTING_DAYS_SECONDS))
+    openings = case.hours.plant.flat().openings(0, min(makespan_seconds, FITTING_DAYS_SECONDS))
     lengths = [end - start for start, end in openings]
 
     @cache
@@ -189,7 +190,7 @@ def _fitting_share(case: Case, makespan_seconds: int) -> Callable[[int], float]:
 
 
 def _completion(measures: Measures, limits: AnomalyLimits) -> Iterator[Anomaly]:
-    complete, least_complete = measures.completion_percent, limits.min_completion_percent
+    complete, least_complete = measures.key_figures.completion_percent, limits.min_completion_percent
     if least_complete is not None and complete < least_complete:
         yield Anomaly(
             code=AnomalyCode.INCOMPLETE,
@@ -235,8 +236,7 @@ class _Peer:
     takes_here_seconds: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Held:
+class _Held(NamedTuple):
     """Work on a machine, how long it works, and when its material and the work ahead of it were ready."""
 
     job_id: str
@@ -256,12 +256,14 @@ class _Loads:
         self._held_by: list[list[_Held]] = [[] for _ in self._loads]
         for job in case.problem.jobs:
             ready = 0
-            for operation in (each for each in job.operations if each.id in placed):
-                work, ready = placed[operation.id], max(ready, operation.release_seconds)
-                seconds = self._case.working_seconds(work)
-                held = _Held(job_id=job.id, operation=operation, work=work, seconds=seconds, ready=ready)
+            for operation in job.operations:
+                work = placed.get(operation.id)
+                if work is None:
+                    continue
+                ready = max(ready, operation.release_seconds)
+                held = _Held(job.id, operation, work, work.seconds, ready)
                 for machine in work.machines:
-                    self._loads[machine] += seconds
+                    self._loads[machine] += work.seconds
                     self._held_by[machine].append(held)
                 ready = work.end
 
@@ -318,14 +320,16 @@ class _Loads:
         offers = []
         for index, peer in peers.items():
             earlier = self._case.problem.machines[index].busy_seconds
-            free = self._case.opened(index).between(0, until) - earlier - self._loads[index]
+            free = self._case.hours.of_each[index].between(0, until) - earlier - self._loads[index]
             begins = max(0, self._loads[index] + earlier - busy)
             offers.append((begins, free, peer.takes_seconds / max(1, peer.takes_here_seconds), peer.takes_seconds))
         return offers
 
     def _waited(self, held: _Held, machine: int, free_from: int) -> bool:
         """Whether it waited for the machine, and not, as work that must not pause may, for a longer opening."""
-        idle = 0 if held.operation.interruptible else self._case.opened(machine).between(free_from, held.work.start)
+        idle = (
+            0 if held.operation.interruptible else self._case.hours.of_each[machine].between(free_from, held.work.start)
+        )
         return free_from > held.ready and idle <= 0
 
     def _can_move(self, operation: Operation) -> bool:
@@ -353,5 +357,5 @@ def _placed(case: Case) -> Mapping[str, Work]:
     return {
         work.assignment.operation_id: work
         for work in case.works
-        if work.operation is not None and work.alternative is not None and case.can_time(work)
+        if work.operation is not None and work.alternative is not None and work.is_timed
     }

@@ -11,6 +11,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
+from typing import NamedTuple
 
 from env.judge.calendar import OpenTime
 from env.judge.case import Case
@@ -36,8 +38,7 @@ class _Work:
         self.tail = min(self.tail, tail)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Choice:
+class _Choice(NamedTuple):
     """What operations with the same alternatives have in common.
 
     `group` are all machines that they may hold, as a set of bits; `held` is how many they hold at least.
@@ -49,8 +50,7 @@ class _Choice:
     shortest_duration: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
+class _Place(NamedTuple):
     """Where a job that is alone finds a machine: when it is open, and from when the first of them is free."""
 
     opened: OpenTime
@@ -67,9 +67,10 @@ class MakespanBound:
     def __init__(self, case: Case) -> None:
         self._case = case
         self._problem: Problem = case.problem
-        self._plant = case.plant.flat()
+        self._plant = case.hours.plant.flat()
         self._calendars: dict[object, OpenTime] = {(): self._plant}
         self._members: dict[int, frozenset[int]] = {}
+        self._groups: dict[tuple[tuple[int, ...], tuple[tuple[int, ...], ...]], int] = {}
         self._places: dict[int, tuple[_Place, ...]] = {}
         # Operations that agree share one tuple of alternatives, which may be long.
         shared = {id(operation.alternatives): operation.alternatives for operation in case.problem.operations}
@@ -109,18 +110,18 @@ class MakespanBound:
         return self._members[self._choices[operation.id].group]
 
     def _choice(self, alternatives: tuple[Alternative, ...]) -> _Choice:
-        group = 0
-        for each in alternatives:
-            group |= 1 << each.machine
-            for machine in each.also_holds:
-                group |= 1 << machine
-        if group not in self._members:
-            self._members[group] = frozenset(machine for each in alternatives for machine in each.machines)
+        machines = tuple([each.machine for each in alternatives])
+        also_held = tuple([each.also_holds for each in alternatives])
+        group = self._groups.get((machines, also_held))
+        if group is None:
+            members = frozenset(chain(machines, *also_held))
+            group = self._groups[machines, also_held] = sum([1 << machine for machine in members])
+            self._members[group] = members
         return _Choice(
-            group=group,
-            held=1 + min([len(each.also_holds) for each in alternatives]),
-            shortest_processing=min([each.processing_seconds for each in alternatives]),
-            shortest_duration=min([each.processing_seconds + each.setup_seconds for each in alternatives]),
+            group,
+            1 + min(map(len, also_held)),
+            min([each.processing_seconds for each in alternatives]),
+            min([each.processing_seconds + each.setup_seconds for each in alternatives]),
         )
 
     def _shortest(self, operation: Operation) -> int:
@@ -140,7 +141,7 @@ class MakespanBound:
         start, end = max(0, operation.pin.start_seconds), self._settled_end(operation)
         seconds = 0
         for index in operation.alternatives[0].machines:
-            opened, busy = self._case.opened(index), self._problem.machines[index].busy_seconds
+            opened, busy = self._case.hours.of_each[index], self._problem.machines[index].busy_seconds
             seconds += max(0, opened.between(0, end) - max(busy, opened.between(0, start)))
         return seconds
 
@@ -148,12 +149,7 @@ class MakespanBound:
         """When work of the group that may begin at `start` is done, on the machine where that is earliest."""
         if group not in self._places:
             self._places[group] = self._places_of(self._members[group])
-        return min(
-            [
-                place.opened.reached(place.opened.until(max(start, place.free_from)) + duration)
-                for place in self._places[group]
-            ]
-        )
+        return min([_after(opened, max(start, free_from), duration) for opened, free_from in self._places[group]])
 
     def _places_of(self, machines: Iterable[int]) -> tuple[_Place, ...]:
         """One for each calendar, with the first of its machines that is free."""
@@ -162,11 +158,11 @@ class MakespanBound:
             machine = self._problem.machines[index]
             opened = self._calendars.get(machine.closures)
             if opened is None and len(self._calendars) < MAX_CALENDARS:
-                opened = self._calendars[machine.closures] = self._case.opened(index).flat()
+                opened = self._calendars[machine.closures] = self._case.hours.of_each[index].flat()
             opened = opened or self._plant
-            from_second = opened.reached(opened.until(0) + machine.busy_seconds) if machine.busy_seconds else 0
+            from_second = _after(opened, 0, machine.busy_seconds) if machine.busy_seconds else 0
             free[opened] = min(free.get(opened, from_second), from_second)
-        return tuple(_Place(opened=opened, free_from=from_second) for opened, from_second in free.items())
+        return tuple([_Place(opened, free_from) for opened, free_from in free.items()])
 
     def _loads(self, works: Mapping[int, _Work], last: int) -> int:
         """`last`, or the end of the group of machines that has too much to do until then."""
@@ -174,11 +170,11 @@ class MakespanBound:
         for group in works:
             everything |= group
         busiest = sorted(works, key=lambda group: works[group].seconds / group.bit_count(), reverse=True)
-        for group in (everything, *busiest[:MAX_GROUPS]):
+        for group in dict.fromkeys((everything, *busiest[:MAX_GROUPS])):
             inside = [work for other, work in works.items() if other | group == group]
             if inside:
-                seconds = sum(work.seconds for work in inside)
-                head, tail = min(work.head for work in inside), min(work.tail for work in inside)
+                seconds = sum([work.seconds for work in inside])
+                head, tail = min([work.head for work in inside]), min([work.tail for work in inside])
                 last = max(last, self._load(group, _Work(seconds, head, tail), last))
         return last
 
@@ -193,12 +189,12 @@ class MakespanBound:
                 kinds[kind] = opened, spare, count + 1
 
         def done(until: int) -> int:
-            return sum(count * max(0, opened.until(until) - spare) for opened, spare, count in kinds.values())
+            return sum([count * max(0, _until(opened, until) - spare) for opened, spare, count in kinds.values()])
 
         def with_tail(until: int) -> int:
-            return self._plant.reached(self._plant.until(until) + work.tail) if work.tail else until
+            return _after(self._plant, until, work.tail) if work.tail else until
 
-        before = self._plant.reached(self._plant.until(last) - work.tail)
+        before = _after(self._plant, last, -work.tail)
         if done(max(before, work.head)) >= work.seconds:
             return last
         low = high = max(before, work.head)
@@ -208,8 +204,17 @@ class MakespanBound:
 
     def _spare(self, index: int, head: int) -> tuple[OpenTime, int, int]:
         """When a machine is open, its total of open seconds at which work from `head` on can begin, and 0 so far."""
-        opened = self._case.opened(index)
-        return opened, max(opened.until(0) + self._problem.machines[index].busy_seconds, opened.until(head)), 0
+        opened = self._case.hours.of_each[index]
+        return opened, max(_until(opened, 0) + self._problem.machines[index].busy_seconds, _until(opened, head)), 0
+
+
+# Around the clock the calendar need not be asked, and many plants work like that.
+def _until(opened: OpenTime, second: int) -> int:
+    return second if opened.is_always_open else opened.until(second)
+
+
+def _after(opened: OpenTime, second: int, open_seconds: int) -> int:
+    return second + open_seconds if opened.is_always_open else opened.after(second, open_seconds)
 
 
 def _is_settled(operation: Operation) -> bool:

@@ -2,6 +2,7 @@
 
 The judge asks one question only: how many open seconds lie before a given second? That function
 never falls, so durations, closed starts and closed ends all follow from it by difference and bisection.
+Spans of many works are looked up together.
 """
 
 from __future__ import annotations
@@ -10,7 +11,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
 
 from env.problem import Machine, WorkingHours
 
@@ -25,17 +30,30 @@ _EPOCH_WEEKDAY = _EPOCH.weekday()
 Interval = tuple[int, int]
 
 
+class OpenSpan(NamedTuple):
+    """What is open of a span: how many seconds, whether its first is among them, and its last."""
+
+    seconds: int
+    opens: bool
+    closes: bool
+
+
+NOTHING_OPEN = OpenSpan(0, opens=False, closes=False)
+
+
 class OpenTime:
     """Open seconds as a running total: all time less the closed intervals, or `base` less those intervals.
 
-    Intervals are [start, end) in seconds from `schedule_start`, in any order; they may touch and overlap.
+    Intervals are [start, end) in seconds from `schedule_start`, in any order; they may touch and overlap. With none
+    of them `is_always_open`, and `until` says the second itself.
     """
 
-    __slots__ = ("_base", "_base_at_end", "_ends", "_open_at_start", "_starts")
+    __slots__ = ("_base", "_base_at_end", "_ends", "_open_at_start", "_starts", "is_always_open")
 
     def __init__(self, closed: Iterable[Interval], base: OpenTime | None = None) -> None:
         merged = _merged(closed)
         self._base = base
+        self.is_always_open: bool = not merged and (base is None or base.is_always_open)
         self._starts = [start for start, _ in merged]
         self._ends = [end for _, end in merged]
         self._base_at_end = [self._base_until(end) for _, end in merged]
@@ -59,6 +77,15 @@ class OpenTime:
         """Open seconds within [start, end); negative when `end` is before `start`."""
         return self.until(end) - self.until(start)
 
+    def of_spans(self, spans: Sequence[Interval]) -> list[OpenSpan]:
+        """What is open of each [start, end), whose seconds must lie in a `Reach`."""
+        if self.is_always_open:
+            return [OpenSpan(end - start, opens=True, closes=True) for start, end in spans]
+        starts, ends = np.array(spans, dtype=np.int64).reshape(-1, 2).T
+        first, second, last, beyond = self._until_each(np.stack((starts, starts + 1, ends - 1, ends)))
+        open_at_start, open_at_end = (second - first == 1).tolist(), (beyond - last == 1).tolist()
+        return list(map(OpenSpan, (beyond - first).tolist(), open_at_start, open_at_end))
+
     def is_open(self, second: int) -> bool:
         """Whether [second, second + 1) is open."""
         return self.between(second, second + 1) == 1
@@ -73,13 +100,17 @@ class OpenTime:
 
     def flat(self) -> OpenTime:
         """The same open time without a base, as `reached` needs it."""
-        return OpenTime(self._closed())
+        return self if self._base is None else OpenTime(self._closed())
 
     def reached(self, open_seconds: int) -> int:
         """The first second that has `open_seconds` before it, counted as `until` counts: its inverse. Flat only."""
         assert self._base is None
         passed = bisect_left(self._open_at_start, open_seconds)
         return open_seconds + (self._ends[passed - 1] - self._open_at_start[passed - 1] if passed else 0)
+
+    def after(self, second: int, open_seconds: int) -> int:
+        """The first second that has `open_seconds` between it and `second`. Flat only."""
+        return self.reached(self.until(second) + open_seconds)
 
     def openings(self, first: int, last: int) -> Iterator[Interval]:
         """Every unbroken stretch of open time within [first, last). Flat only."""
@@ -97,6 +128,15 @@ class OpenTime:
         own = list(zip(self._starts, self._ends, strict=True))
         return own if self._base is None else [*self._base._closed(), *own]
 
+    def _until_each(self, seconds: NDArray[np.int64]) -> NDArray[np.int64]:
+        """`until` of each."""
+        base = seconds if self._base is None else self._base._until_each(seconds)
+        if not self._starts:
+            return base
+        index = np.searchsorted(self._starts, seconds, side="right") - 1
+        passed = np.maximum(base - np.array(self._base_at_end)[index], 0)
+        return np.where(index < 0, base, np.array(self._open_at_start)[index] + passed)
+
     def _base_until(self, second: int) -> int:
         return second if self._base is None else self._base.until(second)
 
@@ -108,8 +148,9 @@ class Reach:
     first: int
     last: int
 
-    def holds(self, second: int) -> bool:
-        return self.first <= second <= self.last
+    def holds(self, *seconds: int) -> bool:
+        """Whether all of them lie in it."""
+        return all(self.first <= second <= self.last for second in seconds)
 
 
 def reach_of(hours: WorkingHours | None) -> Reach:
@@ -123,10 +164,42 @@ def reach_of(hours: WorkingHours | None) -> Reach:
     return Reach(first=min(0, max(-longest, _seconds(earliest))), last=max(0, min(longest, _seconds(latest))))
 
 
+class MachineHours:
+    """When machines are open, each by itself (`of_each`) and several together; `plant` is without their closures.
+
+    Right for every second of [first, last], which must lie in `reach_of(hours)`.
+    """
+
+    def __init__(self, hours: WorkingHours | None, machines: Sequence[Machine], first: int, last: int) -> None:
+        self.plant = plant = plant_open_time(hours, first, last)
+        self.of_each = [_open_together(plant, (each,)) if each.closures else plant for each in machines]
+        self._machines = machines
+        self._together: dict[tuple[int, ...], OpenTime] = {}
+
+    def of(self, machines: tuple[int, ...]) -> OpenTime:
+        """When all of the machines with these indices are open."""
+        if len(machines) == 1:
+            return self.of_each[machines[0]]
+        if machines not in self._together:
+            self._together[machines] = _open_together(self.plant, [self._machines[index] for index in machines])
+        return self._together[machines]
+
+    def of_spans(self, machines: Iterable[tuple[int, ...]], spans: Sequence[Interval]) -> list[OpenSpan]:
+        """What the machines have open of each span: nothing where there are none."""
+        spans_of: dict[OpenTime, list[int]] = {}
+        for place, held in enumerate(machines):
+            if held:
+                spans_of.setdefault(self.of(held), []).append(place)
+        found = [NOTHING_OPEN] * len(spans)
+        for opened, places in spans_of.items():
+            for place, span in zip(places, opened.of_spans([spans[place] for place in places]), strict=True):
+                found[place] = span
+        return found
+
+
 def open_times(hours: WorkingHours | None, machines: Sequence[Machine], first: int, last: int) -> tuple[OpenTime, ...]:
     """Open time of each machine, right for every second of [first, last], which must lie in `reach_of(hours)`."""
-    plant = plant_open_time(hours, first, last)
-    return tuple(open_together(plant, (machine,)) for machine in machines)
+    return tuple(MachineHours(hours, machines, first, last).of_each)
 
 
 def plant_open_time(hours: WorkingHours | None, first: int, last: int) -> OpenTime:
@@ -134,7 +207,7 @@ def plant_open_time(hours: WorkingHours | None, first: int, last: int) -> OpenTi
     return OpenTime(() if hours is None else closed_hours(hours, first, last))
 
 
-def open_together(plant: OpenTime, machines: Iterable[Machine]) -> OpenTime:
+def _open_together(plant: OpenTime, machines: Iterable[Machine]) -> OpenTime:
     """The time in which the plant and all of the machines are open."""
     closed = [(closure.start_seconds, closure.end_seconds) for machine in machines for closure in machine.closures]
     return OpenTime(closed, base=plant) if closed else plant

@@ -6,14 +6,14 @@ modules of its room: the case, the rules, the verdict, the bound, the anomalies,
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from itertools import chain
 
 from env.judge.anomalies import AnomalyLimits, BoundedMakespan, anomalies
 from env.judge.bound import MakespanBound
 from env.judge.calendar import open_times, reach_of
-from env.judge.case import Case, case_of
-from env.judge.rules import miscounted, missed_deadlines, out_of_sequence, overlaps, violations_of_work
+from env.judge.case import case_of
+from env.judge.rules import violations_of
 from env.judge.verdict import Anomaly, AnomalyCode, Verdict, Violation, ViolationCode
 from env.problem import Problem
 from env.schedule import Schedule, measure
@@ -48,22 +48,21 @@ def judge(
     Measures leave out assignments at times too far away to be judged (`OUT_OF_RANGE`).
     """
     case = case_of(problem, schedule)
-    reach = case.reach
-    judged = Schedule(
-        assignments=tuple(
-            each for each in schedule.assignments if reach.holds(each.start_seconds) and reach.holds(each.end_seconds)
-        )
-    )
-    until = max(0, judged.makespan_seconds)
-    opened = sum(case.opened(index).between(0, until) for index in problem.usable_machines)
-    left = {
-        work.assignment.operation_id: case.working_seconds(work)
-        for work in case.works
-        if work.start < 0 and work.machines and case.can_time(work)
-    }
-    measures, bound = measure(problem, judged, opened, left), MakespanBound(case)
+    timed = [work for work in case.works if work.is_timed]
+    until = max([0, *[work.end for work in timed]])
+    # Most machines have the calendar of the plant.
+    calendars = Counter([case.hours.of_each[index] for index in problem.usable_machines])
+    opened = sum([count * each.between(0, until) for each, count in calendars.items()])
+    left = {work.assignment.operation_id: work.seconds for work in timed if work.start < 0 and work.machines}
+    if len(timed) == len(case.works):
+        measures = measure(problem, schedule, opened, left, case.placed)
+    else:
+        reach = case.reach
+        known = [each for each in schedule.assignments if reach.holds(each.start_seconds, each.end_seconds)]
+        measures = measure(problem, Schedule(assignments=tuple(known)), opened, left)
+    bound = MakespanBound(case)
     return Verdict(
-        violations=_violations(case),
+        violations=tuple(violations_of(case)),
         anomalies=anomalies(case, measures, bound, limits, baseline_makespan_seconds, recent_makespans),
         measures=measures,
         bound_seconds=bound.seconds,
@@ -77,7 +76,7 @@ def violations(problem: Problem, schedule: Schedule) -> tuple[Violation, ...]:
     Overlap is reported once for each assignment that starts before a machine that it holds is free, and
     each such machine.
     """
-    return _violations(case_of(problem, schedule))
+    return tuple(violations_of(case_of(problem, schedule)))
 
 
 def open_seconds(problem: Problem, until_seconds: int) -> int:
@@ -87,15 +86,3 @@ def open_seconds(problem: Problem, until_seconds: int) -> int:
     """
     until = max(0, min(until_seconds, reach_of(problem.hours).last))
     return sum(opened.between(0, until) for opened in open_times(problem.hours, problem.machines, 0, until))
-
-
-def _violations(case: Case) -> tuple[Violation, ...]:
-    return tuple(
-        chain(
-            miscounted(case),
-            chain.from_iterable(violations_of_work(case, work) for work in case.works),
-            overlaps(case),
-            out_of_sequence(case),
-            missed_deadlines(case),
-        )
-    )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from operator import attrgetter
 
-from env.judge.calendar import OpenTime
 from env.judge.case import Case, Work
 from env.judge.verdict import Violation, ViolationCode, amount, machine_words
 from env.problem import Operation, Pin
@@ -13,30 +13,47 @@ from env.problem import Operation, Pin
 NAMED_MACHINES = 5
 
 
-def violations_of_work(case: Case, work: Work) -> Iterator[Violation]:
-    """Every rule that `work` breaks whatever else is in the schedule, but for the setup that goes before it."""
+def violations_of(case: Case) -> Iterator[Violation]:
+    """Every broken rule: operations that are not there once, each work by start, then works beside other works."""
+    yield from _miscounted(case)
+    yield from _of_works(case)
+    yield from _overlaps(case)
+    yield from _out_of_sequence(case)
+    yield from _missed_deadlines(case)
+
+
+def _of_works(case: Case) -> Iterator[Violation]:
+    """Every rule that a work breaks whatever else is in the schedule, but for the setup that goes before it."""
+    loaded = frozenset([index for index, machine in enumerate(case.problem.machines) if machine.busy_seconds])
     # Thousands of works break nothing, so that a rule is only asked where it could say anything.
-    if work.operation is None:
-        yield broken(ViolationCode.UNKNOWN_OPERATION, work, 0, "is not part of the request.")
-    else:
-        if work.operation.release_seconds > work.start:
-            yield from _material(case, work, work.operation)
-        if work.operation.pin is not None:
-            yield from _pin(case, work, work.operation.pin)
-    if work.start < 0 or work.end <= work.start:
-        yield from _span(work)
-    if work.alternative is None:
-        yield from _placement(case, work)
-    if not case.can_time(work):
-        reach = case.reach
-        beyond = max(reach.first - work.start, reach.first - work.end, work.start - reach.last, work.end - reach.last)
-        text = "is placed at a time that cannot be judged; it must lie within 250 years of the start of the schedule."
-        yield broken(ViolationCode.OUT_OF_RANGE, work, beyond, text)
-    elif work.machines and not work.is_finished:
-        if not work.has_begun:
-            yield from _earlier_load(case, work)
-        if work.end > work.start or work.is_instant:
-            yield from _openings(case, work, case.opened(*work.machines))
+    for work in case.works:
+        if work.operation is None:
+            yield broken(ViolationCode.UNKNOWN_OPERATION, work, 0, "is not part of the request.")
+        else:
+            if work.operation.release_seconds > work.start:
+                yield from _material(case, work, work.operation)
+            if work.operation.pin is not None:
+                yield from _pin(case, work, work.operation.pin)
+        if work.start < 0 or work.end <= work.start:
+            yield from _span(work)
+        if work.alternative is None:
+            yield from _placement(case, work)
+        if not work.is_timed:
+            yield _untimed(case, work)
+        elif work.machines and not work.is_finished:
+            if not work.has_begun and not loaded.isdisjoint(work.machines):
+                yield from _earlier_load(case, work)
+            # What is open from start to end, and has its working time by that, breaks no rule of openings.
+            is_right = 0 < work.end - work.start == work.opened.seconds == work.seconds
+            if not is_right and (work.end > work.start or work.is_instant):
+                yield from _openings(case, work)
+
+
+def _untimed(case: Case, work: Work) -> Violation:
+    reach = case.reach
+    beyond = max(reach.first - work.start, reach.first - work.end, work.start - reach.last, work.end - reach.last)
+    text = "is placed at a time that cannot be judged; it must lie within 250 years of the start of the schedule."
+    return broken(ViolationCode.OUT_OF_RANGE, work, beyond, text)
 
 
 def broken(code: ViolationCode, work: Work, by_seconds: int, text: str, machine_id: int | None = None) -> Violation:
@@ -107,30 +124,32 @@ def _eligible(case: Case, operation: Operation | None) -> str:
 def _earlier_load(case: Case, work: Work) -> Iterator[Violation]:
     for index in work.machines:
         machine = case.problem.machines[index]
-        load = machine.busy_seconds - max(0, case.opened(index).between(0, work.start)) if machine.busy_seconds else 0
+        if not machine.busy_seconds:
+            continue
+        load = machine.busy_seconds - max(0, case.hours.of_each[index].between(0, work.start))
         if load > 0:
             text = f"starts on {machine_words(machine)} at {case.moment(work.start)}, {amount(load)} of open time "
             text += "too early: it must wait for the machine's earlier load."
             yield broken(ViolationCode.MACHINE_BUSY, work, load, text, machine.id)
 
 
-def _openings(case: Case, work: Work, opened: OpenTime) -> Iterator[Violation]:
+def _openings(case: Case, work: Work) -> Iterator[Violation]:
     start, end, alone = work.start, work.end, len(work.machines) == 1
+    worked = work.opened.seconds
     # Running work pauses where its machine is closed by now, also where that was not known when it began.
-    if not opened.is_open(start) and not work.has_begun:
-        closed = opened.closed_from(start, end)
+    if not work.opened.opens and not work.has_begun:
+        closed = case.hours.of(work.machines).closed_from(start, end)
         state = "is closed" if alone else "are not all open"
         more = "" if work.is_instant else f" for {amount(closed)} more"
         text = f"starts on {case.where(work)} at {case.moment(start)}, which {state}{more}; "
         yield broken(ViolationCode.STARTS_WHILE_CLOSED, work, closed, text + "it must start in open time.")
     if work.is_instant:
         return
-    if not opened.is_open(end - 1):
-        closed = opened.closed_before(start, end)
+    if not work.opened.closes:
+        closed = case.hours.of(work.machines).closed_before(start, end)
         state = "has been closed" if alone else "have not all been open"
         text = f"ends on {case.where(work)} at {case.moment(end)}, which {state} for {amount(closed)}; "
         yield broken(ViolationCode.ENDS_WHILE_CLOSED, work, closed, text + "its last second must be open.")
-    worked = opened.between(start, end)
     yield from _working_time(case, work, worked)
     paused = 0 if work.has_begun else end - start - worked
     if work.alternative is not None and work.operation is not None and not work.operation.interruptible and paused:
@@ -161,7 +180,7 @@ def _working_time(case: Case, work: Work, worked: int) -> Iterator[Violation]:
         yield broken(ViolationCode.WORKING_TIME_LONG, work, worked - duration, text)
 
 
-def miscounted(case: Case) -> Iterator[Violation]:
+def _miscounted(case: Case) -> Iterator[Violation]:
     """Operations that are not there exactly once: the missing ones, then the repeated ones."""
     for operation in case.problem.operations:
         if operation.id not in case.of_operation:
@@ -173,7 +192,7 @@ def miscounted(case: Case) -> Iterator[Violation]:
             yield Violation(code=ViolationCode.DUPLICATE_OPERATION, operation_id=operation_id, message=message)
 
 
-def overlaps(case: Case) -> Iterator[Violation]:
+def _overlaps(case: Case) -> Iterator[Violation]:
     """By machine, each work that starts before the machine is free, which names who has it; finished work has none.
 
     Work that takes no time may lie where other work begins or ends, but not in its midst.
@@ -199,7 +218,7 @@ def overlaps(case: Case) -> Iterator[Violation]:
                 holder = work
 
 
-def out_of_sequence(case: Case) -> Iterator[Violation]:
+def _out_of_sequence(case: Case) -> Iterator[Violation]:
     """Each placed operation against the placed one ahead of it; of repeated ones the latest end and the first start.
 
     Of two that have begun nobody can change the order any more.
@@ -207,7 +226,7 @@ def out_of_sequence(case: Case) -> Iterator[Violation]:
     for job in case.problem.jobs:
         placed = [case.of_operation[operation.id] for operation in job.operations if operation.id in case.of_operation]
         for ahead, behind in pairwise(placed):
-            last = max(ahead, key=lambda each: each.end)
+            last = ahead[0] if len(ahead) == 1 else max(ahead, key=attrgetter("end"))
             early = last.end - behind[0].start
             if early > 0 and not (last.has_begun and behind[0].has_begun):
                 text = f"starts at {case.moment(behind[0].start)}, {amount(early)} before "
@@ -215,11 +234,13 @@ def out_of_sequence(case: Case) -> Iterator[Violation]:
                 yield broken(ViolationCode.WRONG_SEQUENCE, behind[0], early, text)
 
 
-def missed_deadlines(case: Case) -> Iterator[Violation]:
+def _missed_deadlines(case: Case) -> Iterator[Violation]:
     """Work that ends after its deadline."""
     for operation in case.problem.operations:
+        if operation.deadline_seconds is None:
+            continue
         for work in case.of_operation.get(operation.id, ()):
-            if operation.deadline_seconds is not None and work.end > operation.deadline_seconds:
+            if work.end > operation.deadline_seconds:
                 late = work.end - operation.deadline_seconds
                 text = f"ends at {case.moment(work.end)}, {amount(late)} after its deadline "
                 text += f"{case.moment(operation.deadline_seconds)}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from env.judge.calendar import local_moment, reach_of
 from env.problem import Machine, WorkingHours
@@ -153,7 +154,7 @@ class Anomaly:
     limit: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """All that the judge found; `measures` use its own reckoning of open time.
 
@@ -165,12 +166,12 @@ class Verdict:
     measures: Measures
     bound_seconds: int = 0
 
-    @property
+    @cached_property
     def valid(self) -> bool:
         """Whether the schedule may be served: no critical violation."""
         return not any(violation.is_critical for violation in self.violations)
 
-    @property
+    @cached_property
     def safety_score(self) -> float:
         """How far to trust the schedule, 0 to 100.
 
