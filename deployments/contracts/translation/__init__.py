@@ -3,11 +3,9 @@
 | module | what it holds |
 |---|---|
 | problem | THE TRANSLATION, and the warnings of an answer |
-| plant | machines, changeovers, closures, public holidays, working hours |
-| eligibility | which machines may do a job, and why none may |
-| fixed_work | pinned work, and the rows of an earlier schedule |
+| plant | machines and which of them may do a job, changeovers, closures, public holidays, working hours |
+| fixed_work | pinned work, the rows of an earlier schedule, and the planner's own plan |
 | continued_work | what becomes of finished, running and frozen work |
-| manual_plan | the planner's own plan in a request |
 | precheck | proofs that nobody could schedule a problem |
 | open_hours | the open time that those proofs need |
 """

@@ -29,49 +29,41 @@ class EarlierWork:
     """The rows of an earlier schedule that bind this one, by operation, in seconds from the new start.
 
     `begun` started before second 0 and before the freeze ends, `frozen` starts later but before the freeze ends,
-    and `released` started before second 0 but after it. `setups` are the seconds of setup of each row.
+    and `released` started before second 0 but after it; `finished` are those of `begun` that had ended by second 0.
+    `first_second` is when the first row began that still runs, `last_second` the end of the last one that binds, both
+    0 without any. `setups` are the seconds of setup of each row.
     """
 
     begun: Mapping[str, Assignment] = field(default_factory=dict)
     frozen: Mapping[str, Assignment] = field(default_factory=dict)
+    finished: Mapping[str, Assignment] = field(default_factory=dict)
+    first_second: int = 0
+    last_second: int = 0
     released: Sequence[str] = ()
     setups: Mapping[str, int] = field(default_factory=dict)
-
-    def finished(self, operation_id: str) -> Assignment | None:
-        """Its row if it had ended when the schedule starts."""
-        row = self.begun.get(operation_id)
-        return row if row is not None and row.end_seconds <= 0 else None
 
     @property
     def binds(self) -> bool:
         """Whether any of it has its place."""
         return bool(self.begun or self.frozen)
 
-    @property
-    def first_second(self) -> int:
-        """The start of the first row that still runs, 0 when none does."""
-        running = (row.start_seconds for row in self.begun.values() if row.end_seconds > 0)
-        return min(running, default=0)
-
-    @property
-    def last_second(self) -> int:
-        """The end of the last row that binds, 0 when none does."""
-        return max((row.end_seconds for row in (*self.begun.values(), *self.frozen.values())), default=0)
-
 
 def earlier_work(
-    request: ScheduleRequest, earlier: tuple[EarlierRow, ...] | None, start: datetime, zone: ZoneInfo
+    request: ScheduleRequest, earlier: tuple[EarlierRow, ...], start: datetime, zone: ZoneInfo
 ) -> EarlierWork:
     """What of an earlier schedule binds the request; seconds count from `start`, the new beginning."""
-    if earlier is None:
-        return EarlierWork()
     until = 0.0 if request.freeze_until is None else seconds_after(start, in_zone(request.freeze_until, zone))
     wanted = {job.job_id for job in request.jobs}
     rows = [row for row in as_schedule(earlier, start).assignments if row.operation_id in wanted]
     bound = [row for row in rows if row.start_seconds < until]
+    begun = {row.operation_id: row for row in bound if row.start_seconds < 0}
+    frozen = {row.operation_id: row for row in bound if row.start_seconds >= 0}
     return EarlierWork(
-        begun={row.operation_id: row for row in bound if row.start_seconds < 0},
-        frozen={row.operation_id: row for row in bound if row.start_seconds >= 0},
+        begun=begun,
+        frozen=frozen,
+        finished={name: row for name, row in begun.items() if row.end_seconds <= 0},
+        first_second=min((row.start_seconds for row in begun.values() if row.end_seconds > 0), default=0),
+        last_second=max((row.end_seconds for row in (*begun.values(), *frozen.values())), default=0),
         released=[row.operation_id for row in rows if until <= row.start_seconds < 0],
     )
 

@@ -81,7 +81,8 @@ def precheck(problem: Problem, plant: PlantHours, path_of: Paths, pin_path_of: P
     for operation in problem.operations:
         if operation.pin is None and not _has_room(problem, operation, plant, ends):
             yield _misfit(problem, operation, plant, ends, path_of[operation.id])
-    yield from pin_reasons(problem, plant, pin_path_of)
+    if any(operation.pin is not None for operation in problem.operations):
+        yield from pin_reasons(problem, plant, pin_path_of)
     for job in problem.jobs:
         if any(operation.deadline_seconds is not None or operation.pin is not None for operation in job.operations):
             yield from _chain_reasons(job, plant, ends, path_of, pin_path_of)

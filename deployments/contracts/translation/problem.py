@@ -29,21 +29,23 @@ from deployments.contracts.requests.wire import (
     up_to_second,
 )
 from deployments.contracts.translation.continued_work import EarlierWork, continued, earlier_work, with_setups
-from deployments.contracts.translation.eligibility import Eligibility, Reason
 from deployments.contracts.translation.fixed_work import (
     EarlierRow,
     as_schedule,
     freeze_reasons,
     gone_warnings,
+    plan_warnings,
+    planned_schedule,
     with_earlier_places,
 )
-from deployments.contracts.translation.manual_plan import plan_warnings, planned_schedule
 from deployments.contracts.translation.open_hours import MAX_SECONDS, PlantHours
 from deployments.contracts.translation.plant import (
+    Eligibility,
+    Reason,
     calendar_reasons,
     changeovers,
     hours_of_plant,
-    machine_of,
+    machines_of,
     setup_reasons,
     setup_warnings,
 )
@@ -54,7 +56,6 @@ from env.problem import Alternative, Job, Machine, Operation, Pin, Problem
 from env.schedule import Assignment, Schedule
 
 FIRST_YEAR, LAST_YEAR = 1970, 2200
-MAX_ALTERNATIVES = 2_000_000
 NumberedJob = tuple[int, JobRequest]
 Entry = TypeVar("Entry")
 MAX_PAST_SECONDS = 366 * 24 * 3600
@@ -110,23 +111,11 @@ def translate(
     of the request such as "jobs[3].machine_types".
     """
     start = start_of(request, zone=zone, now=now)
-    eligibility = Eligibility(request.machines or ())
     rows = {} if earlier is None else {row.job_id: row for row in earlier}
-    work = earlier_work(request, earlier, start, zone)
+    work = EarlierWork() if earlier is None else earlier_work(request, earlier, start, zone)
     families = _families(request.jobs)
-    _refuse(
-        [
-            *incomplete(request),
-            *freeze_reasons(request, earlier),
-            *_repeated_ids("jobs", "job_id", request.jobs, cause_of_repeated_job),
-            *_repeated_ids("machines", "machine_id", request.machines or (), cause_of_repeated_machine),
-            *_repeated_sequences(families.values()),
-            *_machine_reasons(request, eligibility, work),
-            *calendar_reasons(request, start, zone),
-            *setup_reasons(request),
-            *_pin_reasons(request, work, start, zone),
-        ]
-    )
+    eligibility = Eligibility(request.machines or ())
+    _refuse(_reasons(request, families, eligibility, earlier, work, start, zone))
     shop = _Shop(
         eligibility=eligibility,
         machines=_machines(request, eligibility, work, rows, start, zone),
@@ -135,28 +124,72 @@ def translate(
         start=start,
         zone=zone,
     )
-    asked = _problem(request, families, shop)
-    plant = PlantHours(asked, start=start, zone=zone, first=work.first_second, last=work.last_second)
-    places, pin_places = _paths(request)
-    settled = continued(asked, plant, with_setups(work, asked, rows), _lost_machines(request), places)
-    _refuse(settled.reasons)
-    problem = with_earlier_places(settled.problem, request, earlier, start)
-    _refuse(precheck(problem, plant, places, pin_places))
+    problem = _problem(request, families, shop)
+    plant = PlantHours(problem, start=start, zone=zone, first=work.first_second, last=work.last_second)
+    places = {job.job_id: f"jobs[{index}]" for index, job in enumerate(request.jobs)}
+    pins = {job.job_id: f"{places[job.job_id]}.pinned" for job in request.jobs if job.pinned is not None}
+    changes: tuple[str, ...] = ()
+    if pins or earlier is not None:
+        settled = continued(problem, plant, with_setups(work, problem, rows), _lost_machines(request), places)
+        _refuse(settled.reasons)
+        problem, changes = settled.problem, settled.warnings
+    if earlier is not None:
+        problem = with_earlier_places(problem, request, earlier, start)
+    _refuse(precheck(problem, plant, places, places | pins))
+    own_rows = request.manual_schedule
     return Question(
         problem=problem,
         start=start,
         zone=zone,
-        warnings=(
-            *lateness_warnings(problem),
-            *release_warnings(request, start, zone),
-            *setup_warnings(request),
-            *plan_warnings(request.manual_schedule, problem),
-            *gone_warnings(request, earlier),
-            *settled.warnings,
-        ),
+        warnings=(*_warnings(request, problem, earlier, start, zone), *changes),
         earlier=None if earlier is None else as_schedule(earlier, start),
-        planned=planned_schedule(request.manual_schedule, problem, plant, start),
+        planned=None if own_rows is None else planned_schedule(own_rows, problem, plant, start),
     )
+
+
+def _reasons(
+    request: ScheduleRequest,
+    families: Mapping[str, list[NumberedJob]],
+    eligibility: Eligibility,
+    earlier: tuple[EarlierRow, ...] | None,
+    work: EarlierWork,
+    start: datetime,
+    zone: ZoneInfo,
+) -> Iterator[Reason]:
+    """What is wrong with the request before anything of it is translated; what it does not use is not looked at."""
+    if not request.jobs or not request.machines:
+        yield from incomplete(request)
+    if request.freeze_until is not None or request.previous_schedule_id is not None:
+        yield from freeze_reasons(request, earlier)
+    yield from _repeated_ids("jobs", "job_id", request.jobs, cause_of_repeated_job)
+    yield from _repeated_ids("machines", "machine_id", request.machines or (), cause_of_repeated_machine)
+    yield from _repeated_sequences(families.values())
+    # Finished work needs no machine any more.
+    waiting = [index for index, job in enumerate(request.jobs) if job.job_id not in work.finished]
+    yield from eligibility.reasons(request.jobs, waiting)
+    if request.calendar is not None:
+        yield from calendar_reasons(request, start, zone)
+    if request.setup_matrix is not None:
+        yield from setup_reasons(request)
+    yield from _pin_reasons(request, work, start, zone)
+
+
+def _warnings(
+    request: ScheduleRequest,
+    problem: Problem,
+    earlier: tuple[EarlierRow, ...] | None,
+    start: datetime,
+    zone: ZoneInfo,
+) -> Iterator[str]:
+    """What the request says in vain."""
+    yield from lateness_warnings(problem)
+    yield from release_warnings(request, start, zone)
+    if any(job.setup_group is not None for job in request.jobs):
+        yield from setup_warnings(request)
+    if request.manual_schedule is not None:
+        yield from plan_warnings(request.manual_schedule, problem)
+    if earlier is not None:
+        yield from gone_warnings(request, earlier)
 
 
 def start_of(request: ScheduleRequest, *, zone: ZoneInfo, now: datetime) -> datetime:
@@ -216,19 +249,6 @@ def _repeated_sequences(families: Iterable[list[NumberedJob]]) -> Iterator[Reaso
                 yield f"jobs[{index}].sequence", f"{message}; {cause_of_repeated_sequence(earlier, job)}"
 
 
-def _machine_reasons(request: ScheduleRequest, eligibility: Eligibility, work: EarlierWork) -> Iterator[Reason]:
-    """Finished work needs no machine any more."""
-    waiting = [(index, job) for index, job in enumerate(request.jobs) if work.finished(job.job_id) is None]
-    if request.machines and waiting and not eligibility.working:
-        yield "machines", "must include one that is available or busy, all were offline or in maintenance"
-    elif request.machines:
-        for index, job in waiting:
-            yield from eligibility.reasons(job, f"jobs[{index}]")
-    total = sum(map(eligibility.count, request.jobs))
-    if total > MAX_ALTERNATIVES:
-        yield "jobs", f"must have at most {MAX_ALTERNATIVES:,} pairs of job and machine, had {total:,}"
-
-
 def _pin_reasons(request: ScheduleRequest, work: EarlierWork, start: datetime, zone: ZoneInfo) -> Iterator[Reason]:
     """Pins out of all reach, and those that contradict the earlier schedule."""
     for index, job in enumerate(request.jobs):
@@ -244,13 +264,6 @@ def _pin_reasons(request: ScheduleRequest, work: EarlierWork, start: datetime, z
             yield f"jobs[{index}].pinned", f"{message}, was another"
 
 
-def _paths(request: ScheduleRequest) -> tuple[dict[str, str], dict[str, str]]:
-    """Operation id -> its place in the request, and the place of what pins it."""
-    places = {job.job_id: f"jobs[{index}]" for index, job in enumerate(request.jobs)}
-    pins = {job.job_id: f"{places[job.job_id]}.pinned" for job in request.jobs if job.pinned is not None}
-    return places, places | pins
-
-
 def _problem(request: ScheduleRequest, families: Mapping[str, list[NumberedJob]], shop: _Shop) -> Problem:
     return Problem(
         jobs=tuple(
@@ -259,7 +272,7 @@ def _problem(request: ScheduleRequest, families: Mapping[str, list[NumberedJob]]
         ),
         machines=shop.machines,
         hours=hours_of_plant(request, shop.start, shop.zone),
-        changeovers=changeovers(request),
+        changeovers=changeovers(request) if request.setup_matrix else (),
         objective=request.objective,
         name=request.request_id or "",
     )
@@ -274,11 +287,13 @@ def _machines(
     zone: ZoneInfo,
 ) -> tuple[Machine, ...]:
     """The machines at work, and behind them those that are none any more but have finished some of the jobs."""
-    working = [machine_of(machine, request, start, zone) for machine in eligibility.working]
+    working = machines_of(request, eligibility.working, start, zone)
+    if not work.finished:
+        return tuple(working)
     names = {machine.machine_id: machine.machine_name for machine in request.machines or ()}
     known = {machine.id for machine in working}
     for job in request.jobs:
-        if work.finished(job.job_id) is not None:
+        if job.job_id in work.finished:
             for machine_id in rows[job.job_id].machines:
                 if machine_id not in known:
                     known.add(machine_id)
@@ -309,7 +324,7 @@ class _Shop:
     zone: ZoneInfo
 
     def operation(self, job: JobRequest) -> Operation:
-        row = self.work.finished(job.job_id)
+        row = self.work.finished.get(job.job_id)
         pin = None if job.pinned is None else Pin(start_seconds=self._first_second(job.pinned.start_datetime))
         if row is not None:
             pin = Pin(start_seconds=row.start_seconds, end_seconds=row.end_seconds)
