@@ -25,9 +25,8 @@ import numpy as np
 from ray import serve
 from ray.serve import Application, Deployment
 
-from deployments.access.client import RateLimiter, rate_of
 from deployments.access.key_keeper import KeyKeeper
-from deployments.access.key_ring import key_of_settings
+from deployments.access.key_ring import RateLimiter, key_of_settings, rate_of
 from deployments.api import Services
 from deployments.contracts.parsing import RequestLimits
 from deployments.persistence.database import ClockSkew, create_delivery_engine, create_engine

@@ -5,12 +5,10 @@ is ever written to a log.
 
 | module | what it holds |
 |---|---|
-| client | Client and its scopes: what a caller may do, in which plants, and how often |
-| key_ring | the keys that are valid now, and a key as its holder has it |
+| key_ring | the keys that are valid now, and what a caller may do, in which plants, and how often |
 | key_keeper | keeps the ring of one router in step with the database, and on local disk for starts without it |
 """
 
-from deployments.access.client import ALL_SCOPES, DEFAULT_CLIENT, Client, Scope
-from deployments.access.key_ring import KeyRing, StoredKey, key_digest
+from deployments.access.key_ring import ALL_SCOPES, DEFAULT_CLIENT, Client, KeyRing, Scope, StoredKey, key_digest
 
 __all__ = ["ALL_SCOPES", "DEFAULT_CLIENT", "Client", "KeyRing", "Scope", "StoredKey", "key_digest"]

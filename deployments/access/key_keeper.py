@@ -15,8 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from deployments.access.client import Client, Scope
-from deployments.access.key_ring import KeyRing, StoredKey
+from deployments.access.key_ring import Client, KeyRing, Scope, StoredKey
 from deployments.errors import KeysUnavailable
 from deployments.runtime.background import BackgroundTask
 from deployments.runtime.durable_file import OWNER_ONLY, write_durably

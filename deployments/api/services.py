@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from deployments.access import Client
-from deployments.access.client import RateLimiter
+from deployments.access.key_ring import RateLimiter
 from deployments.contracts.parsing import RequestLimits
 from deployments.persistence.decisions.records import AuditEvent, DecisionPage, DecisionRecord
 from deployments.rollout.model_registry import Registry

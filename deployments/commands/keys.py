@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deployments.access.client import Scope
+from deployments.access.key_ring import Scope
 from deployments.commands.database import actor, event_of, opened
 from deployments.commands.terminal import plain_console
 from deployments.runtime.clock import utc_now

@@ -87,7 +87,7 @@ class Environment(StrEnum):
 def _understood_rate(value: str | None) -> str | None:
     if value is not None:
         # Imported here, because most processes need no rate and its library is not small.
-        from deployments.access.client import rate_of
+        from deployments.access.key_ring import rate_of
 
         rate_of(value)
     return value

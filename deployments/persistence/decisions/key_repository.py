@@ -12,9 +12,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, and_, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from deployments.access.client import Client, Scope
 from deployments.access.key_keeper import KnownKeys
-from deployments.access.key_ring import StoredKey
+from deployments.access.key_ring import Client, Scope, StoredKey
 from deployments.persistence.database import address_of
 from deployments.persistence.errors import KeyRefused
 from deployments.persistence.failures import database_errors

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployments.access.client import RateLimiter, rate_of
+from deployments.access.key_ring import RateLimiter, rate_of
 from deployments.api import create_api
 from deployments.api.dependencies import NEVER_LIMITED, Caller
 from tests.deployments.api.calls import KEY, call

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from deployments.access import Client, Scope
-from deployments.access.client import RateLimiter, rate_of
+from deployments.access.key_ring import RateLimiter, rate_of
 from deployments.errors import RateLimited
 
 
