@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 
@@ -18,6 +19,9 @@ from tests.house_picture import draw_of, picture
 
 TEXT = PAGE.read_text(encoding="utf-8")
 WALK = TEXT.split("## The way of one request\n")[1].split("\n## ")[0]
+# Of one request: rooms (a folder of a floor, or a module beside them), files, and steps from one file to another.
+MAX_ROOMS, MAX_FILES, MAX_MOVES = 10, 35, 159
+FLOORS = tuple(f"{ROOT}/{floor}/" for floor in ("deployments", "models", "env"))
 NAMED = re.compile(r"`([a-z_/]+\.py):([\w.]+)`")
 
 
@@ -66,25 +70,41 @@ def _is_named(node: ast.AST) -> bool:
     return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
 
 
-async def test_walk_is_the_way_of_a_request() -> None:
-    """What one `POST /schedule` enters over the fakes is entered in the order of the walk."""
-    named = [f"{file}:{name}" for file, name in NAMED.findall(WALK)]
-    entered: list[str] = []
+async def walked() -> list[tuple[str, str]]:
+    """File and name of each function of the house that one `POST /schedule` over the fakes enters, in order."""
+    entered: list[tuple[str, str]] = []
 
     def note(frame: FrameType, event: str, _: object) -> None:
         code = frame.f_code
-        if event == "call" and code.co_filename.startswith(str(ROOT)):
-            place = f"{Path(code.co_filename).relative_to(ROOT)}:{code.co_qualname}".removesuffix(".__call__")
-            if place in named and place not in entered:
-                entered.append(place)
+        if event == "call" and code.co_filename.startswith(FLOORS):
+            entered.append((str(Path(code.co_filename).relative_to(ROOT)), code.co_qualname))
 
     services = services_over()
     app = create_api(lambda: services)
-    sys.setprofile(note)
-    try:
-        answer = await call("POST", "/schedule", services=services, app=app, json=body())
-    finally:
-        sys.setprofile(None)
-    assert answer.status_code == 200
+    # What the first request finds out once and for all is no part of the way.
+    for profile in (None, note):
+        sys.setprofile(profile)
+        try:
+            answer = await call("POST", "/schedule", services=services, app=app, json=body())
+        finally:
+            sys.setprofile(None)
+        assert answer.status_code == 200
+    return entered
+
+
+async def test_walk_is_the_way_of_a_request() -> None:
+    """What one `POST /schedule` enters over the fakes is entered in the order of the walk."""
+    named = [f"{file}:{name}" for file, name in NAMED.findall(WALK)]
+    places = [f"{file}:{name}".removesuffix(".__call__") for file, name in await walked()]
+    entered = list(dict.fromkeys(place for place in places if place in named))
     assert entered == [place for place in named if place in entered]
     assert len(entered) > len(named) // 2
+
+
+async def test_walk_is_short() -> None:
+    """One request enters few rooms and few files, and does not run to and fro between them."""
+    files = [file for file, _ in await walked()]
+    rooms = {"/".join(file.split("/")[:2]) for file in files}
+    assert len(rooms) <= MAX_ROOMS
+    assert len(set(files)) <= MAX_FILES
+    assert sum(file != behind for file, behind in pairwise(files)) <= MAX_MOVES

@@ -99,7 +99,7 @@ def parsed_body(model: type[WireModel]) -> Any:
 
     async def body(request: Request) -> WireModel:
         raw = await request.body()
-        return await run_blocking(len(raw), lambda: read_document(raw, model))
+        return await run_blocking(len(raw), read_document, raw, model)
 
     return Depends(_describing(model, body))
 

@@ -149,6 +149,8 @@ class BodyShare:
 
     def add(self, part: bytes, *, is_json: bool) -> None:
         """A part has come. Raises `NoRoomForBody`, or `BodyTooDense` where there would never be room."""
+        if not part:
+            return
         self._size += len(part)
         self._weight += memory_bytes(part) if is_json else len(part)
         if self._weight > self._limit_alone_bytes:

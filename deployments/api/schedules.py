@@ -113,7 +113,7 @@ async def validate(
     services: Bound, client: Planner, raw: Annotated[bytes, raw_body(ValidateRequest)], is_strict: Strictly
 ) -> Response:
     """Have any schedule judged, whoever made it."""
-    received = await run_blocking(len(raw), lambda: read_validate_request(raw, services.limits, is_strict=is_strict))
+    received = await run_blocking(len(raw), read_validate_request, raw, services.limits, is_strict=is_strict)
     await _require_own(services, client, received.body.request)
     try:
         answer = await services.scheduling.validate(
@@ -195,7 +195,7 @@ async def give_feedback(
     Who says something again takes back what they said before: the last rating of each key and schedule counts, and
     its last word on each job.
     """
-    received = await run_blocking(len(raw), lambda: receive(raw, FeedbackRequest, is_strict=is_strict))
+    received = await run_blocking(len(raw), receive, raw, FeedbackRequest, is_strict=is_strict)
     decision = await decision_of(services, client, schedule_id)
     record = feedback_record(
         received.body,
@@ -235,7 +235,7 @@ def _replay(replayable: Replayable) -> Response:
 
 
 async def _read(services: Services, raw: bytes, is_strict: bool = False) -> Received[ScheduleRequest]:
-    return await run_blocking(len(raw), lambda: read_schedule_request(raw, services.limits, is_strict=is_strict))
+    return await run_blocking(len(raw), read_schedule_request, raw, services.limits, is_strict=is_strict)
 
 
 async def _scheduled(
@@ -261,7 +261,7 @@ async def _scheduled(
 
 async def _spelt(problem: InvalidProblem, raw: bytes, *outer: str) -> InvalidProblem:
     """A job that nobody can do may have told who can, under another name."""
-    return await run_blocking(len(raw), lambda: with_misspellings(problem, raw, ScheduleRequest, *outer))
+    return await run_blocking(len(raw), with_misspellings, problem, raw, ScheduleRequest, *outer)
 
 
 async def _require_own(services: Services, client: Client, body: ScheduleRequest) -> None:

@@ -121,11 +121,6 @@ def plant_data(
     return read.model.model_copy(update={"warnings": warnings})
 
 
-def is_incomplete(request: ScheduleRequest) -> bool:
-    """Whether the request leaves its machines or its jobs to the database."""
-    return request.machines is None or not request.jobs
-
-
 def completed(request: ScheduleRequest, plant: PlantData, plant_id: str) -> ScheduleRequest:
     """The request with everything that it left to the database, the calendar included.
 

@@ -4,7 +4,7 @@
 |---|---|
 | use_case | assign an arm, propose, judge, fall back, record |
 | question | from a request to the question that it asks, filled from the plant's data where it leaves them out |
-| arms | arms are asked in turn, and each proposal meets the same judge |
+| arms | arms are asked in turn, and each proposal meets the same judge; for how long either is waited for |
 | evaluations | what the arms made of a request, as rows and events; what is left to compute in shadow |
 | decision | one decision: who was asked, who served, what the judge said; as answer and as record |
 | idempotency | requests with an Idempotency-Key are decided once |

@@ -1,13 +1,13 @@
-"""Arms are asked in turn, each proposal meets the same judge, and what came of each is kept."""
+"""Arms are asked in turn, each proposal meets the same judge, and what came of each is kept; for how long either."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from deployments.errors import (
     JudgeFailed,
@@ -24,7 +24,6 @@ from deployments.rollout.analysis.outcomes import Baseline
 from deployments.rollout.ramp.traffic import RULE, Arm
 from deployments.scheduling.ports import Judge, ProposalCall, Proposer
 from deployments.scheduling.proposals import Proposal
-from deployments.scheduling.time_budget import Patience, RepeatAllowance, first_answer
 from env.errors import HorizonExceeded, InvalidProblem
 from env.judge.anomalies import BoundedMakespan
 from env.judge.verdict import Verdict, ViolationCode, quantity
@@ -38,8 +37,104 @@ if TYPE_CHECKING:
 MAX_REASON_LENGTH = 500
 PLANNERS_OWN = "planner's own plan"
 JUDGING_SECONDS = 1.5
+ANSWER_SECONDS = 1.0
+ANSWER_SECONDS_PER_OPERATION = 0.001
+MAX_CALLS = 3
+MAX_REPEATS = 10.0
+REPEATS_PER_ANSWER = 0.1
+Result = TypeVar("Result")
+# While others are answered, whoever waits looks this often whether they still are.
+_SLICE_SECONDS = 0.1
 _RETRY_AFTER_SECONDS = 2
 _log = logging.getLogger(__name__)
+
+
+class Patience:
+    """How long the arms and the judge may take for one request, so that its answer is there in time whatever dies.
+
+    An answer has its time budget, `ANSWER_SECONDS`, and a term in operations. A policy is waited for until half of
+    what comes on top of the budget is left. The other half is for the rule and for verdicts, and a quarter is the
+    least that any verdict gets.
+    """
+
+    def __init__(self, budget_ms: int, operations: int, clock: Callable[[], float]) -> None:
+        on_top = ANSWER_SECONDS + ANSWER_SECONDS_PER_OPERATION * operations
+        self._clock = clock
+        self._end = clock() + budget_ms / 1000 + on_top
+        self._half, self._quarter = on_top / 2, on_top / 4
+
+    def proposal_seconds(self) -> float:
+        """How long a policy may still take for its proposal."""
+        return max(0.0, self._end - self._half - self._clock())
+
+    def verdict_seconds(self, *, is_last: bool) -> float:
+        """How long a verdict may take now; one that is not the last leaves time for another."""
+        end = self._end if is_last else self._end - self._quarter
+        return max(self._quarter, end - self._clock())
+
+
+class RepeatAllowance:
+    """How many questions may be asked a second time while the first call still runs: a few at once, then one in ten.
+
+    Whoever is overloaded would otherwise get twice the work.
+    """
+
+    def __init__(self) -> None:
+        self._left = MAX_REPEATS
+
+    def earn(self) -> None:
+        """A question was answered."""
+        self._left = min(MAX_REPEATS, self._left + REPEATS_PER_ANSWER)
+
+    def spend(self) -> bool:
+        """Whether one may be asked again now."""
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+
+async def first_answer(
+    ask: Callable[[], Coroutine[Any, Any, Result]],
+    seconds: float,
+    *,
+    is_worth_waiting: Callable[[], bool],
+    allowance: RepeatAllowance,
+) -> Result:
+    """The first answer to a question that is asked again, besides, of somebody else while nobody answers.
+
+    Raises what was raised when no call is left, and `TimeoutError` after `seconds`; later only for as long as
+    `is_worth_waiting`, which is asked again and again.
+    """
+    loop = asyncio.get_running_loop()
+    begun_at = loop.time()
+    end, calls, made = begun_at + seconds, set[asyncio.Task[Result]](), 0
+    try:
+        while True:
+            now = loop.time()
+            if now >= end and not is_worth_waiting():
+                raise TimeoutError
+            if made < MAX_CALLS and now >= begun_at + made * seconds / 2:
+                if not made or allowance.spend():
+                    calls.add(asyncio.create_task(ask()))
+                made += 1
+            next_at = begun_at + made * seconds / 2 if made < MAX_CALLS else end
+            pause = _SLICE_SECONDS if now >= end else min(end, next_at) - now
+            done, calls = await asyncio.wait(calls, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+            failures = [_failure_of(call) for call in done]
+            for call, failure in zip(done, failures, strict=True):
+                if failure is None:
+                    allowance.earn()
+                    return call.result()
+            if not calls:
+                raise next(filter(None, failures))
+    finally:
+        for call in calls:
+            call.cancel()
+
+
+def _failure_of(call: asyncio.Task[Any]) -> BaseException | None:
+    return TimeoutError("called off at the far side") if call.cancelled() else call.exception()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,25 +171,23 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempts:
-    """All attempts on one request, in order, each arm at most once; the last one is valid, and served."""
+    """All attempts on one request, in order, each arm at most once; the last one is valid, and `served`.
+
+    `settled` are those of which nothing is still to come; `fallback_reason` is why the arm that was asked first did not
+    serve, None when it did.
+    """
 
     all: tuple[Attempt, ...]
     warnings: tuple[str, ...] = ()
     withdrawn: str | None = None
+    served: Attempt = field(init=False)
+    settled: tuple[Attempt, ...] = field(init=False)
+    fallback_reason: str | None = field(init=False)
 
-    @property
-    def served(self) -> Attempt:
-        return self.all[-1]
-
-    @property
-    def settled(self) -> tuple[Attempt, ...]:
-        """Those of which nothing is still to come."""
-        return tuple(attempt for attempt in self.all if attempt.pending is None)
-
-    @property
-    def fallback_reason(self) -> str | None:
-        """Why the arm that was asked first did not serve; None when it did."""
-        return self.withdrawn or self.all[0].reason
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "served", self.all[-1])
+        object.__setattr__(self, "settled", tuple([attempt for attempt in self.all if attempt.pending is None]))
+        object.__setattr__(self, "fallback_reason", self.withdrawn or self.all[0].reason)
 
     def call_off(self) -> None:
         """Nobody wants to know any more what is still to come."""

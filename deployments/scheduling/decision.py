@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 
 from pydantic import TypeAdapter
 
@@ -20,19 +20,17 @@ from deployments.contracts.answers.schedule import (
     stability_warnings,
 )
 from deployments.contracts.requests.schedule_request import JobRequest, ScheduleRequest
-from deployments.contracts.requests.wire import hours_of, instant
+from deployments.contracts.requests.wire import SECONDS_PER_HOUR, instant
 from deployments.contracts.translation.plant import holiday_warnings
 from deployments.contracts.translation.problem import Question
 from deployments.persistence.decisions.records import DecisionRecord, payload_digest
 from deployments.rollout.analysis.outcomes import JobSketch
 from deployments.rollout.ramp.state import Stage
-from deployments.rollout.ramp.traffic import ArmAssignment
-from deployments.scheduling.arms import Attempt, Attempts
+from deployments.scheduling.arms import Attempts
 from deployments.scheduling.evaluations import EvaluationContext, evaluation_records
 from deployments.scheduling.proposals import Proposal
 from env.judge.verdict import Verdict
 from env.problem import Problem
-from env.schedule import Schedule
 
 ROLLED_BACK_WARNING = (
     "the rollout was rolled back: the planner's rule made this plan, no policy serves until the next ramp"
@@ -53,41 +51,57 @@ class Decision:
     generation_seconds: float
     warnings: tuple[str, ...]
 
-    def answer(self) -> ScheduleAnswer:
-        """The decision in the words of the wire."""
-        served, context, problem = self.attempts.served, self.context, self.question.problem
-        proposal, verdict = _judged(served)
+    def written(self, request_body: bytes) -> tuple[ScheduleAnswer, bytes, DecisionRecord]:
+        """The decision in the words of the wire, the same as JSON, and as it is stored.
+
+        Without the bodies when the client asked for that. What is still to come of an arm that was late is a row of
+        its own, later.
+        """
+        proposal, verdict = self.attempts.served.proposal, self.attempts.served.verdict
+        assert proposal is not None, "what is served was proposed"
+        assert verdict is not None, "what is served was judged"
+        answer = self._answer(proposal, verdict)
+        body = answer.model_dump_json().encode()
+        return answer, body, self._record(answer, proposal, verdict, request_body, body)
+
+    def _answer(self, proposal: Proposal, verdict: Verdict) -> ScheduleAnswer:
+        context, question, schedule = self.context, self.question, proposal.schedule
+        problem = question.problem
+        end = instant(question.start, schedule.makespan_seconds, question.zone)
         policy_makespan = proposal.policy_makespan_seconds
+        rows = scheduled_jobs_of(self.request, question, schedule)
+        own_warnings = (
+            *self._rollout_warnings(),
+            *importance_warnings(problem, schedule),
+            *stability_warnings(problem, schedule, proposal.replanned),
+        )
+        changes, safety = changes_of(self.request, question, schedule), safety_of(verdict)
+        calendar = calendar_answer(self.asked, self.request, problem.hours, end.date())
+        far = far_future_warnings(problem, schedule, question.start, question.zone)
         return ScheduleAnswer(
             schedule_id=context.decision_id,
             request_id=self.request.request_id,
-            scheduled_jobs=scheduled_jobs_of(self.request, self.question, proposal.schedule),
+            scheduled_jobs=rows,
             metrics=metrics_of(verdict.measures),
             generation_time=self.generation_seconds,
-            algorithm_used=served.arm.algorithm.value,
+            algorithm_used=self.attempts.served.arm.algorithm.value,
             timestamp=context.created_at,
             optimization_objective=problem.objective.value,
-            zone=self.question.zone.key,
-            calendar_used=calendar_answer(self.asked, self.request, problem.hours, self._last_day(proposal.schedule)),
-            warnings=[
-                *self.warnings,
-                *self._rollout_warnings(),
-                *importance_warnings(problem, proposal.schedule),
-                *stability_warnings(problem, proposal.schedule, proposal.replanned),
-                *self._calendar_warnings(proposal.schedule),
-            ],
-            changes=changes_of(self.request, self.question, proposal.schedule),
+            zone=question.zone.key,
+            calendar_used=calendar,
+            warnings=[*self.warnings, *own_warnings, *self._holiday_warnings(end.date()), *far],
+            changes=changes,
             decision=DecisionAnswer(
                 arm=context.assigned.arm.name,
                 stage=context.assigned.assignment.stage,
                 model=proposal.model,
                 method=list(proposal.method),
                 fallback_reason=self.attempts.fallback_reason,
-                policy_makespan=None if policy_makespan is None else hours_of(policy_makespan),
+                policy_makespan=None if policy_makespan is None else policy_makespan / SECONDS_PER_HOUR,
                 time_budget_ms=context.budget_ms,
-                gains={stage: hours_of(seconds) for stage, seconds in proposal.gains.items()},
+                gains={stage: seconds / SECONDS_PER_HOUR for stage, seconds in proposal.gains.items()},
             ),
-            safety=safety_of(verdict),
+            safety=safety,
         )
 
     def _rollout_warnings(self) -> tuple[str, ...]:
@@ -96,25 +110,17 @@ class Decision:
         is_rolled_back = assigned.assignment.stage == Stage.ROLLED_BACK
         return (ROLLED_BACK_WARNING,) if is_rolled_back and not assigned.is_forced else ()
 
-    def _calendar_warnings(self, schedule: Schedule) -> tuple[str, ...]:
-        question = self.question
-        return (
-            *holiday_warnings(self.request, question.start, self._last_day(schedule)),
-            *far_future_warnings(question.problem, schedule, question.start, question.zone),
-        )
+    def _holiday_warnings(self, last: date) -> tuple[str, ...]:
+        if self.request.calendar is None:
+            return ()
+        return holiday_warnings(self.request, self.question.start, last)
 
-    def _last_day(self, schedule: Schedule) -> date:
-        return instant(self.question.start, schedule.makespan_seconds, self.question.zone).date()
-
-    def record(self, request_body: bytes, answer_body: bytes) -> DecisionRecord:
-        """The decision as it is stored; without the bodies when the client asked for that.
-
-        What is still to come of an arm that was late is a row of its own, later.
-        """
+    def _record(
+        self, answer: ScheduleAnswer, proposal: Proposal, verdict: Verdict, request_body: bytes, answer_body: bytes
+    ) -> DecisionRecord:
         keeps_payload = self.request.save_to_database
-        request, answer = (request_body, answer_body) if keeps_payload else (None, None)
-        context, served = self.context, self.attempts.served
-        proposal, verdict = _judged(served)
+        kept_request, kept_answer = (request_body, answer_body) if keeps_payload else (None, None)
+        context, attempts = self.context, self.attempts
         assigned, assignment = context.assigned, context.assigned.assignment
         return DecisionRecord(
             decision_id=context.decision_id,
@@ -130,59 +136,24 @@ class Decision:
             stage=assignment.stage,
             share=assignment.share,
             arm=assigned.arm.name,
-            algorithm_used=served.arm.algorithm.value,
+            algorithm_used=answer.algorithm_used,
             model=proposal.model,
-            fallback_reason=self.attempts.fallback_reason,
-            objective=self.question.problem.objective.value,
+            fallback_reason=attempts.fallback_reason,
+            objective=answer.optimization_objective,
             time_budget_ms=context.budget_ms,
             job_count=verdict.measures.operations,
             machine_count=len(self.question.problem.machines),
             figures=verdict.measures.key_figures,
             safety_score=verdict.safety_score,
             generation_ms=self.generation_seconds * 1000,
-            request=request,
-            answer=answer,
-            payload_sha256=payload_digest(request, answer),
+            request=kept_request,
+            answer=kept_answer,
+            payload_sha256=payload_digest(kept_request, kept_answer),
             rollout_version=assigned.version,
             is_forced=assigned.is_forced,
             job_list_sha256=context.job_list_sha256,
-            evaluations=tuple(evaluation_records(context, self.attempts.settled, served)),
+            evaluations=tuple(evaluation_records(context, attempts.settled, attempts.served)),
         )
-
-
-def _judged(served: Attempt) -> tuple[Proposal, Verdict]:
-    assert served.proposal is not None, "what is served was proposed"
-    assert served.verdict is not None, "what is served was judged"
-    return served.proposal, served.verdict
-
-
-def context_of(
-    request: ScheduleRequest,
-    decision_id: str,
-    created_at: datetime,
-    plant_id: str,
-    assigned: ArmAssignment,
-    budget_ms: int,
-    job_list: str,
-    jobs: JobSketch,
-    strata: tuple[str, ...],
-) -> EvaluationContext:
-    """What the evaluations of a request repeat of it.
-
-    `created_at` is when it arrived, `budget_ms` what it was given, `job_list` the digest of its jobs.
-    `jobs` says which they are, `strata` what kinds of lists theirs belongs to.
-    """
-    return EvaluationContext(
-        decision_id=decision_id,
-        created_at=created_at,
-        plant_id=plant_id,
-        assigned=assigned,
-        budget_ms=budget_ms,
-        job_count=len(request.jobs),
-        job_list_sha256=job_list,
-        jobs=jobs,
-        strata=strata,
-    )
 
 
 def strata_of(plant_id: str, problem: Problem) -> tuple[str, ...]:
@@ -196,11 +167,10 @@ def strata_of(plant_id: str, problem: Problem) -> tuple[str, ...]:
     )
 
 
-def job_sketch(request: ScheduleRequest) -> JobSketch:
-    """Which jobs are asked for, to tell how far two lists are the same one."""
-    return JobSketch.of(job.job_id for job in request.jobs)
+def job_list_of(jobs: list[JobRequest]) -> tuple[str, JobSketch]:
+    """A digest that is the same for the same jobs, whatever else is asked, and which they are.
 
-
-def job_list_digest(request: ScheduleRequest) -> str:
-    """The same for the same jobs, whatever else is asked."""
-    return hashlib.sha256(_JOB_LIST.dump_json(request.jobs)).hexdigest()
+    By the sketches of two lists it can be told how far they are the same one.
+    """
+    digest = hashlib.sha256(_JOB_LIST.dump_json(jobs)).hexdigest()
+    return digest, JobSketch.of([job.job_id for job in jobs])

@@ -74,7 +74,7 @@ def outcome_of(attempt: Attempt, attempts: Iterable[Attempt]) -> Outcome:
     """The outcome of one attempt, given what became of the others on the same request."""
     if attempt.verdict is None:
         return _WITHOUT_VERDICT.get(attempt.status, Outcome.SHED)
-    if attempt.is_valid:
+    if attempt.verdict.valid:
         return Outcome.OK
     others = [other.verdict for other in attempts if other is not attempt and other.verdict is not None]
     # With nobody to say otherwise the input is at fault; a valid plan of any other arm says otherwise.
@@ -127,7 +127,7 @@ def missing_pair(context: EvaluationContext, cause: LossCause, reason: str, at: 
 
 
 def _event(context: EvaluationContext, attempt: Attempt, outcome: Outcome, is_served: bool) -> Evaluation:
-    proposal = attempt.proposal
+    proposal, effort = attempt.proposal, _effort(attempt)
     seconds = attempt.proposal_seconds
     return Evaluation(
         decision_id=context.decision_id,
@@ -150,7 +150,7 @@ def _event(context: EvaluationContext, attempt: Attempt, outcome: Outcome, is_se
         jobs=context.jobs,
         strata=context.strata,
         assigned=context.assigned.by_hash,
-        effort=_effort(attempt),
+        effort=effort,
     )
 
 

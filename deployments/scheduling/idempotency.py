@@ -30,7 +30,6 @@ from deployments.persistence.decisions.records import (
     Running,
     Wanted,
 )
-from deployments.plants.completion import is_incomplete
 from deployments.runtime.background import DetachedTasks
 from env.errors import InvalidProblem
 
@@ -215,5 +214,5 @@ def is_kept(error: Exception, request: ScheduleRequest | None) -> bool:
     if request is None:
         return isinstance(error, MalformedBody | InvalidRequest)
     asks_others = request.previous_schedule_id is not None or request.arm is not None
-    depends_on_others = is_incomplete(request) or asks_others
+    depends_on_others = request.is_incomplete or asks_others
     return isinstance(error, InvalidProblem) and not depends_on_others and request.schedule_start is not None

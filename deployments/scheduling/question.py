@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.contracts.translation.fixed_work import EarlierRow, earlier_rows
 from deployments.contracts.translation.problem import Question, translate
-from deployments.plants.completion import PlantData, completed, is_incomplete
+from deployments.plants.completion import PlantData, completed
 from deployments.rollout.assignment import PlanningWindow
 from deployments.scheduling.ports import Archive
 from deployments.scheduling.time_budget import OFFLOAD, run_blocking
@@ -43,7 +43,7 @@ async def fill_from_plant(request: ScheduleRequest, body: bytes, *, plants: Plan
 
     Raises `InvalidProblem` when the plant has no machines or no pending jobs, and as `Plants.read` does.
     """
-    if not is_incomplete(request):
+    if not request.is_incomplete:
         return CompleteRequest(request=request, body=body)
     plant = await plants.read(plant_id, machines=request.machines is None, jobs=not request.jobs)
 
@@ -81,7 +81,7 @@ class QuestionBuilder:
     async def question(self, request: ScheduleRequest, client: str, now: datetime, body_bytes: int) -> Question:
         """What `request` asks when it arrives at `now`. Raises `InvalidProblem` or `DatabaseError`."""
         earlier = await self._earlier(request, client)
-        return await run_blocking(body_bytes, lambda: translate(request, zone=self._zone, now=now, earlier=earlier))
+        return await run_blocking(body_bytes, translate, request, zone=self._zone, now=now, earlier=earlier)
 
     async def _earlier(self, request: ScheduleRequest, client: str) -> tuple[EarlierRow, ...] | None:
         """The rows of the schedule that the request continues, None when there are none to be had.
@@ -95,7 +95,7 @@ class QuestionBuilder:
         if answer is None:
             return None
         try:
-            return await run_blocking(len(answer), lambda: earlier_rows(answer))
+            return await run_blocking(len(answer), earlier_rows, answer)
         except ValueError as error:
             message = f"must have rows that can be read: {error}; leave it out to plan anew, or continue a later one"
             raise InvalidProblem([("previous_schedule_id", message)]) from error

@@ -1,121 +1,27 @@
-"""What time and load cost: how long an answer may take, budgets that shrink before anyone is refused, and threads."""
+"""What load costs: budgets that shrink before anyone is refused, and threads."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 from deployments.runtime.background import Threads
 
 FULL_UP_TO = 2
 NOTHING_FROM = 8
 """Of one router. Two of them share a machine by default, and each knows its own requests only."""
-ANSWER_SECONDS = 1.0
-ANSWER_SECONDS_PER_OPERATION = 0.001
-MAX_CALLS = 3
-MAX_REPEATS = 10.0
-REPEATS_PER_ANSWER = 0.1
 LOSSES_SECONDS = 10.0
 MIN_LOSSES = 3
+Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 LARGE_BODY_BYTES = 64 * 1024
 """Bodies below this are worked on in place: some hundred jobs take less time than a change of thread is worth."""
 OFFLOAD = Threads("the work on large bodies", 4)
 """For what takes the time of this process and waits for nothing: parsing, translating, encoding, inflating."""
-# While others are answered, whoever waits looks this often whether they still are.
-_SLICE_SECONDS = 0.1
-
-
-class Patience:
-    """How long the arms and the judge may take for one request, so that its answer is there in time whatever dies.
-
-    An answer has its time budget, `ANSWER_SECONDS`, and a term in operations. A policy is waited for until half of
-    what comes on top of the budget is left. The other half is for the rule and for verdicts, and a quarter is the
-    least that any verdict gets.
-    """
-
-    def __init__(self, budget_ms: int, operations: int, clock: Callable[[], float]) -> None:
-        on_top = ANSWER_SECONDS + ANSWER_SECONDS_PER_OPERATION * operations
-        self._clock = clock
-        self._end = clock() + budget_ms / 1000 + on_top
-        self._half, self._quarter = on_top / 2, on_top / 4
-
-    def proposal_seconds(self) -> float:
-        """How long a policy may still take for its proposal."""
-        return max(0.0, self._end - self._half - self._clock())
-
-    def verdict_seconds(self, *, is_last: bool) -> float:
-        """How long a verdict may take now; one that is not the last leaves time for another."""
-        end = self._end if is_last else self._end - self._quarter
-        return max(self._quarter, end - self._clock())
-
-
-class RepeatAllowance:
-    """How many questions may be asked a second time while the first call still runs: a few at once, then one in ten.
-
-    Whoever is overloaded would otherwise get twice the work.
-    """
-
-    def __init__(self) -> None:
-        self._left = MAX_REPEATS
-
-    def earn(self) -> None:
-        """A question was answered."""
-        self._left = min(MAX_REPEATS, self._left + REPEATS_PER_ANSWER)
-
-    def spend(self) -> bool:
-        """Whether one may be asked again now."""
-        if self._left < 1.0:
-            return False
-        self._left -= 1.0
-        return True
-
-
-async def first_answer(
-    ask: Callable[[], Coroutine[Any, Any, Result]],
-    seconds: float,
-    *,
-    is_worth_waiting: Callable[[], bool],
-    allowance: RepeatAllowance,
-) -> Result:
-    """The first answer to a question that is asked again, besides, of somebody else while nobody answers.
-
-    Raises what was raised when no call is left, and `TimeoutError` after `seconds`; later only for as long as
-    `is_worth_waiting`, which is asked again and again.
-    """
-    loop = asyncio.get_running_loop()
-    begun_at = loop.time()
-    end, calls, made = begun_at + seconds, set[asyncio.Task[Result]](), 0
-    try:
-        while True:
-            now = loop.time()
-            if now >= end and not is_worth_waiting():
-                raise TimeoutError
-            if made < MAX_CALLS and now >= begun_at + made * seconds / 2:
-                if not made or allowance.spend():
-                    calls.add(asyncio.create_task(ask()))
-                made += 1
-            next_at = begun_at + made * seconds / 2 if made < MAX_CALLS else end
-            pause = _SLICE_SECONDS if now >= end else min(end, next_at) - now
-            done, calls = await asyncio.wait(calls, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
-            failures = [_failure_of(call) for call in done]
-            for call, failure in zip(done, failures, strict=True):
-                if failure is None:
-                    allowance.earn()
-                    return call.result()
-            if not calls:
-                raise next(filter(None, failures))
-    finally:
-        for call in calls:
-            call.cancel()
-
-
-def _failure_of(call: asyncio.Task[Any]) -> BaseException | None:
-    return TimeoutError("called off at the far side") if call.cancelled() else call.exception()
 
 
 class RecentLosses:
@@ -163,6 +69,10 @@ class LoadShedding:
         return int(asked_ms * max(0.0, share))
 
 
-async def run_blocking(body_bytes: int, work: Callable[[], Result]) -> Result:
+async def run_blocking(
+    body_bytes: int, work: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+) -> Result:
     """The result of `work`, which takes time in proportion to a body of `body_bytes`. Raises `Overloaded`."""
-    return work() if body_bytes < LARGE_BODY_BYTES else await OFFLOAD.run(work)
+    if body_bytes < LARGE_BODY_BYTES:
+        return work(*args, **kwargs)
+    return await OFFLOAD.run(partial(work, *args, **kwargs))

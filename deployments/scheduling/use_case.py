@@ -21,11 +21,11 @@ from deployments.persistence.decisions.records import DecisionRecord, Evaluation
 from deployments.rollout.analysis.outcomes import ASKED_FOR_ARM, Evaluation, LossCause, MissingPair
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.model_registry import Artefact
-from deployments.rollout.ramp.traffic import RULE, Arm, ArmAssignment, Rollout
+from deployments.rollout.ramp.traffic import RULE, Arm, Rollout
 from deployments.runtime.background import DetachedTasks
 from deployments.runtime.clock import Clock
 from deployments.scheduling.arms import ArmRunner, Attempt, Attempts, shortened
-from deployments.scheduling.decision import Decision, context_of, job_list_digest, job_sketch, strata_of
+from deployments.scheduling.decision import Decision, job_list_of, strata_of
 from deployments.scheduling.evaluations import (
     EvaluationContext,
     ShadowPort,
@@ -222,12 +222,12 @@ class Scheduling:
         complete = await self._question_builder.completed(request.request, b"")
         completed, body_bytes = complete.request, body_bytes + len(complete.body)
         question = await self.question(completed, client, self._clock(), body_bytes)
-        schedule = await run_blocking(body_bytes, lambda: claimed_schedule(request.scheduled_jobs))
+        schedule = await run_blocking(body_bytes, claimed_schedule, request.scheduled_jobs)
         recent = self._recent_makespans.of(self._question_builder.plant_of(completed))
         verdict = await self._judge.judge(question.problem, schedule, recent)
         warnings += complete.warnings
         return await run_blocking(
-            body_bytes, lambda: validate_answer(request.scheduled_jobs, question, verdict, warnings=warnings)
+            body_bytes, validate_answer, request.scheduled_jobs, question, verdict, warnings=warnings
         )
 
     async def question(self, request: ScheduleRequest, client: str, now: datetime, body_bytes: int) -> Question:
@@ -248,20 +248,31 @@ class Scheduling:
         asked = request
         complete = await self._question_builder.completed(asked, raw_body)
         request, raw_body = complete.request, complete.body
-        question = await self.question(request, client, created_at, len(raw_body))
-        assigned = self._assigned(request, question)
+        question = await self._question_builder.question(request, client, created_at, len(raw_body))
         plant_id = self._question_builder.plant_of(request)
+        unit = self._question_builder.unit_of(request, question)
+        split = self._rollout.traffic_split()
+        assigned = split.assign(unit) if request.arm is None else split.force(unit, self._named(request.arm))
         recent = self._recent_makespans.of(plant_id)
         budget_ms = self._load.afforded_ms(request.time_budget_ms)
-        job_list, jobs = await run_blocking(len(raw_body), lambda: (job_list_digest(request), job_sketch(request)))
+        job_list, jobs = await run_blocking(len(raw_body), job_list_of, request.jobs)
         decision_id = str(self._new_id()) if lease is None else lease.decision_id
-        strata = strata_of(plant_id, question.problem)
-        context = context_of(request, decision_id, created_at, plant_id, assigned, budget_ms, job_list, jobs, strata)
-        context = replace(context, is_sampled=self._shadow.is_sampled(decision_id))
+        context = EvaluationContext(
+            decision_id=decision_id,
+            created_at=created_at,
+            plant_id=plant_id,
+            assigned=assigned,
+            budget_ms=budget_ms,
+            job_count=len(request.jobs),
+            job_list_sha256=job_list,
+            jobs=jobs,
+            strata=strata_of(plant_id, question.problem),
+            is_sampled=self._shadow.is_sampled(decision_id),
+        )
         accepted.append(context)
         attempts = await self._arms.first_safe(question, assigned.order, budget_ms, recent, job_list)
 
-        async def settled() -> tuple[Answered, DecisionRecord]:
+        async def settled() -> tuple[ScheduleAnswer, bytes, DecisionRecord]:
             decision = Decision(
                 context=context,
                 client=client,
@@ -272,16 +283,16 @@ class Scheduling:
                 generation_seconds=self._stopwatch() - started,
                 warnings=(*warnings, *complete.warnings, *question.warnings, *attempts.warnings),
             )
-            return await run_blocking(len(raw_body), lambda: _written(decision, raw_body))
+            return await run_blocking(len(raw_body), decision.written, raw_body)
 
         try:
-            answered, record = await settled()
+            answer, body, record = await settled()
             # Once more just before the promise: a rollback must not have to wait for slow requests.
             if not self._rollout.traffic_split().permits(assigned, attempts.served.arm):
                 attempts = await self._arms.replaced(question, attempts, WITHDRAWN, recent)
-                answered, record = await settled()
+                answer, body, record = await settled()
             if lease is not None:
-                record = under_claim(record, lease, answered.body)
+                record = under_claim(record, lease, body)
                 lease.begin_append()
             await self._append(record)
         except BaseException:
@@ -290,13 +301,7 @@ class Scheduling:
         self._recent_makespans.remember(plant_id, attempts.served.bounded_makespan)
         self._last_decided_at = created_at
         self._report(context, question, recent, attempts)
-        return answered
-
-    def _assigned(self, request: ScheduleRequest, question: Question) -> ArmAssignment:
-        split, unit = self._rollout.traffic_split(), self._question_builder.unit_of(request, question)
-        if request.arm is None:
-            return split.assign(unit)
-        return split.force(unit, self._named(request.arm))
+        return Answered(answer=answer, body=body)
 
     def _named(self, arm: str) -> Arm:
         """The arm that a request asks for. Raises `InvalidProblem` when there is none of that name."""
@@ -347,9 +352,3 @@ class Scheduling:
         self._observe(context, events, told=[event for event in events if event.arm is settled.arm.role])
         (row,) = evaluation_records(context, (settled,), attempts.served)
         await self._keep(row)
-
-
-def _written(decision: Decision, raw_body: bytes) -> tuple[Answered, DecisionRecord]:
-    answer = decision.answer()
-    body = answer.model_dump_json().encode()
-    return Answered(answer=answer, body=body), decision.record(raw_body, body)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import partial
 from typing import Any, Protocol
 
 from ray.exceptions import RayActorError, RayTaskError
@@ -183,7 +182,7 @@ class RemotePolicy:
         except RemoteFailed as failure:
             raise ProposalFailed(str(failure), failure.source) from failure
         self._on_answer()
-        proposal: Proposal = await run_blocking(len(answer), lambda: decode(answer))
+        proposal: Proposal = await run_blocking(len(answer), decode, answer)
         return proposal
 
 
@@ -257,7 +256,7 @@ class RemoteJudge:
         except RemoteFailed as failure:
             raise JudgeFailed(f"no verdict: {failure}", _RETRY_AFTER_SECONDS, failure.source) from failure
         self._on_answer()
-        verdict: Verdict = await run_blocking(len(answer), lambda: decode(answer))
+        verdict: Verdict = await run_blocking(len(answer), decode, answer)
         return verdict
 
 
@@ -289,7 +288,7 @@ class RemoteShadowArm:
             return _lost(work, EvaluationStatus.DROPPED, f"no proposal: {failure}")
         if isinstance(answer, NoResult):
             return _lost(work, _STATUS_OF[answer.kind], f"no proposal: {answer.reason}")
-        found: ShadowEvaluation = await run_blocking(len(answer), lambda: decode(answer))
+        found: ShadowEvaluation = await run_blocking(len(answer), decode, answer)
         return found
 
 
@@ -332,7 +331,7 @@ class SpoolJournal:
     async def append(self, record: Record) -> None:
         """Returns when the record is on disk. Raises `JournalUnavailable`, or `DecisionTooLarge` for the database."""
         size = len(record.request or b"") if isinstance(record, DecisionRecord) else 0
-        payload = await run_blocking(size, partial(_payload, record, self._packet_bytes()))
+        payload = await run_blocking(size, _payload, record, self._packet_bytes())
         try:
             await self._spool.append(payload)
         except SpoolError as failure:

@@ -145,8 +145,10 @@ class SilentProposer:
 class LocalJudge:
     """The real judge, in process."""
 
+    _limits = POLICY.anomaly_limits
+
     async def judge(self, problem: Problem, schedule: Schedule, recent: tuple[BoundedMakespan, ...]) -> Verdict:
-        return judge(problem, schedule, POLICY.anomaly_limits, recent_makespans=recent)
+        return judge(problem, schedule, self._limits, recent_makespans=recent)
 
 
 class AbsentJudge:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from functools import cache
-from operator import itemgetter
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import cache, partial
+from operator import is_, itemgetter
 
 from pydantic import Field, TypeAdapter
 
 from deployments.contracts.answers.calendar import CalendarAnswer, PauseAnswer
 from deployments.contracts.answers.figures import Metrics
 from deployments.contracts.requests.schedule_request import ScheduleRequest
-from deployments.contracts.requests.wire import AnswerModel, hours_of, instant
+from deployments.contracts.requests.wire import SECONDS_PER_HOUR, AnswerModel, hours_of, instants
 from deployments.contracts.translation.open_hours import OpenHours, PlantHours
 from deployments.contracts.translation.problem import Question
 from env.insight.comparison import compare
@@ -26,8 +25,8 @@ NOTICEABLE_SHARE = 0.01
 """Of the time that a plan takes from now on: longer for keeping places, and the answer says so."""
 
 
-def _is_absent(value: object) -> bool:
-    return value is None
+# Asked of each row, hence not a function of ours.
+_is_absent = partial(is_, None)
 
 
 class ScheduledJob(AnswerModel):
@@ -133,41 +132,55 @@ def scheduled_jobs_of(request: ScheduleRequest, question: Question, schedule: Sc
     setups = setup_seconds_of(problem, schedule)
     names = {machine.id: machine.name for machine in problem.machines}
     together = machines_held(problem)
-    rows = (placed[job.job_id] for job in request.jobs if job.job_id in placed)
+    rows = [placed[job.job_id] for job in request.jobs if job.job_id in placed]
+    pauses = _pauses(question, schedule, rows, together)
+    # Work begins where other work ends, and pauses where others do.
+    seconds = {second for row in rows for second in (row.start_seconds, row.end_seconds)}
+    seconds.update([second for found in pauses for pause in found for second in pause])
+    moment = instants(question.start, seconds, question.zone)
+    # All together: for each by itself pydantic is called through Python.
+    return _ROWS.validate_python(
+        [
+            {
+                "job_id": row.operation_id,
+                "machine_id": row.machine_id,
+                "machine_name": names[row.machine_id],
+                "machine_ids": together.get(row.operation_id),
+                "start_time": row.start_seconds / SECONDS_PER_HOUR,
+                "end_time": row.end_seconds / SECONDS_PER_HOUR,
+                "start_datetime": moment[row.start_seconds],
+                "end_datetime": moment[row.end_seconds],
+                "setup_time_included": setups[row.operation_id] / SECONDS_PER_HOUR,
+                "working_hours": (row.end_seconds - row.start_seconds - sum([to - from_ for from_, to in paused]))
+                / SECONDS_PER_HOUR,
+                "pauses": [PauseAnswer(from_=moment[from_], to=moment[to]) for from_, to in paused] or None,
+            }
+            for row, paused in zip(rows, pauses, strict=True)
+        ]
+    )
+
+
+def _pauses(
+    question: Question, schedule: Schedule, rows: Sequence[Assignment], together: Mapping[str, list[int]]
+) -> Sequence[Sequence[tuple[int, int]]]:
+    """When the machines of each row are closed in between, as (from, to) in seconds."""
+    problem = question.problem
+    if problem.hours is None and not any(machine.closures for machine in problem.machines):
+        return [()] * len(rows)
     index_of = {machine.id: index for index, machine in enumerate(problem.machines)}
     span = (min((0, *(row.start_seconds for row in schedule.assignments))), schedule.makespan_seconds)
     plant = PlantHours(problem, start=question.start, zone=question.zone, span=span)
-    origin = question.start.astimezone(UTC)
-
-    @cache
-    def moment(second: int) -> datetime:
-        # Work begins where other work ends, and pauses where others do.
-        return instant(origin, second, question.zone)
 
     @cache
     def hours_of_machines(*held: int) -> OpenHours:
         return plant.of(tuple(index_of[machine] for machine in held))
 
-    def scheduled(row: Assignment) -> dict[str, Any]:
-        held = together.get(row.operation_id) or (row.machine_id,)
-        pauses = hours_of_machines(*held).pauses(row.start_seconds, row.end_seconds)
-        paused_seconds = sum([to - from_ for from_, to in pauses])
-        return {
-            "job_id": row.operation_id,
-            "machine_id": row.machine_id,
-            "machine_name": names[row.machine_id],
-            "machine_ids": together.get(row.operation_id),
-            "start_time": hours_of(row.start_seconds),
-            "end_time": hours_of(row.end_seconds),
-            "start_datetime": moment(row.start_seconds),
-            "end_datetime": moment(row.end_seconds),
-            "setup_time_included": hours_of(setups[row.operation_id]),
-            "working_hours": hours_of(row.end_seconds - row.start_seconds - paused_seconds),
-            "pauses": [PauseAnswer(from_=moment(from_), to=moment(to)) for from_, to in pauses] or None,
-        }
-
-    # All together: for each by itself pydantic is called through Python.
-    return _ROWS.validate_python([scheduled(row) for row in rows])
+    return [
+        hours_of_machines(*(together.get(row.operation_id) or (row.machine_id,))).pauses(
+            row.start_seconds, row.end_seconds
+        )
+        for row in rows
+    ]
 
 
 def machines_held(problem: Problem) -> dict[str, list[int]]:

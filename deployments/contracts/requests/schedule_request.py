@@ -293,6 +293,11 @@ class ScheduleRequest(WireModel):
     )
 
     @property
+    def is_incomplete(self) -> bool:
+        """Whether it leaves its machines or its jobs to the plant's data."""
+        return self.machines is None or not self.jobs
+
+    @property
     def objective(self) -> Objective:
         """What is asked for; where nothing is said, due dates count if there are any."""
         if self.optimization_objective is not None:

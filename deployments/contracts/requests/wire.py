@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from functools import cache, lru_cache
@@ -90,6 +90,12 @@ def last_second_until(start: datetime, moment: datetime) -> int:
 def instant(start: datetime, seconds: int, zone: ZoneInfo) -> datetime:
     """`seconds` after `start` by the clock on the wall in `zone`."""
     return (start.astimezone(UTC) + timedelta(seconds=seconds)).astimezone(zone)
+
+
+def instants(start: datetime, seconds: Iterable[int], zone: ZoneInfo) -> dict[int, datetime]:
+    """`instant` of each of many."""
+    origin = start.astimezone(UTC)
+    return {second: (origin + timedelta(seconds=second)).astimezone(zone) for second in seconds}
 
 
 class WireModel(BaseModel):

@@ -10,7 +10,7 @@ import pytest
 from deployments.contracts.parsing import Allowance
 from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.errors import InvalidRequest
-from deployments.plants.completion import completed, is_incomplete, plant_data, wire_document
+from deployments.plants.completion import completed, plant_data, wire_document
 from env.errors import InvalidProblem
 from tests.deployments.fakes import body, job, machine, request_of
 from tests.deployments.plants.rows import CALENDAR, plant
@@ -31,7 +31,7 @@ def _without(*fields: str, **changes: Any) -> ScheduleRequest:
 )
 def test_only_absent_machines_and_no_jobs_need_the_database(request_: ScheduleRequest, expected: bool) -> None:
     """An empty list of machines is taken as an absent one."""
-    assert is_incomplete(request_) is expected
+    assert request_.is_incomplete is expected
 
 
 def test_absent_machines_are_those_of_the_plant() -> None:

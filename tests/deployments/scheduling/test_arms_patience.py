@@ -25,17 +25,17 @@ from deployments.rollout.analysis.guardrails import Event, Guardrails
 from deployments.rollout.analysis.outcomes import Evaluation, LossCause, MissingPair, Outcome
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout_control.database_sync import paired_rows
-from deployments.scheduling.ports import ProposalCall
-from deployments.scheduling.proposals import Proposal
-from deployments.scheduling.time_budget import (
+from deployments.scheduling.arms import (
     ANSWER_SECONDS,
     ANSWER_SECONDS_PER_OPERATION,
     MAX_REPEATS,
     Patience,
-    RecentLosses,
     RepeatAllowance,
     first_answer,
 )
+from deployments.scheduling.ports import ProposalCall
+from deployments.scheduling.proposals import Proposal
+from deployments.scheduling.time_budget import RecentLosses
 from deployments.scheduling.use_case import Scheduling
 from env.errors import InvalidProblem
 from env.judge.anomalies import BoundedMakespan
