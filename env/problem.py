@@ -7,7 +7,8 @@ whose parts contradict each other raises `InvalidProblem` with every reason.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from functools import cached_property
@@ -149,6 +150,27 @@ class Alternative:
     def duration_seconds(self) -> int:
         """Its own setup and processing; a setup matrix may replace the setup."""
         return self.setup_seconds + self.processing_seconds
+
+
+_SETTERS = [getattr(Alternative, each.name).__set__ for each in fields(Alternative)]
+
+
+def alike_alternatives(machines: Sequence[int], processing_seconds: int, setup_seconds: int) -> tuple[Alternative, ...]:
+    """One for each machine, by its index, that differ in nothing else.
+
+    A request has thousands of them: they are checked as one.
+    """
+    if not machines:
+        return ()
+    first = Alternative(machine=min(machines), processing_seconds=processing_seconds, setup_seconds=setup_seconds)
+    set_machine, set_processing, set_setup, set_also_held = _SETTERS
+    alike = [object.__new__(Alternative) for _ in machines]
+    for machine, each in zip(machines, alike, strict=True):
+        set_machine(each, machine)
+        set_processing(each, processing_seconds)
+        set_setup(each, setup_seconds)
+        set_also_held(each, first.also_holds)
+    return tuple(alike)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

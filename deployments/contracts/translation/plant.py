@@ -10,7 +10,16 @@ from zoneinfo import ZoneInfo
 from deployments.contracts.requests.schedule_request import JobRequest, MachineRequest, MachineStatus, ScheduleRequest
 from deployments.contracts.requests.wire import first_second_from, in_zone, last_second_until, seconds_after, seconds_of
 from env.judge.verdict import quantity
-from env.problem import DEFAULT_BREAKS, Alternative, Changeover, Closure, Machine, WeeklyBreak, WorkingHours
+from env.problem import (
+    DEFAULT_BREAKS,
+    Alternative,
+    Changeover,
+    Closure,
+    Machine,
+    WeeklyBreak,
+    WorkingHours,
+    alike_alternatives,
+)
 
 YEARS_AHEAD = 10
 MAX_ALTERNATIVES = 2_000_000
@@ -181,7 +190,9 @@ class Eligibility:
                 if not self._is_plain(jobs[index]):
                     found = list(self._machine_reasons(jobs[index], f"jobs[{index}]"))
                     yield from found or self._pin_reasons(jobs[index], f"jobs[{index}]")
-        total = sum(map(self._count, jobs))
+        # Of few jobs nobody needs to count them.
+        longest = max([len(self.working), 1, *[len(job.machine_options or ()) for job in jobs]])
+        total = sum(map(self._count, jobs)) if longest * len(jobs) > MAX_ALTERNATIVES else 0
         if total > MAX_ALTERNATIVES:
             yield "jobs", f"must have at most {MAX_ALTERNATIVES:,} pairs of job and machine, had {total:,}"
 
@@ -216,12 +227,7 @@ class Eligibility:
         key = (kinds, processing, setup)
         found = self._shared.get(key)
         if found is None:
-            found = self._shared[key] = tuple(
-                [
-                    Alternative(machine=machine, processing_seconds=processing, setup_seconds=setup)
-                    for machine in self._machines_of(kinds)
-                ]
-            )
+            found = self._shared[key] = alike_alternatives(self._machines_of(kinds), processing, setup)
         return found
 
     def _machines_of(self, kinds: tuple[int, ...]) -> list[int]:

@@ -78,8 +78,11 @@ def precheck(problem: Problem, plant: PlantHours, path_of: Paths, pin_path_of: P
             yield f"{path_of[operation.id]}.release_at", f"must be within {MAX_YEARS} years of schedule_start"
     yield from _too_much_work(problem, path_of)
     ends = EarliestEnds(problem, plant)
+    are_closed = any(machine.closures for machine in problem.machines)
     for operation in problem.operations:
-        if operation.pin is None and not _has_room(problem, operation, plant, ends):
+        # What may pause has room in the openings of the plant, wherever no machine has closures of its own.
+        is_free = operation.pin is not None or (operation.interruptible and not are_closed)
+        if not is_free and not _has_room(problem, operation, plant, ends):
             yield _misfit(problem, operation, plant, ends, path_of[operation.id])
     if any(operation.pin is not None for operation in problem.operations):
         yield from pin_reasons(problem, plant, pin_path_of)
@@ -104,6 +107,8 @@ def _opens_in_a_week(breaks: tuple[WeeklyBreak, ...]) -> bool:
 
 def _too_much_work(problem: Problem, path_of: Paths) -> Iterator[Reason]:
     """Work that shares its machines is spread over them at best."""
+    if sum([operation.alternatives[0].processing_seconds for operation in problem.operations]) <= MAX_SECONDS:
+        return
     seconds: dict[tuple[int, ...], int] = defaultdict(int)
     example: dict[tuple[int, ...], str] = {}
     for operation in problem.operations:

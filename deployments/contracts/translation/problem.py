@@ -232,6 +232,8 @@ def _families(jobs: list[JobRequest]) -> dict[str, list[NumberedJob]]:
 def _repeated_ids(
     field: str, name: str, entries: Sequence[Entry], cause: Callable[[Entry, Entry], str]
 ) -> Iterator[Reason]:
+    if len({getattr(entry, name) for entry in entries}) == len(entries):
+        return
     first: dict[str | int, int] = {}
     for index, entry in enumerate(entries):
         identifier = getattr(entry, name)
