@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from env.simulator.arrays import (
     has_deadlines,
 )
 from env.simulator.calendar import NEVER
+from env.simulator.calendar_fit import calendar_span
 from env.simulator.reservation import around_earlier_places, dispatch_by_start, keeps_pins
 from env.simulator.simulation import dispatch, new_state
 from env.simulator.state import MAKESPAN_BOUND, NOBODY, State
@@ -261,15 +262,62 @@ class TardinessSearch(AnnealingSearch):
 
 
 def _value_bound(arrays: ProblemArrays) -> float:
-    """No plan is worth less, in seconds of the objective: each job alone, as if nobody else were there."""
+    """No plan is worth less, in seconds of the objective: each job alone, as if nobody else were there, and for the
+    makespan what only one machine can do as well."""
     state, weights = new_state(arrays), arrays.objective
-    bound = weights[MAKESPAN_WEIGHT] * state.totals[MAKESPAN_BOUND]
+    makespan = max(int(state.totals[MAKESPAN_BOUND]), _busiest_machine_end(arrays))
+    bound = weights[MAKESPAN_WEIGHT] * makespan
     bound += weights[TARDINESS_WEIGHT] * state.tardiness_bound[0] + weights[MISSED] * state.missed_bound[0]
     return float(bound)
 
 
-def _makespan_bound(arrays: ProblemArrays, release: np.ndarray[tuple[int], np.dtype[np.int64]]) -> int:
-    """No schedule is shorter, in open seconds: the longest job, and all work spread evenly over the machines."""
+def _makespan_bound(arrays: ProblemArrays, release: Integers) -> int:
+    """No schedule is shorter, in open seconds: the longest job, all work spread evenly over the machines, and what only
+    one machine can do, one after the other."""
     longest = int((release + arrays.operation_remaining).max())
     work = int(arrays.operation_shortest.sum() + arrays.machine_busy.sum())
-    return max(longest, -(-work // len(arrays.machine_busy)))
+    alone = _work_of_one_machine(arrays, release)
+    busiest = max(
+        (max(each.first, int(arrays.machine_busy[each.machine])) + each.work + each.after for each in alone), default=0
+    )
+    return max(longest, -(-work // len(arrays.machine_busy)), busiest)
+
+
+def _busiest_machine_end(arrays: ProblemArrays) -> int:
+    """No schedule ends earlier than any machine with what only it can do, by its calendar."""
+    return max(
+        (
+            calendar_span(arrays, int(arrays.machine_calendar[each.machine]), ready, work, True)[1] + each.after
+            for each in _work_of_one_machine(arrays, arrays.operation_release)
+            for ready, work in ((each.first, each.work), (0, each.work + int(arrays.machine_busy[each.machine])))
+        ),
+        default=0,
+    )
+
+
+class _WorkOfOneMachine(NamedTuple):
+    """What no other machine can do, in seconds: its first release, its sum, and the least that follows any of it."""
+
+    machine: int
+    first: int
+    work: int
+    after: int
+
+
+def _work_of_one_machine(arrays: ProblemArrays, release: Integers) -> list[_WorkOfOneMachine]:
+    """For each machine that has such work, pinned work apart."""
+    bound_to_one = (np.diff(arrays.pair_first) == 1) & ~arrays.operation_pinned
+    operation = arrays.pair_operation[arrays.held_pair]
+    operation, machine = operation[bound_to_one[operation]], arrays.held_machine[bound_to_one[operation]]
+    # Pinned work is where it is, however long it would take otherwise.
+    after = np.where(arrays.operation_urgent, 0, arrays.operation_remaining - arrays.operation_shortest)
+    count = len(arrays.machine_busy)
+    work = np.zeros(count, dtype=np.int64)
+    first, least_after = (np.full(count, NEVER, dtype=np.int64) for _ in range(2))
+    np.add.at(work, machine, arrays.operation_shortest[operation])
+    np.minimum.at(first, machine, release[operation])
+    np.minimum.at(least_after, machine, after[operation])
+    return [
+        _WorkOfOneMachine(each, int(first[each]), int(work[each]), int(least_after[each]))
+        for each in np.unique(machine).tolist()
+    ]

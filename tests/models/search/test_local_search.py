@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from env.instances.generator import ORIGIN, Plant, random_problem, toy_problem
 from env.judge.judge import violations
 from env.objective import objective_value
-from env.problem import Job, Machine, Objective, Problem, WorkingHours
+from env.problem import Closure, Job, Machine, Objective, Problem, WorkingHours
 from env.simulator.arrays import TIE, ProblemArrays, compile_problem
 from env.simulator.calendar import NEVER
 from env.simulator.rules import Rule, finished_schedule, follow_rule, mean_times
@@ -236,6 +236,40 @@ def test_search_that_cannot_find_better_ends_at_once(objective: Objective) -> No
     found = local_search(problem, arrays, state, seed=0)
     assert found is not None
     assert found.is_done
+
+
+@pytest.mark.parametrize("closures", [(), (Closure(start_seconds=HOUR // 2, end_seconds=5 * HOUR),)])
+def test_search_ends_when_the_only_machine_never_waits(closures: tuple[Closure, ...]) -> None:
+    """Three jobs that only one machine can do, which works without a gap: no other order ends earlier."""
+    jobs = tuple(Job(id=name, operations=(plants.operation(name, 0, seconds=HOUR),)) for name in "ABC")
+    problem = Problem(jobs=jobs, machines=(Machine(id=0, closures=closures), Machine(id=1)))
+    for objective in Objective:
+        arrays = compile_problem(replace(problem, objective=objective))
+        state = new_state(arrays)
+        random_predictor().play(arrays, state)
+        found = local_search(replace(problem, objective=objective), arrays, state, seed=0)
+        assert found is not None
+        assert found.is_done, objective
+
+
+def test_tabu_search_ends_when_the_busiest_machine_never_waits() -> None:
+    """Machine 0 alone does the first hour of each of three jobs; what follows takes half an hour elsewhere."""
+    jobs = tuple(
+        Job(
+            id=name,
+            operations=(
+                plants.operation(f"{name}1", 0, seconds=HOUR),
+                plants.operation(f"{name}2", 1, seconds=HOUR // 2),
+            ),
+        )
+        for name in "ABC"
+    )
+    arrays = compile_problem(Problem(jobs=jobs, machines=(Machine(id=0), Machine(id=1)), objective=Objective.MAKESPAN))
+    state = new_state(arrays)
+    random_predictor().play(arrays, state)
+    search = TabuSearch(arrays, state, seed=0)
+    assert search.bound == 3 * HOUR + HOUR // 2
+    assert search.is_done
 
 
 @given(problems(features=WITH_INSTANTS) | problems(features=WITH_INSTANTS).flatmap(with_deadlines), st.integers(0, 20))
