@@ -31,6 +31,11 @@ def plain_console(file_width: int | None = None) -> Console:
     return console
 
 
+def number_of(count: int, thing: str) -> str:
+    """ "1 decision", "1,200 decisions"."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 @contextmanager
 def progress_bar(
     console: Console | None = None, *, is_kept: bool = False, patience_seconds: float = PATIENCE_SECONDS

@@ -9,7 +9,7 @@ import typer
 
 from deployments.commands.database import named_url
 from deployments.commands.db.schema import database
-from deployments.commands.terminal import counted
+from deployments.commands.terminal import counted, number_of
 from deployments.runtime.clock import utc_now
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def backup(
     url = named_url()
     with counted("backing up", sum(row_counts(url).values())) as on_row:
         counts = back_up(url, path, on_row)
-    rows = f"{sum(counts.values()):,} rows, {counts['decision']:,} of them decisions"
+    rows = f"{number_of(sum(counts.values()), 'row')}, {counts['decision']:,} of them decisions"
     print(f"{path}: {rows}, {path.stat().st_size:,} bytes")
 
 
@@ -97,8 +97,8 @@ def _show(file: Path, comparisons: list[BackupComparison]) -> None:
     for comparison in comparisons:
         if comparison.wanted_rows or not comparison.is_equal:
             verdict = "equal" if comparison.is_equal else f"NOT EQUAL, found {comparison.found_rows:,}"
-            print(f"{comparison.table}: {comparison.wanted_rows:,} rows, {verdict}")
+            print(f"{comparison.table}: {number_of(comparison.wanted_rows, 'row')}, {verdict}")
     if not all(comparison.is_equal for comparison in comparisons):
         print(f"{file}: the database is not what was backed up")
         raise typer.Exit(1)
-    print(f"{file}: all tables equal, {sum(comparison.found_rows for comparison in comparisons):,} rows")
+    print(f"{file}: all tables equal, {number_of(sum(comparison.found_rows for comparison in comparisons), 'row')}")

@@ -9,7 +9,7 @@ import typer
 
 from deployments.commands.database import event_of, opened
 from deployments.commands.db.schema import database
-from deployments.commands.terminal import counted
+from deployments.commands.terminal import counted, number_of
 from deployments.runtime.clock import utc_now
 
 if TYPE_CHECKING:
@@ -93,12 +93,14 @@ def partitions(
 
 
 def _described(pruned: Pruned) -> str:
-    return f"{pruned.decisions:,} decisions, {pruned.evaluations:,} evaluations, {pruned.feedback:,} rows of feedback"
+    rows = number_of(pruned.decisions, "decision"), number_of(pruned.evaluations, "evaluation")
+    return ", ".join((*rows, f"{number_of(pruned.feedback, 'row')} of feedback"))
 
 
 def _kept(pruned: Pruned) -> str:
-    reasons = f"{pruned.planned:,} latest plans, {pruned.claimed:,} with a key, {pruned.reported:,} reported on since"
-    return f"{pruned.kept:,} older ones are kept ({reasons})"
+    plans = number_of(pruned.planned, "latest plan")
+    reasons = f"{plans}, {pruned.claimed:,} with a key, {pruned.reported:,} reported on since"
+    return f"older ones that are kept: {pruned.kept:,} ({reasons})"
 
 
 def _share(count: int, decisions: int) -> str:

@@ -6,7 +6,7 @@ import base64
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
@@ -17,12 +17,13 @@ import typer
 
 from deployments.commands.database import opened
 from deployments.commands.db.schema import database
-from deployments.commands.terminal import counted
+from deployments.commands.terminal import counted, number_of
 from deployments.runtime.clock import utc_now
 
 if TYPE_CHECKING:
     from deployments.persistence.delivery.batch_writer import DecisionWriter
     from deployments.persistence.delivery.inspection import SpooledRecord, SpoolReport
+    from deployments.persistence.spool.segment import SegmentSurvey
     from deployments.settings.service import Settings
 
 spool = typer.Typer(no_args_is_help=True, help="Decisions on local disk that the database does not have yet.")
@@ -130,9 +131,11 @@ def replay(
     with _writer(settings) as writer:
         adopted, written, dead = _replay(folder, writer, settings.max_spool_bytes)
         revived = replay_dead_letters(folder, writer.write) if dead_letters else 0
-    print(f"{written:,} decisions written from {adopted:,} segments, {dead:,} to the dead letters")
+    print(
+        f"{number_of(written, 'decision')} written from {number_of(adopted, 'segment')}, {dead:,} to the dead letters"
+    )
     if dead_letters:
-        print(f"{revived:,} dead letters are in the database now")
+        print(f"{number_of(revived, 'dead letter')} came into the database")
 
 
 def _replay(folder: Path, writer: DecisionWriter, bound_bytes: int) -> tuple[int, int, int]:
@@ -193,14 +196,17 @@ def _seconds_since(found: SpooledRecord) -> float:
 def _show(report: SpoolReport) -> None:
     orphans = [segment for segment in report.segments if not segment.is_owned]
     print(f"spool folder   {report.folder}")
-    print(f"waiting        {report.waiting_records:,} decisions in {len(report.segments):,} segments")
-    print(
-        f"of dead owners {sum(segment.waiting_records for segment in orphans):,} decisions in {len(orphans):,} segments"
-    )
+    print(f"waiting        {_waiting(report.segments)}")
+    print(f"of dead owners {_waiting(orphans)}")
     print(f"oldest         {_age(report)}")
     print(f"damaged        {_damaged(report)}")
     letters = ", ".join(f"{count:,} {kind.value}" for kind, count in report.dead_letters.items())
     print(f"dead letters   {letters or 'none'}")
+
+
+def _waiting(segments: Sequence[SegmentSurvey]) -> str:
+    records = sum(segment.waiting_records for segment in segments)
+    return f"{number_of(records, 'decision')} in {number_of(len(segments), 'segment')}"
 
 
 def _age(report: SpoolReport) -> str:
@@ -211,7 +217,8 @@ def _age(report: SpoolReport) -> str:
 def _damaged(report: SpoolReport) -> str:
     regions = sum(segment.damaged_regions for segment in report.segments)
     names = ", ".join(report.damaged_files)
-    return f"{regions:,} regions waiting, {len(report.damaged_files):,} files set aside{f': {names}' if names else ''}"
+    aside = f"{number_of(len(report.damaged_files), 'file')} set aside{f': {names}' if names else ''}"
+    return f"{number_of(regions, 'region')} waiting, {aside}"
 
 
 def _document(report: SpoolReport) -> dict[str, object]:

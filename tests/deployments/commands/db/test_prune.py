@@ -35,7 +35,7 @@ def run(*words: str) -> str:
 def test_prune_counts_first_and_removes_when_told() -> None:
     """Without --delete nothing goes; with it the row of the audit trail says who and what."""
     found = "2 decisions, 0 evaluations, 0 rows of feedback"
-    kept = "0 older ones are kept (0 latest plans, 0 with a key, 0 reported on since)"
+    kept = "older ones that are kept: 0 (0 latest plans, 0 with a key, 0 reported on since)"
     announced = f"before 2025-08-01T00:00:00+00:00: {found} can go; {kept}\n"
     advice = "nothing was removed: run it again with --delete, after a backup (`gantry db backup`)\n"
     for _ in range(2):

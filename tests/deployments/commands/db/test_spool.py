@@ -39,7 +39,7 @@ def test_status_shows_what_waits(data_folder: Path) -> None:
     """As lines and as JSON."""
     shown = CliRunner().invoke(cli.app, ["db", "spool", "status"])
     assert shown.exit_code == 0
-    assert "waiting        2 decisions in 1 segments" in shown.output
+    assert "waiting        2 decisions in 1 segment" in shown.output
     document = json.loads(CliRunner().invoke(cli.app, ["db", "spool", "status", "--json"]).output)
     assert (document["waiting_records"], document["dead_letters"]) == (2, {})
 
@@ -49,9 +49,9 @@ def test_replay_empties_the_spool(data_folder: Path) -> None:
     url = f"sqlite:///{data_folder / 'gantry.sqlite3'}"
     upgrade(url)
     done = CliRunner().invoke(cli.app, ["db", "spool", "replay"])
-    assert done.stdout.splitlines() == ["2 decisions written from 1 segments, 0 to the dead letters"]
+    assert done.stdout.splitlines() == ["2 decisions written from 1 segment, 0 to the dead letters"]
     again = CliRunner().invoke(cli.app, ["db", "spool", "replay", "--dead-letters"])
-    assert again.stdout.splitlines()[-1] == "0 dead letters are in the database now"
+    assert again.stdout.splitlines()[-1] == "0 dead letters came into the database"
     engine = create_engine(url)
     with unit_of_work(engine) as decisions:
         assert decisions.get(decision_id(2), "planner") == decision(2)
@@ -88,13 +88,13 @@ def test_skipped_record_is_kept_and_can_be_replayed(data_folder: Path) -> None:
     )
     assert ": is to be skipped" in CliRunner().invoke(cli.app, ["db", "spool", "show"]).stdout
     done = CliRunner().invoke(cli.app, ["db", "spool", "replay"])
-    assert done.stdout.splitlines() == ["1 decisions written from 1 segments, 1 to the dead letters"]
+    assert done.stdout.splitlines() == ["1 decision written from 1 segment, 1 to the dead letters"]
     (line,) = CliRunner().invoke(cli.app, ["db", "spool", "show"]).stdout.splitlines()
     assert (line.startswith("dead "), "skipped: a person had it skipped" in line) == (True, True)
     again = CliRunner().invoke(cli.app, ["db", "spool", "skip", decision_id(1)])
     assert again.stdout == f"{decision_id(1)} is among the dead letters already\n"
     revived = CliRunner().invoke(cli.app, ["db", "spool", "replay", "--dead-letters"])
-    assert revived.stdout.splitlines()[-1] == "1 dead letters are in the database now"
+    assert revived.stdout.splitlines()[-1] == "1 dead letter came into the database"
     assert CliRunner().invoke(cli.app, ["db", "spool", "show"]).stdout == ""
 
 
