@@ -36,6 +36,7 @@ from deployments.local_cluster.processes import (
     own_signals,
 )
 from deployments.serve.process import DrainNotice, leave_out_unused
+from deployments.settings.serve_config import one_of_each
 
 if TYPE_CHECKING:
     from ray.serve._private.application_state import StatusOverview
@@ -224,7 +225,7 @@ class LocalCluster:
         self._farewell = threading.Thread(target=self._take_leave, daemon=True, name="farewell")
 
     def start(self, timeout_seconds: float) -> None:
-        """Returns when `/readyz` says yes.
+        """Returns when `/readyz` says yes: one replica of each deployment serves then.
 
         Raises `NotReady` when it does not in `timeout_seconds` after Ray and the core are there, or one of them fails.
         """
@@ -235,7 +236,8 @@ class LocalCluster:
                 self._heed_stop()
                 self._await_core()
                 deadline = time.monotonic() + timeout_seconds
-                self._deploy()
+                self._start_serve()
+                _deploy(one_of_each(self._config))
                 break
             except NotReady:
                 raise
@@ -244,6 +246,14 @@ class LocalCluster:
         with self._display.lasting("waiting for the replicas"):
             self._await_running(deadline)
             self._await_ready(deadline)
+
+    def start_others(self, timeout_seconds: float) -> None:
+        """Starts all other replicas: together with the first ones they would only have made those wait.
+
+        Returns when all are there. Raises `NotReady` when they are not after `timeout_seconds`.
+        """
+        _deploy(self._config)
+        self._await_running(time.monotonic() + timeout_seconds)
 
     def fault(self) -> str | None:
         """What of Ray has died that Ray itself does not replace; None while nothing has."""
@@ -367,7 +377,7 @@ class LocalCluster:
             ray.shutdown()
         end(tuple(each for each in self._processes() if each.pid != self._compiler.pid), 0.0)
         self._vital = {}
-        reason = _last_line(str(error))
+        reason = last_line(str(error))
         if attempt == _START_ATTEMPTS:
             raise NotReady(
                 f"Ray must start on this machine, failed {attempt} times, at last with: {reason}; see {self._log_path}"
@@ -409,7 +419,7 @@ class LocalCluster:
         named = {name_of(process): process for process in descendants(os.getpid())}
         self._vital = {name: named[name] for name in _VITAL if name in named}
 
-    def _deploy(self) -> None:
+    def _start_serve(self) -> None:
         from ray import serve
 
         serve.start(
@@ -417,25 +427,23 @@ class LocalCluster:
             http_options=self._config.http_options.model_dump(),
             logging_config=self._config.logging_config,
         )
-        # Ray offers a configuration file only through its dashboard, which stays off here, or its own
-        # command; this is the call that both of them make.
-        _client().deploy_apps(self._config)
 
     def _await_running(self, deadline: float) -> None:
+        while waiting := self._not_running():
+            self._heed_stop()
+            _pause(deadline, f"applications must be running, were not: {', '.join(waiting)}", _STATUS_SECONDS)
+
+    def _not_running(self) -> list[str]:
+        """Names of the applications in which a replica is missing. Raises `NotReady` for one that cannot run."""
         from ray.serve.schema import ApplicationStatus
 
+        found = _applications()
         names = [application.name for application in self._config.applications]
-        while True:
-            found = _applications()
-            states = {name: found[name].app_status.status if name in found else None for name in names}
-            for name, state in states.items():
-                if state == ApplicationStatus.DEPLOY_FAILED:
-                    raise NotReady(f"application {name} could not be deployed: {_complaints(found[name])}")
-            self._heed_stop()
-            waiting = [name for name, state in states.items() if state != ApplicationStatus.RUNNING]
-            if not waiting:
-                return
-            _pause(deadline, f"applications must be running, were not: {', '.join(waiting)}", _STATUS_SECONDS)
+        states = {name: found[name].app_status.status if name in found else None for name in names}
+        for name, state in states.items():
+            if state == ApplicationStatus.DEPLOY_FAILED:
+                raise NotReady(f"application {name} could not be deployed: {_complaints(found[name])}")
+        return [name for name, state in states.items() if state != ApplicationStatus.RUNNING]
 
     def _await_ready(self, deadline: float) -> None:
         while (answer := self.listener.readiness()) != f"{HTTPStatus.OK.value}":
@@ -452,6 +460,12 @@ def _applications() -> dict[str, StatusOverview]:
     return {application.name: application for application in _client().list_serve_statuses()}
 
 
+def _deploy(config: ServeDeploySchema) -> None:
+    # Ray offers a configuration file only through its dashboard, which stays off here, or its own
+    # command; this is the call that both of them make.
+    _client().deploy_apps(config)
+
+
 def _client() -> ServeControllerClient:
     from ray.serve.context import _get_global_client
 
@@ -463,12 +477,12 @@ def _client() -> ServeControllerClient:
 def _complaints(application: StatusOverview) -> str:
     """What Serve says about an application that failed: the cause stands with the deployment, if anywhere."""
     causes = {found.name: found.message for found in application.deployment_statuses if found.message}
-    return "; ".join(f"{name}: {_last_line(message)}" for name, message in causes.items()) or _last_line(
+    return "; ".join(f"{name}: {last_line(message)}" for name, message in causes.items()) or last_line(
         application.app_status.message
     )
 
 
-def _last_line(message: str) -> str:
+def last_line(message: str) -> str:
     """The error without its traceback, all of which is in the logs of Ray."""
     return (message.strip().splitlines() or ["for an unknown reason"])[-1].strip()
 

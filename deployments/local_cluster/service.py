@@ -24,6 +24,7 @@ from deployments.local_cluster.cluster import (
     LocalCluster,
     NotReady,
     free_ports,
+    last_line,
 )
 from deployments.local_cluster.processes import (
     MAX_LOG_BYTES,
@@ -249,6 +250,7 @@ def running(
     """
     with _cluster(settings, config_path, port, display=display, quiet=quiet) as cluster:
         cluster.start(START_SECONDS)
+        _start_others(cluster, display)
         _warn_of_side_doors(port, display)
         yield cluster.listener
 
@@ -425,6 +427,7 @@ def serve(
             # From here on this process waits; what it was started with would stay in its memory.
             release_start_up_memory()
             display.say(f"Gantry is ready on {url} (documentation: {url}/docs). Stop it with Ctrl-C.")
+            _start_others(cluster, display)
             fault = cluster.await_fault()
             print(f"gantry: {fault}; this service ends, and the next start is a new one", file=sys.stderr)
     except KeyboardInterrupt:
@@ -434,6 +437,17 @@ def serve(
     display.say("stopped")
     if fault is not None or not cluster.has_left:
         cluster.leave(0 if fault is None else EXIT_RAY_LOST)
+
+
+def _start_others(cluster: LocalCluster, display: Display) -> None:
+    """What is more than one of each; the service serves without them, too."""
+    try:
+        with display.lasting("starting the other replicas"):
+            cluster.start_others(START_SECONDS)
+    except Exception as error:  # the edge to Ray: if it is dead, whoever waits for that notices
+        display.say(f"not all replicas are there: {last_line(str(error))}")
+    else:
+        display.say("all replicas are there")
 
 
 def _warn_of_side_doors(service_port: int, display: Display) -> None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ray.serve.schema import ServeDeploySchema
 
 
+_FIRST_COUNTS = ("min_replicas", "initial_replicas")
+
+
 class AppArgs(BaseModel):
     """The `args` of the application. Ray refuses the deployment when one is unknown or out of range."""
 
@@ -47,6 +50,19 @@ def read_serve_config(path: Path) -> ServeDeploySchema:
     if overlooked:
         raise InvalidServeConfig(f"{path} must hold only keys that Ray Serve reads, had {', '.join(overlooked)}")
     return config
+
+
+def one_of_each(config: ServeDeploySchema) -> ServeDeploySchema:
+    """The same configuration with no more than one replica of each deployment to begin with."""
+    first = config.model_copy(deep=True)
+    for application in first.applications:
+        for deployment in application.deployments:
+            if isinstance(count := deployment.num_replicas, int):
+                deployment.num_replicas = min(count, 1)
+            if isinstance(scaling := deployment.autoscaling_config, dict):
+                begins = {name: min(scaling[name], 1) for name in _FIRST_COUNTS if scaling.get(name) is not None}
+                deployment.autoscaling_config = scaling | begins
+    return first
 
 
 def _overlooked(written: object, understood: object, where: str) -> Iterator[str]:

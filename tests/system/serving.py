@@ -81,9 +81,10 @@ class Service:
 def running_service(
     folder: Path, *, variables: Mapping[str, str] | None = None, config: Path = DEFAULT_CONFIG
 ) -> Iterator[Service]:
-    """A service that is ready; ended, if the test has not done so, by SIGTERM."""
+    """A service that is ready, with all its replicas; ended, if the test has not done so, by SIGTERM."""
     with starting_service(folder, variables=variables, config=config) as service:
         await_ready(service)
+        await_line(service, "all replicas are there")
         yield service
 
 
@@ -191,8 +192,13 @@ def kind_of(answer: httpx.Response) -> str:
 
 def await_ready(service: Service) -> None:
     """Returns when the service says that it is ready; fails with all that it said."""
+    await_line(service, "Gantry is ready on")
+
+
+def await_line(service: Service, words: str) -> None:
+    """Returns when the service has said these words; fails with all that it said."""
     deadline = time.monotonic() + START_SECONDS
-    while "Gantry is ready on" not in service.output:
+    while words not in service.output:
         assert service.process.poll() is None, service.output
         assert time.monotonic() < deadline, service.output
         time.sleep(0.1)
