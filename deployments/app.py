@@ -15,6 +15,7 @@ How many of each there are, and how busy they may get, stands in `serve_config.y
 # No `from __future__ import annotations` here: Ray reads the annotation of `args` as an object, and hands
 # over a plain dictionary when it is a string.
 
+import os
 import time
 import uuid
 from collections.abc import Callable
@@ -47,9 +48,11 @@ from deployments.rollout_control.router_view import LatchFile, RolloutView
 from deployments.rollout_control.stored_report import RolloutTrail
 from deployments.runtime.background import MAX_WAITING, Threads
 from deployments.runtime.clock import utc_now
+from deployments.runtime.shared_count import SharedCount
 from deployments.scheduling.arms import ArmRunner
 from deployments.scheduling.idempotency import Idempotency
 from deployments.scheduling.question import QuestionBuilder
+from deployments.scheduling.time_budget import LoadShedding
 from deployments.scheduling.use_case import Scheduling
 from deployments.serve.controller import RolloutController
 from deployments.serve.handles import (
@@ -213,7 +216,9 @@ async def open_router(
     stack.push_async_callback(access.stop)
     await access.start()
 
-    # The use case over all of these.
+    # The use case over all of these; what the other routers of this machine have under way counts as its own does.
+    in_flight = SharedCount(settings.run_folder / "in-flight")
+    stack.callback(in_flight.close)
     policy_probe = Probe("the policy", lambda: ask(policy.model_id, attempts=2), period_seconds=1.0)
     # Often, because whoever waits for a verdict must know whether anybody gets one.
     judge_probe = Probe("the judge", lambda: ask(validator.ping, attempts=2), period_seconds=0.4)
@@ -249,6 +254,7 @@ async def open_router(
         shadow=shadow,
         find_model=registry.find,
         request_seconds=settings.request_timeout_seconds,
+        load=LoadShedding(len(os.sched_getaffinity(0)), in_flight),
         clock=utc_now,
     )
     stack.push_async_callback(scheduling.close, _LATE_SECONDS)

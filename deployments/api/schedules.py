@@ -89,6 +89,7 @@ async def schedule(
     is_strict: Strictly,
 ) -> Response:
     """Schedule a plant's list of jobs. A 200 means that the schedule is complete, judged and durable."""
+    services.scheduling.require_room(len(raw))
     header = request.headers.get(IDEMPOTENCY_HEADER)
     if header is None:
         received = await _read(services, raw, is_strict)

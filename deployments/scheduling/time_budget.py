@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
+from deployments.errors import Overloaded
 from deployments.runtime.background import Threads
 
-FULL_UP_TO = 2
-NOTHING_FROM = 8
-"""Of one router. Two of them share a machine by default, and each knows its own requests only."""
+FULL_UP_TO, NOTHING_FROM = 1.0, 4.0
+"""Requests in flight for each core: the share of a budget that is granted falls from one to the other."""
+MAX_SECONDS = 0.5
+"""So long a request may take beside the others, and `MAX_CROWD` times what it takes alone, or it is refused: far from
+the second for which a policy is waited for."""
+MAX_CROWD = 2.0
+FIRST_SECONDS_OF_A_BYTE = 1e-6
+"""Some 60 ms for 170 jobs, until the first requests tell."""
+MIN_BODY_BYTES = 10_000
+"""What a request costs however small it is counts as if it had so many."""
+MAX_LEARNED, LEARNED_SHARE = 4.0, 0.05
 LOSSES_SECONDS = 10.0
 MIN_LOSSES = 3
 Arguments = ParamSpec("Arguments")
@@ -43,30 +54,110 @@ class RecentLosses:
         return (lost, len(recent)) if lost >= MIN_LOSSES else (0, len(recent))
 
 
-class LoadShedding:
-    """Counts the requests in flight in one router; not for several threads."""
+class SharedLoad(Protocol):
+    """How many requests all routers of this machine have in flight: each says its own number."""
 
-    def __init__(self, full_up_to: int = FULL_UP_TO, nothing_from: int = NOTHING_FROM) -> None:
-        if not 0 < full_up_to < nothing_from:
-            raise ValueError(f"full_up_to must be between 0 and nothing_from {nothing_from}, was {full_up_to}")
-        self._full_up_to = full_up_to
-        self._nothing_from = nothing_from
+    def set(self, count: int) -> None:
+        """So many are in flight in this router."""
+        ...
+
+    def of_others(self) -> int:
+        """So many are in the other routers."""
+        ...
+
+
+class Alone:
+    """`SharedLoad` of the only router."""
+
+    def set(self, count: int) -> None:
+        """Nobody asks."""
+
+    def of_others(self) -> int:
+        """There are none."""
+        return 0
+
+
+class LoadShedding:
+    """What the machine has to do: budgets shrink first, then newcomers are refused, before anybody waits for long.
+
+    Requests that are in flight together share the cores evenly, so each takes as many times longer as there are
+    requests for a core (processor sharing, as in Kleinrock, *Queueing Systems* 2, 1976, section 4.4). What a request
+    costs alone is learned from how long those before it took, in seconds for each byte of its body. Not for several
+    threads.
+    """
+
+    def __init__(
+        self, cores: int, others: SharedLoad | None = None, stopwatch: Callable[[], float] = time.perf_counter
+    ) -> None:
+        if cores < 1:
+            raise ValueError(f"cores must be at least 1, was {cores}")
+        self._cores = cores
+        self._others = others or Alone()
+        self._stopwatch = stopwatch
         self._in_flight = 0
+        # What any request has got of a core that was in flight all the time.
+        self._service_seconds, self._counted_at = 0.0, stopwatch()
+        self._seconds_of_a_byte = FIRST_SECONDS_OF_A_BYTE
+
+    @property
+    def in_flight(self) -> int:
+        """Requests of all routers of the machine."""
+        return self._in_flight + self._others.of_others()
+
+    def require_room(self, body_bytes: int) -> None:
+        """Raises `Overloaded` when one more request with so large a body would take too long beside the others."""
+        alone = self._alone(body_bytes)
+        crowd = max(1.0, (self.in_flight + 1) / self._cores)
+        if alone * crowd > MAX_SECONDS + MAX_CROWD * alone:
+            raise Overloaded(
+                f"{self.in_flight} requests are under way on this machine, and one more would take "
+                f"{alone * crowd:.1f} s",
+                math.ceil(alone * crowd),
+            )
 
     @contextmanager
-    def request(self) -> Iterator[None]:
-        """Around all work on one request."""
-        self._in_flight += 1
+    def request(self, body_bytes: int) -> Iterator[WorkInFlight]:
+        """Around all work on one request; what it cost is learned when it comes to its end without an error."""
+        self._count(1)
+        begun, service_before = self._counted_at, self._service_seconds
+        work = WorkInFlight()
         try:
-            yield
+            yield work
+            self._count(0)
+            service, seconds = self._service_seconds - service_before, self._counted_at - begun
+            searched = work.budget_ms / 1000 * service / seconds if seconds > 0.0 else 0.0
+            self._learn(max(0.0, service - searched) / max(body_bytes, MIN_BODY_BYTES))
         finally:
-            self._in_flight -= 1
+            self._count(-1)
 
     def afforded_ms(self, asked_ms: int) -> int:
-        """What a request that asks for a budget gets now; falls linearly between the two limits."""
-        over = max(0, self._in_flight - self._full_up_to)
-        share = 1.0 - over / (self._nothing_from - self._full_up_to)
-        return int(asked_ms * max(0.0, share))
+        """What a request in flight that asks for a budget gets now: all while each has a core, in the end nothing."""
+        share = (NOTHING_FROM - self.in_flight / self._cores) / (NOTHING_FROM - FULL_UP_TO)
+        return int(asked_ms * min(1.0, max(0.0, share)))
+
+    def _alone(self, body_bytes: int) -> float:
+        return self._seconds_of_a_byte * max(body_bytes, MIN_BODY_BYTES)
+
+    def _count(self, change: int) -> None:
+        now = self._stopwatch()
+        share = min(1.0, self._cores / max(1, self.in_flight))
+        self._service_seconds += (now - self._counted_at) * share
+        self._counted_at = now
+        self._in_flight += change
+        self._others.set(self._in_flight)
+
+    def _learn(self, seconds_of_a_byte: float) -> None:
+        known = self._seconds_of_a_byte
+        # One that hung for some reason of its own says little about the next.
+        found = min(max(seconds_of_a_byte, known / MAX_LEARNED), known * MAX_LEARNED)
+        self._seconds_of_a_byte = known + LEARNED_SHARE * (found - known)
+
+
+@dataclass(slots=True)
+class WorkInFlight:
+    """One request's work, and the time budget that was granted to it."""
+
+    budget_ms: int = 0
 
 
 async def run_blocking(

@@ -40,7 +40,7 @@ from deployments.scheduling.evaluations import (
 from deployments.scheduling.idempotency import Lease, under_claim
 from deployments.scheduling.ports import Archive, Journal, Judge, Proposer
 from deployments.scheduling.question import QuestionBuilder
-from deployments.scheduling.time_budget import LoadShedding, RecentLosses, run_blocking
+from deployments.scheduling.time_budget import LoadShedding, RecentLosses, WorkInFlight, run_blocking
 from env.errors import InvalidProblem
 from env.judge.anomalies import BoundedMakespan
 
@@ -99,6 +99,7 @@ class Scheduling:
         shadow: ShadowPort,
         find_model: Callable[[str], Artefact | None],
         request_seconds: float,
+        load: LoadShedding,
         clock: Clock,
         stopwatch: Callable[[], float] = time.perf_counter,
         new_id: Callable[[], object] = uuid7,
@@ -115,7 +116,7 @@ class Scheduling:
         self._stopwatch = stopwatch
         self._new_id = new_id
         self._recent_makespans = RecentMakespans()
-        self._load = LoadShedding()
+        self._load = load
         self._losses = RecentLosses()
         self._late = DetachedTasks()
         self._last_decided_at: datetime | None = None
@@ -133,6 +134,10 @@ class Scheduling:
     def policy_losses(self) -> tuple[int, int]:
         """How many of its latest requests the policy had no room or time for, of how many; 0 while they are few."""
         return self._losses.counts()
+
+    def require_room(self, body_bytes: int) -> None:
+        """Raises `Overloaded` when a request with so large a body would have to wait too long beside the others."""
+        self._load.require_room(body_bytes)
 
     async def close(self, seconds: float) -> None:
         """Waits so long for arms that were late, to tell what became of them."""
@@ -158,9 +163,9 @@ class Scheduling:
         limit = self._request_seconds
         accepted: list[EvaluationContext] = []
         try:
-            with self._load.request():
+            with self._load.request(len(raw_body)) as work:
                 async with asyncio.timeout(limit):
-                    return await self._decide(request, client, raw_body, warnings, lease, accepted)
+                    return await self._decide(request, client, raw_body, warnings, lease, accepted, work)
         except TimeoutError:
             message = f"the request must be answered within {limit:g} s, took longer"
             self._lose(accepted, EvaluationStatus.UNANSWERED, LossCause.UNANSWERED, message)
@@ -242,8 +247,9 @@ class Scheduling:
         warnings: tuple[str, ...],
         lease: Lease | None,
         accepted: list[EvaluationContext],
+        work: WorkInFlight,
     ) -> Answered:
-        """As `schedule`; what has got its arm is appended to `accepted`."""
+        """As `schedule`; what has got its arm is appended to `accepted`, and `work` is told its time budget."""
         created_at, started = self._clock(), self._stopwatch()
         asked = request
         complete = await self._question_builder.completed(asked, raw_body)
@@ -254,7 +260,7 @@ class Scheduling:
         split = self._rollout.traffic_split()
         assigned = split.assign(unit) if request.arm is None else split.force(unit, self._named(request.arm))
         recent = self._recent_makespans.of(plant_id)
-        budget_ms = self._load.afforded_ms(request.time_budget_ms)
+        budget_ms = work.budget_ms = self._load.afforded_ms(request.time_budget_ms)
         job_list, jobs = await run_blocking(len(raw_body), job_list_of, request.jobs)
         decision_id = str(self._new_id()) if lease is None else lease.decision_id
         context = EvaluationContext(

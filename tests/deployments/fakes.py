@@ -49,6 +49,7 @@ from deployments.scheduling.evaluations import ShadowPort, ShadowTask
 from deployments.scheduling.idempotency import Idempotency
 from deployments.scheduling.ports import Archive, Journal, Judge, Proposal, ProposalCall, Proposer
 from deployments.scheduling.question import Plants, QuestionBuilder
+from deployments.scheduling.time_budget import LoadShedding
 from deployments.scheduling.use_case import Scheduling
 from deployments.serve.reads import WorkerReads
 from deployments.settings.service import DEVELOPMENT_API_KEY, PUBLISHED_MODEL, Environment, Settings
@@ -467,6 +468,7 @@ def scheduling_over(
         shadow=shadow or NoShadow(),
         find_model=REGISTERED.get,
         request_seconds=request_seconds,
+        load=LoadShedding(2),
         clock=lambda: NOW,
         stopwatch=lambda: 0.25 * next(ticks),
         new_id=lambda: f"decision-{next(ids)}",

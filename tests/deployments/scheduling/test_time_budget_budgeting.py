@@ -2,38 +2,132 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+import numpy as np
 import pytest
 
-from deployments.scheduling.time_budget import LoadShedding
+from deployments.errors import Overloaded
+from deployments.scheduling.time_budget import (
+    FIRST_SECONDS_OF_A_BYTE,
+    MAX_CROWD,
+    MAX_SECONDS,
+    LoadShedding,
+)
+
+BODY_BYTES = 50_000
+ALONE = BODY_BYTES * FIRST_SECONDS_OF_A_BYTE
 
 
-def test_idle_router_grants_the_whole_budget() -> None:
-    """One request, or two, get what they asked for."""
-    budgets = LoadShedding(full_up_to=2, nothing_from=6)
-    with budgets.request(), budgets.request():
-        assert budgets.afforded_ms(100) == 100
+class Others:
+    """The other routers of a machine, which have `count` requests in flight."""
+
+    def __init__(self, count: int = 0) -> None:
+        self.count = count
+        self.told = 0
+
+    def set(self, count: int) -> None:
+        self.told = count
+
+    def of_others(self) -> int:
+        return self.count
 
 
-@pytest.mark.parametrize(("in_flight", "expected"), [(3, 75), (4, 50), (5, 25), (6, 0), (9, 0)])
+def test_requests_with_a_core_of_their_own_get_the_whole_budget() -> None:
+    """As many as there are cores get what they asked for."""
+    load = LoadShedding(2)
+    with load.request(BODY_BYTES), load.request(BODY_BYTES):
+        assert load.afforded_ms(250) == 250
+
+
+@pytest.mark.parametrize(("in_flight", "expected"), [(2, 600), (3, 500), (4, 400), (5, 300), (7, 100), (8, 0), (30, 0)])
 def test_budget_falls_to_nothing_as_requests_pile_up(in_flight: int, expected: int) -> None:
-    """Between the two limits it falls linearly, and beyond the second nothing is left."""
-    budgets = LoadShedding(full_up_to=2, nothing_from=6)
+    """Between one and four requests for each core it falls linearly, and beyond nothing is left."""
+    load = LoadShedding(2)
     with ExitStack() as stack:
         for _ in range(in_flight):
-            stack.enter_context(budgets.request())
-        assert budgets.afforded_ms(100) == expected
+            stack.enter_context(load.request(BODY_BYTES))
+        assert load.afforded_ms(600) == expected
 
 
-def test_finished_requests_do_not_count() -> None:
-    """A request that failed gives its place back as well."""
-    budgets = LoadShedding(full_up_to=1, nothing_from=2)
-    with pytest.raises(RuntimeError), budgets.request():
-        raise RuntimeError
-    with budgets.request():
-        assert budgets.afforded_ms(100) == 100
+def test_what_other_routers_have_in_flight_counts_as_well() -> None:
+    """Two routers of one machine afford what one with all the requests would."""
+    others = Others(5)
+    both, one = LoadShedding(2, others), LoadShedding(2)
+    with ExitStack() as stack:
+        stack.enter_context(both.request(BODY_BYTES))
+        for _ in range(6):
+            stack.enter_context(one.request(BODY_BYTES))
+        assert both.afforded_ms(250) == one.afforded_ms(250)
+        assert both.afforded_ms(250) == 83
+        assert others.told == 1
+    assert others.told == 0
 
 
-def test_limits_must_make_sense() -> None:
+def test_newcomers_are_refused_before_they_would_wait() -> None:
+    """Refused is the first one that would take longer than is promised; the refusal says when to come again."""
+    load = LoadShedding(2)
+    with ExitStack() as stack:
+        admitted = 0
+        while (ALONE * (admitted + 1) / 2) <= MAX_SECONDS + MAX_CROWD * ALONE:
+            load.require_room(BODY_BYTES)
+            stack.enter_context(load.request(BODY_BYTES))
+            admitted += 1
+        with pytest.raises(Overloaded, match=f"{admitted} requests are under way") as refused:
+            load.require_room(BODY_BYTES)
+        assert refused.value.retry_after_seconds == 1
+    load.require_room(BODY_BYTES)
+
+
+def test_no_request_is_refused_on_an_idle_machine_however_large() -> None:
+    """Twenty thousand jobs take seconds, and nobody waits for anybody."""
+    load = LoadShedding(1)
+    load.require_room(10_000_000)
+    with load.request(10_000_000):
+        load.require_room(10_000_000)
+
+
+@pytest.mark.parametrize("alone", [0.01, 0.05, 0.4])
+@pytest.mark.parametrize("budget_ms", [0, 100])
+def test_cost_is_learned_whether_the_machine_is_crowded_or_not(alone: float, budget_ms: int) -> None:
+    """Requests that come at random, up to a dozen at once on two cores: what one costs without its budget comes out.
+
+    Each searches until its budget is over by the clock, and then works until it has got what it costs.
+    """
+    step, now, rng = alone / 50, 0.0, np.random.default_rng(4)
+    load = LoadShedding(2, stopwatch=lambda: now)
+    arrivals = np.cumsum(rng.exponential((alone + budget_ms / 1000) / 1.6, 300)).tolist()
+    searching: dict[ExitStack, float] = {}
+    working: dict[ExitStack, float] = {}
+    while arrivals or searching or working:
+        now += step
+        share = min(1.0, 2 / max(1, len(searching) + len(working)))
+        working = {request: left - step * share for request, left in working.items()}
+        for request in [request for request, left in working.items() if left <= 0.0]:
+            del working[request]
+            request.close()
+        for request in [request for request, end in searching.items() if end <= now]:
+            del searching[request]
+            working[request] = alone
+        while arrivals and arrivals[0] <= now:
+            arrivals.pop(0)
+            request = ExitStack()
+            request.enter_context(load.request(BODY_BYTES)).budget_ms = budget_ms
+            searching[request] = now + budget_ms / 1000
+    assert load._alone(BODY_BYTES) == pytest.approx(alone, rel=0.3)
+
+
+def test_failed_requests_give_their_place_back_and_teach_nothing() -> None:
+    """What ends with an error may have cost anything."""
+    now = 0.0
+    load = LoadShedding(1, stopwatch=lambda: now)
+    failing = load.request(BODY_BYTES)
+    failing.__enter__()
+    now = 100.0
+    assert not failing.__exit__(RuntimeError, RuntimeError(), None)
+    assert load.in_flight == 0
+    assert load._alone(BODY_BYTES) == ALONE
+
+
+def test_cores_must_make_sense() -> None:
     """The error says what was required and what was found."""
-    with pytest.raises(ValueError, match="full_up_to must be between 0 and nothing_from 2, was 2"):
-        LoadShedding(full_up_to=2, nothing_from=2)
+    with pytest.raises(ValueError, match="cores must be at least 1, was 0"):
+        LoadShedding(0)
