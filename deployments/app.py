@@ -42,12 +42,13 @@ from deployments.persistence.integrity.sampling import IntegritySampler
 from deployments.persistence.spool.disk import LocalDisk
 from deployments.persistence.spool.spool import Spool, SpoolConfig
 from deployments.plants.stored import StoredPlants
-from deployments.rollout.model_registry import Registry
+from deployments.rollout.model_registry import Registry, written_at
 from deployments.rollout_control.rollout_client import RolloutClient, StateSync
 from deployments.rollout_control.router_view import LatchFile, RolloutView
 from deployments.rollout_control.stored_report import RolloutTrail
 from deployments.runtime.background import MAX_WAITING, Threads
 from deployments.runtime.clock import utc_now
+from deployments.runtime.metrics import Meter
 from deployments.runtime.shared_count import SharedCount
 from deployments.scheduling.arms import ArmRunner
 from deployments.scheduling.idempotency import Idempotency
@@ -66,7 +67,7 @@ from deployments.serve.handles import (
     ask,
     remote_write,
 )
-from deployments.serve.health import HealthMonitor, Probe
+from deployments.serve.health import Exporter, HealthMonitor, Probe, RouterReport
 from deployments.serve.policy import PPOPolicy, SuspectFiles
 from deployments.serve.reads import WorkerReads
 from deployments.serve.router import RequestRouter
@@ -133,6 +134,7 @@ async def open_router(
     controller: Any,
     router_count: Callable[[], int],
     disk: LocalDisk,
+    meter: Meter,
 ) -> Services:
     """Everything that one router holds: opened in this order, closed in reverse when `stack` unwinds.
 
@@ -219,6 +221,7 @@ async def open_router(
     # The use case over all of these; what the other routers of this machine have under way counts as its own does.
     in_flight = SharedCount(settings.run_folder / "in-flight")
     stack.callback(in_flight.close)
+    load = LoadShedding(len(os.sched_getaffinity(0)), in_flight)
     policy_probe = Probe("the policy", lambda: ask(policy.model_id, attempts=2), period_seconds=1.0)
     # Often, because whoever waits for a verdict must know whether anybody gets one.
     judge_probe = Probe("the judge", lambda: ask(validator.ping, attempts=2), period_seconds=0.4)
@@ -254,7 +257,7 @@ async def open_router(
         shadow=shadow,
         find_model=registry.find,
         request_seconds=settings.request_timeout_seconds,
-        load=LoadShedding(len(os.sched_getaffinity(0)), in_flight),
+        load=load,
         clock=utc_now,
     )
     stack.push_async_callback(scheduling.close, _LATE_SECONDS)
@@ -274,6 +277,21 @@ async def open_router(
         losses=scheduling.policy_losses,
     )
     _run(stack, health)
+    _run(
+        stack,
+        RouterReport(
+            meter,
+            health=health,
+            depth=lambda: spool.depth,
+            drain=lambda: drain.state,
+            state=lambda: view.traffic_split().state,
+            in_flight=lambda: load.in_flight_here,
+            keys_age_seconds=lambda: access.age_seconds,
+            model_written_at=written_at(settings.model_path),
+        ),
+    )
+    metrics = Exporter(probe)
+    stack.push_async_callback(metrics.close)
     return Services(
         settings=settings,
         limits=limits,
@@ -293,6 +311,7 @@ async def open_router(
             clock=utc_now,
             steady=time.monotonic,
         ),
+        metrics=metrics,
         trail=RolloutTrail(
             RolloutRows(engine),
             lambda: settings.policy.ramp_configuration,

@@ -25,6 +25,7 @@ from deployments.api.probes import EndOfService, Gate
 from deployments.api.problems import install_problems
 from deployments.api.services import Services
 from deployments.runtime.clock import Clock, utc_now
+from deployments.runtime.metrics import Meter, NoMeter
 from deployments.scheduling.time_budget import LARGE_BODY_BYTES
 
 DESCRIPTION = "Turns a plant's list of jobs into a safe production schedule."
@@ -42,12 +43,13 @@ def create_api(
     cors_pattern: str | None = None,
     clock: Clock = utc_now,
     gate: Gate | None = None,
+    meter: Meter | None = None,
 ) -> FastAPI:
     """The whole API. `services` is called for each request, so it may be bound after the app exists.
 
     Browsers may call from `cors_origins`, and from those that match `cors_pattern` as a whole.
     `clock` gives the timestamps of problem details, which must work before there are services. `gate` turns newcomers
-    away when the service is about to end.
+    away when the service is about to end. `meter` is told of every answer.
     """
     app = FastAPI(
         title="Gantry",
@@ -93,6 +95,6 @@ def create_api(
             expose_headers=[REQUEST_ID_HEADER, schedules.REPLAYED_HEADER, "Retry-After"],
         )
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(RequestIdentity, clock=clock)
+    app.add_middleware(RequestIdentity, clock=clock, meter=meter or NoMeter())
     app.add_middleware(BodyRemainder)
     return app

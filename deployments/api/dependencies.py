@@ -18,6 +18,7 @@ from deployments.contracts.requests.wire import AnswerModel, WireModel
 from deployments.errors import InvalidRequest, NotFound, did_you_mean
 from deployments.persistence.decisions.records import DecisionRecord
 from deployments.scheduling.time_budget import run_blocking
+from deployments.settings.service import Environment
 
 API_KEY_HEADER = "X-API-Key"
 PREFER_HEADER = "Prefer"
@@ -32,12 +33,18 @@ async def services_of(request: Request) -> Services:
     return bound()
 
 
-async def client_of(
-    request: Request,
-    key: Annotated[str | None, Security(APIKeyHeader(name=API_KEY_HEADER, auto_error=False))],
-) -> Client:
-    """Who calls, and not too often. Raises `Unauthenticated`, `KeysUnavailable` or `RateLimited`."""
+Key = Annotated[str | None, Security(APIKeyHeader(name=API_KEY_HEADER, auto_error=False))]
+
+
+async def client_of(request: Request, key: Key) -> Client:
+    """Who calls, and not too often. Raises `Unauthenticated`, `KeysUnavailable` or `RateLimited`.
+
+    `Authorization: Bearer KEY` (RFC 6750) is the same as the header of ours: some clients know no other.
+    """
     services: Services = request.app.state.services()
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if key is None and scheme.lower() == "bearer":
+        key = token.strip()
     client = services.access.authenticate(key)
     # Known to the layers around the routes: the audit trail names it.
     request.state.client = client
@@ -65,6 +72,13 @@ Planner = Annotated[Client, Depends(_may(Scope.SCHEDULE))]
 Reader = Annotated[Client, Depends(_may(Scope.SCHEDULE, Scope.READ))]
 Operator = Annotated[Client, AS_OPERATOR]
 Brakeman = Annotated[Client, Depends(_may(Scope.ROLLBACK, Scope.OPERATE))]
+
+
+async def scraper_of(request: Request, key: Key) -> None:
+    """Whoever scrapes: anybody in development, elsewhere who may read. Raises as `client_of`, or `Forbidden`."""
+    services: Services = request.app.state.services()
+    if services.settings.environment is not Environment.DEVELOPMENT:
+        (await client_of(request, key)).require(Scope.READ)
 
 
 async def known_parameters(request: Request, client: Caller) -> None:  # noqa: ARG001 - who calls comes first

@@ -35,6 +35,7 @@ from deployments.errors import (
 from deployments.logs import REQUEST_ID, REQUESTS
 from deployments.persistence.decisions.records import MAX_DETAIL_LENGTH, AuditEvent
 from deployments.runtime.clock import Clock
+from deployments.runtime.metrics import HTTP_REQUESTS, HTTP_SECONDS, Meter
 from deployments.scheduling.time_budget import LARGE_BODY_BYTES, OFFLOAD
 
 _ALWAYS = {
@@ -413,9 +414,10 @@ class BodyRemainder:
 class RequestIdentity:
     """ASGI middleware; nothing that may fail may be added after it, so that nothing happens outside of it."""
 
-    def __init__(self, app: ASGIApp, *, clock: Clock) -> None:
+    def __init__(self, app: ASGIApp, *, clock: Clock, meter: Meter) -> None:
         self._app = app
         self._clock = clock
+        self._meter = meter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -448,8 +450,13 @@ class RequestIdentity:
                 raise
             await unexpected_problem(scope, self._clock)(scope, receive, send_with_id)
         level = logging.DEBUG if scope["path"] in _PROBES else logging.INFO
-        answered = {"status": status, "ms": round(1000 * (time.perf_counter() - started), 1)}
-        _requests.log(level, short_line(scope), extra=answered)
+        seconds = time.perf_counter() - started
+        _requests.log(level, short_line(scope), extra={"status": status, "ms": round(1000 * seconds, 1)})
+        # A path that is no route may be anything, and so may a method.
+        route = getattr(scope.get("route"), "path", "none")
+        method = scope["method"] if route != "none" else "other"
+        self._meter.count(HTTP_REQUESTS, method=method, route=route, status=str(status))
+        self._meter.observe(HTTP_SECONDS, seconds, route=route)
 
 
 def _request_id(headers: Headers) -> str:

@@ -9,17 +9,16 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.api.dependencies import Bound, json_answer
+from deployments.api.dependencies import Bound, json_answer, scraper_of
 from deployments.api.documentation import problems
 from deployments.api.middleware import short_line
 from deployments.api.problems import answer_to
-from deployments.api.services import HealthReport
-from deployments.contracts.answers.service import HealthAnswer, ProbeAnswer, SpoolAnswer, Status
+from deployments.contracts.answers.service import HealthAnswer, ProbeAnswer, SpoolAnswer
 from deployments.errors import ENDED, Stopping, TemporarilyUnavailable
 from deployments.logs import REQUEST_ID
 from deployments.runtime.clock import Clock
@@ -40,7 +39,7 @@ async def health(request: Request, services: Bound) -> Response:
     """How the service is doing; 503 when no schedule can be served."""
     report = await services.health.report()
     answer = HealthAnswer(
-        status=_status(report),
+        status=report.status,
         version=request.app.version,
         model_loaded=report.model_loaded,
         database_connected=report.database_connected,
@@ -72,10 +71,17 @@ async def readyz(services: Bound) -> Response:
     return json_answer(ProbeAnswer(status="ready"))
 
 
-def _status(report: HealthReport) -> Status:
-    if report.blockers:
-        return "unhealthy"
-    return "degraded" if report.shortcomings else "healthy"
+@router.get(
+    "/metrics",
+    tags=["health"],
+    response_class=PlainTextResponse,
+    dependencies=[Depends(scraper_of)],
+    responses=problems(401, 403, 503),
+)
+async def metrics(services: Bound) -> Response:
+    """The metrics of every process of this node, as Prometheus reads them; whichever router is asked says the same."""
+    text, media_type = await services.metrics.text()
+    return Response(text, media_type=media_type)
 
 
 class Gate(Protocol):

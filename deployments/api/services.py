@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from deployments.access import Client
 from deployments.access.key_ring import RateLimiter
+from deployments.contracts.answers.service import Status
 from deployments.contracts.parsing import RequestLimits
 from deployments.persistence.decisions.records import AuditEvent, DecisionPage, DecisionRecord
 from deployments.rollout.model_registry import Registry
@@ -69,6 +70,13 @@ class HealthReport:
         database = () if self.database_connected else ("the database is not connected",)
         return (*self.obstacles, *model, *database, *self.alarms)
 
+    @property
+    def status(self) -> Status:
+        """In one word."""
+        if self.blockers:
+            return "unhealthy"
+        return "degraded" if self.shortcomings else "healthy"
+
 
 class HealthProbe(Protocol):
     """Knows how the replica is doing."""
@@ -92,6 +100,14 @@ class Decisions(Protocol):
 
         Raises `InvalidCursor` or `DatabaseError`.
         """
+        ...
+
+
+class MetricsText(Protocol):
+    """What Prometheus scrapes."""
+
+    async def text(self) -> tuple[bytes, str]:
+        """The metrics of every process of this node, and their media type. Raises `TemporarilyUnavailable`."""
         ...
 
 
@@ -179,6 +195,7 @@ class Services:
     audit: AuditTrail
     rollout_client: RolloutOrders
     trail: Trail
+    metrics: MetricsText
     registry: Registry
     clock: Callable[[], datetime]
     files: Threads

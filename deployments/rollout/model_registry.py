@@ -12,7 +12,9 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from deployments.errors import reason_of
@@ -40,6 +42,13 @@ class Registered:
     manifest: Manifest
     folder: Path
     is_published: bool = False
+
+
+def written_at(folder: Path) -> float | None:
+    """When the policy in `folder` was written, in seconds since 1970; None where that cannot be told."""
+    with suppress(ArtefactError, ValueError):
+        return datetime.fromisoformat(read_manifest(folder).created_at).timestamp()
+    return None
 
 
 class Registry:

@@ -104,6 +104,11 @@ class LoadShedding:
         """Requests of all routers of the machine."""
         return self._in_flight + self._others.of_others()
 
+    @property
+    def in_flight_here(self) -> int:
+        """Those of this router."""
+        return self._in_flight
+
     def require_room(self, body_bytes: int) -> None:
         """Raises `Overloaded` when one more request with so large a body would take too long beside the others."""
         alone = self._alone(body_bytes)

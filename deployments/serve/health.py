@@ -6,14 +6,24 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from typing import get_args
 
-from deployments.api.services import HealthReport
-from deployments.errors import Overloaded
+import httpx
+import ray
+
+from deployments.api.services import HealthProbe, HealthReport
+from deployments.contracts.answers.service import Status
+from deployments.errors import Overloaded, TemporarilyUnavailable
 from deployments.persistence.database import MAX_SKEW_SECONDS
 from deployments.persistence.delivery.drain import DrainState
 from deployments.persistence.integrity.events import CorruptionLog
 from deployments.persistence.spool.spool import SpoolDepth
-from deployments.runtime.background import BackgroundTask
+from deployments.rollout.ramp.state import RolloutState, Stage
+from deployments.rollout.ramp.traffic import UNKNOWN_STAGE
+from deployments.runtime import metrics as known
+from deployments.runtime.background import BackgroundTask, Threads
+from deployments.runtime.metrics import Meter
+from deployments.serve.metrics import PERIOD_SECONDS
 from env.judge.verdict import quantity
 
 _log = logging.getLogger(__name__)
@@ -24,6 +34,8 @@ MODEL_PATIENCE_SECONDS = 30.0
 SILENT_SECONDS = 3.5
 # A record is in the database within a fraction of a second, so whatever the reason, something is wrong.
 MAX_SPOOL_AGE_SECONDS = 10.0
+STATUSES: tuple[Status, ...] = get_args(Status)
+_SCRAPE_SECONDS = 5.0
 Ask = Callable[[], Awaitable[object]]
 Clock = Callable[[], float]
 
@@ -212,3 +224,106 @@ class HealthMonitor:
             yield f"{quantity(depth.damaged_regions, 'damaged region')} in the spool: look at `gantry db spool status`"
         if self._corruption.count:
             yield f"{quantity(self._corruption.count, 'corruption event')} since the start: the log names each decision"
+
+
+class RouterReport:
+    """What one router knows: its spool, its way to the database, the stage, its health and what is under way.
+
+    `start` and `stop` on the event loop of the router.
+    """
+
+    def __init__(
+        self,
+        meter: Meter,
+        *,
+        health: HealthProbe,
+        depth: Callable[[], SpoolDepth],
+        drain: Callable[[], DrainState],
+        state: Callable[[], RolloutState | None],
+        in_flight: Callable[[], int],
+        keys_age_seconds: Callable[[], float | None],
+        model_written_at: float | None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._meter = meter
+        self._health = health
+        self._depth, self._drain, self._state = depth, drain, state
+        self._in_flight, self._keys_age_seconds = in_flight, keys_age_seconds
+        self._model_written_at = model_written_at
+        self._clock = clock
+        self._written = 0
+        self._task = BackgroundTask("metrics of the router", self.tell, period_seconds=PERIOD_SECONDS)
+
+    def start(self) -> None:
+        """Begins to tell."""
+        self._task.start()
+
+    async def stop(self) -> None:
+        """Tells nothing any more."""
+        await self._task.stop()
+
+    async def tell(self) -> None:
+        """One round."""
+        self._tell_spool()
+        self._tell_rollout()
+        report = await self._health.report()
+        for status in STATUSES:
+            self._meter.set(known.HEALTH, status == report.status, status=status)
+        self._meter.set(known.READY, not report.obstacles)
+        self._meter.set(known.ALARMS, len(report.shortcomings))
+        self._meter.set(known.IN_FLIGHT, self._in_flight())
+        if (age := self._keys_age_seconds()) is not None:
+            self._meter.set(known.KEYS_AGE, age)
+        if self._model_written_at is not None:
+            self._meter.set(known.MODEL_AGE, self._clock() - self._model_written_at)
+
+    def _tell_spool(self) -> None:
+        depth, drain = self._depth(), self._drain()
+        self._meter.set(known.SPOOL_RECORDS, depth.records)
+        self._meter.set(known.SPOOL_BYTES, depth.disk_bytes)
+        self._meter.set(known.SPOOL_CAPACITY, depth.capacity_bytes)
+        self._meter.set(known.SPOOL_AGE, depth.oldest_age_seconds or 0.0)
+        self._meter.set(known.SPOOL_DEAD_LETTERS, depth.dead_letter_files)
+        self._meter.count(known.WRITES, drain.written - self._written)
+        self._written = drain.written
+        self._meter.set(known.WRITE_FAILURES, drain.failures_in_a_row)
+
+    def _tell_rollout(self) -> None:
+        state = self._state()
+        present = UNKNOWN_STAGE if state is None else state.stage.value
+        for stage in (*(stage.value for stage in Stage), UNKNOWN_STAGE):
+            self._meter.set(known.ROLLOUT_STAGE, stage == present, stage=stage)
+        self._meter.set(known.ROLLOUT_SHARE, 0.0 if state is None else state.share)
+
+
+class Exporter:
+    """What Ray's exporter of this node prints: the metrics of all processes of the node."""
+
+    def __init__(self, threads: Threads) -> None:
+        """Ray is asked in `threads` where its exporter is."""
+        self._threads = threads
+        self._address: str | None = None
+        self._client = httpx.AsyncClient(timeout=_SCRAPE_SECONDS, trust_env=False)
+
+    async def text(self) -> tuple[bytes, str]:
+        """The text and its media type. Raises `TemporarilyUnavailable`."""
+        try:
+            if self._address is None:
+                self._address = await self._threads.run(_exporter_address)
+            answer = (await self._client.get(self._address)).raise_for_status()
+        except (httpx.HTTPError, LookupError) as error:
+            self._address = None
+            raise TemporarilyUnavailable(f"Ray's exporter of metrics must answer, did not: {error}", 5) from error
+        return answer.content, answer.headers.get("content-type", "text/plain; version=0.0.4")
+
+    async def close(self) -> None:
+        """Its connections."""
+        await self._client.aclose()
+
+
+def _exporter_address() -> str:
+    node_id = ray.get_runtime_context().get_node_id()
+    for node in ray.nodes():  # type: ignore[no-untyped-call]
+        if node["NodeID"] == node_id:
+            return f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    raise LookupError(f"node {node_id} is not known to Ray")

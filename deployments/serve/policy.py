@@ -17,7 +17,9 @@ from pathlib import Path
 from anyio import to_thread
 
 from deployments.rollout.model_registry import Artefact, verified
+from deployments.runtime.metrics import PROPOSAL_SECONDS, SEARCH_GAIN
 from deployments.scheduling.proposals import policy_proposal
+from deployments.serve.metrics import replica_meter
 from deployments.serve.process import configure_process, release_start_up_memory
 from deployments.serve.serialization import decode, encode
 from env.problem import Problem
@@ -67,6 +69,7 @@ class PPOPolicy:
     def __init__(self) -> None:
         """Raises `ArtefactError` for a policy that must not be used: then the replica never becomes ready."""
         settings = configure_process()
+        self._meter = replica_meter()
         self._policies = PolicyCache(settings.model_path, settings.models_folder)
         warm_policy(self._policies.published)
         release_start_up_memory()
@@ -91,8 +94,13 @@ class PPOPolicy:
 
         Raises `HorizonExceeded`, or `ArtefactError` for a policy that is not there.
         """
+        begun = time.perf_counter()
         problem: Problem = decode(payload)
-        return encode(policy_proposal(self._policies.get(artefact), problem, budget_ms, threads=threads))
+        proposal = policy_proposal(self._policies.get(artefact), problem, budget_ms, threads=threads)
+        self._meter.observe(PROPOSAL_SECONDS, time.perf_counter() - begun)
+        for stage, seconds in proposal.gains.items():
+            self._meter.count(SEARCH_GAIN, seconds, stage=stage)
+        return encode(proposal)
 
     async def model_id(self) -> str:
         """The published policy, such as "full_production@1"."""

@@ -15,6 +15,7 @@ from deployments.api import Services, create_api
 from deployments.api.application import LOCAL_ORIGINS
 from deployments.api.middleware import REQUEST_ID_HEADER
 from deployments.persistence.spool.disk import LocalDisk
+from deployments.serve.metrics import replica_meter
 from deployments.serve.process import (
     DrainNotice,
     NewcomersGate,
@@ -49,6 +50,7 @@ class RequestRouter:
     ) -> None:
         """Takes handles of the other deployments; Ray awaits this. Raises `InvalidSettings` or `SpoolError`."""
         self._settings = configure_process()
+        self._meter = replica_meter()
         require_message_room(self._settings)
         for sentence in unread_variables():
             _log.warning(sentence)
@@ -64,6 +66,7 @@ class RequestRouter:
                 controller=controller,
                 router_count=router_count,
                 disk=self.disk,
+                meter=self._meter,
             )
             self._gate = NewcomersGate(DrainNotice(self._settings.run_folder))
             self._gate.start()
@@ -78,6 +81,7 @@ class RequestRouter:
             cors_origins=self._settings.cors_origins,
             cors_pattern=LOCAL_ORIGINS if is_development else None,
             gate=self._gate,
+            meter=self._meter,
         )
         api.add_middleware(_WithoutRequestId)
         return api

@@ -26,6 +26,10 @@ class ShadowArm:
         self._process = WorkerProcess(*self.program)
         self._thread = ThreadPoolExecutor(1, "counterfactual")
         configure_process()
+        # Here, for the process of low priority needs no Ray.
+        from deployments.serve.metrics import replica_meter
+
+        replica_meter()
         release_start_up_memory()
 
     async def compute(self, payload: bytes, limit_seconds: float) -> bytes | NoResult:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from anyio import to_thread
 
+from deployments.runtime.metrics import ANOMALIES, REJECTIONS, VERDICTS
+from deployments.serve.metrics import replica_meter
 from deployments.serve.process import configure_process, release_start_up_memory
 from deployments.serve.serialization import decode, encode
 from env.instances.generator import toy_problem
@@ -20,6 +22,7 @@ class SafetyValidator:
 
     def __init__(self) -> None:
         settings = configure_process()
+        self._meter = replica_meter()
         self._limits = settings.policy.anomaly_limits
         judge(toy_problem(), Schedule(assignments=()), self._limits)
         release_start_up_memory()
@@ -30,7 +33,13 @@ class SafetyValidator:
 
     def _verdict(self, payload: bytes, recent: tuple[BoundedMakespan, ...]) -> bytes:
         problem, schedule = _opened(payload)
-        return encode(judge(problem, schedule, self._limits, recent_makespans=recent))
+        verdict = judge(problem, schedule, self._limits, recent_makespans=recent)
+        self._meter.count(VERDICTS, valid=str(verdict.valid).lower())
+        for code in {violation.code for violation in verdict.violations}:
+            self._meter.count(REJECTIONS, code=code.value)
+        for anomaly in verdict.anomalies:
+            self._meter.count(ANOMALIES, code=anomaly.code.value)
+        return encode(verdict)
 
     async def ping(self) -> bool:
         """Whether verdicts can be had; reaching it is the answer."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from deployments.persistence.database import create_delivery_engine
+from deployments.persistence.database import create_delivery_engine, time_statements
 from deployments.persistence.delivery.batch_writer import DecisionWriter, WriteReport
+from deployments.serve.metrics import replica_meter
 from deployments.serve.process import configure_process, release_start_up_memory
 
 
@@ -12,7 +13,9 @@ class DBWriter:
 
     def __init__(self) -> None:
         settings = configure_process()
-        self._writer = DecisionWriter(create_delivery_engine(settings.database_url.get_secret_value()))
+        engine = create_delivery_engine(settings.database_url.get_secret_value())
+        time_statements(engine, replica_meter())
+        self._writer = DecisionWriter(engine)
         release_start_up_memory()
 
     def write(self, payloads: list[bytes]) -> WriteReport:

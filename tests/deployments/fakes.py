@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from itertools import count
@@ -44,6 +45,7 @@ from deployments.rollout.ramp.traffic import PUBLISHED, Rollout, TrafficSplit
 from deployments.rollout.report.report import Records, RolloutReport, report_of
 from deployments.rollout_control.controller import Command
 from deployments.runtime.background import Threads
+from deployments.runtime.metrics import Kind, Metric
 from deployments.scheduling.arms import ArmRunner
 from deployments.scheduling.evaluations import ShadowPort, ShadowTask
 from deployments.scheduling.idempotency import Idempotency
@@ -411,6 +413,37 @@ class KnownHealth:
         return self._report
 
 
+class FixedMetrics:
+    """What Prometheus would scrape of a process that has answered once."""
+
+    async def text(self) -> tuple[bytes, str]:
+        return b"ray_gantry_plans_total 1.0\n", "text/plain; version=0.0.4"
+
+
+class KeptMeter:
+    """Keeps what it is told: sums of counters, the last values of gauges, all values of histograms."""
+
+    def __init__(self) -> None:
+        self.counted: Counter[tuple[str, ...]] = Counter()
+        self.gauges: dict[tuple[str, ...], float] = {}
+        self.observed: dict[tuple[str, ...], list[float]] = {}
+
+    def count(self, metric: Metric, amount: float = 1.0, **labels: str) -> None:
+        self.counted[self._series(metric, Kind.COUNTER, labels)] += amount  # type: ignore[assignment]
+
+    def set(self, metric: Metric, value: float, **labels: str) -> None:
+        self.gauges[self._series(metric, Kind.GAUGE, labels)] = value
+
+    def observe(self, metric: Metric, value: float, **labels: str) -> None:
+        self.observed.setdefault(self._series(metric, Kind.HISTOGRAM, labels), []).append(value)
+
+    @staticmethod
+    def _series(metric: Metric, kind: Kind, labels: dict[str, str]) -> tuple[str, ...]:
+        assert metric.kind is kind
+        assert set(labels) == set(metric.labels)
+        return (metric.name, *(labels[name] for name in metric.labels))
+
+
 def health_report(**changes: Any) -> HealthReport:
     """Everything is well."""
     values: dict[str, Any] = {
@@ -493,6 +526,7 @@ def services_over(**changes: Any) -> Services:
         "audit": JournalAudit(journal),
         "rollout_client": ObedientClient(),
         "trail": EmptyTrail(),
+        "metrics": FixedMetrics(),
         "registry": Registry(Path("no such folder"), PUBLISHED_MODEL),
         "files": Threads("files of policies", 1),
         "access": single_key(DEVELOPMENT_API_KEY),

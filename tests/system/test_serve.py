@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from deployments.commands.demo import EXAMPLE
 from deployments.commands.validate import judge_files
@@ -65,6 +67,30 @@ def test_service_stores_what_it_answered(service: Service) -> None:
         rows = database.execute("SELECT request_id, arm FROM decision WHERE decision_id = ?", (answer["schedule_id"],))
         assert rows.fetchall() == [("stored", "ppo")]
     database.close()
+
+
+def test_metrics_of_all_routers_count_every_request(service: Service) -> None:
+    """Whichever router is asked, the text has what both of them did; policy, judge and writer are in it as well."""
+    with service.client() as client:
+        before = _counted(client, "ray_gantry_http_requests_total", route="/schedule", status="200")
+        for _ in range(20):
+            client.post("/schedule", json=example(time_budget_ms=0)).raise_for_status()
+        after = before + 20
+        assert eventually(lambda: _counted(client, "ray_gantry_http_requests_total", route="/schedule") == after)
+        for name in ("proposal_seconds_count", "verdicts_total", "database_statement_seconds_count"):
+            assert eventually(lambda name=name: _counted(client, f"ray_gantry_{name}") > 0), name
+        assert _counted(client, "ray_gantry_rollout_stage", stage="full") == len(service.replicas("RequestRouter"))
+
+
+def _counted(client: httpx.Client, name: str, **labels: str) -> float:
+    """The sum of all series of that name with those labels, as Prometheus would read them now."""
+    families = text_string_to_metric_families(client.get("/metrics").raise_for_status().text)
+    return sum(
+        sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
 
 
 @pytest.mark.parametrize("megabytes", [4.3, 12, 31])

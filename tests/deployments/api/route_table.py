@@ -90,6 +90,7 @@ ROWS = (
     Row(method="GET", template="/v1/audit", scopes=ADMINISTRATORS),
     Row(method="GET", template="/health", scopes=None),
     Row(method="GET", template="/livez", scopes=None),
+    Row(method="GET", template="/metrics", scopes=None),
     Row(method="GET", template="/readyz", scopes=None),
 )
 

@@ -74,6 +74,7 @@ def test_document_describes_every_route() -> None:
         ("/v1/audit", "get"),
         ("/health", "get"),
         ("/livez", "get"),
+        ("/metrics", "get"),
         ("/readyz", "get"),
     }
     body = document["paths"]["/schedule"]["post"]["requestBody"]["content"]["application/json"]["schema"]

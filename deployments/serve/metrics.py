@@ -1,0 +1,90 @@
+"""Metrics by Ray's own library, and what each replica tells of its process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+import ray
+from ray.serve import metrics
+
+from deployments.runtime.metrics import CPU_SECONDS, MEMORY_BYTES, UPTIME, BoundedLabels, Kind, Meter, Metric, NoMeter
+
+PERIOD_SECONDS = 5.0
+_log = logging.getLogger(__name__)
+_KINDS = {Kind.COUNTER: metrics.Counter, Kind.GAUGE: metrics.Gauge, Kind.HISTOGRAM: metrics.Histogram}
+
+
+class RayMeter:
+    """`Meter` of a replica of Serve: Ray adds the names of application, deployment and replica."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+        self._bounded = BoundedLabels()
+
+    def count(self, metric: Metric, amount: float = 1.0, **labels: str) -> None:
+        """See `Meter`."""
+        if amount > 0.0:
+            self._of(metric).inc(amount, self._bounded.of(metric, labels))
+
+    def set(self, metric: Metric, value: float, **labels: str) -> None:
+        """See `Meter`."""
+        self._of(metric).set(value, self._bounded.of(metric, labels))
+
+    def observe(self, metric: Metric, value: float, **labels: str) -> None:
+        """See `Meter`."""
+        self._of(metric).observe(value, self._bounded.of(metric, labels))
+
+    def _of(self, metric: Metric) -> Any:
+        made = self._made.get(metric.name)
+        if made is None:
+            boundaries = {"boundaries": list(metric.buckets)} if metric.kind is Kind.HISTOGRAM else {}
+            made = _KINDS[metric.kind](metric.name, metric.text, tag_keys=metric.labels, **boundaries)
+            self._made[metric.name] = made
+        return made
+
+
+class ProcessReport:
+    """What this replica's process uses; `tell` says it once."""
+
+    def __init__(self, meter: Meter, clock: Callable[[], float] = time.monotonic) -> None:
+        self._meter = meter
+        self._clock = clock
+        self._started_at = clock()
+        self._process = psutil.Process()
+        self._cpu_seconds = 0.0
+
+    def tell(self) -> None:
+        """One round."""
+        used = self._process.cpu_times()
+        cpu_seconds = used.user + used.system
+        self._meter.count(CPU_SECONDS, cpu_seconds - self._cpu_seconds)
+        self._cpu_seconds = cpu_seconds
+        self._meter.set(MEMORY_BYTES, self._process.memory_info().rss)
+        self._meter.set(UPTIME, self._clock() - self._started_at)
+
+
+def replica_meter() -> Meter:
+    """The meter of this replica, whose process is told of from now on, by a thread that ends with it.
+
+    Nobody is told anything where there is no Ray.
+    """
+    if not ray.is_initialized():
+        return NoMeter()
+    meter = RayMeter()
+    report = ProcessReport(meter)
+    threading.Thread(target=_tell_for_ever, args=(report.tell,), name="metrics", daemon=True).start()
+    return meter
+
+
+def _tell_for_ever(tell: Callable[[], None]) -> None:
+    while True:
+        try:
+            tell()
+        except Exception:  # the edge of a thread: what cannot be told now is told later
+            _log.exception("the metrics of this process could not be told")
+        time.sleep(PERIOD_SECONDS)
