@@ -5,6 +5,7 @@
 | benchmarks | public instances and workloads: `tests.benchmark_data` says where |
 | mariadb | a MariaDB server, given or of our own: `tests.system.mariadb` says how |
 | nftables | the command `nft` |
+| prometheus | the commands `prometheus` and `promtool` |
 | train | the extra `train` of the package: without it no test runs that trains, so none at all where it is required |
 """
 
@@ -18,7 +19,7 @@ from typing import NoReturn
 import pytest
 
 VARIABLE = "GANTRY_REQUIRE"
-NAMES = ("benchmarks", "mariadb", "nftables", "train")
+NAMES = ("benchmarks", "mariadb", "nftables", "prometheus", "train")
 TRAINING_EXTRA = ("torch", "stable_baselines3", "sb3_contrib", "matplotlib")
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.benchmark_data import data_folder
 from tests.deployments.ops.test_nftables import nft_command
+from tests.deployments.ops.test_prometheus import promtool_command
 from tests.requirements import NAMES, VARIABLE, require_extra, required
 from tests.system.mariadb import private_mariadb
 
@@ -16,6 +17,7 @@ ASKING: dict[str, Callable[[], object]] = {
     "benchmarks": data_folder,
     "mariadb": lambda: private_mariadb().__enter__(),
     "nftables": nft_command,
+    "prometheus": promtool_command,
 }
 
 
