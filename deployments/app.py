@@ -67,7 +67,7 @@ from deployments.serve.handles import (
     ask,
     remote_write,
 )
-from deployments.serve.health import Exporter, HealthMonitor, Probe, RouterReport
+from deployments.serve.health import Exporter, HealthMonitor, Probe, RouterMetrics
 from deployments.serve.policy import PPOPolicy, SuspectFiles
 from deployments.serve.reads import WorkerReads
 from deployments.serve.router import RequestRouter
@@ -258,6 +258,7 @@ async def open_router(
         find_model=registry.find,
         request_seconds=settings.request_timeout_seconds,
         load=load,
+        meter=meter,
         clock=utc_now,
     )
     stack.push_async_callback(scheduling.close, _LATE_SECONDS)
@@ -279,7 +280,7 @@ async def open_router(
     _run(stack, health)
     _run(
         stack,
-        RouterReport(
+        RouterMetrics(
             meter,
             health=health,
             depth=lambda: spool.depth,

@@ -6,4 +6,6 @@
 | worker_process | a process of low priority that is replaced when it fails |
 | durable_file | a file that takes the place of another as a whole; what dead processes left half done |
 | clock | the instant that it is now |
+| metrics | what is counted and measured, and who is told |
+| shared_count | a number of each process of a machine, and their sum |
 """

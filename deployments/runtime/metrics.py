@@ -17,7 +17,7 @@ _COUNTS = (1.0, 10.0, 50.0, 100.0, 170.0, 300.0, 500.0, 1_000.0, 2_000.0, 5_000.
 _MILLISECONDS = (0.0, 50.0, 100.0, 250.0, 500.0, 750.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0, 60_000.0)
 
 
-class Kind(StrEnum):
+class MetricKind(StrEnum):
     """How a metric behaves, in the words of Prometheus."""
 
     COUNTER = "counter"
@@ -30,23 +30,23 @@ class Metric:
     """One metric. `buckets` are the upper bounds of a histogram, rising, above 0."""
 
     name: str
-    kind: Kind
+    kind: MetricKind
     text: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
 
 
 def _counter(name: str, text: str, *labels: str) -> Metric:
-    return Metric(name=f"gantry_{name}", kind=Kind.COUNTER, text=text, labels=labels)
+    return Metric(name=f"gantry_{name}", kind=MetricKind.COUNTER, text=text, labels=labels)
 
 
 def _gauge(name: str, text: str, *labels: str) -> Metric:
-    return Metric(name=f"gantry_{name}", kind=Kind.GAUGE, text=text, labels=labels)
+    return Metric(name=f"gantry_{name}", kind=MetricKind.GAUGE, text=text, labels=labels)
 
 
 def _histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Metric:
     above_nothing = tuple(bucket for bucket in buckets if bucket > 0.0)
-    return Metric(name=f"gantry_{name}", kind=Kind.HISTOGRAM, text=text, labels=labels, buckets=above_nothing)
+    return Metric(name=f"gantry_{name}", kind=MetricKind.HISTOGRAM, text=text, labels=labels, buckets=above_nothing)
 
 
 HTTP_REQUESTS = _counter("http_requests", "Answers, by the template of the route.", "method", "route", "status")
@@ -143,7 +143,7 @@ class BoundedLabels:
 def reference() -> str:
     """docs/METRICS.md: every metric as Prometheus sees it."""
     rows = [
-        f"| `ray_{each.name}{'_total' if each.kind is Kind.COUNTER else ''}` | {each.kind.value} "
+        f"| `ray_{each.name}{'_total' if each.kind is MetricKind.COUNTER else ''}` | {each.kind.value} "
         f"| {', '.join(f'`{label}`' for label in each.labels)} | {each.text} |"
         for each in METRICS
     ]

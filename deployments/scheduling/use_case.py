@@ -6,9 +6,10 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import pairwise
 
 from uuid6 import uuid7
 
@@ -16,7 +17,7 @@ from deployments.contracts.answers.schedule import ScheduleAnswer
 from deployments.contracts.answers.validation import ValidateAnswer, ValidateRequest, claimed_schedule, validate_answer
 from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.contracts.translation.problem import Question
-from deployments.errors import ENDED, JournalUnavailable, NoSafeSchedule, TimedOut
+from deployments.errors import ENDED, JournalUnavailable, NoSafeSchedule, Overloaded, TimedOut
 from deployments.persistence.decisions.records import DecisionRecord, EvaluationRecord, EvaluationStatus
 from deployments.rollout.analysis.outcomes import ASKED_FOR_ARM, Evaluation, LossCause, MissingPair
 from deployments.rollout.assignment import ArmRole
@@ -24,6 +25,7 @@ from deployments.rollout.model_registry import Artefact
 from deployments.rollout.ramp.traffic import RULE, Arm, Rollout
 from deployments.runtime.background import DetachedTasks
 from deployments.runtime.clock import Clock
+from deployments.runtime.metrics import PLAN_BUDGET, PLAN_OPERATIONS, PLAN_SECONDS, PLANS, SHED, Meter
 from deployments.scheduling.arms import ArmRunner, Attempt, Attempts, shortened
 from deployments.scheduling.decision import Decision, job_list_of, strata_of
 from deployments.scheduling.evaluations import (
@@ -44,6 +46,9 @@ from deployments.scheduling.time_budget import LoadShedding, RecentLosses, WorkI
 from env.errors import InvalidProblem
 from env.judge.anomalies import BoundedMakespan
 
+STAGES = ("translate", "arms", "answer", "append")
+"""Of the way of a plan; `arms` holds the served arm's `propose` and `judge`, and whatever failed before it."""
+NO_FALLBACK = "none"
 MAX_MAKESPANS = 20
 MAX_PLANTS = 1000
 __all__ = ["Answered", "Archive", "Journal", "Judge", "Proposer", "Scheduling"]
@@ -100,6 +105,7 @@ class Scheduling:
         find_model: Callable[[str], Artefact | None],
         request_seconds: float,
         load: LoadShedding,
+        meter: Meter,
         clock: Clock,
         stopwatch: Callable[[], float] = time.perf_counter,
         new_id: Callable[[], object] = uuid7,
@@ -117,6 +123,7 @@ class Scheduling:
         self._new_id = new_id
         self._recent_makespans = RecentMakespans()
         self._load = load
+        self._meter = meter
         self._losses = RecentLosses()
         self._late = DetachedTasks()
         self._last_decided_at: datetime | None = None
@@ -137,7 +144,11 @@ class Scheduling:
 
     def require_room(self, body_bytes: int) -> None:
         """Raises `Overloaded` when a request with so large a body would have to wait too long beside the others."""
-        self._load.require_room(body_bytes)
+        try:
+            self._load.require_room(body_bytes)
+        except Overloaded:
+            self._meter.count(SHED)
+            raise
 
     async def close(self, seconds: float) -> None:
         """Waits so long for arms that were late, to tell what became of them."""
@@ -250,7 +261,7 @@ class Scheduling:
         work: WorkInFlight,
     ) -> Answered:
         """As `schedule`; what has got its arm is appended to `accepted`, and `work` is told its time budget."""
-        created_at, started = self._clock(), self._stopwatch()
+        created_at, started, begun = self._clock(), self._stopwatch(), time.perf_counter()
         asked = request
         complete = await self._question_builder.completed(asked, raw_body)
         request, raw_body = complete.request, complete.body
@@ -276,6 +287,7 @@ class Scheduling:
             is_sampled=self._shadow.is_sampled(decision_id),
         )
         accepted.append(context)
+        translated = time.perf_counter()
         attempts = await self._arms.first_safe(question, assigned.order, budget_ms, recent, job_list)
 
         async def settled() -> tuple[ScheduleAnswer, bytes, DecisionRecord]:
@@ -291,6 +303,7 @@ class Scheduling:
             )
             return await run_blocking(len(raw_body), decision.written, raw_body)
 
+        proposed = time.perf_counter()
         try:
             answer, body, record = await settled()
             # Once more just before the promise: a rollback must not have to wait for slow requests.
@@ -300,14 +313,40 @@ class Scheduling:
             if lease is not None:
                 record = under_claim(record, lease, body)
                 lease.begin_append()
+            written = time.perf_counter()
             await self._append(record)
         except BaseException:
             attempts.call_off()
             raise
         self._recent_makespans.remember(plant_id, attempts.served.bounded_makespan)
         self._last_decided_at = created_at
+        marks = begun, translated, proposed, written, time.perf_counter()
+        self._measure(
+            context, len(question.problem.operations), attempts, dict(zip(STAGES, pairwise(marks), strict=True))
+        )
         self._report(context, question, recent, attempts)
         return Answered(answer=answer, body=body)
+
+    def _measure(
+        self,
+        context: EvaluationContext,
+        operations: int,
+        attempts: Attempts,
+        stages: Mapping[str, tuple[float, float]],
+    ) -> None:
+        """Tells what a plan that was made took, and who made it."""
+        first, served = attempts.all[0], attempts.served
+        fallback = NO_FALLBACK if served is first else outcome_of(first, attempts.all).value
+        if attempts.withdrawn is not None:
+            fallback = "withdrawn"
+        self._meter.count(PLANS, arm=first.arm.role.value, by=served.arm.role.value, fallback=fallback)
+        self._meter.observe(PLAN_OPERATIONS, operations)
+        self._meter.observe(PLAN_BUDGET, context.budget_ms)
+        for stage, (begun, ended) in stages.items():
+            self._meter.observe(PLAN_SECONDS, ended - begun, stage=stage)
+        for stage, seconds in (("propose", served.proposal_seconds), ("judge", served.judge_seconds)):
+            if seconds is not None:
+                self._meter.observe(PLAN_SECONDS, seconds, stage=stage)
 
     def _named(self, arm: str) -> Arm:
         """The arm that a request asks for. Raises `InvalidProblem` when there is none of that name."""

@@ -7,5 +7,6 @@
 | reads | explanations and comparisons, in a process of low priority where they are large |
 | serialization | what travels between replicas, as bytes |
 | health | what a router knows about its neighbours, asked in the background |
+| metrics | what replicas count and measure, by Ray's own library |
 | process | what every replica does first, and the memory that it gives back |
 """

@@ -226,7 +226,7 @@ class HealthMonitor:
             yield f"{quantity(self._corruption.count, 'corruption event')} since the start: the log names each decision"
 
 
-class RouterReport:
+class RouterMetrics:
     """What one router knows: its spool, its way to the database, the stage, its health and what is under way.
 
     `start` and `stop` on the event loop of the router.

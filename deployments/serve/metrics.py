@@ -12,11 +12,20 @@ import psutil
 import ray
 from ray.serve import metrics
 
-from deployments.runtime.metrics import CPU_SECONDS, MEMORY_BYTES, UPTIME, BoundedLabels, Kind, Meter, Metric, NoMeter
+from deployments.runtime.metrics import (
+    CPU_SECONDS,
+    MEMORY_BYTES,
+    UPTIME,
+    BoundedLabels,
+    Meter,
+    Metric,
+    MetricKind,
+    NoMeter,
+)
 
 PERIOD_SECONDS = 5.0
 _log = logging.getLogger(__name__)
-_KINDS = {Kind.COUNTER: metrics.Counter, Kind.GAUGE: metrics.Gauge, Kind.HISTOGRAM: metrics.Histogram}
+_KINDS = {MetricKind.COUNTER: metrics.Counter, MetricKind.GAUGE: metrics.Gauge, MetricKind.HISTOGRAM: metrics.Histogram}
 
 
 class RayMeter:
@@ -42,7 +51,7 @@ class RayMeter:
     def _of(self, metric: Metric) -> Any:
         made = self._made.get(metric.name)
         if made is None:
-            boundaries = {"boundaries": list(metric.buckets)} if metric.kind is Kind.HISTOGRAM else {}
+            boundaries = {"boundaries": list(metric.buckets)} if metric.kind is MetricKind.HISTOGRAM else {}
             made = _KINDS[metric.kind](metric.name, metric.text, tag_keys=metric.labels, **boundaries)
             self._made[metric.name] = made
         return made

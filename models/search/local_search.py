@@ -285,14 +285,13 @@ def _makespan_bound(arrays: ProblemArrays, release: Integers) -> int:
 
 def _busiest_machine_end(arrays: ProblemArrays) -> int:
     """No schedule ends earlier than any machine with what only it can do, by its calendar."""
-    return max(
-        (
-            calendar_span(arrays, int(arrays.machine_calendar[each.machine]), ready, work, True)[1] + each.after
-            for each in _work_of_one_machine(arrays, arrays.operation_release)
-            for ready, work in ((each.first, each.work), (0, each.work + int(arrays.machine_busy[each.machine])))
-        ),
-        default=0,
-    )
+    latest = 0
+    for each in _work_of_one_machine(arrays, arrays.operation_release):
+        calendar = int(arrays.machine_calendar[each.machine])
+        for ready, work in ((each.first, each.work), (0, each.work + int(arrays.machine_busy[each.machine]))):
+            _, end = calendar_span(arrays, calendar, ready, work, True)
+            latest = max(latest, int(end) + each.after)
+    return latest
 
 
 class _WorkOfOneMachine(NamedTuple):

@@ -45,7 +45,7 @@ from deployments.rollout.ramp.traffic import PUBLISHED, Rollout, TrafficSplit
 from deployments.rollout.report.report import Records, RolloutReport, report_of
 from deployments.rollout_control.controller import Command
 from deployments.runtime.background import Threads
-from deployments.runtime.metrics import Kind, Metric
+from deployments.runtime.metrics import Meter, Metric, MetricKind, NoMeter
 from deployments.scheduling.arms import ArmRunner
 from deployments.scheduling.evaluations import ShadowPort, ShadowTask
 from deployments.scheduling.idempotency import Idempotency
@@ -429,16 +429,16 @@ class KeptMeter:
         self.observed: dict[tuple[str, ...], list[float]] = {}
 
     def count(self, metric: Metric, amount: float = 1.0, **labels: str) -> None:
-        self.counted[self._series(metric, Kind.COUNTER, labels)] += amount  # type: ignore[assignment]
+        self.counted[self._series(metric, MetricKind.COUNTER, labels)] += amount  # type: ignore[assignment]
 
     def set(self, metric: Metric, value: float, **labels: str) -> None:
-        self.gauges[self._series(metric, Kind.GAUGE, labels)] = value
+        self.gauges[self._series(metric, MetricKind.GAUGE, labels)] = value
 
     def observe(self, metric: Metric, value: float, **labels: str) -> None:
-        self.observed.setdefault(self._series(metric, Kind.HISTOGRAM, labels), []).append(value)
+        self.observed.setdefault(self._series(metric, MetricKind.HISTOGRAM, labels), []).append(value)
 
     @staticmethod
-    def _series(metric: Metric, kind: Kind, labels: dict[str, str]) -> tuple[str, ...]:
+    def _series(metric: Metric, kind: MetricKind, labels: dict[str, str]) -> tuple[str, ...]:
         assert metric.kind is kind
         assert set(labels) == set(metric.labels)
         return (metric.name, *(labels[name] for name in metric.labels))
@@ -473,6 +473,7 @@ def scheduling_over(
     request_seconds: float = 60.0,
     proposal_seconds: float = 60.0,
     judge_answered_at: Callable[[], float | None] = lambda: None,
+    meter: Meter | None = None,
     zone: ZoneInfo = KUALA_LUMPUR,
 ) -> Scheduling:
     """The use case in Kuala Lumpur unless told otherwise, with a clock that stands still and ids that count."""
@@ -502,6 +503,7 @@ def scheduling_over(
         find_model=REGISTERED.get,
         request_seconds=request_seconds,
         load=LoadShedding(2),
+        meter=meter or NoMeter(),
         clock=lambda: NOW,
         stopwatch=lambda: 0.25 * next(ticks),
         new_id=lambda: f"decision-{next(ids)}",

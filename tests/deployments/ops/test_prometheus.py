@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deployments.runtime.metrics import METRICS, Kind
+from deployments.runtime.metrics import METRICS, MetricKind
 from tests.requirements import not_run
 
 ROOT = Path(__file__).parents[3]
@@ -91,7 +91,11 @@ def test_every_alert_has_a_fault_and_a_section() -> None:
 
 def test_rules_ask_for_metrics_that_exist() -> None:
     """A name that nobody tells would never alert anybody."""
-    suffixes = {Kind.COUNTER: ("_total",), Kind.GAUGE: ("",), Kind.HISTOGRAM: ("_bucket", "_sum", "_count")}
+    suffixes = {
+        MetricKind.COUNTER: ("_total",),
+        MetricKind.GAUGE: ("",),
+        MetricKind.HISTOGRAM: ("_bucket", "_sum", "_count"),
+    }
     told = {f"ray_{metric.name}{suffix}" for metric in METRICS for suffix in suffixes[metric.kind]}
     for rule in rules():
         assert set(re.findall(r"\bray_\w+", rule["expr"])) <= told, rule

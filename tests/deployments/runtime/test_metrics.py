@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.runtime.metrics import METRICS, PLANS, BoundedLabels, Kind, NoMeter, reference
+from deployments.runtime.metrics import METRICS, PLANS, BoundedLabels, MetricKind, NoMeter, reference
 
 PAGE = Path(__file__).parents[3] / "docs" / "METRICS.md"
 
@@ -21,7 +21,7 @@ def test_metrics_keep_to_the_conventions_of_prometheus() -> None:
         assert metric.name.startswith("gantry_")
         assert not metric.name.endswith("_total"), "the exporter adds that"
         assert metric.text.endswith(".")
-        assert (metric.kind is Kind.HISTOGRAM) == bool(metric.buckets)
+        assert (metric.kind is MetricKind.HISTOGRAM) == bool(metric.buckets)
         assert list(metric.buckets) == sorted(set(metric.buckets))
         assert all(bucket > 0 for bucket in metric.buckets)
 

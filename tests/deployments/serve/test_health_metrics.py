@@ -18,7 +18,7 @@ from deployments.runtime.metrics import (
     SPOOL_RECORDS,
     WRITES,
 )
-from deployments.serve.health import RouterReport
+from deployments.serve.health import RouterMetrics
 from tests.deployments.fakes import KeptMeter, KnownHealth, health_report, rollout_state
 
 DEPTH = SpoolDepth(
@@ -33,14 +33,14 @@ DEPTH = SpoolDepth(
 
 
 class Router:
-    """What a `RouterReport` looks at; the tests turn the knobs."""
+    """What a `RouterMetrics` looks at; the tests turn the knobs."""
 
     def __init__(self) -> None:
         self.meter = KeptMeter()
         self.health = KnownHealth(health_report())
         self.drain = DrainState()
         self.state: RolloutState | None = rollout_state()
-        self.report = RouterReport(
+        self.report = RouterMetrics(
             self.meter,
             health=self.health,
             depth=lambda: DEPTH,
