@@ -11,7 +11,7 @@ from deployments.api.services import HealthReport
 from deployments.errors import Overloaded
 from deployments.persistence.database import MAX_SKEW_SECONDS
 from deployments.persistence.delivery.drain import DrainState
-from deployments.persistence.integrity.events import CorruptionLog
+from deployments.persistence.errors import CorruptionLog
 from deployments.persistence.spool.spool import SpoolDepth
 from deployments.runtime.background import BackgroundTask
 from env.judge.verdict import quantity
