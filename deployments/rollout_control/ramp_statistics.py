@@ -23,8 +23,8 @@ MAX_RECENT = 50
 MAX_LATEST = 20_000
 """Pairs that are remembered, because their rows may not be in the database yet when it is asked; and decisions that the
 database has told, because a router may tell them after it."""
-FORMAT = 2
-READABLE_FORMATS = (1, FORMAT)
+FORMAT = 3
+READABLE_FORMATS = (1, 2, FORMAT)
 UNCOUNTED = "windows of before are not counted yet"
 """Why the gate holds while what the database has of earlier windows has not been read."""
 UNIDENTIFIED = "the manifest of an arm cannot be read, so whose windows are compared is not known"

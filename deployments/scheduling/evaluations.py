@@ -24,8 +24,10 @@ from deployments.rollout.analysis.outcomes import (
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.traffic import Arm, ArmAssignment
 from deployments.scheduling.arms import Attempt, Attempts
+from env.insight.comparison import compare
 from env.judge.anomalies import BoundedMakespan
 from env.judge.verdict import Violation
+from env.schedule import Schedule
 
 MAX_VIOLATIONS = 20
 FALLBACK = "fallback"
@@ -42,7 +44,7 @@ class EvaluationContext:
     """One decision's request, as far as its evaluations repeat it.
 
     `is_sampled` says whether its arms are to be compared, decided before any was asked: else it is neither a pair nor
-    lost.
+    lost. `earlier` is the schedule that it continues, None where it continues none.
     """
 
     decision_id: str
@@ -55,6 +57,7 @@ class EvaluationContext:
     jobs: JobSketch | None = None
     strata: tuple[str, ...] = ()
     is_sampled: bool = True
+    earlier: Schedule | None = None
 
 
 def evaluation_records(
@@ -151,7 +154,14 @@ def _event(context: EvaluationContext, attempt: Attempt, outcome: Outcome, is_se
         strata=context.strata,
         assigned=context.assigned.by_hash,
         effort=_effort(attempt),
+        changed_jobs=_changed_jobs(context, attempt),
     )
+
+
+def _changed_jobs(context: EvaluationContext, attempt: Attempt) -> int:
+    if context.earlier is None or attempt.proposal is None:
+        return 0
+    return compare(context.earlier, attempt.proposal.schedule).change_count
 
 
 def _effort(attempt: Attempt) -> Effort | None:

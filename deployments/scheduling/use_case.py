@@ -257,7 +257,7 @@ class Scheduling:
         decision_id = str(self._new_id()) if lease is None else lease.decision_id
         strata = strata_of(plant_id, question.problem)
         context = context_of(request, decision_id, created_at, plant_id, assigned, budget_ms, job_list, jobs, strata)
-        context = replace(context, is_sampled=self._shadow.is_sampled(decision_id))
+        context = replace(context, is_sampled=self._shadow.is_sampled(decision_id), earlier=question.earlier)
         accepted.append(context)
         attempts = await self._arms.first_safe(question, assigned.order, budget_ms, recent, job_list)
 

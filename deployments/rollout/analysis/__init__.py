@@ -9,5 +9,6 @@
 | guardrails | all of them together, fed event by event |
 | windows | the unit of analysis: a plant, a line and a day, and the groups of its lists |
 | e_processes | evidence over windows, and the rules beside it: tail and strata |
+| margins | other key figures: by how much they may be worse, and what the windows say of that |
 | sample_ratio | whether the experiment is what it was meant to be: split, exposure, buckets, lost pairs |
 """

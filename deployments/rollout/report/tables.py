@@ -109,7 +109,7 @@ def evidence_table(report: RolloutReport) -> str:
         missing = "-" if reading.windows_missing is None else f"{reading.windows_missing:.0f}"
         state = "answered" if reading.is_answered else "open"
         shown = f'<span class="state {"met" if reading.is_answered else "undecided"}">{state}</span>'
-        rows.append((reading.question, f"{found} against no improvement", needed, f"{reading.n:,}", missing, shown))
+        rows.append((reading.question, f"{found} against {reading.null}", needed, f"{reading.n:,}", missing, shown))
     so_far = report.windows
     counted = (
         f"<p>{so_far.closed:,} windows (plant, line, day) of {so_far.lists:,} lists have closed, {so_far.open:,} are "
