@@ -192,6 +192,7 @@ def _assigned(row: Mapping[str, Any], state: RolloutState) -> AssignedUnit:
         seed=row["seed"],
         hash_version=row["hash_version"],
         arm=ArmRole.MANUAL if row["arm"] in champions else ArmRole.PPO,
+        job_list=row["job_list_sha256"],
     )
 
 

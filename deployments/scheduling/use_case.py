@@ -16,7 +16,7 @@ from deployments.contracts.answers.schedule import ScheduleAnswer
 from deployments.contracts.answers.validation import ValidateAnswer, ValidateRequest, claimed_schedule, validate_answer
 from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.contracts.translation.problem import Question
-from deployments.errors import ENDED, JournalUnavailable, NoSafeSchedule, TimedOut
+from deployments.errors import ENDED, JournalUnavailable, NoSafeSchedule, Overloaded, TimedOut
 from deployments.persistence.decisions.records import DecisionRecord, EvaluationRecord, EvaluationStatus
 from deployments.rollout.analysis.outcomes import ASKED_FOR_ARM, Evaluation, LossCause, MissingPair
 from deployments.rollout.assignment import ArmRole
@@ -24,7 +24,7 @@ from deployments.rollout.model_registry import Artefact
 from deployments.rollout.ramp.traffic import RULE, Arm, ArmAssignment, Rollout
 from deployments.runtime.background import DetachedTasks
 from deployments.runtime.clock import Clock
-from deployments.scheduling.arms import ArmRunner, Attempt, Attempts, shortened
+from deployments.scheduling.arms import ArmRunner, Attempt, Attempts, Turn, shortened
 from deployments.scheduling.decision import Decision, context_of, job_list_digest, job_sketch, strata_of
 from deployments.scheduling.evaluations import (
     EvaluationContext,
@@ -83,6 +83,14 @@ class Answered:
 
     answer: ScheduleAnswer
     body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Accepted:
+    """A request that has got its arm, and whose turn it is to answer it."""
+
+    context: EvaluationContext
+    turn: Turn
 
 
 class Scheduling:
@@ -156,14 +164,14 @@ class Scheduling:
         asking again later may help.
         """
         limit = self._request_seconds
-        accepted: list[EvaluationContext] = []
+        accepted: list[_Accepted] = []
         try:
             with self._load.request():
                 async with asyncio.timeout(limit):
                     return await self._decide(request, client, raw_body, warnings, lease, accepted)
         except TimeoutError:
             message = f"the request must be answered within {limit:g} s, took longer"
-            self._lose(accepted, EvaluationStatus.UNANSWERED, LossCause.UNANSWERED, message)
+            self._lose_to_arm(accepted, EvaluationStatus.TIMED_OUT, message)
             raise TimedOut(message, 5) from None
         except asyncio.CancelledError as error:
             if error.args == (ENDED,):
@@ -177,19 +185,41 @@ class Scheduling:
             if isinstance(error, NoSafeSchedule) and error.is_of_input:
                 raise
             text = shortened(f"{type(error).__name__}: {error}")
-            self._lose(accepted, EvaluationStatus.UNANSWERED, LossCause.UNANSWERED, text)
+            if isinstance(error, Overloaded):
+                self._lose_to_arm(accepted, EvaluationStatus.FAILED, text)
+            else:
+                self._lose(accepted, EvaluationStatus.UNANSWERED, LossCause.UNANSWERED, text)
             raise
 
-    def _lose(self, accepted: list[EvaluationContext], status: EvaluationStatus, cause: LossCause, reason: str) -> None:
+    def _lose(self, accepted: list[_Accepted], status: EvaluationStatus, cause: LossCause, reason: str) -> None:
         """Tells the experiment, and keeps as a row, that a request which had got its arm was not answered."""
-        for context in accepted:
-            assigned = context.assigned
-            if not context.is_sampled or not assigned.ramp or not self._rollout.traffic_split().is_comparing:
+        for each in accepted:
+            lost = self._unanswered(each.context)
+            self._tell_lost(lost, dropped_record(lost, lost.assigned.arm, status, reason), cause, reason)
+
+    def _lose_to_arm(self, accepted: list[_Accepted], status: EvaluationStatus, reason: str) -> None:
+        """The same of a request that got no answer in time or no room: a crash, where the challenger held it up."""
+        for each in accepted:
+            arm, lost = each.turn.arm, self._unanswered(each.context)
+            attempts = () if arm is None else (Attempt(arm=arm, status=status, reason=shortened(reason)),)
+            events = [e for e in evaluation_events(lost, attempts, None) if e.arm is ArmRole.PPO]
+            if not events:
+                self._lose([each], EvaluationStatus.UNANSWERED, LossCause.UNANSWERED, reason)
                 continue
-            # Under an id of its own: with an idempotency key the next attempt has the same one, and rows of its own.
-            lost = replace(context, decision_id=str(self._new_id()))
-            self._rollout.observe(missing_pair(lost, cause, reason, self._clock()))
-            self._late.start(self._keep(dropped_record(lost, assigned.arm, status, reason)), "unanswered request")
+            for event in events:
+                self._rollout.observe(event)
+            (row,) = evaluation_records(lost, attempts, None)
+            self._tell_lost(lost, replace(row, status=EvaluationStatus.UNANSWERED.value), LossCause.CRASH, reason)
+
+    def _unanswered(self, context: EvaluationContext) -> EvaluationContext:
+        """Under an id of its own: with an idempotency key the next attempt has the same one, and rows of its own."""
+        return replace(context, decision_id=str(self._new_id()))
+
+    def _tell_lost(self, lost: EvaluationContext, row: EvaluationRecord, cause: LossCause, reason: str) -> None:
+        if not lost.is_sampled or not lost.assigned.ramp or not self._rollout.traffic_split().is_comparing:
+            return
+        self._rollout.observe(missing_pair(lost, cause, reason, self._clock()))
+        self._late.start(self._keep(row), "unanswered request")
 
     async def _append(self, record: DecisionRecord) -> None:
         """Makes the decision durable. Raises `JournalUnavailable`.
@@ -241,7 +271,7 @@ class Scheduling:
         raw_body: bytes,
         warnings: tuple[str, ...],
         lease: Lease | None,
-        accepted: list[EvaluationContext],
+        accepted: list[_Accepted],
     ) -> Answered:
         """As `schedule`; what has got its arm is appended to `accepted`."""
         created_at, started = self._clock(), self._stopwatch()
@@ -258,8 +288,9 @@ class Scheduling:
         strata = strata_of(plant_id, question.problem)
         context = context_of(request, decision_id, created_at, plant_id, assigned, budget_ms, job_list, jobs, strata)
         context = replace(context, is_sampled=self._shadow.is_sampled(decision_id), earlier=question.earlier)
-        accepted.append(context)
-        attempts = await self._arms.first_safe(question, assigned.order, budget_ms, recent, job_list)
+        turn = Turn()
+        accepted.append(_Accepted(context=context, turn=turn))
+        attempts = await self._arms.first_safe(question, assigned.order, budget_ms, recent, job_list, turn)
 
         async def settled() -> tuple[Answered, DecisionRecord]:
             decision = Decision(

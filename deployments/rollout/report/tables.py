@@ -67,7 +67,7 @@ def _figure(reading: GuardrailReading, value: float) -> str:
 def integrity_table(report: RolloutReport) -> str:
     """The split among the units, and what makes the experiment doubtful."""
     found = report.integrity
-    rows = [_split(split) for split in (found.explicit, found.windows)]
+    rows = [_split(split) for split in (found.explicit, found.windows, found.requests)]
     splits = table(("units", "challenger", "expected", "of", f"e-value (limit {E_THRESHOLD:,.0f})", "state"), rows)
     texts = found.findings or ("Every stored bucket recomputes, and no unit had both arms within a stage",)
     return splits + "".join(f"<p>{escape(text)}</p>" for text in texts)
