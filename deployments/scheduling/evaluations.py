@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,7 @@ from deployments.rollout.analysis.outcomes import (
     judged_outcome,
     pair_or_loss,
 )
+from deployments.rollout.analysis.recomputations import Recomputation, schedule_hash
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.traffic import Arm, ArmAssignment
 from deployments.scheduling.arms import Attempt, Attempts
@@ -126,6 +128,27 @@ def missing_pair(context: EvaluationContext, cause: LossCause, reason: str, at: 
         assigned=assigned.by_hash,
         unit=assigned.assignment.unit,
         job_list_digest=context.job_list_sha256,
+    )
+
+
+def recomputation(context: EvaluationContext, served: Attempt, again: Attempt) -> Recomputation | None:
+    """What the served plan came to when its arm was asked once more; None where it came to none that is valid."""
+    assigned, first, second = context.assigned, served.proposal, again.proposal
+    if not again.is_valid or first is None or second is None:
+        return None
+    makespans = [each.schedule.makespan_seconds for each in (first, second)]
+    if not all(makespans):
+        return None
+    # A rule searches for nothing, and iterations are counted where no time ended them.
+    is_counted = first.cpu_seconds is None or first.iterations is not None
+    return Recomputation(
+        decision_id=context.decision_id,
+        at=context.created_at,
+        ramp=assigned.ramp,
+        stage=assigned.assignment.stage,
+        arm=served.arm.role,
+        log_ratio=math.log(makespans[1] / makespans[0]),
+        is_same=schedule_hash(first.schedule) == schedule_hash(second.schedule) if is_counted else None,
     )
 
 

@@ -13,6 +13,7 @@ from deployments.rollout.analysis.e_processes import HARM, WindowEvidence
 from deployments.rollout.analysis.guardrails import Event, Guardrails
 from deployments.rollout.analysis.margins import MarginEvidence
 from deployments.rollout.analysis.outcomes import LossCause, MissingPair, PairedObservation, since_0_3
+from deployments.rollout.analysis.recomputations import Recomputation, RecomputationEvidence
 from deployments.rollout.analysis.sample_ratio import LossCounts
 from deployments.rollout.analysis.triggers import Limits
 from deployments.rollout.analysis.windows import (
@@ -59,6 +60,8 @@ class WindowComparison:
         self._lists = 0
         self._margins = MarginEvidence(limits.margins)
         self._rates = limits.margins.rates
+        self.recomputations = RecomputationEvidence()
+        """Served plans of the present stage that were computed again; rows do not tell them."""
 
     @property
     def arms(self) -> tuple[str, str]:
@@ -81,15 +84,18 @@ class WindowComparison:
         return self._log.partial()
 
     def begin_stage(self, stage: Stage) -> None:
-        """`stage` has begun: its losses and its own question begin anew."""
+        """`stage` has begun: its losses, its recomputations and its own question begin anew."""
         self.windows.begin_stage(stage.value)
+        self.recomputations = RecomputationEvidence()
         for key in [key for key in self._requests if key.startswith(f"{stage.value}/")]:
             del self._requests[key]
         for key in [key for key in self._trials if key.startswith(f"{stage.value}/")]:
             del self._trials[key]
 
     def observe(self, event: Event) -> None:
-        """Take one event; those that are neither pair nor missing pair leave no trace."""
+        """Take one event; those that say nothing of both arms leave no trace."""
+        if isinstance(event, Recomputation):
+            self.recomputations.add(event)
         if not isinstance(event, PairedObservation | MissingPair):
             return
         # What routers before 0.3.0 told was assigned somehow; in one arm it weighs against neither.
@@ -149,7 +155,7 @@ class WindowComparison:
         return Evidence(
             triggers=guardrails.triggers,
             breaches=guardrails.breaches(),
-            integrity=integrity,
+            integrity=(*integrity, *self.recomputations.findings),
             windows=self.windows,
             losses=self.losses(stage),
             margins=self._margins,
@@ -167,6 +173,7 @@ class WindowComparison:
             "trials": list(self._trials),
             "lists": self._lists,
             "margins": self._margins.snapshot(),
+            "recomputations": self.recomputations.snapshot(),
         }
 
     @classmethod
@@ -186,6 +193,7 @@ class WindowComparison:
             comparison._lists = int(document["lists"])
             if document["format"] != READABLE_FORMATS[0]:
                 comparison._margins = MarginEvidence.restored(document["margins"], limits.margins)
+                comparison.recomputations = RecomputationEvidence.restored(document["recomputations"])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UnreadableState(f"comparison snapshot is damaged: {error!r}") from error
         return comparison

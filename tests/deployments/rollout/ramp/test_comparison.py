@@ -13,6 +13,7 @@ import pytest
 from deployments.rollout.analysis.guardrails import Event, Guardrails
 from deployments.rollout.analysis.margins import CostRates
 from deployments.rollout.analysis.outcomes import JobSketch, LossCause, MissingPair
+from deployments.rollout.analysis.recomputations import Recomputation
 from deployments.rollout.analysis.windows import Amounts
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
@@ -232,6 +233,18 @@ def test_snapshot_of_before_margins_is_read() -> None:
     evidence = restored.evidence(Stage.EXPANDED, Guardrails(ramp=1, limits=LIMITS))
     assert evidence.margins is not None
     assert {reading.n for reading in evidence.margins.readings()} == {0}
+
+
+def test_plans_that_come_out_otherwise_make_it_invalid() -> None:
+    """A served plan that another one comes of where the other arm is computed spoils the stage, and no later one."""
+    comparison = fed(40)
+    fields = {"at": START, "ramp": 1, "stage": "limited", "arm": ArmRole.PPO, "log_ratio": 0.0}
+    comparison.observe(Recomputation(decision_id="d", **fields, is_same=False))
+    assert verdict(comparison) is GateVerdict.INVALID
+    again = WindowComparison.restored(json.loads(json.dumps(comparison.snapshot())), limits=LIMITS)
+    assert verdict(again) is GateVerdict.INVALID
+    comparison.begin_stage(Stage.LIMITED)
+    assert comparison.recomputations.findings == ()
 
 
 def test_amounts_of_a_pair_are_told_by_its_figures() -> None:
