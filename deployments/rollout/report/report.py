@@ -38,6 +38,7 @@ from deployments.rollout.report.arm_figures import (
     RealisedJob,
     Satisfaction,
     figures_of,
+    planned_figures,
     realised_arms,
     realised_effects,
     satisfaction,
@@ -262,7 +263,7 @@ def report_of(records: Records) -> RolloutReport:
         ),
         losses=_losses(comparison),
         realised=realised_arms(_since(records.jobs, records.since)),
-        realised_effects=realised_effects(records.jobs),
+        realised_effects=realised_effects(records.jobs, planned_figures(pairs)),
         satisfaction=satisfaction(_since(records.ratings, records.since)),
         transitions=tuple(records.transitions),
     )

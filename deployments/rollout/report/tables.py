@@ -151,13 +151,14 @@ def realised_table(report: RolloutReport) -> str:
             f"{arm.jobs:,}",
             f"{arm.excluded:,}",
             "-" if arm.on_time_percent is None else f"{arm.on_time_percent:.1f}",
-            "-" if arm.delay_hours is None else f"{arm.delay_hours:+.2f}",
+            "-" if arm.lead_time_hours is None else f"{arm.lead_time_hours:.2f}",
         )
         for arm in report.realised
     ]
-    headers = ("stage", "arm", "windows", "jobs", "begun under the other arm", "jobs on time %", "delay h")
+    headers = ("stage", "arm", "windows", "jobs", "begun under the other arm", "jobs on time %", "lead time h")
     effects = "".join(
-        f"<li>{words(effect.name)}, challenger less champion: "
+        f"<li>{words(effect.name)}, challenger less champion"
+        f"{'' if effect.with_switches else ', without the first third of a window after the arm has changed'}: "
         + (
             f"{ABSENT} ({effect.windows} of {MIN_OBSERVATIONS} windows)"
             if effect.interval is None
