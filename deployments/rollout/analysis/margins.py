@@ -166,6 +166,11 @@ class ScaledProcess:
         return math.sqrt(max(squares, 0.0) / (self._days - 1))
 
     @property
+    def has_bets(self) -> bool:
+        """Whether there is any day beyond those that tell the scale."""
+        return self._process.n > 0
+
+    @property
     def log_e(self) -> float:
         """Log of E."""
         return self._process.log_e
@@ -231,7 +236,8 @@ class MarginEvidence:
     @property
     def objections(self) -> tuple[str, ...]:
         """What is shown to be worse by more than half its margin, with 5 % false ones among those that are named."""
-        names = list(self._worse)
+        # Kinds of baseline that there are no days of are no question.
+        names = [name for name, process in self._worse.items() if process.has_bets]
         found = e_bh([self._worse[name].log_e for name in names])
         return tuple(f"{names[place]} is worse by more than half its margin" for place in found)
 

@@ -138,6 +138,18 @@ def test_shown_worse_is_an_objection(changes: dict[str, Any], named: str) -> Non
     assert fed(60, margins, **better).objections == ()
 
 
+def test_figures_share_the_false_ones() -> None:
+    """By e-BH the one that is worse of four must reach 80 to 1; a kind of baseline without any day asks nothing."""
+    found = MarginEvidence(MARGINS)
+    for day in range(100):
+        found.add([window(day, tardiness_seconds=HOUR)])
+        odds = math.exp(found._worse["tardiness_seconds against the rule"].log_e)
+        assert bool(found.objections) == (odds >= 4 / 0.05)
+        if found.objections:
+            break
+    assert day < 40
+
+
 def test_harm_within_half_the_margin_is_no_objection() -> None:
     """A third of the margin, every day: within it, and not shown to be worse."""
     found = fed(300, tardiness_seconds=300.0)
