@@ -102,9 +102,9 @@ def arms_table(figures: Sequence[ArmFigures], group: str) -> str:
 
 
 def evidence_table(report: RolloutReport) -> str:
-    """How each question of the gate stands, in words, and how much there is to tell it by."""
+    """How each question of the gate stands, and each margin, in words, and how much there is to tell it by."""
     rows = []
-    for reading in report.gate.readings:
+    for reading in dict.fromkeys((*report.gate.readings, *report.margins)):
         found, needed = (f"{odds_text(odds(log_e))} to 1" for log_e in (reading.log_e, reading.log_threshold))
         missing = "-" if reading.windows_missing is None else f"{reading.windows_missing:.0f}"
         state = "answered" if reading.is_answered else "open"
