@@ -37,8 +37,8 @@ from deployments.persistence.decisions.key_repository import DatabaseKeys
 from deployments.persistence.decisions.repository import StoredDecisions
 from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.persistence.delivery.drain import SpoolDrain
-from deployments.persistence.integrity.events import CorruptionLog
-from deployments.persistence.integrity.sampling import IntegritySampler
+from deployments.persistence.errors import CorruptionLog
+from deployments.persistence.maintenance.checks import IntegritySampler
 from deployments.persistence.spool.disk import LocalDisk
 from deployments.persistence.spool.spool import Spool, SpoolConfig
 from deployments.plants.stored import StoredPlants

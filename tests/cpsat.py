@@ -13,8 +13,7 @@ from env.simulator.arrays import ProblemArrays, compile_problem, schedule_of
 from env.simulator.calendar import horizon_for
 from env.simulator.simulation import dispatch, is_complete, new_state
 from env.simulator.state import State
-from models.benchmark.cpsat_model import ExactModel
-from models.benchmark.open_time import shared_axis
+from models.benchmark.cpsat_model import ExactModel, shared_axis
 
 SOLVER_SECONDS = 30.0
 

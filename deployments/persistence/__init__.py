@@ -5,11 +5,10 @@
 | spool | payloads on local disk, fsynced before a request is answered |
 | delivery | from the spool to the database, exactly once |
 | decisions | what is stored, as records and as repositories |
-| integrity | payloads that are not what was promised: found, and told |
-| maintenance | backups, checks, grants, and how the database is kept from growing for ever |
+| maintenance | backups, checks, samples, grants, and how the database is kept from growing for ever |
 | tables | the SQLAlchemy schema, for SQLite and MariaDB alike |
 | database | engines, the schema's revisions, the database's clock |
 | failures | what a database error means |
-| errors | every error of this room, as one tree |
+| errors | every error of this room, as one tree, and who is told of corruption |
 | migrations | Alembic revisions |
 """

@@ -17,8 +17,9 @@ How the service uses this
   the `ArmAssignment` of a request; its `UnitAssignment` is stored with the decision.
 - For each evaluation of the challenger it makes an `Evaluation` (`analysis.outcomes.judged_outcome` says how one that
   the judge refuses has ended), and with the champion's a `PairedObservation` by `analysis.outcomes.paired`, or a
-  `MissingPair` when the arm that did not serve was to be computed and was not. `ramp` and `stage` come from the state
-  at assignment (`serving_stage`).
+  `MissingPair` when the arm that did not serve was to be computed and was not. Some served plans are computed again
+  where the other arm is, each of which is a `Recomputation`. `ramp` and `stage` come from the state at assignment
+  (`serving_stage`).
 - Each event is asked for `analysis.guardrails.one_event_trigger(event)` before it is sent on; a trigger and
   `ramp.latch.latched(...)` give the latch that is in force at once, is written to disk, and is sent with the next
   exchange.

@@ -456,12 +456,17 @@ def _told_arm(row: EvaluationRecord) -> ArmRole | None:
         return None
     arm = ArmRole(row.role)
     if row.status in _UNANSWERED:
-        return arm
+        return None if _is_held_up(row) else arm
     if row.status == EvaluationStatus.DROPPED:
         return _RIVAL_OF[arm]
     if arm is ArmRole.PPO and (row.is_served or row.status == EvaluationStatus.VALID):
         return arm if row.is_served else ArmRole.MANUAL
     return None
+
+
+def _is_held_up(row: EvaluationRecord) -> bool:
+    """Whether a request went unanswered because of the challenger, of which the row is, whoever was assigned."""
+    return row.status == EvaluationStatus.UNANSWERED and row.outcome == Outcome.CRASH
 
 
 def _pair_or_loss(
@@ -470,7 +475,8 @@ def _pair_or_loss(
     assigned = arms.of(rows)
     lost = next((row for row in rows if row.status in _CAUSE_OF_STATUS), None)
     if lost is not None:
-        return _missing(lost, _CAUSE_OF_STATUS[EvaluationStatus(lost.status)], lost.reason or lost.status, assigned)
+        cause = LossCause.CRASH if _is_held_up(lost) else _CAUSE_OF_STATUS[EvaluationStatus(lost.status)]
+        return _missing(lost, cause, lost.reason or lost.status, assigned)
     # Rows of the lost have ids of their own, and there are none of those that were not to be compared.
     if not is_sampled(rows[0].decision_id, sampled_share):
         return None

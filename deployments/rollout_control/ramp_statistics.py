@@ -10,6 +10,7 @@ from typing import Any
 
 from deployments.rollout.analysis.guardrails import Event, Guardrails
 from deployments.rollout.analysis.outcomes import Baseline, Evaluation, MissingPair, PairedObservation
+from deployments.rollout.analysis.recomputations import Recomputation
 from deployments.rollout.analysis.triggers import Guardrail, GuardrailReading, GuardrailRule, Limits, Trigger
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
@@ -23,8 +24,8 @@ MAX_RECENT = 50
 MAX_LATEST = 20_000
 """Pairs that are remembered, because their rows may not be in the database yet when it is asked; and decisions that the
 database has told, because a router may tell them after it."""
-FORMAT = 2
-READABLE_FORMATS = (1, FORMAT)
+FORMAT = 3
+READABLE_FORMATS = (1, 2, FORMAT)
 UNCOUNTED = "windows of before are not counted yet"
 """Why the gate holds while what the database has of earlier windows has not been read."""
 UNIDENTIFIED = "the manifest of an arm cannot be read, so whose windows are compared is not known"
@@ -118,6 +119,7 @@ class RampStatistics:
         """The comparison goes on from `counted`, which has counted `events`, and from what came meanwhile."""
         if self._stage is not None and counted.windows.stage != self._stage.value:
             counted.begin_stage(self._stage)
+        counted.recomputations = self._comparison.recomputations
         known = {event.decision_id for event in events}
         for event in self._latest:
             if event.decision_id not in known:
@@ -258,6 +260,8 @@ class RampStatistics:
                 self._require_recount()
             if self.uncounted is None:
                 self._comparison.observe(event)
+        if isinstance(event, Recomputation) and self._is_identified:
+            self._comparison.observe(event)
         if isinstance(event, Evaluation):
             if event.is_served:
                 self._served[f"{event.stage}/{event.arm.value}"] += 1

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from deployments.persistence.integrity.events import CorruptionEvent, FoundBy
+from deployments.persistence.errors import CorruptionEvent, FoundBy
 from deployments.rollout.analysis.guardrails import Event, Guardrails, one_event_trigger
 from deployments.rollout.analysis.outcomes import Alarm, CorruptionKind
 from deployments.rollout.analysis.triggers import Limits, Trigger

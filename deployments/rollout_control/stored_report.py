@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -123,15 +123,16 @@ class RolloutTrail:
         for row in feedback:
             completions = json.loads(row["actual_completions"])
             planned = _planned_rows(row["answer"]) if completions else {}
-            due = _due_dates(row["request"]) if completions else {}
+            asked = _asked_jobs(row["request"]) if completions else {}
             for each in completions:
                 job = planned.get(each["job_id"])
                 if job is not None:
-                    yield self._job(row, each, job, due.get(job.job_id))
+                    yield self._job(row, each, job, asked.get(job.job_id))
 
     def _job(
-        self, row: Mapping[str, Any], actual: Mapping[str, str], job: _PlannedRow, due: datetime | None
+        self, row: Mapping[str, Any], actual: Mapping[str, str], job: _PlannedRow, asked: _Job | None
     ) -> RealisedJob:
+        due, released = (None, None) if asked is None else (asked.lcd_date, asked.release_at)
         return RealisedJob(
             unit=row["unit"],
             at=row["created_at"],
@@ -143,7 +144,17 @@ class RolloutTrail:
             planned_end_at=in_zone(job.end_datetime, self._zone),
             due_at=None if due is None else in_zone(due, self._zone),
             begun_under=self._begun_under(row, job),
+            released_at=None if released is None else in_zone(released, self._zone),
+            begins_after_hours=self._begins_after_hours(row, job),
         )
+
+    def _begins_after_hours(self, row: Mapping[str, Any], job: _PlannedRow) -> float | None:
+        """From the begin of the window's day, by the clock of the plant."""
+        own = planning_window(row["unit"])
+        if own is None:
+            return None
+        begin = datetime.combine(own.day, time(), self._zone)
+        return (in_zone(job.start_datetime, self._zone) - begin).total_seconds() / 3600.0
 
     def _begun_under(self, row: Mapping[str, Any], job: _PlannedRow) -> ArmRole | None:
         """The arm of the window in which the job was to begin; None for units that a client chose."""
@@ -168,6 +179,7 @@ class _Answer(BaseModel):
 class _Job(BaseModel):
     job_id: str
     lcd_date: InstantOrDay | None = None
+    release_at: InstantOrDay | None = None
 
 
 class _Request(BaseModel):
@@ -192,6 +204,7 @@ def _assigned(row: Mapping[str, Any], state: RolloutState) -> AssignedUnit:
         seed=row["seed"],
         hash_version=row["hash_version"],
         arm=ArmRole.MANUAL if row["arm"] in champions else ArmRole.PPO,
+        job_list=row["job_list_sha256"],
     )
 
 
@@ -231,9 +244,9 @@ def _planned_rows(answer: bytes | None) -> dict[str, _PlannedRow]:
     return {} if found is None else {row.job_id: row for row in found.scheduled_jobs}
 
 
-def _due_dates(request: bytes | None) -> dict[str, datetime]:
+def _asked_jobs(request: bytes | None) -> dict[str, _Job]:
     found = _opened(request, _Request)
-    return {} if found is None else {job.job_id: job.lcd_date for job in found.jobs if job.lcd_date is not None}
+    return {} if found is None else {job.job_id: job for job in found.jobs}
 
 
 def _opened(body: bytes | None, model: type[Any]) -> Any:

@@ -194,6 +194,13 @@ class Attempts:
         _call_off(self.all)
 
 
+@dataclass(slots=True, kw_only=True)
+class Turn:
+    """The arm whose proposal a request is waiting for, in its queue or while it works; None: nobody's."""
+
+    arm: Arm | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Terms:
     """What holds for each arm that is asked about one request. `patience` is None where somebody else watches."""
@@ -202,6 +209,7 @@ class _Terms:
     recent: tuple[BoundedMakespan, ...]
     job_list: str = ""
     patience: Patience | None = None
+    turn: Turn = field(default_factory=Turn)
 
 
 class ArmRunner:
@@ -236,16 +244,18 @@ class ArmRunner:
         budget_ms: int,
         recent: tuple[BoundedMakespan, ...],
         job_list: str = "",
+        turn: Turn | None = None,
     ) -> Attempts:
         """The attempts up to the first one that the judge accepts; `job_list` is the digest of what is planned.
 
-        Whoever serves, what is wrong with the planner's own plan is a warning.
+        When it raises, or is called off, `turn` names the arm that had not answered. Whoever serves, what is wrong with
+        the planner's own plan is a warning.
         Raises `NoSafeSchedule` when there is none, `InvalidProblem` when the calendar cannot hold the work or no arm
         meets the pins of the request, and what says that asking again may help: `Overloaded`, `JudgeUnavailable`.
         """
         problem, planned = question.problem, question.planned
         patience = Patience(budget_ms, len(problem.operations), asyncio.get_running_loop().time)
-        terms = _Terms(budget_ms=budget_ms, recent=recent, job_list=job_list, patience=patience)
+        terms = _Terms(budget_ms=budget_ms, recent=recent, job_list=job_list, patience=patience, turn=turn or Turn())
         # Beside the first arm at work, because the answer must not wait for it.
         own = None if planned is None else asyncio.create_task(self._own(RULE, problem, planned, terms))
         attempts: list[Attempt] = []
@@ -302,6 +312,13 @@ class ArmRunner:
         return await self._judged(made, problem, terms, is_last=False)
 
     async def _attempt(self, arm: Arm, problem: Problem, terms: _Terms) -> Attempt:
+        terms.turn.arm = arm
+        made = await self._in_time(arm, problem, terms)
+        terms.turn.arm = None
+        return made if made.proposal is None else await self._judged(made, problem, terms, is_last=arm.is_rule)
+
+    async def _in_time(self, arm: Arm, problem: Problem, terms: _Terms) -> Attempt:
+        """As `_proposed`; one that is late, or has not begun, when there is no more time to wait."""
         call = ProposalCall(job_list=terms.job_list)
         proposing = asyncio.create_task(self._proposed(arm, problem, terms.budget_ms, call))
         # The rule is the last resort: there is nobody to take over from it.
@@ -316,8 +333,7 @@ class ArmRunner:
         finally:
             if not is_given_up:
                 proposing.cancel()
-        made = proposing.result()
-        return made if made.proposal is None else await self._judged(made, problem, terms, is_last=arm.is_rule)
+        return proposing.result()
 
     async def _proposed(self, arm: Arm, problem: Problem, budget_ms: int, call: ProposalCall) -> Attempt:
         """An attempt that nobody has judged yet, or one that failed."""

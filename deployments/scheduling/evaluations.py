@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,11 +22,14 @@ from deployments.rollout.analysis.outcomes import (
     judged_outcome,
     pair_or_loss,
 )
+from deployments.rollout.analysis.recomputations import Recomputation, schedule_hash
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.traffic import Arm, ArmAssignment
 from deployments.scheduling.arms import Attempt, Attempts
+from env.insight.comparison import compare
 from env.judge.anomalies import BoundedMakespan
 from env.judge.verdict import Violation
+from env.schedule import Schedule
 
 MAX_VIOLATIONS = 20
 FALLBACK = "fallback"
@@ -42,7 +46,7 @@ class EvaluationContext:
     """One decision's request, as far as its evaluations repeat it.
 
     `is_sampled` says whether its arms are to be compared, decided before any was asked: else it is neither a pair nor
-    lost.
+    lost. `earlier` is the schedule that it continues, None where it continues none.
     """
 
     decision_id: str
@@ -55,6 +59,7 @@ class EvaluationContext:
     jobs: JobSketch | None = None
     strata: tuple[str, ...] = ()
     is_sampled: bool = True
+    earlier: Schedule | None = None
 
 
 def evaluation_records(
@@ -126,6 +131,27 @@ def missing_pair(context: EvaluationContext, cause: LossCause, reason: str, at: 
     )
 
 
+def recomputation(context: EvaluationContext, served: Attempt, again: Attempt) -> Recomputation | None:
+    """What the served plan came to when its arm was asked once more; None where it came to none that is valid."""
+    assigned, first, second = context.assigned, served.proposal, again.proposal
+    if not again.is_valid or first is None or second is None:
+        return None
+    makespans = [each.schedule.makespan_seconds for each in (first, second)]
+    if not all(makespans):
+        return None
+    # A rule searches for nothing, and iterations are counted where no time ended them.
+    is_counted = first.cpu_seconds is None or first.iterations is not None
+    return Recomputation(
+        decision_id=context.decision_id,
+        at=context.created_at,
+        ramp=assigned.ramp,
+        stage=assigned.assignment.stage,
+        arm=served.arm.role,
+        log_ratio=math.log(makespans[1] / makespans[0]),
+        is_same=schedule_hash(first.schedule) == schedule_hash(second.schedule) if is_counted else None,
+    )
+
+
 def _event(context: EvaluationContext, attempt: Attempt, outcome: Outcome, is_served: bool) -> Evaluation:
     proposal, effort = attempt.proposal, _effort(attempt)
     seconds = attempt.proposal_seconds
@@ -151,7 +177,14 @@ def _event(context: EvaluationContext, attempt: Attempt, outcome: Outcome, is_se
         strata=context.strata,
         assigned=context.assigned.by_hash,
         effort=effort,
+        changed_jobs=_changed_jobs(context, attempt),
     )
+
+
+def _changed_jobs(context: EvaluationContext, attempt: Attempt) -> int:
+    if context.earlier is None or attempt.proposal is None:
+        return 0
+    return compare(context.earlier, attempt.proposal.schedule).change_count
 
 
 def _effort(attempt: Attempt) -> Effort | None:

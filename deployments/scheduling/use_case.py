@@ -26,7 +26,7 @@ from deployments.rollout.ramp.traffic import RULE, Arm, Rollout
 from deployments.runtime.background import DetachedTasks
 from deployments.runtime.clock import Clock
 from deployments.runtime.metrics import PLAN_BUDGET, PLAN_OPERATIONS, PLAN_SECONDS, PLANS, SHED, Meter
-from deployments.scheduling.arms import ArmRunner, Attempt, Attempts, shortened
+from deployments.scheduling.arms import ArmRunner, Attempt, Attempts, Turn, shortened
 from deployments.scheduling.decision import Decision, job_list_of, strata_of
 from deployments.scheduling.evaluations import (
     EvaluationContext,
@@ -88,6 +88,14 @@ class Answered:
 
     answer: ScheduleAnswer
     body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Accepted:
+    """A request that has got its arm, and whose turn it is to answer it."""
+
+    context: EvaluationContext
+    turn: Turn
 
 
 class Scheduling:
@@ -172,14 +180,14 @@ class Scheduling:
         asking again later may help.
         """
         limit = self._request_seconds
-        accepted: list[EvaluationContext] = []
+        accepted: list[_Accepted] = []
         try:
             with self._load.request(len(raw_body)) as work:
                 async with asyncio.timeout(limit):
                     return await self._decide(request, client, raw_body, warnings, lease, accepted, work)
         except TimeoutError:
             message = f"the request must be answered within {limit:g} s, took longer"
-            self._lose(accepted, EvaluationStatus.UNANSWERED, LossCause.UNANSWERED, message)
+            self._lose_to_arm(accepted, EvaluationStatus.TIMED_OUT, message)
             raise TimedOut(message, 5) from None
         except asyncio.CancelledError as error:
             if error.args == (ENDED,):
@@ -193,19 +201,41 @@ class Scheduling:
             if isinstance(error, NoSafeSchedule) and error.is_of_input:
                 raise
             text = shortened(f"{type(error).__name__}: {error}")
-            self._lose(accepted, EvaluationStatus.UNANSWERED, LossCause.UNANSWERED, text)
+            if isinstance(error, Overloaded):
+                self._lose_to_arm(accepted, EvaluationStatus.FAILED, text)
+            else:
+                self._lose(accepted, EvaluationStatus.UNANSWERED, LossCause.UNANSWERED, text)
             raise
 
-    def _lose(self, accepted: list[EvaluationContext], status: EvaluationStatus, cause: LossCause, reason: str) -> None:
+    def _lose(self, accepted: list[_Accepted], status: EvaluationStatus, cause: LossCause, reason: str) -> None:
         """Tells the experiment, and keeps as a row, that a request which had got its arm was not answered."""
-        for context in accepted:
-            assigned = context.assigned
-            if not context.is_sampled or not assigned.ramp or not self._rollout.traffic_split().is_comparing:
+        for each in accepted:
+            lost = self._unanswered(each.context)
+            self._tell_lost(lost, dropped_record(lost, lost.assigned.arm, status, reason), cause, reason)
+
+    def _lose_to_arm(self, accepted: list[_Accepted], status: EvaluationStatus, reason: str) -> None:
+        """The same of a request that got no answer in time or no room: a crash, where the challenger held it up."""
+        for each in accepted:
+            arm, lost = each.turn.arm, self._unanswered(each.context)
+            attempts = () if arm is None else (Attempt(arm=arm, status=status, reason=shortened(reason)),)
+            events = [e for e in evaluation_events(lost, attempts, None) if e.arm is ArmRole.PPO]
+            if not events:
+                self._lose([each], EvaluationStatus.UNANSWERED, LossCause.UNANSWERED, reason)
                 continue
-            # Under an id of its own: with an idempotency key the next attempt has the same one, and rows of its own.
-            lost = replace(context, decision_id=str(self._new_id()))
-            self._rollout.observe(missing_pair(lost, cause, reason, self._clock()))
-            self._late.start(self._keep(dropped_record(lost, assigned.arm, status, reason)), "unanswered request")
+            for event in events:
+                self._rollout.observe(event)
+            (row,) = evaluation_records(lost, attempts, None)
+            self._tell_lost(lost, replace(row, status=EvaluationStatus.UNANSWERED.value), LossCause.CRASH, reason)
+
+    def _unanswered(self, context: EvaluationContext) -> EvaluationContext:
+        """Under an id of its own: with an idempotency key the next attempt has the same one, and rows of its own."""
+        return replace(context, decision_id=str(self._new_id()))
+
+    def _tell_lost(self, lost: EvaluationContext, row: EvaluationRecord, cause: LossCause, reason: str) -> None:
+        if not lost.is_sampled or not lost.assigned.ramp or not self._rollout.traffic_split().is_comparing:
+            return
+        self._rollout.observe(missing_pair(lost, cause, reason, self._clock()))
+        self._late.start(self._keep(row), "unanswered request")
 
     async def _append(self, record: DecisionRecord) -> None:
         """Makes the decision durable. Raises `JournalUnavailable`.
@@ -257,7 +287,7 @@ class Scheduling:
         raw_body: bytes,
         warnings: tuple[str, ...],
         lease: Lease | None,
-        accepted: list[EvaluationContext],
+        accepted: list[_Accepted],
         work: WorkInFlight,
     ) -> Answered:
         """As `schedule`; what has got its arm is appended to `accepted`, and `work` is told its time budget."""
@@ -285,10 +315,12 @@ class Scheduling:
             jobs=jobs,
             strata=strata_of(plant_id, question.problem),
             is_sampled=self._shadow.is_sampled(decision_id),
+            earlier=question.earlier,
         )
-        accepted.append(context)
+        turn = Turn()
+        accepted.append(_Accepted(context=context, turn=turn))
         translated = time.perf_counter()
-        attempts = await self._arms.first_safe(question, assigned.order, budget_ms, recent, job_list)
+        attempts = await self._arms.first_safe(question, assigned.order, budget_ms, recent, job_list, turn)
 
         async def settled() -> tuple[ScheduleAnswer, bytes, DecisionRecord]:
             decision = Decision(

@@ -16,7 +16,7 @@ from deployments.contracts.answers.service import Status
 from deployments.errors import Overloaded, TemporarilyUnavailable
 from deployments.persistence.database import MAX_SKEW_SECONDS
 from deployments.persistence.delivery.drain import DrainState
-from deployments.persistence.integrity.events import CorruptionLog
+from deployments.persistence.errors import CorruptionLog
 from deployments.persistence.spool.spool import SpoolDepth
 from deployments.rollout.ramp.state import RolloutState, Stage
 from deployments.rollout.ramp.traffic import UNKNOWN_STAGE

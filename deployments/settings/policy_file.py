@@ -21,6 +21,7 @@ from deployments.errors import Reasons
 from env.judge.anomalies import AnomalyLimits
 
 if TYPE_CHECKING:
+    from deployments.rollout.analysis.margins import Margins
     from deployments.rollout.ramp.state import RampConfiguration, StageStep
     from deployments.rollout.report.goals import Goal
 
@@ -82,6 +83,8 @@ def none_when_off(value: object) -> object:
 
 Threshold = Annotated[float | None, Field(ge=0), BeforeValidator(none_when_off)]
 PercentThreshold = Annotated[float | None, Field(ge=0, le=100), BeforeValidator(none_when_off)]
+PositiveThreshold = Annotated[float | None, Field(gt=0), BeforeValidator(none_when_off)]
+Rate = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, lt=100)]
 Hours = Annotated[float, Field(ge=0, le=87_600)]
 
@@ -140,6 +143,32 @@ class GuardrailsSection(_Section):
     max_makespan_increase_percent: Annotated[float, Field(gt=0, le=1000)]
 
 
+class MarginsSection(_Section):
+    """By how much key figures may be worse on the way to full; None: not asked."""
+
+    max_on_time_loss_points: PositiveThreshold
+    max_utilisation_loss_points: PositiveThreshold
+    max_tardiness_increase_percent: PositiveThreshold
+    max_tardiness_increase_minutes: PositiveThreshold
+    max_cost_increase_percent: PositiveThreshold
+
+    @field_validator("max_tardiness_increase_minutes")
+    @classmethod
+    def _stands_below_a_share(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is None and info.data.get("max_tardiness_increase_percent") is not None:
+            raise ValueError('may be "off" only where max_tardiness_increase_percent is')
+        return value
+
+
+class CostsSection(_Section):
+    """What an hour, and a job that moves, costs: in any currency, since costs are compared by ratio."""
+
+    per_makespan_hour: Rate
+    per_tardiness_hour: Rate
+    per_setup_hour: Rate
+    per_changed_job: Rate
+
+
 class OperatingPolicy(_Section):
     """What a plant asks of its schedules and of the rollout; every key has a value. Percentages run from 0 to 100."""
 
@@ -147,6 +176,8 @@ class OperatingPolicy(_Section):
     anomalies: AnomaliesSection
     ramp: RampSection
     guardrails: GuardrailsSection
+    margins: MarginsSection
+    costs: CostsSection
 
     @property
     def report_goals(self) -> tuple[Goal, ...]:
@@ -177,6 +208,26 @@ class OperatingPolicy(_Section):
                 completion=guardrails.min_completion_percent / 100.0,
                 crash_rate=guardrails.max_crash_percent / 100.0,
                 makespan_increase=guardrails.max_makespan_increase_percent / 100.0,
+                margins=self._margins,
+            ),
+        )
+
+    @property
+    def _margins(self) -> Margins:
+        from deployments.rollout.analysis.margins import CostRates, Margins
+
+        margins, costs = self.margins, self.costs
+        return Margins(
+            on_time_points=margins.max_on_time_loss_points,
+            utilisation_points=margins.max_utilisation_loss_points,
+            tardiness_share=_scaled(margins.max_tardiness_increase_percent, 0.01),
+            tardiness_seconds=_scaled(margins.max_tardiness_increase_minutes, 60.0),
+            cost_share=_scaled(margins.max_cost_increase_percent, 0.01),
+            rates=CostRates(
+                makespan_hour=costs.per_makespan_hour,
+                tardiness_hour=costs.per_tardiness_hour,
+                setup_hour=costs.per_setup_hour,
+                change=costs.per_changed_job,
             ),
         )
 
@@ -342,6 +393,10 @@ def _keys_of_lines(text: str) -> Iterator[tuple[str, str]]:
             section = line.strip().strip("[]")
         name = line.partition(" = ")[0] if re.match(r"\w+ = ", line) else ""
         yield f"{section}.{name}", line
+
+
+def _scaled(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
 
 
 def _step(percent: float, hours: float) -> StageStep:

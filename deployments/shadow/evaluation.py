@@ -78,7 +78,7 @@ class _LocalProposer:
         try:
             if self._arm.is_rule:
                 return planners_proposal(problem)
-            return policy_proposal(self._predictor_of(self._arm), problem, budget_ms, threads=1)
+            return policy_proposal(self._predictor_of(self._arm), problem, budget_ms, threads=self._arm.search_threads)
         except Exception as error:  # the edge of the arm: whatever it raised is what it made of the request
             cause = str(error) if isinstance(error, GantryError) else f"{type(error).__name__}: {error}"
             raise ProposalFailed(cause) from error

@@ -6,12 +6,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from deployments.errors import JournalUnavailable
 from deployments.persistence.decisions.records import EvaluationRecord, EvaluationStatus
-from deployments.rollout.analysis.outcomes import Alarm, LossCause
+from deployments.rollout.analysis.outcomes import Alarm, Baseline, LossCause
+from deployments.rollout.analysis.recomputations import RecomputationSample
 from deployments.rollout.assignment import is_sampled
 from deployments.rollout.ramp.traffic import Rollout
 from deployments.runtime.background import BackgroundTask, DetachedTasks
@@ -22,6 +23,7 @@ from deployments.scheduling.evaluations import (
     evaluation_records,
     missing_pair,
     pair_events,
+    recomputation,
 )
 from deployments.scheduling.ports import Journal
 from deployments.shadow.evaluation import ShadowEvaluation, ShadowWork
@@ -71,6 +73,7 @@ class ShadowQueue(BackgroundTask):
         self._waiting_jobs = 0
         self._arrived = asyncio.Event()
         self._keeping = DetachedTasks()
+        self._sample = RecomputationSample()
         self.dropped = 0
         self.computed = 0
 
@@ -127,6 +130,7 @@ class ShadowQueue(BackgroundTask):
             return
         self.computed += 1
         await self._tell(shadow_task, found)
+        await self._compute_again(shadow_task, work)
 
     async def _tell(self, shadow_task: ShadowTask, found: ShadowEvaluation) -> None:
         both, served = (*shadow_task.attempts.all, found.attempt), shadow_task.attempts.served
@@ -138,6 +142,27 @@ class ShadowQueue(BackgroundTask):
         for pair in pair_events(shadow_task.context, events):
             self._rollout.observe(pair)
         await self._keep(evaluation_records(shadow_task.context, both, served)[-1])
+
+    async def _compute_again(self, shadow_task: ShadowTask, work: ShadowWork) -> None:
+        """Has the served plan computed once more where the other arm was, if it is of the sample and there is room.
+
+        A planner's own plan is not computed at all. What comes of it besides the plan says nothing about the arm.
+        """
+        context, served = shadow_task.context, shadow_task.attempts.served
+        is_busy = len(self._waiting) > self._bounds.max_tasks // 2
+        if is_busy or served.baseline is Baseline.PLANNER or served.arm.name != context.assigned.arm.name:
+            return
+        if not self._sample.takes(context.decision_id, context.assigned.assignment.unit, context.created_at):
+            return
+        try:
+            async with asyncio.timeout(_LIMITS * work.limit_seconds + PATIENCE_SECONDS):
+                again = await self._compute(replace(work, arm=served.arm, planned=None))
+        except Exception as error:  # the pair is told already, and must not be lost to this
+            _log.warning("the plan of %s could not be computed again: %s", context.decision_id, error)
+            return
+        event = recomputation(context, served, again.attempt)
+        if event is not None:
+            self._rollout.observe(event)
 
     def _alarm(self, shadow_task: ShadowTask, found: ShadowEvaluation) -> None:
         if found.served_objection is None:

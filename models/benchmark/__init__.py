@@ -4,7 +4,7 @@
 |---|---|
 | benchmark | competitors x instances -> judged cells, kept on disk as they finish |
 | competitors | rules, the policy, its search at several budgets, CP-SAT |
-| cpsat, cpsat_model, open_time | a problem for OR-Tools CP-SAT: the competitor |
+| cpsat, cpsat_model | a problem for OR-Tools CP-SAT: the competitor |
 | leaderboard | how each competitor stands, who beats whom, and one document of it |
 | quality_page | that document as Markdown and as pictures |
 | speed | what a pass, a rule and a judgement cost, and how that grows |

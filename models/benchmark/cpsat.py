@@ -21,7 +21,6 @@ from env.simulator.arrays import compile_problem
 from env.simulator.rules import Rule, dispatch, finished_schedule
 from env.simulator.simulation import dispatch as dispatch_pair
 from env.simulator.simulation import new_state
-from models.benchmark.open_time import shared_axis
 
 if TYPE_CHECKING:
     from models.benchmark.cpsat_model import ExactModel
@@ -119,7 +118,7 @@ def _model(
     late_seconds: int,
 ) -> ExactModel:
     require_solver()
-    from models.benchmark.cpsat_model import ExactModel
+    from models.benchmark.cpsat_model import ExactModel, shared_axis
 
     _refuse_unsupported(problem)
     axis = shared_axis(problem, horizon_seconds)

@@ -36,9 +36,16 @@ from deployments.persistence.decisions.records import (
     with_figures,
 )
 from deployments.persistence.decisions.rollout_repository import evaluations_of, insert_evaluations, insert_feedback
-from deployments.persistence.errors import DataRejected, InvalidCursor, Mismatch, PayloadMismatch
+from deployments.persistence.errors import (
+    CorruptionEvent,
+    CorruptionLog,
+    DataRejected,
+    FoundBy,
+    InvalidCursor,
+    Mismatch,
+    PayloadMismatch,
+)
 from deployments.persistence.failures import database_errors
-from deployments.persistence.integrity.events import CorruptionEvent, CorruptionLog, FoundBy
 from deployments.persistence.tables import DECISION
 from deployments.runtime.background import Threads
 

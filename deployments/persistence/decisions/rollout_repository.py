@@ -307,7 +307,7 @@ def assignments_query(since: datetime, limit: int) -> Select[Any]:
     """
     names = ("created_at", "unit", "bucket", "seed", "hash_version", "stage", "share", "arm")
     return (
-        select(*(DECISION.c[name] for name in names), EVALUATION.c.ramp)
+        select(*(DECISION.c[name] for name in names), EVALUATION.c.ramp, EVALUATION.c.job_list_sha256)
         .join_from(EVALUATION, DECISION, DECISION.c.decision_id == EVALUATION.c.decision_id)
         .where(
             EVALUATION.c.created_at >= since,

@@ -1,8 +1,13 @@
-"""What may lose data or time in the database behind the service: looked for, and said with what to do."""
+"""What may lose data or time in the database behind the service: looked for, and said with what to do.
+
+And looked at in the background: whether stored decisions still are what was answered, a few at random, again and again.
+"""
 
 from __future__ import annotations
 
+import logging
 import sqlite3
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -10,6 +15,7 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+import numpy as np
 from sqlalchemy import Connection, Engine, bindparam, inspect, text
 from sqlalchemy.exc import DBAPIError
 
@@ -21,11 +27,23 @@ from deployments.persistence.database import (
     is_behind,
     skew_seconds,
 )
+from deployments.persistence.decisions.repository import Inspection, unit_of_work
+from deployments.persistence.errors import (
+    CorruptionEvent,
+    CorruptionLog,
+    DatabaseError,
+    FoundBy,
+    Mismatch,
+    PayloadMismatch,
+)
 from deployments.persistence.failures import database_errors
 from deployments.persistence.maintenance.query_plans import API_QUERIES, plan_of
 from deployments.persistence.tables import METADATA
+from deployments.runtime.background import BackgroundTask, Threads
 from deployments.runtime.clock import utc_now
 
+SAMPLE_COUNT = 20
+_MAX_ID = 2**128 - 1
 _MEBIBYTE = 2**20
 _MIN_PACKET_BYTES = 64 * _MEBIBYTE
 _MIN_IDLE_SECONDS = 600
@@ -34,6 +52,7 @@ _ROWS_FOR_A_PLAN = 1_000
 # Below it two connections may corrupt a file in WAL mode.
 _SAFE_WAL = (3, 51, 3)
 _OLDEST_MARIADB = (10, 6)
+_log = logging.getLogger(__name__)
 
 
 class Level(StrEnum):
@@ -242,3 +261,61 @@ def _warning(subject: str, message: str) -> Finding:
 
 def _error(subject: str, message: str) -> Finding:
     return Finding(level=Level.ERROR, subject=subject, message=message)
+
+
+class IntegritySampler(BackgroundTask):
+    """Each round verifies the digests of up to `sample_count` decisions that follow a random id, and notices new damage
+    in the spool. A decision that was reported is not reported again.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        log: CorruptionLog,
+        *,
+        damaged_regions: Callable[[], int],
+        rng: np.random.Generator,
+        interval_seconds: float,
+        sample_count: int = SAMPLE_COUNT,
+    ) -> None:
+        super().__init__("integrity", self._look, period_seconds=interval_seconds)
+        self._engine = engine
+        self._log = log
+        self._damaged_regions = damaged_regions
+        self._known_regions = damaged_regions()
+        self._rng = rng
+        self._sample_count = sample_count
+        self._reported: set[str] = set()
+        self._threads = Threads("integrity", 1)
+
+    async def look_once(self) -> int:
+        """How many decisions were verified. Raises `DatabaseError`."""
+        regions = self._damaged_regions()
+        if regions > self._known_regions:
+            detail = f"{regions - self._known_regions} damaged regions in the spool"
+            self._log.report(CorruptionEvent(found_by=FoundBy.SPOOL, detail=detail))
+        self._known_regions = max(regions, self._known_regions)
+        inspection = await self._threads.run(self._inspect)
+        for mismatch in inspection.mismatches:
+            self._report(mismatch)
+        return inspection.verified
+
+    async def _look(self) -> None:
+        try:
+            await self.look_once()
+        except DatabaseError as error:
+            _log.info("stored decisions cannot be verified now: %s", error)
+
+    def _inspect(self) -> Inspection:
+        with unit_of_work(self._engine) as decisions:
+            bounds = decisions.id_bounds()
+            if bounds is None:
+                return Inspection(verified=0, mismatches=())
+            first, last = (uuid.UUID(bound).int for bound in bounds)
+            start = first + int(self._rng.random() * (last - first))
+            return decisions.inspect(str(uuid.UUID(int=min(start, _MAX_ID))), self._sample_count)
+
+    def _report(self, mismatch: Mismatch) -> None:
+        if mismatch.decision_id not in self._reported:
+            self._reported.add(mismatch.decision_id)
+            self._log.report(CorruptionEvent(found_by=FoundBy.SAMPLE, detail=str(PayloadMismatch([mismatch]))))

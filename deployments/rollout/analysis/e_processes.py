@@ -149,7 +149,7 @@ class EProcess:
         ahead = exponent * math.log(self.test.threshold) + math.log(len(STAKES))
         return max(1.0, ahead / fastest - self.n) if fastest > 0.0 else None
 
-    def reading(self, question: str, exponent: float = 1.0) -> EvidenceReading:
+    def reading(self, question: str, exponent: float = 1.0, null: str = "no improvement") -> EvidenceReading:
         """The process as it stands."""
         return EvidenceReading(
             question=question,
@@ -157,6 +157,7 @@ class EProcess:
             log_threshold=exponent * math.log(self.test.threshold),
             n=self.n,
             windows_missing=self.windows_missing(exponent),
+            null=null,
         )
 
     def snapshot(self) -> dict[str, Any]:
@@ -172,7 +173,7 @@ class EProcess:
 class EvidenceReading:
     """One question as it stands: log E after `n` windows, where it is answered, and about how many are missing.
 
-    `windows_missing` is None while E does not grow.
+    `windows_missing` is None while E does not grow; `null` is what the evidence speaks against.
     """
 
     question: str
@@ -180,6 +181,7 @@ class EvidenceReading:
     log_threshold: float
     n: int
     windows_missing: float | None
+    null: str = "no improvement"
 
     @property
     def is_answered(self) -> bool:
@@ -347,7 +349,7 @@ class WindowEvidence:
         """Why nothing may be promoted, what is missing and about how many windows that takes; empty: it may."""
         by_day = self.windows / max(self._of_all["better by days"].n, 1)
         open_questions = (each for each in self.readings(is_for_full=is_for_full) if not each.is_answered)
-        found = [_missing(reading, by_day) for reading in open_questions]
+        found = [missing_text(reading, by_day) for reading in open_questions]
         if not any(of["better"].exceeds() for of in self._asked.values()):
             found.append("better than no kind of baseline at 200 to 1")
         if self._groups and self.mean + tail_cost(self._groups, self._tail, self._tail_total) >= 0.0:
@@ -421,7 +423,7 @@ class WindowEvidence:
         return found
 
 
-def _missing(reading: EvidenceReading, by_day: float) -> str:
+def missing_text(reading: EvidenceReading, by_day: float) -> str:
     """What a question still needs; `by_day` is how many windows a day brings. By the days, a day is a window."""
     missing, is_by_days = reading.windows_missing, reading.question.endswith("by days")
     unit = "days" if is_by_days else "windows"

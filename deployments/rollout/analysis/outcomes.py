@@ -196,8 +196,8 @@ class Evaluation:
     identifies the request's job list. `is_forced` marks a request that asked for its arm: left out of every
     statistic. `figures` is None when no schedule was judged. `budget_ms` is the time that the arm was given.
     `jobs` tells which lists are alike, `strata` is what kinds of lists this one belongs to, and `assigned` the arm that
-    its unit was given. `effort` is None where nothing was searched, as by a rule. News of routers before 0.3.0 have
-    none of these, see `since_0_3`.
+    its unit was given. `effort` is None where nothing was searched, as by a rule. `changed_jobs` are those that it
+    moves, adds or removes against the plan that the request continues. News of routers before 0.3.0 lack all of these.
     """
 
     decision_id: str
@@ -221,6 +221,7 @@ class Evaluation:
     strata: tuple[str, ...] = ()
     assigned: ArmRole | None = None
     effort: Effort | None = None
+    changed_jobs: int = 0
 
     def __post_init__(self) -> None:
         _require_zone(self.at)
@@ -233,7 +234,7 @@ class Evaluation:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values only; without what is for the statistics alone and says nothing to people."""
-        hidden = ("figures", "jobs", "strata", "assigned", "effort")
+        hidden = ("figures", "jobs", "strata", "assigned", "effort", "changed_jobs")
         names = (field.name for field in fields(self) if field.name not in hidden)
         document = {name: getattr(self, name) for name in names}
         return document | {"at": self.at.isoformat(), "kpis": None if self.figures is None else asdict(self.figures)}
@@ -245,7 +246,7 @@ class PairedObservation:
 
     `log_makespan_ratio` is ln(challenger / champion), negative when the challenger is shorter. `differences`
     are challenger minus champion, in the order of `DIFFERENCE_NAMES` and in their units. The makespans themselves
-    are in seconds. What news of routers before 0.3.0 do not have is read by `since_0_3`.
+    are in seconds, `figures` and `changed_jobs` those of both in this order. News of routers before 0.3.0 lack some.
     """
 
     decision_id: str
@@ -263,6 +264,8 @@ class PairedObservation:
     champion_seconds: float | None = None
     strata: tuple[str, ...] = ()
     assigned: ArmRole | None = None
+    figures: tuple[KeyFigures, KeyFigures] | None = None
+    changed_jobs: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         _require_zone(self.at)
@@ -372,6 +375,8 @@ def paired(challenger: Evaluation, champion: Evaluation) -> PairedObservation | 
         champion_seconds=float(second.makespan_seconds),
         strata=since_0_3(challenger, "strata", ()),
         assigned=since_0_3(challenger, "assigned"),
+        figures=(first, second),
+        changed_jobs=(since_0_3(challenger, "changed_jobs", 0), since_0_3(champion, "changed_jobs", 0)),
     )
 
 

@@ -5,6 +5,9 @@ are split by a plain hash, so their number is binomial: a beta-binomial e-proces
 ten without replacement, where that model is wrong: there the e-process uses the exact chance of each window, given
 those of its block that came before. Both may be looked at after every unit, at a threshold of 1,000.
 
+Requests are audited beside units: they are not independent within a unit, so each unit is one bet, weighed by how many
+requests it has.
+
 Requests that end without a pair are lost, for a cause. A challenger that answers only what is easy loses what is hard:
 few may be lost, and as many in one arm as in the other.
 """
@@ -15,12 +18,13 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from deployments.rollout.analysis.confidence import beta_binomial_log_e
+from deployments.rollout.analysis.e_processes import STAKES, log_mixture
 from deployments.rollout.analysis.outcomes import LossCause
 from deployments.rollout.assignment import (
     BLOCK_WINDOWS,
@@ -39,6 +43,9 @@ PRIOR_UNITS = 20.0
 ODDS_RATIOS = (0.0, 0.25, 0.5, 2.0, 4.0)
 """How much likelier the challenger's windows may be to appear, were they not dealt fairly; mixed in equal parts."""
 
+REQUESTS_COUNTED_FOR = timedelta(days=2)
+"""From the first request of a unit: how many it has is told once, after a time that does not depend on its arm."""
+
 LOSS_PRIOR = (1.0, 20.0)
 """Beta prior of each arm's loss rate: a few in a hundred."""
 
@@ -51,7 +58,10 @@ _MAX_EXAMPLES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssignedUnit:
-    """What a stored decision says about its assignment; one row for each decision, forced ones left out."""
+    """What a stored decision says about its assignment; one row for each decision, forced ones left out.
+
+    `job_list` is the digest of its jobs: pressed again, a list is the same request. Empty: not known.
+    """
 
     unit: str
     at: datetime
@@ -62,6 +72,7 @@ class AssignedUnit:
     seed: str
     hash_version: int
     arm: ArmRole
+    job_list: str = ""
 
     @property
     def exposure(self) -> tuple[int, str, float]:
@@ -90,6 +101,7 @@ class ExperimentIntegrity:
 
     explicit: SplitReading
     windows: SplitReading
+    requests: SplitReading
     not_recomputed: tuple[str, ...]
     mixed: tuple[str, ...]
 
@@ -99,7 +111,7 @@ class ExperimentIntegrity:
         found = [
             f"sample ratio mismatch: {split.challenger} of {split.units} {split.kind} went to the challenger, "
             f"expected {split.expected:.1f}, e-value {split.e_value:,.0f}"
-            for split in (self.explicit, self.windows)
+            for split in (self.explicit, self.windows, self.requests)
             if split.is_mismatch
         ]
         for units, text in (
@@ -156,24 +168,28 @@ class BlockedSampleRatio:
         self._challenger = 0
         self._expected = 0.0
 
-    def add(self, bucket: float, share: float, block: tuple[object, ...]) -> None:
-        """One more window of `block`; one that was there before, at another share, says nothing new."""
+    def add(self, bucket: float, share: float, block: tuple[object, ...]) -> float | None:
+        """One more window of `block`; the chance that it had to go to the challenger.
+
+        One that was there before, at another share, says nothing new: None.
+        """
         ranks = self._ranks.setdefault(block, set())
         rank = round(bucket * BLOCK_WINDOWS - 0.5)
         if rank in ranks:
-            return
+            return None
         left = [(other + 0.5) / BLOCK_WINDOWS for other in range(BLOCK_WINDOWS) if other not in ranks]
         ranks.add(rank)
         chance, is_challenger = sum(middle < share for middle in left) / len(left), bucket < share
         self._units += 1
         self._challenger += is_challenger
         self._expected += sum((other + 0.5) / BLOCK_WINDOWS < share for other in range(BLOCK_WINDOWS)) / BLOCK_WINDOWS
-        if chance in (0.0, 1.0):
-            return
         for place, odds in enumerate(ODDS_RATIOS):
+            if chance in (0.0, 1.0):
+                break
             tilted = odds * chance / (odds * chance + 1.0 - chance)
             ratio = tilted / chance if is_challenger else (1.0 - tilted) / (1.0 - chance)
             self._log_ratios[place] += math.log(ratio) if ratio > 0.0 else -math.inf
+        return chance
 
     @property
     def log_e(self) -> float:
@@ -190,6 +206,46 @@ class BlockedSampleRatio:
             challenger=self._challenger,
             expected=self._expected,
             e_value=_exp(self.log_e),
+        )
+
+
+class RequestRatio:
+    """E-process of requests: whether the challenger's units have as many as the others.
+
+    Within a unit requests have one arm, so n is that of units: E is the mean over stakes g and signs s of the product
+    of 1 + g s w (a - p) / max(p, 1 - p), a whether the unit went to the challenger, p the chance of that, and w =
+    min(requests / (2 x mean of the units before), 1). A fair deal knows nothing of how many requests a unit will have,
+    so the factors have mean 1 (Waudby-Smith and Ramdas, arXiv 2010.09686).
+    """
+
+    def __init__(self) -> None:
+        self._log_wealth = np.zeros(2 * len(STAKES))
+        self._units = 0
+        self._requests = 0
+        self._challenger = 0
+        self._expected = 0.0
+
+    def add(self, requests: int, is_challenger: bool, chance: float) -> None:
+        """One more unit with so many requests, that had the chance `chance` to go to the challenger."""
+        if requests < 1:
+            raise ValueError(f"requests must be >= 1, were {requests}")
+        mean = self._requests / self._units if self._units else requests
+        weight = min(requests / (2.0 * mean), 1.0)
+        self._units += 1
+        self._requests += requests
+        self._challenger += requests * is_challenger
+        self._expected += requests * chance
+        bet = weight * (is_challenger - chance) / max(chance, 1.0 - chance)
+        self._log_wealth += np.log1p(bet * np.concatenate([np.asarray(STAKES), -np.asarray(STAKES)]))
+
+    def reading(self) -> SplitReading:
+        """The split so far, in requests."""
+        return SplitReading(
+            kind="requests",
+            units=self._requests,
+            challenger=self._challenger,
+            expected=self._expected,
+            e_value=_exp(float(log_mixture(self._log_wealth))),
         )
 
 
@@ -289,30 +345,49 @@ def is_paid_for(mean: ArrayLike, lost_share: ArrayLike) -> NDArray[np.bool_]:
 
 
 def audit(rows: Iterable[AssignedUnit]) -> ExperimentIntegrity:
-    """Recompute every row, look for units with both arms, and weigh the split; each unit counts once a stage."""
+    """Recompute every row, look for units with both arms, and weigh the split; each unit counts once a stage.
+
+    The split of requests too, of units that are older than `REQUESTS_COUNTED_FOR`.
+    """
     by_unit: dict[tuple[tuple[int, str, float], str], list[AssignedUnit]] = defaultdict(list)
     known: set[tuple[object, ...]] = set()
-    for row in sorted(rows, key=lambda row: (row.at, row.unit)):
+    ordered = sorted(rows, key=lambda row: (row.at, row.unit))
+    for row in ordered:
         # A window has many decisions that say the same; each is recomputed once.
         claim = (row.exposure, row.unit, row.bucket, row.seed, row.hash_version, row.arm)
         if claim not in known:
             known.add(claim)
             by_unit[(row.exposure, row.unit)].append(row)
     firsts = [group[0] for group in by_unit.values()]
-    explicit, windows = SampleRatio(), BlockedSampleRatio()
+    requests_of = _requests_of(ordered)
+    explicit, windows, requests = SampleRatio(), BlockedSampleRatio(), RequestRatio()
     for row in firsts:
-        window = _dealt_window(row)
+        window, chance = _dealt_window(row), None if row.share in (0.0, 1.0) else row.share
         if window is None:
             explicit.add(row.arm is ArmRole.PPO, row.share)
         else:
             number = window.day.toordinal() // BLOCK_WINDOWS
-            windows.add(row.bucket, row.share, (row.seed, window.plant_id, window.line_id, number))
+            chance = windows.add(row.bucket, row.share, (row.seed, window.plant_id, window.line_id, number))
+        if chance is not None and row.at + REQUESTS_COUNTED_FOR <= ordered[-1].at:
+            requests.add(requests_of[(row.exposure, row.unit)], row.arm is ArmRole.PPO, chance)
     return ExperimentIntegrity(
         explicit=explicit.reading(),
         windows=windows.reading(),
+        requests=requests.reading(),
         not_recomputed=_units(group for group in by_unit.values() if not all(map(recomputes, group))),
         mixed=_units(group for group in by_unit.values() if len({row.arm for row in group}) > 1),
     )
+
+
+def _requests_of(ordered: Sequence[AssignedUnit]) -> dict[tuple[tuple[int, str, float], str], int]:
+    """How many different lists each unit of an exposure had in its first days; `ordered` by time."""
+    begun: dict[tuple[tuple[int, str, float], str], datetime] = {}
+    lists: dict[tuple[tuple[int, str, float], str], set[object]] = defaultdict(set)
+    for number, row in enumerate(ordered):
+        key = (row.exposure, row.unit)
+        if row.at < begun.setdefault(key, row.at) + REQUESTS_COUNTED_FOR:
+            lists[key].add(row.job_list or number)
+    return {key: len(found) for key, found in lists.items()}
 
 
 def recomputes(row: AssignedUnit) -> bool:

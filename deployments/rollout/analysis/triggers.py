@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
 from deployments.rollout.analysis.confidence import Interval
+from deployments.rollout.analysis.margins import Margins
 from deployments.rollout.analysis.outcomes import Baseline, Evaluation, PairedObservation
 
 
@@ -54,7 +55,7 @@ class Limits:
     `run_lists` different lists are total failure, also where all of them are one list group. `makespan_alpha` is shared
     equally by the kinds of baseline. `deviation_floor` is the least standard deviation of a log makespan ratio that is
     believed. Crashes of one replica within `same_moment_seconds` are one event. Plans that the judge fails on are held
-    to the limit of crashes.
+    to the limit of crashes. `margins` are those of the other key figures, which hold and do not roll back.
     """
 
     completion: float
@@ -77,6 +78,7 @@ class Limits:
     window_errors: float = 3.0
     deviation_floor: float = 0.01
     same_moment_seconds: float = 1.0
+    margins: Margins = field(default_factory=Margins)
     unjudged_alpha: ClassVar[float] = 0.01
     """No field, so that a configuration of 0.2.0 keeps its hash."""
 
@@ -107,10 +109,12 @@ class Limits:
         return self.makespan_alpha / len(Baseline)
 
 
-def limits_at(*, completion: float, crash_rate: float, makespan_increase: float) -> Limits:
+def limits_at(
+    *, completion: float, crash_rate: float, makespan_increase: float, margins: Margins | None = None
+) -> Limits:
     """The rules at these limits, fractions all. Raises `ValueError`.
 
-    The CUSUMs follow them.
+    The CUSUMs follow them; None: the usual margins.
     """
     allowed = 1.0 - completion
     if not 0.0 < 3.0 * allowed < 1.0:
@@ -128,6 +132,7 @@ def limits_at(*, completion: float, crash_rate: float, makespan_increase: float)
         cusum_crash=float(f"{math.log(many / crash_rate):.3g}"),
         cusum_no_crash=float(f"{math.log((1.0 - many) / (1.0 - crash_rate)):.2g}"),
         makespan_increase=makespan_increase,
+        margins=Margins() if margins is None else margins,
     )
 
 

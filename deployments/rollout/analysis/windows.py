@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from deployments.rollout.analysis.e_processes import TAIL_FROM
 from deployments.rollout.analysis.outcomes import Baseline, Evaluation, JobSketch, PairedObservation
@@ -47,7 +47,8 @@ MIN_LISTS_FOR_THIRDS = 30
 MAX_CLOSED = 4096
 """Closed windows that are remembered by name, so that late news of them is known to be late."""
 
-SNAPSHOT_FORMAT = 1
+SNAPSHOT_FORMAT = 2
+READABLE_FORMATS = (1, SNAPSHOT_FORMAT)
 
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
@@ -180,11 +181,20 @@ class Trials:
         return trials
 
 
+class Amounts(NamedTuple):
+    """What margins are told from besides differences: seconds, and what both plans cost at the rates of the policy."""
+
+    champion_tardiness_seconds: float
+    challenger_cost: float
+    champion_cost: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowPair:
     """Both arms on one list: ln(challenger / champion), the champion's hours, and what strata the list belongs to.
 
-    `differences` are those of the other key figures, as in a `PairedObservation`; empty: not asked for.
+    `differences` are those of the other key figures, as in a `PairedObservation`; empty: not asked for. `amounts` is
+    None where they are not known.
     """
 
     item: ListInWindow
@@ -195,6 +205,7 @@ class WindowPair:
     hours: float = 1.0
     strata: tuple[str, ...] = ()
     differences: tuple[float, ...] = ()
+    amounts: Amounts | None = None
 
     def __post_init__(self) -> None:
         if self.at.tzinfo is None:
@@ -210,7 +221,7 @@ class WindowObservation:
     `log_ratio` is the mean over `groups`, unclipped; `change` that of their hours, sum h (e^x - 1) / sum h. `tail` of
     the groups lie above +50 %, with log ratios that add to `tail_total`. `strata` are the means of their own lists.
     `lists` counts all pairs, presses too. `stage` is that of the window's first pair. `differences` of the other key
-    figures are means over the groups that have them.
+    figures and `amounts` are means over the groups that have them; empty and None: none has.
     """
 
     window: str
@@ -225,6 +236,7 @@ class WindowObservation:
     tail_total: float
     strata: Mapping[str, float]
     differences: tuple[float, ...] = ()
+    amounts: Amounts | None = None
 
     @property
     def day(self) -> date:
@@ -237,8 +249,8 @@ class WindowObservation:
         return self.window.rsplit("/", 1)[0]
 
 
-_First = tuple[float, float, tuple[str, ...], tuple[float, ...]]
-"""Of the first pair of a group: log ratio, hours, strata and differences."""
+_First = tuple[float, float, tuple[str, ...], tuple[float, ...], tuple[float, ...]]
+"""Of the first pair of a group: log ratio, hours, strata, differences and amounts, empty where not known."""
 
 
 @dataclass(slots=True)
@@ -274,7 +286,7 @@ class WindowLog:
         window.lists[pair.baseline] = window.lists.get(pair.baseline, 0) + 1
         group = window.groups.group_of(pair.item)
         if group < MAX_GROUPS:
-            first = (pair.log_ratio, pair.hours, pair.strata, pair.differences)
+            first = (pair.log_ratio, pair.hours, pair.strata, pair.differences, pair.amounts or ())
             window.pairs.setdefault(pair.baseline, {}).setdefault(group, first)
         if len(self._open) > MAX_WINDOWS:
             # Whoever names days far ahead must not drive out those that are about to close.
@@ -320,7 +332,7 @@ class WindowLog:
     @classmethod
     def restored(cls, document: Mapping[str, Any]) -> WindowLog:
         """The windows that `snapshot` described. Raises `UnreadableState`."""
-        if document.get("format") != SNAPSHOT_FORMAT:
+        if document.get("format") not in READABLE_FORMATS:
             raise UnreadableState(f"windows must have format {SNAPSHOT_FORMAT}, had {document.get('format')}")
         try:
             log = cls()
@@ -334,10 +346,7 @@ class WindowLog:
                     groups=ListGroups.restored(stored["groups"]),
                     lists={Baseline(name): int(count) for name, count in stored["lists"].items()},
                     pairs={
-                        Baseline(name): {
-                            int(group): (float(ratio), float(hours), tuple(strata), tuple(differences))
-                            for group, ratio, hours, strata, differences in pairs
-                        }
+                        Baseline(name): {int(group): _first(*parts) for group, *parts in pairs}
                         for name, pairs in stored["pairs"].items()
                     },
                 )
@@ -395,10 +404,11 @@ def _observation(key: str, window: _Open, baseline: Baseline) -> WindowObservati
     firsts = window.pairs[baseline].values()
     ratios = [ratio for ratio, *_ in firsts]
     hours = math.fsum(champion for _, champion, *_ in firsts)
-    differences = [found for *_, found in firsts if found]
+    differences = [found for *_, found, _ in firsts if found]
+    amounts = [found for *_, found in firsts if found]
     tail = [ratio for ratio in ratios if ratio > TAIL_FROM]
     strata: dict[str, list[float]] = {}
-    for ratio, _, names, _ in firsts:
+    for ratio, _, names, *_ in firsts:
         for name in names:
             strata.setdefault(name, []).append(ratio)
     return WindowObservation(
@@ -413,8 +423,20 @@ def _observation(key: str, window: _Open, baseline: Baseline) -> WindowObservati
         tail=len(tail),
         tail_total=math.fsum(tail),
         strata={name: math.fsum(values) / len(values) for name, values in sorted(strata.items())},
-        differences=tuple(math.fsum(values) / len(values) for values in zip(*differences, strict=True)),
+        differences=_means(differences),
+        amounts=Amounts(*_means(amounts)) if amounts else None,
     )
+
+
+def _first(
+    ratio: float, hours: float, strata: Iterable[str], differences: Iterable[float], amounts: Iterable[float] = ()
+) -> _First:
+    """Of plain values; format 1 knew no amounts."""
+    return float(ratio), float(hours), tuple(strata), tuple(differences), tuple(amounts)
+
+
+def _means(rows: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    return tuple(math.fsum(values) / len(values) for values in zip(*rows, strict=True))
 
 
 def _planned(window: str) -> PlanningWindow:

@@ -9,21 +9,15 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from deployments.rollout.analysis.confidence import Interval, MeanSequence
 from deployments.rollout.analysis.e_processes import HARM, WindowEvidence
 from deployments.rollout.analysis.guardrails import Event, Guardrails
-from deployments.rollout.analysis.outcomes import (
-    COMPARED_FIGURES,
-    DIFFERENCE_NAMES,
-    Baseline,
-    LossCause,
-    MissingPair,
-    PairedObservation,
-    since_0_3,
-)
+from deployments.rollout.analysis.margins import MarginEvidence
+from deployments.rollout.analysis.outcomes import LossCause, MissingPair, PairedObservation, since_0_3
+from deployments.rollout.analysis.recomputations import Recomputation, RecomputationEvidence
 from deployments.rollout.analysis.sample_ratio import LossCounts
 from deployments.rollout.analysis.triggers import Limits
 from deployments.rollout.analysis.windows import (
+    Amounts,
     ListInWindow,
     SizeThirds,
     WindowLog,
@@ -35,10 +29,12 @@ from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.gate import Evidence
 from deployments.rollout.ramp.state import Stage, Transition
+from env.schedule import KeyFigures
 
 DISPLAY_ALPHA = 0.05
-SNAPSHOT_FORMAT = 2
-"""Format 1 was the comparison pair by pair, whose means say nothing of windows."""
+SNAPSHOT_FORMAT = 3
+READABLE_FORMATS = (2, SNAPSHOT_FORMAT)
+"""Format 1 was the comparison pair by pair, whose means say nothing of windows; format 2 knew no margins."""
 
 MAX_TRIALS = 4096
 """Requests that are remembered, so that pressing again counts nothing new; of more, the oldest are forgotten."""
@@ -62,7 +58,10 @@ class WindowComparison:
         # By what a request was: stage, arm, window and job list.
         self._trials: dict[str, None] = {}
         self._lists = 0
-        self._differences = {baseline: _sequences() for baseline in Baseline}
+        self._margins = MarginEvidence(limits.margins)
+        self._rates = limits.margins.rates
+        self.recomputations = RecomputationEvidence()
+        """Served plans of the present stage that were computed again; rows do not tell them."""
 
     @property
     def arms(self) -> tuple[str, str]:
@@ -85,15 +84,18 @@ class WindowComparison:
         return self._log.partial()
 
     def begin_stage(self, stage: Stage) -> None:
-        """`stage` has begun: its losses and its own question begin anew."""
+        """`stage` has begun: its losses, its recomputations and its own question begin anew."""
         self.windows.begin_stage(stage.value)
+        self.recomputations = RecomputationEvidence()
         for key in [key for key in self._requests if key.startswith(f"{stage.value}/")]:
             del self._requests[key]
         for key in [key for key in self._trials if key.startswith(f"{stage.value}/")]:
             del self._trials[key]
 
     def observe(self, event: Event) -> None:
-        """Take one event; those that are neither pair nor missing pair leave no trace."""
+        """Take one event; those that say nothing of both arms leave no trace."""
+        if isinstance(event, Recomputation):
+            self.recomputations.add(event)
         if not isinstance(event, PairedObservation | MissingPair):
             return
         # What routers before 0.3.0 told was assigned somehow; in one arm it weighs against neither.
@@ -129,12 +131,8 @@ class WindowComparison:
         if not closed:
             return ()
         self.windows.add(closed)
-        for observation in closed:
-            self._lists += observation.lists
-            for sequence, value in zip(
-                self._differences[observation.baseline].values(), observation.differences, strict=False
-            ):
-                sequence.add(value)
+        self._margins.add(closed)
+        self._lists += sum(observation.lists for observation in closed)
         return closed
 
     def losses(self, stage: Stage) -> LossCounts:
@@ -150,30 +148,17 @@ class WindowComparison:
             lost=lost,
         )
 
-    def interval(self, baseline: Baseline, name: str, alpha: float = DISPLAY_ALPHA) -> Interval | None:
-        """Two-sided sequence over windows of the difference `name` at level 1 - alpha; None without enough data."""
-        return self._differences[baseline][name].interval(alpha)
-
-    def count(self, baseline: Baseline) -> int:
-        """Windows against one kind of baseline whose differences are known."""
-        return self._differences[baseline][DIFFERENCE_NAMES[0]].n
-
     def evidence(
         self, stage: Stage, guardrails: Guardrails, integrity: tuple[str, ...] = (), unknown: str = ""
     ) -> Evidence:
         """What the gate must know about `stage`; `integrity` comes from `sample_ratio`."""
-        others = (
-            (f"{name} against the {baseline.value}", self.interval(baseline, name), figure.is_more_better)
-            for baseline in Baseline
-            for name, figure in COMPARED_FIGURES.items()
-        )
         return Evidence(
             triggers=guardrails.triggers,
             breaches=guardrails.breaches(),
-            integrity=integrity,
+            integrity=(*integrity, *self.recomputations.findings),
             windows=self.windows,
             losses=self.losses(stage),
-            other_kpis=tuple((name, interval, better) for name, interval, better in others if interval is not None),
+            margins=self._margins,
             unknown=unknown,
         )
 
@@ -187,16 +172,14 @@ class WindowComparison:
             "requests": dict(self._requests),
             "trials": list(self._trials),
             "lists": self._lists,
-            "differences": {
-                baseline.value: {name: sequence.snapshot() for name, sequence in sequences.items()}
-                for baseline, sequences in self._differences.items()
-            },
+            "margins": self._margins.snapshot(),
+            "recomputations": self.recomputations.snapshot(),
         }
 
     @classmethod
     def restored(cls, document: Mapping[str, Any], *, limits: Limits) -> WindowComparison:
         """The comparison that `snapshot` described. Raises `UnreadableState`."""
-        if document.get("format") != SNAPSHOT_FORMAT:
+        if document.get("format") not in READABLE_FORMATS:
             found = document.get("format")
             raise UnreadableState(f"comparison snapshot must have format {SNAPSHOT_FORMAT}, had {found}")
         try:
@@ -208,10 +191,9 @@ class WindowComparison:
             comparison._requests.update(document["requests"])
             comparison._trials = dict.fromkeys(map(str, document.get("trials", ())))
             comparison._lists = int(document["lists"])
-            for baseline in Baseline:
-                for name, stored in document["differences"][baseline.value].items():
-                    floor = COMPARED_FIGURES[name].deviation_floor
-                    comparison._differences[baseline][name] = MeanSequence.restored(stored, deviation_floor=floor)
+            if document["format"] != READABLE_FORMATS[0]:
+                comparison._margins = MarginEvidence.restored(document["margins"], limits.margins)
+                comparison.recomputations = RecomputationEvidence.restored(document["recomputations"])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UnreadableState(f"comparison snapshot is damaged: {error!r}") from error
         return comparison
@@ -228,11 +210,15 @@ class WindowComparison:
             hours=1.0 if seconds is None else seconds / _SECONDS_OF_HOUR,
             strata=(*since_0_3(event, "strata", ()), *(() if third is None else (third,))),
             differences=event.differences,
+            amounts=self._amounts(event),
         )
 
-
-def _sequences() -> dict[str, MeanSequence]:
-    return {name: MeanSequence(deviation_floor=figure.deviation_floor) for name, figure in COMPARED_FIGURES.items()}
+    def _amounts(self, event: PairedObservation) -> Amounts | None:
+        figures: tuple[KeyFigures, KeyFigures] | None = since_0_3(event, "figures")
+        if figures is None:
+            return None
+        costs = map(self._rates.cost_of, figures, since_0_3(event, "changed_jobs", (0, 0)))
+        return Amounts(float(figures[1].tardiness_seconds), *costs)
 
 
 def replay(

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from deployments.rollout.analysis.confidence import Interval
 from deployments.rollout.analysis.e_processes import NOT_BETTER, EvidenceReading, WindowEvidence
+from deployments.rollout.analysis.margins import MarginEvidence
 from deployments.rollout.analysis.outcomes import LossCause
 from deployments.rollout.analysis.sample_ratio import MAX_LOST_SHARE, LossCounts
 from deployments.rollout.analysis.triggers import Condition, GuardrailReading, Trigger
@@ -62,7 +62,7 @@ class Evidence:
     """What is known about the rollout at one moment, gathered by whoever asks for a verdict.
 
     `windows` is what closed windows say, whatever ramp and stage they were of; `losses` are those of the present stage.
-    `other_kpis` are those of the differences that have a better side, as (name, interval, whether more is better).
+    `margins` is what they say of the other key figures, None where those are not asked.
     `integrity` lists what makes the experiment itself doubtful: sample ratio, mixed exposure, buckets that do not
     recompute. `unknown` says why windows that there were are not counted yet; empty: all are.
     """
@@ -72,7 +72,7 @@ class Evidence:
     integrity: tuple[str, ...] = ()
     windows: WindowEvidence = field(default_factory=_no_evidence)
     losses: LossCounts = _NOTHING_LOST
-    other_kpis: tuple[tuple[str, Interval, bool], ...] = ()
+    margins: MarginEvidence | None = None
     unknown: str = ""
 
 
@@ -126,6 +126,8 @@ def judge_gate(
     """The verdict on `stage` of the ramp after `seconds_in_stage` unpaused seconds in it."""
     windows, is_for_full = evidence.windows, stage in (Stage.EXPANDED, Stage.FULL)
     readings = windows.readings(is_for_full=is_for_full)
+    if is_for_full and evidence.margins is not None:
+        readings += evidence.margins.readings()
     harm = (f"makespan is shown to be longer than the {each.value}'s beyond the limit" for each in windows.harmed)
     if evidence.triggers or windows.harmed:
         return _gate(GateVerdict.ROLLBACK, (*(trigger.reason for trigger in evidence.triggers), *harm), readings)
@@ -164,7 +166,7 @@ def odds_text(value: float) -> str:
 def _answered(reading: EvidenceReading) -> str:
     told = odds_text(odds(reading.log_e))
     unit = "days" if reading.question.endswith("by days") else "windows"
-    return f"{reading.question}: {told} to 1 against no improvement after {reading.n} {unit}"
+    return f"{reading.question}: {told} to 1 against {reading.null} after {reading.n} {unit}"
 
 
 def _blocks(evidence: Evidence, is_paused: bool) -> tuple[GateReason, ...]:
@@ -207,10 +209,10 @@ def _doubts(evidence: Evidence, is_for_full: bool) -> tuple[GateReason, ...]:
         # That something is futile is the verdict, of which a person may think otherwise, but not for everything.
         may_be = text not in objections or (windows.is_futile and not is_for_full and _is_of_futility(text))
         reasons.append(GateReason(text=text, is_forcible=may_be))
-    for name, interval, is_more_better in evidence.other_kpis:
-        if interval.upper < 0.0 if is_more_better else interval.lower > 0.0:
-            text = f"{name} is worse: difference between {interval.lower:.4g} and {interval.upper:.4g}"
-            reasons.append(GateReason(text=text, is_forcible=False))
+    if evidence.margins is not None:
+        reasons += [GateReason(text=text, is_forcible=False) for text in evidence.margins.objections]
+        doubts = evidence.margins.doubts if is_for_full else ()
+        reasons += [GateReason(text=text, is_forcible=True) for text in doubts]
     return tuple(reasons)
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from deployments.rollout.analysis.margins import Margins
 from deployments.rollout.analysis.sample_ratio import MAX_LOST_SHARE
 from deployments.rollout.analysis.triggers import Limits
 from deployments.rollout.assignment import PlanningWindow, UnitAssignment, assign
@@ -110,7 +111,11 @@ class RampConfiguration:
     def as_json(self) -> dict[str, Any]:
         """Under the names of 0.1.0: clients know them, and the hashes of stored transitions are made of them."""
         steps = {stage.value: self.step(stage).as_json() for stage in RAMP}
-        return steps | {"most_missing_pairs": MAX_LOST_SHARE, "limits": asdict(self.limits)}
+        limits = asdict(self.limits)
+        if self.limits.margins == Margins():
+            # Who has set none keeps the hash of before there were any.
+            del limits["margins"]
+        return steps | {"most_missing_pairs": MAX_LOST_SHARE, "limits": limits}
 
 
 class Action(StrEnum):

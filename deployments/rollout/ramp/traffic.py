@@ -30,7 +30,7 @@ class Arm:
 
     @property
     def search_threads(self) -> int | None:
-        """As many as its rival in shadow has, where another policy is its rival; None: as many as the search likes.
+        """One where another policy is its rival; None: as many as the search likes. The same served and in shadow.
 
         Two policies are compared at equal effort. A rule makes none, and the planners' one rival has the name `ppo`.
         """

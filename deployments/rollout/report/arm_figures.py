@@ -6,16 +6,22 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
-from deployments.rollout.analysis.confidence import Interval, MeanSequence, RateSequence
-from deployments.rollout.analysis.outcomes import KPI_NAMES, Evaluation, pairs_of
-from deployments.rollout.assignment import ArmRole
+from deployments.rollout.analysis.confidence import Interval, RateSequence
+from deployments.rollout.analysis.outcomes import KPI_NAMES, Evaluation, PairedObservation, pairs_of
+from deployments.rollout.analysis.regression import RealisedWindow, realised_effect
+from deployments.rollout.assignment import ArmRole, PlanningWindow, planning_window
 from deployments.rollout.ramp.state import Stage
 
 DISPLAY_ALPHA = 0.05
 SATISFIED_RATING = 4
-DEVIATION_FLOORS = {"on_time_percent": 0.1, "delay_hours": 0.01}
+DEVIATION_FLOORS = {"on_time_percent": 0.1, "lead_time_hours": 0.01}
+"""What is asked of completions, and the least standard deviation that is believed."""
+PLANNED = ("makespan_seconds", "tardiness_seconds", "on_time_percent")
+"""Planned figures of both arms, by which it is told how hard a window is."""
+HOURS_OF_A_THIRD = 8.0
+_NO_WINDOW = PlanningWindow(plant_id="", line_id=None, day=date.min)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +93,9 @@ def _quantile(ordered: Sequence[float], quantile: float) -> float:
 class RealisedJob:
     """One job of a served schedule that has ended. `begun_under` is the arm that served when it began, None: unknown.
 
-    `share` is the challenger's part of the windows when the schedule was assigned; `due_at` is None without a due date.
+    `share` is the challenger's part of the windows when the schedule was assigned; `due_at` is None without a due date,
+    and `released_at` where nothing told when the job may begin: then it was asked for at `at`. `begins_after_hours` is
+    from the begin of the window's day to where the plan begins the job, None where it is not known.
     """
 
     unit: str
@@ -100,6 +108,19 @@ class RealisedJob:
     planned_end_at: datetime
     due_at: datetime | None = None
     begun_under: ArmRole | None = None
+    released_at: datetime | None = None
+    begins_after_hours: float | None = None
+
+    @property
+    def lead_time_hours(self) -> float:
+        """From when it was there to be worked on to its completion."""
+        there = self.at if self.released_at is None else max(self.at, self.released_at)
+        return (self.completed_at - there).total_seconds() / 3600.0
+
+    @property
+    def is_in_first_third(self) -> bool:
+        """Whether it begins in the first third of its window's day."""
+        return self.begins_after_hours is not None and self.begins_after_hours < HOURS_OF_A_THIRD
 
     @property
     def is_comparable(self) -> bool:
@@ -137,15 +158,20 @@ class RealisedArm:
     excluded: int
     on_time_percent: float | None
     delay_hours: float | None
+    lead_time_hours: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RealisedEffect:
-    """Challenger less champion of one measure over `windows`; no interval: not enough data."""
+    """Challenger less champion of one measure over `windows`; no interval: not enough data.
+
+    `with_switches`: with what began in the first third of a window after the arm has changed.
+    """
 
     name: str
     windows: int
     interval: Interval | None
+    with_switches: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,14 +192,24 @@ def realised_arms(jobs: Iterable[RealisedJob]) -> tuple[RealisedArm, ...]:
     return tuple(_arm(stage, arm, group) for (stage, arm), group in sorted(groups.items()))
 
 
-def realised_effects(jobs: Iterable[RealisedJob]) -> tuple[RealisedEffect, ...]:
-    """The difference between the arms, from the windows in which both had a chance."""
+def realised_effects(
+    jobs: Iterable[RealisedJob], planned: Mapping[str, tuple[float, ...]] | None = None
+) -> tuple[RealisedEffect, ...]:
+    """The difference between the arms, from the windows in which both had a chance; by completions, never by a plan.
+
+    `planned` is what both arms planned of each unit. Without the first third of a window after a switch of the arm, and
+    with it.
+    """
     windows: dict[str, list[RealisedJob]] = defaultdict(list)
     for job in jobs:
         if job.is_comparable and 0.0 < job.share < 1.0:
             windows[job.unit].append(job)
-    ordered = sorted(windows.values(), key=lambda window: min(job.at for job in window))
-    return tuple(_effect(name, ordered) for name in DEVIATION_FLOORS)
+    both = ((_without_switches(windows), False), (windows, True))
+    return tuple(
+        _effect(name, found, planned or {}, with_switches=with_switches)
+        for name in DEVIATION_FLOORS
+        for found, with_switches in both
+    )
 
 
 def satisfaction(ratings: Iterable[Rating]) -> tuple[Satisfaction, ...]:
@@ -201,6 +237,7 @@ def _arm(stage: str, arm: ArmRole, group: Sequence[RealisedJob]) -> RealisedArm:
         excluded=len(group) - len(kept),
         on_time_percent=measures.get("on_time_percent"),
         delay_hours=measures.get("delay_hours"),
+        lead_time_hours=measures.get("lead_time_hours"),
     )
 
 
@@ -212,19 +249,58 @@ def _measures(jobs: Sequence[RealisedJob]) -> Mapping[str, float]:
         found["on_time_percent"] = 100.0 * sum(due) / len(due)
     if jobs:
         found["delay_hours"] = sum(job.delay_hours for job in jobs) / len(jobs)
+        found["lead_time_hours"] = sum(job.lead_time_hours for job in jobs) / len(jobs)
     return found
 
 
-def _effect(name: str, windows: Sequence[Sequence[RealisedJob]]) -> RealisedEffect:
-    sequence, level, seen = MeanSequence(deviation_floor=DEVIATION_FLOORS[name]), 0.0, 0
-    for window in windows:
-        value = _measures(window).get(name)
-        if value is None:
-            continue
-        share, is_challenger = window[0].share, window[0].arm is ArmRole.PPO
-        # Centred on what came before, which the arm of this window cannot have changed.
-        weight = 1.0 / share if is_challenger else -1.0 / (1.0 - share)
-        sequence.add((value - (level if seen else value)) * weight)
-        seen += 1
-        level += (value - level) / seen
-    return RealisedEffect(name=name, windows=seen, interval=sequence.interval(DISPLAY_ALPHA))
+def _without_switches(windows: Mapping[str, Sequence[RealisedJob]]) -> dict[str, list[RealisedJob]]:
+    """The same without the jobs that begin in the first third of a window whose line had the other arm before it.
+
+    They work on what the other arm has left. The window before is the last one of the line of which jobs are known.
+    """
+    kept: dict[str, list[RealisedJob]] = {}
+    arms: dict[tuple[str, str | None], ArmRole] = {}
+    planned = {unit: planning_window(unit) for unit in windows}
+    for unit in sorted(windows, key=lambda unit: (planned[unit] or _NO_WINDOW).day):
+        window, arm = planned[unit], windows[unit][0].arm
+        before = arm if window is None else arms.get((window.plant_id, window.line_id), arm)
+        kept[unit] = [job for job in windows[unit] if before is arm or not job.is_in_first_third]
+        if window is not None:
+            arms[(window.plant_id, window.line_id)] = arm
+    return {unit: jobs for unit, jobs in kept.items() if jobs}
+
+
+def planned_figures(pairs: Iterable[PairedObservation]) -> dict[str, tuple[float, ...]]:
+    """What both arms planned on the first list of each unit: of challenger, then champion, one of `PLANNED` each.
+
+    Of the first alone, because what is asked for later may depend on the arm that serves.
+    """
+    found: dict[str, tuple[float, ...]] = {}
+    for pair in sorted(pairs, key=lambda pair: pair.at):
+        if pair.figures is not None:
+            found.setdefault(pair.unit, tuple(float(getattr(arm, name)) for arm in pair.figures for name in PLANNED))
+    return found
+
+
+def _effect(
+    name: str,
+    windows: Mapping[str, Sequence[RealisedJob]],
+    planned: Mapping[str, tuple[float, ...]],
+    *,
+    with_switches: bool,
+) -> RealisedEffect:
+    """In the order in which the windows were asked for."""
+    ordered = sorted(windows.items(), key=lambda window: min(job.at for job in window[1]))
+    found = [
+        RealisedWindow(
+            share=jobs[0].share,
+            is_challenger=jobs[0].arm is ArmRole.PPO,
+            outcome=value,
+            planned=planned.get(unit, ()),
+        )
+        for unit, jobs in ordered
+        if (value := _measures(jobs).get(name)) is not None
+    ]
+    sequence = realised_effect(found, deviation_floor=DEVIATION_FLOORS[name])
+    interval = sequence.interval(DISPLAY_ALPHA)
+    return RealisedEffect(name=name, windows=len(found), interval=interval, with_switches=with_switches)

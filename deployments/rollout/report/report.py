@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from deployments.rollout.analysis.confidence import Interval, MeanSequence, RateSequence, window_interval
+from deployments.rollout.analysis.e_processes import EvidenceReading
 from deployments.rollout.analysis.guardrails import Event, Guardrails
 from deployments.rollout.analysis.outcomes import (
     COMPARED_FIGURES,
@@ -38,6 +39,7 @@ from deployments.rollout.report.arm_figures import (
     RealisedJob,
     Satisfaction,
     figures_of,
+    planned_figures,
     realised_arms,
     realised_effects,
     satisfaction,
@@ -195,6 +197,7 @@ class RolloutReport:
     state: RolloutState
     gate: PromotionGate
     goals: tuple[GoalReading, ...]
+    margins: tuple[EvidenceReading, ...]
     stages: tuple[StageSpan, ...]
     arms_by_stage: tuple[ArmFigures, ...]
     arms_by_week: tuple[ArmFigures, ...]
@@ -243,6 +246,7 @@ def report_of(records: Records) -> RolloutReport:
         state=state,
         gate=_gate(records, evidence),
         goals=_goals(records, in_period, closed),
+        margins=() if evidence.margins is None else evidence.margins.readings(),
         stages=_spans(records),
         arms_by_stage=figures_of(in_period, lambda evaluation: evaluation.stage),
         arms_by_week=figures_of(records.evaluations, lambda evaluation: week_of(evaluation.at)),
@@ -262,7 +266,7 @@ def report_of(records: Records) -> RolloutReport:
         ),
         losses=_losses(comparison),
         realised=realised_arms(_since(records.jobs, records.since)),
-        realised_effects=realised_effects(records.jobs),
+        realised_effects=realised_effects(records.jobs, planned_figures(pairs)),
         satisfaction=satisfaction(_since(records.ratings, records.since)),
         transitions=tuple(records.transitions),
     )

@@ -67,7 +67,7 @@ def _figure(reading: GuardrailReading, value: float) -> str:
 def integrity_table(report: RolloutReport) -> str:
     """The split among the units, and what makes the experiment doubtful."""
     found = report.integrity
-    rows = [_split(split) for split in (found.explicit, found.windows)]
+    rows = [_split(split) for split in (found.explicit, found.windows, found.requests)]
     splits = table(("units", "challenger", "expected", "of", f"e-value (limit {E_THRESHOLD:,.0f})", "state"), rows)
     texts = found.findings or ("Every stored bucket recomputes, and no unit had both arms within a stage",)
     return splits + "".join(f"<p>{escape(text)}</p>" for text in texts)
@@ -102,14 +102,14 @@ def arms_table(figures: Sequence[ArmFigures], group: str) -> str:
 
 
 def evidence_table(report: RolloutReport) -> str:
-    """How each question of the gate stands, in words, and how much there is to tell it by."""
+    """How each question of the gate stands, and each margin, in words, and how much there is to tell it by."""
     rows = []
-    for reading in report.gate.readings:
+    for reading in dict.fromkeys((*report.gate.readings, *report.margins)):
         found, needed = (f"{odds_text(odds(log_e))} to 1" for log_e in (reading.log_e, reading.log_threshold))
         missing = "-" if reading.windows_missing is None else f"{reading.windows_missing:.0f}"
         state = "answered" if reading.is_answered else "open"
         shown = f'<span class="state {"met" if reading.is_answered else "undecided"}">{state}</span>'
-        rows.append((reading.question, f"{found} against no improvement", needed, f"{reading.n:,}", missing, shown))
+        rows.append((reading.question, f"{found} against {reading.null}", needed, f"{reading.n:,}", missing, shown))
     so_far = report.windows
     counted = (
         f"<p>{so_far.closed:,} windows (plant, line, day) of {so_far.lists:,} lists have closed, {so_far.open:,} are "
@@ -151,13 +151,14 @@ def realised_table(report: RolloutReport) -> str:
             f"{arm.jobs:,}",
             f"{arm.excluded:,}",
             "-" if arm.on_time_percent is None else f"{arm.on_time_percent:.1f}",
-            "-" if arm.delay_hours is None else f"{arm.delay_hours:+.2f}",
+            "-" if arm.lead_time_hours is None else f"{arm.lead_time_hours:.2f}",
         )
         for arm in report.realised
     ]
-    headers = ("stage", "arm", "windows", "jobs", "begun under the other arm", "jobs on time %", "delay h")
+    headers = ("stage", "arm", "windows", "jobs", "begun under the other arm", "jobs on time %", "lead time h")
     effects = "".join(
-        f"<li>{words(effect.name)}, challenger less champion: "
+        f"<li>{words(effect.name)}, challenger less champion"
+        f"{'' if effect.with_switches else ', without the first third of a window after the arm has changed'}: "
         + (
             f"{ABSENT} ({effect.windows} of {MIN_OBSERVATIONS} windows)"
             if effect.interval is None

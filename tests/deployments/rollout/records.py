@@ -160,7 +160,7 @@ class TransitionLog:
         return KeyFigures(
             makespan_seconds=makespan_seconds,
             setup_seconds=0,
-            tardiness_seconds=float(rng.gamma(1.0, 3600.0)),
+            tardiness_seconds=float(rng.gamma(1.0, 1800.0)),
             utilisation_percent=float(rng.normal(utilisation_percent, 2.0)),
             on_time_percent=min(100.0, float(rng.normal(96.5, 1.5))),
             important_on_time_percent=min(100.0, float(rng.normal(99.0, 1.0))),

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from deployments.persistence.decisions.records import EvaluationRecord
 from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.persistence.errors import DatabaseUnavailable
-from deployments.rollout.analysis.outcomes import LossCause, MissingPair
+from deployments.rollout.analysis.outcomes import LossCause, MissingPair, Outcome
 from deployments.rollout.assignment import ArmRole, PlanningWindow, assign, planning_window
 from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.state import Action, Stage, Transition
@@ -24,6 +24,7 @@ from deployments.rollout_control.database_sync import (
     TAKEOVER_SECONDS,
     DatabaseSync,
     compared_events,
+    evaluation_of,
     paired_rows,
 )
 from deployments.runtime.background import Threads
@@ -372,6 +373,16 @@ def test_stored_pairs_and_losses_count_in_the_arm_of_their_unit() -> None:
         ("dropped", "dropped", ArmRole.PPO),
         ("shadow", "crash", ArmRole.MANUAL),
     ]
+
+
+def test_stored_request_that_the_challenger_held_up_is_its_crash() -> None:
+    """A row of its own tells it, which is of the challenger whoever was assigned: the unit's other rows tell that."""
+    held = _row("held", ArmRole.PPO, outcome="crash", status="unanswered", figures=None)
+    rows = [*_both("pair-manual", ArmRole.MANUAL), held]
+    assert _told(rows) == [("pair-manual", "pair", ArmRole.MANUAL), ("held", "crash", ArmRole.MANUAL)]
+    found = evaluation_of(held)
+    assert found is not None
+    assert (found.outcome, found.is_served) == (Outcome.CRASH, False)
 
 
 @pytest.mark.parametrize(("share", "assigned"), [(0.0, ArmRole.MANUAL), (1.0, ArmRole.PPO)])

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
 
 from deployments.rollout.analysis.outcomes import Outcome
+from deployments.rollout.analysis.recomputations import Recomputation
 from deployments.rollout.analysis.triggers import Guardrail
+from deployments.rollout.assignment import ArmRole
+from deployments.rollout.ramp.comparison import WindowComparison
+from deployments.rollout.ramp.state import Stage
 from deployments.rollout_control.ramp_statistics import RampStatistics
-from tests.deployments.rollout_control.events import evaluation, report
+from tests.deployments.rollout.events import START
+from tests.deployments.rollout_control.events import evaluation, report, state
 from tests.deployments.shipped_policy import LIMITS
 
 LAST_DAY = "x//9999-12-31"
@@ -30,3 +36,41 @@ def test_event_of_a_strange_unit_blinds_nothing(unit: str, caplog: pytest.LogCap
     skipped = ["event 0 of router r1 cannot be counted and is skipped"] if unit == HALF_A_CHARACTER else []
     assert [record.getMessage() for record in caplog.records] == skipped
     assert statistics.take(report(strange, *lost)) == []
+
+
+def other_plan() -> Recomputation:
+    """A served plan that comes out otherwise where the other arm is computed."""
+    return Recomputation(
+        decision_id="d", at=START, ramp=1, stage="limited", arm=ArmRole.PPO, log_ratio=0.0, is_same=False
+    )
+
+
+def entered() -> RampStatistics:
+    statistics = RampStatistics(ramp=1, limits=LIMITS)
+    statistics.enter(state(stage=Stage.LIMITED), ("b", "a"))
+    return statistics
+
+
+def test_recomputations_outlive_a_recount_and_a_restart() -> None:
+    """Rows do not tell them, so what the routers have told goes on with whatever is counted again."""
+    statistics = entered()
+    statistics.take(report(other_plan()))
+    statistics.adopt(WindowComparison(challenger="b", champion="a", limits=LIMITS), [])
+    findings = statistics.evidence(Stage.LIMITED).integrity
+    assert findings == ("1 of 1 served plans come out otherwise where the other arm is computed",)
+    again = RampStatistics.restored(json.loads(json.dumps(statistics.snapshot())), limits=LIMITS)
+    assert again.evidence(Stage.LIMITED).integrity == findings
+
+
+def test_statistics_of_before_margins_are_read() -> None:
+    """Format 2 knew neither margins nor recomputations: all else goes on, and these begin anew."""
+    statistics = entered()
+    statistics.adopt(WindowComparison(challenger="b", champion="a", limits=LIMITS), [])
+    old = json.loads(json.dumps(statistics.snapshot())) | {"format": 2}
+    old["comparison"] |= {"format": 2, "differences": {}}
+    for name in ("margins", "recomputations"):
+        del old["comparison"][name]
+    restored = RampStatistics.restored(old, limits=LIMITS)
+    assert restored.uncounted is None
+    assert restored.arms == ("b", "a")
+    assert restored.snapshot() == statistics.snapshot()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zlib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -61,6 +63,42 @@ def test_what_is_said_again_counts_once() -> None:
         (4, {}),
         (None, {"CUT": "15:00"}),
     ]
+
+
+def test_completions_are_told_by_request_and_plan(tmp_path: Path) -> None:
+    """When the job was there and due, and how far into the day of the plant it begins; not of a unit that is no day."""
+    trail = RolloutTrail(
+        RolloutRows(create_engine(f"sqlite:///{tmp_path / 'gantry.sqlite3'}")),
+        lambda: QUICK,
+        (),
+        ZoneInfo("Asia/Singapore"),
+        lambda: datetime(2025, 7, 23, tzinfo=UTC),
+        Threads("reads", 1),
+    )
+    times = {"start_datetime": "2025-07-22T14:00:00+08:00", "end_datetime": "2025-07-22T18:00:00+08:00"}
+    rows = [
+        {
+            "actual_completions": json.dumps([{"job_id": "CUT", "completed_at": "2025-07-22T20:00:00+08:00"}]),
+            "answer": zlib.compress(json.dumps({"scheduled_jobs": [{"job_id": "CUT"} | times]}).encode()),
+            "request": zlib.compress(json.dumps({"jobs": [{"job_id": "CUT"} | asked]}).encode()),
+            "unit": unit,
+            "created_at": datetime(2025, 7, 22, 1, tzinfo=UTC),
+            "stage": "expanded",
+            "share": 0.5,
+            "seed": "s",
+            "role": "ppo",
+        }
+        for unit, asked in (
+            ("p//2025-07-22", {"release_at": "2025-07-22T13:00:00+08:00", "lcd_date": "2025-07-22T19:00:00+08:00"}),
+            ("chosen", {}),
+        )
+    ]
+    planned, chosen = trail._jobs(rows)
+    assert (planned.lead_time_hours, planned.begins_after_hours, planned.delay_hours) == (7.0, 14.0, 2.0)
+    assert planned.due_at is not None
+    assert planned.completed_at > planned.due_at
+    assert not planned.is_in_first_third
+    assert (chosen.lead_time_hours, chosen.begins_after_hours, chosen.due_at) == (11.0, None, None)
 
 
 async def test_guardrail_that_fired_at_another_service_stands_in_the_way(tmp_path: Path) -> None:

@@ -198,31 +198,69 @@ async def test_request_that_no_replica_has_begun_is_called_off() -> None:
 @pytest.mark.parametrize(
     ("error", "causes"),
     [
-        (None, [LossCause.UNANSWERED]),
         (JournalUnavailable("full", 7), [LossCause.UNANSWERED]),
         (InvalidProblem([("jobs", "no")]), []),
     ],
 )
-async def test_request_that_is_not_answered_leaves_a_trace(error: Exception | None, causes: list[LossCause]) -> None:
-    """A time-out or a 503 is a lost pair of the arm that was assigned, told and kept; bad input is none."""
+async def test_request_that_is_not_answered_leaves_a_trace(error: Exception, causes: list[LossCause]) -> None:
+    """A 503 is a lost pair of the arm that was assigned, told and kept; bad input is none."""
 
     class Broken(MemoryJournal):
         async def append(self, record: Any) -> None:
-            if error is not None and isinstance(record, DecisionRecord):
+            if isinstance(record, DecisionRecord):
                 raise error
             await super().append(record)
 
     kept = Kept()
     kept.journal = Broken()
-    slow = {"ppo": SlowPolicy(), "request_seconds": 0.05} if error is None else {}
-    scheduling = kept.scheduling(**slow)
-    with pytest.raises(TimedOut if error is None else type(error)):
+    scheduling = kept.scheduling()
+    with pytest.raises(type(error)):
         await answered(scheduling)
     await scheduling.close(5.0)
     assert kept.causes == causes
     rows = [row for row in kept.journal.others if isinstance(row, EvaluationRecord)]
     assert [(row.arm, row.status, row.outcome) for row in rows] == [("ppo", "unanswered", None)] * len(causes)
     assert kept.stored_causes == causes
+
+
+@pytest.mark.parametrize(
+    ("ppo", "error"),
+    [
+        (SlowPolicy(), TimedOut),
+        (SlowPolicy(begins=False), TimedOut),
+        (FailingProposer(Overloaded("its queue is full")), Overloaded),
+    ],
+)
+async def test_request_that_the_challenger_holds_up_is_a_crash(ppo: Any, error: type[Exception]) -> None:
+    """Its own time, or its own queue, is why nobody was answered: the guardrail counts it, and the pair is lost."""
+    kept = Kept()
+    scheduling = kept.scheduling(ppo=ppo, request_seconds=0.05)
+    with pytest.raises(error):
+        await answered(scheduling)
+    await scheduling.close(5.0)
+    assert (kept.outcomes, kept.causes, kept.stored_causes) == ([Outcome.CRASH], [LossCause.CRASH], [LossCause.CRASH])
+    assert kept.later_rows == [("unanswered", "crash")]
+
+
+async def test_request_that_the_judge_holds_up_is_no_crash() -> None:
+    """The challenger has answered: that nobody judges its plan is not its fault."""
+    kept = Kept()
+    scheduling = kept.scheduling(judge=ScriptedJudge(hangs), request_seconds=0.05)
+    with pytest.raises(TimedOut):
+        await answered(scheduling)
+    await scheduling.close(5.0)
+    assert (kept.outcomes, kept.causes, kept.stored_causes) == ([], [LossCause.UNANSWERED], [LossCause.UNANSWERED])
+
+
+async def test_total_failure_by_time_out_rolls_back() -> None:
+    """Ten requests in turn that time out behind the challenger: its guardrail fires, as for any other crash."""
+    kept = Kept()
+    scheduling = kept.scheduling(ppo=SlowPolicy(), request_seconds=0.01)
+    for number in range(10):
+        with pytest.raises(TimedOut):
+            await answered(scheduling, jobs=[job(f"job-{number}")])
+    await scheduling.close(5.0)
+    assert [trigger.guardrail.value for trigger in kept.guardrails.triggers] == ["crash_rate"]
 
 
 @pytest.mark.parametrize(
@@ -297,7 +335,7 @@ async def test_request_that_is_not_sampled_is_no_lost_pair(changes: dict[str, An
     await scheduling.close(5.0)
     assert (kept.causes, kept.later_rows) == ([], [])
     # The guardrails are no comparison: they hear of every arm that was asked.
-    assert kept.outcomes == ([Outcome.CRASH] if is_answered and not changes else [])
+    assert kept.outcomes == ([] if changes else [Outcome.CRASH])
 
 
 @pytest.mark.parametrize(

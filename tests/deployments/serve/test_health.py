@@ -8,7 +8,7 @@ import pytest
 
 from deployments.errors import Overloaded
 from deployments.persistence.delivery.drain import DrainState
-from deployments.persistence.integrity.events import CorruptionEvent, CorruptionLog, FoundBy
+from deployments.persistence.errors import CorruptionEvent, CorruptionLog, FoundBy
 from deployments.persistence.spool.spool import SpoolDepth
 from deployments.serve.health import MODEL_PATIENCE_SECONDS, HealthMonitor, Probe
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deployments.errors import InvalidSettings
+from deployments.rollout.analysis.margins import CostRates, Margins
 from deployments.settings import service
 from deployments.settings.policy_file import (
     KEY_OF,
@@ -26,7 +27,9 @@ from env.judge.anomalies import AnomalyLimits
 
 TEXT = SHIPPED.read_text(encoding="utf-8")
 KEYS = shipped_policy().values_by_key
-UNITS = {"hours", "percent", "seconds", "ratio"}
+UNITS = {"hours", "minutes", "percent", "points", "seconds", "ratio"}
+SINCE_0_3 = ("margins.", "costs.")
+"""Sections that were never variables."""
 # Of each key another value than the shipped one that the bounds allow.
 OTHERS = {key: 77.5 if key == "guardrails.min_completion_percent" else 20 for key in KEYS} | {
     "ramp.expanded_share_percent": 99,
@@ -64,7 +67,7 @@ def test_shipped_file_has_every_key() -> None:
     sections = {name: field.annotation for name, field in OperatingPolicy.model_fields.items()}
     known = {f"{name}.{key}" for name, section in sections.items() for key in section.model_fields}  # type: ignore[union-attr]
     assert KEYS.keys() == known
-    assert len(KEYS) == 23
+    assert len(KEYS) == 32
     assert not set(KEYS) & set(RETIRED)
     assert load_settings().policy == shipped_policy()
 
@@ -80,8 +83,10 @@ def test_shipped_file_is_what_the_plan_asks_for() -> None:
 
 
 def test_bounds_are_called_max_and_min_and_units_stand_last() -> None:
-    """One word for one kind of bound: each key is a maximum, a minimum or a share, and says of what."""
-    names = [key.partition(".")[2] for key in KEYS]
+    """One word for one kind of bound: each key is a maximum, a minimum, a share or a rate, and says of what."""
+    rates = [key for key in KEYS if key.startswith("costs.")]
+    assert [key for key in rates if not key.startswith("costs.per_")] == []
+    names = [key.partition(".")[2] for key in KEYS if key not in rates]
     assert [name for name in names if not re.match("(max|min)_|(limited|expanded)_share_", name)] == []
     assert [name for name in names if name.rpartition("_")[2] not in UNITS] == []
     words = re.compile("most|least|lowest|highest|minimum|maximum|largest|longest")
@@ -98,16 +103,19 @@ def test_shipped_file_tells_of_each_key_what_it_was_called() -> None:
         elif line.startswith("#"):
             comment = line
         elif " = " in line:
-            (name,) = re.findall(r"\((GANTRY_\w+)\)$", comment)
-            shown[name] = f"{section}.{line.partition(' = ')[0]}"
+            key = f"{section}.{line.partition(' = ')[0]}"
+            names = re.findall(r"\((GANTRY_\w+)\)$", comment)
+            assert len(names) == (0 if key.startswith(SINCE_0_3) else 1)
+            shown |= dict.fromkeys(names, key)
     newest = {key: name for name, key in reversed(KEY_OF.items())}
     assert {key: name for name, key in shown.items()} == newest
 
 
 def test_every_old_name_stands_for_a_key() -> None:
     """Each key was one variable in 0.2.0, and none of the variables is a setting now."""
-    assert set(KEY_OF.values()) == set(KEYS)
-    assert len([name for name in KEY_OF if not re.search("MINIMUM|MOST|LEAST|LOWEST", name)]) == len(KEYS)
+    old = {key for key in KEYS if not key.startswith(SINCE_0_3)}
+    assert set(KEY_OF.values()) == old
+    assert len([name for name in KEY_OF if not re.search("MINIMUM|MOST|LEAST|LOWEST", name)]) == len(old)
     assert not set(KEY_OF) & set(variable_names().values())
 
 
@@ -384,3 +392,29 @@ def test_shipped_file_is_toml_of_numbers_and_off() -> None:
     """What is not a number is the word off."""
     values = [value for section in tomllib.loads(TEXT).values() for value in section.values()]
     assert {value for value in values if not isinstance(value, int | float)} == {"off"}
+
+
+def test_margins_and_rates_reach_the_rollout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a plant may lose, and what an hour costs it; a margin that is off is not asked."""
+    usual = shipped_policy().ramp_configuration
+    assert usual.limits.margins == Margins()
+    text = '[margins]\nmax_on_time_loss_points = 2.5\nmax_utilisation_loss_points = "off"\n'
+    written(monkeypatch, tmp_path, f"{text}[costs]\nper_setup_hour = 80\n")
+    found = load_settings().policy.ramp_configuration
+    assert found.limits.margins == Margins(
+        on_time_points=2.5, utilisation_points=None, rates=CostRates(setup_hour=80.0)
+    )
+    assert found.hash != usual.hash
+    assert found.as_json()["limits"]["margins"]["rates"]["setup_hour"] == 80.0
+
+
+def test_margins_that_cannot_mean_anything_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A share of the champion's tardiness needs an amount beside it, for a champion that is never late."""
+    text = '[margins]\nmax_tardiness_increase_minutes = "off"\nmax_cost_increase_percent = 0\n'
+    found = refusal(monkeypatch, tmp_path, f"{text}[costs]\nper_setup_hour = -1\n")
+    reason = "may be \"off\" only where max_tardiness_increase_percent is, was 'off'"
+    assert found == (
+        ("margins.max_tardiness_increase_minutes", reason),
+        ("margins.max_cost_increase_percent", "Input should be greater than 0, was 0"),
+        ("costs.per_setup_hour", "Input should be greater than or equal to 0, was -1"),
+    )

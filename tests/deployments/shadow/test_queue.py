@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from deployments.persistence.decisions.records import EvaluationRecord, EvaluationStatus
 from deployments.rollout.analysis.guardrails import Event
 from deployments.rollout.analysis.outcomes import Alarm, Evaluation, LossCause, MissingPair, Outcome, PairedObservation
+from deployments.rollout.analysis.recomputations import Recomputation
 from deployments.rollout.assignment import ArmRole
 from deployments.scheduling.arms import Attempt
 from deployments.scheduling.evaluations import ShadowTask
@@ -70,11 +72,11 @@ class Bench:
         self.events.clear()
         return self.shadow_tasks.pop()
 
-    async def settle(self, rows: int) -> list[EvaluationRecord]:
-        """Runs the queue until so many rows are kept."""
+    async def settle(self, rows: int, recomputed: int = 0) -> list[EvaluationRecord]:
+        """Runs the queue until so many rows are kept, and so many served plans computed again."""
         self.queue.start()
         async with asyncio.timeout(20):
-            while len(self.journal.others) < rows:
+            while len(self.journal.others) < rows or len(self.of(Recomputation)) < recomputed:
                 await asyncio.sleep(0)
         await self.queue.stop()
         return [row for row in self.journal.others if isinstance(row, EvaluationRecord)]
@@ -95,6 +97,66 @@ async def test_manual_beside_ppo_is_a_row_an_event_and_a_pair() -> None:
     assert (pair.log_makespan_ratio, pair.assigned) == (0.0, ArmRole.PPO)
     assert pair.strata == ("plant penang", "lists with setups", "work around the clock")
     assert bench.queue.computed == 1
+
+
+async def test_served_plan_is_computed_again() -> None:
+    """The rule makes the same plan wherever it is asked: told once the pair is, and without a row."""
+    bench = Bench(share=0.0)
+    bench.queue.offer(await bench.shadow_task())
+    (row,) = await bench.settle(1, recomputed=1)
+    assert row.arm == "ppo"
+    (event,) = bench.of(Recomputation)
+    assert (event.arm, event.is_same, event.log_ratio, event.stage) == (ArmRole.MANUAL, True, 0.0, "shadow")
+
+
+@pytest.mark.parametrize("cpu_seconds", [None, 0.3])
+async def test_plan_that_comes_out_otherwise_is_told(cpu_seconds: float | None) -> None:
+    """By its hash where no time ended it, else by how much longer it is."""
+
+    async def slower(work: ShadowWork) -> ShadowEvaluation:
+        found = await in_process(work)
+        proposal = found.attempt.proposal
+        if proposal is None:
+            return found
+        later = [replace(each, end_seconds=2 * each.end_seconds) for each in proposal.schedule.assignments]
+        proposal = replace(proposal, schedule=Schedule(assignments=tuple(later)))
+        return replace(found, attempt=replace(found.attempt, proposal=proposal))
+
+    bench = Bench(slower, share=0.0)
+    task = await bench.shadow_task()
+    served = task.attempts.served
+    assert served.proposal is not None
+    served = replace(served, proposal=replace(served.proposal, cpu_seconds=cpu_seconds))
+    bench.queue.offer(replace(task, attempts=replace(task.attempts, all=(served,))))
+    await bench.settle(1, recomputed=1)
+    (event,) = bench.of(Recomputation)
+    assert (event.is_same, event.log_ratio) == (None if cpu_seconds else False, pytest.approx(math.log(2.0)))
+
+
+async def test_planners_own_plan_is_not_computed_again() -> None:
+    """Nobody computed it: what the rule makes of the request is another plan."""
+    bench = Bench(share=0.0)
+    plan = [{"job_id": "JOAW001", "machine_id": 42, "start_datetime": "2025-07-22T16:48:00"}]
+    bench.queue.offer(await bench.shadow_task(manual_schedule=plan))
+    await bench.settle(1)
+    assert bench.of(Recomputation) == []
+
+
+async def test_recomputation_that_fails_loses_no_pair() -> None:
+    """The pair is told before: whatever becomes of the rest, it was no missing one."""
+    calls = []
+
+    async def once(work: ShadowWork) -> ShadowEvaluation:
+        calls.append(work.arm.name)
+        if len(calls) > 1:
+            raise RemoteFailed("gone")
+        return await in_process(work)
+
+    bench = Bench(once)
+    bench.queue.offer(await bench.shadow_task())
+    await bench.settle(1)
+    assert calls == ["manual", "ppo"]
+    assert (len(bench.of(PairedObservation)), bench.of(MissingPair), bench.queue.dropped) == (1, [], 0)
 
 
 async def test_planners_own_plan_is_what_ppo_is_compared_with() -> None:

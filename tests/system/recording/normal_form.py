@@ -18,6 +18,7 @@ _UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[47][0-9a-f]{3}-[89ab][0-9a-f]{3}
 _PLACEHOLDERS = {
     "<instant>": ("timestamp", "created_at"),
     "<seconds>": ("generation_time", "keys_age", "oldest_seconds", "seconds_in_stage", "stage_seconds", "uptime"),
+    "<hours>": ("lead_time_hours",),
     "<ms>": ("judge_ms", "proposal_ms", "p50", "p95"),
     "<count>": ("records", "bytes"),
     "<cursor>": ("next_cursor",),
@@ -39,6 +40,8 @@ _IN_PAGES = (
     (re.compile(r"\b\d{1,2} [A-Z][a-z]{2}( \d{4})? \d\d:\d\d( UTC)?"), "<instant>"),
     (re.compile(r"(?<=<td>response, 95th percentile</td>).*?(?=</tr>)"), "<seconds>"),
     (re.compile(r"(?<=<td>)[\d,]+(?=</td><td>\d+ [a-z])"), "<ms>"),
+    # Lead times, which begin when the service was asked.
+    (re.compile(r"(?<=\.\d</td><td>)-?[\d,]+\.\d\d(?=</td></tr>)"), "<hours>"),
 )
 _CHART = re.compile(r"<svg.*?</svg>", re.DOTALL)
 _COORDINATE = re.compile(r"\d+\.\d+")

@@ -29,7 +29,7 @@ from env.judge.verdict import Verdict, Violation, ViolationCode
 from env.schedule import KeyFigures, Schedule
 from tests.deployments.rollout.events import evaluation, key_figures, pair
 
-HIDDEN = ("figures", "jobs", "strata", "assigned", "effort")
+HIDDEN = ("figures", "jobs", "strata", "assigned", "effort", "changed_jobs")
 MEASURES = judge(toy_problem(), Schedule(assignments=())).measures
 
 

@@ -13,6 +13,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import beta, chi2
 
+from deployments.rollout.analysis.e_processes import STAKES
 from deployments.rollout.analysis.outcomes import LossCause
 from deployments.rollout.analysis.sample_ratio import (
     E_THRESHOLD,
@@ -21,6 +22,7 @@ from deployments.rollout.analysis.sample_ratio import (
     AssignedUnit,
     BlockedSampleRatio,
     LossCounts,
+    RequestRatio,
     SampleRatio,
     audit,
     is_paid_for,
@@ -240,3 +242,77 @@ def test_lost_pairs_are_paid_as_doublings() -> None:
     assert is_paid_for(0.0, 0.02)
     assert not is_paid_for(-0.01, 0.1)
     assert is_paid_for(-0.07, 0.1)
+
+
+def busy_days(days: int, requests: Iterable[int], *, presses: int = 1) -> list[AssignedUnit]:
+    """Windows at fifty per cent, each with so many lists by its arm (champion, challenger), each pressed so often."""
+    champion, challenger = requests
+    found = []
+    for window in windows(range(days), 0.5, "expanded"):
+        lists = challenger if window.arm is ArmRole.PPO else champion
+        found += [replace(window, job_list=f"list-{number}") for number in range(lists) for _ in range(presses)]
+    return found
+
+
+def test_requests_that_the_challenger_does_not_get_are_a_mismatch() -> None:
+    """All windows are there, but those of the challenger have half the requests: found within a year."""
+    assert audit(busy_days(365, (10, 10))).findings == ()
+    found = audit(busy_days(365, (10, 5)))
+    assert not found.windows.is_mismatch
+    assert found.requests.is_mismatch
+    assert found.findings[0].startswith(
+        f"sample ratio mismatch: {found.requests.challenger} of {found.requests.units} requests went to the challenger"
+    )
+
+
+def test_presses_are_no_requests() -> None:
+    """A list that is asked for again and again in the challenger's windows is one request of them."""
+    rows = busy_days(365, (10, 10))
+    pressed = [row for row in rows for _ in range(3 if row.arm is ArmRole.PPO else 1)]
+    assert audit(pressed).requests == audit(rows).requests
+
+
+def test_requests_of_the_last_two_days_are_not_told_yet() -> None:
+    """How many a unit has is weighed once, when two days have passed since its first."""
+    rows = busy_days(10, (4, 4))
+    assert audit(rows).requests.units == 8 * 4
+    later = replace(rows[0], at=rows[0].at + timedelta(days=5), job_list="late")
+    assert audit([*rows, later]).requests.units == 8 * 4, "nor do later ones change it"
+
+
+def test_request_e_value_is_the_mean_of_products() -> None:
+    """The same by plain loops, for explicit units with a Poisson number of requests."""
+    rng = np.random.default_rng(4)
+    ratio, wealth, counts = RequestRatio(), [1.0] * 12, []
+    for number in range(200):
+        requests, is_challenger = 1 + int(rng.poisson(4)), bool(rng.random() < 0.3)
+        chance = (0.3, 0.5)[number % 2]
+        mean = sum(counts) / len(counts) if counts else requests
+        weight = min(requests / (2 * mean), 1.0)
+        gain = weight * ((1.0 if is_challenger else 0.0) - chance) / max(chance, 1.0 - chance)
+        stakes = [sign * stake for sign in (1, -1) for stake in STAKES]
+        wealth = [w * (1.0 + stake * gain) for w, stake in zip(wealth, stakes, strict=True)]
+        counts.append(requests)
+        ratio.add(requests, is_challenger, chance)
+    assert ratio.reading().e_value == pytest.approx(sum(wealth) / 12)
+    with pytest.raises(ValueError, match="requests must be >= 1, were 0"):
+        ratio.add(0, True, 0.5)
+
+
+def test_fair_requests_are_rarely_suspected_however_uneven_units_are() -> None:
+    """Units of 1 to 1,000 requests at fifty per cent: none of 400 fair streams alarms, where a count of requests would.
+
+    A binomial of requests, which are not independent within a unit, suspects nearly all of them.
+    """
+    rng, alarms, naive = np.random.default_rng(5), 0, 0
+    for _ in range(400):
+        ratio, requests, arms = RequestRatio(), np.ceil(1000.0 ** rng.random(150)).astype(int), rng.random(150) < 0.5
+        highest = 0.0
+        for count, arm in zip(requests.tolist(), arms.tolist(), strict=True):
+            ratio.add(count, arm, 0.5)
+            highest = max(highest, ratio.reading().e_value)
+        alarms += highest >= E_THRESHOLD
+        n, challenger = int(requests.sum()), int(requests[arms].sum())
+        naive += (challenger - n / 2) ** 2 / (n / 4) > chi2.isf(0.001, 1)
+    assert alarms <= 2
+    assert naive > 300

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from deployments.rollout.analysis.confidence import Interval
 from deployments.rollout.analysis.e_processes import WindowEvidence
 from deployments.rollout.analysis.guardrails import one_event_trigger
+from deployments.rollout.analysis.margins import MarginEvidence, Margins
 from deployments.rollout.analysis.outcomes import LossCause, Outcome
 from deployments.rollout.analysis.sample_ratio import LossCounts
 from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailReading, GuardrailRule
@@ -19,8 +19,6 @@ from deployments.rollout.ramp.state import DAY_SECONDS, Stage
 from tests.deployments.rollout.events import closed_window, evaluation
 from tests.deployments.shipped_policy import CONFIGURATION
 
-WORSE = Interval(estimate=0.05, lower=0.02, upper=0.08, n=200)
-LESS = Interval(estimate=-0.08, lower=-0.1, upper=-0.05, n=200)
 TRIGGER = one_event_trigger(evaluation(0, Outcome.CRITICAL))
 BREACH = GuardrailReading(
     guardrail=Guardrail.COMPLETION, rule=GuardrailRule.POINT, value=0.94, limit=0.95, n=100, condition=Condition.BREACH
@@ -40,7 +38,15 @@ def losses(lost: int, accepted: int = 1000, arm: ArmRole = ArmRole.MANUAL) -> Lo
     return LossCounts(accepted={arm: accepted}, lost={arm: {LossCause.LATE: lost}})
 
 
-GOOD = Evidence(windows=windows(), losses=losses(10))
+def margins(tardiness: float = 0.0, on_time: float = 0.0, days: int = 60) -> MarginEvidence:
+    """So many days on which tardiness, in seconds, and families on time, in points, change by so much."""
+    found = MarginEvidence(Margins())
+    for day in range(days):
+        found.add([closed_window(day, -0.1, differences=(tardiness, 0.0, on_time, 0.0, 0.0))])
+    return found
+
+
+GOOD = Evidence(windows=windows(), losses=losses(10), margins=margins())
 
 
 def verdict(
@@ -56,7 +62,9 @@ def test_better_with_enough_of_everything_is_promoted(stage: Stage) -> None:
     assert found.verdict is GateVerdict.PROMOTE
     assert found.texts[0] == "better: more than a million to 1 against no improvement after 60 windows"
     questions = ["better", "better in this stage"] + (["fewer hours"] if stage is Stage.EXPANDED else [])
-    assert [reading.question for reading in found.readings] == questions
+    within = [reading for reading in found.readings if "within" in reading.question]
+    assert [reading.question for reading in found.readings if reading not in within] == questions
+    assert len(within) == (3 if stage is Stage.EXPANDED else 0)
     assert found.as_json()["evidence"][1] == {
         "question": "better in this stage",
         "windows": 60,
@@ -137,10 +145,10 @@ def test_missing_pairs_name_cause_remedy_and_when_they_heal() -> None:
             "worse by more than 2 % in plant b",
         ),
         (
-            replace(GOOD, other_kpis=(("tardiness_seconds", WORSE, False),)),
-            "tardiness_seconds is worse: difference between 0.02 and 0.08",
+            replace(GOOD, margins=margins(tardiness=3600.0)),
+            "tardiness_seconds against the rule is worse by more than half its margin",
         ),
-        (replace(GOOD, other_kpis=(("on_time_percent", LESS, True),)), "on_time_percent is worse"),
+        (replace(GOOD, margins=margins(on_time=-2.0)), "on_time_percent against the rule is worse"),
     ],
 )
 def test_harm_holds_and_cannot_be_forced(evidence: Evidence, text: str) -> None:
@@ -161,8 +169,18 @@ def test_more_hours_in_total_hold_the_way_to_full_for_everybody() -> None:
 
 def test_improvement_of_other_kpis_is_no_harm() -> None:
     """Less tardiness and more on time do not hold anything."""
-    kpis = (("tardiness_seconds", LESS, False), ("on_time_percent", WORSE, True))
-    assert verdict(replace(GOOD, other_kpis=kpis)).verdict is GateVerdict.PROMOTE
+    found = verdict(replace(GOOD, margins=margins(-3600.0, 3.0)), stage=Stage.EXPANDED)
+    assert found.verdict is GateVerdict.PROMOTE
+    assert "utilisation within 1 point by days: 24,392 to 1 against a greater loss after 55 days" in found.texts
+
+
+def test_only_the_way_to_full_asks_for_margins() -> None:
+    """Few days hold the way to everything, which a person may take upon themselves, and no other."""
+    short = replace(GOOD, margins=margins(days=10))
+    assert verdict(short, stage=Stage.LIMITED).verdict is GateVerdict.PROMOTE
+    found = verdict(short, stage=Stage.EXPANDED)
+    assert (found.verdict, found.can_be_forced) == (GateVerdict.HOLD, True)
+    assert [text.partition(" within")[0] for text in found.texts] == ["families on time", "utilisation", "tardiness"]
 
 
 def test_paused_is_held_and_full_is_complete() -> None:

@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 
 from deployments.rollout.assignment import ArmRole
-from deployments.rollout.report.arm_figures import Rating, RealisedJob, realised_arms, realised_effects, satisfaction
-from tests.deployments.rollout.events import at
+from deployments.rollout.report.arm_figures import (
+    Rating,
+    RealisedJob,
+    planned_figures,
+    realised_arms,
+    realised_effects,
+    satisfaction,
+)
+from tests.deployments.rollout.events import START, at, key_figures, pair
 
 DAY = 1440
 
@@ -48,7 +55,7 @@ def test_jobs_begun_under_the_other_arm_are_excluded() -> None:
     jobs.append(replace(job(delay_hours=4.0), begun_under=None))
     (found,) = realised_arms(jobs)
     assert (found.jobs, found.excluded, found.windows) == (3, 1, 1)
-    assert found.delay_hours == pytest.approx(2.0)
+    assert found.delay_hours == found.lead_time_hours == pytest.approx(2.0)
     assert found.on_time_percent == pytest.approx(100 / 3)
 
 
@@ -70,7 +77,7 @@ def test_arms_are_told_by_stage() -> None:
 def test_switchback_finds_the_effect_in_spite_of_drift(share: float, drift: float) -> None:
     """Two hours later on average, over a year of windows, while the plant itself drifts."""
     effect = next(
-        found for found in realised_effects(switchback(1500, 2.0, share, drift)) if found.name == "delay_hours"
+        found for found in realised_effects(switchback(1500, 2.0, share, drift)) if found.name == "lead_time_hours"
     )
     assert effect.windows == 1500
     assert effect.interval is not None
@@ -79,16 +86,73 @@ def test_switchback_finds_the_effect_in_spite_of_drift(share: float, drift: floa
 
 def test_switchback_sees_a_large_effect() -> None:
     """Ten hours more delay at an even split: the interval lies above zero."""
-    delay = next(found for found in realised_effects(switchback(400, 10.0)) if found.name == "delay_hours")
-    assert delay.interval is not None
-    assert delay.interval.lower > 0
+    found = next(found for found in realised_effects(switchback(400, 10.0)) if found.name == "lead_time_hours")
+    assert found.interval is not None
+    assert found.interval.lower > 0
+
+
+def test_plan_is_no_yardstick() -> None:
+    """An arm that promises late ends and keeps them is no better for it: completions count, not promises."""
+    jobs = [replace(each, planned_end_at=each.completed_at + timedelta(days=9)) for each in switchback(120, 2.0)]
+    assert realised_effects(jobs) == realised_effects(switchback(120, 2.0))
+    assert {effect.name for effect in realised_effects(jobs)} == {"on_time_percent", "lead_time_hours"}
+
+
+def test_lead_time_begins_when_the_job_is_there() -> None:
+    """When it was asked for, or where its material came later, then."""
+    assert job(delay_hours=5.0).lead_time_hours == 5.0
+    assert replace(job(delay_hours=5.0), released_at=at(60)).lead_time_hours == 4.0
+    assert replace(job(delay_hours=5.0), released_at=at(-60)).lead_time_hours == 5.0
+
+
+def test_what_begins_just_after_a_switch_is_left_out() -> None:
+    """One hour that each arm leaves to the other: without the first third of the windows after a switch it is gone."""
+    rng, jobs, before = np.random.default_rng(0), [], ArmRole.MANUAL
+    for day in range(1500):
+        arm = ArmRole.PPO if rng.random() < 0.5 else ArmRole.MANUAL
+        unit = f"p//{(START + timedelta(days=day)).date()}"
+        for hour in (2.0, 20.0):
+            carried = 1.0 if hour < 8.0 and arm is ArmRole.PPO and before is ArmRole.MANUAL else 0.0
+            each = job(day, arm, float(rng.normal(5.0, 0.1)) + carried)
+            jobs.append(replace(each, unit=unit, begins_after_hours=hour))
+        before = arm
+    without, with_them = (found for found in realised_effects(jobs) if found.name == "lead_time_hours")
+    assert (without.with_switches, with_them.with_switches) == (False, True)
+    assert without.interval is not None
+    assert with_them.interval is not None
+    assert without.interval.lower < 0.0 < without.interval.upper
+    assert with_them.interval.lower < 0.25 < with_them.interval.upper
+    assert with_them.interval.lower > 0.0
+
+
+def test_planned_figures_are_those_of_the_first_list() -> None:
+    """What both arms planned of it, challenger first; pairs of older routers tell nothing."""
+    both = key_figures(90.0, tardiness_seconds=1.0), key_figures(100.0, tardiness_seconds=2.0)
+    pairs = [pair(5, unit="a", figures=both[::-1]), pair(1, unit="a", figures=both), pair(0, unit="b")]
+    assert planned_figures(pairs) == {"a": (90.0, 1.0, 97.0, 100.0, 2.0, 97.0)}
+
+
+def test_planned_figures_make_the_interval_narrower() -> None:
+    """Windows whose hardness both arms have planned are compared with what that makes one expect."""
+    jobs, planned = [], {}
+    rng = np.random.default_rng(1)
+    for each in switchback(300, 0.0):
+        hard = float(rng.normal(0.0, 20.0))
+        jobs.append(replace(each, completed_at=each.completed_at + timedelta(hours=hard)))
+        planned[each.unit] = (hard, 1.0, 97.0, hard + 1.0, 1.0, 97.0)
+    widths = []
+    for known in (None, planned):
+        interval = realised_effects(jobs, known)[-1].interval
+        assert interval is not None
+        widths.append(interval.upper - interval.lower)
+    assert widths[1] < widths[0] / 4
 
 
 def test_few_windows_are_not_enough_data() -> None:
     """Ninety-nine windows say nothing, and stages in which one arm serves everything never do."""
     assert all(effect.interval is None for effect in realised_effects(switchback(99, 2.0)))
     alone = [job(window, ArmRole.PPO, share=1.0) for window in range(500)]
-    assert [effect.windows for effect in realised_effects(alone)] == [0, 0]
+    assert [effect.windows for effect in realised_effects(alone)] == [0] * 4
 
 
 def test_ratings_are_told_by_arm() -> None:

@@ -29,6 +29,7 @@ from deployments.rollout.ramp.state import Order, Stage
 from deployments.rollout.report.goals import GoalState
 from deployments.rollout.report.page import page_of
 from deployments.rollout.report.report import MAX_TREND_POINTS, Records, RolloutReport, report_of, thinned
+from deployments.rollout.report.tables import evidence_table
 from tests.deployments.rollout.events import alarm
 from tests.deployments.rollout.records import START, TransitionLog
 from tests.deployments.shipped_policy import CONFIGURATION, GOALS
@@ -123,8 +124,19 @@ def test_losses_are_told_by_stage_and_cause() -> None:
     assert (REPORT.windows.closed, REPORT.windows.open, REPORT.windows.late) == (39, 1, 0)
     text = read(page_of(REPORT)).text
     assert "to 1 against no improvement" in text
+    assert "tardiness within 2 % of the champion's or 15 min by days" in text
+    assert "to 1 against a greater loss" in text
     assert "39 windows (plant, line, day) of" in text
     assert "dropped" in text
+
+
+def test_margins_stand_in_every_stage() -> None:
+    """Also where the gate does not ask for them yet, once."""
+    young = report_of(TransitionLog(days=8).records())
+    assert len(young.gate.readings) == 2
+    text = read(page_of(young)).text
+    assert text.count("utilisation within 1 point by days") == 1
+    assert evidence_table(REPORT).count("utilisation within 1 point by days") == 1
 
 
 def test_verdict_is_that_of_the_gate() -> None:

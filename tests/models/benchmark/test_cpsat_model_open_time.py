@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from env.problem import Closure, Machine, Problem, WorkingHours
-from models.benchmark.open_time import OpenStep, OpenTimeAxis, shared_axis
+from models.benchmark.cpsat_model import OpenStep, OpenTimeAxis, shared_axis
 from tests.open_time import open_mask
 from tests.problems import DAY, HOUR, MINUTE, one_machine, operation
 

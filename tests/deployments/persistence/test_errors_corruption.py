@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from deployments.persistence.integrity.events import CorruptionEvent, CorruptionLog, FoundBy
+from deployments.persistence.errors import CorruptionEvent, CorruptionLog, FoundBy
 
 EVENT = CorruptionEvent(found_by=FoundBy.SAMPLE, detail="payload of decision 7 must have SHA-256 a, was b")
 

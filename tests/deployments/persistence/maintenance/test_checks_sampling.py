@@ -16,9 +16,8 @@ from deployments.persistence.database import create_engine
 from deployments.persistence.decisions.records import first_id
 from deployments.persistence.decisions.repository import StoredDecisions
 from deployments.persistence.delivery.batch_writer import DecisionWriter
-from deployments.persistence.errors import PayloadMismatch
-from deployments.persistence.integrity.events import CorruptionLog, FoundBy
-from deployments.persistence.integrity.sampling import IntegritySampler
+from deployments.persistence.errors import CorruptionLog, FoundBy, PayloadMismatch
+from deployments.persistence.maintenance.checks import IntegritySampler
 from deployments.persistence.tables import METADATA
 from deployments.runtime.background import Threads
 from tests.deployments.persistence.payloads import decision, decision_id

@@ -1,1 +1,0 @@
-"""Mirrors deployments/persistence/integrity."""
