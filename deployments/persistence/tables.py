@@ -255,6 +255,7 @@ EVALUATION = Table(
     Column("violations", _JSON, nullable=False),
     Column("proposal_ms", _FLOAT),
     Column("judge_ms", _FLOAT),
+    Column("pairing", _JSON),
     **_OPTIONS,
 )
 NEWEST_EVALUATION = Index(None, EVALUATION.c.created_at, EVALUATION.c.decision_id)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from deployments.rollout.analysis.confidence import MIN_OBSERVATIONS, Interval, MeanSequence, RateSequence
-from deployments.rollout.analysis.outcomes import Evaluation, Outcome, Replans
+from deployments.rollout.analysis.outcomes import Evaluation, Outcome
 
 DISPLAY_ALPHA = 0.05
 _PRIOR = (1.0, 20.0)
@@ -181,16 +181,14 @@ def _percentile(values: Sequence[float]) -> GoalMeasures:
 
 
 def _mean(counted: Sequence[Evaluation], field: str, factor: float) -> GoalMeasures:
-    replans, sequence = Replans(), MeanSequence(deviation_floor=0.1)
+    lists: dict[tuple[str, str], list[float]] = {}
     for evaluation in counted:
-        if evaluation.outcome is not Outcome.OK or evaluation.figures is None:
-            continue
-        value = factor * getattr(evaluation.figures, field)
-        revision = replans.feed(f"{evaluation.unit}\0{evaluation.job_list_digest}", (value,))
-        if revision.before is None:
-            sequence.add(value)
-        else:
-            sequence.revise(revision.before[0], revision.after[0])
+        if evaluation.outcome is Outcome.OK and evaluation.figures is not None:
+            key = evaluation.unit, evaluation.job_list_digest
+            lists.setdefault(key, []).append(factor * getattr(evaluation.figures, field))
+    sequence = MeanSequence(deviation_floor=0.1)
+    for values in lists.values():
+        sequence.add(statistics.fmean(values))
     if sequence.n == 0:
         return GoalMeasures(value=None, n=0)
     return GoalMeasures(value=sequence.mean, n=sequence.n, interval=sequence.interval(DISPLAY_ALPHA))
