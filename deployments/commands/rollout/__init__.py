@@ -3,5 +3,5 @@
 | module | what it holds |
 |---|---|
 | operate | the group, and status, promote, pause, resume, rollback, report |
-| simulate | whole rollouts on simulated traffic |
+| simulate | whole rollouts on simulated traffic, and what this plant's own windows say of theirs |
 """

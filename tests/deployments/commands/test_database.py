@@ -23,6 +23,7 @@ ON_THE_DATABASE = {
     "db prune": "--before 2025-01-01",
     "db spool replay": "--folder .",
     "db backup": "second.backup",
+    "rollout replay": "--json",
     "keys create": "--client erp --scope read --all-plants --json",
     "keys list": "--json",
     "keys rotate": "KEY --json",
