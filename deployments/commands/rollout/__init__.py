@@ -3,5 +3,6 @@
 | module | what it holds |
 |---|---|
 | operate | the group, and status, promote, pause, resume, rollback, report |
-| simulate | whole rollouts on simulated traffic, and what this plant's own windows say of theirs |
+| simulate | whole rollouts on simulated traffic |
+| replay | what this plant's own windows say of theirs |
 """

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deployments.commands.rollout.simulate import replay, simulate
+from deployments.commands.rollout.replay import replay
+from deployments.commands.rollout.simulate import simulate
 from deployments.commands.terminal import plain_console
 from deployments.errors import ServiceError
 
