@@ -6,8 +6,8 @@
 | delivery | from the spool to the database, exactly once |
 | decisions | what is stored, as records and as repositories |
 | integrity | payloads that are not what was promised: found, and told |
-| maintenance | backups, checks, grants, and how the database is kept from growing for ever |
-| tables | the SQLAlchemy schema, for SQLite and MariaDB alike |
+| maintenance | backups, checks, and how the database is kept from growing for ever |
+| tables | the SQLAlchemy schema, for SQLite and MariaDB alike, and the least rights that the service needs in it |
 | database | engines, the schema's revisions, the database's clock |
 | failures | what a database error means |
 | errors | every error of this room, as one tree |

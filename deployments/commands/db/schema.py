@@ -62,7 +62,7 @@ def grants(
     """
     from sqlalchemy import make_url
 
-    from deployments.persistence.maintenance.grants import service_grants
+    from deployments.persistence.tables import service_grants
     from deployments.settings.service import load_settings
 
     name = schema or make_url(load_settings().database_url.get_secret_value()).database or ""

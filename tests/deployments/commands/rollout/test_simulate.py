@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -86,3 +87,25 @@ def test_help_has_an_example() -> None:
     """Both ways to call it are shown."""
     printed = CliRunner().invoke(app, ["rollout", "simulate", "--help"]).output
     assert "gantry rollout simulate --seed 1 --rollouts 1000" in printed
+
+
+def test_checkpoint_goes_on_and_markdown_tells_the_same(tmp_path: Path) -> None:
+    """What was kept is not computed again, another simulation's is refused, and the tables are those of the page."""
+    file = tmp_path / "figures.json"
+    words = ("--windows", "--rollouts", "20", "--checkpoint", str(file))
+    code, first = invoke(*words, "--markdown")
+    assert code == 0
+    kept = json.loads(file.read_text())
+    kept["found"][0][0]["found"] = 12.0
+    file.write_text(json.dumps(kept | {"found": kept["found"][:-1]}))
+    again = invoke(*words, "--markdown")[1]
+    changed = [(a, b) for a, b in zip(first.splitlines(), again.splitlines(), strict=True) if a != b][:-1]
+    assert [b.split(" | ")[2] for _, b in changed] == ["12"]
+    assert len(json.loads(file.read_text())["found"]) == len(kept["found"])
+    with pytest.raises(ImpossibleScenario, match="has seed 1 and 20 rollouts: name another file"):
+        CliRunner().invoke(app, ["rollout", "simulate", *words, "--seed", "2"], catch_exceptions=False)
+    page = (Path(__file__).parents[4] / "docs" / "OPERATING_CHARACTERISTICS.md").read_text()
+    assert [row.split(" | ")[:2] for row in first.splitlines() if row.startswith("| ")] == [
+        row.split(" | ")[:2] for row in page.split("<!-- figures -->")[1].splitlines() if row.startswith("| ")
+    ]
+    assert "MISSED" not in page
