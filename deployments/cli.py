@@ -10,7 +10,7 @@ import typer
 
 from deployments.commands import audit, demo, keys, serve, settings, solve, train, validate
 from deployments.commands.bench import speed
-from deployments.commands.db import backup, import_plant, prune, schema, spool
+from deployments.commands.db import backup, import_plant, schema, spool
 from deployments.commands.rollout import operate
 from env.errors import GantryError
 
@@ -25,7 +25,6 @@ COMMANDS = (
     import_plant,
     spool,
     backup,
-    prune,
     operate,
     keys,
     audit,

@@ -4,10 +4,15 @@ A decision is one immutable row; rows per job exist only for the latest plan of 
 the words, units and defaults of the wire, so `lcd_date` is text: without a zone it means the plant's clock.
 Other instants are UTC and end in `_at`; every constraint has a name. Text that clients choose is compared
 byte by byte in both databases: two clients whose names differ in case, or in a trailing blank, are two.
+
+The service's own user needs little: it can neither change the schema nor delete what was decided. Migrations, imports,
+backups and `gantry keys` run as the owner of the schema.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +37,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeDecorator
+
+from deployments.persistence.errors import InvalidDatabaseUrl
 
 NAME_LENGTH = 255
 """Longest text, in characters, that a client may choose for an id or a name."""
@@ -255,6 +262,7 @@ EVALUATION = Table(
     Column("violations", _JSON, nullable=False),
     Column("proposal_ms", _FLOAT),
     Column("judge_ms", _FLOAT),
+    Column("pairing", _JSON),
     **_OPTIONS,
 )
 NEWEST_EVALUATION = Index(None, EVALUATION.c.created_at, EVALUATION.c.decision_id)
@@ -380,3 +388,34 @@ SPOOL_OWNER = Table(
     Column("drained_until", UtcInstant, nullable=False),
     **_OPTIONS,
 )
+
+VIEWS = ("machine_source", "job_source", "closure_source", "latest_plan")
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_.%-]{1,64}")
+_WHOLE_ROWS = "SELECT, INSERT, UPDATE, DELETE"
+# Rows that are never deleted. The update is of the key to itself, which is how an insert leaves an existing row
+# alone; MariaDB wants the right to update every inserted column for it, not only the key.
+_KEPT = (DECISION, EVALUATION, FEEDBACK, ROLLOUT_LEASE, INCIDENT)
+_ONLY_ADDED = (AUDIT_EVENT, ROLLOUT_TRANSITION)
+_READ_ONLY = (PLANT_MACHINE, PLANT_JOB, PLANT_CALENDAR, PLANT_CLOSURE)
+
+
+def service_grants(database: str, user: str, host: str) -> Iterator[str]:
+    """The statements for the owner to run, one for each table and view. Raises `InvalidDatabaseUrl` for odd names."""
+    for name in (database, user, host):
+        if not _IDENTIFIER.fullmatch(name):
+            raise InvalidDatabaseUrl(f"name must consist of letters, digits, _, ., - and %, was {name!r}")
+    account = f"'{user}'@'{host}'"
+    for table in METADATA.sorted_tables:
+        yield f"GRANT {_privileges(table)} ON `{database}`.`{table.name}` TO {account};"
+    for name in (*VIEWS, "alembic_version"):
+        yield f"GRANT SELECT ON `{database}`.`{name}` TO {account};"
+
+
+def _privileges(table: Table) -> str:
+    if table in _ONLY_ADDED:
+        return "SELECT, INSERT"
+    if table in _KEPT:
+        return "SELECT, INSERT, UPDATE"
+    if table in _READ_ONLY:
+        return "SELECT"
+    return f"SELECT, UPDATE (`{API_KEY.c.last_used_at.name}`)" if table is API_KEY else _WHOLE_ROWS

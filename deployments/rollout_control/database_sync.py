@@ -30,6 +30,7 @@ from deployments.rollout.analysis.outcomes import (
     MissingPair,
     Outcome,
     PairedObservation,
+    Pairing,
     pair_or_loss,
 )
 from deployments.rollout.assignment import ArmRole, assign, is_sampled, planning_window
@@ -342,6 +343,7 @@ def evaluation_of(record: EvaluationRecord) -> Evaluation | None:
     """A stored row as the statistics know it; None for the rule behind two models, and for what was not computed."""
     if record.outcome is None or record.role not in {arm.value for arm in ArmRole} or not record.ramp:
         return None
+    pairing = Pairing() if record.pairing is None else Pairing.from_text(record.pairing)
     return Evaluation(
         decision_id=record.decision_id,
         at=record.created_at,
@@ -360,6 +362,9 @@ def evaluation_of(record: EvaluationRecord) -> Evaluation | None:
         figures=record.figures,
         is_forced=record.is_forced,
         detail=record.reason or "",
+        jobs=pairing.jobs,
+        strata=pairing.strata,
+        effort=pairing.effort,
     )
 
 
@@ -386,9 +391,10 @@ def paired_rows(
 ) -> list[PairedObservation | MissingPair]:
     """What each decision's rows come to by the rule of those that are told live: its pair, or why there is none.
 
-    Of two models with a time budget nothing counts: rows do not tell whether both made the same effort.
+    Of two models with a time budget nothing counts of before 0.3.0: there, rows do not tell whether both made the same
+    effort.
     """
-    rows = [row for row in readable if champion == MANUAL or not row.time_budget_ms]
+    rows = [row for row in readable if champion == MANUAL or not row.time_budget_ms or row.pairing is not None]
     arms = _AssignedArms(rows, seed)
     by_decision: dict[str, list[EvaluationRecord]] = defaultdict(list)
     for row in rows:

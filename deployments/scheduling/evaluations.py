@@ -19,6 +19,7 @@ from deployments.rollout.analysis.outcomes import (
     LossCause,
     MissingPair,
     Outcome,
+    Pairing,
     judged_outcome,
     pair_or_loss,
 )
@@ -226,6 +227,12 @@ def _record(context: EvaluationContext, attempt: Attempt, outcome: Outcome | Non
         safety_score=None if verdict is None else verdict.safety_score,
         violation_count=len(violations),
         violations=json.dumps([_violation(each) for each in violations[:MAX_VIOLATIONS]]),
+        # Which jobs there are is told once for a decision: a pair is grouped by its challenger's.
+        pairing=Pairing(
+            jobs=context.jobs if attempt.arm.role is ArmRole.PPO else None,
+            strata=context.strata,
+            effort=_effort(attempt),
+        ).as_text(),
     )
 
 

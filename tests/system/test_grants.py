@@ -18,7 +18,7 @@ from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.persistence.delivery.batch_writer import DecisionWriter
 from deployments.persistence.errors import DatabaseAccessDenied
 from deployments.persistence.failures import database_errors
-from deployments.persistence.maintenance.grants import service_grants
+from deployments.persistence.tables import service_grants
 from deployments.rollout_control.database_sync import incident_row, transition_row
 from tests.deployments.persistence.decisions.test_audit_repository import event
 from tests.deployments.persistence.decisions.test_key_repository import entry_of

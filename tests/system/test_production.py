@@ -24,7 +24,7 @@ from sqlalchemy import make_url
 from deployments.commands.demo import EXAMPLE
 from deployments.local_cluster.processes import is_alive
 from deployments.persistence.database import upgrade
-from deployments.persistence.maintenance.grants import service_grants
+from deployments.persistence.tables import service_grants
 from tests.deployments.fakes import body
 from tests.system.mariadb import PrivateMariaDb, private_mariadb
 from tests.system.operating import eventually

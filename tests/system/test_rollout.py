@@ -282,18 +282,58 @@ def climb_by_windows(operator: Operator) -> None:
     assert [row["evidence"].get("is_forced", False) for row in transitions] == [False] * 3
 
 
-def _play_a_day(operator: Operator, day: int) -> None:
+def test_equal_challenger_ends_futile(tmp_path: Path) -> None:
+    """Two months of plans that are as long as the rule's: nobody gets it to full, by force neither.
+
+    A service of its own: what earlier tests have stored of these two policies would count.
+    """
+    with operated(tmp_path) as operator:
+        end_futile(operator)
+
+
+def end_futile(operator: Operator) -> None:
+    """The published policy beside the rule, on a list with one job."""
+    assert eventually(lambda: bool(operator.rollout()))
+    # Every router must know the stage; what they are asked for is the list of the first day.
+    assert eventually(lambda: all(_stage_of(operator, _day_sent(1)) == "shadow" for _ in range(8)))
+    days = 0
+    while operator.rollout()["gate"]["verdict"] == "HOLD" and days < MAX_DAYS:
+        days += 1
+        _play_a_day(operator, days, is_planned=False)
+    gate = operator.rollout()["gate"]
+    assert gate["verdict"] == "FUTILE", gate
+    operator.say(f"futile after {days} days: {'; '.join(gate['reasons'])}")
+    refused = operator.order("promote")
+    assert (refused.status_code, "FUTILE" in refused.json()["detail"]) == (409, True), refused.text
+    for stage in ("limited", "expanded"):
+        forced = operator.order("promote", force=True)
+        assert (forced.status_code, forced.json().get("stage")) == (200, stage), forced.text
+    refused = operator.order("promote", force=True)
+    assert refused.status_code == 409, refused.text
+    assert operator.rollout()["stage"] == "expanded"
+    operator.say(f"forced to expanded, and not to full: {refused.json()['detail']}")
+
+
+def _play_a_day(operator: Operator, day: int, *, is_planned: bool = True) -> None:
     """One list, both arms on it, and the night."""
-    at = datetime.now(UTC) + timedelta(days=day - 1)
-    start = at.strftime("%Y-%m-%dT08:00:00")
-    own = [{"job_id": "A", "machine_id": 42, "start_datetime": at.strftime("%Y-%m-%dT20:00:00")}]
-    sent = body(jobs=[job("A", processing_time=2.0)], schedule_start=start, manual_schedule=own)
-    schedule_id = operator.post(sent)["schedule_id"]
+    schedule_id = operator.post(_day_sent(day, is_planned=is_planned))["schedule_id"]
     # The process that computes the other arm has the lowest priority, and has to start on the first day.
     assert eventually(lambda: operator.arms_of(schedule_id) == {"manual", "ppo"}, 300), operator.arms_of(schedule_id)
     (operator.service.folder / "data" / "rollout" / DAYS_AHEAD).write_text(str(day))
     # The controller looks at its clock once a second.
     time.sleep(1.5)
+
+
+def _day_sent(day: int, *, is_planned: bool = False) -> dict[str, Any]:
+    """The list of a day; `is_planned`: with the planners' own plan, who begin in the evening."""
+    at = datetime.now(UTC) + timedelta(days=day - 1)
+    own = [{"job_id": "A", "machine_id": 42, "start_datetime": at.strftime("%Y-%m-%dT20:00:00")}]
+    planned = {"manual_schedule": own} if is_planned else {}
+    return body(jobs=[job("A", processing_time=2.0)], schedule_start=at.strftime("%Y-%m-%dT08:00:00"), **planned)
+
+
+def _stage_of(operator: Operator, sent: dict[str, Any]) -> str:
+    return str(operator.post(sent)["decision"]["stage"])
 
 
 def _models(operator: Operator) -> set[str | None]:
@@ -324,6 +364,8 @@ def main() -> int:
         activate_under_load(operator)
     with tempfile.TemporaryDirectory(prefix="gantry-windows-") as folder, operated(Path(folder)) as operator:
         climb_by_windows(operator)
+    with tempfile.TemporaryDirectory(prefix="gantry-futile-") as folder, operated(Path(folder)) as operator:
+        end_futile(operator)
     late = [each for each in seconds if each > PROMISED_SECONDS]
     print(f"{len(seconds)} drills, the slowest {max(seconds):.2f} s, {len(late)} above {PROMISED_SECONDS:g} s")
     return 1 if late else 0

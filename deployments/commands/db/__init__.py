@@ -2,9 +2,8 @@
 
 | module | what it holds |
 |---|---|
-| schema | the group, the schema's newest revision, and the rights of the service's own user |
+| schema | the group, the schema's newest revision, the rights of the service's own user, sizes, old decisions |
 | spool | what waits on local disk, and its replay |
 | backup | check, backup, restore, verify |
-| prune | sizes, old decisions, partitions |
 | import_plant | plant data from files |
 """

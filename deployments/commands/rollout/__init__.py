@@ -4,4 +4,5 @@
 |---|---|
 | operate | the group, and status, promote, pause, resume, rollback, report |
 | simulate | whole rollouts on simulated traffic |
+| replay | what this plant's own windows say of theirs |
 """

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deployments.commands.rollout.replay import replay
 from deployments.commands.rollout.simulate import simulate
 from deployments.commands.terminal import plain_console
 from deployments.errors import ServiceError
@@ -335,5 +336,5 @@ def group() -> None:
     """From shadow to full production."""
 
 
-for _command in (status, promote, pause, resume, rollback, report, simulate):
+for _command in (status, promote, pause, resume, rollback, report, simulate, replay):
     rollout.command()(_command)

@@ -7,6 +7,7 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -47,6 +48,11 @@ def simulate(
     is_short: Annotated[
         bool, typer.Option("--short", help=f"Windows and list groups alone, {SHORT_ROLLOUTS} rollouts: seconds.")
     ] = False,
+    is_of_windows: Annotated[bool, typer.Option("--windows", help="Windows and list groups alone.")] = False,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Keep what is done of windows and list groups here, and go on from it.")
+    ] = None,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print those as tables for a page of docs.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Simulate whole rollouts with the real statistics, guardrails and stages; exit 1 when a promise is missed.
@@ -57,6 +63,8 @@ def simulate(
     Example: gantry rollout simulate --short
 
     Example: gantry rollout simulate --seed 1 --rollouts 1000
+
+    Example: nice -n 19 gantry rollout simulate --windows --rollouts 10000 --checkpoint figures.json --markdown
 
     Example: gantry rollout simulate --completion-percent 90 --makespan-percent 5 --healthy-before 500
     """
@@ -77,10 +85,16 @@ def simulate(
         "requests": requests,
         "requests_per_day": requests_per_day,
     }
-    chosen = (_given(effects, ways, healthy_before),) if is_own else () if is_short else scenarios()
+    chosen = (
+        (_given(effects, ways, healthy_before),)
+        if is_own
+        else ()
+        if is_short or is_of_windows or as_markdown
+        else scenarios()
+    )
     rollouts = min(rollouts, SHORT_ROLLOUTS) if is_short else rollouts
     begun = time.monotonic()
-    figures = {} if is_own else _characterise(seed, rollouts)
+    figures = {} if is_own else _characterise(seed, rollouts, checkpoint)
     results = _run(chosen, seed, rollouts)
     seconds = time.monotonic() - begun
     kept = {result.scenario.name: result.kept for result in results}
@@ -93,8 +107,11 @@ def simulate(
         ]
         print(json.dumps(document | {"scenarios": [_figures(result) for result in results]}))
     else:
-        _show_figures(figures)
-        _show(results)
+        if as_markdown:
+            _print_markdown(figures)
+        else:
+            _show_figures(figures)
+            _show(results)
         promised = sum(is_kept is not None for is_kept in kept.values())
         told = f"missed: {'; '.join(missed)}" if missed else "all kept" if promised else "none made"
         print(f"{rollouts:,} rollouts of each scenario, seed {seed}, {seconds:.0f} s; {promised} promises, {told}")
@@ -118,8 +135,8 @@ def _given(effects: dict[str, Any], ways: dict[str, Any], healthy_before: int) -
         raise ImpossibleScenario(str(error)) from error
 
 
-def _characterise(seed: int, rollouts: int) -> dict[str, list[Figure]]:
-    """Every figure of windows and list groups, by the table that it belongs to."""
+def _characterise(seed: int, rollouts: int, checkpoint: Path | None) -> dict[str, list[Figure]]:
+    """Every figure of windows and list groups, by the table that it belongs to; those of `checkpoint` are known."""
     import numpy as np
 
     from deployments.rollout.simulation.characteristics import characteristics
@@ -127,14 +144,44 @@ def _characterise(seed: int, rollouts: int) -> dict[str, list[Figure]]:
 
     chosen: Sequence[Characteristic] = characteristics(shipped_policy().ramp_configuration.limits)
     tables: dict[str, list[Figure]] = {}
+    known = _checkpointed(checkpoint, seed, rollouts)
     with progress_bar() as bar:
         task = bar.add_task("simulating", total=len(chosen))
         for number, characteristic in enumerate(chosen):
             bar.update(task, description=characteristic.table)
-            found = characteristic.find(rollouts, np.random.default_rng([seed, 1000 + number]))
-            tables.setdefault(characteristic.table, []).extend(found)
+            if number == len(known):
+                known.append(characteristic.find(rollouts, np.random.default_rng([seed, 1000 + number])))
+                _keep(checkpoint, seed, rollouts, known)
+            tables.setdefault(characteristic.table, []).extend(known[number])
             bar.advance(task)
     return tables
+
+
+def _checkpointed(file: Path | None, seed: int, rollouts: int) -> list[list[Figure]]:
+    """What an earlier run kept of the same simulation, in the order of the characteristics; nothing of another one."""
+    from deployments.rollout.simulation.characteristics import Figure
+
+    if file is None or not file.exists():
+        return []
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        if [document["seed"], document["rollouts"]] != [seed, rollouts]:
+            raise ImpossibleScenario(
+                f"{file} has seed {document['seed']} and {document['rollouts']} rollouts: name another file"
+            )
+        return [[Figure(**figure) for figure in found] for found in document["found"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ImpossibleScenario(f"{file} is no checkpoint of a simulation: {error}") from error
+
+
+def _keep(file: Path | None, seed: int, rollouts: int, found: list[list[Figure]]) -> None:
+    from dataclasses import asdict
+
+    from deployments.runtime.durable_file import write_durably
+
+    if file is not None:
+        plain = [[asdict(figure) for figure in of_one] for of_one in found]
+        write_durably(file, json.dumps({"seed": seed, "rollouts": rollouts, "found": plain}))
 
 
 def _run(chosen: Sequence[Scenario], seed: int, rollouts: int) -> list[Result]:
@@ -212,13 +259,26 @@ def _show_figures(tables: dict[str, list[Figure]]) -> None:
         for header in ("specified", "found", "by chance", ""):
             table.add_column(header, justify="right")
         for figure in figures:
-            unit = figure.unit if figure.unit == "%" else ""
-            specified = "-" if figure.specified is None else f"{_told(figure.specified)} {unit}".strip()
-            chance = "exact" if figure.is_exact else f"{_told(figure.low)} to {_told(figure.high)}"
-            verdict = {True: "kept", False: "MISSED", None: "-"}[figure.kept]
-            bound = "at most " if figure.is_bound and figure.specified is not None else ""
-            table.add_row(figure.name, bound + specified, f"{_told(figure.found)} {unit}".strip(), chance, verdict)
+            table.add_row(*_cells(figure))
         console.print(table)
+
+
+def _print_markdown(tables: dict[str, list[Figure]]) -> None:
+    for title, figures in tables.items():
+        print(f"## {title}\n\n| | specified | found | by chance | |\n|---|---|---|---|---|")
+        for figure in figures:
+            print(f"| {' | '.join(_cells(figure))} |")
+        print()
+
+
+def _cells(figure: Figure) -> tuple[str, str, str, str, str]:
+    """Name, what was specified, found, and what chance makes of it, and the verdict."""
+    unit = figure.unit if figure.unit == "%" else ""
+    specified = "-" if figure.specified is None else f"{_told(figure.specified)} {unit}".strip()
+    bound = "at most " if figure.is_bound and figure.specified is not None else ""
+    chance = "exact" if figure.is_exact else f"{_told(figure.low)} to {_told(figure.high)}"
+    verdict = {True: "kept", False: "MISSED", None: "-"}[figure.kept]
+    return figure.name, bound + specified, f"{_told(figure.found)} {unit}".strip(), chance, verdict
 
 
 def _told(value: float) -> str:

@@ -64,6 +64,7 @@ class EvaluationRecord(_Record):
     rule where both roles are models. `outcome` is a word of `rollout.outcomes`, None where nothing was
     computed; `baseline` is where the manual plan came from, `source` the replica that is to blame. `figures`
     and score are None where there is no schedule; `violations` is JSON, cut to the first ones.
+    `pairing` is JSON too, and tells the statistics what a pair is compared by; rows from before 0.3.0 have None.
     """
 
     kind = "evaluation"
@@ -95,6 +96,7 @@ class EvaluationRecord(_Record):
     violations: str = "[]"
     proposal_ms: float | None = None
     judge_ms: float | None = None
+    pairing: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,5 +6,4 @@
 | pruning | sizes, what is old enough to go, tables cut into months |
 | checks | what may lose data or time in a database; the background sample of stored decisions |
 | query_plans | how a database answers each query of the API |
-| grants | the least rights that the service's database user needs |
 """

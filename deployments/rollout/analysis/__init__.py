@@ -2,7 +2,7 @@
 
 | module | what it holds |
 |---|---|
-| outcomes | one evaluation of an arm, one pair of them, what they can end as; replans of one list are one observation |
+| outcomes | one evaluation of an arm, one pair of them, what they can end as and are compared by |
 | confidence | intervals that hold at every moment: windows, means and rates |
 | triggers | limits of the guardrails, a reading of a rule, the trigger that rolls back |
 | guardrail_rules | the rules of crashes, completion and makespan, and how sure the last pairs are |

@@ -1,12 +1,13 @@
-"""What one evaluation of an arm was and what a pair of them says, replans of one job list counted once."""
+"""What one evaluation of an arm was and what a pair of them says."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import math
-from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
@@ -19,13 +20,11 @@ from deployments.rollout.assignment import ArmRole
 from env.judge.verdict import Verdict, ViolationCode
 from env.schedule import KeyFigures
 
-MAX_OPEN_GROUPS = 1000
-"""Job lists that are remembered; a replan of one that was forgotten is a new observation."""
-
 MAX_HASHES = 256
 """Jobs that a sketch names one by one; of a longer list it keeps those with the least hashes."""
 
 SKETCH_FORMAT = 1
+PAIRING_FORMAT = 1
 
 MAX_EFFORT_RATIO = 1.1
 """Of the CPU seconds of two policies whose plans are compared."""
@@ -185,6 +184,40 @@ class Effort:
         if self.iterations is not None and self.iterations == other.iterations:
             return True
         return max(self.cpu_seconds, other.cpu_seconds) <= MAX_EFFORT_RATIO * min(self.cpu_seconds, other.cpu_seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairing:
+    """What one arm's evaluation is compared by, as far as it is stored with it: see `Evaluation`."""
+
+    jobs: JobSketch | None = None
+    strata: tuple[str, ...] = ()
+    effort: Effort | None = None
+
+    def as_text(self) -> str:
+        """One line of JSON, with the version of its format; `from_text` is the inverse."""
+        document: dict[str, Any] = {"format": PAIRING_FORMAT, "strata": self.strata}
+        if self.jobs is not None:
+            document["jobs"] = self.jobs.as_text()
+        if self.effort is not None:
+            document["effort"] = [self.effort.iterations, self.effort.cpu_seconds]
+        return json.dumps(document, separators=(",", ":"))
+
+    @classmethod
+    def from_text(cls, text: str) -> Pairing:
+        """Raises `ValueError` for anything that `as_text` did not write."""
+        try:
+            document = json.loads(text)
+            if document["format"] != PAIRING_FORMAT:
+                raise ValueError(f"a pairing must have format {PAIRING_FORMAT}, had {document['format']}")
+            jobs, effort = document.get("jobs"), document.get("effort")
+            return cls(
+                jobs=None if jobs is None else JobSketch.from_text(jobs),
+                strata=tuple(map(str, document["strata"])),
+                effort=None if effort is None else Effort(iterations=effort[0], cpu_seconds=float(effort[1])),
+            )
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
+            raise ValueError(f"a pairing is damaged: {error!r}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -433,61 +466,6 @@ def since_0_3(event: object, name: str, absent: Any = None) -> Any:
 def _require_zone(at: datetime) -> None:
     if at.tzinfo is None:
         raise ValueError(f"an instant must have a time zone, was {at.isoformat()}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Revision:
-    """The observation number `ordinal`, from 0, is now `after`; `before` is None when it is new."""
-
-    ordinal: int
-    before: tuple[float, ...] | None
-    after: tuple[float, ...]
-
-
-class Replans:
-    """Turns a stream of replans into observations that are revised as further replans arrive."""
-
-    def __init__(self, *, max_open: int = MAX_OPEN_GROUPS) -> None:
-        self._max_open = max_open
-        self._observations = 0
-        self._groups: OrderedDict[str, tuple[int, int, tuple[float, ...]]] = OrderedDict()
-
-    @property
-    def observations(self) -> int:
-        """How many there are."""
-        return self._observations
-
-    def feed(self, group: str, values: tuple[float, ...]) -> Revision:
-        """One more replan of `group`; its values become part of the mean."""
-        if group not in self._groups:
-            revision = Revision(ordinal=self._observations, before=None, after=values)
-            self._observations += 1
-            self._remember(group, 1, revision)
-            return revision
-        replans, ordinal, mean = self._groups[group]
-        after = tuple(old + (new - old) / (replans + 1) for old, new in zip(mean, values, strict=True))
-        revision = Revision(ordinal=ordinal, before=mean, after=after)
-        self._remember(group, replans + 1, revision)
-        return revision
-
-    def _remember(self, group: str, replans: int, revision: Revision) -> None:
-        self._groups[group] = (replans, revision.ordinal, revision.after)
-        self._groups.move_to_end(group)
-        if len(self._groups) > self._max_open:
-            self._groups.popitem(last=False)
-
-    def snapshot(self) -> dict[str, Any]:
-        """Plain values; `restored` is the inverse."""
-        groups = [[group, replans, ordinal, *mean] for group, (replans, ordinal, mean) in self._groups.items()]
-        return {"observations": self._observations, "groups": groups}
-
-    @classmethod
-    def restored(cls, document: Mapping[str, Any], *, max_open: int = MAX_OPEN_GROUPS) -> Replans:
-        replans = cls(max_open=max_open)
-        replans._observations = int(document["observations"])
-        for group, count, ordinal, *mean in document["groups"]:
-            replans._groups[group] = (int(count), int(ordinal), tuple(mean))
-        return replans
 
 
 @lru_cache(maxsize=4096)

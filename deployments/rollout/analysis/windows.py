@@ -220,6 +220,7 @@ class WindowObservation:
 
     `log_ratio` is the mean over `groups`, unclipped; `change` that of their hours, sum h (e^x - 1) / sum h. `tail` of
     the groups lie above +50 %, with log ratios that add to `tail_total`. `strata` are the means of their own lists.
+    `squares` is the sum of the squared deviations of the groups from it: what lists of one window differ by.
     `lists` counts all pairs, presses too. `stage` is that of the window's first pair. `differences` of the other key
     figures and `amounts` are means over the groups that have them; empty and None: none has.
     """
@@ -237,6 +238,7 @@ class WindowObservation:
     strata: Mapping[str, float]
     differences: tuple[float, ...] = ()
     amounts: Amounts | None = None
+    squares: float = 0.0
 
     @property
     def day(self) -> date:
@@ -411,13 +413,14 @@ def _observation(key: str, window: _Open, baseline: Baseline) -> WindowObservati
     for ratio, _, names, *_ in firsts:
         for name in names:
             strata.setdefault(name, []).append(ratio)
+    log_ratio = math.fsum(ratios) / len(ratios)
     return WindowObservation(
         window=key,
         stage=window.stage,
         baseline=baseline,
         groups=len(ratios),
         lists=window.lists[baseline],
-        log_ratio=math.fsum(ratios) / len(ratios),
+        log_ratio=log_ratio,
         hours=hours,
         change=math.fsum(champion * math.expm1(ratio) for ratio, champion, *_ in firsts) / hours,
         tail=len(tail),
@@ -425,6 +428,7 @@ def _observation(key: str, window: _Open, baseline: Baseline) -> WindowObservati
         strata={name: math.fsum(values) / len(values) for name, values in sorted(strata.items())},
         differences=_means(differences),
         amounts=Amounts(*_means(amounts)) if amounts else None,
+        squares=math.fsum((ratio - log_ratio) ** 2 for ratio in ratios),
     )
 
 

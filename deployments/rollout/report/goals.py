@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from deployments.rollout.analysis.confidence import MIN_OBSERVATIONS, Interval, MeanSequence, RateSequence
-from deployments.rollout.analysis.outcomes import Evaluation, Outcome, Replans
+from deployments.rollout.analysis.confidence import (
+    MIN_OBSERVATIONS,
+    Interval,
+    MeanSequence,
+    RateSequence,
+    window_interval,
+)
+from deployments.rollout.analysis.outcomes import Evaluation, Outcome
+from deployments.rollout.assignment import ArmRole
+from deployments.rollout.report.arm_figures import Satisfaction
 
 DISPLAY_ALPHA = 0.05
 _PRIOR = (1.0, 20.0)
@@ -134,6 +143,29 @@ def measures_of(evaluations: Sequence[Evaluation]) -> dict[str, GoalMeasures]:
     return found
 
 
+def throughput_of(log_ratios: Sequence[float]) -> dict[str, GoalMeasures]:
+    """By how many per cent plans are shorter than the rule's, from the windows' log ratios; empty without enough."""
+    found = window_interval(log_ratios, DISPLAY_ALPHA)
+    if found is None:
+        return {}
+    estimate, upper, lower = (100.0 * math.expm1(-v) for v in (found.estimate, found.lower, found.upper))
+    gain = Interval(estimate=estimate, lower=lower, upper=upper, n=found.n)
+    return {"throughput_percent": GoalMeasures(value=estimate, n=found.n, interval=gain, is_valid_at_once=True)}
+
+
+def satisfaction_goal(satisfied: Sequence[Satisfaction]) -> dict[str, GoalMeasures]:
+    """What those who rated the challenger's plans say."""
+    found = {}
+    for rated in satisfied:
+        if rated.arm is ArmRole.PPO:
+            low, mean, high = (
+                100.0 * v for v in (rated.satisfied.lower, rated.satisfied.estimate, rated.satisfied.upper)
+            )
+            interval = Interval(estimate=mean, lower=low, upper=high, n=rated.ratings)
+            found["satisfaction_percent"] = GoalMeasures(value=mean, n=rated.ratings, interval=interval)
+    return found
+
+
 def _read(goal: Goal, measured: GoalMeasures) -> GoalReading:
     return GoalReading(
         goal=goal,
@@ -181,16 +213,14 @@ def _percentile(values: Sequence[float]) -> GoalMeasures:
 
 
 def _mean(counted: Sequence[Evaluation], field: str, factor: float) -> GoalMeasures:
-    replans, sequence = Replans(), MeanSequence(deviation_floor=0.1)
+    lists: dict[tuple[str, str], list[float]] = {}
     for evaluation in counted:
-        if evaluation.outcome is not Outcome.OK or evaluation.figures is None:
-            continue
-        value = factor * getattr(evaluation.figures, field)
-        revision = replans.feed(f"{evaluation.unit}\0{evaluation.job_list_digest}", (value,))
-        if revision.before is None:
-            sequence.add(value)
-        else:
-            sequence.revise(revision.before[0], revision.after[0])
+        if evaluation.outcome is Outcome.OK and evaluation.figures is not None:
+            key = evaluation.unit, evaluation.job_list_digest
+            lists.setdefault(key, []).append(factor * getattr(evaluation.figures, field))
+    sequence = MeanSequence(deviation_floor=0.1)
+    for values in lists.values():
+        sequence.add(statistics.fmean(values))
     if sequence.n == 0:
         return GoalMeasures(value=None, n=0)
     return GoalMeasures(value=sequence.mean, n=sequence.n, interval=sequence.interval(DISPLAY_ALPHA))

@@ -12,7 +12,13 @@ from importlib.resources import files
 from deployments.rollout.analysis.confidence import MIN_OBSERVATIONS, Interval
 from deployments.rollout.analysis.outcomes import COMPARED_FIGURES, MAKESPAN, Baseline
 from deployments.rollout.analysis.triggers import Guardrail, GuardrailReading, GuardrailRule
-from deployments.rollout.report.report import Difference, RolloutReport, StageSpan, TrendPoint
+from deployments.rollout.ramp.gate import odds_text
+from deployments.rollout.report.report import (
+    Difference,
+    RolloutReport,
+    StageLosses,
+    StageSpan,
+)
 from deployments.rollout.report.tables import (
     ABSENT,
     arms_table,
@@ -29,12 +35,22 @@ from deployments.rollout.report.tables import (
     table,
     words,
 )
+from deployments.rollout.report.trends import Charts, StratumFinding, TrendPoint
 
 WIDTH, HEIGHT = 760, 260
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 26, 30
 ROW_HEIGHT = 34
 LABEL_WIDTH = 230
 VALUE_WIDTH = 280
+EVIDENCE_RIGHT = 142
+MAX_LABEL = 34
+
+MAX_MARK = 0.3
+MAX_STRATA = 24
+"""Kinds of lists that are drawn: of more, those that are longest."""
+LIMIT_OF_LOSSES = 0.02
+BAR_HEIGHT, BAR_GAP, CAUSE_HEIGHT = 12, 4, 40
+EVIDENCE_NAMES = {"better": "shorter plans", "not better by 2 %": "not shorter by 2 %", "harm": "longer by over 10 %"}
 
 Show = Callable[[float], str]
 NOTABLE = {MAKESPAN: 0.15} | {name: figure.notable for name, figure in COMPARED_FIGURES.items()}
@@ -47,15 +63,16 @@ def page_of(report: RolloutReport, *, title: str = "Gantry rollout report") -> s
     sections = (
         _headline(report),
         _section("Goals", goals_table(report.goals)),
-        _section("What the windows show", evidence_table(report)),
+        _section("What the windows show", evidence_table(report) + evidence_chart(report.charts, report.stages)),
         _section("Makespan against the champion, by windows", _trends(report)),
         _section("Complete schedules", _completion(report)),
         _section("Differences by windows", _differences(report)),
+        _section("Kinds of lists", _strata(report.charts.strata)),
         _section("Guardrails", guardrails_table(report)),
         _section("Is the experiment sound?", integrity_table(report)),
         _section("Arms by stage", arms_table(report.arms_by_stage, "stage")),
         _section("Arms by week", arms_table(report.arms_by_week, "week")),
-        _section("Requests without a pair", losses_table(report)),
+        _section("Requests without a pair", losses_chart(report.losses) + losses_table(report)),
         _section("Health", health_table(report)),
         _section("What really happened", realised_table(report)),
         _section("Feedback", feedback_table(report)),
@@ -98,11 +115,13 @@ def _trends(report: RolloutReport) -> str:
             limit=_limit(report.guardrails, Guardrail.MAKESPAN),
             limit_label="rollback",
             counted="windows",
+            marks=report.charts.changes[baseline],
         )
         for baseline, points in report.makespan_trend.items()
         if points or baseline is Baseline.RULE
     ]
-    return f"{''.join(charts)}<p>Below the middle line the challenger is shorter. The band holds at every moment.</p>"
+    note = "Below the middle line the challenger is shorter. Each ring is a window; the band holds at every moment."
+    return f"{''.join(charts)}<p>{note}</p>"
 
 
 def _completion(report: RolloutReport) -> str:
@@ -154,6 +173,36 @@ def _differences(report: RolloutReport) -> str:
     )
 
 
+def _strata(strata: Sequence[StratumFinding]) -> str:
+    if not strata:
+        return f'<p class="absent">{ABSENT}: no stored window says which kinds of lists it has</p>'
+    worst = sorted(strata, key=lambda each: -math.inf if each.interval is None else -each.interval.estimate)
+    rows = [
+        ForestRow(
+            label=_shortened(each.name),
+            interval=each.interval,
+            scale=NOTABLE[MAKESPAN],
+            text=_stratum_text(each),
+            is_more_better=False,
+        )
+        for each in worst[:MAX_STRATA]
+    ]
+    more = f" {len(strata) - MAX_STRATA} more are shorter." if len(strata) > MAX_STRATA else ""
+    scale = f"The edges are 15 % of makespan. A kind that is shown to be worse by more than 2 % holds promotion.{more}"
+    return f"{forest(rows, 'makespan by kinds of lists, challenger less champion, 95 % intervals')}<p>{scale}</p>"
+
+
+def _stratum_text(stratum: StratumFinding) -> str:
+    if stratum.interval is None:
+        return f"{ABSENT} ({stratum.n} windows)"
+    named = ", worse" if stratum.is_worse else ""
+    return f"{change(stratum.interval.lower)} to {change(stratum.interval.upper)}, {stratum.n:,} windows{named}"
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= MAX_LABEL else f"{name[: MAX_LABEL - 1]}…"
+
+
 def _difference_text(difference: Difference) -> str:
     interval = difference.interval
     if interval is None:
@@ -202,10 +251,12 @@ def interval_chart(
     limit_label: str,
     lowest: float = -math.inf,
     counted: str = "plans",
+    marks: Sequence[tuple[datetime, float]] = (),
 ) -> str:
     """Estimate and interval over time, shaded by stage; `reference` and `limit` are horizontal lines.
 
-    What lies below `lowest` is drawn at the edge: early bounds would flatten all that comes later.
+    `marks` are single observations; one that lies further out than `MAX_MARK` is drawn there. What lies below
+    `lowest` is drawn at the edge: early bounds would flatten all that comes later.
     """
     if not points:
         return f'<p class="absent">{escape(title)}: not enough data</p>'
@@ -214,6 +265,7 @@ def interval_chart(
     end = max([points[-1].at, begin + timedelta(minutes=1), *(span.end for span in stages)])
     across = _Axis(0.0, (end - begin).total_seconds(), LEFT, WIDTH - RIGHT)
     values = [value for point in points for value in (point.interval.lower, point.interval.upper)]
+    values += [min(max(value, -MAX_MARK), MAX_MARK) for _, value in marks]
     up = _Axis(*_range([max(value, lowest) for value in (*values, reference, limit)]), HEIGHT - BOTTOM, TOP)
 
     def x(at: datetime) -> float:
@@ -227,6 +279,7 @@ def interval_chart(
         *(_stage(span, x(span.begin), x(span.end)) for span in stages),
         *_grid(up, show),
         *_dates(begin, end, x),
+        *(f'<circle class="mark" cx="{x(at):.1f}" cy="{up.at(value):.1f}" r="2.5"/>' for at, value in marks),
         f'<polygon class="band" points="{" ".join(band)}"/>',
         f'<polyline class="estimate" points="{" ".join(line)}"/>',
         f'<circle class="dot" cx="{x(last.at):.1f}" cy="{up.at(last.interval.estimate):.1f}" r="3.5"/>',
@@ -236,6 +289,87 @@ def interval_chart(
     now = f"{show(last.interval.estimate)}, between {show(last.interval.lower)} and {show(last.interval.upper)}"
     caption = f"{title}: {now}, n {last.interval.n:,} {counted}"
     return f"<figure><figcaption>{escape(caption)}</figcaption>{_svg(WIDTH, HEIGHT, caption, parts)}</figure>"
+
+
+def evidence_chart(charts: Charts, stages: Sequence[StageSpan]) -> str:
+    """The odds of each question over time on a logarithmic scale, and the line at which each is answered."""
+    points = charts.evidence
+    if not points:
+        return f'<p class="absent">Evidence over time: {ABSENT}</p>'
+    begin = min([points[0].at, *(span.begin for span in stages)])
+    end = max([points[-1].at, begin + timedelta(minutes=1), *(span.end for span in stages)])
+    across = _Axis(0.0, (end - begin).total_seconds(), LEFT, WIDTH - EVIDENCE_RIGHT)
+    highest = max([*charts.thresholds.values(), *(max(point.log10_e.values()) for point in points)])
+    up = _Axis(-1.0, min(math.ceil(highest + 0.3), 9.0), HEIGHT - BOTTOM, TOP)
+
+    def x(at: datetime) -> float:
+        return across.at((at - begin).total_seconds())
+
+    decades = range(math.ceil(up.low), math.floor(up.high) + 1, 1 if up.high <= 5 else 2)
+    parts = [_stage(span, x(span.begin), x(span.end)) for span in stages]
+    parts += [_level(up.at(decade), across.end, "grid", _odds(10.0**decade)) for decade in decades]
+    parts += _dates(begin, end, x)
+    labels = _spread([up.at(points[-1].log10_e[name]) for name in EVIDENCE_NAMES])
+    for number, ((name, label), y) in enumerate(zip(EVIDENCE_NAMES.items(), labels, strict=True)):
+        line = " ".join(f"{x(point.at):.1f},{up.at(point.log10_e[name]):.1f}" for point in points)
+        parts.append(_level(up.at(charts.thresholds[name]), across.end, f"answered line-{number}", ""))
+        parts.append(f'<polyline class="evidence line-{number}" points="{line}"/>')
+        parts.append(f'<text class="name-{number}" x="{across.end + 8:.1f}" y="{y + 4:.1f}">{escape(label)}</text>')
+    last = ", ".join(
+        f"{label} {_odds(10.0 ** min(points[-1].log10_e[name], 300.0))} (answered at {_odds(10.0**threshold)})"
+        for (name, label), threshold in zip(EVIDENCE_NAMES.items(), charts.thresholds.values(), strict=True)
+    )
+    caption = f"Odds to 1 over days: {last}"
+    note = "<p>Dashed: where the question of that colour is answered. Below 1 nothing speaks for it.</p>"
+    return f"<figure><figcaption>{escape(caption)}</figcaption>{_svg(WIDTH, HEIGHT, caption, parts)}</figure>{note}"
+
+
+def _odds(value: float) -> str:
+    return odds_text(value) if value >= 1.0 else f"{value:.1g}"
+
+
+def _level(y: float, end: float, kind: str, label: str) -> str:
+    text = f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(label)}</text>' if label else ""
+    return f'<line class="{kind}" x1="{LEFT}" x2="{end:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>{text}'
+
+
+def _spread(heights: Sequence[float], gap: float = 14.0) -> list[float]:
+    """Heights of labels, moved apart so that none covers another."""
+    order = sorted(range(len(heights)), key=lambda place: heights[place])
+    found, least = list(heights), -math.inf
+    for place in order:
+        found[place] = least = max(heights[place], least + gap)
+    over = max(0.0, max(found) - (HEIGHT - BOTTOM))
+    return [height - over for height in found]
+
+
+def losses_chart(losses: Sequence[StageLosses]) -> str:
+    """Requests of the newest stage that have no pair, in per cent by cause and assigned arm."""
+    of_stage = [each for each in losses if each.stage == losses[-1].stage] if losses else []
+    causes = sorted({cause for each in of_stage for cause, count in each.lost.items() if count})
+    if not causes:
+        return ""
+    shares = {each.arm: {cause: each.lost.get(cause, 0) / each.accepted for cause in causes} for each in of_stage}
+    across = _Axis(0.0, max(LIMIT_OF_LOSSES, *(max(of.values()) for of in shares.values())), LABEL_WIDTH, WIDTH - 150)
+    height = TOP + CAUSE_HEIGHT * len(causes) + 8
+    parts = []
+    for row, cause in enumerate(causes):
+        top = TOP + CAUSE_HEIGHT * row + 6
+        parts.append(f'<text x="0" y="{top + BAR_HEIGHT + 6}">{escape(cause)}</text>')
+        for place, (arm, of_arm) in enumerate(shares.items()):
+            y, width = top + place * (BAR_HEIGHT + BAR_GAP), across.at(of_arm[cause]) - across.start
+            parts.append(
+                f'<rect class="arm-{arm.value}" x="{LABEL_WIDTH}" y="{y}" width="{width:.1f}" height="{BAR_HEIGHT}"/>'
+            )
+            text = f"{100 * of_arm[cause]:.2f} % of {arm.value}"
+            parts.append(
+                f'<text class="value" x="{across.start + width + 6:.1f}" y="{y + BAR_HEIGHT - 2}">{text}</text>'
+            )
+    limit = across.at(LIMIT_OF_LOSSES)
+    parts.append(f'<line class="limit" x1="{limit:.1f}" x2="{limit:.1f}" y1="{TOP - 4}" y2="{height - 6}"/>')
+    parts.append(f'<text class="limit-name" x="{limit:.1f}" y="{TOP - 10}" text-anchor="middle">2 %, all causes</text>')
+    caption = f"Requests without a pair in {of_stage[0].stage}, by cause and assigned arm"
+    return f"<figure><figcaption>{escape(caption)}</figcaption>{_svg(WIDTH, height, caption, parts)}</figure>"
 
 
 def forest(rows: Sequence[ForestRow], title: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import datetime
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any
 
 from deployments.rollout.analysis.confidence import Interval, MeanSequence, RateSequence, window_interval
 from deployments.rollout.analysis.e_processes import EvidenceReading
@@ -45,19 +45,16 @@ from deployments.rollout.report.arm_figures import (
     satisfaction,
     week_of,
 )
-from deployments.rollout.report.goals import Goal, GoalMeasures, GoalReading, measures_of, read_goals
-
-MAX_TREND_POINTS = 120
-Point = TypeVar("Point")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrendPoint:
-    """A confidence sequence at one moment."""
-
-    at: datetime
-    stage: str
-    interval: Interval
+from deployments.rollout.report.goals import (
+    Goal,
+    GoalMeasures,
+    GoalReading,
+    measures_of,
+    read_goals,
+    satisfaction_goal,
+    throughput_of,
+)
+from deployments.rollout.report.trends import Charts, TrendPoint, as_change, charts_of, thinned, trend_of
 
 
 class Replay:
@@ -92,20 +89,6 @@ class Replay:
         found = RateSequence(prior=self._incomplete.prior, trials=trials, events=incomplete).interval(DISPLAY_ALPHA)
         assert found is not None
         return Interval(estimate=1 - found.estimate, lower=1 - found.upper, upper=1 - found.lower, n=found.n)
-
-
-def as_change(log_ratio: Interval) -> Interval:
-    """The relative change that an interval of the log ratio means: -0.05 is five per cent less."""
-    estimate, lower, upper = map(math.expm1, (log_ratio.estimate, log_ratio.lower, log_ratio.upper))
-    return Interval(estimate=estimate, lower=lower, upper=upper, n=log_ratio.n)
-
-
-def thinned(points: Sequence[Point]) -> tuple[Point, ...]:
-    """At most `MAX_TREND_POINTS` of them, the last one always among them."""
-    if len(points) <= MAX_TREND_POINTS:
-        return tuple(points)
-    step = (len(points) - 1) / (MAX_TREND_POINTS - 1)
-    return tuple(points[round(place * step)] for place in range(MAX_TREND_POINTS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,12 +197,12 @@ class RolloutReport:
     realised: tuple[RealisedArm, ...]
     realised_effects: tuple[RealisedEffect, ...]
     satisfaction: tuple[Satisfaction, ...]
+    charts: Charts
     transitions: tuple[Transition, ...] = field(default=())
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values; what is not known is null."""
-        document = _plain(self)
-        assert isinstance(document, dict)
+        document = {item.name: _plain(getattr(self, item.name)) for item in fields(self) if item.name != "charts"}
         document["gate"] = self.gate.as_json()
         document["integrity"]["findings"] = list(self.integrity.findings)
         document["transitions"] = [transition.as_json() for transition in self.transitions]
@@ -252,7 +235,7 @@ def report_of(records: Records) -> RolloutReport:
         arms_by_week=figures_of(records.evaluations, lambda evaluation: week_of(evaluation.at)),
         differences=_differences([observation for _, observation in closed]),
         differences_by_stage=_differences_by_stage([observation for _, observation in closed]),
-        makespan_trend={baseline: _trend(closed, baseline) for baseline in Baseline},
+        makespan_trend={baseline: trend_of(closed, baseline) for baseline in Baseline},
         completion_trend=guarded.completions(),
         guardrails=guarded.guardrails.readings(),
         triggers=guarded.guardrails.triggers,
@@ -268,6 +251,7 @@ def report_of(records: Records) -> RolloutReport:
         realised=realised_arms(_since(records.jobs, records.since)),
         realised_effects=realised_effects(records.jobs, planned_figures(pairs)),
         satisfaction=satisfaction(_since(records.ratings, records.since)),
+        charts=charts_of(closed, comparison.windows, records.configuration.limits),
         transitions=tuple(records.transitions),
     )
 
@@ -296,9 +280,9 @@ def _of_one_challenger(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
 
 
 def _pairs(records: Records, evaluations: Sequence[Evaluation]) -> tuple[PairedObservation, ...]:
-    """Without those of two policies with a time budget: rows do not tell whether both made the same effort."""
+    """Without those of two policies with a time budget from before 0.3.0: there, rows do not tell the effort."""
     is_duel = records.state.champion != MANUAL
-    return pairs_of(each for each in evaluations if not (is_duel and each.budget_ms))
+    return pairs_of(each for each in evaluations if not (is_duel and each.budget_ms and not each.strata))
 
 
 def _missing(records: Records) -> Iterator[MissingPair]:
@@ -325,21 +309,6 @@ def _losses(comparison: WindowComparison) -> tuple[StageLosses, ...]:
     return tuple(found)
 
 
-def _trend(closed: Sequence[tuple[datetime, WindowObservation]], baseline: Baseline) -> tuple[TrendPoint, ...]:
-    """The makespan interval after each window, at the points that are shown."""
-    windows = [(at, each) for at, each in closed if each.baseline is baseline]
-    ratios = [each.log_ratio for _, each in windows]
-    found = (
-        (at, each.stage, window_interval(ratios[:number], DISPLAY_ALPHA))
-        for number, (at, each) in thinned(list(enumerate(windows, start=1)))
-    )
-    return tuple(
-        TrendPoint(at=at, stage=stage, interval=as_change(interval))
-        for at, stage, interval in found
-        if interval is not None
-    )
-
-
 def _gate(records: Records, evidence: Any) -> PromotionGate:
     state = records.state
     # A stage that was rolled back is judged like shadow: what would have to be shown again.
@@ -352,19 +321,8 @@ def _goals(
     records: Records, in_period: Sequence[Evaluation], closed: Sequence[tuple[datetime, WindowObservation]]
 ) -> tuple[GoalReading, ...]:
     measured = measures_of([evaluation for evaluation in in_period if evaluation.arm is ArmRole.PPO])
-    ratios = [each.log_ratio for _, each in closed if each.baseline is Baseline.RULE]
-    found = window_interval(ratios, DISPLAY_ALPHA)
-    if found is not None:
-        estimate, upper, lower = (100.0 * math.expm1(-v) for v in (found.estimate, found.lower, found.upper))
-        gain = Interval(estimate=estimate, lower=lower, upper=upper, n=found.n)
-        measured["throughput_percent"] = GoalMeasures(value=estimate, n=found.n, interval=gain, is_valid_at_once=True)
-    for rated in satisfaction(_since(records.ratings, records.since)):
-        if rated.arm is ArmRole.PPO:
-            low, mean, high = (
-                100.0 * v for v in (rated.satisfied.lower, rated.satisfied.estimate, rated.satisfied.upper)
-            )
-            interval = Interval(estimate=mean, lower=low, upper=high, n=rated.ratings)
-            measured["satisfaction_percent"] = GoalMeasures(value=mean, n=rated.ratings, interval=interval)
+    measured |= throughput_of([each.log_ratio for _, each in closed if each.baseline is Baseline.RULE])
+    measured |= satisfaction_goal(satisfaction(_since(records.ratings, records.since)))
     if records.uptime_percent is not None:
         measured["uptime_percent"] = GoalMeasures(value=records.uptime_percent, n=records.uptime_checks)
     return read_goals(records.goals, measured)

@@ -7,7 +7,7 @@ chance may put it, given how many rollouts were run here; one that is only bound
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -22,11 +22,21 @@ from deployments.rollout.analysis.e_processes import (
     HARM,
     WORSE,
     SequentialTest,
+    WindowEvidence,
     log_mixture,
 )
-from deployments.rollout.analysis.outcomes import Baseline, JobSketch
-from deployments.rollout.analysis.triggers import Limits
+from deployments.rollout.analysis.guardrails import Event, Guardrails
+from deployments.rollout.analysis.outcomes import (
+    DIFFERENCE_NAMES,
+    Baseline,
+    Evaluation,
+    JobSketch,
+    Outcome,
+    PairedObservation,
+)
+from deployments.rollout.analysis.triggers import GuardrailRule, Limits
 from deployments.rollout.analysis.windows import ListInWindow, WindowLog, WindowPair
+from deployments.rollout.assignment import ArmRole
 from deployments.rollout.simulation.window_worlds import (
     NEVER,
     STAGES,
@@ -52,6 +62,9 @@ EQUAL = (0.3, 0.3, 0.0)
 WEAK_DAYS = 365
 SHOCK_DAYS = 60
 STRATA = 20
+MAX_EVENT_ROLLOUTS = 20
+"""Of rollouts that are played event by event."""
+_BEGIN = datetime(2025, 1, 6, 8, tzinfo=UTC)
 RULES = ClimbRules()
 LATTICE = 1000
 """Steps of a cumulative sum are whole thousandths."""
@@ -97,7 +110,7 @@ class Characteristic:
 
 def characteristics(limits: Limits) -> tuple[Characteristic, ...]:
     """All of them, in the order in which they are told; the cumulative sums are those of `limits`."""
-    return (*_evidence(), *_policies(), *_harms(), *_robustness(), *_rates(limits))
+    return (*_evidence(), *_policies(), *_harms(), *_robustness(), *_rates(limits), *_findings(limits))
 
 
 def quantile_of(name: str, unit: str, counts: NDArray[np.int64], level: float, specified: float | None) -> Figure:
@@ -347,3 +360,137 @@ def _rates(limits: Limits) -> Iterator[Characteristic]:
         ]
 
     yield Characteristic(table=table, find=find)
+
+
+def _findings(limits: Limits) -> Iterator[Characteristic]:
+    """What went wrong while lists were counted, and what becomes of it; by its number in the page of the figures."""
+    table = "What went wrong while lists were counted"
+    for icc in (0.1, 0.2, 0.3):
+        world = WindowWorld(lists=50, icc=icc)
+        name = f"S1 equal, 50 lists a day for 60 days, ICC {icc:g}"
+        yield Characteristic(table=table, find=_Policy(name, world, bounds=EQUAL, days=60))
+    spoiled = WindowWorld(effect=-0.05, later_effect=0.08, change_at=10)
+    yield Characteristic(table=table, find=_Policy("S3 -5 % for 10 days, then +8 %", spoiled, bounds=EQUAL))
+
+    def by_events(rollouts: int, rng: np.random.Generator) -> list[Figure]:
+        few = min(rollouts, MAX_EVENT_ROLLOUTS)
+        alarms = sum(_has_false_alarm(limits, rng) for _ in range(few))
+        bad = 0
+        for _ in range(few):
+            is_bad = rng.random(5_000) < 0.005
+            bad += _rolls_back(limits, (_evaluation(n // 2, n, bool(is_bad[n // 2])) for n in range(10_000)))
+        one_plant = "S6 one plant of 20 at +100 %, others -10 %"
+        planners = "S7 +30 % against planners, -5 % against the rule"
+        open_days, named = _held(19 * [-0.1] + [1.0])
+        pressed = _rolls_back(limits, (_evaluation(0, n, True) for n in range(4)))
+        return [
+            share_of("S1 equal, ICC 0.5, 60 days: window rule fires", alarms, few, 5.0, is_bound=True),
+            _exact("S2 1,500 lists x 10 plans in turn, in a month: n", "windows", *_presses_of_a_month(rng)),
+            _exact("S4 one bad list pressed four times: rollbacks", "", float(pressed), 0.0),
+            share_of("S4 0.5 % of 5,000 lists crash, pressed twice: rollback", bad, few, 5.0, is_bound=True),
+            _exact("S5 total failure after 20,000 healthy lists", "requests", _failure_after(limits, 20_000), 5.0),
+            replace(_exact(f"{one_plant}: its windows until named", "", named, 14.0), is_bound=True),
+            replace(_exact(f"{one_plant}: days open until then", "", open_days, 0.0), specified=None),
+            _exact(f"{planners}: days open", "", _held([0.3, -0.05], (Baseline.PLANNER, Baseline.RULE))[0], 0.0),
+        ]
+
+    def again(rollouts: int, rng: np.random.Generator) -> list[Figure]:
+        hits = int((crossings(WindowWorld(), BETTER, 300, rollouts, rng) < NEVER).sum())
+        return [share_of("S13 equal, ten ramps of 30 days: better in any", hits, rollouts, 1.0, is_bound=True)]
+
+    yield Characteristic(table=table, find=by_events)
+    yield Characteristic(table=table, find=again)
+
+
+def _evaluation(job_list: int, number: int, is_crash: bool, lists_a_day: int = 50) -> Evaluation:
+    """One press of a list, `number` presses after the first; the first list's day is the first."""
+    at = _BEGIN + timedelta(days=job_list // lists_a_day, seconds=number % 30_000)
+    return Evaluation(
+        decision_id=str(number),
+        at=at,
+        ramp=1,
+        stage="limited",
+        unit=f"plant//{at.date()}",
+        job_list_digest=f"{job_list:064}",
+        arm=ArmRole.PPO,
+        outcome=Outcome.CRASH if is_crash else Outcome.OK,
+        is_served=True,
+    )
+
+
+def _rolls_back(limits: Limits, events: Iterator[Event]) -> bool:
+    guardrails = Guardrails(ramp=1, limits=limits)
+    return any(guardrails.observe(event) is not None for event in events)
+
+
+def _failure_after(limits: Limits, healthy: int) -> float:
+    """Crashes in a row until a rollback, after so many healthy lists."""
+    guardrails = Guardrails(ramp=1, limits=limits)
+    for number in range(healthy):
+        assert guardrails.observe(_evaluation(number, number, False)) is None
+    crashes = range(healthy, healthy + 1000)
+    fired = (number for number in crashes if guardrails.observe(_evaluation(number, number, True)) is not None)
+    return float(next(fired, healthy + 1000) - healthy + 1)
+
+
+def _has_false_alarm(limits: Limits, rng: np.random.Generator) -> bool:
+    """Whether the rule over the last pairs fires in sixty days of fifty equal lists that are alike by half."""
+    ratios = WindowWorld(lists=50, icc=0.5).lists_of(1, 60, rng)[0][0, :, 0]
+    guardrails = Guardrails(ramp=1, limits=limits)
+    for (day, number), ratio in np.ndenumerate(ratios):
+        at = _BEGIN + timedelta(days=day, minutes=number)
+        pair = PairedObservation(
+            decision_id=f"{day}-{number}",
+            at=at,
+            ramp=1,
+            stage="limited",
+            unit=f"plant//{at.date()}",
+            job_list_digest=f"{day}-{number}",
+            baseline=Baseline.RULE,
+            budget_ms=0,
+            log_makespan_ratio=float(ratio),
+            differences=(0.0,) * len(DIFFERENCE_NAMES),
+        )
+        trigger = guardrails.observe(pair)
+        if trigger is not None:
+            return trigger.rule is GuardrailRule.WINDOW
+    return False
+
+
+def _presses_of_a_month(rng: np.random.Generator) -> tuple[float, float]:
+    """Windows that fifty lists a day, each planned ten times in turn, come to; and how many days there were."""
+    log = WindowLog()
+    for day, _, number in np.ndindex(30, 10, 50):
+        at = _BEGIN + timedelta(days=day)
+        item = ListInWindow(window=f"plant//{at.date()}", digest=f"{day}-{number}")
+        ratio = float(rng.normal(0.0, 0.1))
+        log.observe(WindowPair(item=item, at=at, stage="shadow", baseline=Baseline.RULE, log_ratio=ratio))
+    return float(len(log.close(_BEGIN + timedelta(days=40)))), 30.0
+
+
+def _held(effects: Sequence[float], baselines: Sequence[Baseline] = (Baseline.RULE,)) -> tuple[float, float]:
+    """Days of ninety on which nothing but time would hold a promotion, and days until a kind of lists is named.
+
+    Each effect is that of a plant of its own. Where there are two baselines, the first effect is against the first, in
+    the same plant.
+    """
+    evidence, log = WindowEvidence(challenger="a", champion="b"), WindowLog()
+    open_days = named = 0
+    for day in range(90):
+        at = _BEGIN + timedelta(days=day)
+        for place, effect in enumerate(effects):
+            plant = "plant" if len(baselines) > 1 else f"plant{place}"
+            log.observe(
+                WindowPair(
+                    item=ListInWindow(window=f"{plant}//{at.date()}", digest=f"{day}-{place}"),
+                    at=at,
+                    stage="shadow",
+                    baseline=baselines[place % len(baselines)],
+                    log_ratio=math.log1p(effect),
+                    strata=(f"plant {plant}",),
+                )
+            )
+        evidence.add(log.close(at))
+        open_days += not evidence.doubts(is_for_full=False)
+        named = named or (evidence.windows // len(effects) if evidence.worse_strata else 0)
+    return float(open_days), float(named)

@@ -1,18 +1,22 @@
 """Worlds of windows, and the whole policy in them: many rollouts at once, day by day.
 
-The tests are those of `analysis.e_processes`; arrays are (rollouts, days, plants) of windows, and one more axis for
-the lists of a window. What a planner presses again is no list of its own, see `analysis.windows`.
+What a plant has stored tells which world it is: `estimated`. The tests are those of `analysis.e_processes`; arrays are
+(rollouts, days, plants) of windows, and one more axis for the lists of a window. What a planner presses again is no
+list of its own, see `analysis.windows`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deployments.rollout.analysis.confidence import Interval
 from deployments.rollout.analysis.e_processes import (
     BETTER,
     BETTER_BY_DAYS,
@@ -31,10 +35,12 @@ from deployments.rollout.analysis.e_processes import (
     UNKNOWN_AUTOCORRELATION,
     WORSE,
     SequentialTest,
+    autocorrelation,
     evidence_exponent,
     log_mixture,
 )
 from deployments.rollout.analysis.sample_ratio import is_paid_for
+from deployments.rollout.analysis.windows import WindowObservation
 
 Floats = NDArray[np.float64]
 Stages = NDArray[np.int64]
@@ -47,6 +53,12 @@ CHUNK = 250
 """Rollouts that are computed at once, so that memory does not depend on how many there are."""
 
 NEVER = 1_000_000_000
+
+MIN_WINDOWS_OF_WORLD = MIN_WINDOWS_OF_AUTOCORRELATION
+"""With fewer windows, or fewer lists beyond the first of each, an estimate would be noise."""
+
+MAX_PLANTS = 20
+"""Lines of one simulated world: of more, the evidence is nearly the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +160,154 @@ def first_crossing(log_ratios: Floats, test: SequentialTest, threshold: float | 
     limit = math.log(test.threshold if threshold is None else threshold)
     is_over = log_mixture(np.cumsum(test.log_growth(log_ratios), axis=1)) >= limit
     return np.where(is_over.any(axis=1), is_over.argmax(axis=1) + 1, NEVER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorldEstimate:
+    """What some lines' closed windows say of the world that they come from; None: too few to tell.
+
+    `groups` and `lists` are means for a window, `days_a_window` calendar days from one window of a line to the next.
+    `deviation` is that of one list's log ratio, `icc` the part of its variance that a window's lists share, `rho` the
+    lag-1 autocorrelation of windows, and `common` the part of what a window shares that all lines of its day do.
+    """
+
+    windows: int
+    lines: int
+    groups: float
+    lists: float
+    days_a_window: float
+    deviation: float | None
+    icc: Interval | None
+    rho: Interval | None
+    common: float
+
+    @property
+    def effective_lists(self) -> float | None:
+        """So many lists of different windows say as much as those of one (Kish's design effect, 1965)."""
+        return None if self.icc is None else self.groups / (1.0 + (self.groups - 1.0) * self.icc.estimate)
+
+    def world(self, effect: float) -> WindowWorld | None:
+        """The world that it says, in which the challenger has this effect; None where it cannot be told."""
+        if self.deviation is None or self.rho is None:
+            return None
+        lists = max(1, round(self.groups)) if self.icc is not None else 1
+        # Alone in its window a list is the window: then all that it says is shared.
+        icc = self.icc.estimate if self.icc is not None and lists > 1 else 1.0
+        follows = (1.0 - self.common) * icc * lists / (1.0 + (lists - 1.0) * icc)
+        return WindowWorld(
+            effect=effect,
+            deviation=self.deviation,
+            lists=lists,
+            icc=icc,
+            # Only what a window shares follows the day before; the noise of its lists does not.
+            rho=min(max(self.rho.estimate / follows, 0.0), MAX_AUTOCORRELATION) if follows > 0.0 else 0.0,
+            plants=min(self.lines, MAX_PLANTS),
+            common=self.common if self.lines > 1 else 0.0,
+        )
+
+
+def estimated(closed: Sequence[WindowObservation], alpha: float = 0.05) -> WorldEstimate:
+    """The world of these windows, with intervals at level 1 - `alpha`; parts of one window are taken together."""
+    windows = _joined(closed)
+    series: dict[str, list[WindowObservation]] = {}
+    for window in sorted(windows, key=lambda window: window.day):
+        series.setdefault(window.line, []).append(window)
+    spans = [(of_line[-1].day - of_line[0].day).days for of_line in series.values()]
+    steps = sum(len(of_line) - 1 for of_line in series.values())
+    rho = _autocorrelation_of([[window.log_ratio for window in of_line] for of_line in series.values()], alpha)
+    icc, deviation = _intraclass_of(windows, 0.0 if rho is None else rho.estimate, alpha)
+    shared = 0.0 if deviation is None else deviation**2 * (1.0 if icc is None else icc.estimate)
+    return WorldEstimate(
+        windows=len(windows),
+        lines=len(series),
+        groups=sum(window.groups for window in windows) / max(len(windows), 1),
+        lists=sum(window.lists for window in windows) / max(len(windows), 1),
+        days_a_window=sum(spans) / steps if steps else 1.0,
+        deviation=deviation,
+        icc=icc,
+        rho=rho,
+        common=min(max(_covariance_of_lines(windows) / shared, 0.0), 1.0) if shared > NO_VARIANCE else 0.0,
+    )
+
+
+def _joined(closed: Sequence[WindowObservation]) -> list[WindowObservation]:
+    """One observation a window, whatever its baselines were."""
+    parts: dict[str, list[WindowObservation]] = {}
+    for observation in closed:
+        parts.setdefault(observation.window, []).append(observation)
+    found = []
+    for of_one in parts.values():
+        groups = sum(part.groups for part in of_one)
+        mean = math.fsum(part.groups * part.log_ratio for part in of_one) / groups
+        squares = math.fsum(part.squares + part.groups * (part.log_ratio - mean) ** 2 for part in of_one)
+        lists = sum(part.lists for part in of_one)
+        found.append(replace(of_one[0], groups=groups, lists=lists, log_ratio=mean, squares=squares))
+    return found
+
+
+def _intraclass_of(
+    windows: Sequence[WindowObservation], rho: float, alpha: float
+) -> tuple[Interval | None, float | None]:
+    """ICC(1) by analysis of variance, and the deviation of one list; each None with too few windows.
+
+    Interval: Searle's, from the F distribution, with the mean size n_0 of unequal windows (Donner, "A review of
+    inference procedures for the intraclass correlation coefficient", 1986). Windows that follow each other vary less
+    than independent ones: their degrees of freedom are those of Bayley and Hammersley (1946) for a variance.
+    """
+    a, total = len(windows), sum(window.groups for window in windows)
+    if a < MIN_WINDOWS_OF_WORLD:
+        return None, None
+    mean = math.fsum(window.groups * window.log_ratio for window in windows) / total
+    between = math.fsum(window.groups * (window.log_ratio - mean) ** 2 for window in windows) / (a - 1)
+    if total - a < MIN_WINDOWS_OF_WORLD:
+        return None, math.sqrt(between * (a - 1) / total)
+    within = math.fsum(window.squares for window in windows) / (total - a)
+    size = (total - sum(window.groups**2 for window in windows) / total) / (a - 1)
+    deviation = math.sqrt(within + max(between - within, 0.0) / size)
+    if between <= NO_VARIANCE and within <= NO_VARIANCE:
+        return None, deviation
+    from scipy.special import fdtri
+
+    freedom = max((a - 1) * (1.0 - rho**2) / (1.0 + rho**2), 1.0)
+
+    def part(ratio: float) -> float:
+        return min(max((ratio - 1.0) / (ratio + size - 1.0), 0.0), 1.0)
+
+    ratio = between / max(within, NO_VARIANCE)
+    low, high = (float(fdtri(freedom, total - a, level)) for level in (1.0 - alpha / 2.0, alpha / 2.0))
+    return Interval(estimate=part(ratio), lower=part(ratio / low), upper=part(ratio / high), n=a), deviation
+
+
+def _autocorrelation_of(series: Sequence[Sequence[float]], alpha: float) -> Interval | None:
+    """Lag-1 autocorrelation within lines, None with too few windows or without spread.
+
+    The mean of each line is estimated, which costs (1 + 3 rho) / n (Kendall, "Note on bias in the estimation of
+    autocorrelation", 1954) and is given back. Interval: arcsin rho has about variance 1 / n, since that of r is
+    (1 - rho^2) / n (Bartlett, 1946).
+    """
+    n, lines = sum(map(len, series)), len(series)
+    found = autocorrelation(series)
+    if n - 3 * lines < MIN_WINDOWS_OF_WORLD or found == UNKNOWN_AUTOCORRELATION:
+        return None
+    estimate = min(max((found + lines / n) / (1.0 - 3.0 * lines / n), -MAX_AUTOCORRELATION), MAX_AUTOCORRELATION)
+    half = NormalDist().inv_cdf(1.0 - alpha / 2.0) / math.sqrt(n)
+    angle = math.asin(estimate)
+    low, high = (math.sin(min(max(each, -math.pi / 2.0), math.pi / 2.0)) for each in (angle - half, angle + half))
+    return Interval(estimate=estimate, lower=low, upper=high, n=n)
+
+
+def _covariance_of_lines(windows: Sequence[WindowObservation]) -> float:
+    """Mean product of two lines' deviations on one day; 0 where no day has two."""
+    of_lines: dict[str, list[float]] = {}
+    for window in windows:
+        of_lines.setdefault(window.line, []).append(window.log_ratio)
+    means = {line: math.fsum(values) / len(values) for line, values in of_lines.items()}
+    of_days: dict[date, list[float]] = {}
+    for window in windows:
+        of_days.setdefault(window.day, []).append(window.log_ratio - means[window.line])
+    products = math.fsum(math.fsum(each) ** 2 - math.fsum(value**2 for value in each) for each in of_days.values())
+    pairs = sum(len(each) * (len(each) - 1) for each in of_days.values())
+    return products / pairs if pairs else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

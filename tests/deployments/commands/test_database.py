@@ -23,6 +23,7 @@ ON_THE_DATABASE = {
     "db prune": "--before 2025-01-01",
     "db spool replay": "--folder .",
     "db backup": "second.backup",
+    "rollout replay": "--json",
     "keys create": "--client erp --scope read --all-plants --json",
     "keys list": "--json",
     "keys rotate": "KEY --json",
@@ -79,7 +80,7 @@ def test_database_is_named_although_it_does_not_answer(monkeypatch: pytest.Monke
 def test_every_command_on_the_database_is_looked_at() -> None:
     """A new one is added to the tests above, or said to need no database."""
     groups = get_command(cli.app).commands  # type: ignore[attr-defined]
-    found = {"audit"} | {
+    found = {"audit", "rollout replay"} | {
         f"{group} {name}" for group in ("db", "keys") for name in groups[group].commands if name != "spool"
     }
     found |= {f"db spool {name}" for name in groups["db"].commands["spool"].commands}

@@ -447,7 +447,7 @@ def test_stored_requests_that_were_not_sampled_count_nothing() -> None:
 
 
 def test_rows_of_two_models_with_a_time_budget_do_not_count() -> None:
-    """Rows do not tell effort, by which the live rule refuses such pairs; without a budget they count."""
+    """Those of before 0.3.0 do not tell effort, by which the live rule refuses pairs; without a budget they count."""
     rows = _both("d", ArmRole.PPO)
     rows = [replace(row, model={"ppo": "a@2", "manual": "b@1"}[row.role]) for row in rows]
     budgeted = [replace(row, decision_id="budget", time_budget_ms=1000) for row in rows]

@@ -1,21 +1,41 @@
-"""Statistics of a ramp: whatever a router tells, what can be counted counts."""
+"""Statistics of a ramp: whatever a router tells, what can be counted counts, and what is stored counts the same."""
 
 from __future__ import annotations
 
-import json
 import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 
+import numpy as np
 import pytest
 
-from deployments.rollout.analysis.outcomes import Outcome
-from deployments.rollout.analysis.recomputations import Recomputation
+from deployments.persistence.decisions.records import EvaluationRecord, EvaluationStatus, record_of
+from deployments.persistence.decisions.rollout_repository import insert_evaluations
+from deployments.rollout.analysis.guardrails import Event
+from deployments.rollout.analysis.outcomes import JobSketch, LossCause, Outcome, PairedObservation
 from deployments.rollout.analysis.triggers import Guardrail
-from deployments.rollout.assignment import ArmRole
-from deployments.rollout.ramp.comparison import WindowComparison
-from deployments.rollout.ramp.state import Stage
+from deployments.rollout.assignment import ArmRole, PlanningWindow
+from deployments.rollout.ramp.comparison import WindowComparison, replay
+from deployments.rollout.ramp.state import Action, Stage, Transition
+from deployments.rollout.ramp.traffic import Arm, TrafficSplit
+from deployments.rollout_control.database_sync import compared_events
 from deployments.rollout_control.ramp_statistics import RampStatistics
-from tests.deployments.rollout.events import START
-from tests.deployments.rollout_control.events import evaluation, report, state
+from deployments.scheduling.arms import Attempt
+from deployments.scheduling.evaluations import (
+    EvaluationContext,
+    dropped_record,
+    evaluation_events,
+    evaluation_records,
+    missing_pair,
+    pair_events,
+)
+from deployments.scheduling.proposals import Proposal
+from env.judge.verdict import Verdict
+from env.schedule import Schedule
+from tests.deployments.rollout.analysis.test_outcomes import MEASURES
+from tests.deployments.rollout_control.events import NOW, Clock, evaluation, report, state
+from tests.deployments.rollout_control.shared_database import SharedDatabase
 from tests.deployments.shipped_policy import LIMITS
 
 LAST_DAY = "x//9999-12-31"
@@ -38,39 +58,99 @@ def test_event_of_a_strange_unit_blinds_nothing(unit: str, caplog: pytest.LogCap
     assert statistics.take(report(strange, *lost)) == []
 
 
-def other_plan() -> Recomputation:
-    """A served plan that comes out otherwise where the other arm is computed."""
-    return Recomputation(
-        decision_id="d", at=START, ramp=1, stage="limited", arm=ArmRole.PPO, log_ratio=0.0, is_same=False
-    )
+CHALLENGER, CHAMPION = Arm(name="a@2", role=ArmRole.PPO), Arm(name="b@1", role=ArmRole.MANUAL)
+STATE = state(challenger="a@2", champion="b@1")
+SPLIT = TrafficSplit(state=STATE, seed="gantry", challenger=CHALLENGER, champion=CHAMPION)
+SCHEDULE = Schedule(assignments=())
 
 
-def entered() -> RampStatistics:
-    statistics = RampStatistics(ramp=1, limits=LIMITS)
-    statistics.enter(state(stage=Stage.LIMITED), ("b", "a"))
-    return statistics
+def _attempt(arm: Arm, makespan: int, cpu_seconds: float, status: EvaluationStatus) -> Attempt:
+    if status is not EvaluationStatus.VALID:
+        return Attempt(arm=arm, status=status, reason="it died")
+    verdict = Verdict(violations=(), anomalies=(), measures=replace(MEASURES, makespan_seconds=makespan))
+    proposal = Proposal(schedule=SCHEDULE, method=("policy",), model=arm.name, cpu_seconds=cpu_seconds)
+    return Attempt(arm=arm, status=status, proposal=proposal, verdict=verdict)
 
 
-def test_recomputations_outlive_a_recount_and_a_restart() -> None:
-    """Rows do not tell them, so what the routers have told goes on with whatever is counted again."""
-    statistics = entered()
-    statistics.take(report(other_plan()))
-    statistics.adopt(WindowComparison(challenger="b", champion="a", limits=LIMITS), [])
-    findings = statistics.evidence(Stage.LIMITED).integrity
-    assert findings == ("1 of 1 served plans come out otherwise where the other arm is computed",)
-    again = RampStatistics.restored(json.loads(json.dumps(statistics.snapshot())), limits=LIMITS)
-    assert again.evidence(Stage.LIMITED).integrity == findings
+def _mixed_requests(rng: np.random.Generator) -> Iterator[tuple[EvaluationContext, list[Attempt]]]:
+    """Forty days of two lines: lists that overlap, presses, kinds of lists, crashes, and unequal effort in a sixth."""
+    for number in range(400):
+        at = NOW + timedelta(hours=2.4 * number)
+        line = rng.integers(2)
+        size = int(rng.integers(4, 60))
+        # Of neighbours on one line about two thirds share half of their jobs or more; each fifth is pressed again.
+        begin = number // 5 * 7 + int(rng.integers(12))
+        context = EvaluationContext(
+            decision_id=f"d{number:04}",
+            created_at=at,
+            plant_id="p",
+            assigned=SPLIT.assign(PlanningWindow(plant_id="p", line_id=str(line), day=at.date())),
+            budget_ms=1000,
+            job_count=size,
+            job_list_sha256=f"{number // 5 * 5 if number % 5 == 4 else number:064}",
+            jobs=JobSketch.of(f"job {job}" for job in range(begin, begin + size)),
+            strata=("plant p", "lists with setups" if number % 3 else "lists without setups"),
+        )
+        died = rng.random() < 0.05
+        yield (
+            context,
+            [
+                _attempt(
+                    CHALLENGER,
+                    int(rng.normal(9000, 900)),
+                    float(rng.choice([1.0, 1.05, 1.0, 1.5, 0.95, 1.0])),
+                    EvaluationStatus.FAILED if died else EvaluationStatus.VALID,
+                ),
+                _attempt(CHAMPION, 10_000, 1.0, EvaluationStatus.VALID),
+            ],
+        )
 
 
-def test_statistics_of_before_margins_are_read() -> None:
-    """Format 2 knew neither margins nor recomputations: all else goes on, and these begin anew."""
-    statistics = entered()
-    statistics.adopt(WindowComparison(challenger="b", champion="a", limits=LIMITS), [])
-    old = json.loads(json.dumps(statistics.snapshot())) | {"format": 2}
-    old["comparison"] |= {"format": 2, "differences": {}}
-    for name in ("margins", "recomputations"):
-        del old["comparison"][name]
-    restored = RampStatistics.restored(old, limits=LIMITS)
-    assert restored.uncounted is None
-    assert restored.arms == ("b", "a")
-    assert restored.snapshot() == statistics.snapshot()
+def test_recount_from_rows_is_the_live_count() -> None:
+    """Groups, kinds of lists and losses, also for effort: rows tell the comparison what the routers told it."""
+    clock = Clock()
+    database = SharedDatabase(clock.now, clock.steady)
+    live = RampStatistics(ramp=1, limits=LIMITS)
+    events: list[Event] = []
+    rows: list[EvaluationRecord] = []
+    live.enter(STATE, ("h2", "h1"))
+    live.adopt(WindowComparison(challenger="h2", champion="h1", limits=LIMITS), [])
+    for number, (context, attempts) in enumerate(_mixed_requests(np.random.default_rng(7))):
+        if number % 29 == 7:
+            lost = replace(context, decision_id=f"lost{number}")
+            status, cause = EvaluationStatus.UNANSWERED, LossCause.UNANSWERED
+            rows.append(dropped_record(lost, lost.assigned.arm, status, "timed out"))
+            events.append(missing_pair(lost, cause, "timed out", lost.created_at))
+            continue
+        is_challengers = context.assigned.arm is CHALLENGER and attempts[0].is_valid
+        served = attempts[0] if is_challengers else attempts[1]
+        told = evaluation_events(context, attempts, served)
+        events += [*told, *pair_events(context, told)]
+        rows += evaluation_records(context, attempts, served)
+    live.take(report(*events))
+    now = NOW + timedelta(days=50)
+    live.close(now)
+    with database.engine.begin() as connection:
+        read_back = (record_of(row.to_bytes()) for row in rows)
+        insert_evaluations(connection, [row for row in read_back if isinstance(row, EvaluationRecord)])
+    stored, place = database.line().evaluations_page((NOW, ""), now, page_size=10_000)
+    assert place is None
+    counted = WindowComparison(challenger="h2", champion="h1", limits=LIMITS)
+    again = compared_events(stored, challenger="a@2", champion="b@1", seed="gantry")
+    begun = Transition(action=Action.PAUSE, from_stage=None, state=STATE, actor="o", reason="r", evidence={})
+    replay(counted, again, [begun], now=now)
+    assert counted.snapshot() == live.snapshot()["comparison"]
+    lost = counted.losses(Stage.EXPANDED).lost
+    assert {cause for of_arm in lost.values() for cause, count in of_arm.items() if count} == {
+        LossCause.EFFORT,
+        LossCause.CRASH,
+        LossCause.UNANSWERED,
+    }
+    groups = counted.windows.snapshot()["sums"][1]
+    assert counted.windows.windows < groups < 0.9 * counted.lists
+    assert "large lists" in counted.windows.snapshot()["strata"]
+    old = [replace(row, pairing=None) for row in stored]
+    assert compared_events(old, challenger="a@2", champion="b@1", seed="gantry") == []
+    without_budget = [replace(row, time_budget_ms=0) for row in old]
+    found = compared_events(without_budget, challenger="a@2", champion="b@1")
+    assert {(e.jobs, e.strata) for e in found if isinstance(e, PairedObservation)} == {(None, ())}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -86,3 +87,25 @@ def test_help_has_an_example() -> None:
     """Both ways to call it are shown."""
     printed = CliRunner().invoke(app, ["rollout", "simulate", "--help"]).output
     assert "gantry rollout simulate --seed 1 --rollouts 1000" in printed
+
+
+def test_checkpoint_goes_on_and_markdown_tells_the_same(tmp_path: Path) -> None:
+    """What was kept is not computed again, another simulation's is refused, and the tables are those of the page."""
+    file = tmp_path / "figures.json"
+    words = ("--windows", "--rollouts", "40", "--checkpoint", str(file))
+    code, first = invoke(*words, "--markdown")
+    assert code == 0
+    kept = json.loads(file.read_text())
+    kept["found"][0][0]["found"] = 12.0
+    file.write_text(json.dumps(kept | {"found": kept["found"][:-1]}))
+    again = invoke(*words, "--markdown")[1]
+    rows, rows_again = ([row for row in told.splitlines() if row.startswith("| ")] for told in (first, again))
+    assert [b.split(" | ")[2] for a, b in zip(rows, rows_again, strict=True) if a != b] == ["12"]
+    assert len(json.loads(file.read_text())["found"]) == len(kept["found"])
+    with pytest.raises(ImpossibleScenario, match="has seed 1 and 40 rollouts: name another file"):
+        CliRunner().invoke(app, ["rollout", "simulate", *words, "--seed", "2"], catch_exceptions=False)
+    page = (Path(__file__).parents[4] / "docs" / "OPERATING_CHARACTERISTICS.md").read_text()
+    figures = page.split("<!-- figures -->")[1].splitlines()
+    on_page = [row.split(" | ")[:2] for row in figures if row.startswith("| ")]
+    assert [row.split(" | ")[:2] for row in rows] == on_page
+    assert "MISSED" not in page

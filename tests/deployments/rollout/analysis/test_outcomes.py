@@ -17,6 +17,7 @@ from deployments.rollout.analysis.outcomes import (
     JobSketch,
     Outcome,
     PairedObservation,
+    Pairing,
     judged_outcome,
     paired,
     since_0_3,
@@ -181,3 +182,35 @@ def test_two_policies_must_make_the_same_effort(mine: Effort, theirs: Effort | N
     challenger = evaluation(1, effort=mine)
     champion = replace(challenger, arm=ArmRole.MANUAL, effort=theirs)
     assert (paired(challenger, champion) is not None) == is_pair
+
+
+@pytest.mark.parametrize(
+    "effort", [None, Effort(iterations=None, cpu_seconds=0.25), Effort(iterations=7, cpu_seconds=1.0)]
+)
+@pytest.mark.parametrize("jobs", [None, JobSketch.of(["a", "b"])])
+def test_pairing_survives_as_text(effort: Effort | None, jobs: JobSketch | None) -> None:
+    """What is stored with a row is what the statistics were told."""
+    pairing = Pairing(jobs=jobs, strata=("plant p", "größer"), effort=effort)
+    assert Pairing.from_text(pairing.as_text()) == pairing
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "Expecting"),
+        ("[]", "damaged"),
+        ('{"format": 2, "strata": []}', "format 1, had 2"),
+        ('{"format": 1}', "damaged"),
+        ('{"format": 1, "strata": [], "effort": [1]}', "damaged"),
+        ('{"format": 1, "strata": [], "jobs": "2.1.AAAA"}', "sketch must have format 1, had 2"),
+    ],
+)
+def test_pairing_of_another_format_is_refused(text: str, message: str) -> None:
+    """Never read as something else."""
+    with pytest.raises(ValueError, match=message):
+        Pairing.from_text(text)
+
+
+def test_pairing_of_the_longest_list_stays_small() -> None:
+    """A sketch has a fixed size, however many jobs there are."""
+    assert len(Pairing(jobs=JobSketch.of(map(str, range(10_000)))).as_text()) < 1500

@@ -28,8 +28,9 @@ from deployments.rollout.ramp.stages import rollback
 from deployments.rollout.ramp.state import Order, Stage
 from deployments.rollout.report.goals import GoalState
 from deployments.rollout.report.page import page_of
-from deployments.rollout.report.report import MAX_TREND_POINTS, Records, RolloutReport, report_of, thinned
+from deployments.rollout.report.report import Records, RolloutReport, report_of
 from deployments.rollout.report.tables import evidence_table
+from deployments.rollout.report.trends import MAX_TREND_POINTS, thinned
 from tests.deployments.rollout.events import alarm
 from tests.deployments.rollout.records import START, TransitionLog
 from tests.deployments.shipped_policy import CONFIGURATION, GOALS
@@ -251,7 +252,7 @@ def test_page_needs_nothing_else() -> None:
     assert not names & {"script", "link", "img", "iframe", "a"}
     assert not re.search(r"https?://|url\(|@import", page)
     charts = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
-    assert len(charts) == 4
+    assert len(charts) == 6
     for chart in charts:
         root = ElementTree.fromstring(chart)
         assert root.attrib["aria-label"]
@@ -315,3 +316,70 @@ def test_two_policies_with_a_time_budget_are_not_paired_by_rows() -> None:
     assert report_of(duel).health.pairs == 0
     unlimited = [replace(each, budget_ms=0) for each in log.evaluations]
     assert report_of(replace(duel, evaluations=unlimited)).health.pairs == report_of(log.records()).health.pairs
+
+
+def _with_kinds() -> RolloutReport:
+    """The ledger with lists of two kinds, in one of which the challenger's plans are a fifth longer."""
+    ledger = TransitionLog()
+    for place, each in enumerate(ledger.evaluations):
+        is_bad = int(each.decision_id.split("-")[-1]) % 4 == 0
+        figures = each.figures
+        if figures is not None and is_bad and each.arm is ArmRole.PPO:
+            figures = replace(figures, makespan_seconds=figures.makespan_seconds * 1.2)
+        kinds = ("plant <p>", "lists with setups" if is_bad else "lists without setups")
+        ledger.evaluations[place] = replace(each, strata=kinds, figures=figures)
+    return report_of(ledger.records())
+
+
+def test_charts_draw_what_the_gate_decides_on() -> None:
+    """The last point of the evidence is the gate's, and so is the line at which it is answered."""
+    better = next(reading for reading in REPORT.gate.readings if reading.question == "better")
+    charts = REPORT.charts
+    assert charts.evidence[-1].log10_e["better"] == pytest.approx(better.log_e / math.log(10.0))
+    assert charts.thresholds["better"] == pytest.approx(better.log_threshold / math.log(10.0))
+    assert {name: round(10.0 ** charts.thresholds[name]) for name in ("not better by 2 %", "harm")} == {
+        "not better by 2 %": 20,
+        "harm": 200,
+    }
+    rule = next(difference for difference in REPORT.differences if difference.name == MAKESPAN)
+    assert len(charts.changes[Baseline.RULE]) == rule.n
+    assert charts.strata == ()
+    assert "charts" not in REPORT.as_json()
+
+
+def test_kinds_of_lists_are_told_with_their_own_windows() -> None:
+    """The kind that is worse is named by its own windows, first in the picture, and its name is escaped."""
+    report = _with_kinds()
+    found = {each.name: each for each in report.charts.strata}
+    assert [name for name, each in found.items() if each.is_worse] == ["lists with setups"]
+    bad, good = (found[f"lists {kind} setups"].interval for kind in ("with", "without"))
+    assert bad is not None
+    assert good is not None
+    assert good.upper < 0.0 < 0.05 < bad.lower
+    page = page_of(report)
+    drawn = [page.index(name) for name in (">lists with setups<", ">plant &lt;p&gt;<", ">lists without setups<")]
+    assert drawn == sorted(drawn)
+    assert "plant <p>" not in page
+
+
+def test_pictures_have_titles_and_scale() -> None:
+    """Every chart says in words what it shows; the evidence is drawn on decades, losses to scale by cause and arm."""
+    page = page_of(_with_kinds())
+    charts = re.findall(r'<svg [^>]*role="img" aria-label="([^"]+)">\s*<title>([^<]+)</title>', page)
+    assert len(charts) == page.count("<svg")
+    told = " ".join(label for label, _ in charts)
+    assert "Odds to 1 over days: shorter plans" in told
+    assert "Requests without a pair in expanded, by cause and assigned arm" in told
+    assert all(f">{decade}</text>" in page for decade in ("0.1", "1", "10", "100", "1,000"))
+    of_stage = [each for each in REPORT.losses if each.stage == "expanded"]
+    shares = {each.arm.value: each.lost.get("dropped", 0) / each.accepted for each in of_stage}
+    for arm, share in shares.items():
+        assert f"{100 * share:.2f} % of {arm}" in page
+
+
+def test_charts_without_any_window_say_so() -> None:
+    """Nothing is drawn of nothing, and nothing is divided by it."""
+    page = page_of(report_of(replace(LEDGER.records(), evaluations=[], missing=[])))
+    assert "Evidence over time: not enough data" in page
+    assert "no stored window says which kinds of lists it has" in page
+    assert "by cause and assigned arm" not in page

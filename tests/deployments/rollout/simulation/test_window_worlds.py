@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ from deployments.rollout.analysis.e_processes import (
 )
 from deployments.rollout.analysis.outcomes import Baseline
 from deployments.rollout.analysis.sample_ratio import is_paid_for
-from deployments.rollout.analysis.windows import WindowObservation
+from deployments.rollout.analysis.windows import ListInWindow, WindowLog, WindowObservation, WindowPair
 from deployments.rollout.simulation.window_worlds import (
     MIN_DAYS,
     NEVER,
@@ -40,6 +40,7 @@ from deployments.rollout.simulation.window_worlds import (
     WindowWorld,
     chunks,
     climb,
+    estimated,
     first_crossing,
 )
 
@@ -246,3 +247,60 @@ def test_impossible_worlds_are_refused(change: dict[str, float], message: str) -
     """What cannot be true is not simulated."""
     with pytest.raises(ValueError, match=message):
         WindowWorld(**change)  # type: ignore[arg-type]
+
+
+def observations_of(world: WindowWorld, days: int, seed: int) -> list[WindowObservation]:
+    """Windows of a world as the real window log tells them."""
+    ratios, _ = world.lists_of(1, days, np.random.default_rng(seed))
+    log, start = WindowLog(), datetime(2025, 1, 6, 8, tzinfo=UTC)
+    closed: list[WindowObservation] = []
+    for day, plant, number in np.ndindex(ratios.shape[1:]):
+        at = start + timedelta(days=day)
+        item = ListInWindow(window=f"p/{plant}/{at.date()}", digest=f"{day}-{plant}-{number}")
+        ratio = float(ratios[0, day, plant, number])
+        log.observe(WindowPair(item=item, at=at, stage="shadow", baseline=Baseline.RULE, log_ratio=ratio))
+        if not (plant or number):
+            closed += log.close(at)
+    return [*closed, *log.close(start + timedelta(days=days + 9))]
+
+
+@pytest.mark.parametrize(("icc", "rho"), [(0.0, 0.0), (0.2, 0.0), (0.5, 0.4), (0.9, -0.3)])
+def test_planted_correlations_are_found(icc: float, rho: float) -> None:
+    """Nine intervals in ten hold what was planted, at the least, and their middle is not off to one side."""
+    world = WindowWorld(icc=icc, rho=rho, lists=8, deviation=0.15)
+    follows = rho * icc * 8 / (1 + 7 * icc)
+    found = [estimated(observations_of(world, 60, seed)) for seed in range(60)]
+    for name, planted in (("icc", icc), ("rho", follows)):
+        intervals = [getattr(each, name) for each in found]
+        assert sum(each.lower <= planted <= each.upper for each in intervals) >= 54, name
+        assert np.median([each.estimate for each in intervals]) == pytest.approx(planted, abs=0.05)
+    assert np.median([each.deviation for each in found]) == pytest.approx(0.15, rel=0.05)
+    assert {(each.windows, each.groups, each.days_a_window) for each in found} == {(60, 8.0, 1.0)}
+
+
+def test_estimated_world_is_the_planted_one() -> None:
+    """What was estimated from ten lines of two years is simulated again, with the shock that they have in common."""
+    planted = WindowWorld(icc=0.4, rho=0.5, lists=5, plants=10, common=0.3)
+    found = estimated(observations_of(planted, 400, 1)).world(-0.1)
+    assert found is not None
+    assert (found.lists, found.plants, found.effect) == (5, 10, -0.1)
+    assert found.icc == pytest.approx(0.4, abs=0.06)
+    assert found.rho == pytest.approx(0.5, abs=0.12)
+    assert found.common == pytest.approx(0.3, abs=0.12)
+
+
+def test_one_list_a_day_is_one_observation() -> None:
+    """Nothing can be alike within a window of one group: the window is the list, and days follow each other."""
+    found = estimated(observations_of(WindowWorld(lists=1, icc=1.0, rho=0.6), 300, 3))
+    assert (found.icc, found.effective_lists) == (None, None)
+    world = found.world(0.0)
+    assert world is not None
+    assert (world.lists, world.icc) == (1, 1.0)
+    assert world.rho == pytest.approx(0.6, abs=0.12)
+
+
+@pytest.mark.parametrize(("days", "deviation"), [(0, 0.1), (22, 0.1), (60, 0.0)])
+def test_too_few_windows_tell_nothing(days: int, deviation: float) -> None:
+    """Nor do windows without any spread: no world is made of them."""
+    found = estimated(observations_of(WindowWorld(lists=2, deviation=deviation), days, 1) if days else [])
+    assert (found.windows, found.rho, found.world(0.0)) == (days, None, None)

@@ -7,8 +7,7 @@ import re
 import pytest
 
 from deployments.persistence.errors import InvalidDatabaseUrl
-from deployments.persistence.maintenance.grants import VIEWS, service_grants
-from deployments.persistence.tables import METADATA
+from deployments.persistence.tables import METADATA, VIEWS, service_grants
 
 
 def _granted() -> dict[str, str]:

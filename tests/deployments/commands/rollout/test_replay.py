@@ -1,0 +1,93 @@
+"""`gantry rollout replay`: what was planted in stored decisions is found, and too few are said to be."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import create_engine, insert
+from typer.testing import CliRunner
+
+from deployments.cli import app
+from deployments.persistence.database import upgrade
+from deployments.persistence.decisions.rollout_repository import insert_evaluations
+from deployments.persistence.tables import ROLLOUT_TRANSITION
+from deployments.rollout.assignment import ArmRole
+from deployments.rollout.ramp.state import Action, Stage, Transition
+from deployments.rollout.simulation.window_worlds import WindowWorld
+from deployments.rollout_control.database_sync import transition_row
+from deployments.runtime.clock import utc_now
+from tests.deployments.rollout_control.events import state
+from tests.deployments.rollout_control.test_controller import _stored as stored_evaluation
+
+URL = "sqlite:///gantry.sqlite3"
+
+
+def _stored_plant(days: int, *, icc: float, lists: int = 4, lines: int = 1) -> None:
+    """Both arms on all lists of these days, up to yesterday, in the database of the settings."""
+    world = WindowWorld(icc=icc, lists=lists, plants=lines, deviation=0.1)
+    ratios = world.lists_of(1, days, np.random.default_rng(5))[0][0]
+    begun = utc_now() - timedelta(days=days + 3)
+    rows = []
+    for day, line, number in np.ndindex(ratios.shape):
+        at = begun + timedelta(days=day, minutes=number)
+        for arm, makespan in ((ArmRole.PPO, 1e5 * math.exp(ratios[day, line, number])), (ArmRole.MANUAL, 1e5)):
+            row = stored_evaluation(0, arm, makespan, "a@2" if arm is ArmRole.PPO else None)
+            name = f"{day:03}-{line}-{number:02}"
+            changes: dict[str, Any] = {"decision_id": name, "created_at": at, "unit": f"penang/{line}/{at.date()}"}
+            rows.append(replace(row, **changes, job_list_sha256=name.rjust(64, "0")))
+    first = state(version=1, ramp=1, stage=Stage.SHADOW, changed_at=begun, challenger="a@2")
+    transition = Transition(action=Action.BEGIN, from_stage=None, state=first, actor="o", reason="r", evidence={})
+    engine = create_engine(URL)
+    with engine.begin() as connection:
+        insert_evaluations(connection, rows)
+        connection.execute(insert(ROLLOUT_TRANSITION), transition_row(transition))
+    engine.dispose()
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GANTRY_ENVIRONMENT", "development")
+    monkeypatch.setenv("GANTRY_DATABASE_URL", URL)
+    upgrade(URL)
+
+
+def replayed(*words: str) -> str:
+    result = CliRunner().invoke(app, ["rollout", "replay", *words], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_replay_finds_what_was_planted_and_tells_the_days(database: None) -> None:
+    """By line and together; alike lists are worth fewer, and a smaller improvement takes longer."""
+    _stored_plant(60, icc=0.5, lines=2)
+    found = json.loads(replayed("--rollouts", "40", "--json"))["lines"]
+    assert list(found) == ["all lines", "penang/0", "penang/1"]
+    together = found["all lines"]
+    assert (together["windows"], together["lines"], together["groups"]) == (120, 2, 4.0)
+    assert together["icc"]["lower"] < 0.5 < together["icc"]["upper"]
+    assert together["rho"]["lower"] < 0.0 < together["rho"]["upper"]
+    for line in found.values():
+        assert 1.0 < line["effective_lists"] < 2.2
+        limited = [line["days"][name]["limited"] for name in ("-20 %", "-10 %", "-5 %")]
+        assert limited == sorted(limited)
+        assert 7 <= limited[0] <= 14
+    printed = replayed("--rollouts", "20")
+    assert "is shared by all lists of a day" in printed
+    assert "leaves shadow after" in printed
+
+
+def test_replay_says_where_there_are_too_few_windows(database: None) -> None:
+    """Of none and of a few: how many there are, and how many it takes; nothing is made up."""
+    assert "needs 20 days of a line" in replayed()
+    _stored_plant(8, icc=0.2)
+    assert "too few windows to tell: 8 are closed, and an estimate needs 20" in replayed()
+    (line,) = json.loads(replayed("--json"))["lines"].values()
+    assert (line["windows"], line["icc"], line["rho"], line["days"]) == (8, None, None, None)
