@@ -39,8 +39,8 @@ from models.policy.justification import can_be_justified, dispatch_in, justified
 
 MAX_PAIRS = 10_000
 """Operations on each of their machines. Larger plants are played once: they have less to gain from further plays."""
-ROWS_FOR_A_LIBRARY = 16
-"""From so many rows on, BLAS multiplies sooner than the plain loop; below, its call costs more than the work."""
+ROWS_FOR_A_LIBRARY = 8
+"""From so many rows on BLAS multiplies sooner than the plain loop; below, what it packs may cost more than the work."""
 
 Matrix = NDArray[np.float32]
 
@@ -261,11 +261,14 @@ def draw(logits: NDArray[np.float32], count: int, temperature: float) -> int:
 def score(weights: Weights, workspace: Workspace, count: int) -> int:
     """Fill workspace.logits[:count] from workspace.rows[:count]; gives the place of the first largest."""
     hidden, mixed, logits = workspace.hidden[:count], workspace.mixed[:count], workspace.logits[:count]
-    multiply(workspace.rows[:count], weights.first, hidden)
+    # The plain loop takes rows in pairs: what an odd one is paired with does not matter.
+    paired = min(count + count % 2, len(workspace.rows))
+    multiply(workspace.rows[:paired], weights.first, workspace.hidden[:paired])
     rectify(hidden, weights.first_bias)
     mean_over_rows(hidden, workspace.mean)
-    shift_by_context(workspace.mean, weights.context, weights.second_bias, workspace.shift)
-    multiply(hidden, weights.second, mixed)
+    np.dot(workspace.mean, weights.context, workspace.shift)
+    add(workspace.shift, weights.second_bias)
+    multiply(workspace.hidden[:paired], weights.second, workspace.mixed[:paired])
     rectify(mixed, workspace.shift)
     np.dot(mixed, weights.score, logits)
     best = 0
@@ -282,24 +285,37 @@ def multiply(rows: Matrix, matrix: Matrix, product: Matrix) -> None:
     if rows.shape[0] >= ROWS_FOR_A_LIBRARY:
         np.dot(rows, matrix, product)
         return
-    # Four features at a time: the sums of a row are read and written a quarter as often.
-    whole = features - features % 4
-    for row in range(rows.shape[0]):
-        for unit in range(units):
-            product[row, unit] = np.float32(0.0)
+    # Two rows and four features at a time: what a sum is read and written for is eight products instead of one.
+    product[:] = np.float32(0.0)
+    whole, paired = features - features % 4, rows.shape[0] - rows.shape[0] % 2
+    for row in range(0, paired, 2):
         for feature in range(0, whole, 4):
             first, second = rows[row, feature], rows[row, feature + 1]
             third, fourth = rows[row, feature + 2], rows[row, feature + 3]
+            other_first, other_second = rows[row + 1, feature], rows[row + 1, feature + 1]
+            other_third, other_fourth = rows[row + 1, feature + 2], rows[row + 1, feature + 3]
             for unit in range(units):
-                product[row, unit] += (
-                    first * matrix[feature, unit]
-                    + second * matrix[feature + 1, unit]
-                    + third * matrix[feature + 2, unit]
-                    + fourth * matrix[feature + 3, unit]
+                by_first, by_second = matrix[feature, unit], matrix[feature + 1, unit]
+                by_third, by_fourth = matrix[feature + 2, unit], matrix[feature + 3, unit]
+                product[row, unit] += first * by_first + second * by_second + third * by_third + fourth * by_fourth
+                product[row + 1, unit] += (
+                    other_first * by_first
+                    + other_second * by_second
+                    + other_third * by_third
+                    + other_fourth * by_fourth
                 )
-        for feature in range(whole, features):
-            for unit in range(units):
-                product[row, unit] += rows[row, feature] * matrix[feature, unit]
+        multiply_rest(rows, matrix, product, row, whole)
+        multiply_rest(rows, matrix, product, row + 1, whole)
+    for row in range(paired, rows.shape[0]):
+        multiply_rest(rows, matrix, product, row, 0)
+
+
+@compiled
+def multiply_rest(rows: Matrix, matrix: Matrix, product: Matrix, row: int, begin: int) -> None:
+    """Add the products of one row from the feature `begin` on."""
+    for feature in range(begin, matrix.shape[0]):
+        for unit in range(matrix.shape[1]):
+            product[row, unit] += rows[row, feature] * matrix[feature, unit]
 
 
 @compiled
@@ -322,9 +338,7 @@ def mean_over_rows(rows: Matrix, mean: Matrix) -> None:
 
 
 @compiled
-def shift_by_context(mean: Matrix, context: Matrix, bias: Matrix, shift: Matrix) -> None:
-    """bias + mean @ context; too small a product for the call of a library to pay."""
-    shift[:] = bias
-    for row in range(len(mean)):
-        for unit in range(len(shift)):
-            shift[unit] += mean[row] * context[row, unit]
+def add(row: Matrix, other: Matrix) -> None:
+    """row + other in place; both shape [unit]."""
+    for unit in range(len(row)):
+        row[unit] += other[unit]
