@@ -203,7 +203,7 @@ def _horizon(problem: Problem, work_seconds: int) -> int:
     pinned_until = [pin.end_seconds or pin.start_seconds for pin in pins]
     unsplittable = list(map(attrgetter("interruptible"), problem.operations)).count(False)
     busy = max(machine.busy_seconds for machine in problem.machines)
-    after = max(0, *releases, *closed_until, *pinned_until)
+    after: int = max(0, *releases, *closed_until, *pinned_until)
     after += min(unsplittable, MAX_UNSPLITTABLE_WEEKS) * 7 * SECONDS_PER_DAY
     if problem.hours is None:
         return after + work_seconds + busy + 1

@@ -323,7 +323,7 @@ def encode_due_dates(arrays: ProblemArrays, state: State, found: Candidates, per
 @compiled_lean
 def log1p_above(value: float, scale: float) -> float:
     """log(1 + value * scale), 0 for what is not above 0: of what is asked for most is not."""
-    return np.log1p(value * scale) if value > 0 else 0.0  # type: ignore[no-any-return]
+    return np.log1p(value * scale) if value > 0 else 0.0
 
 
 @compiled_lean
