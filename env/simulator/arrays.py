@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from itertools import chain
+from itertools import accumulate, chain
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from env.objective import MISSED_WEIGHT, OBJECTIVE_WEIGHTS
-from env.problem import Objective, Operation, Problem
+from env.problem import Alternative, Objective, Operation, Problem
 from env.schedule import Assignment, Schedule
 from env.simulator.calendar import NEVER, CalendarTables, calendar_tables
 
@@ -66,9 +66,9 @@ class PinnedWork(NamedTuple):
 
 def setups(problem: Problem) -> Setups:
     """Groups and changeovers of a problem; without changeovers no operation has a group."""
-    named = [operation.setup_group for operation in problem.operations]
     if not problem.changeovers:
-        return Setups(np.full(len(named), NO_GROUP, dtype=np.int64), np.empty((0, 0, 0), dtype=np.int64))
+        return Setups(np.full(len(problem.operations), NO_GROUP, dtype=np.int64), np.empty((0, 0, 0), dtype=np.int64))
+    named = [operation.setup_group for operation in problem.operations]
     listed = {name for change in problem.changeovers for name in (change.before, change.after)}
     number = {name: index for index, name in enumerate(sorted(listed | {name for name in named if name is not None}))}
     by_machine = any(change.machine is not None for change in problem.changeovers)
@@ -83,12 +83,16 @@ def setups(problem: Problem) -> Setups:
     return Setups(np.array(group, dtype=np.int64), changeover)
 
 
-def pinned_work(problem: Problem, operation_group: NDArray[np.int64], calendars: CalendarTables) -> PinnedWork:
+def pinned_work(
+    problem: Problem, operation_group: NDArray[np.int64], calendars: CalendarTables, pair_first: NDArray[np.int64]
+) -> PinnedWork:
     """Pins with their ends; work without a given end takes its own setup and processing on the calendar.
 
     Of work that is finished only the last on each machine is listed there, for the setup behind it.
     """
     operations = problem.operations
+    if not any(map(attrgetter("pin"), operations)):
+        return _nothing_pinned(len(operations), len(problem.machines), pair_first)
     spans = _spans(operations, calendars)
     by_machine: list[list[tuple[int, int, int]]] = [[] for _ in problem.machines]
     for operation, span, group in zip(operations, spans, operation_group.tolist(), strict=True):
@@ -102,13 +106,29 @@ def pinned_work(problem: Problem, operation_group: NDArray[np.int64], calendars:
     return PinnedWork(
         operation_pinned=np.array([span is not None for span in spans]),
         operation_urgent=np.array(_urgent(problem)),
-        pin_pair=_offsets(_integers(len(operation.alternatives) for operation in operations))[:-1],
+        pin_pair=pair_first[:-1],
         pin_start=np.array(starts, dtype=np.int64),
         pin_end=np.array(ends, dtype=np.int64),
         pinned_first=np.cumsum([0, *map(len, by_machine)]).astype(np.int64),
         pinned_start=pinned_start,
         pinned_end=pinned_end,
         pinned_group=pinned_group,
+    )
+
+
+def _nothing_pinned(operations: int, machines: int, pair_first: NDArray[np.int64]) -> PinnedWork:
+    nowhere, nothing = np.zeros(operations, dtype=np.int64), np.empty(0, dtype=np.int64)
+    no = np.zeros(operations, dtype=np.bool_)
+    return PinnedWork(
+        operation_pinned=no,
+        operation_urgent=no,
+        pin_pair=pair_first[:-1],
+        pin_start=nowhere,
+        pin_end=nowhere,
+        pinned_first=np.zeros(machines + 1, dtype=np.int64),
+        pinned_start=nothing,
+        pinned_end=nothing,
+        pinned_group=nothing,
     )
 
 
@@ -202,8 +222,9 @@ class ProblemArrays(NamedTuple):
 def compile_problem(problem: Problem) -> ProblemArrays:
     """Arrays of `problem`. Raises `HorizonExceeded` when its calendar cannot hold its work."""
     operations = problem.operations
-    pairs = [pair for operation in operations for pair in operation.alternatives]
-    choices = _integers(len(operation.alternatives) for operation in operations)
+    alternatives = list(map(attrgetter("alternatives"), operations))
+    pairs = list(chain.from_iterable(alternatives))
+    choices = _integers(map(len, alternatives))
     pair_first = _offsets(choices)
     pair_operation = np.repeat(np.arange(len(operations), dtype=np.int64), choices)
     processing = _each(pairs, "processing_seconds")
@@ -213,21 +234,24 @@ def compile_problem(problem: Problem) -> ProblemArrays:
     least_setup, most_setup = setup.bounds(own_setup, pair_operation, pair_machine)
     shortest = np.minimum.reduceat(processing + least_setup, pair_first[:-1])
     longest = np.maximum.reduceat(processing + most_setup, pair_first[:-1])
-    calendars = calendar_tables(problem, pairs, int(longest.sum()))
-    pins = pinned_work(problem, setup.operation_group, calendars)
+    together = _together(pairs)
+    calendars = calendar_tables(problem, pair_machine, together, int(longest.sum()))
+    pins = pinned_work(problem, setup.operation_group, calendars, pair_first)
     job_first = _offsets(_integers(len(job.operations) for job in problem.jobs))
-    held_counts = _integers(1 + len(pair.also_holds) for pair in pairs)
-    holds_several = len(pairs) < int(held_counts.sum())
-    held_first = _offsets(held_counts)
-    held_machine = _integers(chain.from_iterable(pair.machines for pair in pairs)) if holds_several else pair_machine
-    bottleneck = _bottlenecks(held_machine, held_first) if holds_several else pair_machine
+    held_pair, held_first = np.arange(len(pairs)), np.arange(len(pairs) + 1)
+    held_machine = bottleneck = pair_machine
+    if together:
+        held_counts = _integers(1 + len(pair.also_holds) for pair in pairs)
+        held_pair, held_first = np.repeat(held_pair, held_counts), _offsets(held_counts)
+        held_machine = _integers(chain.from_iterable(pair.machines for pair in pairs))
+        bottleneck = _bottlenecks(held_machine, held_first)
     pressure = _pressure(pair_machine, own_setup + processing, pair_first, len(problem.machines))
     per_operation = _per_operation(operations)
     latest = _latest_ends(per_operation["operation_has_due"], per_operation["operation_due"], shortest, job_first)
-    is_bound = any(operation.deadline_seconds is not None for operation in operations)
+    is_bound = bool(per_operation["operation_deadline"].min() < NEVER)
     weights = OBJECTIVE_WEIGHTS[problem.objective]
-    total_weight = sum(operation.weight for operation in operations)
-    special = bool(problem.changeovers) or bool(pins.operation_pinned.any()) or holds_several
+    total_weight = sum(per_operation["operation_weight"].tolist())
+    special = bool(problem.changeovers) or bool(pins.operation_pinned.any()) or bool(together)
     return ProblemArrays(
         job_first=job_first,
         operation_job=np.repeat(np.arange(len(problem.jobs), dtype=np.int64), np.diff(job_first)),
@@ -249,7 +273,7 @@ def compile_problem(problem: Problem) -> ProblemArrays:
         backlog_first=_offsets(np.bincount(bottleneck, minlength=len(problem.machines))),
         held_first=held_first,
         held_machine=held_machine,
-        held_pair=np.repeat(np.arange(len(pairs), dtype=np.int64), held_counts),
+        held_pair=held_pair,
         machine_busy=_each(problem.machines, "busy_seconds"),
         has_special_work=np.array([special]),
         time_scale=np.array([max(1.0, shortest.mean())]),
@@ -308,16 +332,16 @@ def schedule_of(
 
     In the order of operations, or by `sequence` where the setups of work that takes no time depend on it.
     """
-    machines = [alternative.machine for operation in problem.operations for alternative in operation.alternatives]
+    machines, first = problem.machines, accumulate((len(each.alternatives) for each in problem.operations), initial=0)
     assignments = tuple(
         Assignment(
             operation_id=operation.id,
-            machine_id=problem.machines[machines[chosen]].id,
+            machine_id=machines[operation.alternatives[chosen - before].machine].id,
             start_seconds=begun,
             end_seconds=ended,
         )
-        for operation, chosen, begun, ended in zip(
-            problem.operations, pair.tolist(), start.tolist(), end.tolist(), strict=True
+        for operation, chosen, before, begun, ended in zip(
+            problem.operations, pair.tolist(), first, start.tolist(), end.tolist(), strict=False
         )
     )
     if sequence is not None and problem.changeovers and np.any(start == end):
@@ -326,17 +350,16 @@ def schedule_of(
 
 
 def _per_operation(operations: tuple[Operation, ...]) -> dict[str, Any]:
+    due, deadline = (list(map(attrgetter(name), operations)) for name in ("due_seconds", "deadline_seconds"))
     return {
         "operation_release": _each(operations, "release_seconds"),
-        "operation_has_due": np.array([operation.due_seconds is not None for operation in operations]),
-        "operation_due": _integers(operation.due_seconds or 0 for operation in operations),
-        "operation_deadline": _integers(
-            NEVER if operation.deadline_seconds is None else operation.deadline_seconds for operation in operations
-        ),
-        "operation_weight": np.array([operation.weight for operation in operations], dtype=np.float64),
-        "operation_important": np.array([operation.is_important for operation in operations]),
+        "operation_has_due": np.array([each is not None for each in due]),
+        "operation_due": np.array([each or 0 for each in due], dtype=np.int64),
+        "operation_deadline": np.array([NEVER if each is None else each for each in deadline], dtype=np.int64),
+        "operation_weight": np.array(list(map(attrgetter("weight"), operations)), dtype=np.float64),
+        "operation_important": np.array(list(map(attrgetter("is_important"), operations))),
         "operation_priority": _each(operations, "priority"),
-        "operation_interruptible": np.array([operation.interruptible for operation in operations]),
+        "operation_interruptible": np.array(list(map(attrgetter("interruptible"), operations))),
     }
 
 
@@ -367,6 +390,13 @@ def _pressure(pair_machine: Integers, duration: Integers, pair_first: Integers, 
     return pressure
 
 
+def _together(pairs: list[Alternative]) -> dict[int, tuple[int, ...]]:
+    """All machines of each pair that holds several, by the pair."""
+    if not any(map(attrgetter("also_holds"), pairs)):
+        return {}
+    return {index: pair.machines for index, pair in enumerate(pairs) if pair.also_holds}
+
+
 def _bottlenecks(held_machine: Integers, held_first: Integers) -> Integers:
     """Of the machines of each pair the one that most pairs need, of several such the first; shape [pair]."""
     needed = np.bincount(held_machine)[held_machine]
@@ -378,27 +408,31 @@ def _bottlenecks(held_machine: Integers, held_first: Integers) -> Integers:
 
 def _peaks(pressure: Floats, shortest: Integers, job_first: Integers) -> tuple[Floats, Integers]:
     """For each operation the highest pressure after it in its job, and the work until there."""
-    peak, until_peak = np.zeros(len(pressure)), np.zeros(len(pressure), dtype=np.int64)
+    peak, until_peak = [0.0] * len(pressure), [0] * len(pressure)
     lasts = set((job_first[1:] - 1).tolist())
-    for operation in range(len(pressure) - 2, -1, -1):
+    pressures, works = pressure.tolist(), shortest.tolist()
+    for operation in range(len(pressures) - 2, -1, -1):
         following = operation + 1
         if operation in lasts:
             continue
-        if pressure[following] >= peak[following]:
-            peak[operation], until_peak[operation] = pressure[following], 0
+        if pressures[following] >= peak[following]:
+            peak[operation] = pressures[following]
         else:
-            peak[operation], until_peak[operation] = peak[following], until_peak[following] + shortest[following]
-    return peak, until_peak
+            peak[operation], until_peak[operation] = peak[following], until_peak[following] + works[following]
+    return np.array(peak), np.array(until_peak, dtype=np.int64)
 
 
 def _latest_ends(has_due: Booleans, due: Integers, shortest: Integers, job_first: Integers) -> Integers:
     """For each operation when it must end so that nothing from here to the end of its job is late, else NEVER."""
-    latest: Integers = np.where(has_due, due, NEVER)
+    if not has_due.any():
+        return np.full(len(due), NEVER, dtype=np.int64)
+    latest = np.where(has_due, due, NEVER).tolist()
     lasts = set((job_first[1:] - 1).tolist())
+    works = shortest.tolist()
     for operation in range(len(latest) - 1, -1, -1):
         if operation not in lasts and latest[operation + 1] < NEVER:
-            latest[operation] = min(latest[operation], latest[operation + 1] - shortest[operation + 1])
-    return latest
+            latest[operation] = min(latest[operation], latest[operation + 1] - works[operation + 1])
+    return np.array(latest, dtype=np.int64)
 
 
 def _offsets(lengths: Integers) -> Integers:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Mapping
 from datetime import date, datetime, time
 from functools import lru_cache
+from operator import attrgetter
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -12,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from env.errors import HorizonExceeded
-from env.problem import Alternative, Closure, Problem, WeeklyBreak, WorkingHours
+from env.problem import Closure, Problem, WeeklyBreak, WorkingHours
 
 Intervals = NDArray[np.int64]  # shape [count, 2]: start inclusive, end exclusive, seconds
 SECONDS_PER_DAY = 86_400
@@ -142,18 +144,21 @@ class CalendarTables(NamedTuple):
         return NEVER if place == len(left) else int(ends[place] - (left[place] - work))
 
 
-def calendar_tables(problem: Problem, alternatives: list[Alternative], work_seconds: int) -> CalendarTables:
+def calendar_tables(
+    problem: Problem,
+    pair_machine: NDArray[np.int64],
+    together: Mapping[int, tuple[int, ...]],
+    work_seconds: int,
+) -> CalendarTables:
     """Tables that hold `work_seconds` of work in a row, or two hundred years.
+
+    `together` has all machines of each pair that holds several.
 
     Raises `HorizonExceeded` when these do not hold what one of the machines has to do.
     """
     horizon = _horizon(problem, work_seconds)
     of_machine = [machine.closures for machine in problem.machines]
-    of_several = {
-        pair: _together(of_machine, alternative.machines)
-        for pair, alternative in enumerate(alternatives)
-        if alternative.also_holds
-    }
+    of_several = {pair: _together(of_machine, machines) for pair, machines in together.items()}
     kinds = {closures: index for index, closures in enumerate(dict.fromkeys([*of_machine, *of_several.values()]))}
     tables = [openings(problem.hours, closures, horizon) for closures in kinds]
     if problem.hours is None:
@@ -161,7 +166,7 @@ def calendar_tables(problem: Problem, alternatives: list[Alternative], work_seco
     before = [np.concatenate([[0], np.cumsum(np.diff(table))[:-1]]) for table in tables if len(table)]
     starts, ends = np.concatenate(tables).T
     machine_calendar = np.array([kinds[closures] for closures in of_machine], dtype=np.int64)
-    pair_calendar = machine_calendar[[alternative.machine for alternative in alternatives]]
+    pair_calendar = machine_calendar[pair_machine]
     for pair, closures in of_several.items():
         pair_calendar[pair] = kinds[closures]
     return CalendarTables(
@@ -192,13 +197,13 @@ def _together(of_machine: list[Closures], machines: tuple[int, ...]) -> Closures
 def _horizon(problem: Problem, work_seconds: int) -> int:
     """Enough for all work in a row after whatever comes last, plus a week for each unsplittable piece; at most the
     longest horizon, as long as that holds what must be done on one machine: the others work beside it."""
-    releases = [operation.release_seconds for operation in problem.operations]
+    releases = map(attrgetter("release_seconds"), problem.operations)
     closed_until = [closure.end_seconds for machine in problem.machines for closure in machine.closures]
-    pins = [operation.pin for operation in problem.operations if operation.pin is not None]
+    pins = filter(None, map(attrgetter("pin"), problem.operations))
     pinned_until = [pin.end_seconds or pin.start_seconds for pin in pins]
-    unsplittable = sum(not operation.interruptible for operation in problem.operations)
+    unsplittable = list(map(attrgetter("interruptible"), problem.operations)).count(False)
     busy = max(machine.busy_seconds for machine in problem.machines)
-    after = max(0, *releases, *closed_until, *pinned_until)
+    after: int = max(0, *releases, *closed_until, *pinned_until)
     after += min(unsplittable, MAX_UNSPLITTABLE_WEEKS) * 7 * SECONDS_PER_DAY
     if problem.hours is None:
         return after + work_seconds + busy + 1

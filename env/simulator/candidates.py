@@ -25,6 +25,8 @@ from env.simulator.state import CLOSED, NOBODY, State, entries_of
 
 CANDIDATE_LIMIT = 128
 """Most candidates offered at a decision, in training and in serving."""
+FEW = 32
+"""Candidates that are sorted sooner by insertion than as a heap."""
 
 
 class Candidates(NamedTuple):
@@ -61,7 +63,7 @@ def find_candidates(arrays: ProblemArrays, state: State, found: Candidates) -> N
     filled = 0
     for index in range(collect_rivals(arrays, state, found, first_job, latest, urgent_only)):
         filled = keep_conflicts(arrays, state, found, filled, found.jobs[index], latest)
-    sort_down(found.pair, found.rank, filled)
+    sort(found.pair, found.rank, filled)
     found.clock[0] = clock
     found.filled[0] = filled
 
@@ -212,19 +214,17 @@ def least_rank(arrays: ProblemArrays, operation: int, end: int) -> float:
 
 @compiled_lean
 def keep(pairs: Integers, ranks: Floats, count: int, pair: int, pair_rank: float) -> int:
-    """Add a pair to a bounded max-heap by (rank, pair), pushing out its worst when it is full; gives the new count."""
+    """Add a pair to those that are kept, pushing out the worst by (rank, pair) when they are full; gives the new count.
+
+    Full, they are a max-heap.
+    """
     if count == len(pairs):
         if is_worse(ranks[0], pairs[0], pair_rank, pair):
-            sift_down(pairs, ranks, count, pair, pair_rank)
+            sift_down(pairs, ranks, count, 0, pair, pair_rank)
         return count
-    position = count
-    while position > 0:
-        parent = (position - 1) // 2
-        if not is_worse(pair_rank, pair, ranks[parent], pairs[parent]):
-            break
-        pairs[position], ranks[position] = pairs[parent], ranks[parent]
-        position = parent
-    pairs[position], ranks[position] = pair, pair_rank
+    pairs[count], ranks[count] = pair, pair_rank
+    if count + 1 == len(pairs):
+        make_heap(pairs, ranks, count + 1)
     return count + 1
 
 
@@ -235,9 +235,15 @@ def is_worse(rank_a: float, pair_a: int, rank_b: float, pair_b: int) -> bool:
 
 
 @compiled_lean
-def sift_down(pairs: Integers, ranks: Floats, count: int, pair: int, pair_rank: float) -> None:
-    """Put a pair in the place of the heap's root among the first `count` entries."""
-    position = 0
+def make_heap(pairs: Integers, ranks: Floats, count: int) -> None:
+    """Make a max-heap of the first `count` entries."""
+    for position in range(count // 2 - 1, -1, -1):
+        sift_down(pairs, ranks, count, position, pairs[position], ranks[position])
+
+
+@compiled_lean
+def sift_down(pairs: Integers, ranks: Floats, count: int, position: int, pair: int, pair_rank: float) -> None:
+    """Put a pair in the place of the entry at `position` in the heap of the first `count`."""
     while 2 * position + 1 < count:
         child = 2 * position + 1
         if child + 1 < count and is_worse(ranks[child + 1], pairs[child + 1], ranks[child], pairs[child]):
@@ -250,9 +256,19 @@ def sift_down(pairs: Integers, ranks: Floats, count: int, pair: int, pair_rank: 
 
 
 @compiled_lean
-def sort_down(pairs: Integers, ranks: Floats, count: int) -> None:
-    """Turn the heap of the first `count` entries into ascending order."""
-    for last in range(count - 1, 0, -1):
-        pair, pair_rank = pairs[last], ranks[last]
-        pairs[last], ranks[last] = pairs[0], ranks[0]
-        sift_down(pairs, ranks, last, pair, pair_rank)
+def sort(pairs: Integers, ranks: Floats, count: int) -> None:
+    """Bring the first `count` entries into ascending order: few of them one by one, more as a heap."""
+    if count > FEW:
+        make_heap(pairs, ranks, count)
+        for last in range(count - 1, 0, -1):
+            pair, pair_rank = pairs[last], ranks[last]
+            pairs[last], ranks[last] = pairs[0], ranks[0]
+            sift_down(pairs, ranks, last, 0, pair, pair_rank)
+        return
+    for index in range(1, count):
+        pair, pair_rank = pairs[index], ranks[index]
+        place = index
+        while place > 0 and is_worse(ranks[place - 1], pairs[place - 1], pair_rank, pair):
+            pairs[place], ranks[place] = pairs[place - 1], ranks[place - 1]
+            place -= 1
+        pairs[place], ranks[place] = pair, pair_rank

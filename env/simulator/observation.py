@@ -103,10 +103,12 @@ def encode(arrays: ProblemArrays, state: State, found: Candidates, tallies: Inte
     """
     time_left = max(float(state.totals[MAKESPAN_BOUND] - found.clock[0]), arrays.time_scale[0])
     mean_load = state.machine_load.sum() / len(state.machine_ready) + 1e-9
-    encode_pairs(arrays, state, found, tallies, time_left, mean_load, rows)
-    encode_work_ahead(arrays, state, found, time_left, mean_load, rows)
-    encode_kept_waiting(arrays, state, found, tallies, time_left, rows)
-    encode_due_dates(arrays, state, found, time_left, rows)
+    # Multiplied by rather than divided by: each row has dozens of such numbers.
+    per_left, per_load = 1.0 / time_left, 1.0 / mean_load
+    encode_pairs(arrays, state, found, tallies, per_left, per_load, rows)
+    encode_work_ahead(arrays, state, found, per_left, per_load, rows)
+    encode_kept_waiting(arrays, state, found, tallies, per_left, rows)
+    encode_due_dates(arrays, state, found, per_left, rows)
     clip(rows[: found.filled[0]])
 
 
@@ -125,8 +127,8 @@ def encode_pairs(
     state: State,
     found: Candidates,
     tallies: Integers,
-    time_left: float,
-    mean_load: float,
+    per_left: float,
+    per_load: float,
     rows: Rows,
 ) -> None:
     """When each pair would begin and end, what else its machine has, and the plant as a whole."""
@@ -137,10 +139,10 @@ def encode_pairs(
     operation_job, shortest = arrays.operation_job, arrays.operation_shortest
     machine_ready, machine_load = state.machine_ready, state.machine_load
     job_ready, job_end = state.job_ready, state.job_end
-    scale = arrays.time_scale[0]
+    per_scale = 1.0 / arrays.time_scale[0]
     machines = len(machine_ready)
     density = np.log1p(state.job_count[0] / machines)
-    relative_bound = time_left / max(mean_finish(machine_ready, machine_load, clock), scale)
+    relative_bound = 1.0 / (per_left * max(mean_finish(machine_ready, machine_load, clock), arrays.time_scale[0]))
     count_rivals(pairs, count, pair_machine, pair_start, tallies)
     progress = state.totals[DISPATCHED] / len(operation_job)
     log_count = np.log(count)
@@ -158,39 +160,40 @@ def encode_pairs(
         setup = duration - processing[pair]
         divisor = max(duration, 1)  # of work that takes no time
         finish = max(0, machine_ready[machine] - clock) + machine_load[machine]
-        rows[index, Feature.DURATION] = duration / scale
-        rows[index, Feature.BEGINS_AFTER_CLOCK] = (start - clock) / scale
-        rows[index, Feature.ENDS_AFTER_CLOCK] = (end - clock) / scale
-        rows[index, Feature.IDLE_GAP] = (start - machine_ready[machine]) / scale
-        rows[index, Feature.JOB_WAIT] = (start - job_ready[job]) / scale
+        rows[index, Feature.DURATION] = duration * per_scale
+        rows[index, Feature.BEGINS_AFTER_CLOCK] = (start - clock) * per_scale
+        rows[index, Feature.ENDS_AFTER_CLOCK] = (end - clock) * per_scale
+        rows[index, Feature.IDLE_GAP] = (start - machine_ready[machine]) * per_scale
+        rows[index, Feature.JOB_WAIT] = (start - job_ready[job]) * per_scale
         rows[index, Feature.EXCESS_OVER_FASTEST] = duration / max(shortest[operation], 1) - 1.0
-        rows[index, Feature.EXCESS_OVER_EARLIEST] = (end - job_end[job]) / scale
+        rows[index, Feature.EXCESS_OVER_EARLIEST] = (end - job_end[job]) * per_scale
         rows[index, Feature.ELIGIBLE_SHARE] = choices / machines
         rows[index, Feature.SINGLE_MACHINE] = 1.0 if choices == 1 else 0.0
-        rows[index, Feature.MACHINE_LOAD] = machine_load[machine] / mean_load
-        rows[index, Feature.MACHINE_FINISH] = finish / time_left
+        rows[index, Feature.MACHINE_LOAD] = machine_load[machine] * per_load
+        rows[index, Feature.MACHINE_FINISH] = finish * per_left
         rows[index, Feature.MACHINE_RIVALS] = tallies[RIVALS, machine] / count
-        rows[index, Feature.COMPOSITE_RANK] = (ranks[index] - ranks[0]) / scale
+        rows[index, Feature.COMPOSITE_RANK] = (ranks[index] - ranks[0]) * per_scale
         rows[index, Feature.SETUP_SHARE] = setup / divisor
-        rows[index, Feature.PAUSES] = (end - start - duration) / scale
+        rows[index, Feature.PAUSES] = (end - start - duration) * per_scale
         rows[index, Feature.COUNTS_MAKESPAN] = counts_makespan
         rows[index, Feature.COUNTS_TARDINESS] = counts_tardiness
         rows[index, Feature.PROGRESS] = progress
         rows[index, Feature.LOG_CANDIDATES] = log_count
         rows[index, Feature.LOG_OPEN_JOBS] = density
         rows[index, Feature.RELATIVE_BOUND] = relative_bound
-        rows[index, Feature.ENDS_AFTER_EARLIEST] = (end - first_end) / scale
-        rows[index, Feature.LOG_DURATION] = np.log(divisor / scale)
-        rows[index, Feature.SETUP] = setup / scale
+        rows[index, Feature.ENDS_AFTER_EARLIEST] = (end - first_end) * per_scale
+        rows[index, Feature.LOG_DURATION] = np.log(divisor * per_scale)
+        rows[index, Feature.SETUP] = setup * per_scale
         rows[index, Feature.AT_CLOCK] = 1.0 if start == clock else 0.0
         rows[index, Feature.EARLIER_STARTERS] = 1.0 if tallies[EARLIEST, machine] < start else 0.0
-        rows[index, Feature.QUEUE] = np.log1p(max(0.0, state.machine_queue[machine] - duration / choices) / scale)
+        rows[index, Feature.QUEUE] = log1p_above(state.machine_queue[machine] - duration / choices, per_scale)
 
 
 @compiled_lean
 def count_rivals(pairs: Integers, count: int, pair_machine: Integers, pair_start: Integers, tallies: Integers) -> None:
     """How many candidates each machine has, and when the first of them would begin."""
-    tallies[RIVALS, :] = 0
+    for index in range(count):
+        tallies[RIVALS, pair_machine[pairs[index]]] = 0
     for index in range(count):
         machine, start = pair_machine[pairs[index]], pair_start[pairs[index]]
         earliest = start if tallies[RIVALS, machine] == 0 else min(tallies[EARLIEST, machine], start)
@@ -200,7 +203,7 @@ def count_rivals(pairs: Integers, count: int, pair_machine: Integers, pair_start
 
 @compiled_lean
 def encode_work_ahead(
-    arrays: ProblemArrays, state: State, found: Candidates, time_left: float, mean_load: float, rows: Rows
+    arrays: ProblemArrays, state: State, found: Candidates, per_left: float, per_load: float, rows: Rows
 ) -> None:
     """What the job of each pair has before it afterwards."""
     pairs, count = found.pair, found.filled[0]
@@ -210,7 +213,7 @@ def encode_work_ahead(
     pressed, peak, until_peak = arrays.operation_pressed, arrays.operation_peak, arrays.operation_until_peak
     pair_end, machine_ready, machine_load = state.pair_end, state.machine_ready, state.machine_load
     machine_queue = state.machine_queue
-    scale = arrays.time_scale[0]
+    per_scale = 1.0 / arrays.time_scale[0]
     bound = state.totals[MAKESPAN_BOUND]
     most_left = 0
     for index in range(count):
@@ -221,18 +224,18 @@ def encode_work_ahead(
         end = pair_end[pair]
         remaining = work_left[operation] - shortest[operation]
         following, after_last = operation + 1, job_first[operation_job[operation] + 1]
-        rows[index, Feature.LOG_REMAINING_WORK] = np.log1p(remaining / scale)
-        rows[index, Feature.REMAINING_WORK] = remaining / time_left
+        rows[index, Feature.LOG_REMAINING_WORK] = np.log1p(remaining * per_scale)
+        rows[index, Feature.REMAINING_WORK] = remaining * per_left
         rows[index, Feature.REMAINING_OPERATIONS] = (after_last - following) / 10.0
-        rows[index, Feature.CRITICALITY] = (end + remaining - bound) / time_left
+        rows[index, Feature.CRITICALITY] = (end + remaining - bound) * per_left
         rows[index, Feature.NEXT_WAIT] = 0.0
         rows[index, Feature.NEXT_LOAD] = 0.0
         rows[index, Feature.NEXT_QUEUE] = 0.0
         rows[index, Feature.NEXT_DURATION] = 0.0
-        rows[index, Feature.WORK_BELOW_MOST] = (work_left[operation] - most_left) / time_left
-        rows[index, Feature.PRESSED_WORK] = pressed[operation] / time_left
+        rows[index, Feature.WORK_BELOW_MOST] = (work_left[operation] - most_left) * per_left
+        rows[index, Feature.PRESSED_WORK] = pressed[operation] * per_left
         rows[index, Feature.PEAK_PRESSURE] = peak[operation]
-        rows[index, Feature.WORK_UNTIL_PEAK] = until_peak[operation] / time_left
+        rows[index, Feature.WORK_UNTIL_PEAK] = until_peak[operation] * per_left
         if following < after_last:
             wait, load, queue = np.inf, np.inf, np.inf
             for other in range(pair_first[following], pair_first[following + 1]):
@@ -240,15 +243,15 @@ def encode_work_ahead(
                 wait = min(wait, float(machine_ready[machine] - end))
                 load = min(load, machine_load[machine])
                 queue = min(queue, machine_ready[machine] + machine_queue[machine] - end)
-            rows[index, Feature.NEXT_WAIT] = wait / scale
-            rows[index, Feature.NEXT_LOAD] = load / mean_load
-            rows[index, Feature.NEXT_QUEUE] = np.sign(queue) * np.log1p(abs(queue) / scale)
-            rows[index, Feature.NEXT_DURATION] = shortest[following] / scale
+            rows[index, Feature.NEXT_WAIT] = wait * per_scale
+            rows[index, Feature.NEXT_LOAD] = load * per_load
+            rows[index, Feature.NEXT_QUEUE] = np.sign(queue) * np.log1p(abs(queue) * per_scale)
+            rows[index, Feature.NEXT_DURATION] = shortest[following] * per_scale
 
 
 @compiled_lean
 def encode_kept_waiting(
-    arrays: ProblemArrays, state: State, found: Candidates, tallies: Integers, time_left: float, rows: Rows
+    arrays: ProblemArrays, state: State, found: Candidates, tallies: Integers, per_left: float, rows: Rows
 ) -> None:
     """What each pair would do to the most critical and to the most urgent of the others for its machine.
 
@@ -258,11 +261,11 @@ def encode_kept_waiting(
     pair_operation, pair_machine, pair_end = arrays.pair_operation, arrays.pair_machine, state.pair_end
     work_left, latest, is_urged = arrays.operation_remaining, arrays.operation_latest, arrays.operation_is_urged
     shortest = arrays.operation_shortest
-    bound, scale = state.totals[MAKESPAN_BOUND], arrays.time_scale[0]
-    tallies[MAX_LEFT, :] = 0
-    tallies[SECOND_LEFT, :] = 0
-    tallies[MIN_BEGIN, :] = NEVER
-    tallies[SECOND_BEGIN, :] = NEVER
+    bound, per_scale = state.totals[MAKESPAN_BOUND], 1.0 / arrays.time_scale[0]
+    for index in range(count):
+        machine = pair_machine[pairs[index]]
+        tallies[MAX_LEFT, machine] = tallies[SECOND_LEFT, machine] = 0
+        tallies[MIN_BEGIN, machine] = tallies[SECOND_BEGIN, machine] = NEVER
     for index in range(count):
         operation, machine = pair_operation[pairs[index]], pair_machine[pairs[index]]
         left = work_left[operation]
@@ -281,21 +284,21 @@ def encode_kept_waiting(
         most = tallies[MAX_LEFT, machine]
         if most == work_left[operation]:
             most = tallies[SECOND_LEFT, machine]
-        rows[index, Feature.RIVALS_CRITICALITY] = (end + most - bound) / time_left
+        rows[index, Feature.RIVALS_CRITICALITY] = (end + most - bound) * per_left
         begin = tallies[MIN_BEGIN, machine]
         if is_urged[operation] and begin == latest[operation] - shortest[operation]:
             begin = tallies[SECOND_BEGIN, machine]
-        rows[index, Feature.RIVALS_LATENESS] = np.log1p(max(0, end - begin) / scale)
+        rows[index, Feature.RIVALS_LATENESS] = log1p_above(end - begin, per_scale)
 
 
 @compiled_lean
-def encode_due_dates(arrays: ProblemArrays, state: State, found: Candidates, time_left: float, rows: Rows) -> None:
+def encode_due_dates(arrays: ProblemArrays, state: State, found: Candidates, per_left: float, rows: Rows) -> None:
     """Due dates from each pair to the end of its job, and weight."""
     pairs, count = found.pair, found.filled[0]
     pair_operation, pair_end = arrays.pair_operation, state.pair_end
     is_urged, latest = arrays.operation_is_urged, arrays.operation_latest
     weight, important = arrays.operation_weight, arrays.operation_important
-    scale = arrays.time_scale[0]
+    per_scale = 1.0 / arrays.time_scale[0]
     least_slack = NEVER
     for index in range(count):
         operation = pair_operation[pairs[index]]
@@ -307,14 +310,20 @@ def encode_due_dates(arrays: ProblemArrays, state: State, found: Candidates, tim
         rows[index, Feature.LOG_SLACK] = 0.0
         rows[index, Feature.LOG_LATENESS] = 0.0
         rows[index, Feature.SLACK_BEYOND_LEAST] = 0.0
-        rows[index, Feature.LOG_WEIGHT] = np.log(weight[operation])
+        rows[index, Feature.LOG_WEIGHT] = 0.0 if weight[operation] == 1.0 else np.log(weight[operation])
         rows[index, Feature.IMPORTANT] = 1.0 if important[operation] else 0.0
         if is_urged[operation]:
             slack = latest[operation] - pair_end[pairs[index]]
             rows[index, Feature.HAS_DUE_DATE] = 1.0
-            rows[index, Feature.LOG_SLACK] = np.log1p(max(0.0, slack / scale))
-            rows[index, Feature.LOG_LATENESS] = np.log1p(max(0.0, -slack / scale))
-            rows[index, Feature.SLACK_BEYOND_LEAST] = (slack - least_slack) / time_left
+            rows[index, Feature.LOG_SLACK] = log1p_above(slack, per_scale)
+            rows[index, Feature.LOG_LATENESS] = log1p_above(-slack, per_scale)
+            rows[index, Feature.SLACK_BEYOND_LEAST] = (slack - least_slack) * per_left
+
+
+@compiled_lean
+def log1p_above(value: float, scale: float) -> float:
+    """log(1 + value * scale), 0 for what is not above 0: of what is asked for most is not."""
+    return np.log1p(value * scale) if value > 0 else 0.0
 
 
 @compiled_lean

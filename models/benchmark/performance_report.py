@@ -26,8 +26,9 @@ measured; edit neither this page nor those files by hand. What each competitor i
 [BENCHMARKS.md](BENCHMARKS.md). Where fewer instances were measured than a set has, the tables say so. Shared machines
 are noisy: trust ratios within a table."""
 _LIKE_WITH_LIKE = """A published greedy figure is one play of one network: that is *one play* here. A policy pass is
-one play forwards and one backwards by each network that has learned the objective, each justified, and the best of
-these schedules; a sample is one such play with draws. How much time they take is in the tables of each set."""
+one play forwards and one backwards by the network that knows the objective best, and plays of the others in those of
+the two directions that come close, each justified, and the best of these schedules; a sample is one such play with
+draws. How much time they take is in the tables of each set."""
 
 
 class NoRuns(GantryError):

@@ -31,28 +31,48 @@ def can_be_justified(arrays: ProblemArrays) -> bool:
     return not arrays.operation_pinned.any()
 
 
-def justified(arrays: ProblemArrays, plays: Sequence[State]) -> State:
-    """The best by the objective of complete states of a plant and of their justifications, of equal ones the first.
+class Justification(NamedTuple):
+    """A complete state of a plant and what justifying it once gives, each with its objective in seconds."""
 
-    Each is justified once, and if that makes the best of them, then this one for as long as it gets better.
+    value: float
+    state: State
+    next_value: float
+    following: State
+
+    @property
+    def least(self) -> float:
+        """The objective of the better one."""
+        return min(self.value, self.next_value)
+
+
+def justification(arrays: ProblemArrays, state: State) -> Justification:
+    """A complete state justified once, where that is possible."""
+    if not can_be_justified(arrays):
+        return unchanged(arrays, state)
+    last_first = np.ascontiguousarray(np.lexsort((state.start, state.end))[::-1])
+    latest, following = np.empty(len(state.start), dtype=np.int64), new_state(arrays)
+    value, next_value = justify(arrays, state, last_first, new_blocks(arrays), latest, following)
+    return Justification(value, state, next_value, following)
+
+
+def unchanged(arrays: ProblemArrays, state: State) -> Justification:
+    """A complete state that is to stay as it is."""
+    value = objective_bound(arrays, state)
+    return Justification(value, state, value, state)
+
+
+def justified(arrays: ProblemArrays, plays: Sequence[Justification]) -> State:
+    """The best by the objective of complete states and of their justifications, of equal ones the first.
+
+    If a justification is the best of them, then it is justified for as long as it gets better.
     """
-    value, best = min(((objective_bound(arrays, play), play) for play in plays), key=itemgetter(0))
-    next_value, following = min((_justified(arrays, play) for play in plays), key=itemgetter(0))
+    value, best = min(((play.value, play.state) for play in plays), key=itemgetter(0))
+    next_value, following = min(((play.next_value, play.following) for play in plays), key=itemgetter(0))
     for _ in range(MAX_ROUNDS):
         if next_value >= value:
             break
-        value, best = next_value, following
-        next_value, following = _justified(arrays, best)
+        value, best, next_value, following = justification(arrays, following)
     return best
-
-
-def _justified(arrays: ProblemArrays, state: State) -> tuple[float, State]:
-    latest = np.empty(len(state.start), dtype=np.int64)
-    last_first = np.ascontiguousarray(np.lexsort((state.start, state.end))[::-1])
-    put_off(arrays, state, last_first, new_blocks(arrays), latest)
-    found = new_state(arrays)
-    dispatch_in(arrays, found, np.argsort(latest, kind="stable"))
-    return objective_bound(arrays, found), found
 
 
 class Blocks(NamedTuple):
@@ -75,6 +95,16 @@ def new_blocks(arrays: ProblemArrays) -> Blocks:
         before=np.zeros(most, dtype=np.int64),
         used=np.zeros(1, dtype=np.int64),
     )
+
+
+@compiled
+def justify(
+    arrays: ProblemArrays, state: State, last_first: Integers, blocks: Blocks, latest: Integers, following: State
+) -> tuple[float, float]:
+    """Justify a complete `state` into `following`, a new one; gives the objectives of both, in seconds."""
+    put_off(arrays, state, last_first, blocks, latest)
+    dispatch_in(arrays, following, np.argsort(latest, kind="mergesort"))
+    return objective_bound(arrays, state), objective_bound(arrays, following)
 
 
 @compiled

@@ -2,9 +2,10 @@
 
 A play runs compiled: find candidates, encode, score, dispatch the best, until nothing is left. It is
 deterministic: equal scores go to the better composite rank. A policy pass is a few plays, and the best
-schedule counts: one by each network that has learned the objective, since they err in different places,
-and where the plant has a reverse another one backwards, which errs at the other end. A plant with deadlines
-is played as often again with its deadlines as due dates, which is how a network knows them. What was played is
+schedule counts: one by the network that knows the objective best, and where the plant has a reverse another
+one backwards, which errs at the other end. Other networks that have learned the objective err in different
+places, and play in the directions in which the first comes close. A plant with deadlines
+is played as often again with its deadlines as due dates, as networks know them. What was played is
 justified before it is compared. Large plants are played once.
 """
 
@@ -35,12 +36,15 @@ from env.simulator.reverse import ReversedPlant, is_reversible, order_of, revers
 from env.simulator.rules import finished_schedule
 from env.simulator.simulation import bound_anew, dispatch, is_complete, new_state, operation_of
 from env.simulator.state import DISPATCHED, State
-from models.policy.justification import can_be_justified, dispatch_in, justified
+from models.policy.justification import Justification, dispatch_in, justification, justified, unchanged
 
 MAX_PAIRS = 10_000
 """Operations on each of their machines. Larger plants are played once: they have less to gain from further plays."""
-ROWS_FOR_A_LIBRARY = 16
-"""From so many rows on, BLAS multiplies sooner than the plain loop; below, its call costs more than the work."""
+CLOSE_SHARE, CLOSE_SHARE_FOR_DUE_DATES = 0.03, 0.1
+"""Further networks play in a direction whose first play is at most so much worse than the best:
+from further behind they rarely win."""
+ROWS_FOR_A_LIBRARY = 8
+"""From so many rows on BLAS multiplies sooner than the plain loop; below, what it packs may cost more than the work."""
 
 Matrix = NDArray[np.float32]
 
@@ -71,12 +75,16 @@ class Workspace(NamedTuple):
 class Predictor:
     """A policy of one or more networks, ready to schedule.
 
-    `for_due_dates` are the places of those networks that have learned nothing else. Safe to share between
-    threads: each pass has its own state.
+    `for_due_dates` and `for_makespans` are the places of those networks that have learned nothing else. Safe to share
+    between threads: each pass has its own state.
     """
 
     def __init__(
-        self, networks: Sequence[Weights], model_id: str = "unpublished", for_due_dates: Collection[int] = ()
+        self,
+        networks: Sequence[Weights],
+        model_id: str = "unpublished",
+        for_due_dates: Collection[int] = (),
+        for_makespans: Collection[int] = (),
     ) -> None:
         if not networks:
             raise ValueError("a policy must have a network, had none")
@@ -87,8 +95,8 @@ class Predictor:
             Weights(*(np.ascontiguousarray(matrix, dtype=np.float32) for matrix in weights)) for weights in networks
         )
         self.model_id = model_id
-        others = [weights for place, weights in enumerate(self.networks) if place not in for_due_dates]
-        self._for_makespans = tuple(others) or self.networks
+        self._for_makespans = self._all_but(for_due_dates)
+        self._for_due_dates = self._all_but(for_makespans)
 
     def schedule(self, problem: Problem) -> Schedule:
         """One greedy policy pass. Raises `HorizonExceeded` when the calendar cannot hold the work."""
@@ -106,22 +114,30 @@ class Predictor:
         earlier plan cost is for `search` to weigh. Once something has been dispatched, the rest is played forwards
         only, and stays as it is played.
         """
-        plays: list[State] = []
+        plays: list[Justification] = []
         if not (has_deadlines(arrays) and _is_large(arrays)):
-            plays += self._plays(arrays, state)
+            plays += self._plays(arrays, arrays, state)
         if has_deadlines(arrays):
-            urgent = self._plays(with_urgent_due_dates(arrays), state)
-            for play in urgent:
-                bound_anew(arrays, play)
-            plays += urgent
-        _keep_best(arrays, state, plays)
+            plays += self._plays(arrays, with_urgent_due_dates(arrays), state)
+        _write(state, justified(arrays, plays))
 
-    def _plays(self, arrays: ProblemArrays, state: State) -> list[State]:
-        players = [self._specialist(arrays)] if _is_large(arrays) else self._players(arrays)
-        plays = [_play(arrays, copy_of(state), weights) for weights in players]
+    def _plays(self, plant: ProblemArrays, arrays: ProblemArrays, state: State) -> list[Justification]:
+        """Plays of a plant by `arrays`, its own or with urgent due dates."""
+        specialist = self._specialist(arrays)
+        forwards = _play(arrays, copy_of(state), specialist)
+        plays, directions = [_weighed(plant, arrays, state, forwards)], list[ReversedPlant | None]([None])
         if _is_played_backwards(arrays, state):
-            reverse = reversed_plant(arrays, int(plays[0].end.max()))
-            plays += [_play_backwards(arrays, copy_of(state), reverse, weights) for weights in players]
+            directions.append(reversed_plant(arrays, int(forwards.end.max())))
+            backwards = _play_towards(directions[1], arrays, copy_of(state), specialist)
+            plays.append(_weighed(plant, arrays, state, backwards))
+        best = min(play.least for play in plays)
+        if _is_large(arrays) or best <= objective_bound(plant, state):
+            return plays
+        close = CLOSE_SHARE_FOR_DUE_DATES if arrays.objective[TARDINESS_WEIGHT] > 0.0 else CLOSE_SHARE
+        others = [weights for weights in self._players(arrays) if weights is not specialist]
+        for direction, first in zip(directions, tuple(plays), strict=True):
+            for weights in others if first.least <= (1.0 + close) * best else ():
+                plays.append(_weighed(plant, arrays, state, _play_towards(direction, arrays, copy_of(state), weights)))
         return plays
 
     def sample(self, arrays: ProblemArrays, state: State, seed: int, temperature: float) -> None:
@@ -133,21 +149,23 @@ class Predictor:
         plant, arrays = arrays, with_urgent_due_dates(arrays)
         players = self._players(arrays)
         turn, weights = seed // len(players), players[seed % len(players)]
-        if turn % 2 and arrays.objective[TARDINESS_WEIGHT] == 0.0 and _is_played_backwards(arrays, state):
-            play = _play_backwards(arrays, copy_of(state), reversed_plant(arrays, 0), weights, seed, temperature)
-        else:
-            play = _play(arrays, copy_of(state), weights, seed, temperature)
-        if has_deadlines(plant):
-            bound_anew(plant, play)
-        _keep_best(plant, state, [play])
+        backwards = turn % 2 and arrays.objective[TARDINESS_WEIGHT] == 0.0 and _is_played_backwards(arrays, state)
+        direction = reversed_plant(arrays, 0) if backwards else None
+        play = _play_towards(direction, arrays, copy_of(state), weights, seed, temperature)
+        _write(state, justified(plant, [_weighed(plant, arrays, state, play)]))
 
     def _players(self, arrays: ProblemArrays) -> Sequence[Weights]:
-        """Whose plays may be the best: where due dates count, even those of networks for makespans at times."""
-        return self.networks if arrays.objective[TARDINESS_WEIGHT] > 0.0 else self._for_makespans
+        """Whose plays may be the best."""
+        return self._for_due_dates if arrays.objective[TARDINESS_WEIGHT] > 0.0 else self._for_makespans
 
     def _specialist(self, arrays: ProblemArrays) -> Weights:
         """Whose play is most likely the best: of a policy's networks the first knows due dates, the last makespans."""
-        return self.networks[0] if arrays.objective[TARDINESS_WEIGHT] > 0.0 else self._for_makespans[-1]
+        return self._players(arrays)[0 if arrays.objective[TARDINESS_WEIGHT] > 0.0 else -1]
+
+    def _all_but(self, places: Collection[int]) -> tuple[Weights, ...]:
+        """The networks at other places; where there are none, all."""
+        others = tuple(weights for place, weights in enumerate(self.networks) if place not in places)
+        return others or self.networks
 
 
 def copy_of(state: State) -> State:
@@ -174,28 +192,32 @@ def _play(arrays: ProblemArrays, state: State, weights: Weights, seed: int = 0, 
     return state
 
 
-def _play_backwards(
+def _play_towards(
+    reverse: ReversedPlant | None,
     arrays: ProblemArrays,
     state: State,
-    reverse: ReversedPlant,
     weights: Weights,
     seed: int = 0,
     temperature: float = 0.0,
 ) -> State:
-    """The same backwards: play the reverse, and dispatch in the order that comes of it."""
+    """The same backwards, if there is a reverse: play that, and dispatch in the order that comes of it."""
+    if reverse is None:
+        return _play(arrays, state, weights, seed, temperature)
     backwards = _play(reverse.arrays, new_state(reverse.arrays), weights, seed, temperature)
     dispatch_in(arrays, state, order_of(reverse, backwards))
     return state
 
 
-def _keep_best(arrays: ProblemArrays, state: State, plays: Sequence[State]) -> None:
-    """Write the best play into `state`, justified where that is possible."""
-    if _is_new(state) and can_be_justified(arrays):
-        best = justified(arrays, plays)
-    else:
-        best = min(plays, key=lambda play: objective_bound(arrays, play))
-    for place, found in zip(state, best, strict=True):
-        place[:] = found
+def _weighed(plant: ProblemArrays, arrays: ProblemArrays, begun: State, play: State) -> Justification:
+    """A play by `arrays` from the state `begun` on, as the plant itself counts it, justified where that is possible."""
+    if arrays is not plant:
+        bound_anew(plant, play)
+    return justification(plant, play) if _is_new(begun) else unchanged(plant, play)
+
+
+def _write(state: State, found: State) -> None:
+    for place, values in zip(state, found, strict=True):
+        place[:] = values
 
 
 def new_workspace(weights: Weights, machines: int, limit: int = CANDIDATE_LIMIT) -> Workspace:
@@ -261,11 +283,14 @@ def draw(logits: NDArray[np.float32], count: int, temperature: float) -> int:
 def score(weights: Weights, workspace: Workspace, count: int) -> int:
     """Fill workspace.logits[:count] from workspace.rows[:count]; gives the place of the first largest."""
     hidden, mixed, logits = workspace.hidden[:count], workspace.mixed[:count], workspace.logits[:count]
-    multiply(workspace.rows[:count], weights.first, hidden)
+    # The plain loop takes rows in pairs: what an odd one is paired with does not matter.
+    paired = min(count + count % 2, len(workspace.rows))
+    multiply(workspace.rows[:paired], weights.first, workspace.hidden[:paired])
     rectify(hidden, weights.first_bias)
     mean_over_rows(hidden, workspace.mean)
-    shift_by_context(workspace.mean, weights.context, weights.second_bias, workspace.shift)
-    multiply(hidden, weights.second, mixed)
+    np.dot(workspace.mean, weights.context, workspace.shift)
+    add(workspace.shift, weights.second_bias)
+    multiply(workspace.hidden[:paired], weights.second, workspace.mixed[:paired])
     rectify(mixed, workspace.shift)
     np.dot(mixed, weights.score, logits)
     best = 0
@@ -282,24 +307,37 @@ def multiply(rows: Matrix, matrix: Matrix, product: Matrix) -> None:
     if rows.shape[0] >= ROWS_FOR_A_LIBRARY:
         np.dot(rows, matrix, product)
         return
-    # Four features at a time: the sums of a row are read and written a quarter as often.
-    whole = features - features % 4
-    for row in range(rows.shape[0]):
-        for unit in range(units):
-            product[row, unit] = np.float32(0.0)
+    # Two rows and four features at a time: what a sum is read and written for is eight products instead of one.
+    product[:] = np.float32(0.0)
+    whole, paired = features - features % 4, rows.shape[0] - rows.shape[0] % 2
+    for row in range(0, paired, 2):
         for feature in range(0, whole, 4):
             first, second = rows[row, feature], rows[row, feature + 1]
             third, fourth = rows[row, feature + 2], rows[row, feature + 3]
+            other_first, other_second = rows[row + 1, feature], rows[row + 1, feature + 1]
+            other_third, other_fourth = rows[row + 1, feature + 2], rows[row + 1, feature + 3]
             for unit in range(units):
-                product[row, unit] += (
-                    first * matrix[feature, unit]
-                    + second * matrix[feature + 1, unit]
-                    + third * matrix[feature + 2, unit]
-                    + fourth * matrix[feature + 3, unit]
+                by_first, by_second = matrix[feature, unit], matrix[feature + 1, unit]
+                by_third, by_fourth = matrix[feature + 2, unit], matrix[feature + 3, unit]
+                product[row, unit] += first * by_first + second * by_second + third * by_third + fourth * by_fourth
+                product[row + 1, unit] += (
+                    other_first * by_first
+                    + other_second * by_second
+                    + other_third * by_third
+                    + other_fourth * by_fourth
                 )
-        for feature in range(whole, features):
-            for unit in range(units):
-                product[row, unit] += rows[row, feature] * matrix[feature, unit]
+        multiply_rest(rows, matrix, product, row, whole)
+        multiply_rest(rows, matrix, product, row + 1, whole)
+    for row in range(paired, rows.shape[0]):
+        multiply_rest(rows, matrix, product, row, 0)
+
+
+@compiled
+def multiply_rest(rows: Matrix, matrix: Matrix, product: Matrix, row: int, begin: int) -> None:
+    """Add the products of one row from the feature `begin` on."""
+    for feature in range(begin, matrix.shape[0]):
+        for unit in range(matrix.shape[1]):
+            product[row, unit] += rows[row, feature] * matrix[feature, unit]
 
 
 @compiled
@@ -322,9 +360,7 @@ def mean_over_rows(rows: Matrix, mean: Matrix) -> None:
 
 
 @compiled
-def shift_by_context(mean: Matrix, context: Matrix, bias: Matrix, shift: Matrix) -> None:
-    """bias + mean @ context; too small a product for the call of a library to pay."""
-    shift[:] = bias
-    for row in range(len(mean)):
-        for unit in range(len(shift)):
-            shift[unit] += mean[row] * context[row, unit]
+def add(row: Matrix, other: Matrix) -> None:
+    """row + other in place; both shape [unit]."""
+    for unit in range(len(row)):
+        row[unit] += other[unit]

@@ -9,20 +9,20 @@ from hypothesis import strategies as st
 from env.instances.generator import Plant, random_problem
 from env.problem import Alternative, Job, Machine, Objective, Operation, Problem
 from env.simulator.arrays import ProblemArrays, compile_problem
-from env.simulator.candidates import find_candidates, keep, new_candidates, rank, sort_down
+from env.simulator.candidates import find_candidates, keep, new_candidates, rank, sort
 from env.simulator.simulation import dispatch, is_complete, new_state, operation_of
 from env.simulator.state import CLOSED, State
 from tests.problems import WITH_INSTANTS, problems
 
 
-@given(st.lists(st.integers(0, 20), max_size=60), st.integers(1, 12))
+@given(st.lists(st.integers(0, 20), max_size=60), st.integers(1, 50))
 @settings(max_examples=200)
 def test_bounded_heap_keeps_the_best_in_order(ranks: list[int], limit: int) -> None:
     """Whatever the order of arrival, the lowest (rank, pair) remain, ascending."""
     pairs, kept, count = np.zeros(limit, dtype=np.int64), np.zeros(limit), 0
     for pair, its_rank in enumerate(ranks):
         count = keep(pairs, kept, count, pair, float(its_rank))
-    sort_down(pairs, kept, count)
+    sort(pairs, kept, count)
     expected = sorted((rank, pair) for pair, rank in enumerate(ranks))[:limit]
     assert list(zip(kept[:count].tolist(), pairs[:count].tolist(), strict=True)) == expected
 

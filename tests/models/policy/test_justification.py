@@ -14,7 +14,7 @@ from env.simulator.episode import objective_bound
 from env.simulator.rules import Rule, follow_rule, mean_times
 from env.simulator.simulation import new_state
 from env.simulator.state import State
-from models.policy.justification import can_be_justified, dispatch_in, justified, new_blocks, put_off
+from models.policy.justification import can_be_justified, dispatch_in, justification, justified, new_blocks, put_off
 from tests.problems import WITH_INSTANTS, operation, problems
 
 RULES = (Rule.SPT, Rule.FIFO)
@@ -45,7 +45,7 @@ def test_what_can_wait_is_put_off() -> None:
     state = new_state(arrays)
     dispatch_in(arrays, state, np.array([0, 1, 2, 3]))
     assert state.end.tolist() == [10, 30, 60, 110]
-    best = justified(arrays, [state])
+    best = justified(arrays, [justification(arrays, state)])
     assert best.end.tolist() == [40, 60, 30, 80]
 
 
@@ -56,10 +56,10 @@ def test_justified_is_never_worse(seed: int, objective: Objective) -> None:
     plant = Plant(operations=(20, 90), calendar_share=0.5, changeover_share=0.5, objectives=(objective,))
     arrays = compile_problem(random_problem(np.random.default_rng(seed), plant))
     plays = [played(arrays, rule) for rule in RULES]
-    best = justified(arrays, plays)
+    best = justified(arrays, [justification(arrays, play) for play in plays])
     assert objective_bound(arrays, best) <= min(objective_bound(arrays, play) for play in plays)
     assert best.job_count[0] == 0
-    assert justified(arrays, [best]) is best
+    assert justified(arrays, [justification(arrays, best)]) is best
 
 
 @given(st.integers(0, 10**6))

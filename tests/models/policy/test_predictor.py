@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import models.policy.justification
 import models.policy.predictor
 from env.errors import HorizonExceeded
 from env.instances.generator import Plant, random_problem, toy_problem
@@ -19,7 +20,7 @@ from env.problem import Job, Machine, Objective, Problem
 from env.simulator.arrays import compile_problem
 from env.simulator.observation import FEATURE_COUNT, FEATURE_NAMES
 from env.simulator.simulation import new_state
-from models.policy.predictor import Predictor, Weights, new_workspace, score
+from models.policy.predictor import CLOSE_SHARE, Predictor, Weights, new_workspace, score
 from tests.problems import WITH_INSTANTS, operation, problems
 
 HIDDEN = 16
@@ -59,17 +60,22 @@ def test_score_is_the_formula_of_the_network(count: int) -> None:
 
 @given(problems(features=WITH_INSTANTS), st.sampled_from(Objective))
 @settings(max_examples=200)
-def test_a_pass_is_as_good_as_each_play(problem: Problem, objective: Objective) -> None:
-    """No network alone, in a single play forwards, has a better schedule than all of them together."""
+def test_a_pass_is_about_as_good_as_each_play(problem: Problem, objective: Objective) -> None:
+    """No network alone, in a single play forwards, has a better schedule than the pass.
+
+    Unless the first play forwards was so far behind that the others did not try.
+    """
     problem = replace(problem, objective=objective)
     alone = [random_predictor(seed) for seed in range(3)]
+    policy = Predictor([predictor.networks[0] for predictor in alone])
     try:
-        schedules = [predictor.schedule_once(problem) for predictor in alone]
+        first = objective_value(problem, policy.schedule_once(problem))
+        others = [objective_value(problem, predictor.schedule_once(problem)) for predictor in alone]
     except HorizonExceeded:
         return
-    best = min(objective_value(problem, schedule) for schedule in schedules)
-    found = Predictor([predictor.networks[0] for predictor in alone]).schedule(problem)
-    assert objective_value(problem, found) <= best * (1.0 + 1e-9)
+    found = objective_value(problem, policy.schedule(problem)) / (1.0 + 1e-9)
+    assert found <= first
+    assert found <= min(others) or found < first / (1.0 + CLOSE_SHARE)
 
 
 def test_a_pass_plays_backwards_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +83,7 @@ def test_a_pass_plays_backwards_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Forwards, job A goes first because its first step is the shorter one; B then has its long step to do after that.
     """
-    monkeypatch.setattr(models.policy.predictor, "can_be_justified", lambda arrays: False)
+    monkeypatch.setattr(models.policy.justification, "can_be_justified", lambda arrays: False)
     predictor = prefers_short_work()
     assert predictor.schedule_once(two_jobs()).makespan_seconds == 150
     assert predictor.schedule(two_jobs()).makespan_seconds == 130
@@ -129,6 +135,17 @@ def test_makespans_are_not_played_by_a_network_for_due_dates() -> None:
     assert only.schedule(problem) == Predictor(networks[:1]).schedule(problem)
 
 
+def test_due_dates_are_not_played_by_a_network_for_makespans() -> None:
+    """Of two networks the last of which has learned nothing else; where makespans count, both play."""
+    networks = [random_predictor(seed).networks[0] for seed in (1, 0)]
+    problem = random_problem(np.random.default_rng(5), Plant(operations=(60, 80), due_tightness=(1.0, 2.0)))
+    late = replace(problem, objective=Objective.TARDINESS)
+    both, alone = Predictor(networks, for_makespans=[1]), Predictor(networks[:1])
+    assert both.schedule(late) == alone.schedule(late) != Predictor(networks).schedule(late)
+    problem = replace(problem, objective=Objective.MAKESPAN)
+    assert both.schedule(problem) == Predictor(networks).schedule(problem)
+
+
 def test_networks_take_turns_in_samples() -> None:
     """By the seed: an even one is drawn by the first of two networks, an odd one by the second."""
     networks = [random_predictor(seed).networks[0] for seed in range(2)]
@@ -152,7 +169,7 @@ def test_samples_are_played_backwards_in_turn(
     monkeypatch: pytest.MonkeyPatch, seed: int, objective: Objective, makespan: int
 ) -> None:
     """Every other one of a network's, unless due dates count."""
-    monkeypatch.setattr(models.policy.predictor, "can_be_justified", lambda arrays: False)
+    monkeypatch.setattr(models.policy.justification, "can_be_justified", lambda arrays: False)
     arrays = compile_problem(replace(two_jobs(), objective=objective))
     state = new_state(arrays)
     prefers_short_work().sample(arrays, state, seed, 0.0)
