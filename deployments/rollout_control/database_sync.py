@@ -276,7 +276,7 @@ class DatabaseSync(BackgroundTask):
             self._arrived.clear()
             await self._arrived.wait()
         incidents = tuple(self._incidents)
-        await self._do(self._rows.save_incidents, [incident_row(each) for each in incidents])
+        await self._do(self._rows.save_incidents, [each.as_row() for each in incidents])
         del self._incidents[: len(incidents)]
 
 
@@ -324,19 +324,6 @@ def transition_of(row: Mapping[str, Any]) -> Transition:
             "state": row["state"],
         }
     )
-
-
-def incident_row(incident: Incident) -> dict[str, Any]:
-    """An incident as columns, its evidence as JSON."""
-    return {
-        "incident_id": incident.incident_id,
-        "created_at": incident.at,
-        "trigger": incident.trigger,
-        "stage": incident.stage,
-        "rollout_version": incident.version,
-        "action": incident.action,
-        "evidence": json.dumps(incident.evidence),
-    }
 
 
 def evaluation_of(record: EvaluationRecord) -> Evaluation | None:

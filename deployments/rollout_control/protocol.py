@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -68,3 +69,15 @@ class Incident:
     def from_json(cls, document: dict[str, Any]) -> Incident:
         """Raises `KeyError`, `TypeError` or `ValueError` for anything that `as_json` did not write."""
         return cls(**document | {"at": datetime.fromisoformat(document["at"])})
+
+    def as_row(self) -> dict[str, Any]:
+        """As columns, its evidence as JSON."""
+        return {
+            "incident_id": self.incident_id,
+            "created_at": self.at,
+            "trigger": self.trigger,
+            "stage": self.stage,
+            "rollout_version": self.version,
+            "action": self.action,
+            "evidence": json.dumps(self.evidence),
+        }

@@ -19,7 +19,7 @@ from deployments.persistence.delivery.batch_writer import DecisionWriter
 from deployments.persistence.errors import DatabaseAccessDenied
 from deployments.persistence.failures import database_errors
 from deployments.persistence.tables import service_grants
-from deployments.rollout_control.database_sync import incident_row, transition_row
+from deployments.rollout_control.database_sync import transition_row
 from tests.deployments.persistence.decisions.test_audit_repository import event
 from tests.deployments.persistence.decisions.test_key_repository import entry_of
 from tests.deployments.persistence.payloads import decision, decision_id
@@ -77,7 +77,7 @@ def test_service_can_do_its_work(service: Engine, mariadb_url: str) -> None:
     assert rollout.append_transition(row, token=1, expected_version=0, is_for_all=False)
     assert not rollout.append_transition(row, token=1, expected_version=0, is_for_all=False)
     for _ in range(2):
-        rollout.save_incidents([incident_row(INCIDENT)])
+        rollout.save_incidents([INCIDENT.as_row()])
     rollout.release_lease(1)
     assert rollout.take_lease("b", "other host", seen_token=1, lease_seconds=10.0) == 2
     with plant_work(service) as plants:

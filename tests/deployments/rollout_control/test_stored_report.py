@@ -16,7 +16,6 @@ from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.persistence.tables import METADATA
 from deployments.rollout.errors import TransitionRefused
 from deployments.rollout.ramp.state import Action, Stage
-from deployments.rollout_control.database_sync import incident_row
 from deployments.rollout_control.stored_report import RolloutTrail, last_words
 from deployments.runtime.background import Threads
 from tests.deployments.rollout_control.events import QUICK, Clock
@@ -114,7 +113,7 @@ async def test_guardrail_that_fired_at_another_service_stands_in_the_way(tmp_pat
     assert owner.control is not None
     assert await trail.integrity() == ()
     await follower.see_critical()
-    RolloutRows(engine).save_incidents([incident_row(each) for each in follower.incidents])
+    RolloutRows(engine).save_incidents([each.as_row() for each in follower.incidents])
     findings = await trail.integrity()
     assert findings == ("critical_violation has fired in this ramp: promotion is blocked",)
     with pytest.raises(TransitionRefused, match="the verdict is INVALID; critical_violation has fired"):
