@@ -24,6 +24,7 @@ from deployments.app import build_app, compose, open_router
 from deployments.local_cluster.service import DEFAULT_CONFIG
 from deployments.persistence.decisions.records import first_id
 from deployments.persistence.spool.disk import LocalDisk
+from deployments.runtime.metrics import NoMeter
 from deployments.scheduling.time_budget import LARGE_BODY_BYTES
 from deployments.serve.serialization import decode, encode
 from deployments.settings.serve_config import AppArgs
@@ -129,6 +130,7 @@ async def _open(stack: AsyncExitStack, folder: Path, url: str) -> Services:
         controller=absent,
         router_count=lambda: 1,
         disk=LocalDisk(),
+        meter=NoMeter(),
     )
 
 
