@@ -75,8 +75,8 @@ class Workspace(NamedTuple):
 class Predictor:
     """A policy of one or more networks, ready to schedule.
 
-    `for_due_dates` and `for_makespans` are the places of those networks that have learned nothing else. Safe to share
-    between threads: each pass has its own state.
+    `for_due_dates` are the places of those networks that have learned nothing else. Safe to share between threads: each
+    pass has its own state.
     """
 
     def __init__(
@@ -84,7 +84,6 @@ class Predictor:
         networks: Sequence[Weights],
         model_id: str = "unpublished",
         for_due_dates: Collection[int] = (),
-        for_makespans: Collection[int] = (),
     ) -> None:
         if not networks:
             raise ValueError("a policy must have a network, had none")
@@ -95,8 +94,8 @@ class Predictor:
             Weights(*(np.ascontiguousarray(matrix, dtype=np.float32) for matrix in weights)) for weights in networks
         )
         self.model_id = model_id
-        self._for_makespans = self._all_but(for_due_dates)
-        self._for_due_dates = self._all_but(for_makespans)
+        others = [weights for place, weights in enumerate(self.networks) if place not in for_due_dates]
+        self._for_makespans = tuple(others) or self.networks
 
     def schedule(self, problem: Problem) -> Schedule:
         """One greedy policy pass. Raises `HorizonExceeded` when the calendar cannot hold the work."""
@@ -148,8 +147,7 @@ class Predictor:
         Deadlines are due dates to it.
         """
         plant, arrays = arrays, with_urgent_due_dates(arrays)
-        # Where time is left for draws, a network that hardly ever plays best may draw what leads the search further.
-        players = self.networks if arrays.objective[TARDINESS_WEIGHT] > 0.0 else self._for_makespans
+        players = self._players(arrays)
         turn, weights = seed // len(players), players[seed % len(players)]
         backwards = turn % 2 and arrays.objective[TARDINESS_WEIGHT] == 0.0 and _is_played_backwards(arrays, state)
         direction = reversed_plant(arrays, 0) if backwards else None
@@ -158,16 +156,11 @@ class Predictor:
 
     def _players(self, arrays: ProblemArrays) -> Sequence[Weights]:
         """Whose plays may be the best."""
-        return self._for_due_dates if arrays.objective[TARDINESS_WEIGHT] > 0.0 else self._for_makespans
+        return self.networks if arrays.objective[TARDINESS_WEIGHT] > 0.0 else self._for_makespans
 
     def _specialist(self, arrays: ProblemArrays) -> Weights:
         """Whose play is most likely the best: of a policy's networks the first knows due dates, the last makespans."""
         return self._players(arrays)[0 if arrays.objective[TARDINESS_WEIGHT] > 0.0 else -1]
-
-    def _all_but(self, places: Collection[int]) -> tuple[Weights, ...]:
-        """The networks at other places; where there are none, all."""
-        others = tuple(weights for place, weights in enumerate(self.networks) if place not in places)
-        return others or self.networks
 
 
 def copy_of(state: State) -> State:

@@ -135,17 +135,6 @@ def test_makespans_are_not_played_by_a_network_for_due_dates() -> None:
     assert only.schedule(problem) == Predictor(networks[:1]).schedule(problem)
 
 
-def test_due_dates_are_not_played_by_a_network_for_makespans() -> None:
-    """Of two networks the last of which has learned nothing else; where makespans count, both play."""
-    networks = [random_predictor(seed).networks[0] for seed in (1, 0)]
-    problem = random_problem(np.random.default_rng(5), Plant(operations=(60, 80), due_tightness=(1.0, 2.0)))
-    late = replace(problem, objective=Objective.TARDINESS)
-    both, alone = Predictor(networks, for_makespans=[1]), Predictor(networks[:1])
-    assert both.schedule(late) == alone.schedule(late) != Predictor(networks).schedule(late)
-    problem = replace(problem, objective=Objective.MAKESPAN)
-    assert both.schedule(problem) == Predictor(networks).schedule(problem)
-
-
 def test_networks_take_turns_in_samples() -> None:
     """By the seed: an even one is drawn by the first of two networks, an odd one by the second."""
     networks = [random_predictor(seed).networks[0] for seed in range(2)]
