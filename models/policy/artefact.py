@@ -134,15 +134,25 @@ def load_predictor(folder: Path = PUBLISHED) -> Predictor:
                 Weights(**{name: arrays[_array_name(name, number)] for name in Weights._fields})
                 for number in range(1, len(manifest.training) + 1)
             ]
-        return Predictor(networks, manifest.model_id, due_date_networks(manifest.training))
+        training = manifest.training
+        return Predictor(networks, manifest.model_id, due_date_networks(training), makespan_networks(training))
     except (OSError, ValueError, KeyError) as error:
         raise ArtefactError(f"{folder / WEIGHTS_FILE} must hold the exported scorer, but does not: {error}") from error
 
 
 def due_date_networks(training: Sequence[Mapping[str, Any]]) -> list[int]:
     """Places of the networks that never saw a problem in which the makespan alone counts."""
-    seen = [each.get("config", {}).get("plant", {}).get("objectives", [Objective.MAKESPAN]) for each in training]
-    return [place for place, objectives in enumerate(seen) if Objective.MAKESPAN not in objectives]
+    return [place for place, seen in enumerate(map(_objectives, training)) if Objective.MAKESPAN not in seen]
+
+
+def makespan_networks(training: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Places of the networks that never saw a problem in which anything else counts."""
+    return [place for place, seen in enumerate(map(_objectives, training)) if set(seen) == {Objective.MAKESPAN}]
+
+
+def _objectives(training: Mapping[str, Any]) -> Sequence[str]:
+    found: Sequence[str] = training.get("config", {}).get("plant", {}).get("objectives", tuple(Objective))
+    return found
 
 
 def _array_name(name: str, number: int) -> str:

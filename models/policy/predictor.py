@@ -75,8 +75,8 @@ class Workspace(NamedTuple):
 class Predictor:
     """A policy of one or more networks, ready to schedule.
 
-    `for_due_dates` are the places of those networks that have learned nothing else. Safe to share between threads: each
-    pass has its own state.
+    `for_due_dates` and `for_makespans` are the places of those networks that have learned nothing else. Safe to share
+    between threads: each pass has its own state.
     """
 
     def __init__(
@@ -84,6 +84,7 @@ class Predictor:
         networks: Sequence[Weights],
         model_id: str = "unpublished",
         for_due_dates: Collection[int] = (),
+        for_makespans: Collection[int] = (),
     ) -> None:
         if not networks:
             raise ValueError("a policy must have a network, had none")
@@ -96,6 +97,8 @@ class Predictor:
         self.model_id = model_id
         others = [weights for place, weights in enumerate(self.networks) if place not in for_due_dates]
         self._for_makespans = tuple(others) or self.networks
+        # The one that was there first: a network that joins a policy adds plays, and takes none away.
+        self._makespan_specialist = self.networks[min(for_makespans)] if for_makespans else self._for_makespans[-1]
 
     def schedule(self, problem: Problem) -> Schedule:
         """One greedy policy pass. Raises `HorizonExceeded` when the calendar cannot hold the work."""
@@ -159,8 +162,9 @@ class Predictor:
         return self.networks if arrays.objective[TARDINESS_WEIGHT] > 0.0 else self._for_makespans
 
     def _specialist(self, arrays: ProblemArrays) -> Weights:
-        """Whose play is most likely the best: of a policy's networks the first knows due dates, the last makespans."""
-        return self._players(arrays)[0 if arrays.objective[TARDINESS_WEIGHT] > 0.0 else -1]
+        """Whose play is most likely the best: the first network's where due dates count, else that of the first one that
+        has learned makespans alone, or of the last."""
+        return self.networks[0] if arrays.objective[TARDINESS_WEIGHT] > 0.0 else self._makespan_specialist
 
 
 def copy_of(state: State) -> State:

@@ -27,6 +27,7 @@ from models.policy.artefact import (
     due_date_networks,
     latest_version,
     load_predictor,
+    makespan_networks,
     model_file,
     read_manifest,
     write_artefact,
@@ -109,7 +110,9 @@ def publish(
     models = [model for folder in runs for model in load_models(folder)]
     networks = [weights_of(scorer_of(model)) for model in models]
     training = [each for manifest in manifests for each in manifest.training]
-    predictor = Predictor(networks, for_due_dates=due_date_networks(training))
+    predictor = Predictor(
+        networks, for_due_dates=due_date_networks(training), for_makespans=makespan_networks(training)
+    )
     on_stage("gates")
     files = [folder / name for folder, manifest in zip(runs, manifests, strict=True) for name in manifest.files]
     measured = measure(files, models, predictor, Validation(plant, problems))

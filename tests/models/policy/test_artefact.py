@@ -17,6 +17,7 @@ from models.policy.artefact import (
     WEIGHTS_FILE,
     due_date_networks,
     load_predictor,
+    makespan_networks,
     model_file,
     read_manifest,
     write_artefact,
@@ -116,11 +117,13 @@ def test_published_policy_loads_and_schedules() -> None:
     assert predictor.schedule(toy_problem()).makespan_seconds == 5
 
 
-def test_networks_that_never_saw_makespans_alone_are_for_due_dates() -> None:
+def test_networks_that_saw_one_kind_of_objective_are_for_that() -> None:
     """By the objectives of their training; where a manifest does not tell, a network is for everything."""
     training = [
         {"config": {"plant": {"objectives": ["balanced", "tardiness"]}}},
         {"config": {"plant": {"objectives": ["makespan", "tardiness"]}}},
+        {"config": {"plant": {"objectives": ["makespan"]}}},
         {"seed": 4},
     ]
     assert due_date_networks(training) == [0]
+    assert makespan_networks(training) == [2]

@@ -203,3 +203,13 @@ def test_serving_a_policy_imports_neither_torch_nor_ray() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "[]"
+
+
+def test_network_that_joins_takes_no_play_away() -> None:
+    """Behind a network for makespans, whatever it has learned: no plan becomes longer."""
+    networks = [random_predictor(seed).networks[0] for seed in range(3)]
+    before = Predictor(networks[:2], for_makespans=[1])
+    after = Predictor(networks, for_makespans=[1, 2])
+    for seed in range(10):
+        problem = random_problem(np.random.default_rng(seed), Plant(operations=(60, 80)))
+        assert after.schedule(problem).makespan_seconds <= before.schedule(problem).makespan_seconds
