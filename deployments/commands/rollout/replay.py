@@ -93,7 +93,7 @@ def _days_to_stages(
     """
     import numpy as np
 
-    from deployments.rollout.simulation.window_worlds import NEVER, STAGES, ClimbRules, climb
+    from deployments.rollout.simulation.window_worlds import MIN_DAYS, NEVER, STAGES, ClimbRules, climb
 
     found: dict[str, dict[str, dict[str, int | None]] | None] = {}
     told = [line for line, estimate in estimates.items() if estimate.world(0.0) is not None]
@@ -101,15 +101,18 @@ def _days_to_stages(
         task = bar.add_task("simulating", total=len(told) * len(IMPROVEMENTS))
         for number, (line, estimate) in enumerate(estimates.items()):
             of_line: dict[str, dict[str, int | None]] = {}
+            # Days of the world are those on which the line plans; how long a stage must last is told by the calendar.
+            days_a_window = max(estimate.days_a_window, 1.0)
+            lasting = tuple(math.ceil(days / days_a_window) for days in MIN_DAYS)
+            rules = ClimbRules(exponent=None, min_days=lasting)
             for effect in IMPROVEMENTS:
                 world = estimate.world(effect)
                 if world is None:
                     continue
                 rng = np.random.default_rng([seed, number, round(-100 * effect)])
-                climbs = climb(world, days=MAX_DAYS, rollouts=rollouts, rng=rng, rules=ClimbRules(exponent=None))
+                climbs = climb(world, days=MAX_DAYS, rollouts=rollouts, rng=rng, rules=rules)
                 medians = np.sort(climbs.entered, axis=0)[(rollouts - 1) // 2]
-                # Days of the world are those on which the line plans.
-                days = (None if day >= NEVER else math.ceil(day * max(estimate.days_a_window, 1.0)) for day in medians)
+                days = (None if day >= NEVER else math.ceil(day * days_a_window) for day in medians)
                 of_line[_percent(effect)] = dict(zip(STAGES, days, strict=True))
                 bar.advance(task)
             found[line] = of_line or None

@@ -29,14 +29,14 @@ from tests.deployments.rollout_control.test_controller import _stored as stored_
 URL = "sqlite:///gantry.sqlite3"
 
 
-def _stored_plant(days: int, *, icc: float, lists: int = 4, lines: int = 1) -> None:
-    """Both arms on all lists of these days, up to yesterday, in the database of the settings."""
+def _stored_plant(days: int, *, icc: float, lists: int = 4, lines: int = 1, every: int = 1) -> None:
+    """Both arms on all lists of these days, one `every` so many, up to yesterday, in the database of the settings."""
     world = WindowWorld(icc=icc, lists=lists, plants=lines, deviation=0.1)
     ratios = world.lists_of(1, days, np.random.default_rng(5))[0][0]
-    begun = utc_now() - timedelta(days=days + 3)
+    begun = utc_now() - timedelta(days=every * days + 3)
     rows = []
     for day, line, number in np.ndindex(ratios.shape):
-        at = begun + timedelta(days=day, minutes=number)
+        at = begun + timedelta(days=every * day, minutes=number)
         for arm, makespan in ((ArmRole.PPO, 1e5 * math.exp(ratios[day, line, number])), (ArmRole.MANUAL, 1e5)):
             row = stored_evaluation(0, arm, makespan, "a@2" if arm is ArmRole.PPO else None)
             name = f"{day:03}-{line}-{number:02}"
@@ -82,6 +82,17 @@ def test_replay_finds_what_was_planted_and_tells_the_days(database: None) -> Non
     printed = replayed("--rollouts", "20")
     assert "is shared by all lists of a day" in printed
     assert "leaves shadow after" in printed
+
+
+def test_stages_last_days_of_the_calendar(database: None) -> None:
+    """A line that plans once a week is not held for seven windows: there a stage needs evidence, not time."""
+    _stored_plant(60, icc=0.5, every=7)
+    (line,) = json.loads(replayed("--rollouts", "40", "--json"))["lines"].values()
+    assert line["days_a_window"] == 7.0
+    days = line["days"]["-20 %"]
+    windows = [days[stage] / 7 for stage in ("limited", "expanded", "full")]
+    assert 9 <= windows[0] <= 14
+    assert windows[2] - windows[0] < 21
 
 
 def test_replay_says_where_there_are_too_few_windows(database: None) -> None:
