@@ -53,6 +53,8 @@ BAR_HEIGHT, BAR_GAP, CAUSE_HEIGHT = 12, 4, 40
 EVIDENCE_NAMES = {"better": "shorter plans", "not better by 2 %": "not shorter by 2 %", "harm": "longer by over {:g} %"}
 """What each question is called; that of harm by its limit in per cent."""
 
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 Show = Callable[[float], str]
 NOTABLE = {MAKESPAN: 0.15} | {name: figure.notable for name, figure in COMPARED_FIGURES.items()}
 """Half the width of the forest plot, for each KPI in its own unit."""
@@ -319,14 +321,16 @@ def evidence_chart(charts: Charts, stages: Sequence[StageSpan], harm_limit: floa
     end = max([points[-1].at, begin + timedelta(minutes=1), *(span.end for span in stages)])
     across = _Axis(0.0, (end - begin).total_seconds(), LEFT, WIDTH - EVIDENCE_RIGHT)
     highest = max([*charts.thresholds.values(), *(max(point.log10_e.values()) for point in points)])
-    up = _Axis(-1.0, min(math.ceil(highest + 0.3), 9.0), HEIGHT - BOTTOM, TOP)
+    # A line that lies far above its threshold is cut, a threshold never.
+    seen = max(9.0, *(math.ceil(threshold + 1.0) for threshold in charts.thresholds.values()))
+    up = _Axis(-1.0, min(math.ceil(highest + 0.3), seen), HEIGHT - BOTTOM, TOP)
 
     def x(at: datetime) -> float:
         return across.at((at - begin).total_seconds())
 
-    decades = range(math.ceil(up.low), math.floor(up.high) + 1, 1 if up.high <= 5 else 2)
+    decades = range(math.ceil(up.low), math.floor(up.high) + 1, math.ceil(up.high / 5.0))
     parts = [_stage(span, x(span.begin), x(span.end)) for span in stages]
-    parts += [_level(up.at(decade), across.end, "grid", _odds(10.0**decade)) for decade in decades]
+    parts += [_level(up.at(decade), across.end, "grid", _decade(decade)) for decade in decades]
     parts += _dates(begin, end, x)
     labels = _spread([up.at(points[-1].log10_e[name]) for name in names])
     for number, ((name, label), y) in enumerate(zip(names.items(), labels, strict=True)):
@@ -345,6 +349,11 @@ def evidence_chart(charts: Charts, stages: Sequence[StageSpan], harm_limit: floa
 
 def _odds(value: float) -> str:
     return odds_text(value) if value >= 1.0 else f"{value:.1g}"
+
+
+def _decade(exponent: int) -> str:
+    """A power of ten that has room beside an axis."""
+    return _odds(10.0**exponent) if exponent < 6 else f"10{str(exponent).translate(_RAISED)}"
 
 
 def _level(y: float, end: float, kind: str, label: str) -> str:

@@ -28,7 +28,7 @@ from deployments.rollout.ramp.gate import GateVerdict
 from deployments.rollout.ramp.stages import rollback
 from deployments.rollout.ramp.state import Order, Stage
 from deployments.rollout.report.goals import GoalState
-from deployments.rollout.report.page import MAX_STRATA, page_of
+from deployments.rollout.report.page import MAX_STRATA, evidence_chart, page_of
 from deployments.rollout.report.report import Records, RolloutReport, StageLosses, report_of
 from deployments.rollout.report.tables import evidence_table
 from deployments.rollout.report.trends import MAX_TREND_POINTS, StratumFinding, thinned
@@ -397,6 +397,21 @@ def test_evidence_of_harm_is_named_by_its_limit() -> None:
     page = page_of(report_of(replace(records, configuration=replace(CONFIGURATION, limits=limits))))
     assert ">longer by over 5 %<" in page
     assert ">longer by over 10 %<" in page_of(REPORT)
+
+
+def test_evidence_beyond_a_million_keeps_its_scale() -> None:
+    """Where days are alike the odds that are needed are huge: their line stays below what has passed it."""
+    charts = REPORT.charts
+    points = tuple(replace(each, log10_e=each.log10_e | {"better": 12.8}) for each in charts.evidence)
+    charts = replace(charts, evidence=points, thresholds=charts.thresholds | {"better": 11.3})
+    drawn = evidence_chart(charts, REPORT.stages, 0.1)
+    line = re.search(r'class="evidence line-0" points="[\d.]+,([\d.]+)', drawn)
+    needed = re.search(r'class="answered line-0"[^>]* y1="([\d.]+)"', drawn)
+    assert line is not None
+    assert needed is not None
+    assert float(line[1]) < float(needed[1])
+    scale = re.findall(r'text-anchor="end">([^<]+)</text>', drawn)[:-1]
+    assert scale == ["0.1", "100", "100,000", "10⁸", "10¹¹"]
 
 
 def test_losses_are_drawn_of_the_present_stage() -> None:
