@@ -268,7 +268,8 @@ class RampStatistics:
                 self._require_recount()
             if self.uncounted is None:
                 self._comparison.observe(event)
-        if isinstance(event, Recomputation) and self._is_identified:
+        if isinstance(event, Recomputation) and self._is_identified and event.stage == self._stage:
+            # One of the stage before may come after its end.
             self._comparison.observe(event)
         if isinstance(event, Evaluation):
             if event.is_served:

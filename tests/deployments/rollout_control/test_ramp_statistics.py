@@ -99,6 +99,16 @@ def test_recomputations_outlive_a_recount_and_a_restart(is_counted: bool) -> Non
     assert again.evidence(Stage.EXPANDED).integrity == ()
 
 
+def test_recomputation_of_the_stage_before_says_nothing_of_this_one() -> None:
+    """A request of `limited` may be computed again while `expanded` has begun, where all is asked anew."""
+    statistics = entered()
+    statistics.enter(state(stage=Stage.EXPANDED), ("b", "a"))
+    statistics.take(report(other_plan()))
+    assert statistics.evidence(Stage.EXPANDED).integrity == ()
+    statistics.take(report(other_plan(), replace(other_plan(), stage="expanded")))
+    assert statistics.evidence(Stage.EXPANDED).integrity != ()
+
+
 def test_statistics_of_before_margins_are_read() -> None:
     """Format 2 knew neither margins nor recomputations: all else goes on, and these begin anew."""
     statistics = entered()
