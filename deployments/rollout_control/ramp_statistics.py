@@ -10,7 +10,7 @@ from typing import Any
 
 from deployments.rollout.analysis.guardrails import Event, Guardrails
 from deployments.rollout.analysis.outcomes import Baseline, Evaluation, MissingPair, PairedObservation
-from deployments.rollout.analysis.recomputations import Recomputation
+from deployments.rollout.analysis.recomputations import Recomputation, RecomputationEvidence
 from deployments.rollout.analysis.triggers import Guardrail, GuardrailReading, GuardrailRule, Limits, Trigger
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
@@ -214,6 +214,8 @@ class RampStatistics:
             "guardrails": self._guardrails.snapshot(),
             "stage": None if self._stage is None else self._stage.value,
             "comparison": None if self.uncounted else self._comparison.snapshot(),
+            "arms": list(self.arms),
+            "recomputations": self._comparison.recomputations.snapshot(),
             "served": dict(self._served),
             "recent": self.recent,
             "received": dict(self._received),
@@ -225,7 +227,8 @@ class RampStatistics:
         """The statistics that `snapshot` described. Raises `UnreadableState`.
 
         Of format 1, which compared pair by pair, the guardrails are kept, and windows are to be counted from the
-        database; so they are where a controller died before it had done that.
+        database; so they are where a controller died before it had done that. Recomputations are no rows, so they are
+        kept there too.
         """
         if document.get("format") not in READABLE_FORMATS:
             raise UnreadableState(f"statistics must have format {FORMAT}, had {document.get('format')}")
@@ -236,6 +239,11 @@ class RampStatistics:
                 statistics._comparison = WindowComparison.restored(document["comparison"], limits=limits)
                 statistics._stage = None if document["stage"] is None else Stage(document["stage"])
                 statistics.uncounted = None
+            elif "recomputations" in document:
+                challenger, champion = map(str, document["arms"])
+                statistics._comparison = WindowComparison(challenger=challenger, champion=champion, limits=limits)
+                statistics._comparison.recomputations = RecomputationEvidence.restored(document["recomputations"])
+                statistics._stage = None if document["stage"] is None else Stage(document["stage"])
             token = document.get("owner_token")
             statistics._owner_token = None if token is None else int(token)
             statistics._served.update(document["served"])
@@ -260,7 +268,8 @@ class RampStatistics:
                 self._require_recount()
             if self.uncounted is None:
                 self._comparison.observe(event)
-        if isinstance(event, Recomputation) and self._is_identified:
+        if isinstance(event, Recomputation) and self._is_identified and event.stage == self._stage:
+            # One of the stage before may come after its end.
             self._comparison.observe(event)
         if isinstance(event, Evaluation):
             if event.is_served:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -60,6 +61,8 @@ def replay(
 def _closed_windows() -> list[WindowObservation]:
     """Every window of the present arms that is over, as the gate counts it from the database."""
     from deployments.persistence.decisions.rollout_repository import RolloutRows
+    from deployments.rollout.analysis.outcomes import PairedObservation
+    from deployments.rollout.assignment import ArmRole
     from deployments.rollout.ramp.comparison import WindowComparison
     from deployments.rollout.ramp.comparison import replay as replayed
     from deployments.rollout.ramp.stages import since_same_arms
@@ -73,15 +76,23 @@ def _closed_windows() -> list[WindowObservation]:
         transitions = since_same_arms([transition_of(row) for row in rows.all_transitions()])
         if not transitions:
             return []
-        begun, events = min(each.at for each in transitions), []
+        begun = min(each.at for each in transitions)
+        # The published policy changes with a version, under one name.
+        by_model, newest = defaultdict[str, list[PairedObservation]](list), ""
         task = bar.add_task("reading", total=max(1, (now - begun).days))
         place: tuple[datetime, str] | None = (begun, "")
         while place is not None:
             page, place = rows.evaluations_page(place, now)
-            events += paired_rows(readable_rows(page), champion=transitions[-1].state.champion)
+            readable = readable_rows(page)
+            asked = [row.model for row in readable if row.role == ArmRole.PPO.value and row.model and not row.is_forced]
+            newest = asked[-1] if asked else newest
+            for model in set(asked):
+                of_model = [row for row in readable if row.role != ArmRole.PPO.value or row.model == model]
+                found = paired_rows(of_model, champion=transitions[-1].state.champion)
+                by_model[model] += [each for each in found if isinstance(each, PairedObservation)]
             bar.update(task, completed=((now if place is None else place[0]) - begun).days)
     comparison = WindowComparison(challenger="", champion="", limits=shipped_policy().ramp_configuration.limits)
-    return [observation for _, observation in replayed(comparison, events, transitions, now=now)]
+    return [observation for _, observation in replayed(comparison, by_model[newest], transitions, now=now)]
 
 
 def _days_to_stages(
@@ -93,7 +104,7 @@ def _days_to_stages(
     """
     import numpy as np
 
-    from deployments.rollout.simulation.window_worlds import NEVER, STAGES, ClimbRules, climb
+    from deployments.rollout.simulation.window_worlds import MIN_DAYS, NEVER, STAGES, ClimbRules, climb
 
     found: dict[str, dict[str, dict[str, int | None]] | None] = {}
     told = [line for line, estimate in estimates.items() if estimate.world(0.0) is not None]
@@ -101,15 +112,18 @@ def _days_to_stages(
         task = bar.add_task("simulating", total=len(told) * len(IMPROVEMENTS))
         for number, (line, estimate) in enumerate(estimates.items()):
             of_line: dict[str, dict[str, int | None]] = {}
+            # Days of the world are those on which the line plans; how long a stage must last is told by the calendar.
+            days_a_window = max(estimate.days_a_window, 1.0)
+            lasting = tuple(math.ceil(days / days_a_window) for days in MIN_DAYS)
+            rules = ClimbRules(exponent=None, min_days=lasting)
             for effect in IMPROVEMENTS:
                 world = estimate.world(effect)
                 if world is None:
                     continue
                 rng = np.random.default_rng([seed, number, round(-100 * effect)])
-                climbs = climb(world, days=MAX_DAYS, rollouts=rollouts, rng=rng, rules=ClimbRules(exponent=None))
+                climbs = climb(world, days=MAX_DAYS, rollouts=rollouts, rng=rng, rules=rules)
                 medians = np.sort(climbs.entered, axis=0)[(rollouts - 1) // 2]
-                # Days of the world are those on which the line plans.
-                days = (None if day >= NEVER else math.ceil(day * max(estimate.days_a_window, 1.0)) for day in medians)
+                days = (None if day >= NEVER else math.ceil(day * days_a_window) for day in medians)
                 of_line[_percent(effect)] = dict(zip(STAGES, days, strict=True))
                 bar.advance(task)
             found[line] = of_line or None

@@ -20,7 +20,7 @@ DEVIATION_FLOORS = {"on_time_percent": 0.1, "lead_time_hours": 0.01}
 """What is asked of completions, and the least standard deviation that is believed."""
 PLANNED = ("makespan_seconds", "tardiness_seconds", "on_time_percent")
 """Planned figures of both arms, by which it is told how hard a window is."""
-HOURS_OF_A_THIRD = 8.0
+HOURS_OF_A_DAY = 24.0
 _NO_WINDOW = PlanningWindow(plant_id="", line_id=None, day=date.min)
 
 
@@ -116,11 +116,6 @@ class RealisedJob:
         """From when it was there to be worked on to its completion."""
         there = self.at if self.released_at is None else max(self.at, self.released_at)
         return (self.completed_at - there).total_seconds() / 3600.0
-
-    @property
-    def is_in_first_third(self) -> bool:
-        """Whether it begins in the first third of its window's day."""
-        return self.begins_after_hours is not None and self.begins_after_hours < HOURS_OF_A_THIRD
 
     @property
     def is_comparable(self) -> bool:
@@ -256,17 +251,26 @@ def _measures(jobs: Sequence[RealisedJob]) -> Mapping[str, float]:
 def _without_switches(windows: Mapping[str, Sequence[RealisedJob]]) -> dict[str, list[RealisedJob]]:
     """The same without the jobs that begin in the first third of a window whose line had the other arm before it.
 
-    They work on what the other arm has left. The window before is the last one of the line of which jobs are known.
+    They work on what the other arm has left. The window before is the last one of the line of which jobs are known. It
+    is a third of the hours in which the line begins work on any day, since most plants rest at night.
     """
     kept: dict[str, list[RealisedJob]] = {}
     arms: dict[tuple[str, str | None], ArmRole] = {}
     planned = {unit: planning_window(unit) for unit in windows}
+    hours: dict[tuple[str, str | None], list[float]] = defaultdict(list)
+    for unit, window in planned.items():
+        if window is not None:
+            begins = (job.begins_after_hours for job in windows[unit])
+            own = (hour for hour in begins if hour is not None and 0.0 <= hour < HOURS_OF_A_DAY)
+            hours[(window.plant_id, window.line_id)].extend(own)
+    ends = {line: min(found) + (max(found) - min(found)) / 3.0 for line, found in hours.items() if found}
     for unit in sorted(windows, key=lambda unit: (planned[unit] or _NO_WINDOW).day):
         window, arm = planned[unit], windows[unit][0].arm
-        before = arm if window is None else arms.get((window.plant_id, window.line_id), arm)
-        kept[unit] = [job for job in windows[unit] if before is arm or not job.is_in_first_third]
-        if window is not None:
-            arms[(window.plant_id, window.line_id)] = arm
+        line = None if window is None else (window.plant_id, window.line_id)
+        end = -math.inf if line is None or arms.get(line, arm) is arm else ends.get(line, -math.inf)
+        kept[unit] = [job for job in windows[unit] if job.begins_after_hours is None or job.begins_after_hours >= end]
+        if line is not None:
+            arms[line] = arm
     return {unit: jobs for unit, jobs in kept.items() if jobs}
 
 

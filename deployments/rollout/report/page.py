@@ -47,10 +47,13 @@ MAX_LABEL = 34
 
 MAX_MARK = 0.3
 MAX_STRATA = 24
-"""Kinds of lists that are drawn: of more, those that are longest."""
+"""Kinds of lists that are drawn: of more, those that the gate names and those that are longest."""
 LIMIT_OF_LOSSES = 0.02
 BAR_HEIGHT, BAR_GAP, CAUSE_HEIGHT = 12, 4, 40
-EVIDENCE_NAMES = {"better": "shorter plans", "not better by 2 %": "not shorter by 2 %", "harm": "longer by over 10 %"}
+EVIDENCE_NAMES = {"better": "shorter plans", "not better by 2 %": "not shorter by 2 %", "harm": "longer by over {:g} %"}
+"""What each question is called; that of harm by its limit in per cent."""
+
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 Show = Callable[[float], str]
 NOTABLE = {MAKESPAN: 0.15} | {name: figure.notable for name, figure in COMPARED_FIGURES.items()}
@@ -63,7 +66,7 @@ def page_of(report: RolloutReport, *, title: str = "Gantry rollout report") -> s
     sections = (
         _headline(report),
         _section("Goals", goals_table(report.goals)),
-        _section("What the windows show", evidence_table(report) + evidence_chart(report.charts, report.stages)),
+        _section("What the windows show", evidence_table(report) + _evidence(report)),
         _section("Makespan against the champion, by windows", _trends(report)),
         _section("Complete schedules", _completion(report)),
         _section("Differences by windows", _differences(report)),
@@ -72,7 +75,7 @@ def page_of(report: RolloutReport, *, title: str = "Gantry rollout report") -> s
         _section("Is the experiment sound?", integrity_table(report)),
         _section("Arms by stage", arms_table(report.arms_by_stage, "stage")),
         _section("Arms by week", arms_table(report.arms_by_week, "week")),
-        _section("Requests without a pair", losses_chart(report.losses) + losses_table(report)),
+        _section("Requests without a pair", _losses(report) + losses_table(report)),
         _section("Health", health_table(report)),
         _section("What really happened", realised_table(report)),
         _section("Feedback", feedback_table(report)),
@@ -102,6 +105,15 @@ def _headline(report: RolloutReport) -> str:
 
 def _section(title: str, body: str) -> str:
     return f"<section><h2>{escape(title)}</h2>\n{body}</section>\n"
+
+
+def _evidence(report: RolloutReport) -> str:
+    return evidence_chart(report.charts, report.stages, _limit(report.guardrails, Guardrail.MAKESPAN))
+
+
+def _losses(report: RolloutReport) -> str:
+    stage = report.state.serving_stage
+    return losses_chart(report.losses, stage.value if stage.is_on_ramp else None)
 
 
 def _trends(report: RolloutReport) -> str:
@@ -176,7 +188,7 @@ def _differences(report: RolloutReport) -> str:
 def _strata(strata: Sequence[StratumFinding]) -> str:
     if not strata:
         return f'<p class="absent">{ABSENT}: no stored window says which kinds of lists it has</p>'
-    worst = sorted(strata, key=lambda each: -math.inf if each.interval is None else -each.interval.estimate)
+    worst = sorted(strata, key=_place_of)
     rows = [
         ForestRow(
             label=_shortened(each.name),
@@ -187,9 +199,14 @@ def _strata(strata: Sequence[StratumFinding]) -> str:
         )
         for each in worst[:MAX_STRATA]
     ]
-    more = f" {len(strata) - MAX_STRATA} more are shorter." if len(strata) > MAX_STRATA else ""
+    more = f" {len(strata) - MAX_STRATA} more are shorter, or have too few windows." if len(strata) > MAX_STRATA else ""
     scale = f"The edges are 15 % of makespan. A kind that is shown to be worse by more than 2 % holds promotion.{more}"
     return f"{forest(rows, 'makespan by kinds of lists, challenger less champion, 95 % intervals')}<p>{scale}</p>"
+
+
+def _place_of(stratum: StratumFinding) -> tuple[bool, float]:
+    """Those that the gate names first, then the longest; those of which too little is known last."""
+    return not stratum.is_worse, math.inf if stratum.interval is None else -stratum.interval.estimate
 
 
 def _stratum_text(stratum: StratumFinding) -> str:
@@ -291,33 +308,39 @@ def interval_chart(
     return f"<figure><figcaption>{escape(caption)}</figcaption>{_svg(WIDTH, HEIGHT, caption, parts)}</figure>"
 
 
-def evidence_chart(charts: Charts, stages: Sequence[StageSpan]) -> str:
-    """The odds of each question over time on a logarithmic scale, and the line at which each is answered."""
+def evidence_chart(charts: Charts, stages: Sequence[StageSpan], harm_limit: float) -> str:
+    """The odds of each question over time on a logarithmic scale, and the line at which each is answered.
+
+    `harm_limit` is the relative change beyond which plans do harm.
+    """
     points = charts.evidence
+    names = {name: label.format(100.0 * harm_limit) for name, label in EVIDENCE_NAMES.items()}
     if not points:
         return f'<p class="absent">Evidence over time: {ABSENT}</p>'
     begin = min([points[0].at, *(span.begin for span in stages)])
     end = max([points[-1].at, begin + timedelta(minutes=1), *(span.end for span in stages)])
     across = _Axis(0.0, (end - begin).total_seconds(), LEFT, WIDTH - EVIDENCE_RIGHT)
     highest = max([*charts.thresholds.values(), *(max(point.log10_e.values()) for point in points)])
-    up = _Axis(-1.0, min(math.ceil(highest + 0.3), 9.0), HEIGHT - BOTTOM, TOP)
+    # A line that lies far above its threshold is cut, a threshold never.
+    seen = max(9.0, *(math.ceil(threshold + 1.0) for threshold in charts.thresholds.values()))
+    up = _Axis(-1.0, min(math.ceil(highest + 0.3), seen), HEIGHT - BOTTOM, TOP)
 
     def x(at: datetime) -> float:
         return across.at((at - begin).total_seconds())
 
-    decades = range(math.ceil(up.low), math.floor(up.high) + 1, 1 if up.high <= 5 else 2)
+    decades = range(math.ceil(up.low), math.floor(up.high) + 1, math.ceil(up.high / 5.0))
     parts = [_stage(span, x(span.begin), x(span.end)) for span in stages]
-    parts += [_level(up.at(decade), across.end, "grid", _odds(10.0**decade)) for decade in decades]
+    parts += [_level(up.at(decade), across.end, "grid", _decade(decade)) for decade in decades]
     parts += _dates(begin, end, x)
-    labels = _spread([up.at(points[-1].log10_e[name]) for name in EVIDENCE_NAMES])
-    for number, ((name, label), y) in enumerate(zip(EVIDENCE_NAMES.items(), labels, strict=True)):
+    labels = _spread([up.at(points[-1].log10_e[name]) for name in names])
+    for number, ((name, label), y) in enumerate(zip(names.items(), labels, strict=True)):
         line = " ".join(f"{x(point.at):.1f},{up.at(point.log10_e[name]):.1f}" for point in points)
         parts.append(_level(up.at(charts.thresholds[name]), across.end, f"answered line-{number}", ""))
         parts.append(f'<polyline class="evidence line-{number}" points="{line}"/>')
         parts.append(f'<text class="name-{number}" x="{across.end + 8:.1f}" y="{y + 4:.1f}">{escape(label)}</text>')
     last = ", ".join(
         f"{label} {_odds(10.0 ** min(points[-1].log10_e[name], 300.0))} (answered at {_odds(10.0**threshold)})"
-        for (name, label), threshold in zip(EVIDENCE_NAMES.items(), charts.thresholds.values(), strict=True)
+        for (name, label), threshold in zip(names.items(), charts.thresholds.values(), strict=True)
     )
     caption = f"Odds to 1 over days: {last}"
     note = "<p>Dashed: where the question of that colour is answered. Below 1 nothing speaks for it.</p>"
@@ -326,6 +349,11 @@ def evidence_chart(charts: Charts, stages: Sequence[StageSpan]) -> str:
 
 def _odds(value: float) -> str:
     return odds_text(value) if value >= 1.0 else f"{value:.1g}"
+
+
+def _decade(exponent: int) -> str:
+    """A power of ten that has room beside an axis."""
+    return _odds(10.0**exponent) if exponent < 6 else f"10{str(exponent).translate(_RAISED)}"
 
 
 def _level(y: float, end: float, kind: str, label: str) -> str:
@@ -343,9 +371,12 @@ def _spread(heights: Sequence[float], gap: float = 14.0) -> list[float]:
     return [height - over for height in found]
 
 
-def losses_chart(losses: Sequence[StageLosses]) -> str:
-    """Requests of the newest stage that have no pair, in per cent by cause and assigned arm."""
-    of_stage = [each for each in losses if each.stage == losses[-1].stage] if losses else []
+def losses_chart(losses: Sequence[StageLosses], stage: str | None = None) -> str:
+    """Requests of `stage` that have no pair, in per cent by cause and assigned arm; None: of the highest stage.
+
+    An earlier ramp of the same arms may have been further.
+    """
+    of_stage = [each for each in losses if each.stage == (losses[-1].stage if stage is None else stage)]
     causes = sorted({cause for each in of_stage for cause, count in each.lost.items() if count})
     if not causes:
         return ""

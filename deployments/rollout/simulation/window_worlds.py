@@ -57,6 +57,9 @@ NEVER = 1_000_000_000
 MIN_WINDOWS_OF_WORLD = MIN_WINDOWS_OF_AUTOCORRELATION
 """With fewer windows, or fewer lists beyond the first of each, an estimate would be noise."""
 
+MAX_LISTS_AT_ONCE = 2_000_000
+"""Lists of all rollouts of a chunk of `climb`, which has some ten arrays of them."""
+
 MAX_PLANTS = 20
 """Lines of one simulated world: of more, the evidence is nearly the same."""
 
@@ -149,10 +152,10 @@ class WindowWorld:
         return np.asarray(self.deviation * math.sqrt(self.icc) * mixed)
 
 
-def chunks(rollouts: int) -> Iterator[int]:
+def chunks(rollouts: int, size: int = CHUNK) -> Iterator[int]:
     """How many rollouts each chunk has."""
-    for start in range(0, rollouts, CHUNK):
-        yield min(CHUNK, rollouts - start)
+    for start in range(0, rollouts, size):
+        yield min(size, rollouts - start)
 
 
 def first_crossing(log_ratios: Floats, test: SequentialTest, threshold: float | None = None) -> Stages:
@@ -337,9 +340,13 @@ class Climbs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClimbRules:
-    """Which rules an operator goes by. `exponent` None: estimated from the windows so far, as the gate does."""
+    """Which rules an operator goes by. `exponent` None: estimated from the windows so far, as the gate does.
+
+    `min_days` is how long each stage lasts at least, in days of the world.
+    """
 
     exponent: float | None = evidence_exponent(UNKNOWN_AUTOCORRELATION)
+    min_days: tuple[int, ...] = MIN_DAYS
     by_days: bool = True
     tail: bool = True
     losses: bool = True
@@ -348,7 +355,8 @@ class ClimbRules:
 
 def climb(world: WindowWorld, *, days: int, rollouts: int, rng: np.random.Generator, rules: ClimbRules) -> Climbs:
     """Rollouts from shadow on, looked at after each day, by an operator who promotes when all of the rules agree."""
-    return Climbs.joined([_climb(world, days, part, rng, rules) for part in chunks(rollouts)])
+    size = min(CHUNK, max(1, MAX_LISTS_AT_ONCE // (days * world.plants * world.lists)))
+    return Climbs.joined([_climb(world, days, part, rng, rules) for part in chunks(rollouts, size)])
 
 
 class PolicyDays:
@@ -415,7 +423,7 @@ def _climb(world: WindowWorld, days: int, rollouts: int, rng: np.random.Generato
         in_stage = log_mixture(known.better[:, day] - at_start) >= math.log(BETTER_IN_STAGE.threshold)
         next_stage = np.minimum(stage, len(STAGES) - 1)
         goes = is_better[:, day] & in_stage & known.may_promote[:, day] & ~known.is_futile[:, day] & ~is_over
-        goes &= (day + 1 - since >= np.asarray(MIN_DAYS)[next_stage]) & (stage < len(STAGES))
+        goes &= (day + 1 - since >= np.asarray(rules.min_days)[next_stage]) & (stage < len(STAGES))
         goes &= known.has_fewer_hours[:, day] | (next_stage < len(STAGES) - 1)
         entered[goes, stage[goes]] = day + 1
         stage[goes] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from deployments.persistence.decisions.records import EvaluationRecord, Evaluati
 from deployments.persistence.decisions.rollout_repository import insert_evaluations
 from deployments.rollout.analysis.guardrails import Event
 from deployments.rollout.analysis.outcomes import JobSketch, LossCause, Outcome, PairedObservation
+from deployments.rollout.analysis.recomputations import Recomputation
 from deployments.rollout.analysis.triggers import Guardrail
 from deployments.rollout.assignment import ArmRole, PlanningWindow
 from deployments.rollout.ramp.comparison import WindowComparison, replay
@@ -56,6 +58,70 @@ def test_event_of_a_strange_unit_blinds_nothing(unit: str, caplog: pytest.LogCap
     skipped = ["event 0 of router r1 cannot be counted and is skipped"] if unit == HALF_A_CHARACTER else []
     assert [record.getMessage() for record in caplog.records] == skipped
     assert statistics.take(report(strange, *lost)) == []
+
+
+def other_plan() -> Recomputation:
+    """A served plan that comes out otherwise where the other arm is computed."""
+    return Recomputation(
+        decision_id="d", at=NOW, ramp=1, stage="limited", arm=ArmRole.PPO, log_ratio=0.0, is_same=False
+    )
+
+
+def entered() -> RampStatistics:
+    """Of arms that are known, before what is stored of them is counted."""
+    statistics = RampStatistics(ramp=1, limits=LIMITS)
+    statistics.enter(state(stage=Stage.LIMITED), ("b", "a"))
+    return statistics
+
+
+def restarted(statistics: RampStatistics) -> RampStatistics:
+    """As the next controller reads and enters them."""
+    again = RampStatistics.restored(json.loads(json.dumps(statistics.snapshot())), limits=LIMITS)
+    again.enter(state(stage=Stage.LIMITED), ("b", "a"))
+    return again
+
+
+@pytest.mark.parametrize("is_counted", [False, True])
+def test_recomputations_outlive_a_recount_and_a_restart(is_counted: bool) -> None:
+    """Rows do not tell them, so what the routers have told goes on, also where the recount is still to come."""
+    statistics = entered()
+    statistics.take(report(other_plan()))
+    if is_counted:
+        statistics.adopt(WindowComparison(challenger="b", champion="a", limits=LIMITS), [])
+    findings = statistics.evidence(Stage.LIMITED).integrity
+    assert findings == ("1 of 1 served plans come out otherwise where the other arm is computed",)
+    again = restarted(statistics)
+    assert again.evidence(Stage.LIMITED).integrity == findings
+    assert (again.uncounted is None) == is_counted
+    again.adopt(WindowComparison(challenger="b", champion="a", limits=LIMITS), [])
+    assert again.evidence(Stage.LIMITED).integrity == findings
+    again.enter(state(stage=Stage.EXPANDED), ("b", "a"))
+    assert again.evidence(Stage.EXPANDED).integrity == ()
+
+
+def test_recomputation_of_the_stage_before_says_nothing_of_this_one() -> None:
+    """A request of `limited` may be computed again while `expanded` has begun, where all is asked anew."""
+    statistics = entered()
+    statistics.enter(state(stage=Stage.EXPANDED), ("b", "a"))
+    statistics.take(report(other_plan()))
+    assert statistics.evidence(Stage.EXPANDED).integrity == ()
+    statistics.take(report(other_plan(), replace(other_plan(), stage="expanded")))
+    assert statistics.evidence(Stage.EXPANDED).integrity != ()
+
+
+def test_statistics_of_before_margins_are_read() -> None:
+    """Format 2 knew neither margins nor recomputations: all else goes on, and these begin anew."""
+    statistics = entered()
+    statistics.adopt(WindowComparison(challenger="b", champion="a", limits=LIMITS), [])
+    old = json.loads(json.dumps(statistics.snapshot())) | {"format": 2}
+    old["comparison"] |= {"format": 2, "differences": {}}
+    for name in ("margins", "recomputations"):
+        del old["comparison"][name]
+    old = {name: value for name, value in old.items() if name not in ("arms", "recomputations")}
+    restored = RampStatistics.restored(old, limits=LIMITS)
+    assert restored.uncounted is None
+    assert restored.arms == ("b", "a")
+    assert restored.snapshot() == statistics.snapshot()
 
 
 CHALLENGER, CHAMPION = Arm(name="a@2", role=ArmRole.PPO), Arm(name="b@1", role=ArmRole.MANUAL)

@@ -96,7 +96,6 @@ def test_completions_are_told_by_request_and_plan(tmp_path: Path) -> None:
     assert (planned.lead_time_hours, planned.begins_after_hours, planned.delay_hours) == (7.0, 14.0, 2.0)
     assert planned.due_at is not None
     assert planned.completed_at > planned.due_at
-    assert not planned.is_in_first_third
     assert (chosen.lead_time_hours, chosen.begins_after_hours, chosen.due_at) == (11.0, None, None)
 
 

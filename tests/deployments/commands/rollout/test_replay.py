@@ -20,6 +20,7 @@ from deployments.persistence.decisions.rollout_repository import insert_evaluati
 from deployments.persistence.tables import ROLLOUT_TRANSITION
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.state import Action, Stage, Transition
+from deployments.rollout.ramp.traffic import PUBLISHED
 from deployments.rollout.simulation.window_worlds import WindowWorld
 from deployments.rollout_control.database_sync import transition_row
 from deployments.runtime.clock import utc_now
@@ -29,20 +30,24 @@ from tests.deployments.rollout_control.test_controller import _stored as stored_
 URL = "sqlite:///gantry.sqlite3"
 
 
-def _stored_plant(days: int, *, icc: float, lists: int = 4, lines: int = 1) -> None:
-    """Both arms on all lists of these days, up to yesterday, in the database of the settings."""
+def _stored_plant(days: int, *, icc: float, lists: int = 4, lines: int = 1, every: int = 1, before: int = 0) -> None:
+    """Both arms on all lists of these days, one `every` so many, up to yesterday, in the database of the settings.
+
+    The first `before` of them were planned by the policy that was published before.
+    """
     world = WindowWorld(icc=icc, lists=lists, plants=lines, deviation=0.1)
     ratios = world.lists_of(1, days, np.random.default_rng(5))[0][0]
-    begun = utc_now() - timedelta(days=days + 3)
+    begun = utc_now() - timedelta(days=every * days + 3)
     rows = []
     for day, line, number in np.ndindex(ratios.shape):
-        at = begun + timedelta(days=day, minutes=number)
+        at = begun + timedelta(days=every * day, minutes=number)
         for arm, makespan in ((ArmRole.PPO, 1e5 * math.exp(ratios[day, line, number])), (ArmRole.MANUAL, 1e5)):
-            row = stored_evaluation(0, arm, makespan, "a@2" if arm is ArmRole.PPO else None)
+            published = "a@1" if day < before else "a@2"
+            row = stored_evaluation(0, arm, makespan, published if arm is ArmRole.PPO else None)
             name = f"{day:03}-{line}-{number:02}"
             changes: dict[str, Any] = {"decision_id": name, "created_at": at, "unit": f"penang/{line}/{at.date()}"}
             rows.append(replace(row, **changes, job_list_sha256=name.rjust(64, "0")))
-    first = state(version=1, ramp=1, stage=Stage.SHADOW, changed_at=begun, challenger="a@2")
+    first = state(version=1, ramp=1, stage=Stage.SHADOW, changed_at=begun, challenger=PUBLISHED)
     transition = Transition(action=Action.BEGIN, from_stage=None, state=first, actor="o", reason="r", evidence={})
     engine = create_engine(URL)
     with engine.begin() as connection:
@@ -82,6 +87,24 @@ def test_replay_finds_what_was_planted_and_tells_the_days(database: None) -> Non
     printed = replayed("--rollouts", "20")
     assert "is shared by all lists of a day" in printed
     assert "leaves shadow after" in printed
+
+
+def test_stages_last_days_of_the_calendar(database: None) -> None:
+    """A line that plans once a week is not held for seven windows: there a stage needs evidence, not time."""
+    _stored_plant(60, icc=0.5, every=7)
+    (line,) = json.loads(replayed("--rollouts", "40", "--json"))["lines"].values()
+    assert line["days_a_window"] == 7.0
+    days = line["days"]["-20 %"]
+    windows = [days[stage] / 7 for stage in ("limited", "expanded", "full")]
+    assert 9 <= windows[0] <= 14
+    assert windows[2] - windows[0] < 21
+
+
+def test_windows_are_those_of_the_policy_that_is_published_now(database: None) -> None:
+    """An earlier version bore the same name, and says nothing of this one."""
+    _stored_plant(60, icc=0.5, before=35)
+    (line,) = json.loads(replayed("--rollouts", "20", "--json"))["lines"].values()
+    assert line["windows"] == 25
 
 
 def test_replay_says_where_there_are_too_few_windows(database: None) -> None:

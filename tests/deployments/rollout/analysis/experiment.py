@@ -36,6 +36,15 @@ def main() -> None:
             margins.rollouts(process, margin, part, harms) for process, part in ((WITHIN, 1.0), (WORSE, 0.5))
         )
         print(f"  {name}: {_share(within)}, {_days(within)}; {_share(worse)}")
+    print("  at the margin where days follow each other, AR(1): within in; at half of it: shown worse in")
+    for rho in (0.0, 0.3, 0.6):
+        noise = np.random.default_rng(2).normal(0.0, 3.0, (ROLLOUTS, 250))
+        for day in range(1, noise.shape[1]):
+            noise[:, day] = rho * noise[:, day - 1] + math.sqrt(1.0 - rho**2) * noise[:, day]
+        within, worse = (
+            margins.rollouts(process, 1.0, part, part + noise) for process, part in ((WITHIN, 1.0), (WORSE, 0.5))
+        )
+        print(f"  rho {rho:g}: {_share(within)}; {_share(worse)}")
     print(f"recomputations, {ROLLOUTS} stages of 2,000, deviation 1 %: INVALID in, after median / 95 %")
     for bias in (0.0, 0.01, 0.02):
         found = recomputations.seen_after(rng.normal(math.log1p(bias), 0.01, (ROLLOUTS, 2000)))

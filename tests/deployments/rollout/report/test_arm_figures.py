@@ -105,14 +105,18 @@ def test_lead_time_begins_when_the_job_is_there() -> None:
     assert replace(job(delay_hours=5.0), released_at=at(-60)).lead_time_hours == 5.0
 
 
-def test_what_begins_just_after_a_switch_is_left_out() -> None:
-    """One hour that each arm leaves to the other: without the first third of the windows after a switch it is gone."""
+@pytest.mark.parametrize("hours", [(2.0, 20.0), (8.0, 16.0)], ids=["around the clock", "by day"])
+def test_what_begins_just_after_a_switch_is_left_out(hours: tuple[float, float]) -> None:
+    """One hour that each arm leaves to the other: without the first third of the windows after a switch it is gone.
+
+    A third of the hours in which the line begins work, which a plant that works by day has none of before eight.
+    """
     rng, jobs, before = np.random.default_rng(0), [], ArmRole.MANUAL
     for day in range(1500):
         arm = ArmRole.PPO if rng.random() < 0.5 else ArmRole.MANUAL
         unit = f"p//{(START + timedelta(days=day)).date()}"
-        for hour in (2.0, 20.0):
-            carried = 1.0 if hour < 8.0 and arm is ArmRole.PPO and before is ArmRole.MANUAL else 0.0
+        for hour in hours:
+            carried = 1.0 if hour == hours[0] and arm is ArmRole.PPO and before is ArmRole.MANUAL else 0.0
             each = job(day, arm, float(rng.normal(5.0, 0.1)) + carried)
             jobs.append(replace(each, unit=unit, begins_after_hours=hour))
         before = arm

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from deployments.rollout.analysis.confidence import Interval
 from deployments.rollout.analysis.outcomes import (
     DIFFERENCE_NAMES,
     MAKESPAN,
@@ -27,10 +28,10 @@ from deployments.rollout.ramp.gate import GateVerdict
 from deployments.rollout.ramp.stages import rollback
 from deployments.rollout.ramp.state import Order, Stage
 from deployments.rollout.report.goals import GoalState
-from deployments.rollout.report.page import page_of
-from deployments.rollout.report.report import Records, RolloutReport, report_of
+from deployments.rollout.report.page import MAX_STRATA, evidence_chart, page_of
+from deployments.rollout.report.report import Records, RolloutReport, StageLosses, report_of
 from deployments.rollout.report.tables import evidence_table
-from deployments.rollout.report.trends import MAX_TREND_POINTS, thinned
+from deployments.rollout.report.trends import MAX_TREND_POINTS, StratumFinding, thinned
 from tests.deployments.rollout.events import alarm
 from tests.deployments.rollout.records import START, TransitionLog
 from tests.deployments.shipped_policy import CONFIGURATION, GOALS
@@ -375,6 +376,51 @@ def test_pictures_have_titles_and_scale() -> None:
     shares = {each.arm.value: each.lost.get("dropped", 0) / each.accepted for each in of_stage}
     for arm, share in shares.items():
         assert f"{100 * share:.2f} % of {arm}" in page
+
+
+def test_kinds_of_lists_of_which_little_is_known_drive_out_none() -> None:
+    """Of more kinds than are drawn, the one that is named and the longest are; new plants come last."""
+    few = [StratumFinding(name=f"plant {n:02}", n=1, interval=None, is_worse=False) for n in range(MAX_STRATA)]
+    interval = Interval(estimate=0.05, lower=0.03, upper=0.07, n=40)
+    known = StratumFinding(name="large lists", n=40, interval=interval, is_worse=False)
+    named = replace(known, name="small lists", interval=replace(interval, estimate=0.04), is_worse=True)
+    page = page_of(replace(REPORT, charts=replace(REPORT.charts, strata=(*few, known, named))))
+    drawn = re.findall(r">(small lists|large lists|plant \d\d)<", page)
+    assert drawn == ["small lists", "large lists", *(each.name for each in few[:-2])]
+    assert "2 more are shorter, or have too few windows." in page
+
+
+def test_evidence_of_harm_is_named_by_its_limit() -> None:
+    """Whoever rolls back from 5 % on reads 5 % beside the line."""
+    records = LEDGER.records()
+    limits = replace(CONFIGURATION.limits, makespan_increase=0.05)
+    page = page_of(report_of(replace(records, configuration=replace(CONFIGURATION, limits=limits))))
+    assert ">longer by over 5 %<" in page
+    assert ">longer by over 10 %<" in page_of(REPORT)
+
+
+def test_evidence_beyond_a_million_keeps_its_scale() -> None:
+    """Where days are alike the odds that are needed are huge: their line stays below what has passed it."""
+    charts = REPORT.charts
+    points = tuple(replace(each, log10_e=each.log10_e | {"better": 12.8}) for each in charts.evidence)
+    charts = replace(charts, evidence=points, thresholds=charts.thresholds | {"better": 11.3})
+    drawn = evidence_chart(charts, REPORT.stages, 0.1)
+    line = re.search(r'class="evidence line-0" points="[\d.]+,([\d.]+)', drawn)
+    needed = re.search(r'class="answered line-0"[^>]* y1="([\d.]+)"', drawn)
+    assert line is not None
+    assert needed is not None
+    assert float(line[1]) < float(needed[1])
+    scale = re.findall(r'text-anchor="end">([^<]+)</text>', drawn)[:-1]
+    assert scale == ["0.1", "100", "100,000", "10⁸", "10¹¹"]
+
+
+def test_losses_are_drawn_of_the_present_stage() -> None:
+    """In shadow of a new ramp nobody wants to see those of the stage that an earlier ramp got to."""
+    again = replace(LEDGER.state, stage=Stage.SHADOW, ramp=2)
+    told = (StageLosses(stage="shadow", arm=ArmRole.PPO, accepted=10, lost={"late": 1}), *REPORT.losses)
+    page = page_of(replace(REPORT, state=again, losses=told))
+    assert "Requests without a pair in shadow, by cause and assigned arm" in page
+    assert "Requests without a pair in expanded, by cause and assigned arm" in page_of(REPORT)
 
 
 def test_charts_without_any_window_say_so() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -32,6 +33,7 @@ from deployments.rollout.analysis.outcomes import Baseline
 from deployments.rollout.analysis.sample_ratio import is_paid_for
 from deployments.rollout.analysis.windows import ListInWindow, WindowLog, WindowObservation, WindowPair
 from deployments.rollout.simulation.window_worlds import (
+    MAX_LISTS_AT_ONCE,
     MIN_DAYS,
     NEVER,
     STAGES,
@@ -194,6 +196,22 @@ def test_tails_hours_losses_and_drift_are_as_the_world_says() -> None:
     assert np.unique(hard[~np.isnan(hard)]) == pytest.approx([0.0, np.log(1.3)])
     changed = WindowWorld(deviation=0.0, effect=-0.1, later_effect=0.08, change_at=7).means_of(1, 9, rng)[0, :, 0]
     assert changed == pytest.approx([np.log(0.9)] * 7 + [np.log(1.08)] * 2)
+
+
+def test_worlds_of_many_lists_are_played_in_bounded_memory() -> None:
+    """A plant with thousands of unlike lists a day takes more chunks, not more memory."""
+    tracemalloc.start()
+    found = climb(
+        WindowWorld(effect=-0.1, lists=2000),
+        days=10,
+        rollouts=250,
+        rng=np.random.default_rng(8),
+        rules=ClimbRules(),
+    )
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.entered.shape == (250, len(STAGES))
+    assert peak < 12 * 8 * MAX_LISTS_AT_ONCE
 
 
 def test_better_challenger_climbs_and_no_stage_is_shorter_than_it_may_be() -> None:
