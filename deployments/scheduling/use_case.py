@@ -179,6 +179,8 @@ class Scheduling:
         did, and a `TemporarilyUnavailable`, or a `DatabaseError` where an earlier schedule is needed, when
         asking again later may help.
         """
+        # Once more: those that came together were all let in before the first of them was read and counted.
+        self.require_room(len(raw_body))
         limit = self._request_seconds
         accepted: list[_Accepted] = []
         try:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 import json
+from collections import Counter
 from contextlib import ExitStack
 from itertools import count
 
 import numpy as np
 import pytest
 
+from deployments.api import create_api
 from deployments.errors import Overloaded, ProposalFailed
 from deployments.scheduling.time_budget import (
     FIRST_SECONDS_OF_A_BYTE,
@@ -15,7 +18,9 @@ from deployments.scheduling.time_budget import (
     MIN_BODY_BYTES,
     LoadShedding,
 )
+from tests.deployments.api.calls import call
 from tests.deployments.fakes import (
+    NOW,
     FailingProposer,
     KnownPlants,
     PlannedProposer,
@@ -24,6 +29,7 @@ from tests.deployments.fakes import (
     machine,
     request_of,
     scheduling_over,
+    services_over,
 )
 from tests.deployments.plants.rows import plant
 
@@ -175,6 +181,18 @@ async def test_body_counts_with_what_the_plants_data_added() -> None:
     request = request_of(jobs=[], machines=None, time_budget_ms=0)
     await scheduling.schedule(request, client="planner", raw_body=b"{}")
     assert load._alone(BODY_BYTES) < ALONE
+
+
+async def test_large_requests_that_come_together_are_not_all_let_in() -> None:
+    """None of them is under way yet while they are read, in threads, and each would find the machine idle."""
+    load, large = LoadShedding(1), body(jobs=[job(f"J{number}") for number in range(1000)], time_budget_ms=0)
+    load._seconds_of_a_byte = 10 / len(json.dumps(large))
+    app = create_api(lambda: services, clock=lambda: NOW)
+    services = services_over(scheduling=scheduling_over(load=load))
+    answers = await asyncio.gather(*[call("POST", "/schedule", app=app, json=large) for _ in range(6)])
+    statuses = Counter(answer.status_code for answer in answers)
+    assert set(statuses) == {200, 503}
+    assert {answer.json()["error"] for answer in answers if answer.status_code == 503} == {"overloaded"}
 
 
 def test_cores_must_make_sense() -> None:
