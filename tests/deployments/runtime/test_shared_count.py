@@ -84,7 +84,7 @@ def test_slots_of_the_dead_are_given_away(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.system
 def test_another_process_with_the_number_of_a_dead_one_does_not_count(tmp_path: Path) -> None:
-    """In a container that starts anew ids come again; what the dead router had under way must not shed load for ever."""
+    """Ids come again in a container that starts anew; what a dead router had under way must not count for ever."""
     path = tmp_path / "in-flight"
     own = SharedCount(path)
     with another_process(path) as other:
