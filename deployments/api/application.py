@@ -25,7 +25,7 @@ from deployments.api.probes import EndOfService, Gate
 from deployments.api.problems import install_problems
 from deployments.api.services import Services
 from deployments.runtime.clock import Clock, utc_now
-from deployments.runtime.metrics import Meter, NoMeter
+from deployments.runtime.metrics import Meter
 from deployments.scheduling.time_budget import LARGE_BODY_BYTES
 
 DESCRIPTION = "Turns a plant's list of jobs into a safe production schedule."
@@ -96,6 +96,6 @@ def create_api(
             expose_headers=[REQUEST_ID_HEADER, schedules.REPLAYED_HEADER, "Retry-After"],
         )
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(RequestIdentity, clock=clock, meter=meter or NoMeter())
+    app.add_middleware(RequestIdentity, clock=clock, meter=meter)
     app.add_middleware(BodyRemainder)
     return app

@@ -35,7 +35,7 @@ from deployments.errors import (
 from deployments.logs import REQUEST_ID, REQUESTS
 from deployments.persistence.decisions.records import MAX_DETAIL_LENGTH, AuditEvent
 from deployments.runtime.clock import Clock
-from deployments.runtime.metrics import HTTP_REQUESTS, HTTP_SECONDS, Meter
+from deployments.runtime.metrics import HTTP_REQUESTS, HTTP_SECONDS, Meter, NoMeter
 from deployments.scheduling.time_budget import LARGE_BODY_BYTES, OFFLOAD
 
 _ALWAYS = {
@@ -414,10 +414,10 @@ class BodyRemainder:
 class RequestIdentity:
     """ASGI middleware; nothing that may fail may be added after it, so that nothing happens outside of it."""
 
-    def __init__(self, app: ASGIApp, *, clock: Clock, meter: Meter) -> None:
+    def __init__(self, app: ASGIApp, *, clock: Clock, meter: Meter | None = None) -> None:
         self._app = app
         self._clock = clock
-        self._meter = meter
+        self._meter = meter or NoMeter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -127,8 +127,9 @@ class Predictor:
         forwards = _play(arrays, copy_of(state), specialist)
         plays, directions = [_weighed(plant, arrays, state, forwards)], list[ReversedPlant | None]([None])
         if _is_played_backwards(arrays, state):
-            directions.append(reversed_plant(arrays, int(forwards.end.max())))
-            backwards = _play_towards(directions[1], arrays, copy_of(state), specialist)
+            reverse = reversed_plant(arrays, int(forwards.end.max()))
+            directions.append(reverse)
+            backwards = _play_towards(reverse, arrays, copy_of(state), specialist)
             plays.append(_weighed(plant, arrays, state, backwards))
         best = min(play.least for play in plays)
         if _is_large(arrays) or best <= objective_bound(plant, state):
@@ -147,7 +148,8 @@ class Predictor:
         Deadlines are due dates to it.
         """
         plant, arrays = arrays, with_urgent_due_dates(arrays)
-        players = self._players(arrays)
+        # Where time is left for draws, a network that hardly ever plays best may draw what leads the search further.
+        players = self.networks if arrays.objective[TARDINESS_WEIGHT] > 0.0 else self._for_makespans
         turn, weights = seed // len(players), players[seed % len(players)]
         backwards = turn % 2 and arrays.objective[TARDINESS_WEIGHT] == 0.0 and _is_played_backwards(arrays, state)
         direction = reversed_plant(arrays, 0) if backwards else None

@@ -91,6 +91,8 @@ def _body(response: httpx.Response, known_ids: Mapping[str, str]) -> Any:
         spelling = _spelling(text)
         found = _plain(plain)
         return found if spelling == "compact" else {"spelling": spelling, "json": found}
+    if kind.startswith("text/plain; version="):
+        return "<metrics>"
     if kind.startswith(("text/html", "text/plain")):
         page = _without(_IN_TEXT + _IN_PAGES, _without_ids(response.text, known_ids))
         return _CHART.sub(_without_times, page).splitlines()

@@ -27,6 +27,7 @@ def probes() -> tuple[Request, ...]:
         get("health", "/health", until=lambda health: health["status"] == "healthy", **nobody),
         get("livez with an id", "/livez", headers={"X-Request-ID": "abc-123"}, **nobody),
         get("livez of another origin", "/livez", headers=origin, **nobody),
+        get("metrics", "/metrics", **nobody),
         get("documentation", "/docs", **nobody),
         get("OpenAPI document", "/openapi.json", **nobody),
         *(get(f"static file {name}", f"/static/{name}", **nobody) for name in static),
