@@ -15,11 +15,13 @@ How many of each there are, and how busy they may get, stands in `serve_config.y
 # No `from __future__ import annotations` here: Ray reads the annotation of `args` as an object, and hands
 # over a plain dictionary when it is a string.
 
+import logging
 import os
 import time
 import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,7 +55,7 @@ from deployments.runtime.shared_count import SharedCount
 from deployments.scheduling.arms import ArmRunner
 from deployments.scheduling.idempotency import Idempotency
 from deployments.scheduling.question import QuestionBuilder
-from deployments.scheduling.time_budget import LoadShedding
+from deployments.scheduling.time_budget import Alone, LoadShedding, SharedLoad
 from deployments.scheduling.use_case import Scheduling
 from deployments.serve.controller import RolloutController
 from deployments.serve.handles import (
@@ -89,6 +91,7 @@ _LINGER_SECONDS = 0.25
 _MAX_WAITING_READS = 32
 # What late arms come to is told as far as that goes before a router closes.
 _LATE_SECONDS = 1.0
+_log = logging.getLogger(__name__)
 
 
 def build_app(args: AppArgs) -> Application:
@@ -120,6 +123,17 @@ def compose(
 def _deployment(cls: type, name: str) -> Deployment:
     deployment: Deployment = serve.deployment(name=name)(cls)
     return deployment
+
+
+def _load_of_others(stack: AsyncExitStack, path: Path) -> SharedLoad:
+    """Nobody's where the file cannot be had, as on a full disk: that is no reason to serve nobody."""
+    try:
+        in_flight = SharedCount(path)
+    except OSError as error:
+        _log.warning("each router sheds load by what it has under way itself, for lack of %s: %s", path, error)
+        return Alone()
+    stack.callback(in_flight.close)
+    return in_flight
 
 
 async def open_router(
@@ -219,9 +233,7 @@ async def open_router(
     await access.start()
 
     # The use case over all of these; what the other routers of this machine have under way counts as its own does.
-    in_flight = SharedCount(settings.run_folder / "in-flight")
-    stack.callback(in_flight.close)
-    load = LoadShedding(len(os.sched_getaffinity(0)), in_flight)
+    load = LoadShedding(len(os.sched_getaffinity(0)), _load_of_others(stack, settings.run_folder / "in-flight"))
     policy_probe = Probe("the policy", lambda: ask(policy.model_id, attempts=2), period_seconds=1.0)
     # Often, because whoever waits for a verdict must know whether anybody gets one.
     judge_probe = Probe("the judge", lambda: ask(validator.ping, attempts=2), period_seconds=0.4)

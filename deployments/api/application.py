@@ -86,6 +86,7 @@ def create_api(
             allow_methods=["GET", "HEAD", "POST"],
             allow_headers=[
                 API_KEY_HEADER,
+                "Authorization",
                 "Content-Type",
                 "Content-Encoding",
                 PREFER_HEADER,

@@ -452,9 +452,10 @@ class RequestIdentity:
         level = logging.DEBUG if scope["path"] in _PROBES else logging.INFO
         seconds = time.perf_counter() - started
         _requests.log(level, short_line(scope), extra={"status": status, "ms": round(1000 * seconds, 1)})
-        # A path that is no route may be anything, and so may a method.
-        route = getattr(scope.get("route"), "path", "none")
-        method = scope["method"] if route != "none" else "other"
+        # A path that is no route may be anything, and so may a method, also where the path is one.
+        found = scope.get("route")
+        route = getattr(found, "path", "none")
+        method = scope["method"] if scope["method"] in (getattr(found, "methods", None) or ()) else "other"
         self._meter.count(HTTP_REQUESTS, method=method, route=route, status=str(status))
         self._meter.observe(HTTP_SECONDS, seconds, route=route)
 

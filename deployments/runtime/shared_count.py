@@ -12,12 +12,12 @@ from pathlib import Path
 from deployments.runtime.durable_file import OWNER_ONLY_FOLDER, owner_only
 
 MAX_PROCESSES = 64
-_SLOT = struct.Struct("<qq")
-_EMPTY = _SLOT.pack(0, 0)
+_SLOT = struct.Struct("<qqq")
+_EMPTY = _SLOT.pack(0, 0, 0)
 
 
 class SharedCount:
-    """Each process has a slot of (process id, number), which it alone writes; the numbers of the dead do not count.
+    """Each process has a slot of (process id, its start, number), which it alone writes; the dead do not count.
 
     For what may be a moment out of date. To read all slots takes microseconds, and nobody waits for anybody.
     """
@@ -25,12 +25,14 @@ class SharedCount:
     def __init__(self, path: Path, pid: int | None = None) -> None:
         """Raises `OSError` when the file cannot be had, or every slot has a living owner."""
         self._pid = os.getpid() if pid is None else pid
+        self._started = _started_at(self._pid) or 0
         path.parent.mkdir(parents=True, exist_ok=True, mode=OWNER_ONLY_FOLDER)
         size = MAX_PROCESSES * _SLOT.size
         with open(path, "a+b", opener=owner_only) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            if os.fstat(file.fileno()).st_size < size:
-                file.truncate(size)
+            # Written, not truncated to: who writes into the map of a file that a full disk has no blocks for is killed.
+            file.write(bytes(max(0, size - os.fstat(file.fileno()).st_size)))
+            file.flush()
             self._map = mmap.mmap(file.fileno(), size)
             try:
                 self._offset = self._free_slot(path)
@@ -44,29 +46,32 @@ class SharedCount:
 
     def set(self, count: int) -> None:
         """This process's own number."""
-        _SLOT.pack_into(self._map, self._offset, self._pid, count)
+        _SLOT.pack_into(self._map, self._offset, self._pid, self._started, count)
 
     def of_others(self) -> int:
         """The sum of the numbers of the others that live."""
-        return sum(count for pid, count in _SLOT.iter_unpack(self._map) if count and self._is_other(pid))
+        slots = _SLOT.iter_unpack(self._map)
+        return sum(count for pid, started, count in slots if count and pid != self._pid and _is_alive(pid, started))
 
     def close(self) -> None:
         """The slot is free again."""
         self._map[self._offset : self._offset + _SLOT.size] = _EMPTY
         self._map.close()
 
-    def _is_other(self, pid: int) -> bool:
-        return pid != self._pid and _is_alive(pid)
-
     def _free_slot(self, path: Path) -> int:
-        for index, (pid, _) in enumerate(_SLOT.iter_unpack(self._map)):
-            if pid in (0, self._pid) or not _is_alive(pid):
+        for index, (pid, started, _) in enumerate(_SLOT.iter_unpack(self._map)):
+            if pid in (0, self._pid) or not _is_alive(pid, started):
                 return index * _SLOT.size
         raise OSError(f"each of the {MAX_PROCESSES} slots of {path} belongs to a living process")
 
 
-def _is_alive(pid: int) -> bool:
-    with suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        return True
-    return False
+def _is_alive(pid: int, started: int) -> bool:
+    """Whether it is still the process that has begun then, and not another that got its number."""
+    return _started_at(pid) == started
+
+
+def _started_at(pid: int) -> int | None:
+    """When a process began, in ticks since the start of the machine (proc(5), field 22); None when there is none."""
+    with suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+    return None

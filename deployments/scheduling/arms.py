@@ -189,6 +189,11 @@ class Attempts:
         object.__setattr__(self, "settled", tuple([attempt for attempt in self.all if attempt.pending is None]))
         object.__setattr__(self, "fallback_reason", self.withdrawn or self.all[0].reason)
 
+    def searched_seconds(self, budget_ms: int) -> float:
+        """How much of a time budget was used: none by a rule, and less than all where a search ended early."""
+        taken = [attempt.proposal_seconds or 0.0 for attempt in self.all if not attempt.arm.is_rule]
+        return sum([min(budget_ms / 1000, seconds) for seconds in taken])
+
     def call_off(self) -> None:
         """Nobody wants to know any more what is still to come."""
         _call_off(self.all)

@@ -125,13 +125,14 @@ class LoadShedding:
         """Around all work on one request; what it cost is learned when it comes to its end without an error."""
         self._count(1)
         begun, service_before = self._counted_at, self._service_seconds
-        work = WorkInFlight()
+        work = WorkInFlight(body_bytes=body_bytes)
         try:
             yield work
             self._count(0)
             service, seconds = self._service_seconds - service_before, self._counted_at - begun
-            searched = work.budget_ms / 1000 * service / seconds if seconds > 0.0 else 0.0
-            self._learn(max(0.0, service - searched) / max(body_bytes, MIN_BODY_BYTES))
+            searched = work.searched_seconds * service / seconds if seconds > 0.0 else 0.0
+            if work.is_typical:
+                self._learn(max(0.0, service - searched) / max(work.body_bytes, MIN_BODY_BYTES))
         finally:
             self._count(-1)
 
@@ -158,11 +159,17 @@ class LoadShedding:
         self._seconds_of_a_byte = known + LEARNED_SHARE * (found - known)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class WorkInFlight:
-    """One request's work, and the time budget that was granted to it."""
+    """One request's work: `searched_seconds` of its time budget were used.
 
-    budget_ms: int = 0
+    `body_bytes` are those of the body once it is filled from the plant's data. It is not typical when an arm came to
+    nothing: then most of its time was spent in waiting, and nobody works meanwhile.
+    """
+
+    body_bytes: int
+    searched_seconds: float = 0.0
+    is_typical: bool = True
 
 
 async def run_blocking(

@@ -179,6 +179,8 @@ class Scheduling:
         did, and a `TemporarilyUnavailable`, or a `DatabaseError` where an earlier schedule is needed, when
         asking again later may help.
         """
+        # Once more: those that came together were all let in before the first of them was read and counted.
+        self.require_room(len(raw_body))
         limit = self._request_seconds
         accepted: list[_Accepted] = []
         try:
@@ -290,18 +292,19 @@ class Scheduling:
         accepted: list[_Accepted],
         work: WorkInFlight,
     ) -> Answered:
-        """As `schedule`; what has got its arm is appended to `accepted`, and `work` is told its time budget."""
+        """As `schedule`; what has got its arm is appended to `accepted`, and `work` is told what it came to."""
         created_at, started, begun = self._clock(), self._stopwatch(), time.perf_counter()
         asked = request
         complete = await self._question_builder.completed(asked, raw_body)
         request, raw_body = complete.request, complete.body
+        work.body_bytes = len(raw_body)
         question = await self._question_builder.question(request, client, created_at, len(raw_body))
         plant_id = self._question_builder.plant_of(request)
         unit = self._question_builder.unit_of(request, question)
         split = self._rollout.traffic_split()
         assigned = split.assign(unit) if request.arm is None else split.force(unit, self._named(request.arm))
         recent = self._recent_makespans.of(plant_id)
-        budget_ms = work.budget_ms = self._load.afforded_ms(request.time_budget_ms)
+        budget_ms = self._load.afforded_ms(request.time_budget_ms)
         job_list, jobs = await run_blocking(len(raw_body), job_list_of, request.jobs)
         decision_id = str(self._new_id()) if lease is None else lease.decision_id
         context = EvaluationContext(
@@ -321,6 +324,8 @@ class Scheduling:
         accepted.append(_Accepted(context=context, turn=turn))
         translated = time.perf_counter()
         attempts = await self._arms.first_safe(question, assigned.order, budget_ms, recent, job_list, turn)
+        work.searched_seconds = attempts.searched_seconds(budget_ms)
+        work.is_typical = all(attempt.proposal is not None for attempt in attempts.all)
 
         async def settled() -> tuple[ScheduleAnswer, bytes, DecisionRecord]:
             decision = Decision(

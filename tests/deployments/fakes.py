@@ -474,6 +474,7 @@ def scheduling_over(
     proposal_seconds: float = 60.0,
     judge_answered_at: Callable[[], float | None] = lambda: None,
     meter: Meter | None = None,
+    load: LoadShedding | None = None,
     zone: ZoneInfo = KUALA_LUMPUR,
 ) -> Scheduling:
     """The use case in Kuala Lumpur unless told otherwise, with a clock that stands still and ids that count."""
@@ -502,7 +503,7 @@ def scheduling_over(
         shadow=shadow or NoShadow(),
         find_model=REGISTERED.get,
         request_seconds=request_seconds,
-        load=LoadShedding(2),
+        load=load or LoadShedding(2),
         meter=meter or NoMeter(),
         clock=lambda: NOW,
         stopwatch=lambda: 0.25 * next(ticks),

@@ -20,12 +20,13 @@ from ray import serve
 from ray.serve.exceptions import BackPressureError
 
 from deployments.api import Services, create_api
-from deployments.app import build_app, compose, open_router
+from deployments.app import _load_of_others, build_app, compose, open_router
 from deployments.local_cluster.service import DEFAULT_CONFIG
 from deployments.persistence.decisions.records import first_id
 from deployments.persistence.spool.disk import LocalDisk
 from deployments.runtime.metrics import NoMeter
-from deployments.scheduling.time_budget import LARGE_BODY_BYTES
+from deployments.runtime.shared_count import SharedCount
+from deployments.scheduling.time_budget import LARGE_BODY_BYTES, Alone
 from deployments.serve.serialization import decode, encode
 from deployments.settings.serve_config import AppArgs
 from env.judge.anomalies import BoundedMakespan
@@ -132,6 +133,15 @@ async def _open(stack: AsyncExitStack, folder: Path, url: str) -> Services:
         disk=LocalDisk(),
         meter=NoMeter(),
     )
+
+
+async def test_router_that_cannot_share_what_it_has_under_way_is_as_if_alone(tmp_path: Path) -> None:
+    """Without a file for it, as on a full disk, it sheds by its own requests, and serves."""
+    (tmp_path / "run").touch()
+    async with AsyncExitStack() as stack:
+        assert isinstance(_load_of_others(stack, tmp_path / "run" / "in-flight"), Alone)
+        shared = _load_of_others(stack, tmp_path / "elsewhere" / "in-flight")
+        assert (isinstance(shared, SharedCount), shared.of_others()) == (True, 0)
 
 
 async def test_hanging_database_holds_up_neither_plan_nor_rollback(tmp_path: Path) -> None:

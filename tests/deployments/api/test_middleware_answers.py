@@ -104,7 +104,8 @@ async def test_pages_of_this_machine_may_call_where_the_pattern_is_given(origin:
     asked = {
         "Origin": origin,
         "Access-Control-Request-Method": "POST",
-        "Access-Control-Request-Headers": "x-api-key,content-type,prefer,content-encoding,idempotency-key",
+        "Access-Control-Request-Headers": "x-api-key,authorization,content-type,prefer,content-encoding"
+        ",idempotency-key",
     }
     local = create_api(services_over, cors_pattern=LOCAL_ORIGINS, clock=lambda: NOW)
     allowed = await call("OPTIONS", "/schedule", app=local, headers=asked)

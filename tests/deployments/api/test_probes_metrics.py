@@ -40,13 +40,16 @@ async def test_every_answer_is_counted_by_its_route() -> None:
         await client.get("/v1/schedules/nothing", headers=KEY)
         await client.get("/v1/schedules/nothing-else", headers=KEY)
         await client.request("BREW", "/coffee", headers=KEY)
+        await client.request("BREW", "/schedule", headers=KEY)
+        await client.request("STIR", "/schedule", headers=KEY)
     assert meter.counted == {
         (HTTP_REQUESTS.name, "POST", "/schedule", "200"): 1,
         (HTTP_REQUESTS.name, "GET", "/v1/schedules/{schedule_id}", "404"): 2,
         (HTTP_REQUESTS.name, "other", "none", "404"): 1,
+        (HTTP_REQUESTS.name, "other", "/schedule", "405"): 2,
     }
     assert {series: len(seconds) for series, seconds in meter.observed.items()} == {
-        (HTTP_SECONDS.name, "/schedule"): 1,
+        (HTTP_SECONDS.name, "/schedule"): 3,
         (HTTP_SECONDS.name, "/v1/schedules/{schedule_id}"): 2,
         (HTTP_SECONDS.name, "none"): 1,
     }

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import mmap
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,7 +70,7 @@ def test_slots_of_the_dead_are_given_away(tmp_path: Path, monkeypatch: pytest.Mo
     """One more than there are slots is refused while all owners live, and has room once one of them is gone."""
     path = tmp_path / "in-flight"
     dead: set[int] = set()
-    monkeypatch.setattr(shared_count, "_is_alive", lambda pid: pid not in dead)
+    monkeypatch.setattr(shared_count, "_is_alive", lambda pid, _started: pid not in dead)
     counts = [SharedCount(path, pid) for pid in range(1, MAX_PROCESSES + 1)]
     for count in counts:
         count.set(1)
@@ -78,3 +80,47 @@ def test_slots_of_the_dead_are_given_away(tmp_path: Path, monkeypatch: pytest.Mo
     newcomer = SharedCount(path, os.getpid() + 1_000_000)
     newcomer.set(10)
     assert counts[0].of_others() == MAX_PROCESSES - 2 + 10
+
+
+@pytest.mark.system
+def test_another_process_with_the_number_of_a_dead_one_does_not_count(tmp_path: Path) -> None:
+    """Ids come again in a container that starts anew; what a dead router had under way must not count for ever."""
+    path = tmp_path / "in-flight"
+    own = SharedCount(path)
+    with another_process(path) as other:
+        assert told(other, 5) == 0
+        assert own.of_others() == 5
+        with path.open("r+b") as file:
+            place = file.read().index(struct.pack("<q", other.pid)) + 8
+            file.seek(place)
+            (started,) = struct.unpack("<q", file.read(8))
+            file.seek(place)
+            file.write(struct.pack("<q", started - 1))
+        assert own.of_others() == 0
+    own.close()
+
+
+def test_processes_of_other_users_can_be_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No signal goes to whoever has the number of a dead one now: another user's process would refuse it."""
+
+    def refuse(pid: int, _signal: int) -> None:
+        raise PermissionError(pid)
+
+    monkeypatch.setattr(os, "kill", refuse)
+    own, first = SharedCount(tmp_path / "in-flight"), SharedCount(tmp_path / "in-flight", 1)
+    first.set(3)
+    assert own.of_others() == 3
+
+
+def test_slots_are_on_the_disk_before_they_are_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write into the map of a hole in a file ends the process by a signal where the disk is full."""
+    blocks: list[int] = []
+
+    def noted(descriptor: int, size: int) -> mmap.mmap:
+        blocks.append(os.fstat(descriptor).st_blocks)
+        return real(descriptor, size)
+
+    real = mmap.mmap
+    monkeypatch.setattr(mmap, "mmap", noted)
+    SharedCount(tmp_path / "in-flight").close()
+    assert blocks[0] > 0

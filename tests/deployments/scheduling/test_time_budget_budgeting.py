@@ -1,17 +1,37 @@
 from __future__ import annotations
 
+import asyncio
+import json
+from collections import Counter
 from contextlib import ExitStack
+from itertools import count
 
 import numpy as np
 import pytest
 
-from deployments.errors import Overloaded
+from deployments.api import create_api
+from deployments.errors import Overloaded, ProposalFailed
 from deployments.scheduling.time_budget import (
     FIRST_SECONDS_OF_A_BYTE,
     MAX_CROWD,
     MAX_SECONDS,
+    MIN_BODY_BYTES,
     LoadShedding,
 )
+from tests.deployments.api.calls import call
+from tests.deployments.fakes import (
+    NOW,
+    FailingProposer,
+    KnownPlants,
+    PlannedProposer,
+    body,
+    job,
+    machine,
+    request_of,
+    scheduling_over,
+    services_over,
+)
+from tests.deployments.plants.rows import plant
 
 BODY_BYTES = 50_000
 ALONE = BODY_BYTES * FIRST_SECONDS_OF_A_BYTE
@@ -110,7 +130,7 @@ def test_cost_is_learned_whether_the_machine_is_crowded_or_not(alone: float, bud
         while arrivals and arrivals[0] <= now:
             arrivals.pop(0)
             request = ExitStack()
-            request.enter_context(load.request(BODY_BYTES)).budget_ms = budget_ms
+            request.enter_context(load.request(BODY_BYTES)).searched_seconds = budget_ms / 1000
             searching[request] = now + budget_ms / 1000
     assert load._alone(BODY_BYTES) == pytest.approx(alone, rel=0.3)
 
@@ -125,6 +145,54 @@ def test_failed_requests_give_their_place_back_and_teach_nothing() -> None:
     assert not failing.__exit__(RuntimeError, RuntimeError(), None)
     assert load.in_flight == 0
     assert load._alone(BODY_BYTES) == ALONE
+
+
+def ticking(seconds: float) -> LoadShedding:
+    """On it every request that is alone takes so long."""
+    ticks = count()
+    return LoadShedding(2, stopwatch=lambda: seconds * next(ticks))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+async def test_budget_that_nobody_used_up_is_no_reason_to_think_requests_free(share: float) -> None:
+    """A rule searches for nothing, and a search ends early where nothing better can exist."""
+    load = ticking(10 * FIRST_SECONDS_OF_A_BYTE * MIN_BODY_BYTES)
+    scheduling = scheduling_over(ppo=PlannedProposer(), share=share, load=load)
+    request, raw = request_of(time_budget_ms=60_000), json.dumps(body()).encode()
+    for _ in range(10):
+        await scheduling.schedule(request, client="planner", raw_body=raw)
+    assert load._alone(MIN_BODY_BYTES) > 2 * FIRST_SECONDS_OF_A_BYTE * MIN_BODY_BYTES
+
+
+async def test_request_whose_arm_came_to_nothing_teaches_nothing() -> None:
+    """Most of its time it has waited, and nobody worked meanwhile."""
+    load = ticking(1.0)
+    scheduling = scheduling_over(ppo=FailingProposer(ProposalFailed("lost")), load=load)
+    await scheduling.schedule(request_of(), client="planner", raw_body=json.dumps(body()).encode())
+    assert load._alone(BODY_BYTES) == ALONE
+
+
+async def test_body_counts_with_what_the_plants_data_added() -> None:
+    """A request of a few bytes for a thousand pending jobs is no small one that took long."""
+    load = ticking(2 * FIRST_SECONDS_OF_A_BYTE * MIN_BODY_BYTES)
+    jobs = [job(f"J{number}") for number in range(1000)]
+    plants = KnownPlants(penang=plant(jobs=jobs, machines=[machine()]))
+    scheduling = scheduling_over(plants=plants, share=0.0, load=load)
+    request = request_of(jobs=[], machines=None, time_budget_ms=0)
+    await scheduling.schedule(request, client="planner", raw_body=b"{}")
+    assert load._alone(BODY_BYTES) < ALONE
+
+
+async def test_large_requests_that_come_together_are_not_all_let_in() -> None:
+    """None of them is under way yet while they are read, in threads, and each would find the machine idle."""
+    load, large = LoadShedding(1), body(jobs=[job(f"J{number}") for number in range(1000)], time_budget_ms=0)
+    load._seconds_of_a_byte = 10 / len(json.dumps(large))
+    app = create_api(lambda: services, clock=lambda: NOW)
+    services = services_over(scheduling=scheduling_over(load=load))
+    answers = await asyncio.gather(*[call("POST", "/schedule", app=app, json=large) for _ in range(6)])
+    statuses = Counter(answer.status_code for answer in answers)
+    assert set(statuses) == {200, 503}
+    assert {answer.json()["error"] for answer in answers if answer.status_code == 503} == {"overloaded"}
 
 
 def test_cores_must_make_sense() -> None:
