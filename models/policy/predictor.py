@@ -164,8 +164,8 @@ class Predictor:
     def _specialist(self, arrays: ProblemArrays) -> Weights:
         """Whose play is most likely the best.
 
-        The first network's where due dates count, else that of the first one that has learned makespans alone, or of the
-        last.
+        The first network's where due dates count, else that of the first one that has learned makespans alone, or of
+        the last.
         """
         return self.networks[0] if arrays.objective[TARDINESS_WEIGHT] > 0.0 else self._makespan_specialist
 
