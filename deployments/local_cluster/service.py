@@ -427,7 +427,8 @@ def serve(
             # From here on this process waits; what it was started with would stay in its memory.
             release_start_up_memory()
             display.say(f"Gantry is ready on {url} (documentation: {url}/docs). Stop it with Ctrl-C.")
-            _start_others(cluster, display)
+            # Beside the watch: a Ray that dies meanwhile answers nobody for a minute.
+            threading.Thread(target=_start_others, args=(cluster, display), daemon=True, name="others").start()
             fault = cluster.await_fault()
             print(f"gantry: {fault}; this service ends, and the next start is a new one", file=sys.stderr)
     except KeyboardInterrupt:
@@ -444,6 +445,9 @@ def _start_others(cluster: LocalCluster, display: Display) -> None:
     try:
         with display.lasting("starting the other replicas"):
             cluster.start_others(START_SECONDS)
+    except KeyboardInterrupt:
+        # The service is told to end: nobody waits for the others any more.
+        return
     except Exception as error:  # the edge to Ray: if it is dead, whoever waits for that notices
         display.say(f"not all replicas are there: {last_line(str(error))}")
     else:

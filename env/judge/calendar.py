@@ -11,13 +11,14 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
-import numpy as np
-from numpy.typing import NDArray
-
 from env.problem import Machine, WorkingHours
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SECONDS_PER_DAY = 86_400
 JUDGED_YEARS = 250
@@ -81,6 +82,9 @@ class OpenTime:
         """What is open of each [start, end), whose seconds must lie in a `Reach`."""
         if self.is_always_open:
             return [OpenSpan(end - start, opens=True, closes=True) for start, end in spans]
+        # Here, for many a process knows the words of verdicts and judges nothing.
+        import numpy as np
+
         starts, ends = np.array(spans, dtype=np.int64).reshape(-1, 2).T
         first, second, last, beyond = self._until_each(np.stack((starts, starts + 1, ends - 1, ends)))
         open_at_start, open_at_end = (second - first == 1).tolist(), (beyond - last == 1).tolist()
@@ -130,6 +134,8 @@ class OpenTime:
 
     def _until_each(self, seconds: NDArray[np.int64]) -> NDArray[np.int64]:
         """`until` of each."""
+        import numpy as np
+
         base = seconds if self._base is None else self._base._until_each(seconds)
         if not self._starts:
             return base
