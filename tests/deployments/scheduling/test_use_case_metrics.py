@@ -9,6 +9,7 @@ import pytest
 
 from deployments.errors import Overloaded, ProposalFailed
 from deployments.runtime.metrics import PLAN_BUDGET, PLAN_OPERATIONS, PLAN_SECONDS, PLANS, SHED
+from deployments.scheduling.time_budget import LoadShedding
 from tests.deployments.fakes import FailingProposer, KeptMeter, PlannedProposer, body, request_of, scheduling_over
 
 
@@ -33,7 +34,7 @@ async def test_plan_tells_who_made_it_and_why(ppo: PlannedProposer, by: str, fal
 async def test_refused_newcomer_is_counted() -> None:
     """As shed, once; it is no plan."""
     meter = KeptMeter()
-    scheduling = scheduling_over(meter=meter)
+    scheduling = scheduling_over(load=LoadShedding(2), meter=meter)
     scheduling.require_room(10_000)
     with ExitStack() as stack:
         for _ in range(5):
