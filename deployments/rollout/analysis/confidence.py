@@ -134,11 +134,6 @@ class MeanSequence:
         self._total += value
         self._squares += value * value
 
-    def revise(self, before: float, after: float) -> None:
-        """An observation that was added as `before` is now `after`."""
-        self._total += after - before
-        self._squares += after * after - before * before
-
     @property
     def mean(self) -> float:
         """Of all observations; there must be one."""

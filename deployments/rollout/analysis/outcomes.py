@@ -313,11 +313,6 @@ class PairedObservation:
         found: JobSketch | None = since_0_3(self, "jobs")
         return found
 
-    @property
-    def group(self) -> str:
-        """Replans of one job list in one unit are one observation: they share this key."""
-        return hashlib.sha256(f"{self.unit}\0{self.job_list_digest}".encode()).hexdigest()[:16]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissingPair:

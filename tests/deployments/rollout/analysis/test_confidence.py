@@ -169,16 +169,6 @@ def test_identical_observations_get_the_deviation_floor() -> None:
     assert found.lower < 0 < found.upper
 
 
-@given(st.lists(st.floats(-1, 1), min_size=2, max_size=30), st.floats(-1, 1))
-def test_revision_equals_having_added_the_later_value(values: list[float], later: float) -> None:
-    """Revising the first observation leaves what adding the revised one would have left."""
-    revised = mean_sequence(np.array(values))
-    revised.revise(values[0], later)
-    fresh = mean_sequence(np.array([later, *values[1:]]))
-    assert revised.mean == pytest.approx(fresh.mean, abs=1e-9)
-    assert revised.deviation == pytest.approx(fresh.deviation, abs=1e-6)
-
-
 def test_sequences_survive_json() -> None:
     """A snapshot goes on where it stopped."""
     sequence = mean_sequence(np.random.default_rng(5).random(150))

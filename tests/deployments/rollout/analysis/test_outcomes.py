@@ -116,12 +116,6 @@ def test_pair_refuses_two_decisions() -> None:
         paired(evaluation(), evaluation())
 
 
-def test_replans_share_a_group() -> None:
-    """Same unit and job list: one observation; another unit with the same list: another."""
-    assert pair(0, job_list_digest="a").group == pair(9, job_list_digest="a").group
-    assert pair(0, job_list_digest="a").group != pair(0, job_list_digest="a", unit="p//2025-07-23").group
-
-
 def test_pair_refuses_what_is_no_number() -> None:
     """An endless ratio, or differences that are not all there, would poison every mean."""
     with pytest.raises(ValueError, match="must be finite"):
