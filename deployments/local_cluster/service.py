@@ -250,8 +250,7 @@ def running(
     """
     with _cluster(settings, config_path, port, display=display, quiet=quiet) as cluster:
         cluster.start(START_SECONDS)
-        _start_others(cluster, display)
-        _warn_of_side_doors(port, display)
+        _start_others(cluster, display, port)
         yield cluster.listener
 
 
@@ -422,13 +421,12 @@ def serve(
             suppress(KeyboardInterrupt),
         ):
             cluster.start(START_SECONDS)
-            _warn_of_side_doors(port, display)
             url = cluster.listener.url
             # From here on this process waits; what it was started with would stay in its memory.
             release_start_up_memory()
             display.say(f"Gantry is ready on {url} (documentation: {url}/docs). Stop it with Ctrl-C.")
             # Beside the watch: a Ray that dies meanwhile answers nobody for a minute.
-            threading.Thread(target=_start_others, args=(cluster, display), daemon=True, name="others").start()
+            threading.Thread(target=_start_others, args=(cluster, display, port), daemon=True, name="others").start()
             fault = cluster.await_fault()
             print(f"gantry: {fault}; this service ends, and the next start is a new one", file=sys.stderr)
     except KeyboardInterrupt:
@@ -440,8 +438,9 @@ def serve(
         cluster.leave(0 if fault is None else EXIT_RAY_LOST)
 
 
-def _start_others(cluster: LocalCluster, display: Display) -> None:
-    """What is more than one of each; the service serves without them, too."""
+def _start_others(cluster: LocalCluster, display: Display, port: int) -> None:
+    """What is more than one of each; the service serves without them, too. Then it is known which ports are open."""
+    said = "all replicas are there"
     try:
         with display.lasting("starting the other replicas"):
             cluster.start_others(START_SECONDS)
@@ -449,9 +448,9 @@ def _start_others(cluster: LocalCluster, display: Display) -> None:
         # The service is told to end: nobody waits for the others any more.
         return
     except Exception as error:  # the edge to Ray: if it is dead, whoever waits for that notices
-        display.say(f"not all replicas are there: {last_line(str(error))}")
-    else:
-        display.say("all replicas are there")
+        said = f"not all replicas are there: {last_line(str(error))}"
+    _warn_of_side_doors(port, display)
+    display.say(said)
 
 
 def _warn_of_side_doors(service_port: int, display: Display) -> None:
