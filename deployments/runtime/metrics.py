@@ -14,7 +14,7 @@ from typing import Protocol
 # From a cached refusal to the longest synchronous request.
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0)
 _COUNTS = (1.0, 10.0, 50.0, 100.0, 170.0, 300.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0, 20_000.0)
-_MILLISECONDS = (0.0, 50.0, 100.0, 250.0, 500.0, 750.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0, 60_000.0)
+_MILLISECONDS = (50.0, 100.0, 250.0, 500.0, 750.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0, 60_000.0)
 
 
 class MetricKind(StrEnum):
@@ -45,8 +45,7 @@ def _gauge(name: str, text: str, *labels: str) -> Metric:
 
 
 def _histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Metric:
-    above_nothing = tuple(bucket for bucket in buckets if bucket > 0.0)
-    return Metric(name=f"gantry_{name}", kind=MetricKind.HISTOGRAM, text=text, labels=labels, buckets=above_nothing)
+    return Metric(name=f"gantry_{name}", kind=MetricKind.HISTOGRAM, text=text, labels=labels, buckets=buckets)
 
 
 HTTP_REQUESTS = _counter("http_requests", "Answers, by the template of the route.", "method", "route", "status")
@@ -127,7 +126,7 @@ class BoundedLabels:
 
     def of(self, metric: Metric, labels: dict[str, str]) -> dict[str, str]:
         """The labels to tell. Raises `ValueError` when they are not those of the metric."""
-        if tuple(labels) != metric.labels and set(labels) != set(metric.labels):
+        if labels.keys() != set(metric.labels):
             raise ValueError(f"{metric.name} must have the labels {metric.labels}, had {tuple(labels)}")
         values = tuple(labels.values())
         known = self._known.setdefault(metric.name, set())

@@ -226,10 +226,10 @@ class HealthMonitor:
             yield f"{quantity(self._corruption.count, 'corruption event')} since the start: the log names each decision"
 
 
-class RouterMetrics:
+class RouterMetrics(BackgroundTask):
     """What one router knows: its spool, its way to the database, the stage, its health and what is under way.
 
-    `start` and `stop` on the event loop of the router.
+    `tell` is one round; `start` and `stop` on the event loop of the router.
     """
 
     def __init__(
@@ -245,6 +245,7 @@ class RouterMetrics:
         model_written_at: float | None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        super().__init__("metrics of the router", self.tell, period_seconds=PERIOD_SECONDS)
         self._meter = meter
         self._health = health
         self._depth, self._drain, self._state = depth, drain, state
@@ -252,15 +253,6 @@ class RouterMetrics:
         self._model_written_at = model_written_at
         self._clock = clock
         self._written = 0
-        self._task = BackgroundTask("metrics of the router", self.tell, period_seconds=PERIOD_SECONDS)
-
-    def start(self) -> None:
-        """Begins to tell."""
-        self._task.start()
-
-    async def stop(self) -> None:
-        """Tells nothing any more."""
-        await self._task.stop()
 
     async def tell(self) -> None:
         """One round."""

@@ -17,7 +17,6 @@ from tests.requirements import not_run
 ROOT = Path(__file__).parents[3]
 RULES = ROOT / "deployments" / "ops" / "prometheus" / "gantry.rules.yml"
 PAGE = ROOT / "docs" / "METRICS.md"
-OF_RAY = {"up"}
 _PLANS = 'ray_gantry_http_requests_total{method="POST", route="/schedule", status="%s"}'
 _SLOW = 'ray_gantry_http_request_seconds_bucket{route="/schedule", le="%s"}'
 HEALTHY = {
