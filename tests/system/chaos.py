@@ -31,10 +31,12 @@ from itertools import count, pairwise
 from pathlib import Path
 
 import httpx
+import yaml
 from rich.console import Console
 from rich.progress import track
 
 from deployments.local_cluster.cluster import free_port
+from deployments.local_cluster.service import DEFAULT_CONFIG
 from deployments.persistence.database import upgrade
 from deployments.persistence.delivery.inspection import inspect
 from tests.system.auditing.audit import stored_rows
@@ -48,6 +50,7 @@ from tests.system.serving import (
     REFUSED,
     UNCONNECTED,
     Service,
+    await_line,
     await_ready,
     eventually,
     kind_of,
@@ -205,10 +208,8 @@ def _kind(response: httpx.Response) -> str:
     return ANSWERED if is_right else "wrong schedule"
 
 
-async def drill(
-    faults: Mapping[str, Fault], clients: Clients, is_recovered: Callable[[], bool], times: int
-) -> list[Seen]:
-    """One kind after the other, `times` each; before the next one everything that died is there again."""
+async def drill(faults: Mapping[str, Fault], clients: Clients, missing: Callable[[], str], times: int) -> list[Seen]:
+    """One kind after the other, `times` each; before the next one nothing is `missing` any more."""
     found = []
     for name, inflict in track(faults.items(), console=Console(stderr=True), description="faults", transient=True):
         seen = Seen(name)
@@ -218,8 +219,8 @@ async def drill(
                 await inflict()
                 seen.times += 1
                 await asyncio.sleep(RECOVERY_SECONDS)
-                recovered = await asyncio.to_thread(eventually, is_recovered, MAX_RECOVERY_SECONDS, 0.5)
-            assert recovered, f"{name}: not recovered after {MAX_RECOVERY_SECONDS:g} s"
+                recovered = await asyncio.to_thread(eventually, lambda: not missing(), MAX_RECOVERY_SECONDS, 0.5)
+            assert recovered, f"{name}: not recovered after {MAX_RECOVERY_SECONDS:g} s: {missing()}"
         found.append(seen)
     return found
 
@@ -243,19 +244,28 @@ def killing(service: Callable[[], Service], deployment: str) -> Fault:
     return kill
 
 
-def replica_counts(service: Service) -> dict[str, int]:
-    """How many there are of each deployment."""
-    return {name: len(service.replicas(name)) for name in REPLICAS}
+def smallest_counts() -> dict[str, int]:
+    """How many replicas there are of each deployment, as shipped, when nobody asks for more."""
+    (application,) = yaml.safe_load(DEFAULT_CONFIG.read_text(encoding="utf-8"))["applications"]
+    return {
+        each["name"]: each.get("num_replicas") or each["autoscaling_config"]["min_replicas"]
+        for each in application["deployments"]
+    }
 
 
-def is_whole(service: Service, counts: Mapping[str, int]) -> bool:
-    """Whether it is ready, says that it is healthy, and has no fewer replicas than `counts`."""
+def missing(service: Service, counts: Mapping[str, int]) -> str:
+    """What it still lacks to be ready, healthy, and of no fewer replicas than `counts`; empty if nothing."""
     if service.process.poll() is not None or "Gantry is ready on" not in service.output:
-        return False
-    with service.client() as client, suppress(httpx.HTTPError):
-        is_healthy = client.get("/health").json()["status"] == "healthy"
-        return is_healthy and all(len(service.replicas(name)) >= number for name, number in counts.items())
-    return False
+        return "the service"
+    found = {name: len(service.replicas(name)) for name in counts}
+    if any(found[name] < number for name, number in counts.items()):
+        return f"replicas: {found} of {dict(counts)}"
+    with service.client() as client:
+        try:
+            health = client.get("/health").json()
+        except httpx.HTTPError as error:
+            return f"an answer of /health: {error!r}"
+    return "" if health["status"] == "healthy" else f"health: {health['reasons']}"
 
 
 class Supervisor:
@@ -388,13 +398,14 @@ async def _table(
     try:
         await asyncio.to_thread(supervisor.__enter__)
         await asyncio.to_thread(await_ready, supervisor.current())
-        counts = await asyncio.to_thread(replica_counts, supervisor.current())
+        await asyncio.to_thread(await_line, supervisor.current(), "all replicas are there")
+        counts = smallest_counts()
         faults = Faults(supervisor, database, to_database).all()
         if unknown := set(only or ()) - set(faults):
             raise SystemExit(f"--only must be of {', '.join(faults)}; was {', '.join(sorted(unknown))}")
         chosen = {name: fault for name, fault in faults.items() if not only or name in only}
         clients = Clients(supervisor.url, rate, log)
-        found = await drill(chosen, clients, lambda: is_whole(supervisor.current(), counts), times)
+        found = await drill(chosen, clients, lambda: missing(supervisor.current(), counts), times)
     finally:
         await asyncio.to_thread(supervisor.__exit__)
         await to_database.stop()

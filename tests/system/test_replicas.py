@@ -11,7 +11,7 @@ import pytest
 
 from tests.system.auditing.audit import stored_rows
 from tests.system.auditing.ledger import TransitionLog
-from tests.system.chaos import HEADING, Clients, drill, is_whole, killing, replica_counts, settle
+from tests.system.chaos import HEADING, Clients, drill, killing, missing, settle, smallest_counts
 from tests.system.faults import DIE
 from tests.system.serving import ANSWERED, FAULTY, Service, eventually
 from tests.system.test_serve import example
@@ -31,10 +31,10 @@ def _has_replicas(service: Service, deployment: str, count: int, application: st
 async def test_nobody_is_refused_while_replicas_die(service: Service) -> None:
     """Kills of policy, judge, writer and controller, one after the other: every request is answered right, in time, and
     once."""
-    log, counts = TransitionLog(), replica_counts(service)
+    log, counts = TransitionLog(), smallest_counts()
     clients = Clients(lambda: service.url, RATE, log)
     deaths = {name: killing(lambda: service, name) for name in KILLED}
-    found = await drill(deaths, clients, lambda: is_whole(service, counts), times=1)
+    found = await drill(deaths, clients, lambda: missing(service, counts), times=1)
     with service.client() as client:
         for attempt in log.attempts:
             path = f"/v1/schedules/{attempt.decision_id}"
