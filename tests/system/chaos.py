@@ -265,7 +265,8 @@ def missing(service: Service, counts: Mapping[str, int]) -> str:
             health = client.get("/health").json()
         except httpx.HTTPError as error:
             return f"an answer of /health: {error!r}"
-    return "" if health["status"] == "healthy" else f"health: {health['reasons']}"
+    # On its way down it is the launcher that answers, with a problem.
+    return "" if health["status"] == "healthy" else f"health: {health.get('reasons', health)}"
 
 
 class Supervisor:
