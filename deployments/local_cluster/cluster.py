@@ -347,14 +347,19 @@ class LocalCluster:
 
     def _close_port(self) -> None:
         """Nobody comes in any more; the routers refuse until then."""
-        proxies = [process for process in self._processes() if name_of(process) == _PROXY]
         for ending in (signal.SIGUSR1, signal.SIGTERM):
             deadline = time.monotonic() + _CLOSING_SECONDS
-            for process in filter(is_alive, proxies):
-                with suppress(psutil.NoSuchProcess):
-                    process.send_signal(ending)
-            while any(map(is_alive, proxies)) and time.monotonic() < deadline:
+            told: set[psutil.Process] = set()
+            # Looked for again and again: Ray renews its proxy while replicas come, and a new one listens as well.
+            while (proxies := self._proxies()) and time.monotonic() < deadline:
+                for process in proxies - told:
+                    with suppress(psutil.NoSuchProcess):
+                        process.send_signal(ending)
+                told |= proxies
                 time.sleep(_POLL_SECONDS)
+
+    def _proxies(self) -> set[psutil.Process]:
+        return {process for process in self._processes() if name_of(process) == _PROXY and is_alive(process)}
 
     def _take_leave(self) -> None:
         import ray
