@@ -199,8 +199,7 @@ class Controller:
             return
         limits = self._settings.configuration.limits
         counted = WindowComparison(challenger=challenger, champion=champion, limits=limits)
-        known = {event.decision_id for event in stored}
-        events = [*stored, *(event for event in statistics.latest if event.decision_id not in known)]
+        events = statistics.with_latest(stored)
         # In a thread, because there may be months of it, and routers must not wait for the state.
         await self._counting.run(replay, counted, events, transitions, now=now)
         async with self._lock:

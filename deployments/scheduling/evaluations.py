@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -74,6 +74,12 @@ def evaluation_records(
 def dropped_record(context: EvaluationContext, arm: Arm, status: EvaluationStatus, reason: str) -> EvaluationRecord:
     """The row of an arm that was to be computed and was not."""
     return _record(context, Attempt(arm=arm, status=status, reason=reason), None, False)
+
+
+def with_repetition(record: EvaluationRecord, again: Recomputation) -> EvaluationRecord:
+    """The row of the arm that did not serve, and with it what the served one came to where this one was computed."""
+    pairing = Pairing() if record.pairing is None else Pairing.from_text(record.pairing)
+    return replace(record, pairing=replace(pairing, repetition=again.repetition).as_text())
 
 
 def outcome_of(attempt: Attempt, attempts: Iterable[Attempt]) -> Outcome:
@@ -232,6 +238,7 @@ def _record(context: EvaluationContext, attempt: Attempt, outcome: Outcome | Non
             jobs=context.jobs if attempt.arm.role is ArmRole.PPO else None,
             strata=context.strata,
             effort=_effort(attempt),
+            is_sampled=context.is_sampled,
         ).as_text(),
     )
 

@@ -234,9 +234,13 @@ class Scheduling:
         return replace(context, decision_id=str(self._new_id()))
 
     def _tell_lost(self, lost: EvaluationContext, row: EvaluationRecord, cause: LossCause, reason: str) -> None:
-        if not lost.is_sampled or not lost.assigned.ramp or not self._rollout.traffic_split().is_comparing:
+        if not lost.assigned.ramp or not self._rollout.traffic_split().is_comparing:
             return
-        self._rollout.observe(missing_pair(lost, cause, reason, self._clock()))
+        if lost.is_sampled:
+            self._rollout.observe(missing_pair(lost, cause, reason, self._clock()))
+        elif row.outcome is None:
+            # Neither a lost pair nor anything that a guardrail has heard of.
+            return
         self._late.start(self._keep(row), "unanswered request")
 
     async def _append(self, record: DecisionRecord) -> None:

@@ -18,7 +18,9 @@ from deployments.rollout.analysis.windows import ListInWindow, Trials
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.errors import UnreadableState
 
-Event = Evaluation | PairedObservation | MissingPair | Alarm | Recomputation
+ComparisonEvent = PairedObservation | MissingPair | Recomputation
+"""What says something of both arms; rows tell it as the routers do."""
+Event = Evaluation | ComparisonEvent | Alarm
 
 SNAPSHOT_FORMAT = 2
 READABLE_FORMATS = (1, SNAPSHOT_FORMAT)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from deployments.rollout.analysis.e_processes import EProcess, SequentialTest
+from deployments.rollout.analysis.outcomes import Repetition
 from deployments.rollout.analysis.windows import window_of
 from deployments.rollout.assignment import ArmRole, is_sampled
 from deployments.rollout.errors import UnreadableState
@@ -61,6 +62,11 @@ class Recomputation:
         if not math.isfinite(self.log_ratio):
             raise ValueError(f"log_ratio must be finite, was {self.log_ratio}")
 
+    @property
+    def repetition(self) -> Repetition:
+        """As it is stored with the evaluation of the other arm."""
+        return Repetition(arm=self.arm, log_ratio=self.log_ratio, is_same=self.is_same)
+
 
 class RecomputationSample:
     """Which served requests are computed again: `MIN_OF_A_WINDOW` of each window, and `SHARE` of all.
@@ -101,6 +107,11 @@ class RecomputationEvidence:
         self._longer.add(found.log_ratio)
         self._shorter.add(found.log_ratio)
         self._total += found.log_ratio
+
+    @property
+    def count(self) -> int:
+        """How many of them there were."""
+        return self._same + self._other + self._longer.n
 
     @property
     def log_e(self) -> float:
