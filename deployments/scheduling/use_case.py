@@ -29,9 +29,11 @@ from deployments.runtime.metrics import PLAN_BUDGET, PLAN_OPERATIONS, PLAN_SECON
 from deployments.scheduling.arms import ArmRunner, Attempt, Attempts, Turn, shortened
 from deployments.scheduling.decision import Decision, job_list_of, strata_of
 from deployments.scheduling.evaluations import (
+    EarlierPlan,
     EvaluationContext,
     ShadowPort,
     ShadowTask,
+    count_changes,
     dropped_record,
     evaluation_events,
     evaluation_records,
@@ -322,7 +324,8 @@ class Scheduling:
             jobs=jobs,
             strata=strata_of(plant_id, question.problem),
             is_sampled=self._shadow.is_sampled(decision_id),
-            earlier=question.earlier,
+            earlier=None if question.earlier is None else EarlierPlan(question.earlier),
+            body_bytes=len(raw_body),
         )
         turn = Turn()
         accepted.append(_Accepted(context=context, turn=turn))
@@ -342,6 +345,7 @@ class Scheduling:
                 generation_seconds=self._stopwatch() - started,
                 warnings=(*warnings, *complete.warnings, *question.warnings, *attempts.warnings),
             )
+            await count_changes(context, attempts.settled)
             return await run_blocking(len(raw_body), decision.written, raw_body)
 
         proposed = time.perf_counter()
@@ -433,6 +437,7 @@ class Scheduling:
     ) -> None:
         """Tells of an arm that was late what became of it in the end: the guardrails, and as a row."""
         settled = await pending
+        await count_changes(context, (settled,))
         found = tuple(settled if attempt is late else attempt for attempt in attempts.all)
         events = evaluation_events(context, found, attempts.served)
         self._observe(context, events, told=[event for event in events if event.arm is settled.arm.role])

@@ -18,6 +18,7 @@ from deployments.rollout.ramp.traffic import Rollout
 from deployments.runtime.background import BackgroundTask, DetachedTasks
 from deployments.scheduling.evaluations import (
     ShadowTask,
+    count_changes,
     dropped_record,
     evaluation_events,
     evaluation_records,
@@ -130,6 +131,7 @@ class ShadowQueue(BackgroundTask):
             self._drop(shadow_task, found.attempt.reason or found.attempt.status.value)
             return
         self.computed += 1
+        await count_changes(shadow_task.context, (found.attempt,))
         record = self._tell(shadow_task, found)
         try:
             again = await self._compute_again(shadow_task, work)
