@@ -214,7 +214,7 @@ def _headers(error: GantryError) -> Mapping[str, str]:
     if isinstance(error, DatabaseError):
         return {"Retry-After": str(RETRY_DATABASE_SECONDS)}
     if isinstance(error, Unauthenticated):
-        return {"WWW-Authenticate": 'ApiKey realm="gantry"'}
+        return {"WWW-Authenticate": 'ApiKey realm="gantry", Bearer realm="gantry"'}
     if isinstance(error, UnknownEncoding):
         return {"Accept-Encoding": "gzip"}
     return closing
