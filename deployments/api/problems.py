@@ -38,15 +38,16 @@ from deployments.errors import (
     RateLimited,
     Rejection,
     RolloutUnavailable,
+    StaleVersion,
     Stopping,
     TemporarilyUnavailable,
     TimedOut,
+    TransitionRefused,
     Unauthenticated,
     UnknownEncoding,
 )
 from deployments.logs import REQUEST_ID
 from deployments.persistence.errors import DatabaseError, InvalidCursor, PayloadMismatch
-from deployments.rollout.errors import StaleVersion, TransitionRefused
 from deployments.runtime.clock import Clock
 from env.errors import GantryError, InvalidProblem
 

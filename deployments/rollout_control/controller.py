@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from deployments.errors import RolloutUnavailable
+from deployments.errors import RolloutUnavailable, TransitionRefused, UnreadableState
 from deployments.persistence.errors import DatabaseError
 from deployments.rollout.analysis.triggers import Trigger
-from deployments.rollout.errors import TransitionRefused, UnreadableState
 from deployments.rollout.ramp.comparison import WindowComparison, replay
 from deployments.rollout.ramp.gate import GateReason, GateVerdict, PromotionGate, judge_gate
 from deployments.rollout.ramp.latch import roll_back_for

@@ -16,6 +16,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import ParamSpec, TypeVar
 
+from deployments.errors import UnreadableState
 from deployments.persistence.decisions.records import EvaluationRecord, EvaluationStatus, RolloutLease
 from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.persistence.errors import DatabaseError, DatabaseUnavailable
@@ -34,7 +35,6 @@ from deployments.rollout.analysis.outcomes import (
 )
 from deployments.rollout.analysis.recomputations import Recomputation
 from deployments.rollout.assignment import ArmRole, assign, is_sampled, planning_window
-from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.state import MANUAL, RolloutState, Stage, Transition
 from deployments.rollout_control.protocol import Incident
 from deployments.rollout_control.transition_log import Entry, transition_of, transition_row

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from deployments.errors import UnreadableState
 from deployments.rollout.analysis.guardrails import ComparisonEvent, Event, Guardrails
 from deployments.rollout.analysis.outcomes import Baseline, Evaluation
 from deployments.rollout.analysis.recomputations import Recomputation, RecomputationEvidence
 from deployments.rollout.analysis.triggers import Guardrail, GuardrailReading, GuardrailRule, Limits, Trigger
 from deployments.rollout.assignment import ArmRole
-from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.comparison import WindowComparison
 from deployments.rollout.ramp.gate import Evidence, odds, odds_text
 from deployments.rollout.ramp.state import RolloutState, Stage

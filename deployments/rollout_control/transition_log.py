@@ -17,10 +17,9 @@ from uuid import UUID
 
 from uuid6 import uuid7
 
-from deployments.errors import ServiceError
+from deployments.errors import ServiceError, UnreadableState
 from deployments.persistence.spool.disk import LocalDisk
 from deployments.rollout.analysis.triggers import GuardrailReading
-from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.stages import succeed
 from deployments.rollout.ramp.state import RolloutState, Stage, Transition
 from deployments.rollout_control.protocol import Incident

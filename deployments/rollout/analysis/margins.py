@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from deployments.errors import UnreadableState
 from deployments.rollout.analysis.e_processes import (
     MAX_AUTOCORRELATION,
     MIN_WINDOWS_OF_AUTOCORRELATION,
@@ -32,7 +33,6 @@ from deployments.rollout.analysis.e_processes import (
     missing_text,
 )
 from deployments.rollout.analysis.outcomes import COMPARED_FIGURES, DIFFERENCE_NAMES, Baseline
-from deployments.rollout.errors import UnreadableState
 from env.schedule import KeyFigures
 
 if TYPE_CHECKING:

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from deployments.errors import UnreadableState
 from deployments.rollout.analysis.e_processes import EProcess, SequentialTest
 from deployments.rollout.analysis.outcomes import Repetition
 from deployments.rollout.analysis.windows import window_of
 from deployments.rollout.assignment import ArmRole, is_sampled
-from deployments.rollout.errors import UnreadableState
 from env.schedule import Schedule
 
 SHARE = 0.05

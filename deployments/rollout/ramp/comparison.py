@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from deployments.errors import UnreadableState
 from deployments.rollout.analysis.e_processes import HARM, WindowEvidence
 from deployments.rollout.analysis.guardrails import Event, Guardrails
 from deployments.rollout.analysis.margins import MarginEvidence
@@ -26,7 +27,6 @@ from deployments.rollout.analysis.windows import (
     window_of,
 )
 from deployments.rollout.assignment import ArmRole
-from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.gate import Evidence
 from deployments.rollout.ramp.state import Stage, Transition
 from env.schedule import KeyFigures

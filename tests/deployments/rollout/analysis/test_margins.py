@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deployments.errors import UnreadableState
 from deployments.rollout.analysis.e_processes import STAKES
 from deployments.rollout.analysis.margins import (
     CLIP_DEVIATIONS,
@@ -25,7 +26,6 @@ from deployments.rollout.analysis.margins import (
 )
 from deployments.rollout.analysis.outcomes import DIFFERENCE_NAMES, Baseline
 from deployments.rollout.analysis.windows import Amounts
-from deployments.rollout.errors import UnreadableState
 from tests.deployments.rollout.events import closed_window, key_figures
 
 HOUR = 3600.0
