@@ -30,10 +30,9 @@ from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.traffic import Arm, ArmAssignment
 from deployments.scheduling.arms import Attempt, Attempts
 from deployments.scheduling.time_budget import run_blocking
-from env.insight.comparison import compare
 from env.judge.anomalies import BoundedMakespan
 from env.judge.verdict import Violation
-from env.schedule import Schedule
+from env.schedule import Schedule, compare
 
 MAX_VIOLATIONS = 20
 FALLBACK = "fallback"
