@@ -55,7 +55,7 @@ from deployments.runtime.shared_count import SharedCount
 from deployments.scheduling.arms import ArmRunner
 from deployments.scheduling.idempotency import Idempotency
 from deployments.scheduling.question import QuestionBuilder
-from deployments.scheduling.time_budget import Alone, LoadShedding, SharedLoad
+from deployments.scheduling.time_budget import LoadShedding
 from deployments.scheduling.use_case import Scheduling
 from deployments.serve.controller import RolloutController
 from deployments.serve.handles import (
@@ -125,13 +125,13 @@ def _deployment(cls: type, name: str) -> Deployment:
     return deployment
 
 
-def _load_of_others(stack: AsyncExitStack, path: Path) -> SharedLoad:
-    """Nobody's where the file cannot be had, as on a full disk: that is no reason to serve nobody."""
+def _load_of_others(stack: AsyncExitStack, path: Path) -> SharedCount | None:
+    """None where the file cannot be had, as on a full disk: that is no reason to serve nobody."""
     try:
         in_flight = SharedCount(path)
     except OSError as error:
         _log.warning("each router sheds load by what it has under way itself, for lack of %s: %s", path, error)
-        return Alone()
+        return None
     stack.callback(in_flight.close)
     return in_flight
 

@@ -17,6 +17,11 @@ GantryError (env.errors)
     ├── ProposalFailed        one arm has no schedule to offer; the next arm is asked
     │   └── ProposalShed          nobody of that arm began: no replica is there, or it refuses what replicas died of
     ├── NoSafeSchedule        every arm failed or was rejected; carries the rejections
+    ├── RolloutError          what can be wrong with an order to the rollout
+    │   ├── UnknownStage          no stage of that name; carries the known ones
+    │   ├── StaleVersion          somebody else changed the stage first; carries both versions
+    │   ├── TransitionRefused     the order makes no sense in this stage, or the gate is shut; carries the reasons
+    │   └── UnreadableState       stored state is not what this version writes: serve manual
     └── TemporarilyUnavailable    ask again later; carries the seconds to wait
         ├── Stopping              the service is about to end and takes no newcomers
         ├── Overloaded            a bounded queue is full
@@ -272,3 +277,48 @@ class PlantDataUnavailable(TemporarilyUnavailable):
 
 class TimedOut(TemporarilyUnavailable):
     """The request was given up when its time limit had passed."""
+
+
+class RolloutError(ServiceError):
+    """Root of the errors of the rollout."""
+
+
+class UnknownStage(RolloutError):
+    """There is no stage called `name`; `known` lists those that there are."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(name, known)
+        self.name = name
+        self.known = known
+
+    def __str__(self) -> str:
+        return f"stage must be one of {', '.join(self.known)}, was {self.name!r}"
+
+
+class StaleVersion(RolloutError):
+    """The order was made for version `expected`, but the rollout is at version `actual`."""
+
+    def __init__(self, expected: int, actual: int) -> None:
+        super().__init__(expected, actual)
+        self.expected = expected
+        self.actual = actual
+
+    def __str__(self) -> str:
+        return f"expected_version must be {self.actual}, was {self.expected}: somebody changed the rollout first"
+
+
+class TransitionRefused(RolloutError):
+    """The order is not carried out, for all of `reasons`; the state is as it was."""
+
+    def __init__(self, action: str, stage: str, reasons: tuple[str, ...]) -> None:
+        super().__init__(action, stage, reasons)
+        self.action = action
+        self.stage = stage
+        self.reasons = reasons
+
+    def __str__(self) -> str:
+        return f"cannot {self.action} from {self.stage}: {'; '.join(self.reasons)}"
+
+
+class UnreadableState(RolloutError):
+    """A stored state, latch or snapshot cannot be understood; the message says what was required and found."""

@@ -8,7 +8,6 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,8 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from deployments.access.key_ring import Client, KeyRing, Scope, StoredKey
-from deployments.errors import KeysUnavailable
-from deployments.runtime.background import BackgroundTask
+from deployments.errors import KeysUnavailable, reason_of
+from deployments.runtime.background import BackgroundTask, Threads
 from deployments.runtime.durable_file import OWNER_ONLY, write_durably
 from env.errors import GantryError
 
@@ -55,7 +54,7 @@ def load_snapshot(path: Path) -> KnownKeys:
             _require_ours(path, os.fstat(file.fileno()))
             return _known(json.load(file))
     except OSError as error:
-        raise UnusableSnapshot(f"snapshot {path} must be readable: {error.strerror}") from error
+        raise UnusableSnapshot(f"snapshot {path} must be readable: {reason_of(error)}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnusableSnapshot(f"snapshot {path} must be one that a router wrote: {error}") from error
 
@@ -154,7 +153,7 @@ class KeyKeeper:
         self._period_seconds = period_seconds
         self._first_answer_seconds = first_answer_seconds
         # One thread: a store that hangs is asked again only after it has answered.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="keys")
+        self._threads = Threads("keys", 1)
         self._read_at: datetime | None = None
         self._saved: KnownKeys | None = None
         self._used_at: dict[str, datetime] = {}
@@ -189,11 +188,11 @@ class KeyKeeper:
     async def stop(self) -> None:
         """Ask no more. What the store has not heard about the last uses is lost."""
         await self._task.stop()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     async def _ask_and_wait(self) -> None:
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._read)
+            await self._threads.run(self._read)
         finally:
             self._asked.set()
         await asyncio.sleep(self._period_seconds)
@@ -240,7 +239,7 @@ class KeyKeeper:
         try:
             save_snapshot(self._snapshot, known)
         except OSError as error:
-            _log.warning("snapshot of the keys cannot be written: %s", error)
+            _log.warning("snapshot of the keys cannot be written: %s", reason_of(error))
             return
         self._saved = known
 

@@ -3,7 +3,8 @@
 | module | what it holds |
 |---|---|
 | application | create_api: routes, errors and documentation put together |
-| schedules, rollout, models, audit | the routes, a subject each |
+| schedules | the routes of schedules: made, judged, read back, explained, compared |
+| rollout | those of the rollout, of the policies in it, and of the audit trail |
 | probes | whether the service lives, is ready and is well; how requests meet its end |
 | dependencies | what a route depends on: the services, who calls; how an answer is written |
 | services | what stands behind the routes, as plain objects and ports |

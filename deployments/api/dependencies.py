@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Security
 from fastapi.routing import APIRoute
-from fastapi.security import APIKeyHeader
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -34,17 +34,17 @@ async def services_of(request: Request) -> Services:
 
 
 Key = Annotated[str | None, Security(APIKeyHeader(name=API_KEY_HEADER, auto_error=False))]
+BearerKey = Annotated[HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False))]
 
 
-async def client_of(request: Request, key: Key) -> Client:
+async def client_of(request: Request, key: Key, bearer: BearerKey) -> Client:
     """Who calls, and not too often. Raises `Unauthenticated`, `KeysUnavailable` or `RateLimited`.
 
     `Authorization: Bearer KEY` (RFC 6750) is the same as the header of ours: some clients know no other.
     """
     services: Services = request.app.state.services()
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if key is None and scheme.lower() == "bearer":
-        key = token.strip()
+    if key is None and bearer is not None:
+        key = bearer.credentials.strip()
     client = services.access.authenticate(key)
     # Known to the layers around the routes: the audit trail names it.
     request.state.client = client
@@ -74,11 +74,11 @@ Operator = Annotated[Client, AS_OPERATOR]
 Brakeman = Annotated[Client, Depends(_may(Scope.ROLLBACK, Scope.OPERATE))]
 
 
-async def scraper_of(request: Request, key: Key) -> None:
+async def scraper_of(request: Request, key: Key, bearer: BearerKey) -> None:
     """Whoever scrapes: anybody in development, elsewhere who may read. Raises as `client_of`, or `Forbidden`."""
     services: Services = request.app.state.services()
     if services.settings.environment is not Environment.DEVELOPMENT:
-        (await client_of(request, key)).require(Scope.READ)
+        (await client_of(request, key, bearer)).require(Scope.READ)
 
 
 async def known_parameters(request: Request, client: Caller) -> None:  # noqa: ARG001 - who calls comes first

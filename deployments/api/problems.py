@@ -38,15 +38,16 @@ from deployments.errors import (
     RateLimited,
     Rejection,
     RolloutUnavailable,
+    StaleVersion,
     Stopping,
     TemporarilyUnavailable,
     TimedOut,
+    TransitionRefused,
     Unauthenticated,
     UnknownEncoding,
 )
 from deployments.logs import REQUEST_ID
 from deployments.persistence.errors import DatabaseError, InvalidCursor, PayloadMismatch
-from deployments.rollout.errors import StaleVersion, TransitionRefused
 from deployments.runtime.clock import Clock
 from env.errors import GantryError, InvalidProblem
 
@@ -214,7 +215,7 @@ def _headers(error: GantryError) -> Mapping[str, str]:
     if isinstance(error, DatabaseError):
         return {"Retry-After": str(RETRY_DATABASE_SECONDS)}
     if isinstance(error, Unauthenticated):
-        return {"WWW-Authenticate": 'ApiKey realm="gantry"'}
+        return {"WWW-Authenticate": 'ApiKey realm="gantry", Bearer realm="gantry"'}
     if isinstance(error, UnknownEncoding):
         return {"Accept-Encoding": "gzip"}
     return closing

@@ -89,9 +89,9 @@ async def schedule(
     is_strict: Strictly,
 ) -> Response:
     """Schedule a plant's list of jobs. A 200 means that the schedule is complete, judged and durable."""
-    services.scheduling.require_room(len(raw))
     header = request.headers.get(IDEMPOTENCY_HEADER)
     if header is None:
+        services.scheduling.require_room(len(raw))
         received = await _read(services, raw, is_strict)
         return json_bytes((await _scheduled(request, services, client, received, raw)).body)
     claim = ClaimKey(client=client.name, route=SCHEDULE_ROUTE, key=require_key(header))
@@ -216,6 +216,8 @@ def _once(request: Request, services: Services, client: Client, raw: bytes, is_s
     async def act(lease: Lease) -> Finished:
         body: ScheduleRequest | None = None
         try:
+            # Not before the key is asked for: an answer that was given before costs nothing.
+            services.scheduling.require_room(len(raw))
             received = await _read(services, raw, is_strict)
             body = received.body
             return Finished(status=200, body=(await _scheduled(request, services, client, received, raw, lease)).body)

@@ -2,7 +2,8 @@
 
 | room | what it holds |
 |---|---|
-| serve, demo, solve, validate, keys, audit, settings | those commands |
+| serve, demo, solve, validate, settings | those commands |
+| keys | the group of that name, and `audit` |
 | train | trains, evaluates, publishes and warms |
 | db, rollout, bench | groups of commands |
 | database | what commands on the database share: the way to it, which one it is, who works on it |

@@ -8,7 +8,6 @@
 | report | all figures of a rollout, as plain data and as one page |
 | simulation | whole rollouts on simulated traffic |
 | model_registry | policies registered while running |
-| errors | what can be wrong with an order |
 
 How the service uses this
 - A router acts on `ramp.latch.in_force(state, own_latch)`, and on no state at all unless `ramp.latch.is_fresh(age)`;

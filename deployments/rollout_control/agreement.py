@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from deployments.errors import RolloutUnavailable
+from deployments.errors import RolloutUnavailable, StaleVersion, UnreadableState
 from deployments.persistence.decisions.records import RolloutLease
 from deployments.persistence.errors import DatabaseError
 from deployments.rollout.analysis.outcomes import MissingPair, PairedObservation
-from deployments.rollout.errors import StaleVersion, UnreadableState
 from deployments.rollout.ramp.latch import Reconciliation, base_of, reconcile
 from deployments.rollout.ramp.stages import begin, configure, rollback
 from deployments.rollout.ramp.state import Order, RampConfiguration, RolloutState, Stage, Transition

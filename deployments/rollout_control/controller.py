@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from deployments.errors import RolloutUnavailable
+from deployments.errors import RolloutUnavailable, TransitionRefused, UnreadableState
 from deployments.persistence.errors import DatabaseError
 from deployments.rollout.analysis.triggers import Trigger
-from deployments.rollout.errors import TransitionRefused, UnreadableState
 from deployments.rollout.ramp.comparison import WindowComparison, replay
 from deployments.rollout.ramp.gate import GateReason, GateVerdict, PromotionGate, judge_gate
 from deployments.rollout.ramp.latch import roll_back_for
@@ -199,8 +198,7 @@ class Controller:
             return
         limits = self._settings.configuration.limits
         counted = WindowComparison(challenger=challenger, champion=champion, limits=limits)
-        known = {event.decision_id for event in stored}
-        events = [*stored, *(event for event in statistics.latest if event.decision_id not in known)]
+        events = statistics.with_latest(stored)
         # In a thread, because there may be months of it, and routers must not wait for the state.
         await self._counting.run(replay, counted, events, transitions, now=now)
         async with self._lock:

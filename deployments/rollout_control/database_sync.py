@@ -8,20 +8,20 @@ was taken for dead, and is not, is refused by the database. Only the database's 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
+from deployments.errors import UnreadableState
 from deployments.persistence.decisions.records import EvaluationRecord, EvaluationStatus, RolloutLease
 from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.persistence.errors import DatabaseError, DatabaseUnavailable
 from deployments.persistence.failures import advice_for
+from deployments.rollout.analysis.guardrails import ComparisonEvent
 from deployments.rollout.analysis.outcomes import (
     ASKED_FOR_ARM,
     Baseline,
@@ -33,11 +33,11 @@ from deployments.rollout.analysis.outcomes import (
     Pairing,
     pair_or_loss,
 )
+from deployments.rollout.analysis.recomputations import Recomputation
 from deployments.rollout.assignment import ArmRole, assign, is_sampled, planning_window
-from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.state import MANUAL, RolloutState, Stage, Transition
 from deployments.rollout_control.protocol import Incident
-from deployments.rollout_control.transition_log import Entry
+from deployments.rollout_control.transition_log import Entry, transition_of, transition_row
 from deployments.runtime.background import BackgroundTask, Threads
 
 LEASE_SECONDS = 10.0
@@ -181,7 +181,7 @@ class DatabaseSync(BackgroundTask):
         is_same: Callable[[RolloutState], bool],
         seed: str,
         sampled_share: float,
-    ) -> tuple[tuple[Transition, ...], list[PairedObservation | MissingPair]]:
+    ) -> tuple[tuple[Transition, ...], list[ComparisonEvent]]:
         """All transitions, and what was stored of these two models in the ramps whose arms `is_same` recognises.
 
         `is_same` may block, and is called in a thread; `seed` and `sampled_share` are those of the split and of what is
@@ -196,13 +196,13 @@ class DatabaseSync(BackgroundTask):
         same = await self._history_threads.run(lambda: [each for each in transitions if is_same(each.state)])
         ramps = {each.state.ramp for each in same}
 
-        def pair(rows: list[EvaluationRecord]) -> list[PairedObservation | MissingPair]:
+        def pair(rows: list[EvaluationRecord]) -> list[ComparisonEvent]:
             of_ramps = (row for row in rows if row.ramp in ramps)
             return compared_events(
                 of_ramps, challenger=challenger, champion=champion, seed=seed, sampled_share=sampled_share
             )
 
-        found: list[PairedObservation | MissingPair] = []
+        found: list[ComparisonEvent] = []
         place = (min(each.at for each in same), "") if same else None
         while place is not None:
             rows, place = await self._read(self._history.evaluations_page, place, until)
@@ -292,40 +292,6 @@ def _note_failure(error: Exception, _: float) -> None:
     _log.warning("incidents wait for the database: %s", error)
 
 
-def transition_row(transition: Transition) -> dict[str, Any]:
-    """A transition as columns, its evidence and state as JSON; `transition_of` is the inverse."""
-    origin = "" if transition.from_stage is None else transition.from_stage.value
-    return {
-        "version": transition.version,
-        "created_at": transition.at,
-        "from_stage": origin,
-        "to_stage": transition.to_stage.value,
-        "actor": transition.actor,
-        "reason": transition.reason,
-        "evidence": json.dumps(
-            dict(transition.evidence) | {"action": transition.action.value, "is_forced": transition.is_forced}
-        ),
-        "configuration_sha256": hashlib.sha256(transition.configuration_hash.encode()).hexdigest(),
-        "state": json.dumps(transition.state.as_json()),
-    }
-
-
-def transition_of(row: Mapping[str, Any]) -> Transition:
-    """A stored row, its JSON decoded, as a transition. Raises `UnreadableState`."""
-    evidence = dict(row["evidence"])
-    return Transition.from_json(
-        {
-            "action": evidence.pop("action", None),
-            "from": row["from_stage"] or None,
-            "actor": row["actor"],
-            "reason": row["reason"],
-            "is_forced": bool(evidence.pop("is_forced", False)),
-            "evidence": evidence,
-            "state": row["state"],
-        }
-    )
-
-
 def evaluation_of(record: EvaluationRecord) -> Evaluation | None:
     """A stored row as the statistics know it; None for the rule behind two models, and for what was not computed."""
     if record.outcome is None or record.role not in {arm.value for arm in ArmRole} or not record.ramp:
@@ -362,8 +328,8 @@ def compared_events(
     champion: str,
     seed: str | None = None,
     sampled_share: float = 1.0,
-) -> list[PairedObservation | MissingPair]:
-    """The pairs of stored rows of these two models, and those that are missing, by time.
+) -> list[ComparisonEvent]:
+    """The pairs of stored rows of these two models, those that are missing, and what was computed again; by time.
 
     `champion` is `manual` for the rule. `seed` is that of the split, None: not known. `sampled_share` of the requests
     (0 to 1) were to be compared.
@@ -375,8 +341,10 @@ def compared_events(
 
 def paired_rows(
     readable: Iterable[EvaluationRecord], *, champion: str = MANUAL, seed: str | None = None, sampled_share: float = 1.0
-) -> list[PairedObservation | MissingPair]:
+) -> list[ComparisonEvent]:
     """What each decision's rows come to by the rule of those that are told live: its pair, or why there is none.
+
+    And what its served plan came to when it was computed again, which rows of before 0.3.0 do not tell.
 
     Of two models with a time budget nothing counts of before 0.3.0: there, rows do not tell whether both made the same
     effort.
@@ -387,8 +355,11 @@ def paired_rows(
     for row in rows:
         if row.ramp:
             by_decision[row.decision_id].append(row)
-    found = (_pair_or_loss(of_one, arms, sampled_share) for of_one in by_decision.values())
-    return sorted((each for each in found if each is not None), key=lambda each: each.at)
+    found: list[ComparisonEvent] = []
+    for of_one in by_decision.values():
+        pair = _pair_or_loss(of_one, arms, sampled_share)
+        found += [*(() if pair is None else (pair,)), *filter(None, map(_recomputation, of_one))]
+    return sorted(found, key=lambda each: each.at)
 
 
 def readable_rows(records: Iterable[EvaluationRecord]) -> list[EvaluationRecord]:
@@ -465,18 +436,35 @@ def _is_held_up(row: EvaluationRecord) -> bool:
 def _pair_or_loss(
     rows: Sequence[EvaluationRecord], arms: _AssignedArms, sampled_share: float
 ) -> PairedObservation | MissingPair | None:
+    if not all(row.pairing is None or Pairing.from_text(row.pairing).is_sampled for row in rows):
+        return None
     assigned = arms.of(rows)
     lost = next((row for row in rows if row.status in _CAUSE_OF_STATUS), None)
     if lost is not None:
         cause = LossCause.CRASH if _is_held_up(lost) else _CAUSE_OF_STATUS[EvaluationStatus(lost.status)]
         return _missing(lost, cause, lost.reason or lost.status, assigned)
-    # Rows of the lost have ids of their own, and there are none of those that were not to be compared.
+    # Rows of the lost have ids of their own; of before 0.3.0 there are none of those that were not to be compared.
     if not is_sampled(rows[0].decision_id, sampled_share):
         return None
     if rows[0].is_forced:
         return _missing(rows[0], LossCause.FORCED, ASKED_FOR_ARM, assigned)
     found = {each.arm: replace(each, assigned=assigned) for row in rows if (each := evaluation_of(row)) is not None}
     return pair_or_loss(found[ArmRole.PPO], found[ArmRole.MANUAL]) if len(found) == len(ArmRole) else None
+
+
+def _recomputation(row: EvaluationRecord) -> Recomputation | None:
+    again = None if row.is_served or row.pairing is None else Pairing.from_text(row.pairing).repetition
+    if again is None:
+        return None
+    return Recomputation(
+        decision_id=row.decision_id,
+        at=row.created_at,
+        ramp=row.ramp,
+        stage=row.stage,
+        arm=again.arm,
+        log_ratio=again.log_ratio,
+        is_same=again.is_same,
+    )
 
 
 def _missing(row: EvaluationRecord, cause: LossCause, reason: str, assigned: ArmRole | None) -> MissingPair:

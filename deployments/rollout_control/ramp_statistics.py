@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from deployments.rollout.analysis.guardrails import Event, Guardrails
-from deployments.rollout.analysis.outcomes import Baseline, Evaluation, MissingPair, PairedObservation
+from deployments.errors import UnreadableState
+from deployments.rollout.analysis.guardrails import ComparisonEvent, Event, Guardrails
+from deployments.rollout.analysis.outcomes import Baseline, Evaluation
 from deployments.rollout.analysis.recomputations import Recomputation, RecomputationEvidence
 from deployments.rollout.analysis.triggers import Guardrail, GuardrailReading, GuardrailRule, Limits, Trigger
 from deployments.rollout.assignment import ArmRole
-from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.comparison import WindowComparison
 from deployments.rollout.ramp.gate import Evidence, odds, odds_text
 from deployments.rollout.ramp.state import RolloutState, Stage
@@ -22,14 +22,15 @@ from deployments.rollout_control.protocol import RouterReport
 MAX_ROUTERS = 64
 MAX_RECENT = 50
 MAX_LATEST = 20_000
-"""Pairs that are remembered, because their rows may not be in the database yet when it is asked; and decisions that the
-database has told, because a router may tell them after it."""
+"""News of both arms that are remembered, because their rows may not be in the database yet when it is asked; and those
+that the database has told, because a router may tell them after it."""
 FORMAT = 3
 READABLE_FORMATS = (1, 2, FORMAT)
 UNCOUNTED = "windows of before are not counted yet"
 """Why the gate holds while what the database has of earlier windows has not been read."""
 UNIDENTIFIED = "the manifest of an arm cannot be read, so whose windows are compared is not known"
 
+_EventKey = tuple[bool, str]
 _log = logging.getLogger(__name__)
 
 
@@ -54,8 +55,8 @@ class RampStatistics:
         self._is_identified = True
         self._owner_token: int | None = None
         self._recounts = 0
-        self._latest: deque[PairedObservation | MissingPair] = deque(maxlen=MAX_LATEST)
-        self._known: frozenset[str] = frozenset()
+        self._latest: deque[ComparisonEvent] = deque(maxlen=MAX_LATEST)
+        self._known: frozenset[_EventKey] = frozenset()
 
     def enter(self, state: RolloutState, arms: tuple[str, str] | None) -> bool:
         """`state` is in force, with the hashes of challenger and champion as `arms`; whether that is anything new.
@@ -105,27 +106,30 @@ class RampStatistics:
         """How often it turned out that what is stored must be counted: a recount answers those before it alone."""
         return self._recounts
 
-    @property
-    def latest(self) -> tuple[PairedObservation | MissingPair, ...]:
-        """Pairs of these arms as the routers told them, oldest first; the newest `MAX_LATEST`."""
-        return tuple(self._latest)
+    def with_latest(self, stored: Sequence[ComparisonEvent]) -> list[ComparisonEvent]:
+        """`stored`, and what the routers told of these arms besides: the newest `MAX_LATEST`."""
+        known = frozenset(map(_key_of, stored))
+        return [*stored, *(event for event in self._latest if _key_of(event) not in known)]
 
     @property
     def arms(self) -> tuple[str, str]:
         """Hashes of the challenger and the champion that are compared."""
         return self._comparison.arms
 
-    def adopt(self, counted: WindowComparison, events: Sequence[PairedObservation | MissingPair]) -> None:
-        """The comparison goes on from `counted`, which has counted `events`, and from what came meanwhile."""
+    def adopt(self, counted: WindowComparison, events: Sequence[ComparisonEvent]) -> None:
+        """The comparison goes on from `counted`, which has counted `events`, and from what came meanwhile.
+
+        Of recomputations there are no rows of before 0.3.0, and none that were pruned: so what the routers have told
+        goes on where it is more of them.
+        """
         if self._stage is not None and counted.windows.stage != self._stage.value:
             counted.begin_stage(self._stage)
-        counted.recomputations = self._comparison.recomputations
-        known = {event.decision_id for event in events}
-        for event in self._latest:
-            if event.decision_id not in known:
-                counted.observe(event)
+        for event in self.with_latest(events)[len(events) :]:
+            counted.observe(event)
+        if counted.recomputations.count < self._comparison.recomputations.count:
+            counted.recomputations = self._comparison.recomputations
         newest = sorted(events, key=lambda event: event.at)[-MAX_LATEST:]
-        self._known = frozenset(event.decision_id for event in newest)
+        self._known = frozenset(map(_key_of, newest))
         self._comparison, self.uncounted = counted, None
 
     def close(self, now: datetime) -> list[Trigger]:
@@ -227,8 +231,8 @@ class RampStatistics:
         """The statistics that `snapshot` described. Raises `UnreadableState`.
 
         Of format 1, which compared pair by pair, the guardrails are kept, and windows are to be counted from the
-        database; so they are where a controller died before it had done that. Recomputations are no rows, so they are
-        kept there too.
+        database; so they are where a controller died before it had done that. Recomputations are kept there too, since
+        none may promote what they speak against meanwhile.
         """
         if document.get("format") not in READABLE_FORMATS:
             raise UnreadableState(f"statistics must have format {FORMAT}, had {document.get('format')}")
@@ -242,8 +246,10 @@ class RampStatistics:
             elif "recomputations" in document:
                 challenger, champion = map(str, document["arms"])
                 statistics._comparison = WindowComparison(challenger=challenger, champion=champion, limits=limits)
+                if document["stage"] is not None:
+                    statistics._stage = Stage(document["stage"])
+                    statistics._comparison.begin_stage(statistics._stage)
                 statistics._comparison.recomputations = RecomputationEvidence.restored(document["recomputations"])
-                statistics._stage = None if document["stage"] is None else Stage(document["stage"])
             token = document.get("owner_token")
             statistics._owner_token = None if token is None else int(token)
             statistics._served.update(document["served"])
@@ -261,16 +267,13 @@ class RampStatistics:
     def _observe(self, event: Event) -> Trigger | None:
         if event.ramp != self.ramp:
             return None
-        if isinstance(event, PairedObservation | MissingPair) and event.decision_id not in self._known:
+        if isinstance(event, ComparisonEvent) and _key_of(event) not in self._known:
             self._latest.append(event)
             if self.uncounted is None and not self._is_identified:
                 # It may be of other arms than those that are compared, so it is counted when they are known.
                 self._require_recount()
-            if self.uncounted is None:
+            if self.uncounted is None or (isinstance(event, Recomputation) and self._is_identified):
                 self._comparison.observe(event)
-        if isinstance(event, Recomputation) and self._is_identified and event.stage == self._stage:
-            # One of the stage before may come after its end.
-            self._comparison.observe(event)
         if isinstance(event, Evaluation):
             if event.is_served:
                 self._served[f"{event.stage}/{event.arm.value}"] += 1
@@ -293,3 +296,8 @@ class RampStatistics:
             detail=f"{odds_text(odds(reading.log_e))} to 1 that plans are longer by more than "
             f"{self._limits.makespan_increase:.0%}, after {reading.n} windows",
         )
+
+
+def _key_of(event: ComparisonEvent) -> _EventKey:
+    """One decision may be a pair, or lose it, and be computed again besides."""
+    return isinstance(event, Recomputation), event.decision_id

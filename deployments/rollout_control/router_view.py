@@ -11,11 +11,11 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from deployments.errors import UnreadableState
 from deployments.persistence.errors import CorruptionEvent, FoundBy
 from deployments.rollout.analysis.guardrails import Event, Guardrails, one_event_trigger
 from deployments.rollout.analysis.outcomes import Alarm, CorruptionKind
 from deployments.rollout.analysis.triggers import Limits, Trigger
-from deployments.rollout.errors import UnreadableState
 from deployments.rollout.model_registry import Artefact
 from deployments.rollout.ramp.latch import Latch, in_force, is_fresh, latched, newer
 from deployments.rollout.ramp.state import GUARDRAIL, RolloutState

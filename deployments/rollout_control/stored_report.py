@@ -15,6 +15,7 @@ from deployments.contracts.requests.wire import InstantOrDay, in_zone
 from deployments.errors import RolloutUnavailable
 from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.rollout.analysis.outcomes import MissingPair
+from deployments.rollout.analysis.recomputations import Recomputation
 from deployments.rollout.analysis.sample_ratio import AssignedUnit, audit
 from deployments.rollout.assignment import ArmRole, PlanningWindow, assign, planning_window
 from deployments.rollout.ramp.stages import since_same_arms
@@ -22,8 +23,9 @@ from deployments.rollout.ramp.state import RampConfiguration, RolloutState, Tran
 from deployments.rollout.report.arm_figures import Rating, RealisedJob
 from deployments.rollout.report.goals import Goal
 from deployments.rollout.report.report import Records, RolloutReport, report_of
-from deployments.rollout_control.database_sync import evaluation_of, paired_rows, readable_rows, transition_of
+from deployments.rollout_control.database_sync import evaluation_of, paired_rows, readable_rows
 from deployments.rollout_control.protocol import BLOCKED, DRY_RUN
+from deployments.rollout_control.transition_log import transition_of
 from deployments.runtime.background import Threads
 
 MAX_EVENTS = 200
@@ -109,6 +111,7 @@ class RolloutTrail:
                 transitions=transitions,
                 evaluations=[found for record in records if (found := evaluation_of(record)) is not None],
                 missing=[each for each in paired if isinstance(each, MissingPair)],
+                recomputations=[each for each in paired if isinstance(each, Recomputation)],
                 assignments=[_assigned(row, state) for row in self._rows.assignments(start)],
                 jobs=list(self._jobs(feedback)),
                 ratings=list(_ratings(feedback)),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,10 +17,9 @@ from uuid import UUID
 
 from uuid6 import uuid7
 
-from deployments.errors import ServiceError
+from deployments.errors import ServiceError, UnreadableState
 from deployments.persistence.spool.disk import LocalDisk
 from deployments.rollout.analysis.triggers import GuardrailReading
-from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.stages import succeed
 from deployments.rollout.ramp.state import RolloutState, Stage, Transition
 from deployments.rollout_control.protocol import Incident
@@ -248,3 +248,37 @@ class TransitionLog:
 def _level_of(transition: Transition) -> int:
     """That a rollout begins and goes on is what it is for; somebody should look at a rollback."""
     return logging.WARNING if transition.to_stage is Stage.ROLLED_BACK else logging.INFO
+
+
+def transition_row(transition: Transition) -> dict[str, Any]:
+    """A transition as columns, its evidence and state as JSON; `transition_of` is the inverse."""
+    origin = "" if transition.from_stage is None else transition.from_stage.value
+    return {
+        "version": transition.version,
+        "created_at": transition.at,
+        "from_stage": origin,
+        "to_stage": transition.to_stage.value,
+        "actor": transition.actor,
+        "reason": transition.reason,
+        "evidence": json.dumps(
+            dict(transition.evidence) | {"action": transition.action.value, "is_forced": transition.is_forced}
+        ),
+        "configuration_sha256": hashlib.sha256(transition.configuration_hash.encode()).hexdigest(),
+        "state": json.dumps(transition.state.as_json()),
+    }
+
+
+def transition_of(row: Mapping[str, Any]) -> Transition:
+    """A stored row, its JSON decoded, as a transition. Raises `UnreadableState`."""
+    evidence = dict(row["evidence"])
+    return Transition.from_json(
+        {
+            "action": evidence.pop("action", None),
+            "from": row["from_stage"] or None,
+            "actor": row["actor"],
+            "reason": row["reason"],
+            "is_forced": bool(evidence.pop("is_forced", False)),
+            "evidence": evidence,
+            "state": row["state"],
+        }
+    )

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, wait_exponential
 
-from deployments.errors import Overloaded
+from deployments.errors import Overloaded, reason_of
 from deployments.rollout.analysis.triggers import GuardrailReading
 from deployments.rollout.ramp.state import Transition
 from deployments.rollout_control.protocol import Incident
@@ -179,7 +179,7 @@ class _Resolved(httpx.AsyncHTTPTransport):
         try:
             found = await self._threads.run(socket.getaddrinfo, host, url.port, type=socket.SOCK_STREAM)
         except (OSError, Overloaded) as error:
-            raise httpx.ConnectError(f"{host} could not be looked up: {error}", request=request) from error
+            raise httpx.ConnectError(f"{host} could not be looked up: {reason_of(error)}", request=request) from error
         request.extensions = {**request.extensions, "sni_hostname": host}
         failure: httpx.TransportError | None = None
         for address in list(dict.fromkeys(str(each[4][0]) for each in found))[:MAX_ADDRESSES]:

@@ -6,7 +6,6 @@ Whatever a label may hold is bounded: routes as templates, codes, names of stage
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -121,8 +120,6 @@ class BoundedLabels:
     def __init__(self, max_series: int = 200) -> None:
         self._max_series = max_series
         self._known: dict[str, set[tuple[str, ...]]] = {}
-        self.merged: Counter[str] = Counter()
-        """How often values of a metric had to be told as `OTHER`, by its name."""
 
     def of(self, metric: Metric, labels: dict[str, str]) -> dict[str, str]:
         """The labels to tell. Raises `ValueError` when they are not those of the metric."""
@@ -135,7 +132,6 @@ class BoundedLabels:
         if len(known) < self._max_series:
             known.add(values)
             return labels
-        self.merged[metric.name] += 1
         return dict.fromkeys(metric.labels, self.OTHER)
 
 

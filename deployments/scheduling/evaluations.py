@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 
 from deployments.contracts.translation.problem import Question
+from deployments.errors import Overloaded
 from deployments.persistence.decisions.records import EvaluationRecord, EvaluationStatus
 from deployments.rollout.analysis.guardrails import Event
 from deployments.rollout.analysis.outcomes import (
@@ -27,10 +29,10 @@ from deployments.rollout.analysis.recomputations import Recomputation, schedule_
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.traffic import Arm, ArmAssignment
 from deployments.scheduling.arms import Attempt, Attempts
-from env.insight.comparison import compare
+from deployments.scheduling.time_budget import run_blocking
 from env.judge.anomalies import BoundedMakespan
 from env.judge.verdict import Violation
-from env.schedule import Schedule
+from env.schedule import Schedule, compare
 
 MAX_VIOLATIONS = 20
 FALLBACK = "fallback"
@@ -42,12 +44,29 @@ _WITHOUT_VERDICT = {
 }
 
 
+class EarlierPlan:
+    """The schedule that a request continues, and how many jobs each plan moves, adds or removes: counted once."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+        self._counted: list[tuple[Schedule, int]] = []
+
+    def changes_of(self, plan: Schedule) -> int:
+        """Takes some microseconds for each operation the first time: `count_changes` does that beside the loop."""
+        for counted, changes in self._counted:
+            if counted is plan:
+                return changes
+        changes = compare(self._schedule, plan).change_count
+        self._counted.append((plan, changes))
+        return changes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationContext:
     """One decision's request, as far as its evaluations repeat it.
 
     `is_sampled` says whether its arms are to be compared, decided before any was asked: else it is neither a pair nor
-    lost. `earlier` is the schedule that it continues, None where it continues none.
+    lost. `earlier` is the plan that it continues, None where it continues none, and `body_bytes` how large it is.
     """
 
     decision_id: str
@@ -60,7 +79,8 @@ class EvaluationContext:
     jobs: JobSketch | None = None
     strata: tuple[str, ...] = ()
     is_sampled: bool = True
-    earlier: Schedule | None = None
+    earlier: EarlierPlan | None = None
+    body_bytes: int = 0
 
 
 def evaluation_records(
@@ -76,6 +96,12 @@ def dropped_record(context: EvaluationContext, arm: Arm, status: EvaluationStatu
     return _record(context, Attempt(arm=arm, status=status, reason=reason), None, False)
 
 
+def with_repetition(record: EvaluationRecord, again: Recomputation) -> EvaluationRecord:
+    """The row of the arm that did not serve, and with it what the served one came to where this one was computed."""
+    pairing = Pairing() if record.pairing is None else Pairing.from_text(record.pairing)
+    return replace(record, pairing=replace(pairing, repetition=again.repetition).as_text())
+
+
 def outcome_of(attempt: Attempt, attempts: Iterable[Attempt]) -> Outcome:
     """The outcome of one attempt, given what became of the others on the same request."""
     if attempt.verdict is None:
@@ -86,6 +112,18 @@ def outcome_of(attempt: Attempt, attempts: Iterable[Attempt]) -> Outcome:
     # With nobody to say otherwise the input is at fault; a valid plan of any other arm says otherwise.
     witness = next((verdict for verdict in others if verdict.valid), attempt.verdict)
     return judged_outcome(attempt.verdict, witness)
+
+
+async def count_changes(context: EvaluationContext, attempts: Iterable[Attempt]) -> None:
+    """Before the events of these attempts are made: those of a large request must not hold up the event loop."""
+    earlier = context.earlier
+    plans = [attempt.proposal.schedule for attempt in attempts if attempt.proposal is not None]
+    if earlier is None:
+        return
+    # Where no thread is free they are counted when they are asked for.
+    with suppress(Overloaded):
+        for plan in plans:
+            await run_blocking(context.body_bytes, earlier.changes_of, plan)
 
 
 def evaluation_events(
@@ -185,7 +223,7 @@ def _event(context: EvaluationContext, attempt: Attempt, outcome: Outcome, is_se
 def _changed_jobs(context: EvaluationContext, attempt: Attempt) -> int:
     if context.earlier is None or attempt.proposal is None:
         return 0
-    return compare(context.earlier, attempt.proposal.schedule).change_count
+    return context.earlier.changes_of(attempt.proposal.schedule)
 
 
 def _effort(attempt: Attempt) -> Effort | None:
@@ -232,6 +270,7 @@ def _record(context: EvaluationContext, attempt: Attempt, outcome: Outcome | Non
             jobs=context.jobs if attempt.arm.role is ArmRole.PPO else None,
             strata=context.strata,
             effort=_effort(attempt),
+            is_sampled=context.is_sampled,
         ).as_text(),
     )
 

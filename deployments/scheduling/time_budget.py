@@ -25,6 +25,10 @@ FIRST_SECONDS_OF_A_BYTE = 1e-6
 MIN_BODY_BYTES = 10_000
 """What a request costs however small it is counts as if it had so many."""
 MAX_LEARNED, LEARNED_SHARE = 4.0, 0.05
+AGED_SECONDS = 2.0
+"""From the first refusal of a large request: so long others are let in as before, then as many as leave it room."""
+MAX_AGED_SECONDS = 60.0
+"""Room is kept no longer, whatever the client was told to wait."""
 LOSSES_SECONDS = 10.0
 MIN_LOSSES = 3
 Arguments = ParamSpec("Arguments")
@@ -66,8 +70,8 @@ class SharedLoad(Protocol):
         ...
 
 
-class Alone:
-    """`SharedLoad` of the only router."""
+class _Alone:
+    """`SharedLoad` of the only router, or of one that cannot hear of others."""
 
     def set(self, count: int) -> None:
         """Nobody asks."""
@@ -82,8 +86,11 @@ class LoadShedding:
 
     Requests that are in flight together share the cores evenly, so each takes as many times longer as there are
     requests for a core (processor sharing, as in Kleinrock, *Queueing Systems* 2, 1976, section 4.4). What a request
-    costs alone is learned from how long those before it took, in seconds for each byte of its body. Not for several
-    threads.
+    costs alone is learned from how long those before it took, in seconds for each byte of its body.
+
+    The larger a request is, the fewer may be beside it, so under many small ones it would wait for a lull for ever. So
+    refusals age: `AGED_SECONDS` after the first of a large request smaller ones are let in only as long as there is
+    room for it, too, until it has come again, or has not in time. Not for several threads.
     """
 
     def __init__(
@@ -92,12 +99,13 @@ class LoadShedding:
         if cores < 1:
             raise ValueError(f"cores must be at least 1, was {cores}")
         self._cores = cores
-        self._others = others or Alone()
+        self._others = others or _Alone()
         self._stopwatch = stopwatch
         self._in_flight = 0
         # What any request has got of a core that was in flight all the time.
         self._service_seconds, self._counted_at = 0.0, stopwatch()
         self._seconds_of_a_byte = FIRST_SECONDS_OF_A_BYTE
+        self._refused: _Refused | None = None
 
     @property
     def in_flight(self) -> int:
@@ -111,19 +119,33 @@ class LoadShedding:
 
     def require_room(self, body_bytes: int) -> None:
         """Raises `Overloaded` when one more request with so large a body would take too long beside the others."""
-        alone = self._alone(body_bytes)
+        alone, now = self._alone(body_bytes), self._stopwatch()
         crowd = max(1.0, (self.in_flight + 1) / self._cores)
-        if alone * crowd > MAX_SECONDS + MAX_CROWD * alone:
+        retry_after = math.ceil(alone * crowd)
+        if not _has_room(alone, crowd):
+            self._note_refusal(body_bytes, now, retry_after)
             raise Overloaded(
                 f"{self.in_flight} requests are under way on this machine, and one more would take "
                 f"{alone * crowd:.1f} s",
-                math.ceil(alone * crowd),
+                retry_after,
+            )
+        larger = self._refused_before(now)
+        if larger is None or body_bytes >= larger.body_bytes or now - larger.first_at < AGED_SECONDS:
+            return
+        # With this one and with the larger one besides.
+        if not _has_room(self._alone(larger.body_bytes), max(1.0, (self.in_flight + 2) / self._cores)):
+            raise Overloaded(
+                f"{self.in_flight} requests are under way on this machine, and a larger one has waited for "
+                f"{now - larger.first_at:.0f} s",
+                retry_after,
             )
 
     @contextmanager
     def request(self, body_bytes: int) -> Iterator[WorkInFlight]:
         """Around all work on one request; what it cost is learned when it comes to its end without an error."""
         self._count(1)
+        if self._refused is not None and body_bytes >= self._refused.body_bytes:
+            self._refused = None
         begun, service_before = self._counted_at, self._service_seconds
         work = WorkInFlight(body_bytes=body_bytes)
         try:
@@ -141,6 +163,23 @@ class LoadShedding:
         share = (NOTHING_FROM - self.in_flight / self._cores) / (NOTHING_FROM - FULL_UP_TO)
         return int(asked_ms * min(1.0, max(0.0, share)))
 
+    def _refused_before(self, now: float) -> _Refused | None:
+        """The refused request that room is kept for; None, and forgotten, when it has not come again in time."""
+        if self._refused is not None and now > self._refused.kept_until:
+            self._refused = None
+        return self._refused
+
+    def _note_refusal(self, body_bytes: int, now: float, retry_after: int) -> None:
+        before = self._refused_before(now)
+        if before is not None and body_bytes < before.body_bytes:
+            return
+        self._refused = _Refused(
+            body_bytes=body_bytes,
+            first_at=now if before is None else before.first_at,
+            # Clients come a little after they were told to, and the next one may be told the same.
+            kept_until=now + min(AGED_SECONDS + 2.0 * retry_after, MAX_AGED_SECONDS),
+        )
+
     def _alone(self, body_bytes: int) -> float:
         return self._seconds_of_a_byte * max(body_bytes, MIN_BODY_BYTES)
 
@@ -157,6 +196,20 @@ class LoadShedding:
         # One that hung for some reason of its own says little about the next.
         found = min(max(seconds_of_a_byte, known / MAX_LEARNED), known * MAX_LEARNED)
         self._seconds_of_a_byte = known + LEARNED_SHARE * (found - known)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Refused:
+    """The largest request that was refused and has not been let in since; instants by the stopwatch, in seconds."""
+
+    body_bytes: int
+    first_at: float
+    kept_until: float
+
+
+def _has_room(alone: float, crowd: float) -> bool:
+    """Whether a request that takes `alone` seconds by itself may take `crowd` times as long."""
+    return alone * crowd <= MAX_SECONDS + MAX_CROWD * alone
 
 
 @dataclass(slots=True, kw_only=True)

@@ -29,9 +29,11 @@ from deployments.runtime.metrics import PLAN_BUDGET, PLAN_OPERATIONS, PLAN_SECON
 from deployments.scheduling.arms import ArmRunner, Attempt, Attempts, Turn, shortened
 from deployments.scheduling.decision import Decision, job_list_of, strata_of
 from deployments.scheduling.evaluations import (
+    EarlierPlan,
     EvaluationContext,
     ShadowPort,
     ShadowTask,
+    count_changes,
     dropped_record,
     evaluation_events,
     evaluation_records,
@@ -234,9 +236,13 @@ class Scheduling:
         return replace(context, decision_id=str(self._new_id()))
 
     def _tell_lost(self, lost: EvaluationContext, row: EvaluationRecord, cause: LossCause, reason: str) -> None:
-        if not lost.is_sampled or not lost.assigned.ramp or not self._rollout.traffic_split().is_comparing:
+        if not lost.assigned.ramp or not self._rollout.traffic_split().is_comparing:
             return
-        self._rollout.observe(missing_pair(lost, cause, reason, self._clock()))
+        if lost.is_sampled:
+            self._rollout.observe(missing_pair(lost, cause, reason, self._clock()))
+        elif row.outcome is None:
+            # Neither a lost pair nor anything that a guardrail has heard of.
+            return
         self._late.start(self._keep(row), "unanswered request")
 
     async def _append(self, record: DecisionRecord) -> None:
@@ -318,7 +324,8 @@ class Scheduling:
             jobs=jobs,
             strata=strata_of(plant_id, question.problem),
             is_sampled=self._shadow.is_sampled(decision_id),
-            earlier=question.earlier,
+            earlier=None if question.earlier is None else EarlierPlan(question.earlier),
+            body_bytes=len(raw_body),
         )
         turn = Turn()
         accepted.append(_Accepted(context=context, turn=turn))
@@ -338,6 +345,7 @@ class Scheduling:
                 generation_seconds=self._stopwatch() - started,
                 warnings=(*warnings, *complete.warnings, *question.warnings, *attempts.warnings),
             )
+            await count_changes(context, attempts.settled)
             return await run_blocking(len(raw_body), decision.written, raw_body)
 
         proposed = time.perf_counter()
@@ -429,6 +437,7 @@ class Scheduling:
     ) -> None:
         """Tells of an arm that was late what became of it in the end: the guardrails, and as a row."""
         settled = await pending
+        await count_changes(context, (settled,))
         found = tuple(settled if attempt is late else attempt for attempt in attempts.all)
         events = evaluation_events(context, found, attempts.served)
         self._observe(context, events, told=[event for event in events if event.arm is settled.arm.role])

@@ -291,22 +291,30 @@ class RouterMetrics(BackgroundTask):
 class Exporter:
     """What Ray's exporter of this node prints: the metrics of all processes of the node."""
 
-    def __init__(self, threads: Threads) -> None:
-        """Ray is asked in `threads` where its exporter is."""
+    def __init__(self, threads: Threads, find_address: Callable[[], str] | None = None) -> None:
+        """Ray is asked in `threads` where its exporter is, by `find_address`."""
         self._threads = threads
+        self._find_address = find_address or _exporter_address
         self._address: str | None = None
         self._client = httpx.AsyncClient(timeout=_SCRAPE_SECONDS, trust_env=False)
 
     async def text(self) -> tuple[bytes, str]:
         """The text and its media type. Raises `TemporarilyUnavailable`."""
+        address = self._address or await self._threads.run(self._address_now)
         try:
-            if self._address is None:
-                self._address = await self._threads.run(_exporter_address)
-            answer = (await self._client.get(self._address)).raise_for_status()
-        except (httpx.HTTPError, LookupError) as error:
+            answer = (await self._client.get(address)).raise_for_status()
+        except httpx.HTTPError as error:
             self._address = None
             raise TemporarilyUnavailable(f"Ray's exporter of metrics must answer, did not: {error}", 5) from error
+        self._address = address
         return answer.content, answer.headers.get("content-type", "text/plain; version=0.0.4")
+
+    def _address_now(self) -> str:
+        try:
+            return self._find_address()
+        except Exception as error:  # the edge to Ray, which says of none of these calls what it raises
+            _log.warning("Ray does not tell where its exporter of metrics is: %r", error)
+            raise TemporarilyUnavailable("Ray must tell where its exporter of metrics is, did not", 5) from error
 
     async def close(self) -> None:
         """Its connections."""

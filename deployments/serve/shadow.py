@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
+from deployments.runtime.background import Threads
 from deployments.runtime.worker_process import NoResult, WorkerProcess, answer_parent
 from deployments.serve.process import configure_process, leave_out_unused, release_start_up_memory
 
@@ -24,7 +24,7 @@ class ShadowArm:
 
     def __init__(self) -> None:
         self._process = WorkerProcess(*self.program)
-        self._thread = ThreadPoolExecutor(1, "counterfactual")
+        self._threads = Threads("counterfactual", 1)
         configure_process()
         # Here, for the process of low priority needs no Ray.
         from deployments.serve.metrics import replica_meter
@@ -34,11 +34,11 @@ class ShadowArm:
 
     async def compute(self, payload: bytes, limit_seconds: float) -> bytes | NoResult:
         """An encoded `ShadowWork` -> an encoded `ShadowEvaluation`, or why there is none."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._process.ask, payload, limit_seconds)
+        return await self._threads.run(self._process.ask, payload, limit_seconds)
 
     def __del__(self) -> None:
         self._process.close()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
 
 def prepared() -> Callable[[bytes], bytes]:

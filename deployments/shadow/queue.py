@@ -12,18 +12,20 @@ from datetime import datetime
 from deployments.errors import JournalUnavailable
 from deployments.persistence.decisions.records import EvaluationRecord, EvaluationStatus
 from deployments.rollout.analysis.outcomes import Alarm, Baseline, LossCause
-from deployments.rollout.analysis.recomputations import RecomputationSample
+from deployments.rollout.analysis.recomputations import Recomputation, RecomputationSample
 from deployments.rollout.assignment import is_sampled
 from deployments.rollout.ramp.traffic import Rollout
 from deployments.runtime.background import BackgroundTask, DetachedTasks
 from deployments.scheduling.evaluations import (
     ShadowTask,
+    count_changes,
     dropped_record,
     evaluation_events,
     evaluation_records,
     missing_pair,
     pair_events,
     recomputation,
+    with_repetition,
 )
 from deployments.scheduling.ports import Journal
 from deployments.shadow.evaluation import ShadowEvaluation, ShadowWork
@@ -129,10 +131,17 @@ class ShadowQueue(BackgroundTask):
             self._drop(shadow_task, found.attempt.reason or found.attempt.status.value)
             return
         self.computed += 1
-        await self._tell(shadow_task, found)
-        await self._compute_again(shadow_task, work)
+        await count_changes(shadow_task.context, (found.attempt,))
+        record = self._tell(shadow_task, found)
+        try:
+            again = await self._compute_again(shadow_task, work)
+            record = record if again is None else with_repetition(record, again)
+        finally:
+            # Also at the end of the router, which does not wait for what is computed again.
+            await self._keep(record)
 
-    async def _tell(self, shadow_task: ShadowTask, found: ShadowEvaluation) -> None:
+    def _tell(self, shadow_task: ShadowTask, found: ShadowEvaluation) -> EvaluationRecord:
+        """Tells what was found, and gives the row that is still to be kept."""
         both, served = (*shadow_task.attempts.all, found.attempt), shadow_task.attempts.served
         self._alarm(shadow_task, found)
         events = evaluation_events(shadow_task.context, both, served)
@@ -141,9 +150,9 @@ class ShadowQueue(BackgroundTask):
                 self._rollout.observe(event)
         for pair in pair_events(shadow_task.context, events):
             self._rollout.observe(pair)
-        await self._keep(evaluation_records(shadow_task.context, both, served)[-1])
+        return evaluation_records(shadow_task.context, both, served)[-1]
 
-    async def _compute_again(self, shadow_task: ShadowTask, work: ShadowWork) -> None:
+    async def _compute_again(self, shadow_task: ShadowTask, work: ShadowWork) -> Recomputation | None:
         """Has the served plan computed once more where the other arm was, if it is of the sample and there is room.
 
         A planner's own plan is not computed at all. What comes of it besides the plan says nothing about the arm.
@@ -151,18 +160,19 @@ class ShadowQueue(BackgroundTask):
         context, served = shadow_task.context, shadow_task.attempts.served
         is_busy = len(self._waiting) > self._bounds.max_tasks // 2
         if is_busy or served.baseline is Baseline.PLANNER or served.arm.name != context.assigned.arm.name:
-            return
+            return None
         if not self._sample.takes(context.decision_id, context.assigned.assignment.unit, context.created_at):
-            return
+            return None
         try:
             async with asyncio.timeout(_LIMITS * work.limit_seconds + PATIENCE_SECONDS):
                 again = await self._compute(replace(work, arm=served.arm, planned=None))
         except Exception as error:  # the pair is told already, and must not be lost to this
             _log.warning("the plan of %s could not be computed again: %s", context.decision_id, error)
-            return
+            return None
         event = recomputation(context, served, again.attempt)
         if event is not None:
             self._rollout.observe(event)
+        return event
 
     def _alarm(self, shadow_task: ShadowTask, found: ShadowEvaluation) -> None:
         if found.served_objection is None:

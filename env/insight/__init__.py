@@ -3,6 +3,5 @@
 | module | what it holds |
 |---|---|
 | explanation | why late work is late: where its time went |
-| comparison | what differs between two schedules |
 | gantt | a schedule as text, as pixels and as SVG |
 """

@@ -26,7 +26,7 @@ from deployments.persistence.decisions.records import first_id
 from deployments.persistence.spool.disk import LocalDisk
 from deployments.runtime.metrics import NoMeter
 from deployments.runtime.shared_count import SharedCount
-from deployments.scheduling.time_budget import LARGE_BODY_BYTES, Alone
+from deployments.scheduling.time_budget import LARGE_BODY_BYTES
 from deployments.serve.serialization import decode, encode
 from deployments.settings.serve_config import AppArgs
 from env.judge.anomalies import BoundedMakespan
@@ -139,7 +139,7 @@ async def test_router_that_cannot_share_what_it_has_under_way_is_as_if_alone(tmp
     """Without a file for it, as on a full disk, it sheds by its own requests, and serves."""
     (tmp_path / "run").touch()
     async with AsyncExitStack() as stack:
-        assert isinstance(_load_of_others(stack, tmp_path / "run" / "in-flight"), Alone)
+        assert _load_of_others(stack, tmp_path / "run" / "in-flight") is None
         shared = _load_of_others(stack, tmp_path / "elsewhere" / "in-flight")
         assert (isinstance(shared, SharedCount), shared.of_others()) == (True, 0)
 

@@ -18,7 +18,10 @@ from deployments.errors import (
     ProposalFailed,
     Rejection,
     ServiceError,
+    StaleVersion,
     TemporarilyUnavailable,
+    TransitionRefused,
+    UnknownStage,
     reason_of,
 )
 
@@ -31,6 +34,9 @@ ERRORS = [
     NoSafeSchedule((Rejection(arm="ppo", reason="no proposal"),)),
     Overloaded("the queue is full", 2),
     JournalUnavailable("disk full"),
+    UnknownStage("half", ("shadow", "full")),
+    StaleVersion(3, 4),
+    TransitionRefused("promote", "shadow", ("too few windows",)),
 ]
 
 

@@ -40,7 +40,7 @@ from deployments.local_cluster.service import DEFAULT_CONFIG
 from deployments.persistence.database import upgrade
 from deployments.persistence.delivery.inspection import inspect
 from tests.system.auditing.audit import stored_rows
-from tests.system.auditing.faults import REPLICAS
+from tests.system.auditing.faults import REPLICAS, cut_off, kill_database, stall
 from tests.system.auditing.ledger import Balance, TransitionLog
 from tests.system.auditing.proxy import FaultProxy
 from tests.system.mariadb import PrivateMariaDb, private_mariadb
@@ -305,7 +305,7 @@ class Supervisor:
                     time.sleep(POLL_SECONDS)
 
 
-class Faults:
+class NamedFaults:
     """Every fault of the table, by name."""
 
     def __init__(self, supervisor: Supervisor, database: PrivateMariaDb, to_database: FaultProxy) -> None:
@@ -321,9 +321,9 @@ class Faults:
             "ServeController": self._killing(lambda: service().serve_controllers()[0]),
             "haproxy": self._killing(lambda: service().named("haproxy")),
             "all policies hang": self._hang_policies,
-            "mariadbd": self._kill_database,
-            "database cut off": self._cut_off_database,
-            "database hangs": self._hang_database,
+            "mariadbd": lambda: kill_database(self._database, _hang),
+            "database cut off": lambda: cut_off(self._to_database, _hang),
+            "database hangs": lambda: stall(self._to_database, _hang),
             "SIGTERM": self._killing(lambda: service().process.pid, signal.SIGTERM),
             "gantry serve": self._killing(lambda: service().process.pid),
             "gcs_server": self._killing(lambda: service().named("gcs_server")),
@@ -340,28 +340,14 @@ class Faults:
         pids = await asyncio.to_thread(self._supervisor.current().replicas, "PPOPolicy")
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
-        await asyncio.sleep(HANG_SECONDS)
+        await _hang()
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
 
-    async def _kill_database(self) -> None:
-        await asyncio.to_thread(self._database.stop, signal.SIGKILL)
-        await asyncio.sleep(HANG_SECONDS)
-        await asyncio.to_thread(self._database.start)
 
-    async def _cut_off_database(self) -> None:
-        self._to_database.is_cut = True
-        self._to_database.reset()
-        await asyncio.sleep(HANG_SECONDS)
-        self._to_database.is_cut = False
-
-    async def _hang_database(self) -> None:
-        self._to_database.stall()
-        await asyncio.sleep(HANG_SECONDS)
-        # Those that were stalled are lost, as behind a firewall that forgot them.
-        self._to_database.reset()
-        self._to_database.flow()
+async def _hang() -> None:
+    await asyncio.sleep(HANG_SECONDS)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -401,7 +387,7 @@ async def _table(
         await asyncio.to_thread(await_ready, supervisor.current())
         await asyncio.to_thread(await_line, supervisor.current(), "all replicas are there")
         counts = smallest_counts()
-        faults = Faults(supervisor, database, to_database).all()
+        faults = NamedFaults(supervisor, database, to_database).all()
         if unknown := set(only or ()) - set(faults):
             raise SystemExit(f"--only must be of {', '.join(faults)}; was {', '.join(sorted(unknown))}")
         chosen = {name: fault for name, fault in faults.items() if not only or name in only}

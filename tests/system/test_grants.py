@@ -19,7 +19,7 @@ from deployments.persistence.delivery.batch_writer import DecisionWriter
 from deployments.persistence.errors import DatabaseAccessDenied
 from deployments.persistence.failures import database_errors
 from deployments.persistence.tables import service_grants
-from deployments.rollout_control.database_sync import transition_row
+from deployments.rollout_control.transition_log import transition_row
 from tests.deployments.persistence.decisions.test_audit_repository import event
 from tests.deployments.persistence.decisions.test_key_repository import entry_of
 from tests.deployments.persistence.payloads import decision, decision_id

@@ -16,6 +16,7 @@ from deployments.commands.terminal import plain_console, progress_bar
 
 if TYPE_CHECKING:
     from deployments.rollout.analysis.confidence import Interval
+    from deployments.rollout.analysis.triggers import Limits
     from deployments.rollout.analysis.windows import WindowObservation
     from deployments.rollout.simulation.window_worlds import WorldEstimate
 
@@ -35,22 +36,27 @@ def replay(
 
     Reads the database, of the present challenger and champion all that is stored, and changes nothing. ICC
     (intraclass correlation) is how much lists of one day are alike, rho how much a day is like the one before; with
-    them whole rollouts are simulated. For each line, and for all of them together.
+    them whole rollouts are simulated, whose stages last as long as the policy file asks. For each line, and for all of
+    them together.
 
     Example: gantry rollout replay
 
     Example: GANTRY_DATABASE_URL=sqlite:///gantry.sqlite3 gantry rollout replay --rollouts 1000 --json
     """
+    from deployments.rollout.ramp.state import DAY_SECONDS
     from deployments.rollout.simulation.window_worlds import estimated
+    from deployments.settings.service import load_settings
 
-    closed = _closed_windows()
+    ramp = load_settings().policy.ramp_configuration
+    closed = _closed_windows(ramp.limits)
     lines: dict[str, list[WindowObservation]] = {ALL_LINES: closed}
     for observation in closed:
         lines.setdefault(observation.line.rstrip("/"), []).append(observation)
     if len(lines) == 2:
         del lines[ALL_LINES]
     estimates = {line: estimated(of_line) for line, of_line in lines.items()}
-    days = _days_to_stages(estimates, rollouts, seed)
+    lasting = tuple(step.min_seconds / DAY_SECONDS for step in (ramp.shadow, ramp.limited, ramp.expanded))
+    days = _days_to_stages(estimates, lasting, rollouts, seed)
     if as_json:
         found = {line: _estimate_as_json(estimate) | {"days": days[line]} for line, estimate in estimates.items()}
         print(json.dumps({"seed": seed, "rollouts": rollouts, "lines": found}))
@@ -58,7 +64,7 @@ def replay(
         _show_estimates(estimates, days, rollouts)
 
 
-def _closed_windows() -> list[WindowObservation]:
+def _closed_windows(limits: Limits) -> list[WindowObservation]:
     """Every window of the present arms that is over, as the gate counts it from the database."""
     from deployments.persistence.decisions.rollout_repository import RolloutRows
     from deployments.rollout.analysis.outcomes import PairedObservation
@@ -66,9 +72,9 @@ def _closed_windows() -> list[WindowObservation]:
     from deployments.rollout.ramp.comparison import WindowComparison
     from deployments.rollout.ramp.comparison import replay as replayed
     from deployments.rollout.ramp.stages import since_same_arms
-    from deployments.rollout_control.database_sync import paired_rows, readable_rows, transition_of
+    from deployments.rollout_control.database_sync import paired_rows, readable_rows
+    from deployments.rollout_control.transition_log import transition_of
     from deployments.runtime.clock import utc_now
-    from deployments.settings.policy_file import shipped_policy
 
     now = utc_now()
     with opened() as engine, progress_bar() as bar:
@@ -91,20 +97,20 @@ def _closed_windows() -> list[WindowObservation]:
                 found = paired_rows(of_model, champion=transitions[-1].state.champion)
                 by_model[model] += [each for each in found if isinstance(each, PairedObservation)]
             bar.update(task, completed=((now if place is None else place[0]) - begun).days)
-    comparison = WindowComparison(challenger="", champion="", limits=shipped_policy().ramp_configuration.limits)
+    comparison = WindowComparison(challenger="", champion="", limits=limits)
     return [observation for _, observation in replayed(comparison, by_model[newest], transitions, now=now)]
 
 
 def _days_to_stages(
-    estimates: dict[str, WorldEstimate], rollouts: int, seed: int
+    estimates: dict[str, WorldEstimate], lasting: tuple[float, ...], rollouts: int, seed: int
 ) -> dict[str, dict[str, dict[str, int | None]] | None]:
     """Of each line, for each improvement, the median days to each stage: None where half never get there.
 
-    None instead where there are too few windows.
+    None instead where there are too few windows. `lasting` is how many days each stage lasts at least.
     """
     import numpy as np
 
-    from deployments.rollout.simulation.window_worlds import MIN_DAYS, NEVER, STAGES, ClimbRules, climb
+    from deployments.rollout.simulation.window_worlds import NEVER, STAGES, ClimbRules, climb
 
     found: dict[str, dict[str, dict[str, int | None]] | None] = {}
     told = [line for line, estimate in estimates.items() if estimate.world(0.0) is not None]
@@ -114,8 +120,8 @@ def _days_to_stages(
             of_line: dict[str, dict[str, int | None]] = {}
             # Days of the world are those on which the line plans; how long a stage must last is told by the calendar.
             days_a_window = max(estimate.days_a_window, 1.0)
-            lasting = tuple(math.ceil(days / days_a_window) for days in MIN_DAYS)
-            rules = ClimbRules(exponent=None, min_days=lasting)
+            min_days = tuple(math.ceil(days / days_a_window) for days in lasting)
+            rules = ClimbRules(exponent=None, min_days=min_days)
             for effect in IMPROVEMENTS:
                 world = estimate.world(effect)
                 if world is None:

@@ -31,9 +31,9 @@ from deployments.contracts.translation.problem import Question, translate
 from deployments.errors import InvalidRequest
 from deployments.persistence.decisions.records import DecisionRecord, FeedbackRecord
 from env.errors import InvalidProblem
-from env.insight.comparison import Move, compare
 from env.insight.explanation import ExplainedStep, LateOperation, Outage, explain, sentence
 from env.problem import Machine, WorkingHours
+from env.schedule import Move, compare
 
 Rows = tuple[EarlierRow, ...]
 MAX_COMPLETIONS = 20_000

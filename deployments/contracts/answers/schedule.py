@@ -15,11 +15,10 @@ from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.contracts.requests.wire import SECONDS_PER_HOUR, AnswerModel, hours_of, instants
 from deployments.contracts.translation.open_hours import OpenHours, PlantHours
 from deployments.contracts.translation.problem import Question
-from env.insight.comparison import compare
 from env.judge.verdict import Anomaly, Verdict, Violation, amount, quantity
 from env.objective import change_count
 from env.problem import Job, Objective, Problem
-from env.schedule import Assignment, Schedule, setup_seconds_of
+from env.schedule import Assignment, Schedule, compare, setup_seconds_of
 
 NOTICEABLE_SHARE = 0.01
 """Of the time that a plan takes from now on: longer for keeping places, and the answer says so."""

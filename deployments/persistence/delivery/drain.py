@@ -12,7 +12,6 @@ import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -23,7 +22,7 @@ from deployments.persistence.errors import DatabaseError, DataRejected, MessageT
 from deployments.persistence.failures import advice_for
 from deployments.persistence.spool.dead_letters import DeadLetter, DeadLetterKind
 from deployments.persistence.spool.spool import Batch, Spool
-from deployments.runtime.background import BackgroundTask
+from deployments.runtime.background import BackgroundTask, Threads
 
 MAX_CONVICTIONS = 3
 """How often a record must fail beside others that are stored, before it is the record that is to blame."""
@@ -97,7 +96,7 @@ class SpoolDrain(BackgroundTask):
         self._suspicion: _Suspicion | None = None
         self._trouble: str | None = None
         # What takes time in proportion to a record, apart from whoever else is busy or hangs in this process.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="drain")
+        self._threads = Threads("drain", 1)
 
     @property
     def state(self) -> DrainState:
@@ -114,7 +113,7 @@ class SpoolDrain(BackgroundTask):
             async with asyncio.timeout(grace_seconds):
                 await self._until_empty()
         await super().stop()
-        self._thread.shutdown(wait=False)
+        self._threads.close()
 
     async def _until_empty(self) -> None:
         # The spool is empty a moment before the batch is noted, and a mismatch must still be told.
@@ -201,7 +200,7 @@ class SpoolDrain(BackgroundTask):
         return suspicion.convictions >= (MAX_OUTAGES if is_away else MAX_CONVICTIONS)
 
     async def _aside(self, function: Callable[..., _Result], *arguments: object) -> _Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+        return await self._threads.run(function, *arguments)
 
     async def _tell(self, words: str | None) -> None:
         if words != self._trouble:

@@ -21,6 +21,7 @@ from typing import Any, TextIO
 
 from sqlalchemy import LargeBinary, Table
 
+from deployments.errors import reason_of
 from deployments.persistence.errors import InvalidBackup
 from deployments.persistence.tables import UtcInstant
 from deployments.runtime.durable_file import replacing
@@ -118,7 +119,7 @@ def writing(path: Path) -> Iterator[ArchiveWriter]:
             writer._line({"complete": True})
             require_absent(path)
     except OSError as error:
-        raise InvalidBackup(f"the backup {path} could not be written: {error.strerror or error}") from error
+        raise InvalidBackup(f"the backup {path} could not be written: {reason_of(error)}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +167,7 @@ def _lines(path: Path) -> Iterator[Any]:
             for line in file:
                 yield json.loads(line)
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise InvalidBackup(f"{path} cannot be read as a backup: {error}") from error
+        raise InvalidBackup(f"{path} cannot be read as a backup: {reason_of(error)}") from error
 
 
 def _kind(column_type: Any) -> str:

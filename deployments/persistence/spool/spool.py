@@ -10,9 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +19,7 @@ from deployments.persistence.spool.dead_letters import DeadLetter
 from deployments.persistence.spool.disk import LocalDisk
 from deployments.persistence.spool.segment import HEADER, Batch
 from deployments.persistence.spool.segment_folder import FolderState, SegmentFolder
-from deployments.runtime.background import BackgroundTask
+from deployments.runtime.background import BackgroundTask, Threads
 
 __all__ = ["Batch", "Spool", "SpoolConfig", "SpoolDepth"]
 
@@ -110,7 +108,7 @@ class Spool:
         )
         self._state = FolderState()
         self._is_open = False
-        self._thread: ThreadPoolExecutor | None = None
+        self._threads: Threads | None = None
         self._queue: deque[_Waiting] = deque()
         self._queued_bytes = 0
         self._unsettled: set[_Waiting] = set()
@@ -121,7 +119,7 @@ class Spool:
 
     async def start(self) -> None:
         """Makes the folder, adopts what dead processes left, and goes on looking. Raises `SpoolError`."""
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
+        self._threads = Threads("spool", 1)
         await self._run(self._segments.open)
         await self.adopt_orphans()
         self._is_open = True
@@ -129,15 +127,15 @@ class Spool:
 
     async def close(self) -> None:
         """Finishes the appends that wait, and leaves the rest on disk for the next owner."""
-        if self._thread is None:
+        if self._threads is None:
             return
         self._is_open = False
         await self._adopting.stop()
         if self._flushing is not None:
             await asyncio.gather(self._flushing, return_exceptions=True)
         await self._run(self._segments.close)
-        self._thread.shutdown()
-        self._thread = None
+        self._threads.close(waits=True)
+        self._threads = None
 
     async def append(self, payload: bytes) -> None:
         """Returns when `payload` is on the medium. Concurrent callers share one fsync.
@@ -285,10 +283,9 @@ class Spool:
         await self._run(self._segments.count_dead_letters)
 
     async def _run(self, function: Callable[..., _Result], *arguments: object) -> _Result:
-        if self._thread is None:
+        if self._threads is None:
             raise SpoolClosed(_NOT_OPEN)
-        work = partial(self._with_state, function, *arguments)
-        result = await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        result = await self._threads.run(self._with_state, function, *arguments)
         if self._state.waiting_bytes:
             self._arrived.set()
         return result

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from deployments.errors import UnreadableState
 from deployments.rollout.analysis.outcomes import Baseline
-from deployments.rollout.errors import UnreadableState
 
 if TYPE_CHECKING:
     from deployments.rollout.analysis.windows import WindowObservation

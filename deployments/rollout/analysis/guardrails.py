@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from deployments.errors import UnreadableState
 from deployments.rollout.analysis.guardrail_rules import Completion, LossRate, Makespan
 from deployments.rollout.analysis.outcomes import Alarm, Baseline, Evaluation, MissingPair, Outcome, PairedObservation
 from deployments.rollout.analysis.recomputations import Recomputation
 from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailReading, GuardrailRule, Limits, Trigger
 from deployments.rollout.analysis.windows import ListInWindow, Trials
 from deployments.rollout.assignment import ArmRole
-from deployments.rollout.errors import UnreadableState
 
-Event = Evaluation | PairedObservation | MissingPair | Alarm | Recomputation
+ComparisonEvent = PairedObservation | MissingPair | Recomputation
+"""What says something of both arms; rows tell it as the routers do."""
+Event = Evaluation | ComparisonEvent | Alarm
 
 SNAPSHOT_FORMAT = 2
 READABLE_FORMATS = (1, SNAPSHOT_FORMAT)

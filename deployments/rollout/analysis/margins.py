@@ -5,6 +5,11 @@ show nothing. So `full` asks that a figure is within its margin, and what is sho
 promotion (non-inferiority; for example Kohavi, Tang and Xu, "Trustworthy Online Controlled Experiments", chapter 19).
 The bets are those of `e_processes`. A figure has no natural bound like the clip of a log ratio, so each bet is scaled
 by what was seen before, which keeps it fair (predictable, in the sense of arXiv 2010.09686).
+
+Days that follow each other tell less than they seem to: the variance of their sum is kappa times that of independent
+ones, (1 + rho) / (1 - rho) for an AR(1). A wealth exp(c S - c^2 V / 2) is fair for a sum S of variance V; where that is
+kappa V, its power 1 / kappa is: exp(c S / kappa - (c / kappa)^2 kappa V / 2). So both questions ask for their odds to
+the power of kappa, as "better" does, rho being that of the figure's own days.
 """
 
 from __future__ import annotations
@@ -15,9 +20,19 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from deployments.rollout.analysis.e_processes import EProcess, EvidenceReading, SequentialTest, e_bh, missing_text
+from deployments.errors import UnreadableState
+from deployments.rollout.analysis.e_processes import (
+    MAX_AUTOCORRELATION,
+    MIN_WINDOWS_OF_AUTOCORRELATION,
+    UNKNOWN_AUTOCORRELATION,
+    EProcess,
+    EvidenceReading,
+    SequentialTest,
+    e_bh,
+    evidence_exponent,
+    missing_text,
+)
 from deployments.rollout.analysis.outcomes import COMPARED_FIGURES, DIFFERENCE_NAMES, Baseline
-from deployments.rollout.errors import UnreadableState
 from env.schedule import KeyFigures
 
 if TYPE_CHECKING:
@@ -35,7 +50,12 @@ MIN_DAYS_OF_SCALE = 5
 """A bet is clipped at so many standard deviations of the days before it, or margins where those are more; the first
 days alone tell the scale and are not bet on."""
 
-SNAPSHOT_FORMAT = 1
+NO_SPREAD = 1e-9
+"""Days whose squares about their mean are no larger part of their squares are equal, but for rounding."""
+
+SNAPSHOT_FORMAT = 2
+READABLE_FORMATS = (1, SNAPSHOT_FORMAT)
+"""Format 1 did not tell how days follow each other: that begins anew."""
 
 COST = "cost"
 TARDINESS = "tardiness_seconds"
@@ -132,6 +152,41 @@ class Margins:
         return found
 
 
+class DaySeries:
+    """How the days of one figure follow each other: sums over values, squares and neighbours, and both ends."""
+
+    def __init__(self, sums: Iterable[float] = (0, 0, 0, 0, 0, 0)) -> None:
+        days, self._total, self._squares, self._products, self._first, self._last = sums
+        self._days = int(days)
+
+    def add(self, value: float) -> None:
+        """The next day."""
+        if self._days:
+            self._products += self._last * value
+        else:
+            self._first = value
+        self._days += 1
+        self._total += value
+        self._squares += value * value
+        self._last = value
+
+    @property
+    def autocorrelation(self) -> float:
+        """Lag-1 autocorrelation about the mean; bounds, and what stands for too few days, as in `e_processes`."""
+        mean = self._total / self._days if self._days else 0.0
+        spread = self._squares - self._days * mean * mean
+        if self._days < MIN_WINDOWS_OF_AUTOCORRELATION or spread <= NO_SPREAD * self._squares:
+            return UNKNOWN_AUTOCORRELATION
+        # Sum of (x_i - m)(x_{i+1} - m): the first and the last value have one neighbour only.
+        inner = 2.0 * self._total - self._first - self._last
+        products = self._products - mean * inner + (self._days - 1) * mean * mean
+        return min(products / spread, MAX_AUTOCORRELATION)
+
+    def snapshot(self) -> list[float]:
+        """Plain values, as they are given to the constructor."""
+        return [self._days, self._total, self._squares, self._products, self._first, self._last]
+
+
 class ScaledProcess:
     """Evidence about the harm of days, each in the unit of its figure, against `part` of a margin.
 
@@ -139,9 +194,16 @@ class ScaledProcess:
     """
 
     def __init__(
-        self, test: SequentialTest, *, part: float, process: EProcess | None = None, sums: Iterable[float] = (0, 0, 0)
+        self,
+        test: SequentialTest,
+        *,
+        part: float,
+        process: EProcess | None = None,
+        sums: Iterable[float] = (0, 0, 0),
+        series: DaySeries | None = None,
     ) -> None:
         self._process = EProcess(test) if process is None else process
+        self._series = DaySeries() if series is None else series
         self._part = part
         days, self._total, self._squares = sums
         self._days = int(days)
@@ -156,6 +218,7 @@ class ScaledProcess:
         self._days += 1
         self._total += harm
         self._squares += harm * harm
+        self._series.add(harm)
 
     @property
     def deviation(self) -> float:
@@ -171,22 +234,32 @@ class ScaledProcess:
         return self._process.n > 0
 
     @property
-    def log_e(self) -> float:
-        """Log of E."""
-        return self._process.log_e
+    def exponent(self) -> float:
+        """kappa of the days so far."""
+        return evidence_exponent(self._series.autocorrelation)
+
+    @property
+    def fair_log_e(self) -> float:
+        """Log of E to the power of 1 / kappa, which is fair where days follow each other."""
+        return self._process.log_e / self.exponent
 
     def reading(self, question: str) -> EvidenceReading:
-        """The process as it stands."""
-        return self._process.reading(question, null="a greater loss")
+        """The process as it stands; the threshold is that to the power of kappa."""
+        return self._process.reading(question, self.exponent, null="a greater loss")
 
     def snapshot(self) -> dict[str, Any]:
         """Plain values; `restored` is the inverse."""
-        return {"process": self._process.snapshot(), "sums": [self._days, self._total, self._squares]}
+        return {
+            "process": self._process.snapshot(),
+            "sums": [self._days, self._total, self._squares],
+            "series": self._series.snapshot(),
+        }
 
     @classmethod
     def restored(cls, document: Mapping[str, Any], test: SequentialTest, *, part: float) -> ScaledProcess:
         process = EProcess.restored(document["process"], test)
-        return cls(test, part=part, process=process, sums=map(float, document["sums"]))
+        series = DaySeries(map(float, document["series"])) if "series" in document else None
+        return cls(test, part=part, process=process, sums=map(float, document["sums"]), series=series)
 
 
 class MarginEvidence:
@@ -238,7 +311,7 @@ class MarginEvidence:
         """What is shown to be worse by more than half its margin, with 5 % false ones among those that are named."""
         # Kinds of baseline that there are no days of are no question.
         names = [name for name, process in self._worse.items() if process.has_bets]
-        found = e_bh([self._worse[name].log_e for name in names])
+        found = e_bh([self._worse[name].fair_log_e for name in names])
         return tuple(f"{names[place]} is worse by more than half its margin" for place in found)
 
     def snapshot(self) -> dict[str, Any]:
@@ -257,7 +330,7 @@ class MarginEvidence:
 
         Raises `UnreadableState`.
         """
-        if document.get("format") != SNAPSHOT_FORMAT:
+        if document.get("format") not in READABLE_FORMATS:
             raise UnreadableState(f"margins must have format {SNAPSHOT_FORMAT}, had {document.get('format')}")
         found = cls(margins)
         try:

@@ -187,12 +187,27 @@ class Effort:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Repetition:
+    """What the served plan of `arm` came to when it was computed once more: see `recomputations.Recomputation`."""
+
+    arm: ArmRole
+    log_ratio: float
+    is_same: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pairing:
-    """What one arm's evaluation is compared by, as far as it is stored with it: see `Evaluation`."""
+    """What one arm's evaluation is compared by, as far as it is stored with it: see `Evaluation`.
+
+    `repetition` is that of the served arm where the evaluated one was computed, None where there was none. Without
+    `is_sampled` the arms of the request were not to be compared.
+    """
 
     jobs: JobSketch | None = None
     strata: tuple[str, ...] = ()
     effort: Effort | None = None
+    repetition: Repetition | None = None
+    is_sampled: bool = True
 
     def as_text(self) -> str:
         """One line of JSON, with the version of its format; `from_text` is the inverse."""
@@ -201,6 +216,10 @@ class Pairing:
             document["jobs"] = self.jobs.as_text()
         if self.effort is not None:
             document["effort"] = [self.effort.iterations, self.effort.cpu_seconds]
+        if (again := self.repetition) is not None:
+            document["again"] = [again.arm.value, again.log_ratio, again.is_same]
+        if not self.is_sampled:
+            document["sampled"] = False
         return json.dumps(document, separators=(",", ":"))
 
     @classmethod
@@ -210,11 +229,13 @@ class Pairing:
             document = json.loads(text)
             if document["format"] != PAIRING_FORMAT:
                 raise ValueError(f"a pairing must have format {PAIRING_FORMAT}, had {document['format']}")
-            jobs, effort = document.get("jobs"), document.get("effort")
+            jobs, effort, again = (document.get(name) for name in ("jobs", "effort", "again"))
             return cls(
                 jobs=None if jobs is None else JobSketch.from_text(jobs),
                 strata=tuple(map(str, document["strata"])),
                 effort=None if effort is None else Effort(iterations=effort[0], cpu_seconds=float(effort[1])),
+                repetition=None if again is None else _repetition(*again),
+                is_sampled=document.get("sampled", True) is not False,
             )
         except (AttributeError, IndexError, KeyError, TypeError) as error:
             raise ValueError(f"a pairing is damaged: {error!r}") from error
@@ -419,6 +440,10 @@ def pair_or_loss(challenger: Evaluation, champion: Evaluation) -> PairedObservat
     if challenger.outcome is champion.outcome is Outcome.OK and not is_like_effort(challenger, champion):
         return _loss(challenger, LossCause.EFFORT, "one policy had more than 10 % more CPU time than the other")
     return None
+
+
+def _repetition(arm: str, log_ratio: float, is_same: bool | None) -> Repetition:
+    return Repetition(arm=ArmRole(arm), log_ratio=float(log_ratio), is_same=None if is_same is None else bool(is_same))
 
 
 def _loss(evaluation: Evaluation, cause: LossCause, reason: str) -> MissingPair:

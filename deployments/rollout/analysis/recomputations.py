@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from deployments.errors import UnreadableState
 from deployments.rollout.analysis.e_processes import EProcess, SequentialTest
+from deployments.rollout.analysis.outcomes import Repetition
 from deployments.rollout.analysis.windows import window_of
 from deployments.rollout.assignment import ArmRole, is_sampled
-from deployments.rollout.errors import UnreadableState
 from env.schedule import Schedule
 
 SHARE = 0.05
@@ -60,6 +61,11 @@ class Recomputation:
             raise ValueError(f"an instant must have a time zone, was {self.at.isoformat()}")
         if not math.isfinite(self.log_ratio):
             raise ValueError(f"log_ratio must be finite, was {self.log_ratio}")
+
+    @property
+    def repetition(self) -> Repetition:
+        """As it is stored with the evaluation of the other arm."""
+        return Repetition(arm=self.arm, log_ratio=self.log_ratio, is_same=self.is_same)
 
 
 class RecomputationSample:
@@ -101,6 +107,11 @@ class RecomputationEvidence:
         self._longer.add(found.log_ratio)
         self._shorter.add(found.log_ratio)
         self._total += found.log_ratio
+
+    @property
+    def count(self) -> int:
+        """How many of them there were."""
+        return self._same + self._other + self._longer.n
 
     @property
     def log_e(self) -> float:

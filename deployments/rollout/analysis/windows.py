@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
+from deployments.errors import UnreadableState
 from deployments.rollout.analysis.e_processes import TAIL_FROM
 from deployments.rollout.analysis.outcomes import Baseline, Evaluation, JobSketch, PairedObservation
 from deployments.rollout.assignment import PlanningWindow, planning_window
-from deployments.rollout.errors import UnreadableState
 
 MIN_OVERLAP = 0.5
 """Jaccard index from which two lists are one group."""

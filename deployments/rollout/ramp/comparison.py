@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from deployments.errors import UnreadableState
 from deployments.rollout.analysis.e_processes import HARM, WindowEvidence
 from deployments.rollout.analysis.guardrails import Event, Guardrails
 from deployments.rollout.analysis.margins import MarginEvidence
@@ -26,7 +27,6 @@ from deployments.rollout.analysis.windows import (
     window_of,
 )
 from deployments.rollout.assignment import ArmRole
-from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.gate import Evidence
 from deployments.rollout.ramp.state import Stage, Transition
 from env.schedule import KeyFigures
@@ -61,7 +61,7 @@ class WindowComparison:
         self._margins = MarginEvidence(limits.margins)
         self._rates = limits.margins.rates
         self.recomputations = RecomputationEvidence()
-        """Served plans of the present stage that were computed again; rows do not tell them."""
+        """Served plans of the present stage that were computed again."""
 
     @property
     def arms(self) -> tuple[str, str]:
@@ -94,7 +94,8 @@ class WindowComparison:
 
     def observe(self, event: Event) -> None:
         """Take one event; those that say nothing of both arms leave no trace."""
-        if isinstance(event, Recomputation):
+        # One of the stage before may come after its end, where all is asked anew.
+        if isinstance(event, Recomputation) and event.stage == self.windows.stage:
             self.recomputations.add(event)
         if not isinstance(event, PairedObservation | MissingPair):
             return
@@ -231,16 +232,17 @@ def replay(
     """
     changes = sorted(transitions, key=lambda each: each.version)
     closed: list[tuple[datetime, WindowObservation]] = []
-    stage, place, hour = None, 0, None
+    begun: tuple[int, Stage] | None = None
+    place, hour = 0, None
 
     def pass_time(at: datetime) -> None:
-        nonlocal stage, place
+        nonlocal begun, place
         closed.extend((at, observation) for observation in comparison.close(at))
         while place < len(changes) and changes[place].at <= at:
-            serving = changes[place].state.serving_stage
-            if serving is not stage:
-                comparison.begin_stage(serving)
-            stage, place = serving, place + 1
+            state = changes[place].state
+            if (state.ramp, state.serving_stage) != begun:
+                comparison.begin_stage(state.serving_stage)
+            begun, place = (state.ramp, state.serving_stage), place + 1
 
     for event in sorted(events, key=lambda each: each.at):
         this_hour = event.at.replace(minute=0, second=0, microsecond=0)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
+from deployments.errors import UnreadableState
 from deployments.rollout.analysis.triggers import Trigger
-from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.stages import rollback
 from deployments.rollout.ramp.state import GUARDRAIL, Order, RolloutState, Stage, Transition
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import takewhile
 from typing import Any
 
-from deployments.rollout.errors import StaleVersion, TransitionRefused
+from deployments.errors import StaleVersion, TransitionRefused
 from deployments.rollout.ramp.gate import GateVerdict, PromotionGate
 from deployments.rollout.ramp.state import (
     MANUAL,

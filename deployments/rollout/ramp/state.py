@@ -10,11 +10,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from deployments.errors import RolloutError, UnknownStage, UnreadableState
 from deployments.rollout.analysis.margins import Margins
 from deployments.rollout.analysis.sample_ratio import MAX_LOST_SHARE
 from deployments.rollout.analysis.triggers import Limits
 from deployments.rollout.assignment import PlanningWindow, UnitAssignment, assign
-from deployments.rollout.errors import RolloutError, UnknownStage, UnreadableState
 
 DAY_SECONDS = 86_400.0
 GUARDRAIL = "guardrail"

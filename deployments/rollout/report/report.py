@@ -24,6 +24,7 @@ from deployments.rollout.analysis.outcomes import (
     PairedObservation,
     pairs_of,
 )
+from deployments.rollout.analysis.recomputations import Recomputation
 from deployments.rollout.analysis.sample_ratio import AssignedUnit, ExperimentIntegrity, audit
 from deployments.rollout.analysis.triggers import GuardrailReading, Limits, Trigger
 from deployments.rollout.analysis.windows import WindowObservation
@@ -107,6 +108,7 @@ class Records:
     transitions: Sequence[Transition] = ()
     evaluations: Sequence[Evaluation] = ()
     missing: Sequence[MissingPair] = ()
+    recomputations: Sequence[Recomputation] = ()
     alarms: Sequence[Alarm] = ()
     assignments: Sequence[AssignedUnit] = ()
     jobs: Sequence[RealisedJob] = ()
@@ -218,7 +220,7 @@ def report_of(records: Records) -> RolloutReport:
     comparison = WindowComparison(
         challenger=state.challenger, champion=state.champion, limits=records.configuration.limits
     )
-    events: list[Event] = [*pairs, *_missing(records)]
+    events: list[Event] = [*pairs, *_missing(records), *records.recomputations]
     closed = replay(comparison, events, records.transitions, now=records.at)
     integrity = audit(row for row in records.assignments if row.ramp == ramp)
     evidence = comparison.evidence(state.serving_stage, guarded.guardrails, integrity.findings)

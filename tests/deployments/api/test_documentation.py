@@ -89,6 +89,17 @@ def test_document_has_no_dangling_reference() -> None:
     assert named == set(document["components"]["schemas"])
 
 
+def test_both_ways_to_give_a_key_are_described() -> None:
+    """By the header of ours or as a bearer, wherever a key is asked for: one is enough."""
+    document = _app_document()
+    schemes = {name: scheme["type"] for name, scheme in document["components"]["securitySchemes"].items()}
+    assert schemes == {"APIKeyHeader": "apiKey", "HTTPBearer": "http"}
+    asked = [operation.get("security") for methods in document["paths"].values() for operation in methods.values()]
+    secured = [security for security in asked if security]
+    assert len(secured) > 20
+    assert all(security == [{"APIKeyHeader": []}, {"HTTPBearer": []}] for security in secured)
+
+
 async def test_docs_page_loads_only_our_own_files() -> None:
     """The page names no other host, forbids them all, and each of its files is there."""
     page = await call("GET", "/docs", headers={})

@@ -55,7 +55,7 @@ async def test_missing_or_wrong_key_is_401(headers: dict[str, str]) -> None:
     """Without a valid key the body is not even read."""
     response = await call("POST", "/schedule", headers=headers, content=b"{")
     assert (response.status_code, _problem(response)["error"]) == (401, "unauthenticated")
-    assert response.headers["www-authenticate"] == 'ApiKey realm="gantry"'
+    assert response.headers["www-authenticate"] == 'ApiKey realm="gantry", Bearer realm="gantry"'
 
 
 async def test_unknown_path_is_404() -> None:

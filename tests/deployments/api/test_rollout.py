@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from deployments.access import ALL_SCOPES, Client, StoredKey, key_digest
-from deployments.errors import RolloutUnavailable
-from deployments.rollout.errors import StaleVersion, TransitionRefused
+from deployments.errors import RolloutUnavailable, StaleVersion, TransitionRefused
 from deployments.rollout.model_registry import Registry
 from deployments.rollout.ramp.latch import Latch
 from deployments.rollout.ramp.state import RolloutState

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ import pytest
 from deployments.api import Services
 from deployments.errors import ClaimUnavailable
 from deployments.scheduling.idempotency import Idempotency
+from deployments.scheduling.time_budget import LoadShedding
 from tests.deployments.api.calls import KEY, call
 from tests.deployments.fakes import (
     FullJournal,
@@ -44,6 +46,20 @@ async def test_same_key_and_body_replays_the_first_answer() -> None:
     assert again.headers["content-type"] == "application/json"
     (record,) = journal.records
     assert (record.claim and record.claim.key, record.decision_id) == ("erp-4711", first.json()["schedule_id"])
+
+
+async def test_answer_that_was_given_is_replayed_however_much_is_under_way() -> None:
+    """It costs nothing; a new key is refused, and free for the next attempt."""
+    load = LoadShedding(1)
+    services = _services(MemoryClaims(), scheduling=scheduling_over(load=load))
+    first = await _post(services)
+    with ExitStack() as crowd:
+        for _ in range(200):
+            crowd.enter_context(load.request(10_000))
+        again, other = await _post(services), await _post(services, key="erp-4712")
+    assert (again.status_code, again.content) == (200, first.content)
+    assert (other.status_code, other.json()["error"]) == (503, "overloaded")
+    assert (await _post(services, key="erp-4712")).status_code == 200
 
 
 async def test_other_body_under_the_key_is_a_conflict() -> None:

@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from sqlalchemy import Engine, delete
 
-from deployments.errors import RolloutUnavailable
+from deployments.errors import RolloutError, RolloutUnavailable
 from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.rollout.analysis.outcomes import Outcome
-from deployments.rollout.errors import RolloutError
 from deployments.rollout.ramp.state import Action, RolloutState, Stage, Transition
 from deployments.rollout.ramp.traffic import PUBLISHED
 from deployments.rollout_control.agreement import ControlSettings

@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 
-from deployments.errors import RolloutUnavailable
+from deployments.errors import RolloutUnavailable, StaleVersion, TransitionRefused
 from deployments.persistence.decisions.records import EvaluationRecord
 from deployments.persistence.decisions.rollout_repository import insert_evaluations
 from deployments.persistence.tables import ROLLOUT_TRANSITION
 from deployments.rollout.analysis.outcomes import Alarm, CorruptionKind, Outcome, PairedObservation
 from deployments.rollout.assignment import ArmRole
-from deployments.rollout.errors import StaleVersion, TransitionRefused
 from deployments.rollout.ramp.gate import GateVerdict
 from deployments.rollout.ramp.latch import Latch
 from deployments.rollout.ramp.state import DAY_SECONDS, Action, Order, Stage, Transition

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from deployments.errors import UnreadableState
 from deployments.persistence.decisions.records import EvaluationRecord
 from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.persistence.errors import DatabaseUnavailable
 from deployments.rollout.analysis.outcomes import LossCause, MissingPair, Outcome
 from deployments.rollout.assignment import ArmRole, PlanningWindow, assign, planning_window
-from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.state import Action, Stage, Transition
 from deployments.rollout_control.database_sync import (
     LEASE_SECONDS,

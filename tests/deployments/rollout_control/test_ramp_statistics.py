@@ -31,6 +31,7 @@ from deployments.scheduling.evaluations import (
     evaluation_records,
     missing_pair,
     pair_events,
+    with_repetition,
 )
 from deployments.scheduling.proposals import Proposal
 from env.judge.verdict import Verdict
@@ -83,7 +84,7 @@ def restarted(statistics: RampStatistics) -> RampStatistics:
 
 @pytest.mark.parametrize("is_counted", [False, True])
 def test_recomputations_outlive_a_recount_and_a_restart(is_counted: bool) -> None:
-    """Rows do not tell them, so what the routers have told goes on, also where the recount is still to come."""
+    """Where rows tell none, what the routers have told goes on, also where the recount is still to come."""
     statistics = entered()
     statistics.take(report(other_plan()))
     if is_counted:
@@ -107,6 +108,22 @@ def test_recomputation_of_the_stage_before_says_nothing_of_this_one() -> None:
     assert statistics.evidence(Stage.EXPANDED).integrity == ()
     statistics.take(report(other_plan(), replace(other_plan(), stage="expanded")))
     assert statistics.evidence(Stage.EXPANDED).integrity != ()
+
+
+def test_takeover_goes_on_with_the_recomputations_that_rows_tell() -> None:
+    """A controller that has heard of none takes those of the database, once, and those that it is told besides."""
+    statistics = entered()
+    first, second = other_plan(), replace(other_plan(), decision_id="e", is_same=True)
+    statistics.take(report(first))
+    counted = WindowComparison(challenger="b", champion="a", limits=LIMITS)
+    begun = Transition(
+        action=Action.PAUSE, from_stage=None, state=state(stage=Stage.LIMITED), actor="o", reason="r", evidence={}
+    )
+    replay(counted, [first, second, replace(first, decision_id="f", stage="shadow")], [begun], now=NOW)
+    statistics.adopt(counted, [first, second])
+    statistics.take(report(first, second, replace(second, decision_id="g")))
+    (finding,) = statistics.evidence(Stage.LIMITED).integrity
+    assert finding.startswith("1 of 3 served plans come out otherwise")
 
 
 def test_statistics_of_before_margins_are_read() -> None:
@@ -173,7 +190,7 @@ def _mixed_requests(rng: np.random.Generator) -> Iterator[tuple[EvaluationContex
 
 
 def test_recount_from_rows_is_the_live_count() -> None:
-    """Groups, kinds of lists and losses, also for effort: rows tell the comparison what the routers told it."""
+    """Groups, kinds of lists, losses, what was computed again: rows tell the comparison what the routers told it."""
     clock = Clock()
     database = SharedDatabase(clock.now, clock.steady)
     live = RampStatistics(ramp=1, limits=LIMITS)
@@ -193,6 +210,18 @@ def test_recount_from_rows_is_the_live_count() -> None:
         told = evaluation_events(context, attempts, served)
         events += [*told, *pair_events(context, told)]
         rows += evaluation_records(context, attempts, served)
+        if number % 20 == 3:
+            again = Recomputation(
+                decision_id=context.decision_id,
+                at=context.created_at,
+                ramp=1,
+                stage=STATE.stage.value,
+                arm=served.arm.role,
+                log_ratio=0.001 * (number % 3),
+                is_same=None if number % 40 == 3 else number > 30,
+            )
+            events.append(again)
+            rows[-1 if is_challengers else -2] = with_repetition(rows[-1 if is_challengers else -2], again)
     live.take(report(*events))
     now = NOW + timedelta(days=50)
     live.close(now)
@@ -206,6 +235,8 @@ def test_recount_from_rows_is_the_live_count() -> None:
     begun = Transition(action=Action.PAUSE, from_stage=None, state=STATE, actor="o", reason="r", evidence={})
     replay(counted, again, [begun], now=now)
     assert counted.snapshot() == live.snapshot()["comparison"]
+    assert counted.recomputations.count > 10
+    assert counted.recomputations.findings == live.evidence(Stage.EXPANDED).integrity != ()
     lost = counted.losses(Stage.EXPANDED).lost
     assert {cause for of_arm in lost.values() for cause, count in of_arm.items() if count} == {
         LossCause.EFFORT,

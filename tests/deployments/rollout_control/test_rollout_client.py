@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from deployments.errors import JournalUnavailable, RolloutUnavailable
-from deployments.rollout.errors import TransitionRefused
+from deployments.errors import JournalUnavailable, RolloutUnavailable, TransitionRefused
 from deployments.rollout.ramp.latch import Latch
 from deployments.rollout.ramp.state import Action, Order, RolloutState, Stage
 from deployments.rollout_control import rollout_client as room

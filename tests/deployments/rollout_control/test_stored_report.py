@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from deployments.errors import TransitionRefused
 from deployments.persistence.database import create_engine
 from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.persistence.tables import METADATA
-from deployments.rollout.errors import TransitionRefused
 from deployments.rollout.ramp.state import Action, Stage
 from deployments.rollout_control.stored_report import RolloutTrail, last_words
 from deployments.runtime.background import Threads

@@ -34,7 +34,6 @@ def test_series_of_a_metric_are_bounded() -> None:
     assert bounded.of(PLANS, known | {"by": "manual"}) == known | {"by": "manual"}
     assert bounded.of(PLANS, known | {"by": "x"}) == {"arm": "other", "by": "other", "fallback": "other"}
     assert bounded.of(PLANS, known) == known
-    assert bounded.merged == {PLANS.name: 1}
 
 
 def test_labels_must_be_those_of_the_metric() -> None:

@@ -16,6 +16,7 @@ from env.errors import InvalidProblem
 from env.problem import Problem
 from models.policy.artefact import load_predictor
 from models.policy.predictor import Predictor
+from models.search.anytime import search
 from models.search.warm_up import warm_policy, warm_rules
 from tests.deployments.fakes import LIMITS, JournalDecisions, MemoryJournal, scheduling_over
 
@@ -31,13 +32,20 @@ def shipped_policy() -> Predictor:
 
 
 class ShippedPolicy:
-    """Proposes by the published policy; no budget is above `max_budget_ms`."""
+    """Proposes by the published policy; no budget is above `max_budget_ms`.
 
-    def __init__(self, max_budget_ms: int) -> None:
+    With `iterations` any budget is so many of them, whatever time that takes.
+    """
+
+    def __init__(self, max_budget_ms: int, iterations: int | None = None) -> None:
         self._predictor = shipped_policy()
         self._max_budget_ms = max_budget_ms
+        self._iterations = iterations
 
     async def propose(self, problem: Problem, budget_ms: int, call: ProposalCall) -> Proposal:
+        if budget_ms and self._iterations is not None:
+            found = search(self._predictor, problem, budget_ms, iterations=self._iterations, threads=1)
+            return Proposal(schedule=found.schedule, method=found.method, replanned=found.replanned)
         return policy_proposal(self._predictor, problem, min(budget_ms, self._max_budget_ms), threads=1)
 
 
@@ -51,10 +59,10 @@ class PlannersRule:
 class LocalService:
     """Remembers its answers, so that requests may continue them."""
 
-    def __init__(self, zone: str = "UTC", max_budget_ms: int = 60_000) -> None:
+    def __init__(self, zone: str = "UTC", max_budget_ms: int = 60_000, iterations: int | None = None) -> None:
         journal = MemoryJournal()
         self._scheduling = scheduling_over(
-            ppo=ShippedPolicy(max_budget_ms),
+            ppo=ShippedPolicy(max_budget_ms, iterations),
             manual=PlannersRule(),
             journal=journal,
             archive=JournalDecisions(journal),

@@ -12,6 +12,7 @@ import pytest
 from deployments.api import create_api
 from deployments.errors import Overloaded, ProposalFailed
 from deployments.scheduling.time_budget import (
+    AGED_SECONDS,
     FIRST_SECONDS_OF_A_BYTE,
     MAX_CROWD,
     MAX_SECONDS,
@@ -103,6 +104,81 @@ def test_no_request_is_refused_on_an_idle_machine_however_large() -> None:
     load.require_room(10_000_000)
     with load.request(10_000_000):
         load.require_room(10_000_000)
+
+
+class Crowd:
+    """Small requests without end on two cores, as many as are let in, beside a large one."""
+
+    def __init__(self, aged_large: bool = True) -> None:
+        self.now, self.small = 0.0, 20_000
+        self.load = LoadShedding(2, stopwatch=lambda: self.now)
+        self.large = 400_000 if aged_large else self.small
+        self.under_way: dict[ExitStack, float] = {}
+        self.done = 0
+
+    def ask(self, body_bytes: int) -> int:
+        """0 when it is let in, and under way from now on; else the seconds that it is told to wait."""
+        try:
+            self.load.require_room(body_bytes)
+        except Overloaded as refused:
+            return refused.retry_after_seconds
+        request = ExitStack()
+        request.enter_context(self.load.request(body_bytes))
+        self.under_way[request] = body_bytes * FIRST_SECONDS_OF_A_BYTE
+        return 0
+
+    def run(self, seconds: float, step: float = 0.01) -> None:
+        end = self.now + seconds
+        while self.now < end:
+            self.now += step
+            share = step * min(1.0, 2 / max(1, len(self.under_way)))
+            self.under_way = {request: left - share for request, left in self.under_way.items()}
+            for request in [request for request, left in self.under_way.items() if left <= 0.0]:
+                del self.under_way[request]
+                request.close()
+                self.done += 1
+            while not self.ask(self.small):
+                pass
+
+
+def test_large_request_does_not_wait_for_a_lull_for_ever() -> None:
+    """Told to come again it comes, and is let in the first or second time, though the small ones never end."""
+    crowd = Crowd()
+    crowd.run(5.0)
+    waits = []
+    while wait := crowd.ask(crowd.large):
+        waits.append(wait)
+        assert len(waits) <= 2
+        crowd.run(wait)
+    assert waits
+    assert sum(waits) <= 30
+
+
+def test_room_that_is_kept_for_a_large_request_costs_no_work() -> None:
+    """Fewer small ones are under way meanwhile, and as many get done; who does not come again keeps nobody out."""
+    crowd, alone = Crowd(), Crowd()
+    for each in (crowd, alone):
+        each.run(5.0)
+    most = len(alone.under_way)
+    wait = crowd.ask(crowd.large)
+    assert wait
+    for each in (crowd, alone):
+        each.run(AGED_SECONDS + 1.0)
+    assert len(crowd.under_way) < most / 2
+    with pytest.raises(Overloaded, match="a larger one has waited for 3 s"):
+        crowd.load.require_room(crowd.small)
+    assert crowd.done > 0.95 * alone.done
+    crowd.run(2.0 * wait)
+    assert len(crowd.under_way) > 0.9 * most
+
+
+def test_refusal_of_equals_keeps_nobody_out() -> None:
+    """Where all are as large, those that are refused are no larger than those that are let in."""
+    crowd = Crowd(aged_large=False)
+    crowd.run(1.0)
+    before = len(crowd.under_way)
+    crowd.run(10.0)
+    assert len(crowd.under_way) == before
 
 
 @pytest.mark.parametrize("alone", [0.01, 0.05, 0.4])

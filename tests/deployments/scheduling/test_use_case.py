@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,7 @@ from deployments.errors import (
     TimedOut,
 )
 from deployments.persistence.decisions.records import DecisionRecord, payload_digest
+from deployments.scheduling.evaluations import EarlierPlan, ShadowTask, count_changes, evaluation_events
 from deployments.scheduling.ports import ProposalCall
 from deployments.scheduling.proposals import Proposal
 from deployments.scheduling.time_budget import LARGE_BODY_BYTES
@@ -33,12 +35,15 @@ from tests.deployments.fakes import (
     NOW,
     AbsentJudge,
     FailingProposer,
+    FixedRollout,
     FullJournal,
     JournalDecisions,
     MemoryJournal,
+    NoShadow,
     PlannedProposer,
     SilentProposer,
     body,
+    fixed_traffic_split,
     job,
     nothing,
     one_after_another,
@@ -403,3 +408,46 @@ async def test_earlier_schedule_that_cannot_be_read_is_refused_with_the_remedy(a
     ((field, message),) = caught.value.reasons
     assert field == "previous_schedule_id"
     assert message.endswith("leave it out to plan anew, or continue a later one")
+
+
+class KeptShadow(NoShadow):
+    """Keeps what is offered to it."""
+
+    def __init__(self, offered: list[ShadowTask]) -> None:
+        self._offered = offered
+
+    def offer(self, shadow_task: ShadowTask) -> None:
+        self._offered.append(shadow_task)
+
+
+class WatchedSchedule:
+    """Notes the threads in which somebody compares it."""
+
+    def __init__(self) -> None:
+        self.threads: list[int] = []
+
+    @property
+    def by_operation(self) -> dict[str, Assignment]:
+        self.threads.append(threading.get_ident())
+        return {}
+
+
+@pytest.mark.parametrize(("body_bytes", "is_beside"), [(LARGE_BODY_BYTES, True), (LARGE_BODY_BYTES - 1, False)])
+async def test_changes_of_a_large_request_are_counted_beside_the_event_loop(body_bytes: int, is_beside: bool) -> None:
+    """Once for each plan: five thousand operations take milliseconds, in which no other request would go on."""
+    kept: list[ShadowTask] = []
+    journal, rollout = MemoryJournal(), FixedRollout(fixed_traffic_split(1.0, "gantry"))
+    scheduling = scheduling_over(
+        journal=journal, archive=JournalDecisions(journal), rollout=rollout, shadow=KeptShadow(kept)
+    )
+    await _answered(scheduling)
+    await _answered(scheduling, previous_schedule_id=journal.records[0].decision_id)
+    task, earlier = kept[-1], WatchedSchedule()
+    assert task.context.earlier is not None
+    plan: Any = earlier
+    context = replace(task.context, earlier=EarlierPlan(plan), body_bytes=body_bytes)
+    await count_changes(context, task.attempts.all)
+    (event,) = evaluation_events(context, task.attempts.all, task.attempts.served)
+    assert event.changed_jobs == 1
+    (thread,) = earlier.threads
+    assert (thread != threading.get_ident()) == is_beside

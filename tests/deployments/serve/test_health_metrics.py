@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+from ray.exceptions import RaySystemError
+
+from deployments.errors import TemporarilyUnavailable
+from deployments.local_cluster.cluster import free_port
 from deployments.persistence.delivery.drain import DrainState
 from deployments.persistence.spool.spool import SpoolDepth
 from deployments.rollout.ramp.state import RolloutState, Stage
+from deployments.runtime.background import Threads
 from deployments.runtime.metrics import (
     ALARMS,
     HEALTH,
@@ -18,7 +24,7 @@ from deployments.runtime.metrics import (
     SPOOL_RECORDS,
     WRITES,
 )
-from deployments.serve.health import RouterMetrics
+from deployments.serve.health import Exporter, RouterMetrics
 from tests.deployments.fakes import KeptMeter, KnownHealth, health_report, rollout_state
 
 DEPTH = SpoolDepth(
@@ -94,3 +100,40 @@ async def test_written_records_are_counted_once() -> None:
         router.drain = DrainState(written=written)
         await router.report.tell()
     assert router.meter.counted[WRITES.name,] == 12
+
+
+@pytest.mark.parametrize("error", [RaySystemError("gone"), RuntimeError("gone"), KeyError("NodeID"), AssertionError()])
+async def test_metrics_that_ray_does_not_tell_of_may_be_asked_for_again(error: Exception) -> None:
+    """Whatever Ray raises is a 503, and the next scrape asks it once more."""
+    asked = []
+
+    def find() -> str:
+        asked.append(error)
+        raise error
+
+    threads = Threads("probe", 1)
+    exporter = Exporter(threads, find)
+    for _ in range(2):
+        with pytest.raises(TemporarilyUnavailable, match="Ray must tell where its exporter of metrics is"):
+            await exporter.text()
+    assert len(asked) == 2
+    await exporter.close()
+    threads.close()
+
+
+async def test_exporter_that_does_not_answer_is_looked_for_again() -> None:
+    """It may have begun anew at another port."""
+    asked = []
+
+    def find() -> str:
+        asked.append(None)
+        return f"http://127.0.0.1:{free_port()}/metrics"
+
+    threads = Threads("probe", 1)
+    exporter = Exporter(threads, find)
+    for _ in range(2):
+        with pytest.raises(TemporarilyUnavailable, match="must answer, did not"):
+            await exporter.text()
+    assert len(asked) == 2
+    await exporter.close()
+    threads.close()

@@ -13,7 +13,15 @@ import pytest
 
 from deployments.persistence.decisions.records import EvaluationRecord, EvaluationStatus
 from deployments.rollout.analysis.guardrails import Event
-from deployments.rollout.analysis.outcomes import Alarm, Evaluation, LossCause, MissingPair, Outcome, PairedObservation
+from deployments.rollout.analysis.outcomes import (
+    Alarm,
+    Evaluation,
+    LossCause,
+    MissingPair,
+    Outcome,
+    PairedObservation,
+    Pairing,
+)
 from deployments.rollout.analysis.recomputations import Recomputation
 from deployments.rollout.assignment import ArmRole
 from deployments.scheduling.arms import Attempt
@@ -100,13 +108,16 @@ async def test_manual_beside_ppo_is_a_row_an_event_and_a_pair() -> None:
 
 
 async def test_served_plan_is_computed_again() -> None:
-    """The rule makes the same plan wherever it is asked: told once the pair is, and without a row."""
+    """The rule makes the same plan wherever it is asked: told once the pair is, and kept with the other arm's row."""
     bench = Bench(share=0.0)
     bench.queue.offer(await bench.shadow_task())
     (row,) = await bench.settle(1, recomputed=1)
     assert row.arm == "ppo"
     (event,) = bench.of(Recomputation)
     assert (event.arm, event.is_same, event.log_ratio, event.stage) == (ArmRole.MANUAL, True, 0.0, "shadow")
+    assert row.pairing is not None
+    assert Pairing.from_text(row.pairing).repetition == event.repetition
+    assert Pairing.from_text(row.pairing).jobs is not None
 
 
 @pytest.mark.parametrize("cpu_seconds", [None, 0.3])
@@ -157,6 +168,29 @@ async def test_recomputation_that_fails_loses_no_pair() -> None:
     await bench.settle(1)
     assert calls == ["manual", "ppo"]
     assert (len(bench.of(PairedObservation)), bench.of(MissingPair), bench.queue.dropped) == (1, [], 0)
+
+
+async def test_end_of_the_router_while_a_plan_is_computed_again_costs_no_row() -> None:
+    """The pair was told, so its row is kept, without what nobody has waited for."""
+    begun = asyncio.Event()
+
+    async def hangs(work: ShadowWork) -> ShadowEvaluation:
+        if work.arm.role is ArmRole.PPO:
+            begun.set()
+            await asyncio.Event().wait()
+        return await in_process(work)
+
+    bench = Bench(hangs)
+    bench.queue.offer(await bench.shadow_task())
+    bench.queue.start()
+    async with asyncio.timeout(20):
+        await begun.wait()
+    assert bench.journal.others == []
+    await bench.queue.stop()
+    (row,) = bench.journal.others
+    assert isinstance(row, EvaluationRecord)
+    assert row.pairing is not None
+    assert (row.arm, Pairing.from_text(row.pairing).repetition) == ("manual", None)
 
 
 async def test_planners_own_plan_is_what_ppo_is_compared_with() -> None:

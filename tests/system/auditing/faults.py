@@ -17,6 +17,7 @@ from tests.system.serving import Service
 
 REPLICAS = ("RequestRouter", "PPOPolicy", "SafetyValidator", "DBWriter", "Counterfactual", "RolloutController")
 Fault = Callable[[], Awaitable[bool]]
+Pause = Callable[[], Awaitable[None]]
 
 
 class Faults:
@@ -74,9 +75,7 @@ class Faults:
         return bool(pids) and _kill(pids[0])
 
     async def _kill_database(self) -> bool:
-        await asyncio.to_thread(self._database.stop, signal.SIGKILL)
-        await self._pause(0.5, 3.0)
-        await asyncio.to_thread(self._database.start)
+        await kill_database(self._database, lambda: self._pause(0.5, 3.0))
         return True
 
     def _resetting(self, proxy: FaultProxy) -> Fault:
@@ -86,15 +85,11 @@ class Faults:
         return reset
 
     def _stalling(self, proxy: FaultProxy) -> Fault:
-        async def stall() -> bool:
-            proxy.stall()
-            await self._pause(0.5, 3.0)
-            # Those that were stalled are lost, as behind a firewall that forgot them.
-            proxy.reset()
-            proxy.flow()
+        async def stall_connections() -> bool:
+            await stall(proxy, lambda: self._pause(0.5, 3.0))
             return True
 
-        return stall
+        return stall_connections
 
     def _delaying(self, proxy: FaultProxy) -> Fault:
         async def delay() -> bool:
@@ -106,10 +101,7 @@ class Faults:
         return delay
 
     async def _cut_off_database(self) -> bool:
-        self._to_database.is_cut = True
-        self._to_database.reset()
-        await self._pause(0.5, 3.0)
-        self._to_database.is_cut = False
+        await cut_off(self._to_database, lambda: self._pause(0.5, 3.0))
         return True
 
     async def _fill_disk(self) -> bool:
@@ -120,6 +112,29 @@ class Faults:
 
     async def _pause(self, least_seconds: float, most_seconds: float) -> None:
         await asyncio.sleep(float(self._rng.uniform(least_seconds, most_seconds)))
+
+
+async def kill_database(database: PrivateMariaDb, pause: Pause) -> None:
+    """Dead until the pause is over."""
+    await asyncio.to_thread(database.stop, signal.SIGKILL)
+    await pause()
+    await asyncio.to_thread(database.start)
+
+
+async def cut_off(proxy: FaultProxy, pause: Pause) -> None:
+    """Nobody gets through until the pause is over."""
+    proxy.is_cut = True
+    proxy.reset()
+    await pause()
+    proxy.is_cut = False
+
+
+async def stall(proxy: FaultProxy, pause: Pause) -> None:
+    """Nothing moves until the pause is over. Whoever was stalled is lost, as behind a firewall that forgot them."""
+    proxy.stall()
+    await pause()
+    proxy.reset()
+    proxy.flow()
 
 
 def _kill(pid: int) -> bool:

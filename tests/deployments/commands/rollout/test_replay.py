@@ -22,7 +22,7 @@ from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.state import Action, Stage, Transition
 from deployments.rollout.ramp.traffic import PUBLISHED
 from deployments.rollout.simulation.window_worlds import WindowWorld
-from deployments.rollout_control.database_sync import transition_row
+from deployments.rollout_control.transition_log import transition_row
 from deployments.runtime.clock import utc_now
 from tests.deployments.rollout_control.events import state
 from tests.deployments.rollout_control.test_controller import _stored as stored_evaluation
@@ -98,6 +98,19 @@ def test_stages_last_days_of_the_calendar(database: None) -> None:
     windows = [days[stage] / 7 for stage in ("limited", "expanded", "full")]
     assert 9 <= windows[0] <= 14
     assert windows[2] - windows[0] < 21
+
+
+def test_stages_last_as_long_as_the_policy_file_asks(
+    database: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plant that asks for fifty days of shadow and none of limited is told its own days, not the shipped ones."""
+    _stored_plant(60, icc=0.5)
+    (tmp_path / "own.toml").write_text("[ramp]\nmin_shadow_hours = 1200\nmin_limited_hours = 0\n")
+    monkeypatch.setenv("GANTRY_POLICY_FILE", str(tmp_path / "own.toml"))
+    (line,) = json.loads(replayed("--rollouts", "20", "--json"))["lines"].values()
+    days = line["days"]["-20 %"]
+    assert days["limited"] == 50
+    assert days["expanded"] < 57
 
 
 def test_windows_are_those_of_the_policy_that_is_published_now(database: None) -> None:

@@ -38,9 +38,7 @@ def main() -> None:
         print(f"  {name}: {_share(within)}, {_days(within)}; {_share(worse)}")
     print("  at the margin where days follow each other, AR(1): within in; at half of it: shown worse in")
     for rho in (0.0, 0.3, 0.6):
-        noise = np.random.default_rng(2).normal(0.0, 3.0, (ROLLOUTS, 250))
-        for day in range(1, noise.shape[1]):
-            noise[:, day] = rho * noise[:, day - 1] + math.sqrt(1.0 - rho**2) * noise[:, day]
+        noise = margins.correlated_days(rho, ROLLOUTS, 2)
         within, worse = (
             margins.rollouts(process, 1.0, part, part + noise) for process, part in ((WITHIN, 1.0), (WORSE, 0.5))
         )

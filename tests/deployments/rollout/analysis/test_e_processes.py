@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
+from deployments.errors import UnreadableState
 from deployments.rollout.analysis.e_processes import (
     BETTER,
     BETTER_BY_DAYS,
@@ -35,7 +36,6 @@ from deployments.rollout.analysis.e_processes import (
 from deployments.rollout.analysis.guardrail_rules import recent_error
 from deployments.rollout.analysis.outcomes import Baseline
 from deployments.rollout.analysis.windows import WindowObservation
-from deployments.rollout.errors import UnreadableState
 from tests.deployments.rollout.events import closed_window
 
 RATIOS = st.lists(st.floats(-3.0, 3.0), max_size=30)

@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from deployments.errors import UnreadableState
 from deployments.rollout.analysis.guardrail_rules import recent_error
 from deployments.rollout.analysis.guardrails import Event, Guardrails, one_event_trigger
 from deployments.rollout.analysis.outcomes import Baseline, CorruptionKind, JobSketch, Outcome, PairedObservation
 from deployments.rollout.analysis.triggers import Condition, Guardrail, GuardrailReading, GuardrailRule, Trigger
 from deployments.rollout.analysis.windows import MAX_WINDOWS
 from deployments.rollout.assignment import ArmRole
-from deployments.rollout.errors import UnreadableState
 from tests.deployments.rollout.events import alarm, at, evaluation, missing, pair
 from tests.deployments.shipped_policy import LIMITS
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deployments.errors import UnreadableState
 from deployments.rollout.analysis.e_processes import STAKES
 from deployments.rollout.analysis.margins import (
     CLIP_DEVIATIONS,
@@ -17,6 +18,7 @@ from deployments.rollout.analysis.margins import (
     MIN_DAYS_OF_SCALE,
     WITHIN,
     WORSE,
+    WORSE_FROM,
     CostRates,
     MarginEvidence,
     Margins,
@@ -24,7 +26,6 @@ from deployments.rollout.analysis.margins import (
 )
 from deployments.rollout.analysis.outcomes import DIFFERENCE_NAMES, Baseline
 from deployments.rollout.analysis.windows import Amounts
-from deployments.rollout.errors import UnreadableState
 from tests.deployments.rollout.events import closed_window, key_figures
 
 HOUR = 3600.0
@@ -48,6 +49,27 @@ def fed(days: int, margins: Margins = MARGINS, **changes: Any) -> MarginEvidence
     return found
 
 
+def exponents(harms: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """kappa after each day of each row, by the formula of r_1 once more."""
+    days = np.arange(1, harms.shape[1] + 1)
+    total, squares = np.cumsum(harms, axis=1), np.cumsum(harms * harms, axis=1)
+    mean = total / days
+    neighbours = np.concatenate([np.zeros_like(harms[:, :1]), np.cumsum(harms[:, 1:] * harms[:, :-1], axis=1)], axis=1)
+    products = neighbours - mean * (2.0 * total - harms[:, :1] - harms) + (days - 1) * mean * mean
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rho = np.minimum(products / (squares - days * mean * mean), 0.9)
+    rho[:, :19] = 0.15
+    return np.asarray(np.maximum(1.0, (1.0 + rho) / (1.0 - rho)))
+
+
+def correlated_days(rho: float, rollouts: int, seed: int, deviation: float = 3.0) -> np.ndarray[Any, Any]:
+    """250 days of each rollout that follow an AR(1)."""
+    noise = np.random.default_rng(seed).normal(0.0, deviation, (rollouts, 250))
+    for day in range(1, noise.shape[1]):
+        noise[:, day] = rho * noise[:, day - 1] + math.sqrt(1.0 - rho**2) * noise[:, day]
+    return noise
+
+
 def rollouts(
     process: Any, margin: float, part: float, harms: np.ndarray[Any, Any], threshold: float = 20.0
 ) -> np.ndarray[Any, Any]:
@@ -59,7 +81,8 @@ def rollouts(
     scale = CLIP_DEVIATIONS * np.maximum(margin, deviations[:, MIN_DAYS_OF_SCALE - 1 : -1])
     z = np.clip((harms[:, MIN_DAYS_OF_SCALE:] - part * margin) / scale, -1.0, 1.0)
     wealth = np.cumprod(1.0 + process.sign * z[..., np.newaxis] * np.asarray(STAKES), axis=1).mean(axis=2)
-    reached = wealth >= threshold
+    kappa = exponents(harms)[:, MIN_DAYS_OF_SCALE:]
+    reached = np.log(wealth) >= kappa * math.log(threshold)
     return np.where(reached.any(axis=1), reached.argmax(axis=1) + 1 + MIN_DAYS_OF_SCALE, np.inf)
 
 
@@ -74,15 +97,15 @@ def test_process_is_the_mean_of_products() -> None:
             before = np.array(harms[:day])
             z = (harm - 900.0) / (4.0 * max(900.0, float(before.std(ddof=1))))
             wealth = [w * (1.0 - stake * max(-1.0, min(1.0, z))) for w, stake in zip(wealth, STAKES, strict=True)]
-        assert process.log_e == pytest.approx(math.log(sum(wealth) / len(wealth)))
+        assert process.reading("x").log_e == pytest.approx(math.log(sum(wealth) / len(wealth)))
     assert process.reading("x").n == 60 - MIN_DAYS_OF_SCALE
 
 
 def test_half_a_minute_of_tardiness_does_not_block() -> None:
-    """S10: +30 s is within a quarter of an hour after 26 days, long before `full`, and never shown to be worse."""
+    """S10: +30 s is within a quarter of an hour after 26 to 34 days, before `full`, and never shown to be worse."""
     rng = np.random.default_rng(1)
     harms = rng.normal(30.0, 60.0, (300, 120))
-    assert np.quantile(rollouts(WITHIN, 900.0, 1.0, harms), [0.5, 0.95]).tolist() == [26.0, 26.0]
+    assert np.quantile(rollouts(WITHIN, 900.0, 1.0, harms), [0.5, 0.95]).tolist() == [26.0, 34.0]
     assert np.isinf(rollouts(WORSE, 900.0, 0.5, harms)).all()
 
 
@@ -98,6 +121,33 @@ def test_harm_at_the_margin_passes_rarely(shape: str) -> None:
     rng = np.random.default_rng(3)
     noise = rng.normal(size=(1000, 300)) if shape == "normal" else rng.exponential(size=(1000, 300)) - 1.0
     assert np.isfinite(rollouts(WITHIN, 900.0, 1.0, 900.0 + HOUR * noise)).mean() <= 0.05
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.3, 0.6])
+def test_days_that_follow_each_other_answer_falsely_as_rarely(rho: float) -> None:
+    """At exactly the margin, and at half of it, 5 % hold whatever one day says of the next; 28 % did at 0.6."""
+    noise = correlated_days(rho, 1000, 2)
+    for process, part in ((WITHIN, 1.0), (WORSE, WORSE_FROM)):
+        assert np.isfinite(rollouts(process, 1.0, part, part + noise)).mean() <= 0.05
+
+
+def test_exponent_is_that_of_the_days_so_far() -> None:
+    """By a loop over the days; unknown until twenty of them, where all are equal, and after a snapshot of before."""
+    harms = correlated_days(0.6, 1, 4)[0]
+    process = ScaledProcess(WITHIN, part=1.0)
+    for day, harm in enumerate(harms, start=1):
+        process.add(float(harm), 1.0)
+        around = harms[:day] - harms[:day].mean()
+        rho = float((around[1:] * around[:-1]).sum() / (around * around).sum()) if day >= 20 else 0.15
+        assert process.exponent == pytest.approx(max(1.0, (1.0 + rho) / (1.0 - rho)))
+    unknown = pytest.approx(1.15 / 0.85)
+    old = {name: value for name, value in process.snapshot().items() if name != "series"}
+    restored = ScaledProcess.restored(old, WITHIN, part=1.0)
+    assert (restored.exponent, restored.deviation) == (unknown, process.deviation)
+    equal = ScaledProcess(WITHIN, part=1.0)
+    for _ in range(30):
+        equal.add(1e5 / 3.0, 1.0)
+    assert equal.exponent == unknown
 
 
 def test_figures_that_are_alike_are_within_their_margins() -> None:
@@ -116,8 +166,8 @@ def test_figures_that_are_alike_are_within_their_margins() -> None:
 def test_few_days_are_a_doubt() -> None:
     """Each figure says how far it is and how many days are missing."""
     text = "families on time within 1 point by days: "
-    assert fed(0).doubts[0] == f"{text}no day is over yet, needs 20 to 1"
-    assert fed(12).doubts[0].startswith(f"{text}2 to 1 after 7 days, needs 20 (about ")
+    assert fed(0).doubts[0] == f"{text}no day is over yet, needs 58 to 1"
+    assert fed(12).doubts[0].startswith(f"{text}2 to 1 after 7 days, needs 58 (about ")
 
 
 @pytest.mark.parametrize(
@@ -143,7 +193,7 @@ def test_figures_share_the_false_ones() -> None:
     found = MarginEvidence(MARGINS)
     for day in range(100):
         found.add([window(day, tardiness_seconds=HOUR)])
-        odds = math.exp(found._worse["tardiness_seconds against the rule"].log_e)
+        odds = math.exp(found._worse["tardiness_seconds against the rule"].fair_log_e)
         assert bool(found.objections) == (odds >= 4 / 0.05)
         if found.objections:
             break

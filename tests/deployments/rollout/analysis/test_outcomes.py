@@ -18,6 +18,7 @@ from deployments.rollout.analysis.outcomes import (
     Outcome,
     PairedObservation,
     Pairing,
+    Repetition,
     judged_outcome,
     paired,
     since_0_3,
@@ -182,9 +183,12 @@ def test_two_policies_must_make_the_same_effort(mine: Effort, theirs: Effort | N
     "effort", [None, Effort(iterations=None, cpu_seconds=0.25), Effort(iterations=7, cpu_seconds=1.0)]
 )
 @pytest.mark.parametrize("jobs", [None, JobSketch.of(["a", "b"])])
-def test_pairing_survives_as_text(effort: Effort | None, jobs: JobSketch | None) -> None:
+@pytest.mark.parametrize("again", [None, Repetition(arm=ArmRole.PPO, log_ratio=0.01, is_same=None)])
+def test_pairing_survives_as_text(effort: Effort | None, jobs: JobSketch | None, again: Repetition | None) -> None:
     """What is stored with a row is what the statistics were told."""
-    pairing = Pairing(jobs=jobs, strata=("plant p", "größer"), effort=effort)
+    pairing = Pairing(
+        jobs=jobs, strata=("plant p", "größer"), effort=effort, repetition=again, is_sampled=again is not None
+    )
     assert Pairing.from_text(pairing.as_text()) == pairing
 
 
@@ -196,6 +200,7 @@ def test_pairing_survives_as_text(effort: Effort | None, jobs: JobSketch | None)
         ('{"format": 2, "strata": []}', "format 1, had 2"),
         ('{"format": 1}', "damaged"),
         ('{"format": 1, "strata": [], "effort": [1]}', "damaged"),
+        ('{"format": 1, "strata": [], "again": ["ppo", 0.1]}', "damaged"),
         ('{"format": 1, "strata": [], "jobs": "2.1.AAAA"}', "sketch must have format 1, had 2"),
     ],
 )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deployments.errors import UnreadableState
 from deployments.rollout.analysis.e_processes import STAKES
 from deployments.rollout.analysis.recomputations import (
     CLIP,
@@ -25,7 +26,6 @@ from deployments.rollout.analysis.recomputations import (
     schedule_hash,
 )
 from deployments.rollout.assignment import ArmRole
-from deployments.rollout.errors import UnreadableState
 from env.schedule import Assignment, Schedule
 from tests.deployments.rollout.events import START
 

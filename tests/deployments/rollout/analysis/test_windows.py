@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deployments.errors import UnreadableState
 from deployments.rollout.analysis.outcomes import MAX_HASHES, Baseline, JobSketch
 from deployments.rollout.analysis.windows import (
     MAX_LISTS,
@@ -24,7 +25,6 @@ from deployments.rollout.analysis.windows import (
     WindowPair,
     closes_at,
 )
-from deployments.rollout.errors import UnreadableState
 from tests.deployments.rollout.events import evaluation
 from tests.deployments.rollout.events import pair as paired_event
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from deployments.errors import UnreadableState
 from deployments.rollout.analysis.guardrails import Event, Guardrails
 from deployments.rollout.analysis.margins import CostRates
 from deployments.rollout.analysis.outcomes import JobSketch, LossCause, MissingPair
 from deployments.rollout.analysis.recomputations import Recomputation
 from deployments.rollout.analysis.windows import Amounts
 from deployments.rollout.assignment import ArmRole
-from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.comparison import MAX_TRIALS, WindowComparison, replay
 from deployments.rollout.ramp.gate import GateVerdict, judge_gate
 from deployments.rollout.ramp.stages import begin, promote

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from deployments.errors import UnreadableState
 from deployments.rollout.analysis.guardrails import one_event_trigger
 from deployments.rollout.analysis.outcomes import Outcome
-from deployments.rollout.errors import UnreadableState
 from deployments.rollout.ramp.gate import GateVerdict, PromotionGate
 from deployments.rollout.ramp.latch import (
     Latch,

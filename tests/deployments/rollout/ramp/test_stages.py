@@ -12,8 +12,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from deployments.errors import StaleVersion, TransitionRefused, UnreadableState
 from deployments.rollout.assignment import ArmRole
-from deployments.rollout.errors import StaleVersion, TransitionRefused, UnreadableState
 from deployments.rollout.ramp.gate import GateReason, GateVerdict, PromotionGate
 from deployments.rollout.ramp.stages import activate, begin, configure, pause, promote, resume, rollback, succeed
 from deployments.rollout.ramp.state import (

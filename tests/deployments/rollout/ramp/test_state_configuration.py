@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from deployments.errors import UnknownStage
 from deployments.rollout.analysis.triggers import limits_at
-from deployments.rollout.errors import UnknownStage
 from deployments.rollout.ramp.state import RAMP, Stage, StageStep
 from tests.deployments.shipped_policy import CONFIGURATION as PLAIN
 from tests.deployments.shipped_policy import POLICY

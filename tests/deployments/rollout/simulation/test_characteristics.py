@@ -8,14 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from deployments.rollout.analysis.e_processes import FALSE_DISCOVERIES, STAKES
 from deployments.rollout.simulation.characteristics import (
     Figure,
+    _held,
     characteristics,
     quantile_of,
     run_length,
     share_of,
 )
-from deployments.rollout.simulation.window_worlds import NEVER
+from deployments.rollout.simulation.window_worlds import MIN_DAYS, NEVER
 from tests.deployments.shipped_policy import LIMITS
 
 RATES = "Cumulative sums: list groups until seen, in the mean, exact"
@@ -78,6 +80,19 @@ def test_figure_far_from_what_was_specified_is_missed() -> None:
     assert share_of("", 0, 1000, 0.3, is_bound=True).kept is True
     assert share_of("", 40, 1000, 0.3, is_bound=True).kept is False
     assert share_of("", 40, 1000, None).kept is None
+
+
+def test_plant_that_doubles_is_named_as_soon_as_it_can_be_and_before_expanded() -> None:
+    """Of twenty plants one at +100 %: among as many questions no clipped bet says it before its twelfth window.
+
+    Its mean is -6 % over all until then, so the gate is open on some days before; but no longer when `limited` ends.
+    """
+    effects = 19 * [-0.1] + [1.0]
+    open_days, named = _held(effects)
+    fastest = math.log(len(STAKES) * len(effects) / FALSE_DISCOVERIES) / math.log1p(max(STAKES))
+    assert named == math.ceil(fastest) == 12
+    assert open_days < named < sum(MIN_DAYS[:2])
+    assert sum(map(math.log1p, effects)) / len(effects) == pytest.approx(-0.065, abs=0.001)
 
 
 def test_what_is_never_reached_is_infinite() -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from env.insight.comparison import compare
-from env.schedule import Schedule
+from env.schedule import Schedule, compare
 from tests.problems import schedule_of
 
 BEFORE = schedule_of(("A", 1, 0, 10), ("B", 1, 10, 20), ("C", 2, 0, 5), ("D", 2, 5, 9))
