@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.commands import audit, demo, keys, serve, settings, solve, train, validate
+from deployments.commands import demo, keys, serve, settings, solve, train, validate
 from deployments.commands.bench import speed
 from deployments.commands.db import backup, import_plant, schema, spool
 from deployments.commands.rollout import operate
@@ -27,7 +27,6 @@ COMMANDS = (
     backup,
     operate,
     keys,
-    audit,
     settings,
 )
 

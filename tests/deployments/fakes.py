@@ -53,7 +53,7 @@ from deployments.scheduling.ports import Archive, Journal, Judge, Proposal, Prop
 from deployments.scheduling.question import Plants, QuestionBuilder
 from deployments.scheduling.time_budget import LoadShedding
 from deployments.scheduling.use_case import Scheduling
-from deployments.serve.reads import WorkerReads
+from deployments.serve.storage import WorkerReads
 from deployments.settings.service import DEVELOPMENT_API_KEY, PUBLISHED_MODEL, Environment, Settings
 from env.judge.anomalies import BoundedMakespan
 from env.judge.judge import judge
