@@ -199,7 +199,7 @@ def test_cluster_in_order_passes_its_check(cluster: Cluster) -> None:
 
 def test_several_nodes_refuse_what_is_of_one(cluster: Cluster) -> None:
     """A second node, and SQLite: the check names it, `serve deploy` is refused with one sentence, and it serves on."""
-    with node(cluster.variables, cluster.folder, "second", f"--address={cluster.address}", "--num-cpus=1"):
+    with node(cluster.variables, cluster.folder, "second", f"--address={cluster.address}", "--num-cpus=0"):
         assert eventually(lambda: "SQLite, which is a file of one node" in _checked(cluster), 60.0, 1.0)
         cluster.deploy(drain_seconds=2)
         assert eventually(lambda: cluster.application()["status"] == "DEPLOY_FAILED", 60.0, 1.0)

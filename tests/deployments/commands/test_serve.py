@@ -84,7 +84,6 @@ def facts(host: str, **changes: Any) -> dict[str, Any]:
         "gantry": "0.2.0",
         "lacks": [],
         "has_token": True,
-        "has_package": True,
         "settings_faults": [],
         "settings_digests": {"GANTRY_API_KEY": "1", "GANTRY_PLANT_ID": "2"},
         "data_folder": "/var/lib/gantry",
