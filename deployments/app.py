@@ -57,7 +57,7 @@ from deployments.runtime.shared_count import SharedCount
 from deployments.scheduling.arms import ArmRunner
 from deployments.scheduling.idempotency import Idempotency
 from deployments.scheduling.question import QuestionBuilder
-from deployments.scheduling.time_budget import Alone, LoadShedding, SharedLoad
+from deployments.scheduling.time_budget import Alone, BudgetLimit, LoadShedding, SharedLoad
 from deployments.scheduling.use_case import Scheduling
 from deployments.serve.controller import RolloutController
 from deployments.serve.environment import require_deployable
@@ -283,6 +283,7 @@ async def open_router(
         shadow=shadow,
         find_model=registry.find,
         request_seconds=settings.request_timeout_seconds,
+        budget_limit=BudgetLimit.of(settings.max_budget_seconds, settings.request_timeout_seconds),
         load=load,
         meter=meter,
         clock=utc_now,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import importlib.util
 import os
 import platform
 import resource
@@ -97,6 +96,8 @@ def shared_variables() -> dict[str, str]:
         MESSAGE_VARIABLE: str(MAX_MESSAGE_BYTES),
         # Longer than any answer may take; a client that is silent for as long holds no connection any more.
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "180",
+        # A proxy that gives way to the next one finishes what it has begun; no request takes longer (`http_options`).
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "160",
         # Half-open connections that send nothing must not shut out the others before their time is up.
         "RAY_SERVE_HAPROXY_MAXCONN": str(_max_connections()),
         # Behind this proxy nobody else balances, so there is no one to tell half a minute in advance.
@@ -217,7 +218,6 @@ def node_facts(nonce: bytes) -> dict[str, Any]:
         "gantry": _version_of("gantry"),
         "lacks": list(faults_of(os.environ, wanted)),
         "has_token": has_token(os.environ),
-        "has_package": importlib.util.find_spec("deployments.app") is not None,
         "settings_faults": [": ".join(reason) for reason in reasons],
         "settings_digests": digests,
         "data_folder": data_folder,

@@ -194,6 +194,9 @@ class Settings(RolloutSettings, BaseSettings):
         description="requests of one key, such as 1200/minute, or off; default: off in development",
     )
     request_timeout_seconds: float = Field(120.0, gt=0, le=3600, description="limit for one whole request")
+    max_budget_seconds: float = Field(
+        60.0, gt=0, le=86_400, description="longest time budget of a request; while its client waits never above 10 s"
+    )
     proposal_timeout_seconds: float = Field(
         45.0, gt=0, le=3600, description="on top of a request's time budget: when a silent arm counts as crashed"
     )
