@@ -253,16 +253,13 @@ def _rows_of_cluster(address: str) -> Iterator[CheckRow]:
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
         look, nonce = ray.remote(node_facts), secrets.token_bytes(16)
-        asked = {
-            node["NodeManagerAddress"]: look.options(
-                num_cpus=0,
-                max_retries=0,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
-            ).remote(nonce)
-            for node in nodes
-        }
+        asked = []
+        for node in nodes:
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": there}
+            asked.append((node["NodeManagerAddress"], look.options(**options).remote(nonce)))
         found = []
-        for place, reference in asked.items():
+        for place, reference in asked:
             try:
                 found.append(ray.get(reference, timeout=_NODE_SECONDS))
             except RayError as error:

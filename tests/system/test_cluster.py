@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import psutil
 import pytest
 import yaml
 
+from deployments.commands.selftest import CHECKS
 from deployments.local_cluster.cluster import LOOPBACK, free_ports
 from deployments.local_cluster.processes import descendants
 from deployments.local_cluster.service import DEFAULT_CONFIG
@@ -106,13 +106,11 @@ def node(variables: Mapping[str, str], folder: Path, name: str, *options: str) -
         yield
     finally:
         below = descendants(process.pid)
-        process.send_signal(signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=20)
         process.kill()
         for each in below:
             with suppress(psutil.NoSuchProcess):
                 each.kill()
+        process.wait(timeout=20)
 
 
 @pytest.fixture(scope="module")
@@ -165,15 +163,21 @@ def _cache() -> str:
     return os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
 
 
-def test_service_says_that_it_lacks_the_schema_and_serves_after_the_upgrade(cluster: Cluster) -> None:
-    """No crash loop: `/readyz` says what to do, and once it is done the service is ready and plans 170 jobs."""
+@pytest.fixture(scope="module")
+def deployed(cluster: Cluster) -> Cluster:
+    """The service without its schema: no crash loop, `/readyz` says what to do, and once it is done is ready."""
     cluster.deploy()
-    assert eventually(lambda: cluster.is_unready_because("run `gantry db upgrade`"), START_SECONDS), (
-        cluster.application()
-    )
+    lacks_schema = lambda: cluster.is_unready_because("run `gantry db upgrade`")  # noqa: E731
+    assert eventually(lacks_schema, START_SECONDS), cluster.application()
     done = cluster.gantry("db", "upgrade")
     assert done.returncode == 0, done.stderr
-    assert eventually(cluster.is_ready, 60.0), cluster.get("/readyz")
+    assert eventually(cluster.is_ready, START_SECONDS), cluster.get("/readyz")
+    return cluster
+
+
+def test_service_that_got_its_schema_plans(deployed: Cluster) -> None:
+    """170 jobs, safe, with the key of its environment."""
+    cluster = deployed
     plant = (ROOT / "deployments" / "examples" / "plant-170.json").read_bytes()
     answer = httpx.post(
         f"http://{LOOPBACK}:{cluster.port}/schedule",
@@ -187,9 +191,10 @@ def test_service_says_that_it_lacks_the_schema_and_serves_after_the_upgrade(clus
     assert answer.json()["safety"]["valid"]
 
 
-def test_cluster_in_order_passes_its_check(cluster: Cluster) -> None:
+def test_cluster_in_order_passes_its_check(deployed: Cluster) -> None:
     """Each worker sees what was printed, the service runs, and both routers are there."""
-    assert eventually(lambda: cluster.application()["status"] == "RUNNING", 60.0, 1.0), cluster.application()
+    cluster = deployed
+    assert eventually(lambda: cluster.application()["status"] == "RUNNING", START_SECONDS, 1.0), cluster.application()
     done = cluster.gantry("cluster", "check", "--address", cluster.address, "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     seen = {row["subject"]: row["seen"] for row in json.loads(done.stdout)["checks"]}
@@ -197,12 +202,23 @@ def test_cluster_in_order_passes_its_check(cluster: Cluster) -> None:
     assert seen["routers of gantry"] == "2 routers on 1 node of 1"
 
 
-def test_several_nodes_refuse_what_is_of_one(cluster: Cluster) -> None:
+def test_cluster_in_order_passes_the_self_test(deployed: Cluster) -> None:
+    """With the key of its environment: model, database, 170 jobs, judge, refusals and the fallback to manual."""
+    cluster = deployed
+    done = cluster.gantry("selftest", "--url", f"http://{LOOPBACK}:{cluster.port}", "--json")
+    checks = json.loads(done.stdout)["checks"]
+    assert [row for row in checks if not row["passes"]] == [], done.stderr
+    assert done.returncode == 0
+    assert len(checks) == CHECKS
+
+
+def test_several_nodes_refuse_what_is_of_one(deployed: Cluster) -> None:
     """A second node, and SQLite: the check names it, `serve deploy` is refused with one sentence, and it serves on."""
+    cluster = deployed
     with node(cluster.variables, cluster.folder, "second", f"--address={cluster.address}", "--num-cpus=0"):
-        assert eventually(lambda: "SQLite, which is a file of one node" in _checked(cluster), 60.0, 1.0)
+        assert eventually(lambda: "SQLite, which is a file of one node" in _checked(cluster), START_SECONDS, 1.0)
         cluster.deploy(drain_seconds=2)
-        assert eventually(lambda: cluster.application()["status"] == "DEPLOY_FAILED", 60.0, 1.0)
+        assert eventually(lambda: cluster.application()["status"] == "DEPLOY_FAILED", START_SECONDS, 1.0)
         message = cluster.application()["message"]
         assert "GANTRY_DATABASE_URL: must be a MariaDB URL on 2 nodes, was SQLite, a file of one of them" in message
         assert "Traceback" not in message
