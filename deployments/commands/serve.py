@@ -6,7 +6,7 @@ import json
 import secrets
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -160,7 +160,7 @@ def _rows_of_stores(settings: Settings) -> Iterator[CheckRow]:
         prepare_spool(settings)
         return str(settings.spool_folder.absolute())
 
-    looks = (
+    looks: tuple[tuple[str, Callable[[], str], str], ...] = (
         ("policy", lambda: read_manifest(settings.model_path).model_id, "set GANTRY_MODEL_PATH, or install it anew"),
         ("spool", spool, "a folder of this node that outlives it: GANTRY_SPOOL_FOLDER"),
         ("database", schema, "gantry db upgrade, or mend GANTRY_DATABASE_URL"),
@@ -252,8 +252,10 @@ def _rows_of_cluster(address: str) -> Iterator[CheckRow]:
         return
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-        look, nonce = ray.remote(node_facts), secrets.token_bytes(16)
-        asked = []
+        # By the types of Ray it would have no options.
+        look: Any = ray.remote(node_facts)
+        asked: list[tuple[str, Any]] = []
+        nonce = secrets.token_bytes(16)
         for node in nodes:
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": there}
