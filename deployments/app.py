@@ -27,12 +27,14 @@ from typing import Any
 import numpy as np
 from ray import serve
 from ray.serve import Application, Deployment
+from ray.serve.exceptions import RayServeException
 
 from deployments.access.key_keeper import KeyKeeper
 from deployments.access.key_ring import RateLimiter, key_of_settings, rate_of
 from deployments.api import Services
 from deployments.contracts.parsing import RequestLimits
-from deployments.persistence.database import ClockSkew, create_delivery_engine, create_engine
+from deployments.errors import InvalidSettings
+from deployments.persistence.database import ClockSkew, SchemaWatch, create_delivery_engine, create_engine
 from deployments.persistence.decisions.audit_repository import StoredAudit
 from deployments.persistence.decisions.claims import DrainReports, StoredClaims
 from deployments.persistence.decisions.key_repository import DatabaseKeys
@@ -55,9 +57,10 @@ from deployments.runtime.shared_count import SharedCount
 from deployments.scheduling.arms import ArmRunner
 from deployments.scheduling.idempotency import Idempotency
 from deployments.scheduling.question import QuestionBuilder
-from deployments.scheduling.time_budget import LoadShedding
+from deployments.scheduling.time_budget import BudgetLimit, LoadShedding
 from deployments.scheduling.use_case import Scheduling
 from deployments.serve.controller import RolloutController
+from deployments.serve.environment import require_deployable
 from deployments.serve.handles import (
     PlannersRule,
     RemoteController,
@@ -71,13 +74,13 @@ from deployments.serve.handles import (
 )
 from deployments.serve.health import Exporter, HealthMonitor, Probe, RouterMetrics
 from deployments.serve.policy import PPOPolicy, SuspectFiles
-from deployments.serve.reads import WorkerReads
+from deployments.serve.process import require_message_room
 from deployments.serve.router import RequestRouter
 from deployments.serve.shadow import ShadowArm
+from deployments.serve.storage import DBWriter, WorkerReads
 from deployments.serve.validator import SafetyValidator
-from deployments.serve.writer import DBWriter
 from deployments.settings.serve_config import AppArgs
-from deployments.settings.service import Environment, Settings
+from deployments.settings.service import Environment, Settings, load_settings
 from deployments.shadow.queue import QueueBounds, ShadowQueue
 from models.search.warm_up import warm_rules
 
@@ -95,7 +98,18 @@ _log = logging.getLogger(__name__)
 
 
 def build_app(args: AppArgs) -> Application:
-    """The application with the published policy."""
+    """The application with the published policy.
+
+    Raises `RayServeException`, whose words alone `serve status` shows, for settings that must not be on this cluster.
+    """
+    try:
+        settings = load_settings(warns=False)
+        require_message_room(settings)
+        require_deployable(settings)
+    except InvalidSettings as error:
+        sentence = f"the settings of this cluster must be mended on its nodes: {error}"
+        _log.error("%s", sentence)
+        raise RayServeException(sentence) from error
     return compose(PPOPolicy, args)
 
 
@@ -169,7 +183,7 @@ async def open_router(
     # An engine of its own, so that a database that hangs is noticed soon.
     watch = create_delivery_engine(settings.database_url.get_secret_value())
     stack.callback(watch.dispose)
-    skew = ClockSkew(watch, utc_now)
+    skew, schema = ClockSkew(watch, utc_now), SchemaWatch(watch)
     journal = SpoolJournal(spool, packet_bytes=lambda: skew.packet_bytes)
     drain = SpoolDrain(
         spool, remote_write(writer.write), on_mismatch=corruption.found_by_writer, linger_seconds=_LINGER_SECONDS
@@ -269,6 +283,7 @@ async def open_router(
         shadow=shadow,
         find_model=registry.find,
         request_seconds=settings.request_timeout_seconds,
+        budget_limit=BudgetLimit.of(settings.max_budget_seconds, settings.request_timeout_seconds),
         load=load,
         meter=meter,
         clock=utc_now,
@@ -277,10 +292,15 @@ async def open_router(
 
     # What it knows of its surroundings, and tells of itself.
     probe = _threads(stack, "probe", 1)
+
+    async def ask_database() -> None:
+        await probe.run(schema.ask)
+        await probe.run(skew.ask)
+
     health = HealthMonitor(
         model=policy_probe,
         judge=judge_probe,
-        database=Probe("the database", lambda: probe.run(skew.ask), timeout_seconds=8.0, patience_seconds=10.0),
+        database=Probe("the database", ask_database, timeout_seconds=8.0, patience_seconds=10.0),
         depth=lambda: spool.depth,
         drain=lambda: drain.state,
         corruption=corruption,
@@ -288,6 +308,7 @@ async def open_router(
         rollout_alarms=lambda: view.alarms,
         skew_seconds=lambda: skew.seconds,
         losses=scheduling.policy_losses,
+        schema_fault=lambda: schema.fault,
     )
     _run(stack, health)
     _run(

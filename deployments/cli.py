@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.commands import demo, keys, serve, settings, solve, train, validate
+from deployments.commands import demo, keys, selftest, serve, settings, solve, train, validate
 from deployments.commands.bench import speed
 from deployments.commands.db import backup, import_plant, schema, spool
 from deployments.commands.rollout import operate
@@ -19,6 +19,7 @@ COMMANDS = (
     serve,
     solve,
     validate,
+    selftest,
     train,
     speed,
     schema,

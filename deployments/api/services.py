@@ -41,6 +41,7 @@ class HealthReport:
     spool_works: bool = True
     model_awaited: bool = False
     stage_awaited: bool = False
+    schema_fault: str | None = None
     alarms: tuple[str, ...] = ()
 
     @property
@@ -55,13 +56,14 @@ class HealthReport:
 
     @property
     def obstacles(self) -> tuple[str, ...]:
-        """Why the replica is not ready for traffic: the blockers, and what a start still waits for.
+        """Why the replica is not ready for traffic: the blockers, and what a start still waits for, such as a schema.
 
         A policy that dies later is none: manual answers.
         """
         model = ("the model is not loaded yet",) if self.model_awaited else ()
         stage = ("the rollout's stage has not been heard of yet",) if self.stage_awaited else ()
-        return (*self.blockers, *model, *stage)
+        schema = () if self.schema_fault is None else (self.schema_fault,)
+        return (*self.blockers, *model, *stage, *schema)
 
     @property
     def shortcomings(self) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
 | room | what it holds |
 |---|---|
-| serve, demo, solve, validate, settings | those commands |
-| keys | the group of that name, and `audit` |
+| serve | `gantry serve` on this machine, and `gantry cluster` for a Ray cluster |
+| keys | `gantry keys`, and `gantry audit` |
+| demo, solve, validate, settings, selftest | those commands |
 | train | trains, evaluates, publishes and warms |
 | db, rollout, bench | groups of commands |
 | database | what commands on the database share: the way to it, which one it is, who works on it |

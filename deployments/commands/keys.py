@@ -1,4 +1,4 @@
-"""`gantry keys`: API keys, made and ended beside the service; `gantry audit`: what was done with them."""
+"""`gantry keys`, `gantry audit`: who may do what, made and ended beside the service, and who did what."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DAYS = Annotated[int, typer.Option(min=0, help="Days until the key expires; 0: 
 
 
 def register(app: typer.Typer) -> None:
-    """Add the group of commands, and `audit`, to `app`."""
+    """Add the commands to `app`."""
     app.add_typer(keys, name="keys")
     app.command()(audit)
 
@@ -159,7 +159,7 @@ def audit(
     with opened() as engine, audit_work(engine) as trail:
         events = trail.page(limit=limit)
     for event in events:
-        print(json.dumps(event.to_fields()) if as_json else _event_line(event))
+        print(json.dumps(event.to_fields()) if as_json else _audit_line(event))
 
 
 def _require_active(entry: KeyEntry, now: datetime) -> None:
@@ -261,7 +261,7 @@ def _instant(value: datetime | None) -> str:
     return "never" if value is None else value.isoformat(timespec="seconds")
 
 
-def _event_line(event: AuditEvent) -> str:
+def _audit_line(event: AuditEvent) -> str:
     when = event.occurred_at.isoformat(timespec="seconds")
     status = "" if event.status is None else f" -> {event.status}"
     return f"{when} {event.actor}: {event.action} {event.target}{status} {event.detail or ''}".rstrip()

@@ -1,20 +1,35 @@
-"""`gantry serve`."""
+"""`gantry serve` on this machine, and `gantry cluster` for a Ray cluster that somebody else runs."""
 
 from __future__ import annotations
 
+import json
+import secrets
+import shlex
 import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deployments.commands.terminal import CheckRow, number_of, report_checks
+
+if TYPE_CHECKING:
+    from deployments.settings.service import Settings
+
 DEFAULT_PORT = 8000
 DEFAULT_GRACE_SECONDS = 15.0
+_NODE_SECONDS = 60.0
+_ENV_REMEDY = 'eval "$(gantry cluster env)" in the shell of `ray start`, or in what starts it'
+_SET_ON_NODES = "a secret: set it on each node, the same on all"
+
+cluster = typer.Typer(no_args_is_help=True, help="What the nodes of a Ray cluster need, and what they lack.")
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
+    """Add the commands to `app`."""
     app.command()(serve)
+    app.add_typer(cluster, name="cluster")
 
 
 def serve(
@@ -46,3 +61,224 @@ def serve(
 def _say(line: str) -> None:
     # Whoever waits for the readiness line reads a pipe, which would otherwise keep it back.
     print(line, flush=True)
+
+
+@cluster.callback()
+def group() -> None:
+    """What the nodes of a Ray cluster need, and what they lack."""
+
+
+@cluster.command()
+def env(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Print what a node needs in its environment before `ray start`, as lines for a shell.
+
+    The settings of this folder and environment are among them, secrets by name only. On the way the program by which
+    Ray starts HAProxy is written into the data folder, so run it on each node.
+
+    Example: eval "$(gantry cluster env)" && ray start --head
+
+    Example: gantry cluster env --json
+    """
+    from deployments.local_cluster.service import installed_proxy
+    from deployments.serve.environment import HEAD_PORTS, NODE_PORTS, cluster_variables, gantry_variables
+    from deployments.settings.service import load_settings
+
+    settings = load_settings()
+    variables = cluster_variables(installed_proxy(settings.run_folder))
+    ours = gantry_variables(settings)
+    plain = variables | {name: value for name, value in ours.items() if value is not None}
+    hidden = [name for name, value in ours.items() if value is None]
+    if as_json:
+        starts = {"head": HEAD_PORTS | NODE_PORTS, "node": NODE_PORTS}
+        print(json.dumps({"environment": plain, "secrets": hidden, "ray_start": starts}, indent=2))
+        return
+    for name, value in plain.items():
+        print(f"export {name}={shlex.quote(value)}")
+    for name in hidden:
+        print(f"# {name}: {_SET_ON_NODES}")
+    print("# Ray's token: `ray get-auth-token --generate` once, then ~/.ray/auth_token on each node, or RAY_AUTH_TOKEN")
+    print(f"# ray start --head {_options(HEAD_PORTS | NODE_PORTS)}")
+    print(f"# ray start --address=HEAD:{HEAD_PORTS['port']} {_options(NODE_PORTS)}")
+
+
+def _options(ports: Mapping[str, int]) -> str:
+    return " ".join(f"--{name}={port}" for name, port in ports.items())
+
+
+@cluster.command()
+def check(
+    address: Annotated[
+        str | None, typer.Option(envvar="RAY_ADDRESS", help="A running cluster, such as auto; default: this node.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Look for what this node, or each node of a running cluster, lacks; exit 1 when something is missing.
+
+    Without an address: this shell's environment, settings, folders, policy and database. With one: what the workers of
+    each node see, whether all nodes agree, and where the routers are.
+
+    Example: gantry cluster check
+
+    Example: gantry cluster check --address auto
+    """
+    rows = _rows_of_this_node() if address is None else _rows_of_cluster(address)
+    report_checks(list(rows), as_json=as_json)
+
+
+def _rows_of_this_node() -> Iterator[CheckRow]:
+    from deployments.serve.environment import node_facts
+
+    facts = node_facts(b"")
+    yield from rows_of_node(facts, facts)
+    if not facts["settings_faults"]:
+        from deployments.settings.service import load_settings
+
+        yield from _rows_of_stores(load_settings(warns=False))
+
+
+def _rows_of_stores(settings: Settings) -> Iterator[CheckRow]:
+    """What `gantry serve` would refuse to start without."""
+    from deployments.local_cluster.service import prepare_spool
+    from deployments.persistence.database import create_engine, place_of, require_current_schema
+    from env.errors import GantryError
+    from env.simulator.compilation import cache_folder
+    from models.policy.artefact import read_manifest
+
+    url = settings.database_url.get_secret_value()
+
+    def schema() -> str:
+        engine = create_engine(url)
+        try:
+            require_current_schema(engine)
+        finally:
+            engine.dispose()
+        return place_of(url)
+
+    def spool() -> str:
+        prepare_spool(settings)
+        return str(settings.spool_folder.absolute())
+
+    looks: tuple[tuple[str, Callable[[], str], str], ...] = (
+        ("policy", lambda: read_manifest(settings.model_path).model_id, "set GANTRY_MODEL_PATH, or install it anew"),
+        ("spool", spool, "a folder of this node that outlives it: GANTRY_SPOOL_FOLDER"),
+        ("database", schema, "gantry db upgrade, or mend GANTRY_DATABASE_URL"),
+    )
+    for subject, look, remedy in looks:
+        try:
+            yield CheckRow(subject=subject, passes=True, seen=str(look()))
+        except (GantryError, OSError) as error:
+            yield CheckRow(subject=subject, passes=False, seen=" ".join(str(error).split()), remedy=remedy)
+    folder = cache_folder()
+    is_compiled = any(folder.rglob("*.nbi"))
+    seen = f"{'' if is_compiled else 'nothing '}in {folder}"
+    yield CheckRow(subject="compiled core", passes=is_compiled, seen=seen, remedy="gantry warm, as the user of Ray")
+
+
+def rows_of_node(facts: Mapping[str, Any], first: Mapping[str, Any]) -> Iterator[CheckRow]:
+    """What one node lacks, and in what it is unlike the `first`; both as `node_facts` tells them."""
+    host = facts["host"]
+
+    def row(subject: str, passes: bool, seen: str, remedy: str = "") -> CheckRow:
+        return CheckRow(subject=f"{host}: {subject}", passes=passes, seen=seen, remedy=remedy)
+
+    versions = [facts[name] for name in ("gantry", "python", "ray")]
+    alike = versions == [first[name] for name in ("gantry", "python", "ray")]
+    remedy = f"the versions of {first['host']}: {first['gantry']}, Python {first['python']}, Ray {first['ray']}"
+    yield row("versions", alike, "Gantry {}, Python {}, Ray {}".format(*versions), remedy)
+    for name, found, wanted in facts["lacks"]:
+        yield row(name, False, f"must be {wanted}, was {found}", _ENV_REMEDY)
+    if not facts["lacks"]:
+        yield row("environment", True, "has what `gantry cluster env` prints")
+    remedy = "ray get-auth-token --generate on one node, and ~/.ray/auth_token copied to the others"
+    yield row("token", facts["has_token"], "there" if facts["has_token"] else "none", remedy)
+    faults = facts["settings_faults"]
+    yield row("settings", not faults, "; ".join(faults) or f"valid, data in {facts['data_folder']}", "mend them there")
+    digests, others = facts["settings_digests"], first["settings_digests"]
+    if digests and others and facts is not first:
+        unlike = sorted(name for name in others if digests.get(name) != others[name])
+        seen = f"{', '.join(unlike)} unlike {first['host']}" if unlike else f"as on {first['host']}"
+        yield row("same settings", not unlike, seen, "the same values on each node")
+
+
+def rows_of_nodes(found: Sequence[Mapping[str, Any]]) -> Iterator[CheckRow]:
+    """What a cluster of these nodes lacks."""
+    for facts in found:
+        yield from rows_of_node(facts, found[0])
+    if len(found) > 1:
+        for key, name, seen in (
+            ("is_sqlite", "GANTRY_DATABASE_URL", "SQLite, which is a file of one node"),
+            ("is_development_key", "GANTRY_API_KEY", "the development key"),
+        ):
+            hosts = [facts["host"] for facts in found if facts[key]]
+            words = f"{seen}, on {', '.join(hosts)}" if hosts else "fit for more than one node"
+            yield CheckRow(subject=name, passes=not hosts, seen=words, remedy="set it on each node, the same on all")
+
+
+def rows_of_routers(details: Mapping[str, Any], node_count: int) -> Iterator[CheckRow]:
+    """Whether the service is there, and its routers are on as many nodes as they can be, by Serve's own details."""
+    for name, application in details.get("applications", {}).items():
+        state = str(getattr(application["status"], "value", application["status"]))
+        message = " ".join(str(application.get("message", "")).split())
+        remedy = "look at `serve status`, and at the logs of Ray"
+        yield CheckRow(
+            subject=f"application {name}", passes=state == "RUNNING", seen=f"{state} {message}".strip(), remedy=remedy
+        )
+        replicas = application["deployments"].get("RequestRouter", {}).get("replicas", [])
+        nodes = {replica["node_id"] for replica in replicas}
+        wanted = min(len(replicas), node_count)
+        seen = f"{number_of(len(replicas), 'router')} on {number_of(len(nodes), 'node')} of {node_count}"
+        remedy = "room on the other nodes: CPUs of `ray start --num-cpus`, and their rows above"
+        yield CheckRow(subject=f"routers of {name}", passes=0 < wanted <= len(nodes), seen=seen, remedy=remedy)
+
+
+def _rows_of_cluster(address: str) -> Iterator[CheckRow]:
+    """Asks a worker on each node."""
+    import logging
+
+    import ray
+    from ray.exceptions import RayError
+    from ray.serve.context import _get_global_client
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    from deployments.serve.environment import node_facts
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
+    except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
+        remedy = "start it with `ray start`, or name it with --address; the token must be the cluster's"
+        yield CheckRow(subject="cluster", passes=False, seen=_first_line(error), remedy=remedy)
+        return
+    try:
+        nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        # By the types of Ray it would have no options.
+        look: Any = ray.remote(node_facts)
+        asked: list[tuple[str, Any]] = []
+        nonce = secrets.token_bytes(16)
+        for node in nodes:
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": there}
+            asked.append((node["NodeManagerAddress"], look.options(**options).remote(nonce)))
+        found = []
+        for place, reference in asked:
+            try:
+                found.append(ray.get(reference, timeout=_NODE_SECONDS))
+            except RayError as error:
+                remedy = "install this version of Gantry there, for the Python that Ray runs"
+                yield CheckRow(subject=f"{place}: Gantry", passes=False, seen=_last_line(error), remedy=remedy)
+        if found:
+            yield from rows_of_nodes(found)
+        client = _get_global_client(raise_if_no_controller_running=False)
+        if client is not None:
+            yield from rows_of_routers(client.get_serve_details(), len(nodes))
+    finally:
+        ray.shutdown()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()

@@ -1,11 +1,13 @@
-"""What commands on a terminal share: a console that shows words as they are, progress bars and signs of life."""
+"""What commands on a terminal share: a console that shows words as they are, signs of life, rows that pass or fail."""
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -80,6 +82,34 @@ def counted(words: str, total: int | None = None) -> Iterator[Callable[..., None
     with progress_bar() as bar:
         task = bar.add_task(words, total=total)
         yield lambda count=1: bar.advance(task, count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckRow:
+    """One thing that was looked at: what was seen, and what to do where it is not as it must be."""
+
+    subject: str
+    passes: bool
+    seen: str
+    remedy: str = ""
+
+
+def report_checks(rows: Sequence[CheckRow], *, as_json: bool) -> None:
+    """Prints a line for each row, or one JSON object. Exits with 1 when a row fails."""
+    import typer
+
+    failed = [row for row in rows if not row.passes]
+    if as_json:
+        print(json.dumps({"passes": not failed, "checks": [asdict(row) for row in rows]}, indent=2))
+    else:
+        width = max(len(row.subject) for row in rows)
+        for row in rows:
+            print(f"{'PASS' if row.passes else 'FAIL'}  {row.subject:<{width}}  {row.seen}")
+            if not row.passes and row.remedy:
+                print(f"      {'':<{width}}  -> {row.remedy}")
+        print(f"{number_of(len(rows), 'check')}, {len(failed)} failed")
+    if failed:
+        raise typer.Exit(1)
 
 
 class StepDisplay:

@@ -26,6 +26,7 @@ import psutil
 from deployments.logs import LINE_BEGINNING
 from deployments.runtime.durable_file import owner_only, write_durably
 from deployments.runtime.worker_process import started_module
+from deployments.serve.environment import MAX_LOG_BYTES
 
 _POLL_SECONDS = 0.05
 # While replicas start a new process appears every few moments; later hardly ever.
@@ -41,7 +42,6 @@ _PIPE_BYTES = 2**16
 _PR_SET_CHILD_SUBREAPER = 36
 _ON = 1
 _SCALER = "autoscaler"
-MAX_LOG_BYTES = 16 * 2**20
 LOG_FILES = 2
 OWN_LOG = "gantry.log"
 _LOGGER = logging.getLogger(__name__)

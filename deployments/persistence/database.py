@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
@@ -15,7 +16,7 @@ import sqlalchemy
 from sqlalchemy import URL, Connection, Engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError
 
-from deployments.persistence.errors import DatabaseUnavailable, InvalidDatabaseUrl, SchemaMismatch
+from deployments.persistence.errors import DatabaseError, DatabaseUnavailable, InvalidDatabaseUrl, SchemaMismatch
 from deployments.persistence.failures import database_errors
 from deployments.runtime.clock import Clock
 from deployments.runtime.durable_file import OWNER_ONLY
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
+_log = logging.getLogger(__name__)
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _SQLITE_DRIVERS = {"sqlite", "sqlite+pysqlite"}
 _MARIADB_DRIVER = "mariadb+pymysql"
@@ -196,10 +198,48 @@ def require_current_schema(engine: Engine) -> None:
         raise _mismatch(engine, found)
 
 
+class SchemaWatch:
+    """Asks one database for its schema until that was this program's once: from then on a newer one only adds to it.
+
+    `fault` says what keeps this program from it, in words that name no host and no user; None while nothing does, and
+    while nobody can tell.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._has_been_right = False
+        self._asked_of: str | None = ""
+        self.fault: str | None = "the database's schema has not been looked at yet"
+
+    def ask(self) -> None:
+        """Blocks as `ClockSkew.ask` does. Raises `DatabaseError`."""
+        if self._has_been_right:
+            return
+        try:
+            found = _revision_of(self._engine)
+        except DatabaseError:
+            # That is said elsewhere, and keeps nobody from being ready.
+            self.fault, self._asked_of = None, ""
+            raise
+        self._tell(found)
+
+    def _tell(self, found: str | None) -> None:
+        """The revisions of this program are read again only when the database has another one."""
+        if found == self._asked_of:
+            return
+        self._asked_of, self._has_been_right = found, found == head_revision()
+        self.fault = None if self._has_been_right else f"the database's schema {_mismatched(found)}"
+        if self.fault is not None:
+            _log.error("%s", self.fault)
+
+
 def _mismatch(engine: Engine, found: str | None) -> SchemaMismatch:
+    return SchemaMismatch(f"schema of {address_of(engine)} {_mismatched(found)}")
+
+
+def _mismatched(found: str | None) -> str:
     advice = "run `gantry db upgrade`" if is_behind(found) else "it is newer than this program, which must be updated"
-    wanted = f"must be at {head_revision()}, was at {found or 'nothing'}"
-    return SchemaMismatch(f"schema of {address_of(engine)} {wanted}: {advice}")
+    return f"must be at {head_revision()}, was at {found or 'nothing'}: {advice}"
 
 
 def _parsed(url: str) -> URL:

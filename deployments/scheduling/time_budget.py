@@ -14,6 +14,9 @@ from typing import ParamSpec, Protocol, TypeVar
 from deployments.errors import Overloaded
 from deployments.runtime.background import Threads
 
+MAX_WAITED_SECONDS = 10.0
+"""The longest time budget of an answer that its client waits for. Whatever ends a request, a replica or a connection
+waits longer than this."""
 FULL_UP_TO, NOTHING_FROM = 1.0, 4.0
 """Requests in flight for each core: the share of a budget that is granted falls from one to the other."""
 MAX_SECONDS = 0.5
@@ -37,6 +40,37 @@ LARGE_BODY_BYTES = 64 * 1024
 """Bodies below this are worked on in place: some hundred jobs take less time than a change of thread is worth."""
 OFFLOAD = Threads("the work on large bodies", 4)
 """For what takes the time of this process and waits for nothing: parsing, translating, encoding, inflating."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetLimit:
+    """The longest time budget that a request gets whose client waits, and the name of what says so."""
+
+    milliseconds: int
+    source: str
+
+    @classmethod
+    def of(cls, max_budget_seconds: float, request_seconds: float) -> BudgetLimit:
+        """`MAX_WAITED_SECONDS`, or less by the settings: half of the time of a request must be left for the rest."""
+        seconds, source = min(
+            (MAX_WAITED_SECONDS, f"an answer that is waited for gets at most {MAX_WAITED_SECONDS:g} s"),
+            (max_budget_seconds, f"GANTRY_MAX_BUDGET_SECONDS is {max_budget_seconds:g}"),
+            (
+                request_seconds / 2,
+                f"GANTRY_REQUEST_TIMEOUT_SECONDS is {request_seconds:g}, of which half may be searched",
+            ),
+        )
+        return cls(milliseconds=int(1000 * seconds), source=source)
+
+    def cut(self, asked_ms: int) -> int:
+        """What is left of a budget."""
+        return min(asked_ms, self.milliseconds)
+
+    def warnings(self, asked_ms: int, *, is_named: bool) -> tuple[str, ...]:
+        """One sentence where a budget that the client has named was cut."""
+        if not is_named or asked_ms <= self.milliseconds:
+            return ()
+        return (f"time_budget_ms was cut from {asked_ms:,} to {self.milliseconds:,}: {self.source}",)
 
 
 class RecentLosses:

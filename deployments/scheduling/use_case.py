@@ -44,7 +44,7 @@ from deployments.scheduling.evaluations import (
 from deployments.scheduling.idempotency import Lease, under_claim
 from deployments.scheduling.ports import Archive, Journal, Judge, Proposer
 from deployments.scheduling.question import QuestionBuilder
-from deployments.scheduling.time_budget import LoadShedding, RecentLosses, WorkInFlight, run_blocking
+from deployments.scheduling.time_budget import BudgetLimit, LoadShedding, RecentLosses, WorkInFlight, run_blocking
 from env.errors import InvalidProblem
 from env.judge.anomalies import BoundedMakespan
 
@@ -114,6 +114,7 @@ class Scheduling:
         shadow: ShadowPort,
         find_model: Callable[[str], Artefact | None],
         request_seconds: float,
+        budget_limit: BudgetLimit,
         load: LoadShedding,
         meter: Meter,
         clock: Clock,
@@ -128,6 +129,7 @@ class Scheduling:
         self._shadow = shadow
         self._find_model = find_model
         self._request_seconds = request_seconds
+        self._budget_limit = budget_limit
         self._clock = clock
         self._stopwatch = stopwatch
         self._new_id = new_id
@@ -310,7 +312,9 @@ class Scheduling:
         split = self._rollout.traffic_split()
         assigned = split.assign(unit) if request.arm is None else split.force(unit, self._named(request.arm))
         recent = self._recent_makespans.of(plant_id)
-        budget_ms = self._load.afforded_ms(request.time_budget_ms)
+        budget_ms = self._load.afforded_ms(self._budget_limit.cut(request.time_budget_ms))
+        is_budget_named = "time_budget_ms" in request.model_fields_set
+        cuts = self._budget_limit.warnings(request.time_budget_ms, is_named=is_budget_named)
         job_list, jobs = await run_blocking(len(raw_body), job_list_of, request.jobs)
         decision_id = str(self._new_id()) if lease is None else lease.decision_id
         context = EvaluationContext(
@@ -343,7 +347,7 @@ class Scheduling:
                 question=question,
                 attempts=attempts,
                 generation_seconds=self._stopwatch() - started,
-                warnings=(*warnings, *complete.warnings, *question.warnings, *attempts.warnings),
+                warnings=(*warnings, *cuts, *complete.warnings, *question.warnings, *attempts.warnings),
             )
             await count_changes(context, attempts.settled)
             return await run_blocking(len(raw_body), decision.written, raw_body)

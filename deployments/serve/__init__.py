@@ -2,9 +2,10 @@
 
 | module | what it holds |
 |---|---|
-| router, policy, validator, writer, shadow, controller | the six deployments |
+| router, policy, validator, shadow, controller | five of the six deployments |
 | handles | the ports of the use case over Serve handles, spool and database |
-| reads | explanations and comparisons, in a process of low priority where they are large |
+| storage | the sixth, which writes; explanations and comparisons, in a process of low priority where they are large |
+| environment | what Ray reads from the environment of a node, and what is refused on a cluster |
 | serialization | what travels between replicas, as bytes |
 | health | what a router knows about its neighbours, asked in the background |
 | metrics | what replicas count and measure, by Ray's own library |

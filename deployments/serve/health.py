@@ -155,6 +155,7 @@ class HealthMonitor:
         rollout_alarms: Callable[[], tuple[str, ...]] = lambda: (),
         skew_seconds: Callable[[], float] = lambda: 0.0,
         losses: Callable[[], tuple[int, int]] = lambda: (0, 0),
+        schema_fault: Callable[[], str | None] = lambda: None,
         clock: Clock = time.monotonic,
     ) -> None:
         self._model, self._judge, self._database = model, judge, database
@@ -165,6 +166,7 @@ class HealthMonitor:
         self._rollout_alarms = rollout_alarms
         self._skew_seconds = skew_seconds
         self._losses = losses
+        self._schema_fault = schema_fault
         self._clock = clock
         self._started_at = clock()
         self._tasks = tuple(BackgroundTask("watch", probe.ask_and_wait) for probe in (model, judge, database))
@@ -194,6 +196,7 @@ class HealthMonitor:
             uptime_seconds=self._clock() - self._started_at,
             spool_works=depth.failure is None,
             stage_awaited=not self._knows_stage() and self._clock() - self._started_at < STAGE_PATIENCE_SECONDS,
+            schema_fault=self._schema_fault(),
             alarms=tuple(self._alarms(depth)),
         )
 

@@ -15,6 +15,7 @@ from deployments.api import Services, create_api
 from deployments.api.application import LOCAL_ORIGINS
 from deployments.api.middleware import REQUEST_ID_HEADER
 from deployments.persistence.spool.disk import LocalDisk
+from deployments.serve.environment import require_few_nodes
 from deployments.serve.metrics import replica_meter
 from deployments.serve.process import (
     DrainNotice,
@@ -52,6 +53,7 @@ class RequestRouter:
         self._settings = configure_process()
         self._meter = replica_meter()
         require_message_room(self._settings)
+        require_few_nodes(self._settings)
         for sentence in unread_variables():
             _log.warning(sentence)
         async with AsyncExitStack() as stack:

@@ -59,8 +59,8 @@ MIN_SECRET_CHARACTERS = 16
 MEBIBYTE = 2**20
 PRODUCTION_RATE = "1200/minute"
 PUBLISHED_MODEL = Path(__file__).resolve().parents[2] / "models" / "full_production"
-# Names that belong to the tests and their machines, not to the service.
-FOREIGN_NAMES = frozenset({"GANTRY_REQUIRE", "GANTRY_BENCHMARKS", "GANTRY_MAIN"})
+# Names that belong to the tests and their machines, and the last two to clients; not to the service.
+FOREIGN_NAMES = frozenset({"GANTRY_REQUIRE", "GANTRY_BENCHMARKS", "GANTRY_MAIN", "GANTRY_URL", "GANTRY_KEY"})
 FOREIGN_PREFIX = "GANTRY_TEST_"
 # What other software calls settings like ours, and what ours are called. A name that ends in "_" is a prefix.
 STRANGERS = {
@@ -194,6 +194,9 @@ class Settings(RolloutSettings, BaseSettings):
         description="requests of one key, such as 1200/minute, or off; default: off in development",
     )
     request_timeout_seconds: float = Field(120.0, gt=0, le=3600, description="limit for one whole request")
+    max_budget_seconds: float = Field(
+        60.0, gt=0, le=86_400, description="longest time budget of a request; while its client waits never above 10 s"
+    )
     proposal_timeout_seconds: float = Field(
         45.0, gt=0, le=3600, description="on top of a request's time budget: when a silent arm counts as crashed"
     )

@@ -51,9 +51,9 @@ from deployments.scheduling.evaluations import ShadowPort, ShadowTask
 from deployments.scheduling.idempotency import Idempotency
 from deployments.scheduling.ports import Archive, Journal, Judge, Proposal, ProposalCall, Proposer
 from deployments.scheduling.question import Plants, QuestionBuilder
-from deployments.scheduling.time_budget import LoadShedding
+from deployments.scheduling.time_budget import BudgetLimit, LoadShedding
 from deployments.scheduling.use_case import Scheduling
-from deployments.serve.reads import WorkerReads
+from deployments.serve.storage import WorkerReads
 from deployments.settings.service import DEVELOPMENT_API_KEY, PUBLISHED_MODEL, Environment, Settings
 from env.judge.anomalies import BoundedMakespan
 from env.judge.judge import judge
@@ -471,6 +471,7 @@ def scheduling_over(
     rollout: Rollout | None = None,
     shadow: ShadowPort | None = None,
     request_seconds: float = 60.0,
+    max_budget_seconds: float = 60.0,
     proposal_seconds: float = 60.0,
     judge_answered_at: Callable[[], float | None] = lambda: None,
     meter: Meter | None = None,
@@ -503,6 +504,7 @@ def scheduling_over(
         shadow=shadow or NoShadow(),
         find_model=REGISTERED.get,
         request_seconds=request_seconds,
+        budget_limit=BudgetLimit.of(max_budget_seconds, request_seconds),
         # A machine on which nobody waits for a core.
         load=load or LoadShedding(64),
         meter=meter or NoMeter(),

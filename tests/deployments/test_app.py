@@ -17,11 +17,12 @@ import pytest
 import yaml
 from pydantic import ValidationError
 from ray import serve
-from ray.serve.exceptions import BackPressureError
+from ray.serve.exceptions import BackPressureError, RayServeException
 
 from deployments.api import Services, create_api
 from deployments.app import _load_of_others, build_app, compose, open_router
 from deployments.local_cluster.service import DEFAULT_CONFIG
+from deployments.persistence.database import upgrade
 from deployments.persistence.decisions.records import first_id
 from deployments.persistence.spool.disk import LocalDisk
 from deployments.runtime.metrics import NoMeter
@@ -35,6 +36,7 @@ from tests.deployments.api.calls import call
 from tests.deployments.fakes import body, development_settings, job
 from tests.deployments.shipped_policy import POLICY
 
+MAX_WAITED_SECONDS = 120.0
 MAX_UNDISTURBED_SECONDS = 8.0
 """Some three seconds of them compile the rule, where nobody did so before."""
 
@@ -46,6 +48,38 @@ class AnyPolicy:
 def test_builder_takes_typed_arguments() -> None:
     """The annotation is the class itself: as a string it would make Ray hand over a plain dictionary."""
     assert build_app.__annotations__["args"] is AppArgs
+
+
+def test_builder_refuses_unsafe_settings_with_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of Serve, because of those `serve status` shows the words and no traceback."""
+    monkeypatch.setenv("GANTRY_ENVIRONMENT", "production")
+    monkeypatch.delenv("GANTRY_API_KEY", raising=False)
+    with pytest.raises(RayServeException) as refused:
+        build_app(AppArgs())
+    assert str(refused.value) == (
+        "the settings of this cluster must be mended on its nodes: "
+        "GANTRY_API_KEY: must not be the development key in production; "
+        "GANTRY_DATABASE_URL: must be a MariaDB URL in production, was SQLite"
+    )
+
+
+async def test_router_is_not_ready_without_the_schema(tmp_path: Path) -> None:
+    """It serves, and says in a sentence what to do; when that is done it is ready without being started anew."""
+    url = f"sqlite:///{tmp_path / 'gantry.sqlite3'}"
+    async with AsyncExitStack() as stack:
+        services = await _open(stack, tmp_path, url)
+        app = create_api(lambda: services)
+
+        async def says(words: str) -> bool:
+            return words in (await call("GET", "/readyz", app=app)).text
+
+        async with asyncio.timeout(MAX_WAITED_SECONDS):
+            while not await says("was at nothing: run `gantry db upgrade`"):
+                await asyncio.sleep(0.05)
+        upgrade(url)
+        async with asyncio.timeout(MAX_WAITED_SECONDS):
+            while await says("the database's schema"):
+                await asyncio.sleep(0.05)
 
 
 def test_application_is_what_the_configuration_configures() -> None:

@@ -52,7 +52,6 @@ def _message(document: dict[str, Any]) -> str:
             "pairs of job and machine",
             body(jobs=[job(str(name)) for name in range(5_000)], machines=[machine(number) for number in range(401)]),
         ),
-        ("`time_budget_ms`", body(time_budget_ms=60_001)),
         (
             "hours: `processing_time`, `setup_time`, `current_load`, `stability_weight`",
             body(jobs=[job(processing_time=10_001, setup_time=10_001)], machines=[machine(current_load=10_001)]),

@@ -11,6 +11,7 @@ import pytest
 from deployments.commands.serve import DEFAULT_PORT
 from deployments.local_cluster.cluster import SIDE_PORTS
 from deployments.local_cluster.service import FIREWALL, ray_variables
+from deployments.serve.environment import CLUSTER_PORTS, HEAD_PORTS, NODE_PORTS
 from tests.requirements import not_run
 
 
@@ -42,6 +43,12 @@ def test_rules_cover_every_port_that_the_service_chooses() -> None:
     chosen = {int(value) for name, value in ray_variables(DEFAULT_PORT).items() if name.endswith("_PORT")}
     assert len(chosen) == 4
     for port in (*SIDE_PORTS, *chosen):
+        assert any(port in covered for covered in covered_ports()), port
+
+
+def test_rules_cover_every_fixed_port_of_a_cluster() -> None:
+    """Those of Serve, and those that `ray start` is told."""
+    for port in (*CLUSTER_PORTS.values(), *HEAD_PORTS.values(), *NODE_PORTS.values()):
         assert any(port in covered for covered in covered_ports()), port
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, inspect, text
 
 import deployments.persistence.migrations
 from deployments.persistence.database import (
+    SchemaWatch,
     address_of,
     create_engine,
     current_revision,
@@ -50,6 +51,46 @@ def test_downgrade_leaves_no_table(url: str) -> None:
     assert current_revision(url) is None
     engine = create_engine(url)
     assert inspect(engine).get_table_names() == ["alembic_version"]
+    engine.dispose()
+
+
+def test_watch_tells_what_the_schema_lacks_until_it_is_right(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Not before it was asked, then once with the remedy; a newer schema than that of a running program only adds."""
+    Path(url.removeprefix("sqlite:///")).parent.mkdir()
+    engine = create_engine(url)
+    watch = SchemaWatch(engine)
+    assert watch.fault == "the database's schema has not been looked at yet"
+    for _ in range(2):
+        watch.ask()
+        assert watch.fault == (
+            f"the database's schema must be at {head_revision()}, was at nothing: run `gantry db upgrade`"
+        )
+    assert [record.message for record in caplog.records] == [watch.fault]
+    upgrade(url)
+    watch.ask()
+    assert watch.fault is None
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    watch.ask()
+    assert watch.fault is None
+    started_later = SchemaWatch(engine)
+    started_later.ask()
+    assert started_later.fault is not None
+    assert "was at 9999: it is newer than this program, which must be updated" in started_later.fault
+    engine.dispose()
+
+
+def test_watch_blames_no_schema_while_the_database_is_away(tmp_path: Path) -> None:
+    """An outage is told elsewhere; after it the schema is told again."""
+    folder = tmp_path / "away"
+    engine = create_engine(f"sqlite:///{folder / 'gantry.sqlite3'}")
+    watch = SchemaWatch(engine)
+    with pytest.raises(DatabaseError):
+        watch.ask()
+    assert watch.fault is None
+    folder.mkdir()
+    watch.ask()
+    assert watch.fault is not None
     engine.dispose()
 
 

@@ -240,6 +240,42 @@ async def test_budget_reaches_the_arm() -> None:
     assert ppo.budgets_ms == [700]
 
 
+@pytest.mark.parametrize(
+    ("asked", "limits", "granted", "warning"),
+    [
+        (10_000, {}, 10_000, None),
+        (60_000, {}, 10_000, "from 60,000 to 10,000: an answer that is waited for gets at most 10 s"),
+        (10**12, {}, 10_000, "from 1,000,000,000,000 to 10,000: an answer that is waited for gets at most 10 s"),
+        (3000, {"max_budget_seconds": 2.5}, 2500, "from 3,000 to 2,500: GANTRY_MAX_BUDGET_SECONDS is 2.5"),
+        (60_000, {"max_budget_seconds": 600.0}, 10_000, "from 60,000 to 10,000: an answer that is waited for gets"),
+        (
+            3000,
+            {"request_seconds": 4.0},
+            2000,
+            "from 3,000 to 2,000: GANTRY_REQUEST_TIMEOUT_SECONDS is 4, of which half",
+        ),
+    ],
+)
+async def test_budget_beyond_the_longest_is_cut_and_said(
+    asked: int, limits: dict[str, float], granted: int, warning: str | None
+) -> None:
+    """Never refused; the answer and the record tell what was given, and what was asked for stands as it was."""
+    ppo, journal = PlannedProposer(model="m@1"), MemoryJournal()
+    answer = (await _answered(scheduling_over(ppo=ppo, journal=journal, **limits), time_budget_ms=asked)).answer
+    assert ppo.budgets_ms == [granted]
+    assert (answer.decision.time_budget_ms, journal.records[0].time_budget_ms) == (granted, granted)
+    told = [each for each in answer.warnings if "time_budget_ms" in each]
+    assert (told == []) == (warning is None)
+    assert all(f"time_budget_ms was cut {warning}" in each for each in told)
+
+
+async def test_default_budget_is_cut_without_a_word() -> None:
+    """Nobody has asked for it."""
+    ppo = PlannedProposer(model="m@1")
+    answer = (await _answered(scheduling_over(ppo=ppo, max_budget_seconds=0.2))).answer
+    assert (ppo.budgets_ms, answer.warnings) == ([200], [])
+
+
 async def test_large_request_is_answered_like_a_small_one() -> None:
     """Bodies that are worked on in threads lead to the same kind of answer."""
     jobs = [job(f"J{index}") for index in range(1000)]

@@ -7,10 +7,17 @@ from pathlib import Path
 import pytest
 import yaml
 
+from deployments.commands.serve import DEFAULT_GRACE_SECONDS
 from deployments.local_cluster.cluster import _MIN_LOGICAL_CPUS
-from deployments.local_cluster.service import DEFAULT_CONFIG
+from deployments.local_cluster.service import DEFAULT_CONFIG, GRACE_SECONDS
+from deployments.scheduling.arms import ANSWER_SECONDS, ANSWER_SECONDS_PER_OPERATION
+from deployments.scheduling.time_budget import MAX_WAITED_SECONDS, BudgetLimit
+from deployments.serve.environment import shared_variables
 from deployments.settings.serve_config import InvalidServeConfig, read_serve_config
+from deployments.settings.service import load_settings
 
+OPERATIONS = 1_000
+"""Of a large plant."""
 DEPLOYMENTS = {"RequestRouter", "PPOPolicy", "SafetyValidator", "DBWriter", "Counterfactual", "RolloutController"}
 
 
@@ -62,6 +69,24 @@ def test_shipped_config_has_two_of_whatever_an_answer_needs() -> None:
         for entry in application["deployments"]
     )
     assert most <= _MIN_LOGICAL_CPUS / 2
+
+
+def test_every_hard_stop_is_longer_than_the_longest_budget() -> None:
+    """Whatever ends a replica, a request or a proxy gives an answer the time that it may take."""
+    written = yaml.safe_load(DEFAULT_CONFIG.read_text(encoding="utf-8"))
+    (application,) = written["applications"]
+    stops = {entry["name"]: entry["graceful_shutdown_timeout_s"] for entry in application["deployments"]}
+    longest = MAX_WAITED_SECONDS + ANSWER_SECONDS + ANSWER_SECONDS_PER_OPERATION * OPERATIONS
+    assert stops["RequestRouter"] > stops["PPOPolicy"] > longest
+    assert stops["SafetyValidator"] > longest
+    settings = load_settings(_env_file=None)
+    request_seconds = settings.request_timeout_seconds
+    assert longest < request_seconds < written["http_options"]["request_timeout_s"]
+    variables = shared_variables()
+    for name in ("RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S", "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"):
+        assert float(variables[name]) > written["http_options"]["request_timeout_s"]
+    assert min(GRACE_SECONDS, DEFAULT_GRACE_SECONDS) > longest
+    assert BudgetLimit.of(settings.max_budget_seconds, request_seconds).milliseconds == 1000 * MAX_WAITED_SECONDS
 
 
 @pytest.mark.parametrize(

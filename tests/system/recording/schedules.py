@@ -64,6 +64,8 @@ def _chosen_arms() -> Iterator[Request]:
     yield schedule("forced policy beside a planner's own plan", FEATURES["a planner's own plan"] | {"arm": "ppo"})
     unbounded = {name: value for name, value in shop(arm="manual").items() if name != "time_budget_ms"}
     yield schedule("default time budget for the rule", unbounded)
+    # Refused until 0.2.0: now it is cut, and the rule spends none of it.
+    yield schedule("time budget beyond the limit", unbounded | {"time_budget_ms": 60_001})
 
 
 def _continued() -> Iterator[Request]:

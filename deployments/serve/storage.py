@@ -1,6 +1,7 @@
-"""Reads that cost seconds: small ones here, others in one process of low priority beside the router.
+"""What is stored: DBWriter writes it, and a router reads of it what costs seconds.
 
-The interpreter lock of a router is for whoever wants a schedule.
+Small reads are made here, others in one process of low priority beside the router, whose interpreter lock is for
+whoever wants a schedule.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from deployments.contracts.answers.planners import ComparisonWork, ExplanationWork
@@ -21,6 +23,9 @@ from deployments.scheduling.time_budget import run_blocking
 from deployments.serve.serialization import decode, encode
 from env.errors import GantryError
 
+if TYPE_CHECKING:
+    from deployments.persistence.delivery.batch_writer import WriteReport
+
 MAX_LOCAL_BYTES = 256 * 1024
 """Of request and answer: some four hundred jobs, which take less time than the first start of a process."""
 MAX_WAITING = 8
@@ -29,6 +34,30 @@ NICENESS = 10
 MAX_SECONDS = 100.0
 _RETRY_AFTER_SECONDS = 5
 Work = ExplanationWork | ComparisonWork
+
+
+class DBWriter:
+    """Batches of spooled decisions into the database, exactly once.
+
+    Stateless over a lazily connected engine: it starts, and stays healthy, while the database is down.
+    """
+
+    def __init__(self) -> None:
+        # Here, for the process of low priority needs neither Ray nor SQL.
+        from deployments.persistence.database import create_delivery_engine, time_statements
+        from deployments.persistence.delivery.batch_writer import DecisionWriter
+        from deployments.serve.metrics import replica_meter
+        from deployments.serve.process import configure_process, release_start_up_memory
+
+        settings = configure_process()
+        engine = create_delivery_engine(settings.database_url.get_secret_value())
+        time_statements(engine, replica_meter())
+        self._writer = DecisionWriter(engine)
+        release_start_up_memory()
+
+    def write(self, payloads: list[bytes]) -> WriteReport:
+        """Commits every payload or reports it as poisoned. Raises `DatabaseError`: then all may be sent again."""
+        return self._writer.write(payloads)
 
 
 class ReadFailed(ServiceError):
@@ -40,7 +69,7 @@ class WorkerReads:
 
     program: tuple[str, ...] = (
         "deployments.runtime.worker_process",
-        "deployments.serve.reads:prepared",
+        "deployments.serve.storage:prepared",
         str(NICENESS),
     )
 

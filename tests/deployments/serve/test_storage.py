@@ -13,7 +13,7 @@ import pytest
 
 from deployments.errors import NotFound, Overloaded
 from deployments.persistence.decisions.records import DecisionRecord
-from deployments.serve.reads import MAX_LOCAL_BYTES, MAX_WAITING, NICENESS, ReadFailed, WorkerReads
+from deployments.serve.storage import MAX_LOCAL_BYTES, MAX_WAITING, NICENESS, ReadFailed, WorkerReads
 from tests.deployments.fakes import (
     KUALA_LUMPUR,
     JournalDecisions,
