@@ -96,7 +96,7 @@ def test_both_ways_to_give_a_key_are_described() -> None:
     assert schemes == {"APIKeyHeader": "apiKey", "HTTPBearer": "http"}
     asked = [operation.get("security") for methods in document["paths"].values() for operation in methods.values()]
     secured = [security for security in asked if security]
-    assert len(secured) > 20
+    assert len(secured) >= 20
     assert all(security == [{"APIKeyHeader": []}, {"HTTPBearer": []}] for security in secured)
 
 
