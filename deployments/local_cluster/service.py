@@ -34,6 +34,7 @@ from deployments.local_cluster.processes import (
     adopt_orphans,
     descendants,
     listening_sockets,
+    tell_supervisor,
 )
 from deployments.local_cluster.proxy import install_wrapper
 from deployments.runtime.durable_file import (
@@ -279,7 +280,7 @@ def _cluster(
         _sweep(settings, sessions, display)
         record.begin()
         notice.withdraw()
-        _correct_proxy(settings.run_folder, record)
+        _correct_proxy(settings, record)
         hand_down(settings)
         with display.lasting("checking settings, folders and database"), checking() as checked:
             # Ray is imported beside the checks.
@@ -306,6 +307,7 @@ def _cluster(
                 yield cluster
             finally:
                 with _undisturbed():
+                    tell_supervisor("STOPPING=1", "STATUS=draining")
                     display.say("draining ...")
                     cluster.stop(grace_seconds)
 
@@ -390,7 +392,7 @@ def require_rollout_folder(settings: Settings) -> None:
         journal.close()
 
 
-def _correct_proxy(folder: Path, record: ProcessRecord) -> None:
+def _correct_proxy(settings: Settings, record: ProcessRecord) -> None:
     """Ray starts HAProxy through a program of ours, where it starts HAProxy at all. Raises `OSError`."""
     if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "1":
         return
@@ -399,8 +401,8 @@ def _correct_proxy(folder: Path, record: ProcessRecord) -> None:
     if Path(os.environ.get(_BINARY_PATH, "")).name == _WRAPPER:
         # Of an earlier service of this process, or of its parent.
         del os.environ[_BINARY_PATH]
-    wrapper = folder / _WRAPPER
-    install_wrapper(wrapper, get_haproxy_binary(), record.path)
+    wrapper = settings.run_folder / _WRAPPER
+    install_wrapper(wrapper, get_haproxy_binary(), record.path, [str(each) for each in settings.trusted_proxies])
     os.environ[_BINARY_PATH] = str(wrapper)
 
 
@@ -424,6 +426,7 @@ def serve(
             url = cluster.listener.url
             # From here on this process waits; what it was started with would stay in its memory.
             release_start_up_memory()
+            tell_supervisor("READY=1", f"STATUS=serving on {url}")
             display.say(f"Gantry is ready on {url} (documentation: {url}/docs). Stop it with Ctrl-C.")
             # Beside the watch: a Ray that dies meanwhile answers nobody for a minute.
             threading.Thread(target=_start_others, args=(cluster, display, port), daemon=True, name="others").start()
