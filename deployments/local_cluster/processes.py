@@ -360,14 +360,14 @@ class _OwnersLogFile(logging.handlers.RotatingFileHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes the line where the name leads now. A move between that look and the line loses neither."""
-        if self.stream is not None and not self._is_present():
+        if self.stream is not None and not self._leads_to(self.stream.fileno()):
             self.stream.close()
             self.stream = self._open()
         super().emit(record)
 
-    def _is_present(self) -> bool:
+    def _leads_to(self, descriptor: int) -> bool:
         try:
-            return os.path.samestat(os.stat(self.baseFilename), os.fstat(self.stream.fileno()))
+            return os.path.samestat(os.stat(self.baseFilename), os.fstat(descriptor))
         except OSError:
             return False
 
