@@ -321,6 +321,7 @@ async def open_router(
             state=lambda: view.traffic_split().state,
             in_flight=lambda: load.in_flight_here,
             keys_age_seconds=lambda: access.age_seconds,
+            keys_expiring=access.expiring,
             model_written_at=written_at(settings.model_path),
         ),
     )

@@ -3,9 +3,13 @@
 | name | what is meant |
 |---|---|
 | benchmarks | public instances and workloads: `tests.benchmark_data` says where |
+| bubblewrap | the command `bwrap` |
+| logrotate | the command `logrotate` |
 | mariadb | a MariaDB server, given or of our own: `tests.system.mariadb` says how |
 | nftables | the command `nft` |
+| nginx | the command `nginx` |
 | prometheus | the commands `prometheus` and `promtool` |
+| systemd | the command `systemd-analyze`; systemd need not run |
 | train | the extra `train` of the package: without it no test runs that trains, so none at all where it is required |
 """
 
@@ -19,7 +23,7 @@ from typing import NoReturn
 import pytest
 
 VARIABLE = "GANTRY_REQUIRE"
-NAMES = ("benchmarks", "mariadb", "nftables", "prometheus", "train")
+NAMES = ("benchmarks", "bubblewrap", "logrotate", "mariadb", "nftables", "nginx", "prometheus", "systemd", "train")
 TRAINING_EXTRA = ("torch", "stable_baselines3", "sb3_contrib", "matplotlib")
 
 

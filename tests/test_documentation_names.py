@@ -10,7 +10,7 @@ import pytest
 
 import deployments.rollout
 from deployments.settings.policy_file import shipped_policy
-from deployments.settings.service import FOREIGN_NAMES, FOREIGN_PREFIX, variable_names
+from deployments.settings.service import FILE_SUFFIX, FOREIGN_NAMES, FOREIGN_PREFIX, secret_names, variable_names
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -84,7 +84,8 @@ def test_named_settings_exist(path: Path) -> None:
     """Environment variables are settings of today, or belong to the tests; keys are those of the policy file."""
     text = path.read_text(encoding="utf-8")
     variables = {name for name in re.findall(r"GANTRY_[A-Z_]*[A-Z]", text) if not name.startswith(FOREIGN_PREFIX)}
-    assert sorted(variables - {*variable_names().values(), *FOREIGN_NAMES}) == []
+    files = {name + FILE_SUFFIX for name in secret_names()}
+    assert sorted(variables - {*variable_names().values(), *files, *FOREIGN_NAMES}) == []
     policy = shipped_policy().values_by_key
     sections = "|".join({key.partition(".")[0] for key in policy})
     assert sorted({name for name in _quoted(text) if re.fullmatch(rf"({sections})\.\w+", name)} - policy.keys()) == []

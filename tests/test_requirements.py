@@ -8,16 +8,22 @@ from pathlib import Path
 import pytest
 
 from tests.benchmark_data import data_folder
+from tests.deployments.ops.proxying import nginx_command
 from tests.deployments.ops.test_nftables import nft_command
 from tests.deployments.ops.test_prometheus import promtool_command
+from tests.deployments.ops.units import analyze_command, logrotate_command, sandbox_command
 from tests.requirements import NAMES, VARIABLE, require_extra, required
 from tests.system.mariadb import private_mariadb
 
 ASKING: dict[str, Callable[[], object]] = {
     "benchmarks": data_folder,
+    "bubblewrap": sandbox_command,
+    "logrotate": logrotate_command,
     "mariadb": lambda: private_mariadb().__enter__(),
     "nftables": nft_command,
+    "nginx": nginx_command,
     "prometheus": promtool_command,
+    "systemd": analyze_command,
 }
 
 

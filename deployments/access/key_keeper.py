@@ -167,6 +167,10 @@ class KeyKeeper:
         """How long ago the store was last heard, None: not within memory."""
         return None if self._read_at is None else max(0.0, (self._clock() - self._read_at).total_seconds())
 
+    def expiring(self, within: timedelta) -> int:
+        """How many keys are valid now and will have expired after that time."""
+        return self._ring.expiring(within)
+
     def authenticate(self, key: str | None) -> Client:
         """The holder of `key`. Raises `Unauthenticated`, and `KeysUnavailable` when nobody can tell."""
         if key and not self._is_current() and not (self._own_always and self._ring.find(key)):

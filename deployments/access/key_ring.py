@@ -15,8 +15,9 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from ipaddress import ip_address, ip_network
 
 from limits import RateLimitItem, parse
 
@@ -25,9 +26,12 @@ from deployments.runtime.clock import Clock, utc_now
 
 DEFAULT_CLIENT = "default"
 MAX_REQUESTS = 100_000
+MAX_ADDRESSES = 10_000
 PREFIX = "gantry_"
 KEY_ID_LENGTH = 12
 _SECRET_BYTES = 32
+_IPV4 = 4
+_CUSTOMER_BITS = 64
 _FORM = re.compile(
     rf"{PREFIX}(?P<id>[0-9a-f]{{{KEY_ID_LENGTH}}})_[0-9a-f]{{{2 * _SECRET_BYTES}}}_(?P<sum>[0-9a-f]{{8}})"
 )
@@ -93,7 +97,9 @@ def rate_of(text: str) -> RateLimitItem:
 
 
 class RateLimiter:
-    """Counts the requests of each key in a sliding window; `rate` None lets everything pass.
+    """Counts the requests of each key, and those without one from each address, in a sliding window.
+
+    `rate` None lets everything pass.
 
     By a steady `stopwatch`: a wall clock that is put back would shut a key out for as long.
     """
@@ -110,14 +116,30 @@ class RateLimiter:
         self._stopwatch = stopwatch
         # When each key asked within the window, oldest first.
         self._asked: dict[str, deque[float]] = {}
+        self._refused: dict[str, deque[float]] = {}
 
     def count(self, client: Client) -> None:
         """One more request of the client's key. Raises `RateLimited` when it is one too many."""
+        if self._rate is not None:
+            self._take(self._rate, self._asked.setdefault(client.key_id or client.name, deque()), "the key")
+
+    def count_refusal(self, address: str) -> None:
+        """One more request without a valid key from `address`. Raises `RateLimited` when it is one too many.
+
+        Of IPv6 a network of 64 bits counts as one, which is what a customer has. `MAX_ADDRESSES` are remembered.
+        """
         if self._rate is None:
             return
-        part = math.ceil(self._rate.amount / max(1, self._router_count()))
-        now, window = self._stopwatch(), float(self._rate.get_expiry())
-        asked = self._asked.setdefault(client.key_id or client.name, deque())
+        place = _network_of(address)
+        asked = self._refused[place] = self._refused.pop(place, deque())
+        if len(self._refused) > MAX_ADDRESSES:
+            # The one that has been silent for longest.
+            del self._refused[next(iter(self._refused))]
+        self._take(self._rate, asked, "who has no valid key")
+
+    def _take(self, rate: RateLimitItem, asked: deque[float], who: str) -> None:
+        part = math.ceil(rate.amount / max(1, self._router_count()))
+        now, window = self._stopwatch(), float(rate.get_expiry())
         while asked and asked[0] <= now - window:
             asked.popleft()
         if len(asked) < part:
@@ -125,7 +147,16 @@ class RateLimiter:
             return
         # There may be more than a part: it was larger before another router came.
         wait_seconds = max(1, math.ceil(asked[len(asked) - part] + window - now))
-        raise RateLimited(f"the key may ask {self._rate}; ask again in {wait_seconds} s", wait_seconds)
+        raise RateLimited(f"{who} may ask {rate}; ask again in {wait_seconds} s", wait_seconds)
+
+
+def _network_of(address: str) -> str:
+    """As whom an address counts; what is none counts as it is written."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    return str(found if found.version == _IPV4 else ip_network((found, _CUSTOMER_BITS), strict=False))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +236,12 @@ class KeyRing:
         stored = self._keys.get(digest)
         is_equal = hmac.compare_digest(_NOBODYS_DIGEST if stored is None else stored.digest, digest)
         return stored if is_equal else None
+
+    def expiring(self, within: timedelta) -> int:
+        """How many keys are valid now and will have expired after that time."""
+        now = self._clock()
+        ends = (stored.expires_at for stored in self._keys.values() if stored.expires_at is not None)
+        return sum(now < end <= now + within for end in ends)
 
 
 def key_of_settings(key: str) -> StoredKey:

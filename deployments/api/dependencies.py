@@ -15,7 +15,7 @@ from deployments.access import Client, Scope
 from deployments.api.services import Services
 from deployments.contracts.parsing import BYTE_ORDER_MARK, MAX_QUOTE_LENGTH, read_document
 from deployments.contracts.requests.wire import AnswerModel, WireModel
-from deployments.errors import InvalidRequest, NotFound, did_you_mean
+from deployments.errors import InvalidRequest, NotFound, Unauthenticated, did_you_mean
 from deployments.persistence.decisions.records import DecisionRecord
 from deployments.scheduling.time_budget import run_blocking
 from deployments.settings.service import Environment
@@ -45,10 +45,17 @@ async def client_of(request: Request, key: Key, bearer: BearerKey) -> Client:
     services: Services = request.app.state.services()
     if key is None and bearer is not None:
         key = bearer.credentials.strip()
-    client = services.access.authenticate(key)
+    is_limited = request.scope["path"] not in NEVER_LIMITED
+    try:
+        client = services.access.authenticate(key)
+    except Unauthenticated:
+        # Behind a proxy that is trusted this is the client, else whoever has opened the connection.
+        if is_limited:
+            services.rates.count_refusal("" if request.client is None else request.client.host)
+        raise
     # Known to the layers around the routes: the audit trail names it.
     request.state.client = client
-    if request.scope["path"] not in NEVER_LIMITED:
+    if is_limited:
         services.rates.count(client)
     return client
 

@@ -86,7 +86,7 @@ def env(
     from deployments.settings.service import load_settings
 
     settings = load_settings()
-    variables = cluster_variables(installed_proxy(settings.run_folder))
+    variables = cluster_variables(installed_proxy(settings))
     ours = gantry_variables(settings)
     plain = variables | {name: value for name, value in ours.items() if value is not None}
     hidden = [name for name, value in ours.items() if value is None]

@@ -91,7 +91,7 @@ def _shown(field: str, found: Settings) -> object:
         case _, SecretStr():
             return MASKED
         case _, tuple(origins):
-            return ",".join(origins)
+            return ",".join(map(str, origins))
         case _, int() | float() | None as value:
             return value
         case _, value:

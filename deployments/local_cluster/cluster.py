@@ -34,6 +34,7 @@ from deployments.local_cluster.processes import (
     is_alive,
     name_of,
     own_signals,
+    tell_supervisor,
 )
 from deployments.serve.process import DrainNotice, leave_out_unused
 from deployments.settings.serve_config import one_of_each
@@ -268,6 +269,7 @@ class LocalCluster:
         heard_at = asked_at = time.monotonic()
         while (fault := self.fault()) is None:
             self._heed_stop()
+            tell_supervisor("WATCHDOG=1")
             now = time.monotonic()
             if now - asked_at >= _KNOCK_SECONDS:
                 asked_at = now

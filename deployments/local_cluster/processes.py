@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import sys
 import threading
 import time
@@ -269,6 +270,17 @@ def _boot_id() -> str:
         return "unknown"
 
 
+def tell_supervisor(*states: str) -> None:
+    """Tells whoever has started this process, as sd_notify(3) does, in lines such as READY=1; nobody who does not ask.
+
+    That nobody listens any more is no reason to end.
+    """
+    if path := os.environ.get("NOTIFY_SOCKET"):
+        address = f"\0{path[1:]}" if path.startswith("@") else path
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+            client.sendto("\n".join(states).encode(), address)
+
+
 def adopt_orphans() -> None:
     """From now on whoever descends from this process and loses its parent has this one as its parent; on Linux."""
     if sys.platform.startswith("linux"):
@@ -294,9 +306,9 @@ def listening_sockets(pids: Iterable[int]) -> tuple[ListeningSocket, ...]:
     found: dict[tuple[int, str], ListeningSocket] = {}
     for pid in pids:
         with suppress(psutil.Error):
-            for socket in psutil.Process(pid).net_connections("tcp"):
-                if socket.status == psutil.CONN_LISTEN:
-                    address, port = _address(socket.laddr.ip), socket.laddr.port
+            for found_socket in psutil.Process(pid).net_connections("tcp"):
+                if found_socket.status == psutil.CONN_LISTEN:
+                    address, port = _address(found_socket.laddr.ip), found_socket.laddr.port
                     found[port, address] = ListeningSocket(address=address, port=port, pid=pid)
     return tuple(found[place] for place in sorted(found))
 
@@ -344,7 +356,20 @@ def end(processes: tuple[psutil.Process, ...], grace_seconds: float) -> int:
 
 
 class _OwnersLogFile(logging.handlers.RotatingFileHandler):
-    """A log file that nobody else may read."""
+    """A log file that nobody else may read; when somebody moves it away, as logrotate does, a new one is begun."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes the line where the name leads now. A move between that look and the line loses neither."""
+        if self.stream is not None and not self._leads_to(self.stream.fileno()):
+            self.stream.close()
+            self.stream = self._open()
+        super().emit(record)
+
+    def _leads_to(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.stat(self.baseFilename), os.fstat(descriptor))
+        except OSError:
+            return False
 
     def _open(self) -> TextIOWrapper:
         opened = open(self.baseFilename, self.mode, encoding=self.encoding, opener=owner_only)  # noqa: SIM115

@@ -1,8 +1,8 @@
 """HAProxy as Ray Serve starts it, corrected: Ray offers no setting for what this changes, only the binary's path.
 
-Run as a program, this stands where the binary should: `proxy.py BINARY RECORD -db -f CONFIGURATION ...`. It edits the
-file that Ray has just written, notes its own process id in RECORD, and becomes the real binary. A file in which it does
-not find what it must change is refused, so that another version of Ray is noticed at the start.
+Run as a program, this stands where the binary should: `proxy.py BINARY RECORD TRUSTED -db -f CONFIGURATION ...`. It
+edits the file that Ray has just written, notes its own process id in RECORD, and becomes the real binary. A file in
+which it does not find what it must change is refused, so that another version of Ray is noticed at the start.
 
 Imports nothing but the standard library: it runs before every reload, without site packages.
 """
@@ -16,6 +16,7 @@ import re
 import shlex
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 RETRY_AFTER_SECONDS = 5
@@ -33,23 +34,24 @@ class UnknownConfiguration(Exception):
     """Ray writes HAProxy's configuration otherwise than the version that this was made for."""
 
 
-def wrapper_script(binary: str, record: Path | None) -> str:
-    """The program that Ray is told to start as HAProxy."""
+def wrapper_script(binary: str, record: Path | None, trusted: Sequence[str] = ()) -> str:
+    """The program that Ray is told to start as HAProxy; `trusted` as in `corrected`."""
     words = [sys.executable, "-I", "-S", str(Path(__file__).resolve()), binary, str(record or _NOWHERE)]
-    return f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n'
+    return f'#!/bin/sh\nexec {shlex.join([*words, " ".join(trusted)])} "$@"\n'
 
 
-def install_wrapper(path: Path, binary: str, record: Path | None) -> None:
+def install_wrapper(path: Path, binary: str, record: Path | None, trusted: Sequence[str] = ()) -> None:
     """Writes the program to `path`. Raises `OSError`."""
-    path.write_text(wrapper_script(binary, record), encoding="utf-8")
+    path.write_text(wrapper_script(binary, record, trusted), encoding="utf-8")
     path.chmod(_WRAPPER_MODE)
 
 
-def corrected(configuration: str, error_file: Path) -> str:
+def corrected(configuration: str, error_file: Path, trusted: Sequence[str] = ()) -> str:
     """What Ray wrote, with problem details instead of plain text, a socket for its owner alone, and no endless headers.
 
     `error_file` is answered at once where no router is there, or one dies with a request: Ray's own way out, a proxy
-    that keeps a request until there is a router, is closed. Raises `UnknownConfiguration`.
+    that keeps a request until there is a router, is closed. Who the client is says the connection, or the header of a
+    proxy among the networks `trusted`. Raises `UnknownConfiguration`.
     """
     refusal = f"http-request return status 503 content-type {_PROBLEM} string '{json.dumps(_problem())}'"
     changes = (
@@ -61,6 +63,7 @@ def corrected(configuration: str, error_file: Path) -> str:
         (r"(errorfile 50[234]) .*", rf"\1 {error_file}"),
         (r"mode 666 level admin", "mode 600 level admin"),
         (r"( *)option httplog\n", rf"\g<0>\1timeout http-request {HEADER_SECONDS}s\n"),
+        (r"(frontend http_frontend\n *bind .*\n)", rf"\g<1>{_client_rules(trusted)}"),
     )
     for pattern, replacement in changes:
         configuration, count = re.subn(pattern, replacement, configuration)
@@ -68,6 +71,16 @@ def corrected(configuration: str, error_file: Path) -> str:
             raise UnknownConfiguration(f"HAProxy's configuration must have {pattern!r}, had it nowhere")
     # Not there before there is an application.
     return _FALLBACK.sub("", configuration)
+
+
+def _client_rules(trusted: Sequence[str]) -> str:
+    """The routers believe the header that comes from here, so nobody's word gets into it but that of `trusted`."""
+    lines = [
+        *([f"acl is_trusted src {' '.join(trusted)}"] if trusted else ["acl is_trusted always_false"]),
+        "http-request del-header X-Forwarded-Proto unless is_trusted",
+        "http-request set-header X-Forwarded-For %[src] unless is_trusted { req.hdr(X-Forwarded-For) -m found }",
+    ]
+    return "".join(f"    {line}\n" for line in lines)
 
 
 def error_answer() -> str:
@@ -97,7 +110,7 @@ def _problem() -> dict[str, object]:
 
 def main(arguments: list[str]) -> None:
     """Becomes the binary; never returns."""
-    binary, record, *own = arguments
+    binary, record, trusted, *own = arguments
     _end_with_parent()
     if record != _NOWHERE:
         _note(Path(record))
@@ -106,7 +119,7 @@ def main(arguments: list[str]) -> None:
         error_file = path.with_name("503.http")
         error_file.write_text(error_answer(), encoding="utf-8", newline="")
         try:
-            path.write_text(corrected(path.read_text(encoding="utf-8"), error_file), encoding="utf-8")
+            path.write_text(corrected(path.read_text(encoding="utf-8"), error_file, trusted.split()), encoding="utf-8")
         except UnknownConfiguration as error:
             sys.exit(str(error))
     os.execv(binary, [binary, *own])  # noqa: S606 - it is the program that Ray would start

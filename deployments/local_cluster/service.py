@@ -32,6 +32,7 @@ from deployments.local_cluster.processes import (
     adopt_orphans,
     descendants,
     listening_sockets,
+    tell_supervisor,
 )
 from deployments.local_cluster.proxy import install_wrapper
 from deployments.runtime.durable_file import (
@@ -226,7 +227,7 @@ def _cluster(
         _sweep(settings, sessions, display)
         record.begin()
         notice.withdraw()
-        _correct_proxy(settings.run_folder, record)
+        _correct_proxy(settings, record)
         hand_down(settings)
         with display.lasting("checking settings, folders and database"), checking() as checked:
             # Ray is imported beside the checks.
@@ -253,6 +254,7 @@ def _cluster(
                 yield cluster
             finally:
                 with _undisturbed():
+                    tell_supervisor("STOPPING=1", "STATUS=draining")
                     display.say("draining ...")
                     cluster.stop(grace_seconds)
 
@@ -337,15 +339,15 @@ def require_rollout_folder(settings: Settings) -> None:
         journal.close()
 
 
-def _correct_proxy(folder: Path, record: ProcessRecord) -> None:
+def _correct_proxy(settings: Settings, record: ProcessRecord) -> None:
     """Ray starts HAProxy through a program of ours, where it starts HAProxy at all. Raises `OSError`."""
     if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "1":
         return
-    os.environ[PROXY_VARIABLE] = str(installed_proxy(folder, record.path))
+    os.environ[PROXY_VARIABLE] = str(installed_proxy(settings, record.path))
 
 
-def installed_proxy(folder: Path, record: Path | None = None) -> Path:
-    """The program by which Ray starts HAProxy, written into `folder`; it notes processes in `record`, if there is one.
+def installed_proxy(settings: Settings, record: Path | None = None) -> Path:
+    """The program by which Ray starts HAProxy, in the run's folder; it notes processes in `record`, if there is one.
 
     Raises `OSError`.
     """
@@ -354,9 +356,9 @@ def installed_proxy(folder: Path, record: Path | None = None) -> Path:
     if Path(os.environ.get(PROXY_VARIABLE, "")).name == WRAPPER:
         # Of an earlier service of this process, of its parent, or of this shell.
         del os.environ[PROXY_VARIABLE]
-    folder.mkdir(parents=True, exist_ok=True, mode=OWNER_ONLY_FOLDER)
-    wrapper = folder / WRAPPER
-    install_wrapper(wrapper, get_haproxy_binary(), record)
+    settings.run_folder.mkdir(parents=True, exist_ok=True, mode=OWNER_ONLY_FOLDER)
+    wrapper = settings.run_folder / WRAPPER
+    install_wrapper(wrapper, get_haproxy_binary(), record, [str(each) for each in settings.trusted_proxies])
     return wrapper
 
 
@@ -380,6 +382,7 @@ def serve(
             url = cluster.listener.url
             # From here on this process waits; what it was started with would stay in its memory.
             release_start_up_memory()
+            tell_supervisor("READY=1", f"STATUS=serving on {url}")
             display.say(f"Gantry is ready on {url} (documentation: {url}/docs). Stop it with Ctrl-C.")
             # Beside the watch: a Ray that dies meanwhile answers nobody for a minute.
             threading.Thread(target=_start_others, args=(cluster, display, port), daemon=True, name="others").start()

@@ -17,7 +17,7 @@ from typing import Any
 
 from deployments.errors import RolloutUnavailable, TransitionRefused, UnreadableState
 from deployments.persistence.errors import DatabaseError
-from deployments.rollout.analysis.triggers import Trigger
+from deployments.rollout.analysis.triggers import GuardrailReading, Trigger
 from deployments.rollout.ramp.comparison import WindowComparison, replay
 from deployments.rollout.ramp.gate import GateReason, GateVerdict, PromotionGate, judge_gate
 from deployments.rollout.ramp.latch import roll_back_for
@@ -224,6 +224,10 @@ class Controller:
             is_paused=state.stage is Stage.PAUSED,
         )
 
+    def guardrails(self) -> tuple[GuardrailReading, ...]:
+        """Every rule of the present ramp as it stands."""
+        return self._statistics.readings()
+
     def overview(self) -> dict[str, Any]:
         """Everything that an operator looks at, as plain JSON values. Raises `RolloutUnavailable`."""
         state, gate, lease = self._agreement.known(), self.gate(), self._database.lease
@@ -236,7 +240,7 @@ class Controller:
             "owner": None if lease is None else lease.owner_name or None,
             "configuration": self._settings.configuration.as_json(),
             "gate": gate.as_json(),
-            "guardrails": [reading.as_json() for reading in self._statistics.readings()],
+            "guardrails": [reading.as_json() for reading in self.guardrails()],
             "triggers": [trigger.as_json() for trigger in self._statistics.triggers],
             "routers": list(self._routers.values()),
         }

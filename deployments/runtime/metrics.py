@@ -70,10 +70,19 @@ WRITE_FAILURES = _gauge("write_failures_in_a_row", "Attempts to write since the 
 STATEMENT_SECONDS = _histogram("database_statement_seconds", "Statements of the writer.", _SECONDS, "statement")
 ROLLOUT_STAGE = _gauge("rollout_stage", "1 for the stage in force, 0 for every other.", "stage")
 ROLLOUT_SHARE = _gauge("rollout_ppo_share", "Share of requests that PPO is to serve.")
+GUARDRAIL_VALUE = _gauge(
+    "guardrail_value", "What a rule sees; NaN when it sees nothing.", "guardrail", "rule", "baseline"
+)
+GUARDRAIL_LIMIT = _gauge("guardrail_limit", "What a rule compares that with.", "guardrail", "rule", "baseline")
+EVIDENCE_WINDOWS = _gauge("evidence_windows", "Closed windows, or days, that a question of the gate has.", "question")
+EVIDENCE_MISSING = _gauge(
+    "evidence_windows_missing", "About how many it needs yet; NaN: it gets no nearer.", "question"
+)
 HEALTH = _gauge("health", "1 for the status that /health tells, 0 for every other.", "status")
 READY = _gauge("ready", "1 while /readyz says yes.")
 ALARMS = _gauge("alarms", "What a person must look at: how many sentences /health has.")
 KEYS_AGE = _gauge("keys_age_seconds", "Since the keys were read from the database.")
+KEYS_EXPIRING = _gauge("keys_expiring", "Keys that are valid now and expire within that time.", "within")
 MODEL_AGE = _gauge("model_age_seconds", "Since the published policy was written.")
 UPTIME = _gauge("uptime_seconds", "Of this replica.")
 CPU_SECONDS = _counter("process_cpu_seconds", "Processor time of this replica's process.")

@@ -139,7 +139,8 @@ def answer_parent(prepare: Callable[[], Callable[[bytes], bytes]], niceness: int
 
     `prepare` imports and loads what answering takes, and returns what answers.
     """
-    os.setpriority(os.PRIO_PROCESS, 0, niceness)
+    # Nobody but root may take back what a whole service was niced by.
+    os.setpriority(os.PRIO_PROCESS, 0, max(niceness, os.getpriority(os.PRIO_PROCESS, 0)))
     if niceness == LOWEST_PRIORITY and sys.platform == "linux":
         # It still keeps a core to the end of its slice when a request wakes; an idle task yields at once.
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

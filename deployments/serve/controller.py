@@ -24,7 +24,7 @@ from deployments.rollout_control.transition_log import ControllerJournal, Transi
 from deployments.rollout_control.webhook import DeliveryLog, Destination, Webhook
 from deployments.runtime.background import Threads
 from deployments.runtime.clock import utc_now
-from deployments.serve.metrics import replica_meter
+from deployments.serve.metrics import RolloutMetrics, replica_meter
 from deployments.serve.process import configure_process, release_start_up_memory
 from deployments.settings.service import Settings
 
@@ -41,8 +41,12 @@ class RolloutController:
         """Ray awaits this. Raises `InvalidSettings`, or `ControllerTaken` while an earlier controller lives."""
         async with AsyncExitStack() as stack:
             self._control = await _open_control(self.settings(), self.now, stack)
+            report = RolloutMetrics(
+                replica_meter(), guardrails=self._control.guardrails, evidence=lambda: self._control.gate().readings
+            )
+            report.start()
+            stack.push_async_callback(report.stop)
             self._resources = stack.pop_all()
-        replica_meter()
         release_start_up_memory()
 
     def settings(self) -> Settings:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
 from typing import get_args
 
 import httpx
@@ -34,6 +35,7 @@ MODEL_PATIENCE_SECONDS = 30.0
 SILENT_SECONDS = 3.5
 # A record is in the database within a fraction of a second, so whatever the reason, something is wrong.
 MAX_SPOOL_AGE_SECONDS = 10.0
+EXPIRY_SPANS = {"1d": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 STATUSES: tuple[Status, ...] = get_args(Status)
 _SCRAPE_SECONDS = 5.0
 Ask = Callable[[], Awaitable[object]]
@@ -245,6 +247,7 @@ class RouterMetrics(BackgroundTask):
         state: Callable[[], RolloutState | None],
         in_flight: Callable[[], int],
         keys_age_seconds: Callable[[], float | None],
+        keys_expiring: Callable[[timedelta], int],
         model_written_at: float | None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -252,7 +255,7 @@ class RouterMetrics(BackgroundTask):
         self._meter = meter
         self._health = health
         self._depth, self._drain, self._state = depth, drain, state
-        self._in_flight, self._keys_age_seconds = in_flight, keys_age_seconds
+        self._in_flight, self._keys_age_seconds, self._keys_expiring = in_flight, keys_age_seconds, keys_expiring
         self._model_written_at = model_written_at
         self._clock = clock
         self._written = 0
@@ -269,6 +272,8 @@ class RouterMetrics(BackgroundTask):
         self._meter.set(known.IN_FLIGHT, self._in_flight())
         if (age := self._keys_age_seconds()) is not None:
             self._meter.set(known.KEYS_AGE, age)
+            for name, span in EXPIRY_SPANS.items():
+                self._meter.set(known.KEYS_EXPIRING, self._keys_expiring(span), within=name)
         if self._model_written_at is not None:
             self._meter.set(known.MODEL_AGE, self._clock() - self._model_written_at)
 

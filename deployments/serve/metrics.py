@@ -1,19 +1,27 @@
-"""Metrics by Ray's own library, and what each replica tells of its process."""
+"""Metrics by Ray's own library, and what each replica tells of its process, and the controller of the rollout."""
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import ray
 from ray.serve import metrics
 
+from deployments.errors import RolloutUnavailable
+from deployments.runtime.background import BackgroundTask
 from deployments.runtime.metrics import (
     CPU_SECONDS,
+    EVIDENCE_MISSING,
+    EVIDENCE_WINDOWS,
+    GUARDRAIL_LIMIT,
+    GUARDRAIL_VALUE,
     MEMORY_BYTES,
     UPTIME,
     BoundedLabels,
@@ -22,6 +30,10 @@ from deployments.runtime.metrics import (
     MetricKind,
     NoMeter,
 )
+
+if TYPE_CHECKING:
+    from deployments.rollout.analysis.e_processes import EvidenceReading
+    from deployments.rollout.analysis.triggers import GuardrailReading
 
 PERIOD_SECONDS = 5.0
 _log = logging.getLogger(__name__)
@@ -75,6 +87,43 @@ class ProcessReport:
         self._cpu_seconds = cpu_seconds
         self._meter.set(MEMORY_BYTES, self._process.memory_info().rss)
         self._meter.set(UPTIME, self._clock() - self._started_at)
+
+
+class RolloutMetrics(BackgroundTask):
+    """What the controller knows: each rule of the guardrails, and how far each question of the gate is.
+
+    `tell` is one round; `start` and `stop` on the event loop of the controller. `evidence` may raise
+    `RolloutUnavailable`.
+    """
+
+    def __init__(
+        self,
+        meter: Meter,
+        *,
+        guardrails: Callable[[], Iterable[GuardrailReading]],
+        evidence: Callable[[], Iterable[EvidenceReading]],
+    ) -> None:
+        super().__init__("metrics of the rollout", self.tell, period_seconds=PERIOD_SECONDS)
+        self._meter = meter
+        self._guardrails, self._evidence = guardrails, evidence
+
+    async def tell(self) -> None:
+        """One round."""
+        for rule in self._guardrails():
+            baseline = "none" if rule.baseline is None else rule.baseline.value
+            labels = {"guardrail": rule.guardrail.value, "rule": rule.rule.value, "baseline": baseline}
+            self._meter.set(GUARDRAIL_VALUE, _known(rule.value), **labels)
+            self._meter.set(GUARDRAIL_LIMIT, rule.limit, **labels)
+        # Nobody can tell before the state of the rollout is known.
+        with suppress(RolloutUnavailable):
+            for question in self._evidence():
+                self._meter.set(EVIDENCE_WINDOWS, question.n, question=question.question)
+                self._meter.set(EVIDENCE_MISSING, _known(question.windows_missing), question=question.question)
+
+
+def _known(value: float | None) -> float:
+    """A gauge that has been told once cannot be taken back, so what is not known any more is no number."""
+    return math.nan if value is None else value
 
 
 def replica_meter() -> Meter:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from enum import StrEnum
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -25,6 +26,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     FilePath,
+    IPvAnyNetwork,
     ModelWrapValidatorHandler,
     SecretStr,
     ValidationError,
@@ -59,6 +61,7 @@ MIN_SECRET_CHARACTERS = 16
 MEBIBYTE = 2**20
 PRODUCTION_RATE = "1200/minute"
 PUBLISHED_MODEL = Path(__file__).resolve().parents[2] / "models" / "full_production"
+FILE_SUFFIX = "_FILE"
 # Names that belong to the tests and their machines, and the last two to clients; not to the service.
 FOREIGN_NAMES = frozenset({"GANTRY_REQUIRE", "GANTRY_BENCHMARKS", "GANTRY_MAIN", "GANTRY_URL", "GANTRY_KEY"})
 FOREIGN_PREFIX = "GANTRY_TEST_"
@@ -180,6 +183,9 @@ class Settings(RolloutSettings, BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="origins that browsers may call from, separated by commas"
     )
+    trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = Field(
+        (), description="addresses of proxies, separated by commas, that may say by X-Forwarded-For who the client is"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     max_jobs: int = Field(20_000, ge=1, description="jobs in one request")
     max_machines: int = Field(5_000, ge=1, description="machines in one request")
@@ -221,7 +227,7 @@ class Settings(RolloutSettings, BaseSettings):
     def _in_lower_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -329,12 +335,29 @@ def variable_names() -> dict[str, str]:
 def variables(file: str | Path | None = ENV_FILE) -> dict[str, tuple[str, str]]:
     """What `file` and the environment hold, by name: the value, and which of the two it is from.
 
-    An empty variable is how shells and compose files spell "not set".
+    An empty variable is how shells and compose files spell "not set". A secret that is in a file is from there.
     """
     in_file = dotenv_values(file) if file is not None and _HANDED_DOWN not in os.environ else {}
     found = {name: (value, str(file)) for name, value in in_file.items() if value is not None}
     found |= {name: (value, IN_ENVIRONMENT) for name, value in os.environ.items()}
-    return {name: (value, place) for name, (value, place) in found.items() if value}
+    return _with_files_of_secrets({name: (value, place) for name, (value, place) in found.items() if value})
+
+
+def secret_names() -> tuple[str, ...]:
+    """Variables whose value a file may hold instead, named by the same variable with `FILE_SUFFIX`."""
+    fields = Settings.model_fields.items()
+    return tuple(_name(field) for field, info in fields if SecretStr in (info.annotation, *get_args(info.annotation)))
+
+
+def _with_files_of_secrets(found: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """Secrets as their files hold them, without the end of the line; the names of files of no use stay."""
+    for name in secret_names():
+        path, _ = found.get(name + FILE_SUFFIX, ("", ""))
+        with suppress(OSError, UnicodeDecodeError):
+            if path and name not in found and (value := Path(path).read_text(encoding="utf-8").rstrip("\r\n")):
+                found[name] = (value, path)
+                del found[name + FILE_SUFFIX]
+    return found
 
 
 def hand_down(settings: Settings) -> None:
@@ -343,7 +366,10 @@ def hand_down(settings: Settings) -> None:
     Replicas begin at any time, and what somebody is editing meanwhile is not what the service was started with.
     Raises `OSError`.
     """
-    for name, (value, _) in variables().items():
+    found = variables()
+    for name in secret_names():
+        os.environ.pop(name + FILE_SUFFIX, None)
+    for name, (value, _) in found.items():
         if name.startswith(PREFIX) or name == ENVIRONMENT_ALIAS:
             os.environ[name] = value
     if settings.policy_file is not None:
@@ -401,6 +427,8 @@ def _production_faults(settings: Settings) -> Iterator[tuple[str, str]]:
         yield _name("api_key"), f"must have at least {MIN_KEY_CHARACTERS} characters in production, had {len(key)}"
     if any("*" in origin for origin in settings.cors_origins):
         yield _name("cors_origins"), "must name each origin in production, had a wildcard"
+    if any(network.prefixlen == 0 for network in settings.trusted_proxies):
+        yield _name("trusted_proxies"), "must name the proxies in production, had the whole internet"
     if settings.database_url.get_secret_value().startswith("sqlite"):
         yield _name("database_url"), "must be a MariaDB URL in production, was SQLite"
     elif settings.database_tls is DatabaseTls.OFF and not is_local(settings.database_url.get_secret_value()):
@@ -424,8 +452,10 @@ class _Environment(PydanticBaseSettingsSource):
         environment, contradictions = _aliased_environment(values)
         policy_file = {**settings, **self.current_state}.get("policy_file")
         policy, faults = read_policy(None if policy_file is None else Path(policy_file), values)
+        files = {name + FILE_SUFFIX for name in secret_names()}
         faults = (
-            *_unknown_names(values, {*names.values(), *KEY_OF, *chain.from_iterable(RETIRED.values())}),
+            *_unknown_names(values, {*names.values(), *files, *KEY_OF, *chain.from_iterable(RETIRED.values())}),
+            *_useless_files(values),
             *contradictions,
             *faults,
         )
@@ -438,6 +468,15 @@ def _unknown_names(values: Mapping[str, str], known: Collection[str]) -> Iterato
     for name in sorted(values):
         if name.startswith(PREFIX) and not name.startswith(FOREIGN_PREFIX) and name not in {*known, *FOREIGN_NAMES}:
             yield name, f"is not a setting{did_you_mean(name.removeprefix(PREFIX), fields, PREFIX)}"
+
+
+def _useless_files(values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Of two sources of a secret nobody can tell which one counts, and a file without one opens what it should not."""
+    for name in secret_names():
+        if (path := values.get(name + FILE_SUFFIX)) is not None:
+            is_double = name in values
+            reason = f"must not stand beside {name}" if is_double else f"must be a file with the secret, was {path!r}"
+            yield name + FILE_SUFFIX, reason
 
 
 def _aliased_environment(values: Mapping[str, str]) -> tuple[dict[str, str], Reasons]:

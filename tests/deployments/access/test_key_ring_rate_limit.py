@@ -45,6 +45,37 @@ def test_keys_are_counted_apart() -> None:
     assert granted(limiter, 10, client(None)) == 3
 
 
+def refused(limiter: RateLimiter, asked: int, address: str) -> int:
+    """How many of `asked` requests without a valid key are counted."""
+    counted = 0
+    for _ in range(asked):
+        try:
+            limiter.count_refusal(address)
+        except RateLimited:
+            continue
+        counted += 1
+    return counted
+
+
+def test_addresses_without_a_key_are_counted_apart() -> None:
+    """Each has the rate of a key; a customer's network of IPv6 is one, whichever of its addresses it takes."""
+    limiter = RateLimiter(rate_of("3/hour"))
+    assert refused(limiter, 5, "192.0.2.7") == refused(limiter, 5, "192.0.2.8") == 3
+    assert refused(limiter, 2, "2001:db8::1") == 2
+    assert refused(limiter, 5, "2001:db8::ffff") == 1
+    assert refused(limiter, 5, "2001:db8:0:1::1") == 3
+    assert refused(limiter, 5, "no address") == 3
+    assert granted(limiter, 5, client()) == 3
+    assert refused(RateLimiter(None), 5, "192.0.2.7") == 5
+
+
+def test_addresses_are_forgotten_before_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has as many as he likes fills no memory; the one that was silent for longest begins anew."""
+    monkeypatch.setattr("deployments.access.key_ring.MAX_ADDRESSES", 2)
+    limiter = RateLimiter(rate_of("1/hour"))
+    assert [refused(limiter, 1, each) for each in ("a", "b", "a", "c", "a", "b")] == [1, 1, 0, 1, 0, 1]
+
+
 def test_window_slides() -> None:
     """Each request counts for an hour from its own second; refused ones do not count."""
     times = iter((0.0, 10.0, 20.0, 3599.5, 3600.0, 3601.0))

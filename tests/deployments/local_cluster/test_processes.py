@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deployments.local_cluster.processes import LOG_FILES, descendants, end, is_alive, keep_lines
+from deployments.local_cluster.processes import LOG_FILES, descendants, end, is_alive, keep_lines, tell_supervisor
 
 pytestmark = pytest.mark.system
 
@@ -89,3 +90,16 @@ def test_own_log_is_bounded(tmp_path: Path) -> None:
     sizes = [each.stat().st_size for each in tmp_path.iterdir()]
     assert (len(sizes), max(sizes) <= 2000) == (1 + LOG_FILES, True)
     assert path.read_text(encoding="utf-8").splitlines()[-1] == '{"time":"999"}'
+
+
+@pytest.mark.parametrize("is_abstract", [False, True])
+def test_supervisor_is_told_by_a_datagram(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_abstract: bool) -> None:
+    """As sd_notify(3) says, to a file or to a name of the kernel; who asks for nothing is told nothing."""
+    path = f"@gantry-test-{os.getpid()}" if is_abstract else str(tmp_path / "notify")
+    tell_supervisor("READY=1")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(path.replace("@", "\0"))
+        monkeypatch.setenv("NOTIFY_SOCKET", path)
+        tell_supervisor("READY=1", "STATUS=serving")
+        assert server.recv(100) == b"READY=1\nSTATUS=serving"
+    tell_supervisor("WATCHDOG=1")

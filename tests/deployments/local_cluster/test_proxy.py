@@ -27,7 +27,20 @@ def test_installed_template_is_corrected() -> None:
     assert default.endswith(f"}}' hdr Retry-After {RETRY_AFTER_SECONDS}")
 
 
-@pytest.mark.parametrize("gone", ["return status 404", "errorfile 503", "mode 666 level admin", "option httplog"])
+def test_nobody_but_a_trusted_proxy_says_who_the_client_is() -> None:
+    """Without one the header is always that of the connection."""
+    begin = (
+        "frontend http_frontend\n    bind {{ config.frontend_host }}:{{ config.frontend_port }}\n    acl is_trusted "
+    )
+    assert f"{begin}always_false\n" in corrected(HAPROXY_CONFIG_TEMPLATE, ERROR_FILE)
+    found = corrected(HAPROXY_CONFIG_TEMPLATE, ERROR_FILE, ["127.0.0.1/32", "2001:db8::/64"])
+    assert f"{begin}src 127.0.0.1/32 2001:db8::/64\n" in found
+    assert "    http-request del-header X-Forwarded-Proto unless is_trusted\n" in found
+
+
+@pytest.mark.parametrize(
+    "gone", ["frontend http_frontend", "return status 404", "errorfile 503", "mode 666 level admin", "option httplog"]
+)
 def test_unknown_configuration_is_refused(gone: str) -> None:
     """Whatever is not found there any more is named; nothing is left out in silence."""
     other = HAPROXY_CONFIG_TEMPLATE.replace("errorfile 50", "errorfile 40") if "errorfile" in gone else ""

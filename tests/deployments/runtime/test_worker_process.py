@@ -210,3 +210,18 @@ def test_process_dies_with_its_parent(tmp_path: Path) -> None:
         (child,) = (process for process in descendants(os.getpid()) if process.pid == pid)
         parent.kill()
         assert end((child,), PATIENCE_SECONDS) == 0
+
+
+def test_process_of_a_niced_service_stays_niced() -> None:
+    """A usual priority is asked for; the service was started with less, which nobody but root could take back."""
+    program = (
+        "import os, sys\n"
+        "from deployments.runtime.worker_process import answer_parent\n"
+        "def prepare():\n"
+        "    print(os.getpriority(os.PRIO_PROCESS, 0), flush=True)\n"
+        "    os._exit(0)\n"
+        "answer_parent(prepare, 0)\n"
+    )
+    command = ["nice", "-n", "1", sys.executable, "-c", program, "0"]
+    done = subprocess.run(command, stdin=subprocess.PIPE, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 1)

@@ -16,6 +16,7 @@ from deployments.runtime.metrics import (
     HEALTH,
     IN_FLIGHT,
     KEYS_AGE,
+    KEYS_EXPIRING,
     MODEL_AGE,
     READY,
     ROLLOUT_SHARE,
@@ -46,6 +47,7 @@ class Router:
         self.health = KnownHealth(health_report())
         self.drain = DrainState()
         self.state: RolloutState | None = rollout_state()
+        self.keys_age_seconds: float | None = None
         self.report = RouterMetrics(
             self.meter,
             health=self.health,
@@ -53,7 +55,8 @@ class Router:
             drain=lambda: self.drain,
             state=lambda: self.state,
             in_flight=lambda: 7,
-            keys_age_seconds=lambda: None,
+            keys_age_seconds=lambda: self.keys_age_seconds,
+            keys_expiring=lambda span: span.days,
             model_written_at=1000.0,
             clock=lambda: 1060.0,
         )
@@ -71,7 +74,7 @@ async def test_router_tells_what_it_knows() -> None:
     assert router.shown(SPOOL_AGE.name) == {(): 0}
     assert router.shown(IN_FLIGHT.name) == {(): 7}
     assert router.shown(MODEL_AGE.name) == {(): 60}
-    assert router.shown(KEYS_AGE.name) == {}
+    assert router.shown(KEYS_AGE.name) == router.shown(KEYS_EXPIRING.name) == {}
     assert router.shown(READY.name) == {(): 1}
     assert router.shown(ALARMS.name) == {(): 0}
     assert router.shown(ROLLOUT_SHARE.name) == {(): 0.5}
@@ -137,3 +140,11 @@ async def test_exporter_that_does_not_answer_is_looked_for_again() -> None:
     assert len(asked) == 2
     await exporter.close()
     threads.close()
+
+
+async def test_expiring_keys_are_told_once_the_keys_are_known() -> None:
+    """How many expire within a day, a week and a month; before they were read nobody can tell."""
+    router = Router()
+    router.keys_age_seconds = 1.0
+    await router.report.tell()
+    assert router.shown(KEYS_EXPIRING.name) == {("1d",): 1, ("7d",): 7, ("30d",): 30}

@@ -13,11 +13,13 @@ from deployments.errors import InvalidSettings
 from deployments.settings.policy_file import KEY_OF
 from deployments.settings.service import (
     DEVELOPMENT_API_KEY,
+    FILE_SUFFIX,
     STRANGERS,
     Environment,
     Settings,
     hand_down,
     load_settings,
+    secret_names,
     unread_variables,
     variable_names,
     variables,
@@ -84,6 +86,55 @@ def test_settings_begin_in_shadow_in_production() -> None:
     safe = {"api_key": "k" * 40, "database_url": "mariadb+pymysql://u:p@h/d"}
     assert load_settings(environment="production", **safe).initial_stage == "shadow"
     assert load_settings(rollout_initial_stage="limited").initial_stage == "limited"
+
+
+def test_secret_is_read_from_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without the end of the line; replicas get the secret as it was, whatever the file holds later."""
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    assert secret_names() == ("GANTRY_WEBHOOK_SECRET", "GANTRY_API_KEY", "GANTRY_DATABASE_URL")
+    for number, name in enumerate(secret_names()):
+        file = tmp_path / name
+        file.write_text(f"mariadb://secret-{number}{SAFE_KEY}\n", encoding="utf-8")
+        os.environ[name + FILE_SUFFIX] = str(file)
+        assert variables()[name] == (f"mariadb://secret-{number}{SAFE_KEY}", str(file))
+    settings = load_settings()
+    assert settings.own_key == f"mariadb://secret-1{SAFE_KEY}"
+    hand_down(settings)
+    for name in secret_names():
+        (tmp_path / name).write_text("another", encoding="utf-8")
+    assert load_settings().own_key == f"mariadb://secret-1{SAFE_KEY}"
+
+
+def test_file_of_a_secret_that_holds_none_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Absent, a folder, empty, or beside the secret itself: what would open the service then nobody has meant."""
+    empty = tmp_path / "empty"
+    empty.write_text("\n", encoding="utf-8")
+    for path in (tmp_path / "absent", tmp_path, empty):
+        monkeypatch.setenv("GANTRY_API_KEY_FILE", str(path))
+        with pytest.raises(InvalidSettings, match="GANTRY_API_KEY_FILE: must be a file with the secret, was"):
+            load_settings()
+    monkeypatch.setenv("GANTRY_API_KEY", SAFE_KEY)
+    with pytest.raises(InvalidSettings, match="GANTRY_API_KEY_FILE: must not stand beside GANTRY_API_KEY"):
+        load_settings()
+    monkeypatch.delenv("GANTRY_API_KEY")
+    monkeypatch.delenv("GANTRY_API_KEY_FILE")
+    monkeypatch.setenv("GANTRY_PLANT_ID_FILE", str(empty))
+    with pytest.raises(InvalidSettings, match="GANTRY_PLANT_ID_FILE: is not a setting"):
+        load_settings()
+
+
+def test_trusted_proxies_are_addresses_and_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None by default; names are no addresses, and in production not everybody is a proxy."""
+    assert load_settings().trusted_proxies == ()
+    monkeypatch.setenv("GANTRY_TRUSTED_PROXIES", "127.0.0.1, 2001:db8::/64")
+    assert [str(each) for each in load_settings().trusted_proxies] == ["127.0.0.1/32", "2001:db8::/64"]
+    monkeypatch.setenv("GANTRY_TRUSTED_PROXIES", "proxy.example")
+    with pytest.raises(InvalidSettings, match="GANTRY_TRUSTED_PROXIES"):
+        load_settings()
+    monkeypatch.setenv("GANTRY_TRUSTED_PROXIES", "::/0")
+    safe = {"api_key": SAFE_KEY, "database_url": "mariadb+pymysql://u:p@h/d"}
+    with pytest.raises(InvalidSettings, match="GANTRY_TRUSTED_PROXIES: must name the proxies in production"):
+        load_settings(environment="production", **safe)
 
 
 def test_settings_follow_the_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
