@@ -3,7 +3,7 @@
 | module | what it holds |
 |---|---|
 | application | create_api: routes, errors and documentation put together |
-| schedules, rollout, models, audit | the routes, a subject each |
+| schedules, plans, rollout, audit | the routes, a subject each |
 | probes | whether the service lives, is ready and is well; how requests meet its end |
 | dependencies | what a route depends on: the services, who calls; how an answer is written |
 | services | what stands behind the routes, as plain objects and ports |

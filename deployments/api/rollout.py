@@ -1,4 +1,4 @@
-"""The routes of the rollout: where it stands, orders to it, its trail and its report."""
+"""The routes of the rollout: where it stands, orders to it, its trail and report, the policies that may take part."""
 
 from __future__ import annotations
 
@@ -21,28 +21,39 @@ from deployments.api.dependencies import (
 )
 from deployments.api.documentation import problems
 from deployments.api.services import Services
-from deployments.contracts.answers.rollout import (
+from deployments.contracts.answers.service import (
+    ActivationRequest,
     EventsAnswer,
+    ModelAnswer,
+    ModelsAnswer,
     OrderRequest,
     PromotionRequest,
+    RegistrationRequest,
     RollbackRequest,
     RolloutAnswer,
     StateAnswer,
 )
-from deployments.errors import InvalidRequest
+from deployments.errors import InvalidRequest, NotFound, RolloutUnavailable
+from deployments.rollout.model_registry import Registered
 from deployments.rollout.ramp.latch import Latch
-from deployments.rollout.ramp.state import GUARDRAIL, Action, Order, RolloutState
+from deployments.rollout.ramp.state import GUARDRAIL, MANUAL, Action, Order, RolloutState
+from deployments.rollout.ramp.traffic import PUBLISHED
 from deployments.rollout.report.page import page_of
 from deployments.rollout_control.controller import Command
 from deployments.scheduling.time_budget import OFFLOAD
+from env.errors import ArtefactError
 
 MAX_EVENTS = 200
 MAX_DAYS = 3650
+CREATED = 201
 ACCEPTED = 202
 _ORDER: Any = {"response_model": StateAnswer, "responses": problems(400, 409, 413)}
 _REPORT = {"content": {"application/json": {"schema": {}}, "text/html": {"schema": {"type": "string"}}}}
 router = APIRouter(
     prefix="/v1/rollout", tags=["rollout"], dependencies=[KNOWN_PARAMETERS], responses=problems(401, 403, 422, 503)
+)
+models_router = APIRouter(
+    prefix="/v1/models", tags=["models"], dependencies=[KNOWN_PARAMETERS], responses=problems(401, 403, 422, 503)
 )
 
 
@@ -117,6 +128,52 @@ async def report(
     return Response(body, media_type="application/json")
 
 
+@models_router.get("", dependencies=[AS_OPERATOR], response_model=ModelsAnswer)
+async def list_models(services: Bound) -> Response:
+    """The published policy and the registered ones."""
+    entries = await services.files.run(services.registry.all)
+    roles = await _roles(services)
+    return json_answer(ModelsAnswer(models=[_model_answer(entry, roles) for entry in entries]))
+
+
+@models_router.post(
+    "", dependencies=[AS_OPERATOR], status_code=CREATED, response_model=ModelAnswer, responses=problems(400, 413)
+)
+async def register_model(
+    services: Bound, body: Annotated[RegistrationRequest, parsed_body(RegistrationRequest)]
+) -> Response:
+    """Take up a policy from a folder of GANTRY_MODELS_FOLDER, verified and under its hash. Nothing serves it yet."""
+    source = services.settings.models_folder / body.folder
+    try:
+        entry = await services.files.run(services.registry.register, source)
+    except ArtefactError as error:
+        raise InvalidRequest((("folder", str(error)),)) from error
+    return json_answer(_model_answer(entry, await _roles(services)), status=CREATED)
+
+
+@models_router.post("/{model_id}/activate", response_model=StateAnswer, responses=problems(400, 404, 409, 413))
+async def activate_model(
+    services: Bound,
+    client: Operator,
+    body: Annotated[ActivationRequest, parsed_body(ActivationRequest)],
+    model_id: str,
+) -> Response:
+    """Make a policy the challenger: in shadow at first, or in the present stage with `force`. No restart."""
+    known = {entry.artefact.model_id: entry for entry in await services.files.run(services.registry.all)}
+    if model_id not in known:
+        raise NotFound(f"there is no model {model_id[:100]!r}; register it first")
+    if body.champion not in (None, MANUAL) and body.champion not in known:
+        raise InvalidRequest((("champion", f"must be manual or a registered model, was {body.champion!r}"),))
+    command = Command(
+        action=Action.ACTIVATE,
+        order=order_of(services, client, body),
+        force=body.force,
+        challenger=_wire_name(known[model_id]),
+        champion=_wire_name(known[body.champion]) if body.champion in known else body.champion,
+    )
+    return json_answer(state_answer(await services.rollout_client.command(command)))
+
+
 async def _simple(action: Action, services: Services, client: Client, body: OrderRequest) -> Response:
     command = Command(action=action, order=order_of(services, client, body))
     return json_answer(state_answer(await services.rollout_client.command(command)))
@@ -157,4 +214,28 @@ def _latch_answer(latch: Latch) -> StateAnswer:
         champion=None,
         changed_at=latch.at,
         detail="this router serves manual from now on; the controller hears of it as soon as it answers",
+    )
+
+
+def _wire_name(entry: Registered) -> str:
+    """How the rollout's state calls it: the published policy is wherever the service was started with it."""
+    return PUBLISHED if entry.is_published else entry.artefact.model_id
+
+
+async def _roles(services: Services) -> dict[str, str]:
+    try:
+        overview = await services.rollout_client.overview()
+    except RolloutUnavailable:
+        return {}
+    return {overview["champion"]: "champion", overview["challenger"]: "challenger"}
+
+
+def _model_answer(entry: Registered, roles: dict[str, str]) -> ModelAnswer:
+    return ModelAnswer(
+        model_id=entry.artefact.model_id,
+        sha256=entry.artefact.sha256,
+        created_at=entry.manifest.created_at,
+        role=roles.get(_wire_name(entry), "idle"),
+        is_published=entry.is_published,
+        results=entry.manifest.results,
     )
