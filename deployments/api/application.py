@@ -33,7 +33,15 @@ LOCAL_ORIGINS = r"http://(localhost|127\.0\.0\.1)(:\d{1,5})?"
 """Pages of this machine, whatever their port: what developers open their front ends by."""
 MIN_COMPRESSED_BYTES = 1000
 COMPRESSION_LEVEL = 5
-ROUTERS = (schedules.router, plans.router, rollout.router, rollout.models_router, probes.router, audit.router)
+ROUTERS = (
+    plans.files_router,
+    schedules.router,
+    plans.router,
+    rollout.router,
+    rollout.models_router,
+    probes.router,
+    audit.router,
+)
 
 
 def create_api(

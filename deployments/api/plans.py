@@ -1,11 +1,12 @@
-"""The routes of the plan in force: which one it is, who released it, and how it was before."""
+"""The routes of the plan in force, who released it and how it was before; and of plans as files."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from deployments.access import Client
@@ -22,6 +23,9 @@ from deployments.api.dependencies import (
 )
 from deployments.api.documentation import problems
 from deployments.api.services import Services
+from deployments.contracts.answers.chart import page_policy
+from deployments.contracts.answers.plan_files import PAGE_POLICY
+from deployments.contracts.answers.planners import PlanFile
 from deployments.contracts.answers.stored import (
     PlanAnswer,
     ReleaseAnswer,
@@ -30,12 +34,26 @@ from deployments.contracts.answers.stored import (
     plan_answer,
     release_answer,
 )
+from deployments.contracts.requests.wire import MAX_ID
 from deployments.errors import NotFound, PlanConflict, TemporarilyUnavailable
 from deployments.persistence.decisions.records import MAX_PAGE_SIZE, DecisionRecord, PlanInForce, PlanOrder
 from deployments.persistence.errors import DatabaseError
+from deployments.rollout.ramp.state import Stage
 
 MAX_REASON_LENGTH = 1000
 router = APIRouter(tags=["plans"], dependencies=[KNOWN_PARAMETERS])
+files_router = APIRouter(tags=["files"], dependencies=[KNOWN_PARAMETERS])
+"""Asked before the schedules: .csv would be taken for a part of an id."""
+MEDIA_TYPES = {
+    PlanFile.GANTT_SVG: "image/svg+xml",
+    PlanFile.GANTT_HTML: "text/html; charset=utf-8",
+    PlanFile.PLAN_CSV: "text/csv; charset=utf-8",
+    PlanFile.PLAN_XLSX: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    PlanFile.PLAN_ICS: "text/calendar; charset=utf-8",
+    PlanFile.DISPATCH_CSV: "text/csv; charset=utf-8",
+    PlanFile.DISPATCH_HTML: "text/html; charset=utf-8",
+}
+MachineId = Annotated[int | None, Query(ge=0, le=MAX_ID, description="the list of this machine alone")]
 Line = Annotated[str | None, Query(max_length=128, description="a line of the plant; absent: the plan without a line")]
 
 
@@ -112,6 +130,82 @@ async def undo_release(
         return json_answer(release_answer(await services.plans.undo(_order(services, client, decision, reason))))
     except PlanConflict as conflict:
         raise await _explained(services, client, decision, conflict) from None
+
+
+def _file_route(path: str, file: PlanFile, description: str, *, of_machine: bool = False) -> None:
+    """One file of a schedule, and the same of the plan in force."""
+    media_type = MEDIA_TYPES[file]
+    schema = {"type": "string"} | ({} if media_type.startswith(("text/", "image/")) else {"format": "binary"})
+
+    async def whole(services: Bound, client: Reader, schedule_id: str) -> Response:
+        return await _file(services, await decision_of(services, client, schedule_id), file)
+
+    async def of_one(services: Bound, client: Reader, schedule_id: str, machine_id: MachineId = None) -> Response:
+        return await _file(services, await decision_of(services, client, schedule_id), file, machine_id)
+
+    handler: Callable[..., Awaitable[Response]] = of_one if of_machine else whole
+    files_router.get(
+        path,
+        name=f"get_{file.name.lower()}",
+        description=description,
+        response_class=Response,
+        responses={200: {"content": {media_type: {"schema": schema}}}, **problems(401, 403, 404, 422, 500, 503)},
+    )(handler)
+
+
+_ONE = "/v1/schedules/{schedule_id}"
+_file_route(
+    f"{_ONE}/gantt.svg", PlanFile.GANTT_SVG, "The schedule as a picture: dates, closed hours, setups, due dates."
+)
+_file_route(f"{_ONE}/gantt.html", PlanFile.GANTT_HTML, "The schedule as a page to zoom in, everything in one file.")
+_file_route(
+    f"{_ONE}.csv", PlanFile.PLAN_CSV, "A row for each job: UTF-8 with a byte order mark; names are never formulas."
+)
+_file_route(f"{_ONE}.xlsx", PlanFile.PLAN_XLSX, "A workbook: the plan by job, and by machine in the order of time.")
+_file_route(f"{_ONE}.ics", PlanFile.PLAN_ICS, "An event for each job (RFC 5545).")
+_file_route(
+    f"{_ONE}/dispatch.csv", PlanFile.DISPATCH_CSV, "What each machine does in which order, as a table.", of_machine=True
+)
+_file_route(
+    f"{_ONE}/dispatch.html", PlanFile.DISPATCH_HTML, "The same, a page a machine, to be printed.", of_machine=True
+)
+
+
+@router.get(
+    "/v1/plants/{plant_id}/plan/{file}",
+    response_class=Response,
+    responses={200: {"content": {"*/*": {"schema": {"type": "string"}}}}, **problems(401, 403, 404, 422, 500, 503)},
+)
+async def get_plan_file(
+    services: Bound,
+    client: Reader,
+    plant_id: str,
+    file: Annotated[PlanFile, Path(description="which file of the plan in force")],
+    line_id: Line = None,
+    machine_id: MachineId = None,
+) -> Response:
+    """The plan in force as a file; of a dispatch list the part of one machine, if it is named.
+
+    In shadow there is none before a person has released one: until then the floor works as it always did.
+    """
+    plan = await plan_of(services, client, plant_id, line_id)
+    if plan.release is None and plan.decision.stage == Stage.SHADOW:
+        raise NotFound("nothing is released here, and in shadow the floor sees only what is: release a schedule first")
+    is_list = file in (PlanFile.DISPATCH_CSV, PlanFile.DISPATCH_HTML)
+    return await _file(services, plan.decision, file, machine_id if is_list else None)
+
+
+async def _file(
+    services: Services, decision: DecisionRecord, file: PlanFile, machine_id: int | None = None
+) -> Response:
+    content = await services.costly_reads.file(decision, file, machine_id)
+    stem, _, ending = file.value.rpartition(".")
+    headers = {"Content-Disposition": f'inline; filename="{stem}-{decision.decision_id}.{ending}"'}
+    if file is PlanFile.GANTT_HTML:
+        headers["Content-Security-Policy"] = f"{page_policy()}; frame-ancestors 'none'"
+    elif file in (PlanFile.GANTT_SVG, PlanFile.DISPATCH_HTML):
+        headers["Content-Security-Policy"] = f"{PAGE_POLICY}; frame-ancestors 'none'"
+    return Response(content, headers=headers, media_type=MEDIA_TYPES[file])
 
 
 async def plan_of(services: Services, client: Client, plant_id: str, line_id: str | None) -> PlanInForce:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from deployments.access import Client
 from deployments.access.key_ring import RateLimiter
+from deployments.contracts.answers.planners import PlanFile
 from deployments.contracts.answers.service import Status
 from deployments.contracts.parsing import RequestLimits
 from deployments.persistence.decisions.records import (
@@ -149,7 +150,7 @@ class MetricsText(Protocol):
 
 
 class CostlyReads(Protocol):
-    """Reads that take long: what they come to is JSON. Both raise `NotFound` for what was not kept or is of old.
+    """Reads that take long, to JSON or a file. All raise `NotFound` for what was not kept or is of old.
 
     `Overloaded` and other `TemporarilyUnavailable` when too many are asked for.
     """
@@ -160,6 +161,10 @@ class CostlyReads(Protocol):
 
     async def comparison(self, before: DecisionRecord, after: DecisionRecord) -> bytes:
         """What the one would change of the other."""
+        ...
+
+    async def file(self, record: DecisionRecord, file: PlanFile, machine_id: int | None = None) -> bytes:
+        """The schedule as a file, of one machine where it is named. Raises `DatabaseError` as well."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 | room | what it holds |
 |---|---|
-| serve, demo, solve, validate, keys, audit, settings | those commands |
+| serve, demo, solve, validate, schedules, keys, settings | those commands |
 | train | trains, evaluates, publishes and warms |
 | db, rollout, bench | groups of commands |
 | database | what commands on the database share: the way to it, which one it is, who works on it |

@@ -1,4 +1,4 @@
-"""`gantry keys`: API keys, made and ended beside the service, on its database."""
+"""`gantry keys` and `gantry audit`: API keys, made and ended beside the service, and who did what beyond scheduling."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from deployments.runtime.clock import utc_now
 if TYPE_CHECKING:
     from deployments.access.key_ring import NewKey
     from deployments.persistence.decisions.key_repository import KeyEntry, KeyRepository
+    from deployments.persistence.decisions.records import AuditEvent
 
 keys = typer.Typer(no_args_is_help=True, help="API keys: who may call, for what and until when.")
 
@@ -29,8 +30,9 @@ _DAYS = Annotated[int, typer.Option(min=0, help="Days until the key expires; 0: 
 
 
 def register(app: typer.Typer) -> None:
-    """Add the group of commands to `app`."""
+    """Add the commands to `app`."""
     app.add_typer(keys, name="keys")
+    app.command()(audit)
 
 
 @keys.callback()
@@ -144,6 +146,22 @@ def rotate(
         print(f"the old key {key_id} works {until}")
 
 
+def audit(
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many of the newest rows.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Show who operated the service or changed its keys, newest first: one line for each act.
+
+    Example: gantry audit --limit 20
+    """
+    from deployments.persistence.decisions.audit_repository import audit_work
+
+    with opened() as engine, audit_work(engine) as trail:
+        events = trail.page(limit=limit)
+    for event in events:
+        print(json.dumps(event.to_fields()) if as_json else _audit_line(event))
+
+
 def _require_active(entry: KeyEntry, now: datetime) -> None:
     from deployments.persistence.errors import KeyRefused
 
@@ -241,3 +259,9 @@ def _state(entry: KeyEntry, now: datetime) -> str:
 
 def _instant(value: datetime | None) -> str:
     return "never" if value is None else value.isoformat(timespec="seconds")
+
+
+def _audit_line(event: AuditEvent) -> str:
+    when = event.occurred_at.isoformat(timespec="seconds")
+    status = "" if event.status is None else f" -> {event.status}"
+    return f"{when} {event.actor}: {event.action} {event.target}{status} {event.detail or ''}".rstrip()

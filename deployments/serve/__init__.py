@@ -4,7 +4,7 @@
 |---|---|
 | router, policy, validator, writer, shadow, controller | the six deployments |
 | handles | the ports of the use case over Serve handles, spool and database |
-| reads | explanations and comparisons, in a process of low priority where they are large |
+| reads | explanations, comparisons and files, in a process of low priority where they are large |
 | serialization | what travels between replicas, as bytes |
 | health | what a router knows about its neighbours, asked in the background |
 | metrics | what replicas count and measure, by Ray's own library |

@@ -59,8 +59,8 @@ MIN_SECRET_CHARACTERS = 16
 MEBIBYTE = 2**20
 PRODUCTION_RATE = "1200/minute"
 PUBLISHED_MODEL = Path(__file__).resolve().parents[2] / "models" / "full_production"
-# Names that belong to the tests and their machines, not to the service.
-FOREIGN_NAMES = frozenset({"GANTRY_REQUIRE", "GANTRY_BENCHMARKS", "GANTRY_MAIN"})
+# Names that belong to the tests and their machines, and to clients, not to the service.
+FOREIGN_NAMES = frozenset({"GANTRY_REQUIRE", "GANTRY_BENCHMARKS", "GANTRY_MAIN", "GANTRY_URL", "GANTRY_KEY"})
 FOREIGN_PREFIX = "GANTRY_TEST_"
 # What other software calls settings like ours, and what ours are called. A name that ends in "_" is a prefix.
 STRANGERS = {

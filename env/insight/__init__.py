@@ -4,5 +4,5 @@
 |---|---|
 | explanation | why late work is late: where its time went |
 | comparison | what differs between two schedules |
-| gantt | a schedule as text, as pixels and as SVG |
+| gantt | a schedule as text and as pixels |
 """

@@ -24,6 +24,7 @@ from deployments.persistence.decisions.records import (
     ReleaseRecord,
 )
 from deployments.rollout.assignment import ArmRole
+from deployments.rollout.ramp.state import Stage
 from env.judge.judge import judge
 from env.judge.verdict import quantity
 from env.schedule import Schedule
@@ -156,7 +157,7 @@ def release_answer(record: ReleaseRecord) -> ReleaseAnswer:
         plant_id=record.plant_id,
         line_id=record.line_id,
         version=record.version,
-        action=record.action.value,
+        action="undo" if record.action is ReleaseAction.UNDO else "release",
         schedule_id=record.decision_id,
         previous_schedule_id=record.previous_id,
         is_what_if=record.is_what_if,
@@ -171,6 +172,8 @@ def plan_answer(plan: PlanInForce) -> PlanAnswer:
     decision, release = plan.decision, plan.release
     assert decision.plant_id is not None, "a plan is of a plant"
     note = "nothing is released here: this is the newest schedule that is no what-if"
+    if decision.stage == Stage.SHADOW:
+        note += ", made in shadow, where the floor sees only what is released"
     if release is not None:
         kind = "a what-if copy, released" if release.is_what_if else "released"
         note = f"{kind} by {release.actor}"

@@ -92,7 +92,12 @@ ROWS = (
         foreign=404,
         other_plant=404,
     ),
+    *(
+        _about("GET", f"/v1/schedules/{{schedule_id}}{ending}", READERS)
+        for ending in ("/gantt.svg", "/gantt.html", ".csv", ".xlsx", ".ics", "/dispatch.csv", "/dispatch.html")
+    ),
     _about_plant("GET", "/v1/plants/{plant_id}/plan", READERS),
+    _about_plant("GET", "/v1/plants/{plant_id}/plan/{file}", READERS),
     Row(method="GET", template="/v1/plants/{plant_id}/releases", scopes=READERS, other_plant=404),
     Row(method="GET", template="/v1/rollout", scopes=OPERATORS),
     Row(method="POST", template="/v1/rollout/promote", scopes=OPERATORS, json=_ORDER),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from deployments.api import Services
 from tests.deployments.api.calls import call
-from tests.deployments.fakes import body, job, services_over
+from tests.deployments.fakes import MemoryJournal, body, job, services_over
 
 
 async def _made(services: Services, *job_ids: str, **changes: Any) -> str:
@@ -104,3 +106,86 @@ async def test_schedule_without_its_payload_cannot_be_released() -> None:
     answer = await _release(services, one, None)
     assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
     assert "save_to_database" in answer.json()["detail"]
+
+
+_FILES = {
+    "/gantt.svg": ("image/svg+xml", b"<svg "),
+    "/gantt.html": ("text/html; charset=utf-8", b"<!doctype html>"),
+    ".csv": ("text/csv; charset=utf-8", b"\xef\xbb\xbfjob_id,"),
+    ".xlsx": ("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", b"PK"),
+    ".ics": ("text/calendar; charset=utf-8", b"BEGIN:VCALENDAR\r\n"),
+    "/dispatch.csv": ("text/csv; charset=utf-8", b"\xef\xbb\xbfmachine_id,"),
+    "/dispatch.html": ("text/html; charset=utf-8", b"<!doctype html>"),
+}
+
+
+@pytest.mark.parametrize("ending", _FILES)
+async def test_schedule_is_had_as_a_file(ending: str) -> None:
+    """With its media type, a name to save it by, and a policy for what a browser shows."""
+    services = services_over()
+    one = await _made(services, "A")
+    answer = await call("GET", f"/v1/schedules/{one}{ending}", services=services)
+    media_type, beginning = _FILES[ending]
+    assert (answer.status_code, answer.headers["content-type"]) == (200, media_type)
+    assert answer.content.startswith(beginning)
+    stem = ending.removeprefix("/").partition(".")[0] or "plan"
+    assert f'filename="{stem}-{one}.' in answer.headers["content-disposition"]
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+async def test_file_of_the_plan_follows_the_release() -> None:
+    """What the floor prints is what was released, not what was planned last."""
+    services = services_over()
+    one, _ = [await _made(services, name) for name in ("A", "B")]
+
+    async def printed() -> str:
+        return (await call("GET", "/v1/plants/penang/plan/dispatch.csv", services=services)).text
+
+    assert ",B," in await printed()
+    await _release(services, one, None)
+    assert ",A," in await printed()
+    assert ",B," not in await printed()
+
+
+async def test_in_shadow_the_floor_prints_only_what_was_released() -> None:
+    """Whoever asks for the plan sees the newest one, and is told so."""
+    journal = MemoryJournal()
+    services = services_over(journal=journal)
+    one = await _made(services, "A")
+    journal.records[0] = replace(journal.records[0], stage="shadow")
+    path = "/v1/plants/penang/plan/dispatch.html"
+    assert (await _plan(services))["note"].endswith("where the floor sees only what is released")
+    assert (await call("GET", path, services=services)).status_code == 404
+    await _release(services, one, None)
+    assert (await call("GET", path, services=services)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/schedules/nobody.csv", 404),
+        ("/v1/schedules/nobody/gantt.svg", 404),
+        ("/v1/plants/ipoh/plan/gantt.svg", 404),
+        ("/v1/plants/penang/plan/plan.pdf", 422),
+        ("/v1/schedules/{id}/dispatch.csv?machine_id=7", 404),
+        ("/v1/schedules/{id}/dispatch.csv?machine_id=saw", 422),
+        ("/v1/schedules/{id}/gantt.svg?machine_id=42", 422),
+    ],
+)
+async def test_file_that_cannot_be_had_is_a_problem(path: str, status: int) -> None:
+    """A schedule, a plant, a machine or a file that is not there."""
+    services = services_over()
+    path = path.replace("{id}", await _made(services, "A"))
+    answer = await call("GET", path, services=services)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+
+
+async def test_schedule_whose_request_would_be_refused_now_has_files_all_the_same() -> None:
+    """Only closed hours are missing from its picture, and it says so."""
+    journal = MemoryJournal()
+    services = services_over(journal=journal)
+    one = await _made(services, "A")
+    asked = json.dumps(body(jobs=[job("A", machine_types=[99])])).encode()
+    journal.records[0] = replace(journal.records[0], request=asked)
+    answer = await call("GET", f"/v1/schedules/{one}/gantt.svg", services=services)
+    assert (answer.status_code, "closed hours are not shown" in answer.text) == (200, True)

@@ -32,7 +32,7 @@ from deployments.scheduling.evaluations import (
     missing_pair,
     pair_events,
 )
-from deployments.scheduling.proposals import Proposal
+from deployments.scheduling.ports import Proposal
 from env.judge.verdict import Verdict
 from env.schedule import Schedule
 from tests.deployments.rollout.analysis.test_outcomes import MEASURES

@@ -14,6 +14,9 @@ _ONE = "/v1/schedules/{schedule_id}"
 _EXPLANATION = f"{_ONE}/explanation"
 _COMPARISON = f"{_ONE}/compare/{{other_id}}"
 _FEEDBACK = f"{_ONE}/feedback"
+_STABLE_FILES = ("/gantt.svg", "/gantt.html", ".csv", "/dispatch.csv", "/dispatch.html")
+# A workbook and a calendar say when they were made, and by which id.
+_STAMPED_FILES = (".xlsx", ".ics")
 _NOBODYS_ID = "00000000-0000-7000-8000-000000000000"
 
 
@@ -181,6 +184,12 @@ def plans() -> tuple[Request, ...]:
         post("release: over another plan", release, because, places=second),
         get("plan that is released", plan, places=plant),
         get("plan for another client", plan, places=plant, holder=Holder.STRANGER),
+        *(get(f"file {ending}", f"{_ONE}{ending}", places=first) for ending in (*_STABLE_FILES, *_STAMPED_FILES)),
+        get("file of one machine", f"{_ONE}/dispatch.csv", places=first, query={"machine_id": "1"}),
+        get("file of a machine that is none", f"{_ONE}/dispatch.csv", places=first, query={"machine_id": "99"}),
+        get("file of nobody", f"{_ONE}.csv", places={"schedule_id": "nobody"}),
+        get("file of the plan", f"{plan}/{{file}}", places=plant | {"file": "dispatch.html"}),
+        get("file of the plan that is none", f"{plan}/{{file}}", places=plant | {"file": "plan.pdf"}),
         get("plan of a line without any", plan, places=plant, query={"line_id": "7"}),
         post("release: next", release, because | {"expected": taken("plan to release")}, places=second),
         Request(name="undone release", method="DELETE", route=release, places=second, query={"reason": "wrong one"}),
