@@ -38,6 +38,7 @@ from deployments.persistence.database import ClockSkew, SchemaWatch, create_deli
 from deployments.persistence.decisions.audit_repository import StoredAudit
 from deployments.persistence.decisions.claims import DrainReports, StoredClaims
 from deployments.persistence.decisions.key_repository import DatabaseKeys
+from deployments.persistence.decisions.releases import StoredPlans
 from deployments.persistence.decisions.repository import StoredDecisions
 from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.persistence.delivery.drain import SpoolDrain
@@ -88,6 +89,7 @@ _MAX_SEGMENT_BYTES = 16 * 2**20
 _PLANT_THREADS = 2
 _CLAIM_THREADS = 4
 _FILE_THREADS = 2
+_RELEASE_THREADS = 2
 _READ_THREADS = 8
 # At one client every second batch or so would otherwise hold one record, and cost what eight do.
 _LINGER_SECONDS = 0.25
@@ -265,6 +267,7 @@ async def open_router(
     )
     rule = PlannersRule(rule_threads)
     decisions = StoredDecisions(engine, corruption, reads, request_seconds=settings.request_timeout_seconds)
+    plans = StoredPlans(engine, _threads(stack, "releases", _RELEASE_THREADS))
     costly_reads = WorkerReads(decisions, settings.zone)
     stack.callback(costly_reads.close)
     scheduling = Scheduling(
@@ -332,6 +335,7 @@ async def open_router(
         limits=limits,
         scheduling=scheduling,
         decisions=decisions,
+        plans=plans,
         costly_reads=costly_reads,
         journal=journal,
         idempotency=idempotency,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.commands import demo, keys, selftest, serve, settings, solve, train, validate
+from deployments.commands import demo, keys, schedules, selftest, serve, settings, solve, train, validate
 from deployments.commands.bench import speed
 from deployments.commands.db import backup, import_plant, schema, spool
 from deployments.commands.rollout import operate
@@ -27,6 +27,7 @@ COMMANDS = (
     spool,
     backup,
     operate,
+    schedules,
     keys,
     settings,
 )

@@ -14,6 +14,7 @@ GantryError (env.errors)
     ├── Forbidden             the key lacks a scope
     ├── NotFound              nothing there that this client may see
     ├── KeyConflict           an idempotency key is used for another request
+    ├── PlanConflict          another plan is in force than the caller believes
     ├── ProposalFailed        one arm has no schedule to offer; the next arm is asked
     │   └── ProposalShed          nobody of that arm began: no replica is there, or it refuses what replicas died of
     ├── NoSafeSchedule        every arm failed or was rejected; carries the rejections
@@ -163,6 +164,25 @@ class NotFound(ServiceError):
 
 class KeyConflict(ServiceError):
     """An idempotency key stands for one request only."""
+
+
+class PlanConflict(ServiceError):
+    """`in_force` is the plan in force (None: none that the caller may see), and not what he said it was.
+
+    `wanted` is the schedule that he named, `differences` what it would change, as JSON; both may be unknown.
+    """
+
+    def __init__(
+        self, message: str, in_force: str | None = None, wanted: str | None = None, differences: bytes | None = None
+    ) -> None:
+        super().__init__(message, in_force, wanted, differences)
+        self.message = message
+        self.in_force = in_force
+        self.wanted = wanted
+        self.differences = differences
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class ProposalFailed(ServiceError):

@@ -24,8 +24,7 @@ import httpx
 
 from deployments.api import create_api
 from deployments.runtime.background import Threads
-from deployments.scheduling.ports import ProposalCall
-from deployments.scheduling.proposals import Proposal
+from deployments.scheduling.ports import Proposal, ProposalCall
 from deployments.serve.handles import PlannersRule
 from deployments.settings.service import DEVELOPMENT_API_KEY, PUBLISHED_MODEL
 from env.problem import Problem

@@ -4,6 +4,7 @@
 |---|---|
 | application | create_api: routes, errors and documentation put together |
 | schedules | the routes of schedules: made, judged, read back, explained, compared |
+| plans | those of the plan in force, of releases, pictures and files |
 | rollout | those of the rollout, of the policies in it, and of the audit trail |
 | probes | whether the service lives, is ready and is well; how requests meet its end |
 | dependencies | what a route depends on: the services, who calls; how an answer is written |

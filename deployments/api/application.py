@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
-from deployments.api import probes, rollout, schedules
+from deployments.api import plans, probes, rollout, schedules
 from deployments.api.dependencies import API_KEY_HEADER, PREFER_HEADER
 from deployments.api.documentation import install_documentation
 from deployments.api.middleware import (
@@ -33,7 +33,15 @@ LOCAL_ORIGINS = r"http://(localhost|127\.0\.0\.1)(:\d{1,5})?"
 """Pages of this machine, whatever their port: what developers open their front ends by."""
 MIN_COMPRESSED_BYTES = 1000
 COMPRESSION_LEVEL = 5
-ROUTERS = (schedules.router, rollout.router, rollout.models_router, probes.router, rollout.audit_router)
+ROUTERS = (
+    plans.files_router,
+    schedules.router,
+    plans.router,
+    rollout.router,
+    rollout.models_router,
+    probes.router,
+    rollout.audit_router,
+)
 
 
 def create_api(
@@ -83,7 +91,7 @@ def create_api(
             CORSMiddleware,
             allow_origins=list(cors_origins),
             allow_origin_regex=cors_pattern,
-            allow_methods=["GET", "HEAD", "POST"],
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
             allow_headers=[
                 API_KEY_HEADER,
                 "Authorization",

@@ -45,7 +45,7 @@ _PROBLEMS = {
     403: "The key lacks the scope",
     404: "No such decision of this client",
     408: "The body did not arrive in time",
-    409: "Not now: a request with this `Idempotency-Key` is running, or the rollout refuses the order",
+    409: "Not now: a request with this `Idempotency-Key` runs, the rollout refuses, or another plan is in force",
     413: "The body is too large",
     415: "The body has a Content-Encoding other than gzip",
     422: "The request is invalid or cannot be scheduled; `errors` says why",

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
+from deployments.contracts.answers.planners import ComparisonAnswer
 from deployments.contracts.answers.schedule import violations_of
 from deployments.contracts.answers.service import MEDIA_TYPE, FieldError, ProblemDetails, RejectionAnswer
 from deployments.contracts.parsing import MAX_REASONS, dotted, fault_message
@@ -34,6 +35,7 @@ from deployments.errors import (
     NoSafeSchedule,
     NotFound,
     Overloaded,
+    PlanConflict,
     PlantDataUnavailable,
     RateLimited,
     Rejection,
@@ -93,6 +95,7 @@ _KINDS: dict[type[GantryError], _Kind] = {
     JournalUnavailable: _Kind(status=503, error="journal_unavailable", title="The decision cannot be made durable"),
     JudgeUnavailable: _Kind(status=503, error="judge_unavailable", title="No verdict, therefore no schedule"),
     DatabaseError: _Kind(status=503, error="database_unavailable", title="Decisions cannot be read now"),
+    PlanConflict: _Kind(status=409, error="plan_conflict", title="Another plan is in force"),
     KeysUnavailable: _Kind(status=503, error="keys_unavailable", title="API keys cannot be checked now"),
     PlantDataUnavailable: _Kind(status=503, error="plant_data_unavailable", title="Plant data cannot be read now"),
     TimedOut: _Kind(status=503, error="timed_out", title="The request took too long"),
@@ -189,6 +192,9 @@ def _members(error: GantryError) -> dict[str, object]:
         return {"reasons": list(error.reasons)}
     if isinstance(error, StaleVersion):
         return {"reasons": [f"the rollout is at version {error.actual}"]}
+    if isinstance(error, PlanConflict):
+        found = None if error.differences is None else ComparisonAnswer.model_validate_json(error.differences)
+        return {"in_force": error.in_force, "wanted": error.wanted, "differences": found}
     if isinstance(error, NoSafeSchedule):
         return {"rejections": [_rejection(rejection) for rejection in error.rejections]}
     return {}

@@ -22,8 +22,9 @@ from deployments.api.dependencies import (
 )
 from deployments.api.documentation import problems
 from deployments.api.services import Services
-from deployments.contracts.answers.rollout import (
+from deployments.contracts.answers.service import (
     ActivationRequest,
+    AuditPage,
     EventsAnswer,
     ModelAnswer,
     ModelsAnswer,
@@ -33,8 +34,8 @@ from deployments.contracts.answers.rollout import (
     RollbackRequest,
     RolloutAnswer,
     StateAnswer,
+    audit_event_answer,
 )
-from deployments.contracts.answers.service import AuditPage, audit_event_answer
 from deployments.errors import InvalidRequest, NotFound, RolloutUnavailable
 from deployments.persistence.decisions.records import MAX_AUDIT_PAGE_SIZE
 from deployments.rollout.model_registry import Registered

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
@@ -22,6 +24,7 @@ from deployments.api.dependencies import (
     json_answer_of,
     json_bytes,
     raw_body,
+    stored_bytes_of,
 )
 from deployments.api.documentation import KEY_PARAMETER, PREFER_PARAMETER, problems
 from deployments.api.problems import answer_to
@@ -51,8 +54,9 @@ from deployments.contracts.parsing import (
     with_misspellings,
 )
 from deployments.contracts.requests.schedule_request import ScheduleRequest
+from deployments.contracts.requests.wire import Instant, InstantOrDay, in_zone
 from deployments.errors import InvalidRequest
-from deployments.persistence.decisions.records import MAX_PAGE_SIZE, ClaimKey, DecisionRecord, Finished
+from deployments.persistence.decisions.records import MAX_PAGE_SIZE, ClaimKey, DecisionFilter, Finished
 from deployments.scheduling.idempotency import Act, Lease, Replayable, is_kept, require_key
 from deployments.scheduling.time_budget import run_blocking
 from deployments.scheduling.use_case import Answered
@@ -132,10 +136,31 @@ async def list_schedules(
     services: Bound,
     client: Reader,
     cursor: Annotated[str | None, Query(max_length=500, description="next_cursor of the page before")] = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = 50,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE, description="at most so many at once")] = 50,
+    plant_id: Annotated[str | None, Query(max_length=128, description="of this plant")] = None,
+    line_id: Annotated[str | None, Query(max_length=128, description="of this line; empty: without a line")] = None,
+    request_id: Annotated[str | None, Query(max_length=128, description="with this request_id")] = None,
+    arm: Annotated[str | None, Query(max_length=128, description="assigned to ppo, manual or a model id")] = None,
+    from_: Annotated[
+        Instant | None, Query(alias="from", description="made at this instant or later; naive: by the plant's clock")
+    ] = None,
+    to: Annotated[
+        InstantOrDay | None, Query(description="made before this instant; a date: before the end of that day")
+    ] = None,
+    late: Annotated[bool | None, Query(description="true: with a job that ends late; false: without any")] = None,
 ) -> Response:
-    """The client's decisions, newest first."""
-    page = await services.decisions.page(client.name, before=cursor, limit=limit, plants=client.plants)
+    """The client's decisions, newest first; filters add up, and hold for a cursor's pages when they are sent again."""
+    zone = services.settings.zone
+    wanted = DecisionFilter(
+        plant_id=plant_id,
+        line_id=line_id,
+        request_id=request_id,
+        arm=arm,
+        since=None if from_ is None else _aware(from_, zone, "from"),
+        until=None if to is None else _aware(to, zone, "to"),
+        is_late=late,
+    )
+    page = await services.decisions.page(client.name, before=cursor, limit=limit, plants=client.plants, wanted=wanted)
     schedules = [stored_decision(record) for record in page.records]
     return json_answer(StoredDecisionPage(schedules=schedules, next_cursor=page.next_cursor))
 
@@ -149,7 +174,7 @@ async def list_schedules(
 async def get_schedule(services: Bound, client: Reader, schedule_id: str) -> Response:
     """One decision of the client, with its request and answer when they were kept."""
     record = await decision_of(services, client, schedule_id)
-    return await json_answer_of(_size(record), lambda: stored_decision_detail(record))
+    return await json_answer_of(stored_bytes_of(record), lambda: stored_decision_detail(record))
 
 
 @router.get(
@@ -283,5 +308,9 @@ async def _require_schedule(services: Services, client: Client, field: str, sche
         raise InvalidRequest(((field, f"must be one of your schedules, was {schedule_id!r}"),))
 
 
-def _size(record: DecisionRecord) -> int:
-    return len(record.request or b"") + len(record.answer or b"")
+def _aware(moment: datetime, zone: ZoneInfo, name: str) -> datetime:
+    """The instant in UTC. Raises `InvalidRequest` for one that leaves the calendar on the way there."""
+    try:
+        return in_zone(moment, zone).astimezone(UTC)
+    except OverflowError:
+        raise InvalidRequest(((name, f"must be an instant of the calendar, was {moment.isoformat()}"),)) from None

@@ -9,9 +9,19 @@ from typing import Any, Protocol
 
 from deployments.access import Client
 from deployments.access.key_ring import RateLimiter
+from deployments.contracts.answers.planners import PlanFile
 from deployments.contracts.answers.service import Status
 from deployments.contracts.parsing import RequestLimits
-from deployments.persistence.decisions.records import AuditEvent, DecisionPage, DecisionRecord
+from deployments.persistence.decisions.records import (
+    ANY_DECISION,
+    AuditEvent,
+    DecisionFilter,
+    DecisionPage,
+    DecisionRecord,
+    PlanInForce,
+    PlanOrder,
+    ReleaseRecord,
+)
 from deployments.rollout.model_registry import Registry
 from deployments.rollout.ramp.latch import Latch
 from deployments.rollout.ramp.state import RolloutState
@@ -96,12 +106,40 @@ class Decisions(Protocol):
         ...
 
     async def page(
-        self, client: str, *, before: str | None, limit: int, plants: frozenset[str] | None = None
+        self,
+        client: str,
+        *,
+        before: str | None,
+        limit: int,
+        plants: frozenset[str] | None = None,
+        wanted: DecisionFilter = ANY_DECISION,
     ) -> DecisionPage:
-        """At most `limit` decisions of `plants` (None: of all), newest first, without payload.
+        """At most `limit` `wanted` decisions of `plants` (None: of all), newest first, without payload.
 
         Raises `InvalidCursor` or `DatabaseError`.
         """
+        ...
+
+
+class Plans(Protocol):
+    """Knows the plans in force of a client; lines are None for a plant without. All raise `DatabaseError`."""
+
+    async def in_force(self, client: str, plant_id: str, line_id: str | None) -> PlanInForce | None:
+        """The released plan, else the newest decision that is no what-if; None where the client has none."""
+        ...
+
+    async def release(self, order: PlanOrder) -> ReleaseRecord:
+        """Puts a decision in force. Raises `PlanConflict`."""
+        ...
+
+    async def undo(self, order: PlanOrder) -> ReleaseRecord:
+        """Takes the release of a decision back. Raises `PlanConflict`."""
+        ...
+
+    async def releases(
+        self, client: str, plant_id: str, line_id: str | None, *, before: int | None, limit: int
+    ) -> list[ReleaseRecord]:
+        """The newest steps, at most `limit`, with versions below `before`."""
         ...
 
 
@@ -114,7 +152,7 @@ class MetricsText(Protocol):
 
 
 class CostlyReads(Protocol):
-    """Reads that take long: what they come to is JSON. Both raise `NotFound` for what was not kept or is of old.
+    """Reads that take long, to JSON or a file. All raise `NotFound` for what was not kept or is of old.
 
     `Overloaded` and other `TemporarilyUnavailable` when too many are asked for.
     """
@@ -125,6 +163,10 @@ class CostlyReads(Protocol):
 
     async def comparison(self, before: DecisionRecord, after: DecisionRecord) -> bytes:
         """What the one would change of the other."""
+        ...
+
+    async def file(self, record: DecisionRecord, file: PlanFile, machine_id: int | None = None) -> bytes:
+        """The schedule as a file, of one machine where it is named. Raises `DatabaseError` as well."""
         ...
 
 
@@ -189,6 +231,7 @@ class Services:
     limits: RequestLimits
     scheduling: Scheduling
     decisions: Decisions
+    plans: Plans
     costly_reads: CostlyReads
     journal: Journal
     health: HealthProbe

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from deployments.contracts.answers.figures import Metrics
+    from deployments.contracts.requests.schedule_request import ScheduleRequest
     from deployments.contracts.translation.problem import Question
     from deployments.settings.service import Settings
 
@@ -103,28 +104,40 @@ def _answer_over_http(console: Console) -> dict[str, Any]:
 
 
 def _show(console: Console, answer: dict[str, Any]) -> None:
+    from deployments.contracts.answers.chart import gantt_html, gantt_svg
+    from deployments.contracts.answers.plan_files import KeptAnswer, sheet_of
     from deployments.contracts.answers.validation import ScheduledJobClaim, claimed_schedule
     from deployments.settings.service import load_settings
-    from env.insight.gantt import gantt_svg, gantt_text
+    from env.insight.gantt import gantt_text
 
-    question = _question(load_settings())
+    request, question = _asked(load_settings())
     schedule = claimed_schedule([ScheduledJobClaim.model_validate(row) for row in answer["scheduled_jobs"]])
     console.print(_table(answer, _manual_metrics(question)))
     console.print(gantt_text(question.problem, schedule, width=min(console.width, _CHART_COLUMNS)), highlight=False)
     folder = Path(tempfile.mkdtemp(prefix="gantry-demo-plan-"))
     (folder / "answer.json").write_text(json.dumps(answer, indent=1), encoding="utf-8")
-    (folder / "gantt.svg").write_text(gantt_svg(question.problem, schedule), encoding="utf-8")
-    console.print(f"Gantt chart: {folder / 'gantt.svg'}\nwhole answer: {folder / 'answer.json'}", soft_wrap=True)
+    sheet = sheet_of(
+        KeptAnswer.model_validate(answer),
+        request,
+        question,
+        start=question.start,
+        zone=question.zone,
+        name=EXAMPLE.stem,
+        title=f"{EXAMPLE.stem} by {answer['algorithm_used']}",
+    )
+    (folder / "gantt.html").write_bytes(gantt_html(sheet))
+    (folder / "gantt.svg").write_bytes(gantt_svg(sheet))
+    files = f"Gantt chart: {folder / 'gantt.html'} (to zoom in), {folder / 'gantt.svg'}"
+    console.print(f"{files}\nwhole answer: {folder / 'answer.json'}", soft_wrap=True)
 
 
-def _question(settings: Settings) -> Question:
-
+def _asked(settings: Settings) -> tuple[ScheduleRequest, Question]:
     from deployments.contracts.parsing import RequestLimits, read_schedule_request
     from deployments.contracts.translation.problem import translate
 
     limits = RequestLimits(jobs=settings.max_jobs, machines=settings.max_machines)
     request = read_schedule_request(EXAMPLE.read_bytes(), limits).body
-    return translate(request, zone=settings.zone, now=utc_now())
+    return request, translate(request, zone=settings.zone, now=utc_now())
 
 
 def _manual_metrics(question: Question) -> Metrics:

@@ -18,6 +18,7 @@ from deployments.runtime.clock import utc_now
 from env.errors import InvalidProblem
 
 if TYPE_CHECKING:
+    from deployments.contracts.answers.plan_files import PlanSheet
     from deployments.contracts.requests.schedule_request import ScheduleRequest
     from deployments.contracts.translation.fixed_work import EarlierRow
     from deployments.contracts.translation.problem import Question
@@ -31,6 +32,8 @@ PROBLEM_SUFFIXES = (".json", ".fjs", ".jsp", ".fajsp", ".txt", "")
 """Of files that may hold a problem, in small or capital letters."""
 POLICY = "ppo"
 MANUAL = "manual"
+PLAN_SUFFIXES = (".svg", ".html", ".csv", ".xlsx", ".ics")
+"""What a plan can be written as."""
 _SECONDS_PER_HOUR = 3600
 
 
@@ -59,12 +62,17 @@ class ProblemFile(NamedTuple):
 
     problem: Problem
     unit_seconds: int
+    name: str = ""
     understood: str | None = None
     asked: tuple[ScheduleRequest, Question] | None = None
 
 
 class UnknownAlgorithm(ServiceError):
     """There is no such algorithm; the message lists those that exist."""
+
+
+class UnknownEnding(ServiceError):
+    """Nobody can tell by the name of a file what to write into it."""
 
 
 class SolvedInvalid(ServiceError):
@@ -144,14 +152,19 @@ def solve(
         int | None, typer.Option(min=0, help="Moves of the search instead of a budget: reproducible for a seed.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Also write the plan: .svg, .html (to zoom in), .csv, .xlsx or .ics.")
+    ] = None,
 ) -> None:
     """Schedule a file without the service.
 
     Benchmark files (.fjs, .jsp and others, docs/BENCHMARKS.md) are told by their content, and one line on stderr says
     how this one was understood.
 
-    Example: gantry solve plant.json --algorithm ppo --budget 0.5
+    Example: gantry solve plant.json --algorithm ppo --budget 0.5 --output plan.html
     """
+    if output is not None:
+        _require_known_ending(output)
     solution = solve_file(file, algorithm, model, budget_ms=round(1000 * budget), seed=seed, iterations=iterations)
     if solution.file.understood is not None:
         print(solution.file.understood, file=sys.stderr)
@@ -159,8 +172,50 @@ def solve(
         print(json.dumps(solution.as_json()))
     else:
         _show(solution)
+    if output is not None:
+        output.write_bytes(plan_file(solution, output.suffix.lower()))
+        print(f"wrote {output}", file=sys.stderr)
     if not solution.verdict.valid:
         raise SolvedInvalid(f"the judge refused the schedule: {solution.verdict.violations[0].message}")
+
+
+def _require_known_ending(output: Path) -> None:
+    """Before anything is solved: what it is to be written as."""
+    if output.suffix.lower() not in PLAN_SUFFIXES:
+        raise UnknownEnding(f"--output must end in one of {', '.join(PLAN_SUFFIXES)}, was {output.name!r}")
+
+
+def plan_file(solution: SolvedProblem, suffix: str) -> bytes:
+    """The plan as a file of that ending. Raises `UnknownEnding` for a calendar of a benchmark, which has no dates."""
+    from deployments.contracts.answers.chart import gantt_html, gantt_svg
+    from deployments.contracts.answers.plan_files import plan_csv, plan_ics, plan_xlsx
+
+    sheet = _sheet(solution)
+    if suffix == ".ics":
+        if not sheet.is_dated:
+            raise UnknownEnding(f"a calendar needs dates, and {sheet.name} has none: write .svg, .html, .csv or .xlsx")
+        return plan_ics(sheet, utc_now())
+    writers: dict[str, Callable[[PlanSheet], bytes]] = {
+        ".svg": gantt_svg,
+        ".html": gantt_html,
+        ".csv": plan_csv,
+        ".xlsx": plan_xlsx,
+    }
+    return writers[suffix](sheet)
+
+
+def _sheet(solution: SolvedProblem) -> PlanSheet:
+    from deployments.contracts.answers.plan_files import KeptAnswer, bare_sheet, sheet_of
+    from deployments.contracts.answers.schedule import scheduled_jobs_of
+
+    name, asked = solution.file.name, solution.file.asked
+    title = f"{name} by {solution.model or solution.algorithm}"
+    if asked is None:
+        return bare_sheet(solution.problem, solution.schedule, name=name, title=title)
+    request, question = asked
+    rows = [row.model_dump(mode="json") for row in scheduled_jobs_of(request, question, solution.schedule)]
+    answer = KeptAnswer.model_validate({"scheduled_jobs": rows})
+    return sheet_of(answer, request, question, start=question.start, zone=question.zone, name=name, title=title)
 
 
 def solve_file(
@@ -201,7 +256,7 @@ def read_problem(file: Path) -> ProblemFile:
     settings = load_settings()
     benchmark = read_benchmark(file, settings.max_machines)
     if benchmark is not None:
-        return ProblemFile(benchmark.problem, 1, benchmark.understood)
+        return ProblemFile(benchmark.problem, 1, file.name, benchmark.understood)
     from deployments.contracts.parsing import RequestLimits, read_schedule_request
     from deployments.contracts.translation.problem import translate
 
@@ -215,7 +270,7 @@ def read_problem(file: Path) -> ProblemFile:
         print(f"{file.name}: {warning}", file=sys.stderr)
     earlier = earlier_rows_beside(file, request)
     question = translate(request, zone=settings.zone, now=utc_now(), earlier=earlier)
-    return ProblemFile(question.problem, _SECONDS_PER_HOUR, asked=(request, question))
+    return ProblemFile(question.problem, _SECONDS_PER_HOUR, file.name, asked=(request, question))
 
 
 def scheduler(

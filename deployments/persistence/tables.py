@@ -223,6 +223,26 @@ PLANNED_JOB = Table(
     **_OPTIONS,
 )
 
+# What a person put in force, and took back: rows are inserted and read, never changed. After the newest version the
+# decision is in force, or nobody's (null); `released_version` is the release that put it there, 0 for none.
+PLAN_RELEASE = Table(
+    "plan_release",
+    METADATA,
+    Column("plant_id", _NAME, primary_key=True),
+    Column("line_id", _NAME, primary_key=True),
+    Column("version", _BIG, primary_key=True, autoincrement=False),
+    Column("action", String(16), nullable=False),
+    Column("decision_id", _ID),
+    Column("released_version", _BIG, nullable=False),
+    Column("previous_id", _ID),
+    Column("is_what_if", Boolean, nullable=False),
+    Column("client", _NAME, nullable=False),
+    Column("actor", _NAME, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", UtcInstant, nullable=False),
+    **_OPTIONS,
+)
+
 # What one arm made of the request of one decision. No foreign key: arms that were not served arrive later,
 # in any order, and stand for themselves in the statistics.
 EVALUATION = Table(
@@ -395,7 +415,7 @@ _WHOLE_ROWS = "SELECT, INSERT, UPDATE, DELETE"
 # Rows that are never deleted. The update is of the key to itself, which is how an insert leaves an existing row
 # alone; MariaDB wants the right to update every inserted column for it, not only the key.
 _KEPT = (DECISION, EVALUATION, FEEDBACK, ROLLOUT_LEASE, INCIDENT)
-_ONLY_ADDED = (AUDIT_EVENT, ROLLOUT_TRANSITION)
+_ONLY_ADDED = (AUDIT_EVENT, ROLLOUT_TRANSITION, PLAN_RELEASE)
 _READ_ONLY = (PLANT_MACHINE, PLANT_JOB, PLANT_CALENDAR, PLANT_CLOSURE)
 
 

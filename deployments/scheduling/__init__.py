@@ -9,6 +9,5 @@
 | decision | one decision: who was asked, who served, what the judge said; as answer and as record |
 | idempotency | requests with an Idempotency-Key are decided once |
 | time_budget | what load costs: smaller budgets; and what must leave the event loop |
-| proposals | what arms propose: a schedule by a policy, or by the planner's rule |
-| ports | what the use case needs from elsewhere |
+| ports | what the use case needs from elsewhere: arms, and what they propose by a policy or by the planner's rule |
 """

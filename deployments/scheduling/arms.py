@@ -22,8 +22,7 @@ from deployments.errors import (
 from deployments.persistence.decisions.records import EvaluationStatus
 from deployments.rollout.analysis.outcomes import Baseline
 from deployments.rollout.ramp.traffic import RULE, Arm
-from deployments.scheduling.ports import Judge, ProposalCall, Proposer
-from deployments.scheduling.proposals import Proposal
+from deployments.scheduling.ports import Judge, Proposal, ProposalCall, Proposer
 from env.errors import HorizonExceeded, InvalidProblem
 from env.judge.anomalies import BoundedMakespan
 from env.judge.verdict import Verdict, ViolationCode, quantity

@@ -28,7 +28,7 @@ from deployments.rollout.analysis.outcomes import JobSketch
 from deployments.rollout.ramp.state import Stage
 from deployments.scheduling.arms import Attempts
 from deployments.scheduling.evaluations import EvaluationContext, evaluation_records
-from deployments.scheduling.proposals import Proposal
+from deployments.scheduling.ports import Proposal
 from env.judge.verdict import Verdict
 from env.problem import Problem
 

@@ -1,16 +1,44 @@
-"""What the use case needs from elsewhere: the arms that propose, the judge, the journal, the archive."""
+"""What the use case needs from elsewhere: the arms, what they propose, the judge, the journal, the archive.
+
+Knows nothing of the wire, so that replicas that propose need not either.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from deployments.persistence.decisions.records import DecisionRecord, Record
-from deployments.scheduling.proposals import Proposal
 from env.judge.anomalies import BoundedMakespan
 from env.judge.verdict import Verdict
 from env.problem import Problem
 from env.schedule import Schedule
+from env.simulator.rules import Rule, dispatch
+from models.policy.predictor import Predictor
+from models.search.anytime import search
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A schedule that nobody has judged yet.
+
+    `method` names the stages that made it, in order. `model` is the policy's id, None when no policy
+    had a part. `policy_makespan_seconds` is the makespan of the policy pass alone, before any search, and
+    `gains` is by how many seconds each later stage lowered the objective, missed deadlines apart. `cpu_seconds` is
+    what the policy and its search cost, and `iterations` of the search, None where a budget of time ended it.
+    `replanned` is the schedule that was found where keeping places of an earlier one is worth nothing, None where there
+    is none to keep.
+    """
+
+    schedule: Schedule
+    method: tuple[str, ...]
+    model: str | None = None
+    policy_makespan_seconds: int | None = None
+    gains: Mapping[str, float] = field(default_factory=dict)
+    cpu_seconds: float | None = field(default=None, compare=False)
+    iterations: int | None = None
+    replanned: Schedule | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,3 +89,28 @@ class Archive(Protocol):
     async def get(self, decision_id: str, client: str) -> DecisionRecord | None:
         """One decision with its payload, None when `client` has none of that id. Raises `DatabaseError`."""
         ...
+
+
+def policy_proposal(predictor: Predictor, problem: Problem, budget_ms: int, *, threads: int | None = None) -> Proposal:
+    """The best that the budget buys by a policy, on `threads` threads (None: as many as the search likes).
+
+    Raises `HorizonExceeded`.
+    """
+    options = {} if threads is None else {"threads": threads}
+    found = search(predictor, problem, budget_ms, **options)
+    return Proposal(
+        schedule=found.schedule,
+        method=found.method,
+        model=predictor.model_id,
+        policy_makespan_seconds=found.policy_makespan_seconds,
+        gains=found.gains,
+        cpu_seconds=found.cpu_seconds,
+        # Without any time there is the pass alone, the same for every policy.
+        iterations=None if budget_ms else 0,
+        replanned=found.replanned,
+    )
+
+
+def planners_proposal(problem: Problem) -> Proposal:
+    """What the planner's rule makes. Raises `HorizonExceeded`."""
+    return Proposal(schedule=dispatch(problem, Rule.PLANNER), method=(Rule.PLANNER.name.lower(),))

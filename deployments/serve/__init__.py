@@ -4,7 +4,7 @@
 |---|---|
 | router, policy, validator, shadow, controller | five of the six deployments |
 | handles | the ports of the use case over Serve handles, spool and database |
-| storage | the sixth, which writes; explanations and comparisons, in a process of low priority where they are large |
+| storage | the sixth, which writes; explanations and files, in a process of low priority where they are large |
 | environment | what Ray reads from the environment of a node, and what is refused on a cluster |
 | serialization | what travels between replicas, as bytes |
 | health | what a router knows about its neighbours, asked in the background |

@@ -36,8 +36,7 @@ from deployments.rollout_control.protocol import ControllerReply, RouterReport
 from deployments.runtime.background import Threads
 from deployments.runtime.worker_process import FailureKind, NoResult
 from deployments.scheduling.arms import Attempt
-from deployments.scheduling.ports import ProposalCall
-from deployments.scheduling.proposals import Proposal, planners_proposal
+from deployments.scheduling.ports import Proposal, ProposalCall, planners_proposal
 from deployments.scheduling.time_budget import run_blocking
 from deployments.serve.serialization import decode, encode, encode_problem
 from deployments.shadow.evaluation import ShadowEvaluation, ShadowWork

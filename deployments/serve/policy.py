@@ -18,7 +18,7 @@ from anyio import to_thread
 
 from deployments.rollout.model_registry import Artefact, verified
 from deployments.runtime.metrics import PROPOSAL_SECONDS, SEARCH_GAIN
-from deployments.scheduling.proposals import policy_proposal
+from deployments.scheduling.ports import policy_proposal
 from deployments.serve.metrics import replica_meter
 from deployments.serve.process import configure_process, release_start_up_memory
 from deployments.serve.serialization import decode, encode

@@ -13,13 +13,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from deployments.contracts.answers.planners import ComparisonWork, ExplanationWork
+from deployments.contracts.answers.planners import ComparisonWork, ExplanationWork, PlanFile, PlanFileWork
 from deployments.errors import Overloaded, ServiceError, TemporarilyUnavailable, TimedOut
 from deployments.persistence.decisions.records import DecisionRecord
 from deployments.runtime.background import Threads
 from deployments.runtime.worker_process import FailureKind, NoResult, WorkerProcess
 from deployments.scheduling.ports import Archive
-from deployments.scheduling.time_budget import run_blocking
+from deployments.scheduling.time_budget import LARGE_BODY_BYTES, run_blocking
 from deployments.serve.serialization import decode, encode
 from env.errors import GantryError
 
@@ -33,7 +33,7 @@ NICENESS = 10
 """A tenth of the time of whoever plans: somebody waits for this, too. At the lowest priority a start may never end."""
 MAX_SECONDS = 100.0
 _RETRY_AFTER_SECONDS = 5
-Work = ExplanationWork | ComparisonWork
+Work = ExplanationWork | ComparisonWork | PlanFileWork
 
 
 class DBWriter:
@@ -102,6 +102,18 @@ class WorkerReads:
         assert isinstance(found, bytes), "nothing else is needed"
         return found
 
+    async def file(self, record: DecisionRecord, file: PlanFile, machine_id: int | None = None) -> bytes:
+        """The schedule as a file, of one machine where it is named. Raises as `explanation` does."""
+        work = PlanFileWork(record=record, zone=self._zone, file=file, machine_id=machine_id)
+        # Drawing takes a multiple of reading, so that it is never done in place.
+        found = await self._answer(work, max(LARGE_BODY_BYTES, _size(record)))
+        if isinstance(found, str):
+            earlier = await self._decisions.get(found, record.client)
+            work = replace(work, earlier=earlier, is_earlier_known=True)
+            found = await self._answer(work, max(LARGE_BODY_BYTES, _size(record)))
+        assert isinstance(found, bytes), "an earlier decision is looked for once"
+        return found
+
     def close(self) -> None:
         """Ends the process."""
         self._process.close()
@@ -114,7 +126,7 @@ class WorkerReads:
             async with asyncio.timeout(MAX_SECONDS):
                 reply = await self._thread.run(self._ask, work)
         except TimeoutError:
-            message = f"explanations and comparisons must be there within {MAX_SECONDS:g} s, took longer"
+            message = f"explanations, comparisons and files must be there within {MAX_SECONDS:g} s, took longer"
             raise TimedOut(message, _RETRY_AFTER_SECONDS) from None
         if isinstance(reply, NoResult):
             raise _lost(reply)
@@ -128,7 +140,7 @@ class WorkerReads:
 
 
 def _lost(reply: NoResult) -> TemporarilyUnavailable:
-    message = f"explanations and comparisons of large plans cannot be had now: {reply.reason}"
+    message = f"explanations, comparisons and files of large plans cannot be had now: {reply.reason}"
     kind = Overloaded if reply.kind is FailureKind.ABSENT else TemporarilyUnavailable
     return kind(message, _RETRY_AFTER_SECONDS)
 

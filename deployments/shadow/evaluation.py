@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from deployments.errors import ProposalFailed
 from deployments.rollout.ramp.traffic import Arm
 from deployments.scheduling.arms import ArmRunner, Attempt, objection
-from deployments.scheduling.ports import ProposalCall
-from deployments.scheduling.proposals import Proposal, planners_proposal, policy_proposal
+from deployments.scheduling.ports import Proposal, ProposalCall, planners_proposal, policy_proposal
 from env.errors import GantryError
 from env.judge.anomalies import AnomalyLimits, BoundedMakespan
 from env.judge.judge import judge

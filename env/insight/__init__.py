@@ -3,5 +3,5 @@
 | module | what it holds |
 |---|---|
 | explanation | why late work is late: where its time went |
-| gantt | a schedule as text, as pixels and as SVG |
+| gantt | a schedule as text and as pixels |
 """

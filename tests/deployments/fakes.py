@@ -18,11 +18,13 @@ from deployments.access.key_ring import key_of_settings
 from deployments.api import HealthReport, Services
 from deployments.contracts.parsing import RequestLimits, read_schedule_request
 from deployments.contracts.requests.schedule_request import ScheduleRequest
-from deployments.errors import JournalUnavailable, PlantDataUnavailable
+from deployments.errors import JournalUnavailable, PlanConflict, PlantDataUnavailable
 from deployments.persistence.decisions.records import (
+    ANY_DECISION,
     AuditEvent,
     ClaimKey,
     ClaimOutcome,
+    DecisionFilter,
     DecisionPage,
     DecisionRecord,
     EvaluationRecord,
@@ -30,7 +32,11 @@ from deployments.persistence.decisions.records import (
     Finished,
     Granted,
     OtherBody,
+    PlanInForce,
+    PlanOrder,
     Record,
+    ReleaseAction,
+    ReleaseRecord,
     Running,
     Wanted,
 )
@@ -229,16 +235,97 @@ class JournalDecisions:
         return next((record for record in mine if record.decision_id == decision_id), None)
 
     async def page(
-        self, client: str, *, before: str | None, limit: int, plants: frozenset[str] | None = None
+        self,
+        client: str,
+        *,
+        before: str | None,
+        limit: int,
+        plants: frozenset[str] | None = None,
+        wanted: DecisionFilter = ANY_DECISION,
     ) -> DecisionPage:
         if before is not None and not before.isdigit():
             raise InvalidCursor(f"cursor must be one that an earlier page gave, was {before!r}")
-        mine = [record for record in reversed(self._journal.records) if record.client == client]
+        mine = [
+            record
+            for record in reversed(self._journal.records)
+            if record.client == client and _is_wanted(record, wanted)
+        ]
         newest_first = [record for record in mine if plants is None or record.plant_id in plants]
         start = int(before or 0)
         shown = tuple(newest_first[start : start + limit])
         more = start + limit < len(newest_first)
         return DecisionPage(records=shown, next_cursor=str(start + limit) if more else None)
+
+
+def _is_wanted(record: DecisionRecord, wanted: DecisionFilter) -> bool:
+    named = (wanted.plant_id, wanted.line_id, wanted.request_id, wanted.arm)
+    found = (record.plant_id, record.line_id, record.request_id, record.arm)
+    return (
+        all(one is None or (one or None) == other for one, other in zip(named, found, strict=True))
+        and (wanted.since is None or record.created_at >= wanted.since)
+        and (wanted.until is None or record.created_at < wanted.until)
+        and wanted.is_late in (None, record.figures.tardiness_seconds > 0)
+    )
+
+
+class JournalPlans:
+    """Plans in force over a `MemoryJournal`; steps are kept in memory."""
+
+    def __init__(self, journal: MemoryJournal) -> None:
+        self._journal = journal
+        self.steps: list[ReleaseRecord] = []
+
+    async def in_force(self, client: str, plant_id: str, line_id: str | None) -> PlanInForce | None:
+        head = next(
+            (step for step in reversed(self.steps) if (step.plant_id, step.line_id) == (plant_id, line_id)), None
+        )
+        mine = [
+            record
+            for record in reversed(self._journal.records)
+            if (record.client, record.plant_id, record.line_id) == (client, plant_id, line_id)
+        ]
+        if head is None or head.decision_id is None:
+            return PlanInForce(decision=mine[0], release=None) if mine else None
+        found = next((record for record in mine if record.decision_id == head.decision_id), None)
+        return None if found is None else PlanInForce(decision=found, release=head)
+
+    async def release(self, order: PlanOrder) -> ReleaseRecord:
+        plan = await self.in_force(order.client, order.decision.plant_id or "", order.decision.line_id)
+        found = None if plan is None or plan.release is None else plan.decision.decision_id
+        if found != order.expected:
+            raise PlanConflict(f"{found} is in force, expected was {order.expected}", found)
+        return self._step(order, ReleaseAction.RELEASE, order.decision.decision_id, found)
+
+    async def undo(self, order: PlanOrder) -> ReleaseRecord:
+        plan = await self.in_force(order.client, order.decision.plant_id or "", order.decision.line_id)
+        found = None if plan is None or plan.release is None else plan.decision.decision_id
+        if found != order.decision.decision_id:
+            raise PlanConflict(f"{found} is in force", found)
+        return self._step(order, ReleaseAction.UNDO, self.steps[-1].previous_id, found)
+
+    async def releases(
+        self, client: str, plant_id: str, line_id: str | None, *, before: int | None, limit: int
+    ) -> list[ReleaseRecord]:
+        mine = [step for step in reversed(self.steps) if (step.client, step.plant_id) == (client, plant_id)]
+        return [step for step in mine if before is None or step.version < before][:limit]
+
+    def _step(self, order: PlanOrder, action: ReleaseAction, after: str | None, before: str | None) -> ReleaseRecord:
+        step = ReleaseRecord(
+            plant_id=order.decision.plant_id or "",
+            line_id=order.decision.line_id,
+            version=len(self.steps) + 1,
+            action=action,
+            decision_id=after,
+            released_version=len(self.steps) + 1,
+            previous_id=before,
+            is_what_if=False,
+            client=order.client,
+            actor=order.actor,
+            reason=order.reason,
+            created_at=order.at,
+        )
+        self.steps.append(step)
+        return step
 
 
 class UnreachableDecisions:
@@ -248,7 +335,13 @@ class UnreachableDecisions:
         raise DatabaseUnavailable("10.0.0.7: connection refused")
 
     async def page(
-        self, client: str, *, before: str | None, limit: int, plants: frozenset[str] | None = None
+        self,
+        client: str,
+        *,
+        before: str | None,
+        limit: int,
+        plants: frozenset[str] | None = None,
+        wanted: DecisionFilter = ANY_DECISION,
     ) -> DecisionPage:
         raise DatabaseUnavailable("10.0.0.7: connection refused")
 
@@ -523,6 +616,7 @@ def services_over(**changes: Any) -> Services:
         "limits": RequestLimits(jobs=settings.max_jobs, machines=settings.max_machines),
         "scheduling": scheduling_over(journal=journal),
         "decisions": JournalDecisions(journal),
+        "plans": JournalPlans(journal),
         "costly_reads": WorkerReads(
             changes.get("decisions") or JournalDecisions(journal), KUALA_LUMPUR, max_local_bytes=sys.maxsize
         ),

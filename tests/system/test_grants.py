@@ -22,6 +22,8 @@ from deployments.persistence.tables import service_grants
 from deployments.rollout_control.transition_log import transition_row
 from tests.deployments.persistence.decisions.test_audit_repository import event
 from tests.deployments.persistence.decisions.test_key_repository import entry_of
+from tests.deployments.persistence.decisions.test_latest_plan import plan
+from tests.deployments.persistence.decisions.test_releases import order, race, release, undo, write
 from tests.deployments.persistence.payloads import decision, decision_id
 from tests.deployments.rollout_control.test_database_sync import transition
 from tests.deployments.rollout_control.test_webhook import INCIDENT
@@ -82,6 +84,14 @@ def test_service_can_do_its_work(service: Engine, mariadb_url: str) -> None:
     assert rollout.take_lease("b", "other host", seen_token=1, lease_seconds=10.0) == 2
     with plant_work(service) as plants:
         assert plants.jobs("penang", 10) == []
+    write(service, plan(3, "J3"))
+    assert release(service, order(3)).version == 1
+    assert undo(service, order(3)).version == 2
+
+
+def test_of_two_planners_at_once_exactly_one_wins(service: Engine) -> None:
+    """On MariaDB as on SQLite, by connections of their own."""
+    race(service)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +108,8 @@ def test_service_can_do_its_work(service: Engine, mariadb_url: str) -> None:
         "DELETE FROM rollout_lease",
         "DELETE FROM rollout_transition",
         "DELETE FROM incident",
+        "DELETE FROM plan_release",
+        "UPDATE plan_release SET actor = 'somebody else'",
         "UPDATE rollout_transition SET actor = 'somebody else'",
         "UPDATE audit_event SET actor = 'somebody else'",
         "INSERT INTO api_key (key_id) VALUES ('0123456789ab')",

@@ -29,6 +29,7 @@ from deployments.persistence.decisions.records import (
     ClaimKey,
     ClaimMark,
     ClaimOutcome,
+    DecisionFilter,
     DecisionRecord,
     Finished,
     Granted,
@@ -234,7 +235,9 @@ def test_pages_follow_each_other_without_gap_or_repetition(engine: Engine) -> No
     cursor = None
     while True:
         with unit_of_work(engine) as decisions:
-            page = decisions.page("planner", before=cursor, limit=3, plant_id="penang", with_payload=True)
+            page = decisions.page(
+                "planner", before=cursor, limit=3, wanted=DecisionFilter(plant_id="penang"), with_payload=True
+            )
         found += page.records
         if (cursor := page.next_cursor) is None:
             break

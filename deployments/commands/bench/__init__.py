@@ -3,6 +3,5 @@
 | module | what it holds |
 |---|---|
 | benchmark_sets | public benchmarks, workloads, and our own plants; the makespans to beat |
-| quality, speed | the measurements |
-| report | the documents that are made of them |
+| quality, speed | the measurements; the documents that are made of them |
 """

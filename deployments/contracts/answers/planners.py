@@ -6,15 +6,26 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import ConfigDict, Field, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
+from deployments.contracts.answers.chart import gantt_html, gantt_svg
 from deployments.contracts.answers.figures import Figures, difference_of, figures_of
+from deployments.contracts.answers.plan_files import (
+    KeptAnswer,
+    PlanSheet,
+    dispatch_html,
+    plan_csv,
+    plan_ics,
+    plan_xlsx,
+    sheet_of,
+)
 from deployments.contracts.answers.stored import StoredQuestion, kept_request, kept_rows, stored_question, unreadable
-from deployments.contracts.requests.schedule_request import JobRequest
+from deployments.contracts.requests.schedule_request import JobRequest, ScheduleRequest
 from deployments.contracts.requests.wire import (
     INTEGRAL,
     AnswerModel,
@@ -27,8 +38,8 @@ from deployments.contracts.requests.wire import (
     instant,
 )
 from deployments.contracts.translation.fixed_work import EarlierRow, as_schedule
-from deployments.contracts.translation.problem import Question, translate
-from deployments.errors import InvalidRequest
+from deployments.contracts.translation.problem import Question, start_of, translate
+from deployments.errors import InvalidRequest, NotFound
 from deployments.persistence.decisions.records import DecisionRecord, FeedbackRecord
 from env.errors import InvalidProblem
 from env.insight.explanation import ExplainedStep, LateOperation, Outage, explain, sentence
@@ -291,6 +302,80 @@ class ExplanationWork:
             raise unreadable(record, str(error)) from error
         found = explanation_answer(record.decision_id, stored_question(record, request, question))
         return found.model_dump_json().encode()
+
+
+class PlanFile(StrEnum):
+    """A file that a plan is had as."""
+
+    GANTT_SVG = "gantt.svg"
+    GANTT_HTML = "gantt.html"
+    PLAN_CSV = "plan.csv"
+    PLAN_XLSX = "plan.xlsx"
+    PLAN_ICS = "plan.ics"
+    DISPATCH_CSV = "dispatch.csv"
+    DISPATCH_HTML = "dispatch.html"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanFileWork:
+    """Work: the schedule of `record` as a file, by the plant's clock `zone`; of `machine_id` alone where it is given.
+
+    `earlier` is the decision that it continues, once it was looked for.
+    """
+
+    record: DecisionRecord
+    zone: ZoneInfo
+    file: PlanFile
+    machine_id: int | None = None
+    earlier: DecisionRecord | None = None
+    is_earlier_known: bool = False
+
+    def answer(self) -> bytes | str:
+        """The file; or the id of the decision that must be looked for first. Raises `NotFound`."""
+        record, request = self.record, kept_request(self.record)
+        if request.previous_schedule_id is not None and not self.is_earlier_known:
+            return request.previous_schedule_id
+        kept_rows(record)
+        question = self._question(request)
+        start = start_of(request, zone=self.zone, now=record.created_at) if question is None else question.start
+        line = f", line {record.line_id}" if record.line_id else ""
+        sheet = sheet_of(
+            KeptAnswer.model_validate_json(record.answer or b""),
+            request,
+            question,
+            start=start,
+            zone=self.zone,
+            name=record.decision_id,
+            title=f"{record.plant_id or 'plan'}{line}: plan of {start:%a %d %b %Y %H:%M}",
+        )
+        if self.machine_id is not None and all(self.machine_id != machine.id for machine in sheet.machines):
+            raise NotFound(f"schedule {record.decision_id!r} has no machine {self.machine_id}")
+        return self._written(sheet)
+
+    def _question(self, request: ScheduleRequest) -> Question | None:
+        """What was asked, None where it would be refused now: then the plan is shown without closed hours."""
+        rows = None if self.earlier is None or self.earlier.answer is None else kept_rows(self.earlier)
+        try:
+            return translate(request, zone=self.zone, now=self.record.created_at, earlier=rows)
+        except InvalidProblem:
+            return None
+
+    def _written(self, sheet: PlanSheet) -> bytes:
+        match self.file:
+            case PlanFile.GANTT_SVG:
+                return gantt_svg(sheet)
+            case PlanFile.GANTT_HTML:
+                return gantt_html(sheet)
+            case PlanFile.PLAN_CSV:
+                return plan_csv(sheet)
+            case PlanFile.PLAN_XLSX:
+                return plan_xlsx(sheet)
+            case PlanFile.PLAN_ICS:
+                return plan_ics(sheet, self.record.created_at)
+            case PlanFile.DISPATCH_CSV:
+                return plan_csv(sheet, is_dispatch=True, machine_id=self.machine_id)
+            case PlanFile.DISPATCH_HTML:
+                return dispatch_html(sheet, self.machine_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,28 +1,44 @@
-"""Stored decisions as they are read back, and the questions that they answered. Times are hours."""
+"""Stored decisions as they are read back, plans in force, and the questions that they answered. Times are hours."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
-from pydantic_core import from_json
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError, from_json
 
 from deployments.contracts.answers.figures import Figures, figures_answer, figures_of
 from deployments.contracts.parsing import read_leniently
 from deployments.contracts.requests.schedule_request import ScheduleRequest
-from deployments.contracts.requests.wire import AnswerModel
+from deployments.contracts.requests.wire import AnswerModel, Text, WireModel
 from deployments.contracts.translation.fixed_work import EarlierRow, as_schedule, earlier_rows
 from deployments.contracts.translation.problem import Question
 from deployments.errors import NotFound
-from deployments.persistence.decisions.records import DecisionRecord, EvaluationRecord
+from deployments.persistence.decisions.records import (
+    DecisionRecord,
+    EvaluationRecord,
+    PlanInForce,
+    ReleaseAction,
+    ReleaseRecord,
+)
 from deployments.rollout.assignment import ArmRole
+from deployments.rollout.ramp.state import Stage
 from env.judge.judge import judge
 from env.judge.verdict import quantity
 from env.schedule import Schedule
 
 MAX_REASON_LENGTH = 300
+
+
+def _telling(reason: str) -> str:
+    if not reason.strip():
+        raise PydanticCustomError("blank", "must say why")
+    return reason
+
+
+Reason = Annotated[str, StringConstraints(strict=True, max_length=1000), AfterValidator(_telling)]
 
 
 class AssignmentAnswer(AnswerModel):
@@ -90,6 +106,88 @@ class StoredDecisionDetail(StoredDecision):
     evaluations: list[EvaluationAnswer] = Field(description="what each arm made of the request, as far as it is known")
     request: Any = Field(description="the body of the request, null when it was not to be kept")
     answer: Any = Field(description="the body of the answer, null when it was not to be kept")
+
+
+class ReleaseRequest(WireModel):
+    """Makes a schedule the plan in force of its plant and line, unless another one is than the caller believes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Reason = Field(description="why; kept with who did it")
+    expected: Text | None = Field(description="the schedule_id that is in force now; null: nothing is released yet")
+
+
+class ReleaseAnswer(AnswerModel):
+    """One step of the plan in force: a release, or one that was taken back."""
+
+    plant_id: str = Field(description="the plant")
+    line_id: str | None = Field(description="the line of the plant, null: it is planned without lines")
+    version: int = Field(description="counts the steps of this plant and line from 1 on")
+    action: Literal["release", "undo"] = Field(description="what was done: `undo` takes the release in force back")
+    schedule_id: str | None = Field(description="in force from then on; null: nothing that was released")
+    previous_schedule_id: str | None = Field(description="in force until then; null: nothing that was released")
+    is_what_if: bool = Field(description="whether `schedule_id` was made as a what-if copy")
+    actor: str = Field(description="who did it: the name of the key, or of its client")
+    reason: str = Field(description="why, in the actor's words")
+    created_at: datetime = Field(description="when it was done")
+
+
+class ReleasePage(AnswerModel):
+    """The steps of a plan in force, newest first."""
+
+    releases: list[ReleaseAnswer] = Field(description="releases and what was taken back, newest first")
+    next_cursor: str | None = Field(description="`cursor` of the next page, null on the last one")
+
+
+class PlanAnswer(AnswerModel):
+    """The plan in force of a plant and line."""
+
+    plant_id: str = Field(description="the plant")
+    line_id: str | None = Field(description="the line of the plant, null: it is planned without lines")
+    schedule_id: str = Field(description="the schedule that is in force")
+    is_released: bool = Field(description="false: nothing is released, so this is the newest one that is no what-if")
+    release: ReleaseAnswer | None = Field(description="who put it in force, when and why; null unless it is released")
+    note: str = Field(description="how the plan came to be in force, in a sentence")
+    schedule: StoredDecisionDetail = Field(description="the schedule with its request and its answer")
+
+
+def release_answer(record: ReleaseRecord) -> ReleaseAnswer:
+    """One step in the words of the wire."""
+    return ReleaseAnswer(
+        plant_id=record.plant_id,
+        line_id=record.line_id,
+        version=record.version,
+        action="undo" if record.action is ReleaseAction.UNDO else "release",
+        schedule_id=record.decision_id,
+        previous_schedule_id=record.previous_id,
+        is_what_if=record.is_what_if,
+        actor=record.actor,
+        reason=record.reason,
+        created_at=record.created_at,
+    )
+
+
+def plan_answer(plan: PlanInForce) -> PlanAnswer:
+    """The plan in force, its bodies included."""
+    decision, release = plan.decision, plan.release
+    assert decision.plant_id is not None, "a plan is of a plant"
+    note = "nothing is released here: this is the newest schedule that is no what-if"
+    if decision.stage == Stage.SHADOW:
+        note += ", made in shadow, where the floor sees only what is released"
+    if release is not None:
+        kind = "a what-if copy, released" if release.is_what_if else "released"
+        note = f"{kind} by {release.actor}"
+        if release.action is ReleaseAction.UNDO:
+            note = f"in force again since {release.actor} took the release after it back"
+    return PlanAnswer(
+        plant_id=decision.plant_id,
+        line_id=decision.line_id,
+        schedule_id=decision.decision_id,
+        is_released=release is not None,
+        release=None if release is None else release_answer(release),
+        note=note,
+        schedule=stored_decision_detail(decision),
+    )
 
 
 def stored_decision(record: DecisionRecord) -> StoredDecision:

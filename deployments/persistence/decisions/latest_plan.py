@@ -1,7 +1,8 @@
-"""The latest plan of each plant and line as rows, written in the transaction of the decision that made it.
+"""The plan in force of each plant and line as rows, written in the transaction that puts it in force.
 
-Rows, because answers are stored compressed, where no SQL view can look; in the same transaction, so that
-whoever reads the view `latest_plan` sees whole plans only, and each exactly when its decision is stored.
+Once a person has released a plan, only a person changes it; until then each newer decision does, but for those of the
+shadow stage. Rows, because answers are stored compressed, where no SQL view can look; in the same transaction, so that
+whoever reads the view `latest_plan` sees whole plans only, and each exactly when it is in force.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, insert, s
 from sqlalchemy.dialects import mysql, sqlite
 
 from deployments.persistence.decisions.records import DecisionRecord
-from deployments.persistence.tables import PLAN, PLANNED_JOB
+from deployments.persistence.errors import DataRejected
+from deployments.persistence.tables import PLAN, PLAN_RELEASE, PLANNED_JOB
+from deployments.rollout.ramp.state import Stage
 
 _log = logging.getLogger(__name__)
 
@@ -41,18 +44,45 @@ class _Request(BaseModel):
 
 
 def keep_latest_plans(connection: Connection, records: Iterable[DecisionRecord]) -> None:
-    """Replaces the plan of each plant and line that has a newer one in `records`.
+    """Replaces the plan of each plant and line that has a newer one in `records`, and none that was released.
 
-    What-if copies, and decisions whose payload was not to be kept, are nobody's plan. May be repeated,
-    in any order: the newest decision wins.
+    What-if copies, decisions of the shadow stage, and those whose payload was not to be kept, are nobody's plan by
+    themselves. May be repeated, in any order: the newest decision wins.
     """
     # In order, so that two writers cannot wait for each other's plants.
-    candidates = sorted((record for record in records if record.plant_id is not None), key=_place_and_age)
+    shown = (record for record in records if record.plant_id is not None and record.stage != Stage.SHADOW)
+    candidates = sorted(shown, key=_place_and_age)
     for _, group in groupby(candidates, key=_place):
         newest_first = reversed(list(group))
         found = next(((record, rows) for record in newest_first if (rows := _planned_jobs(record)) is not None), None)
         if found is not None and _claim(connection, found[0]):
             _replace_rows(connection, *found)
+
+
+def lock_plan(connection: Connection, record: DecisionRecord) -> None:
+    """Until the transaction ends nobody else changes the plan of the record's place; the row is there afterwards."""
+    # A write, also where the row is there: SQLite locks nothing for a read.
+    _insert_once(connection, _row_of(record))
+
+
+def show_plan(connection: Connection, record: DecisionRecord) -> None:
+    """Makes the record the plan of its place, whatever its age; the place must be locked. Raises `DataRejected`."""
+    if (rows := _planned_jobs(record, is_chosen=True)) is None:
+        raise DataRejected(f"decision {record.decision_id} must have rows that can be read, had none")
+    connection.execute(update(PLAN).where(_at(PLAN, record)).values(_own(record)))
+    _replace_rows(connection, record, rows)
+
+
+def show_nothing(connection: Connection, place_of: DecisionRecord) -> None:
+    """The plant and line of a record have no plan any more; the place must be locked."""
+    for table in (PLANNED_JOB, PLAN):
+        connection.execute(delete(table).where(_at(table, place_of)))
+
+
+def is_what_if(record: DecisionRecord) -> bool:
+    """Whether it was made to be compared. Raises `ValidationError` for a request that is none."""
+    request = _Request.model_validate_json(record.request or b"{}")
+    return request.parent_schedule_id is not None
 
 
 def _place(record: DecisionRecord) -> tuple[str, str]:
@@ -70,15 +100,29 @@ def _place_and_age(record: DecisionRecord) -> tuple[tuple[str, str], tuple[datet
 
 def _claim(connection: Connection, record: DecisionRecord) -> bool:
     """Locks the plan of the record's place; whether it is the record's now."""
-    plant_id, line_id = _place(record)
-    own = {"decision_id": record.decision_id, "created_at": record.created_at}
     place = _at(PLAN, record)
-    _insert_once(connection, {"plant_id": plant_id, "line_id": line_id} | own)
+    _insert_once(connection, _row_of(record))
     query = select(PLAN.c.created_at, PLAN.c.decision_id).where(place).with_for_update()
-    if connection.execute(query).one() > _age(record):
+    if connection.execute(query).one() > _age(record) or _is_released(connection, record):
         return False
-    connection.execute(update(PLAN).where(place).values(own))
+    connection.execute(update(PLAN).where(place).values(_own(record)))
     return True
+
+
+def _is_released(connection: Connection, record: DecisionRecord) -> bool:
+    """Whether a person's release is in force at the record's place."""
+    query = select(PLAN_RELEASE.c.decision_id).where(_at(PLAN_RELEASE, record))
+    newest = query.order_by(PLAN_RELEASE.c.version.desc()).limit(1)
+    return connection.execute(newest).scalar_one_or_none() is not None
+
+
+def _own(record: DecisionRecord) -> dict[str, Any]:
+    return {"decision_id": record.decision_id, "created_at": record.created_at}
+
+
+def _row_of(record: DecisionRecord) -> dict[str, Any]:
+    plant_id, line_id = _place(record)
+    return {"plant_id": plant_id, "line_id": line_id} | _own(record)
 
 
 def _insert_once(connection: Connection, values: dict[str, Any]) -> None:
@@ -115,12 +159,12 @@ def _at(table: Table, record: DecisionRecord) -> ColumnElement[bool]:
     return and_(table.c.plant_id == plant_id, table.c.line_id == line_id)
 
 
-def _planned_jobs(record: DecisionRecord) -> list[_Row] | None:
-    """The rows of the answer, None when the decision is nobody's plan."""
+def _planned_jobs(record: DecisionRecord, *, is_chosen: bool = False) -> list[_Row] | None:
+    """The rows of the answer, None when the decision is nobody's plan; a what-if is one only where `is_chosen`."""
     if record.request is None or record.answer is None:
         return None
     try:
-        if _Request.model_validate_json(record.request).parent_schedule_id is not None:
+        if not is_chosen and is_what_if(record):
             return None
         return _Answer.model_validate_json(record.answer).scheduled_jobs
     except ValidationError as error:

@@ -289,6 +289,74 @@ class DecisionRecord:
         return cls(**fields)
 
 
+class ReleaseAction(StrEnum):
+    """What a person did to the plan in force."""
+
+    RELEASE = "release"
+    UNDO = "undo"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseRecord:
+    """One step of the plan in force of a plant and line (None: no line), by `version` from 1 on.
+
+    `decision_id` is in force from then on (None: nothing that was released), `previous_id` was until then;
+    `released_version` is the release by which it is in force, 0 for none. `is_what_if` is of `decision_id`.
+    """
+
+    plant_id: str
+    line_id: str | None
+    version: int
+    action: ReleaseAction
+    decision_id: str | None
+    released_version: int
+    previous_id: str | None
+    is_what_if: bool
+    client: str
+    actor: str
+    reason: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanInForce:
+    """The plan of a plant and line: by `release`, or for want of any the newest decision that is no what-if."""
+
+    decision: DecisionRecord
+    release: ReleaseRecord | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOrder:
+    """A person's order about `decision`: `expected` is what he believes to be in force, None: nothing."""
+
+    decision: DecisionRecord
+    expected: str | None
+    client: str
+    actor: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionFilter:
+    """Which decisions a list shows; None: whatever it is, "": without any. [`since`, `until`) is when they were made.
+
+    `is_late`: whether any of their jobs ends after its due date.
+    """
+
+    plant_id: str | None = None
+    line_id: str | None = None
+    request_id: str | None = None
+    arm: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    is_late: bool | None = None
+
+
+ANY_DECISION = DecisionFilter()
+
+
 Record = DecisionRecord | EvaluationRecord | FeedbackRecord | AuditEvent
 """Whatever travels through the spool."""
 

@@ -23,8 +23,10 @@ from deployments.persistence.decisions.audit_repository import insert_audit
 from deployments.persistence.decisions.claims import finish_claims
 from deployments.persistence.decisions.latest_plan import keep_latest_plans
 from deployments.persistence.decisions.records import (
+    ANY_DECISION,
     MAX_PAGE_SIZE,
     AuditEvent,
+    DecisionFilter,
     DecisionPage,
     DecisionRecord,
     EvaluationRecord,
@@ -138,12 +140,11 @@ class DecisionRepository:
         *,
         before: str | None = None,
         limit: int = 50,
-        plant_id: str | None = None,
-        request_id: str | None = None,
+        wanted: DecisionFilter = ANY_DECISION,
         plants: frozenset[str] | None = None,
         with_payload: bool = False,
     ) -> DecisionPage:
-        """The newest decisions of `client`, at most `limit` (1 to `MAX_PAGE_SIZE`), before the cursor `before`.
+        """The newest `wanted` decisions of `client`, at most `limit` (1 to `MAX_PAGE_SIZE`), before a cursor.
 
         `plants` leaves out the decisions of all others. Raises `InvalidCursor`; `PayloadMismatch` when
         payloads are asked for and one is damaged.
@@ -152,9 +153,7 @@ class DecisionRepository:
             raise ValueError(f"limit must be in 1..{MAX_PAGE_SIZE}, was {limit}")
         # One row more than asked for tells whether there is a next page.
         older_than = None if before is None else _cursor_parts(before)
-        query = newest_query(
-            client, plant_id=plant_id, request_id=request_id, before=older_than, with_payload=with_payload
-        ).limit(limit + 1)
+        query = newest_query(client, wanted, before=older_than, with_payload=with_payload).limit(limit + 1)
         if plants is not None:
             query = query.where(DECISION.c.plant_id.in_(sorted(plants)))
         rows = self._connection.execute(query).mappings().all()
@@ -259,35 +258,47 @@ class StoredDecisions:
             raise
 
     async def page(
-        self, client: str, *, before: str | None, limit: int, plants: frozenset[str] | None = None
+        self,
+        client: str,
+        *,
+        before: str | None,
+        limit: int,
+        plants: frozenset[str] | None = None,
+        wanted: DecisionFilter = ANY_DECISION,
     ) -> DecisionPage:
-        """At most `limit` decisions of `plants` (None: of all), newest first, without payload.
+        """At most `limit` `wanted` decisions of `plants` (None: of all), newest first, without payload.
 
         Raises `InvalidCursor`, `DatabaseError` or `Overloaded`.
         """
 
         def read() -> DecisionPage:
             with unit_of_work(self._engine) as decisions:
-                return decisions.page(client, before=before, limit=limit, plants=plants)
+                return decisions.page(client, before=before, limit=limit, plants=plants, wanted=wanted)
 
         return await self._threads.run(read)
 
 
 def newest_query(
     client: str,
+    wanted: DecisionFilter = ANY_DECISION,
     *,
-    plant_id: str | None = None,
-    request_id: str | None = None,
     before: tuple[datetime, str] | None = None,
     with_payload: bool = False,
 ) -> Select[Any]:
-    """Decisions of a client, newest first, older than the instant and id of `before`."""
+    """The `wanted` decisions of a client, newest first, older than the instant and id of `before`."""
     columns = [column for column in DECISION.c if with_payload or column.name not in _PAYLOAD]
     query = select(*columns).where(DECISION.c.client == client)
-    if plant_id is not None:
-        query = query.where(DECISION.c.plant_id == plant_id)
-    if request_id is not None:
-        query = query.where(DECISION.c.request_id == request_id)
+    for name in ("plant_id", "line_id", "request_id", "arm"):
+        if (value := getattr(wanted, name)) is not None:
+            # The line "" is that of a plant without lines, which is null here.
+            query = query.where(DECISION.c[name] == (value or None))
+    if wanted.since is not None:
+        query = query.where(DECISION.c.created_at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(DECISION.c.created_at < wanted.until)
+    if wanted.is_late is not None:
+        tardiness = DECISION.c.tardiness_seconds
+        query = query.where(tardiness > 0 if wanted.is_late else tardiness == 0)
     if before is not None:
         query = _older_than(query, *before)
     return query.order_by(DECISION.c.created_at.desc(), DECISION.c.decision_id.desc())

@@ -15,7 +15,15 @@ from deployments.persistence.decisions.records import AuditEvent, first_id
 from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.persistence.errors import PruningRefused
 from deployments.persistence.failures import database_errors
-from deployments.persistence.tables import DECISION, EVALUATION, FEEDBACK, IDEMPOTENCY_CLAIM, METADATA, PLAN
+from deployments.persistence.tables import (
+    DECISION,
+    EVALUATION,
+    FEEDBACK,
+    IDEMPOTENCY_CLAIM,
+    METADATA,
+    PLAN,
+    PLAN_RELEASE,
+)
 from deployments.rollout.ramp.state import RolloutState, Stage
 
 # Of pages, whichever table or index they belong to.
@@ -185,8 +193,9 @@ class _Age:
         self._connection = connection
         self._before = before
         self._end = first_id(before + _ID_MARGIN)
-        # Read once: neither table has an index for it, and nothing new in them names an old decision.
-        self._planned = self._ids(select(PLAN.c.decision_id).where(PLAN.c.decision_id < self._end))
+        # Read once: no table has an index for it, and nothing new in them names an old decision.
+        plans = (select(plan).where(plan < self._end) for plan in (PLAN.c.decision_id, PLAN_RELEASE.c.decision_id))
+        self._planned = set().union(*map(self._ids, plans))
         claims = select(IDEMPOTENCY_CLAIM.c.decision_id).where(IDEMPOTENCY_CLAIM.c.decision_id < self._end)
         self._claimed = self._ids(claims) - self._planned
 

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, RowMapping, Select, func, select
 
 from deployments.persistence.decisions.audit_repository import newest_audit_query
 from deployments.persistence.decisions.plant_repository import CLOSURE_SOURCE, JOB_SOURCE, MACHINE_SOURCE
-from deployments.persistence.decisions.records import MAX_AUDIT_PAGE_SIZE, MAX_PAGE_SIZE
+from deployments.persistence.decisions.records import MAX_AUDIT_PAGE_SIZE, MAX_PAGE_SIZE, DecisionFilter
+from deployments.persistence.decisions.releases import releases_query
 from deployments.persistence.decisions.repository import newest_query
 from deployments.persistence.decisions.rollout_repository import (
     MAX_EVALUATIONS,
@@ -90,10 +91,11 @@ API_QUERIES = (
     ),
     ApiQuery(
         name="newest of a plant",
-        statement=lambda client: newest_query(client, plant_id=_PLANT, with_payload=True).limit(_PAGE),
+        statement=lambda client: newest_query(client, DecisionFilter(plant_id=_PLANT), with_payload=True).limit(_PAGE),
     ),
     ApiQuery(
-        name="newest of a request", statement=lambda client: newest_query(client, request_id="erp-1").limit(_PAGE)
+        name="newest of a request",
+        statement=lambda client: newest_query(client, DecisionFilter(request_id="erp-1")).limit(_PAGE),
     ),
     ApiQuery(
         name="digests of a batch",
@@ -134,6 +136,7 @@ API_QUERIES = (
     ApiQuery(name="closures of a plant", statement=_of_plant(CLOSURE_SOURCE)),
     ApiQuery(name="latest plan of a line", statement=_of_plant(PLAN, PLAN.c.line_id == "")),
     ApiQuery(name="jobs of the latest plan", statement=_of_plant(PLANNED_JOB, PLANNED_JOB.c.line_id == "")),
+    ApiQuery(name="newest releases of a line", statement=lambda _: releases_query(_PLANT, None).limit(_PAGE)),
     ApiQuery(name="newest audit rows", statement=lambda _: newest_audit_query().limit(MAX_AUDIT_PAGE_SIZE)),
     ApiQuery(
         name="next page of audit rows",

@@ -66,7 +66,13 @@ def _everywhere(method: str, template: str, status: int, json: Any) -> Row:
     )
 
 
+def _about_plant(method: str, template: str, scopes: frozenset[Scope]) -> Row:
+    """A route about one plant: for whoever has no plan of it, or no key for it, there is none."""
+    return Row(method=method, template=template, scopes=scopes, foreign=404, other_plant=404)
+
+
 _ORDER = {"reason": "because"}
+_RELEASE = {"reason": "because", "expected": None}
 _QUESTION = {"request": body(plant_id="penang"), "scheduled_jobs": []}
 ROWS = (
     Row(method="POST", template="/schedule", scopes=SCHEDULERS, other_plant=403, json=body(plant_id="penang")),
@@ -77,6 +83,22 @@ ROWS = (
     _about("GET", "/v1/schedules/{schedule_id}/explanation", READERS),
     _about("GET", "/v1/schedules/{schedule_id}/compare/{other_id}", READERS),
     _about("POST", "/v1/schedules/{schedule_id}/feedback", SCHEDULERS, {"rating": 5}),
+    _about("POST", "/v1/schedules/{schedule_id}/release", SCHEDULERS, _RELEASE),
+    Row(
+        method="DELETE",
+        template="/v1/schedules/{schedule_id}/release",
+        scopes=SCHEDULERS,
+        ok=409,
+        foreign=404,
+        other_plant=404,
+    ),
+    *(
+        _about("GET", f"/v1/schedules/{{schedule_id}}{ending}", READERS)
+        for ending in ("/gantt.svg", "/gantt.html", ".csv", ".xlsx", ".ics", "/dispatch.csv", "/dispatch.html")
+    ),
+    _about_plant("GET", "/v1/plants/{plant_id}/plan", READERS),
+    _about_plant("GET", "/v1/plants/{plant_id}/plan/{file}", READERS),
+    Row(method="GET", template="/v1/plants/{plant_id}/releases", scopes=READERS, other_plant=404),
     Row(method="GET", template="/v1/rollout", scopes=OPERATORS),
     Row(method="POST", template="/v1/rollout/promote", scopes=OPERATORS, json=_ORDER),
     Row(method="POST", template="/v1/rollout/pause", scopes=OPERATORS, json=_ORDER),

@@ -34,6 +34,7 @@ class World:
         path = row.template
         for name in ("{schedule_id}", "{other_id}"):
             path = path.replace(name, self.decision_id)
+        path = path.replace("{plant_id}", "penang").replace("{file}", "plan.csv")
         text = self.keys[key]
         headers = {} if text is None else {"X-API-Key": text}
         sent: dict[str, Any] = {} if row.json is None else {"json": row.json}

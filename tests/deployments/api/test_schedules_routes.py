@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from deployments.access import Client, Scope, StoredKey, key_digest
-from deployments.api import create_api
+from deployments.api import Services, create_api
 from tests.deployments.api.calls import call
 from tests.deployments.fakes import (
     FixedKeys,
@@ -279,3 +279,42 @@ async def test_health_names_the_stage_of_the_rollout() -> None:
     """The stage is the one that the router acts on."""
     services = services_over(scheduling=scheduling_over(share=0.5))
     assert (await call("GET", "/health", services=services)).json()["rollout_stage"] == "expanded"
+
+
+async def _listed(services: Services, **query: str) -> Any:
+    return await call("GET", "/v1/schedules", services=services, params=query)
+
+
+async def test_lists_are_filtered() -> None:
+    """By plant, line, request, arm, when it was made and whether any job is late; filters add up."""
+    services = services_over()
+    late = [job(lcd_date="2025-07-22T15:00:00")]
+    wanted = {"one": {"line_id": "1"}, "two": {"plant_id": "ipoh"}, "three": {"jobs": late}, "four": {"arm": "manual"}}
+    for name, changes in wanted.items():
+        made = await call("POST", "/schedule", services=services, json=body(request_id=name, **changes))
+        assert made.status_code == 200
+
+    async def found(**query: str) -> list[str]:
+        return [each["request_id"] for each in (await _listed(services, **query)).json()["schedules"]]
+
+    assert await found(plant_id="ipoh") == ["two"]
+    assert await found(line_id="1") == ["one"]
+    assert await found(line_id="") == ["four", "three", "two"]
+    assert await found(request_id="three") == ["three"]
+    assert await found(arm="manual") == ["four"]
+    assert await found(late="true") == ["three"]
+    assert await found(late="false", plant_id="penang") == ["four", "one"]
+    assert await found(**{"from": "2025-07-22T06:00:00"}) == ["four", "three", "two", "one"]
+    assert await found(**{"from": "2025-07-22T06:00:01"}) == []
+    assert await found(to="2025-07-22T14:00:00+08:00") == []
+    assert await found(to="2025-07-22", limit="1") == ["four"]
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [({"late": "perhaps"}, "late"), ({"from": "yesterday"}, "from"), ({"to": "1753"}, "to"), ({"plant": "x"}, "plant")],
+)
+async def test_filter_that_cannot_be_meant_is_refused(query: dict[str, str], field: str) -> None:
+    """A filter that was overlooked would show too much."""
+    answer = await _listed(services_over(), **query)
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)

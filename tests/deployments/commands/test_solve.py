@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from deployments.cli import app
 from deployments.commands.demo import EXAMPLE
-from deployments.commands.solve import UnknownAlgorithm, read_problem
+from deployments.commands.solve import UnknownAlgorithm, UnknownEnding, read_problem
 from deployments.errors import MalformedBody
 from env.errors import BenchmarkFormatError, InvalidProblem
 from tests.deployments.fakes import body, job
@@ -173,3 +173,35 @@ def test_request_that_is_not_written_by_the_letter_is_solved_with_a_word(
     printed = capsys.readouterr()
     assert printed.err.startswith("order.json: numbers that were sent as text were taken as numbers (at jobs[0].")
     assert printed.out == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "beginning"),
+    [
+        ("plan.svg", b"<svg "),
+        ("plan.HTML", b"<!doctype html>"),
+        ("plan.csv", b"\xef\xbb\xbfjob_id"),
+        ("plan.xlsx", b"PK"),
+    ],
+)
+def test_plan_is_written_as_its_ending_says(tiny: str, tmp_path: Path, name: str, beginning: bytes) -> None:
+    """Of a benchmark in its own units, and stdout stays what it is."""
+    solve(tiny, "--algorithm", "fifo", "--output", str(tmp_path / name))
+    assert (tmp_path / name).read_bytes().startswith(beginning)
+
+
+def test_plan_of_a_request_has_dates(tmp_path: Path) -> None:
+    """Also as a calendar, which a benchmark has none of."""
+    file, target = tmp_path / "plant.json", tmp_path / "plan.ics"
+    file.write_text(json.dumps(body(jobs=[job("A")])), encoding="utf-8")
+    solve(str(file), "--algorithm", "fifo", "--output", str(target))
+    assert b"DTSTART:2025072" in target.read_bytes()
+
+
+def test_ending_that_nobody_knows_is_refused_before_anything_is_solved(tiny: str, tmp_path: Path) -> None:
+    """And a calendar of what has no dates."""
+    for name, message in (("plan.pdf", "--output must end in one of"), ("plan.ics", "a calendar needs dates")):
+        result = CliRunner().invoke(app, ["solve", tiny, "--algorithm", "fifo", "--output", str(tmp_path / name)])
+        assert isinstance(result.exception, UnknownEnding)
+        assert message in str(result.exception)
+        assert not (tmp_path / name).exists()

@@ -35,7 +35,7 @@ def test_what_was_decided_cannot_be_deleted() -> None:
     granted = _granted()
     assert granted["decision"] == "SELECT, INSERT, UPDATE"
     assert granted["incident"] == "SELECT, INSERT, UPDATE"
-    assert granted["audit_event"] == granted["rollout_transition"] == "SELECT, INSERT"
+    assert granted["audit_event"] == granted["rollout_transition"] == granted["plan_release"] == "SELECT, INSERT"
     assert granted["api_key"] == "SELECT, UPDATE (`last_used_at`)"
 
 

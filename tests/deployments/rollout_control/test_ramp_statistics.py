@@ -33,7 +33,7 @@ from deployments.scheduling.evaluations import (
     pair_events,
     with_repetition,
 )
-from deployments.scheduling.proposals import Proposal
+from deployments.scheduling.ports import Proposal
 from env.judge.verdict import Verdict
 from env.schedule import Schedule
 from tests.deployments.rollout.analysis.test_outcomes import MEASURES

@@ -10,8 +10,7 @@ from zoneinfo import ZoneInfo
 
 from deployments.contracts.parsing import read_schedule_request
 from deployments.errors import NoSafeSchedule
-from deployments.scheduling.ports import ProposalCall
-from deployments.scheduling.proposals import Proposal, planners_proposal, policy_proposal
+from deployments.scheduling.ports import Proposal, ProposalCall, planners_proposal, policy_proposal
 from env.errors import InvalidProblem
 from env.problem import Problem
 from models.policy.artefact import load_predictor

@@ -33,8 +33,7 @@ from deployments.scheduling.arms import (
     RepeatAllowance,
     first_answer,
 )
-from deployments.scheduling.ports import ProposalCall
-from deployments.scheduling.proposals import Proposal
+from deployments.scheduling.ports import Proposal, ProposalCall
 from deployments.scheduling.time_budget import RecentLosses
 from deployments.scheduling.use_case import Scheduling
 from env.errors import InvalidProblem

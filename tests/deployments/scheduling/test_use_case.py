@@ -24,8 +24,7 @@ from deployments.errors import (
 )
 from deployments.persistence.decisions.records import DecisionRecord, payload_digest
 from deployments.scheduling.evaluations import EarlierPlan, ShadowTask, count_changes, evaluation_events
-from deployments.scheduling.ports import ProposalCall
-from deployments.scheduling.proposals import Proposal
+from deployments.scheduling.ports import Proposal, ProposalCall
 from deployments.scheduling.time_budget import LARGE_BODY_BYTES
 from deployments.scheduling.use_case import Answered, Scheduling
 from env.errors import HorizonExceeded, InvalidProblem

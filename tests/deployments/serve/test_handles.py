@@ -30,8 +30,7 @@ from deployments.persistence.spool.spool import Spool, SpoolConfig
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.traffic import Arm
 from deployments.runtime.background import Threads
-from deployments.scheduling.ports import ProposalCall
-from deployments.scheduling.proposals import Proposal
+from deployments.scheduling.ports import Proposal, ProposalCall
 from deployments.serve.handles import PlannersRule, RemoteJudge, RemotePolicy, SpoolJournal, remote_write
 from deployments.serve.policy import BEGUN, SuspectFiles
 from deployments.serve.serialization import decode, encode

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.system.recording.decisions import feedbacks, readings, validations
+from tests.system.recording.decisions import feedbacks, plans, readings, validations
 from tests.system.recording.operations import (
     access_checks,
     faults,
@@ -29,6 +29,7 @@ REQUESTS: tuple[Request, ...] = (
     *access_checks(),
     *readings(),
     *feedbacks(),
+    *plans(),
     *faults(),
     *orders(),
     *final_state(),

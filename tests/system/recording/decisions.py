@@ -7,13 +7,16 @@ from typing import Any
 
 from tests.system.recording.operations import has_both_arms
 from tests.system.recording.plants import START, Body, one_job, shipped, shop
-from tests.system.recording.request import Holder, Request, Taken, get, post, taken
+from tests.system.recording.request import Holder, Request, Taken, get, post, schedule, taken
 from tests.system.recording.schedules import PENANG
 
 _ONE = "/v1/schedules/{schedule_id}"
 _EXPLANATION = f"{_ONE}/explanation"
 _COMPARISON = f"{_ONE}/compare/{{other_id}}"
 _FEEDBACK = f"{_ONE}/feedback"
+_STABLE_FILES = ("/gantt.svg", "/gantt.html", ".csv", "/dispatch.csv", "/dispatch.html")
+# A workbook and a calendar say when they were made, and by which id.
+_STAMPED_FILES = (".xlsx", ".ics")
 _NOBODYS_ID = "00000000-0000-7000-8000-000000000000"
 
 
@@ -151,6 +154,53 @@ def _comparisons() -> Iterator[Request]:
         yield get(f"comparison {name}", _COMPARISON, places=places)
     yield get("comparison with nobody", _COMPARISON, places={"schedule_id": taken("shop"), "other_id": "nobody"})
     yield get("comparison of nobody", _COMPARISON, places={"schedule_id": "nobody", "other_id": taken("shop")})
+
+
+def plans() -> tuple[Request, ...]:
+    """Which plan is in force, who releases one and takes it back, and lists by filters."""
+    plan, releases, release = "/v1/plants/{plant_id}/plan", "/v1/plants/{plant_id}/releases", f"{_ONE}/release"
+    plant = {"plant_id": "released plant"}
+    first, second = ({"schedule_id": taken(name)} for name in ("plan to release", "newer plan"))
+    because = {"reason": "agreed with the floor", "expected": None}
+    filters = {
+        "plant": plant,
+        "request": {"request_id": "erp-4711"},
+        "arm": {"arm": "manual", "limit": "2"},
+        "lateness": {"late": "true", "limit": "2"},
+        "time": {"from": "2000-01-01", "to": "2000-01-02"},
+    }
+    return (
+        get("plan of a plant without any", plan, places=plant),
+        schedule("plan to release", shop(plant_id=plant["plant_id"])),
+        schedule("newer plan", shop(plant_id=plant["plant_id"], optimization_objective="makespan")),
+        get("plan that is not released", plan, places=plant, stored="newer plan"),
+        post("release: without a reason", release, because | {"reason": " "}, places=first),
+        post("release: without what is expected", release, {"reason": "x"}, places=first),
+        post("release: no JSON", release, content=b"?", places=first),
+        post("release: of nobody", release, because, places={"schedule_id": "nobody"}),
+        post("release: by a reader", release, because, places=first, holder=Holder.READER),
+        post("release: by another client", release, because, places=first, holder=Holder.STRANGER),
+        post("release", release, because, places=first),
+        post("release: over another plan", release, because, places=second),
+        get("plan that is released", plan, places=plant),
+        get("plan for another client", plan, places=plant, holder=Holder.STRANGER),
+        *(get(f"file {ending}", f"{_ONE}{ending}", places=first) for ending in (*_STABLE_FILES, *_STAMPED_FILES)),
+        get("file of one machine", f"{_ONE}/dispatch.csv", places=first, query={"machine_id": "1"}),
+        get("file of a machine that is none", f"{_ONE}/dispatch.csv", places=first, query={"machine_id": "99"}),
+        get("file of nobody", f"{_ONE}.csv", places={"schedule_id": "nobody"}),
+        get("file of the plan", f"{plan}/{{file}}", places=plant | {"file": "dispatch.html"}),
+        get("file of the plan that is none", f"{plan}/{{file}}", places=plant | {"file": "plan.pdf"}),
+        get("plan of a line without any", plan, places=plant, query={"line_id": "7"}),
+        post("release: next", release, because | {"expected": taken("plan to release")}, places=second),
+        Request(name="undone release", method="DELETE", route=release, places=second, query={"reason": "wrong one"}),
+        Request(name="release undone twice", method="DELETE", route=release, places=second),
+        get("releases", releases, places=plant),
+        get("first page of releases", releases, places=plant, query={"limit": "1"}),
+        get("releases for another client", releases, places=plant, holder=Holder.STRANGER),
+        get("releases with a wrong cursor", releases, places=plant, query={"cursor": "x"}),
+        *(get(f"list by {name}", "/v1/schedules", query=query) for name, query in filters.items()),
+        get("list by a day that is none", "/v1/schedules", query={"from": "yesterday"}),
+    )
 
 
 def _about(name: str, route: str, schedule_id: str | Taken, **fields: Any) -> Request:

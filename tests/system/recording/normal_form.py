@@ -93,7 +93,9 @@ def _body(response: httpx.Response, known_ids: Mapping[str, str]) -> Any:
         return found if spelling == "compact" else {"spelling": spelling, "json": found}
     if kind.startswith("text/plain; version="):
         return "<metrics>"
-    if kind.startswith(("text/html", "text/plain")):
+    if kind.startswith("text/calendar") or "spreadsheetml" in kind:
+        return "<file that says when it was made>"
+    if kind.startswith(("text/html", "text/plain", "text/csv", "image/svg")):
         page = _without(_IN_TEXT + _IN_PAGES, _without_ids(response.text, known_ids))
         return _CHART.sub(_without_times, page).splitlines()
     return _digest(response.content)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, update
 
-from deployments.persistence.decisions.records import MAX_PAGE_SIZE, DecisionRecord
+from deployments.persistence.decisions.records import MAX_PAGE_SIZE, DecisionFilter, DecisionRecord
 from deployments.persistence.decisions.repository import unit_of_work
 from deployments.persistence.errors import InvalidCursor, Mismatch, PayloadMismatch
 from deployments.persistence.tables import DECISION
@@ -103,7 +103,8 @@ def test_page_can_be_of_one_plant_or_one_request(engine: Engine) -> None:
     with unit_of_work(engine) as decisions:
 
         def found(**filters: str) -> list[str]:
-            return [record.decision_id for record in decisions.page("planner", **filters).records]  # type: ignore[arg-type]
+            wanted = DecisionFilter(**filters)  # type: ignore[arg-type]
+            return [record.decision_id for record in decisions.page("planner", wanted=wanted).records]
 
         assert found(plant_id="penang") == [decision_id(1)]
         assert found(request_id="erp-2") == [decision_id(3), decision_id(2)]

@@ -19,6 +19,7 @@ from deployments.persistence.tables import AUDIT_EVENT, DECISION, EVALUATION, FE
 from deployments.persistence.tables import ROLLOUT_TRANSITION as TRANSITION
 from deployments.rollout.ramp.state import RolloutState, Stage
 from tests.deployments.persistence.decisions.test_records_evaluations import FEEDBACK_RECORD, evaluation
+from tests.deployments.persistence.decisions.test_releases import order, release
 from tests.deployments.persistence.payloads import FIRST_INSTANT, decision, decision_id
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -144,6 +145,16 @@ def test_latest_plans_claims_and_what_was_reported_on_since_are_kept(engine: Eng
     assert pruned(engine) == Pruned(decisions=2, evaluations=4, feedback=1, planned=1, claimed=1, reported=1)
     assert ids(engine) == [decision_id(number) for number in (1, 2, 3)]
     assert len(ids(engine, EVALUATION)) == 6
+
+
+def test_whatever_was_released_once_is_kept(engine: Engine) -> None:
+    """It is what the floor worked by, and a release may be taken back."""
+    write(engine, [made(number, 1, line_id=str(number)) for number in (1, 2, 3)])
+    write(engine, [decision(number, created_at=FIRST_INSTANT + DAY) for number in (4, 5)])
+    for expected, number in ((None, 4), (4, 5)):
+        release(engine, order(number, expected, of={"created_at": FIRST_INSTANT + DAY}))
+    assert pruned(engine).planned == 2
+    assert ids(engine) == [decision_id(number) for number in (4, 5)]
 
 
 def test_decision_whose_id_is_of_a_later_time_is_left_alone(engine: Engine) -> None:

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deployments.cli import app
-from deployments.commands.bench.report import CARD, FIGURES, NOTES, PAGE, PROJECT, documents
+from deployments.commands.bench.speed import CARD, FIGURES, NOTES, PAGE, PROJECT, documents
 from models.benchmark.performance_report import NoRuns, ResultFiles, read_runs, write_runs
 from models.policy.artefact import PUBLISHED
 from tests.models.benchmark.measured import quality_of, speed_of
