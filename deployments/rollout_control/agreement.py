@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from deployments.errors import RolloutUnavailable, StaleVersion, UnreadableState
 from deployments.persistence.decisions.records import RolloutLease
 from deployments.persistence.errors import DatabaseError
-from deployments.rollout.analysis.outcomes import MissingPair, PairedObservation
+from deployments.rollout.analysis.guardrails import ComparisonEvent
 from deployments.rollout.ramp.latch import Reconciliation, base_of, reconcile
 from deployments.rollout.ramp.stages import begin, configure, rollback
 from deployments.rollout.ramp.state import Order, RampConfiguration, RolloutState, Stage, Transition
@@ -97,7 +97,7 @@ class StoredRollout(Protocol):
         is_same: Callable[[RolloutState], bool],
         seed: str,
         sampled_share: float,
-    ) -> tuple[tuple[Transition, ...], list[PairedObservation | MissingPair]]:
+    ) -> tuple[tuple[Transition, ...], list[ComparisonEvent]]:
         """All transitions, and what was stored of these two models in the ramps whose arms `is_same` recognises.
 
         `is_same` may block, and is called in a thread; `seed` and `sampled_share` are those of the split and of what is

@@ -308,7 +308,9 @@ class Exporter:
 
     async def text(self) -> tuple[bytes, str]:
         """The text and its media type. Raises `TemporarilyUnavailable`."""
-        address = self._address or await self._threads.run(self._address_now)
+        address = self._address
+        if address is None:
+            address = await self._threads.run(self._address_now)
         try:
             answer = (await self._client.get(address)).raise_for_status()
         except httpx.HTTPError as error:
