@@ -75,18 +75,22 @@ def env(
     """Print what a node needs in its environment before `ray start`, as lines for a shell.
 
     The settings of this folder and environment are among them, secrets by name only. On the way the program by which
-    Ray starts HAProxy is written into the data folder, so run it on each node.
+    Ray starts HAProxy is written into the data folder, so run it on each node; no `gantry serve` may live there.
 
     Example: eval "$(gantry cluster env)" && ray start --head
 
     Example: gantry cluster env --json
     """
-    from deployments.local_cluster.service import installed_proxy
+    from deployments.local_cluster.service import installed_proxy, owning_data_folder
     from deployments.serve.environment import HEAD_PORTS, NODE_PORTS, cluster_variables, gantry_variables
+    from deployments.serve.process import DrainNotice
     from deployments.settings.service import load_settings
 
     settings = load_settings()
-    variables = cluster_variables(installed_proxy(settings))
+    with owning_data_folder(settings):
+        # By that of a `gantry serve` that has ended here all routers of the cluster would refuse newcomers.
+        DrainNotice(settings.run_folder).withdraw()
+        variables = cluster_variables(installed_proxy(settings))
     ours = gantry_variables(settings)
     plain = variables | {name: value for name, value in ours.items() if value is not None}
     hidden = [name for name, value in ours.items() if value is None]

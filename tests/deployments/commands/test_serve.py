@@ -12,8 +12,10 @@ from typer.testing import CliRunner
 
 from deployments.cli import app
 from deployments.commands.serve import rows_of_nodes, rows_of_routers
+from deployments.local_cluster.service import DataFolderTaken, owning_data_folder
 from deployments.persistence.database import upgrade
 from deployments.serve.environment import PROXY_VARIABLE, cluster_variables
+from deployments.serve.process import DrainNotice
 from deployments.settings.service import load_settings
 
 OWN_KEY = "a-key-of-the-plant-that-is-long-enough"
@@ -48,6 +50,20 @@ def test_environment_is_what_a_shell_takes(node: Path) -> None:
     assert program.parent == node / "data" / "run"
     assert program.stat().st_mode & 0o777 == 0o700
     assert f"ray start --head --port={document['ray_start']['head']['port']} " in lines.output
+
+
+def test_data_folder_is_a_clusters_or_a_services(node: Path) -> None:
+    """What a service that has ended left stops no router of a cluster; beside a living one nothing is printed."""
+    settings = load_settings()
+    notice = DrainNotice(settings.run_folder)
+    with owning_data_folder(settings):
+        notice.give()
+        refused = CliRunner().invoke(app, ["cluster", "env"])
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert isinstance(refused.exception, DataFolderTaken)
+    assert notice.is_given
+    assert CliRunner().invoke(app, ["cluster", "env"]).exit_code == 0
+    assert not notice.is_given
 
 
 def test_node_that_lacks_everything_is_told_so(node: Path) -> None:
