@@ -46,12 +46,14 @@ def install_wrapper(path: Path, binary: str, record: Path | None, trusted: Seque
     path.chmod(_WRAPPER_MODE)
 
 
-def corrected(configuration: str, error_file: Path, trusted: Sequence[str] = ()) -> str:
+def corrected(
+    configuration: str, error_file: Path, trusted: Sequence[str] = (), *, has_fallback: bool = False
+) -> str:
     """What Ray wrote, with problem details instead of plain text, a socket for its owner alone, and no endless headers.
 
     `error_file` is answered at once where no router is there, or one dies with a request: Ray's own way out, a proxy
-    that keeps a request until there is a router, is closed. Who the client is says the connection, or the header of a
-    proxy among the networks `trusted`. Raises `UnknownConfiguration`.
+    that keeps a request until there is a router, is closed unless `has_fallback`. Who the client is says the
+    connection, or the header of a proxy among the networks `trusted`. Raises `UnknownConfiguration`.
     """
     refusal = f"http-request return status 503 content-type {_PROBLEM} string '{json.dumps(_problem())}'"
     changes = (
@@ -70,7 +72,7 @@ def corrected(configuration: str, error_file: Path, trusted: Sequence[str] = ())
         if not count:
             raise UnknownConfiguration(f"HAProxy's configuration must have {pattern!r}, had it nowhere")
     # Not there before there is an application.
-    return _FALLBACK.sub("", configuration)
+    return configuration if has_fallback else _FALLBACK.sub("", configuration)
 
 
 def _client_rules(trusted: Sequence[str]) -> str:
@@ -119,7 +121,11 @@ def main(arguments: list[str]) -> None:
         error_file = path.with_name("503.http")
         error_file.write_text(error_answer(), encoding="utf-8", newline="")
         try:
-            path.write_text(corrected(path.read_text(encoding="utf-8"), error_file, trusted.split()), encoding="utf-8")
+            # While Ray reads a changed application it names no router here, though all of them are there: on a cluster,
+            # where applications change, the way round by its own proxy is what keeps answering.
+            read, has_fallback = path.read_text(encoding="utf-8"), record == _NOWHERE
+            changed = corrected(read, error_file, trusted.split(), has_fallback=has_fallback)
+            path.write_text(changed, encoding="utf-8")
         except UnknownConfiguration as error:
             sys.exit(str(error))
     os.execv(binary, [binary, *own])  # noqa: S606 - it is the program that Ray would start

@@ -213,7 +213,7 @@ def test_cluster_in_order_passes_the_self_test(deployed: Cluster) -> None:
 
 
 def test_several_nodes_refuse_what_is_of_one(deployed: Cluster) -> None:
-    """A second node, and SQLite: the check names it, and `serve deploy` is refused with one sentence."""
+    """A second node, and SQLite: the check names it, `serve deploy` is refused with one sentence, and it serves on."""
     cluster = deployed
     with node(cluster.variables, cluster.folder, "second", f"--address={cluster.address}", "--num-cpus=0"):
         assert eventually(lambda: "SQLite, which is a file of one node" in _checked(cluster), START_SECONDS, 1.0)
@@ -222,6 +222,7 @@ def test_several_nodes_refuse_what_is_of_one(deployed: Cluster) -> None:
         message = cluster.application()["message"]
         assert "GANTRY_DATABASE_URL: must be a MariaDB URL on 2 nodes, was SQLite, a file of one of them" in message
         assert "Traceback" not in message
+        assert eventually(cluster.is_ready, 30.0), cluster.get("/readyz")
 
 
 def _checked(cluster: Cluster) -> str:

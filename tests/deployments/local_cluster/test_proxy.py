@@ -48,6 +48,13 @@ def test_unknown_configuration_is_refused(gone: str) -> None:
         corrected(other or HAPROXY_CONFIG_TEMPLATE.replace(gone, "something else"), ERROR_FILE)
 
 
+def test_way_round_by_rays_proxy_is_kept_on_a_cluster() -> None:
+    """There applications change, and meanwhile Ray names no router to HAProxy; all else is corrected."""
+    found = corrected(HAPROXY_CONFIG_TEMPLATE, ERROR_FILE, has_fallback=True)
+    assert found.count(" check backup\n") == 2
+    assert "mode 666" not in found
+
+
 def test_error_answer_is_whole_http() -> None:
     """Problem details with their length, and when to come back."""
     head, _, body = error_answer().partition("\r\n\r\n")
