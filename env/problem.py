@@ -162,14 +162,16 @@ def alike_alternatives(machines: Sequence[int], processing_seconds: int, setup_s
     """
     if not machines:
         return ()
-    first = Alternative(machine=min(machines), processing_seconds=processing_seconds, setup_seconds=setup_seconds)
+    if min(*machines, processing_seconds, setup_seconds) < 0:
+        # Refuses to exist, and says why.
+        Alternative(machine=min(machines), processing_seconds=processing_seconds, setup_seconds=setup_seconds)
     set_machine, set_processing, set_setup, set_also_held = _SETTERS
     alike = [object.__new__(Alternative) for _ in machines]
     for machine, each in zip(machines, alike, strict=True):
         set_machine(each, machine)
         set_processing(each, processing_seconds)
         set_setup(each, setup_seconds)
-        set_also_held(each, first.also_holds)
+        set_also_held(each, ())
     return tuple(alike)
 
 

@@ -375,7 +375,8 @@ def _received(model: type[Model], document: object, is_strict: bool) -> Received
     _refuse((found.exact, unknown_field_message(found)) for found in unknown if is_strict or found.is_awaited)
     allowed = allowance_warnings(read.allowances, in_words=dotted)
     warnings = (*allowed, *unknown_field_warnings(unknown))
-    forget_unknown_fields(read.model)
+    if unknown:
+        forget_unknown_fields(read.model)
     return Received(body=read.model, warnings=warnings)
 
 

@@ -347,7 +347,9 @@ def _offer(operation: Operation, seconds: int, machine: int, peers: dict[int, _P
     """Adds work of so many seconds to what each of its other machines could take."""
     for alternative in operation.alternatives:
         if alternative.machine != machine:
-            peer = peers.setdefault(alternative.machine, _Peer())
+            peer = peers.get(alternative.machine)
+            if peer is None:
+                peer = peers[alternative.machine] = _Peer()
             peer.takes_seconds += seconds
             peer.takes_here_seconds += alternative.duration_seconds
 

@@ -70,7 +70,7 @@ class MakespanBound:
         self._plant = case.hours.plant.flat()
         self._calendars: dict[object, OpenTime] = {(): self._plant}
         self._members: dict[int, frozenset[int]] = {}
-        self._groups: dict[tuple[tuple[int, ...], tuple[tuple[int, ...], ...]], int] = {}
+        self._groups: dict[tuple[tuple[int, ...], tuple[tuple[int, ...], ...]], tuple[int, int]] = {}
         self._places: dict[int, tuple[_Place, ...]] = {}
         # Operations that agree share one tuple of alternatives, which may be long.
         shared = {id(operation.alternatives): operation.alternatives for operation in case.problem.operations}
@@ -80,6 +80,8 @@ class MakespanBound:
     @cached_property
     def seconds(self) -> int:
         """No plan for the problem has a shorter makespan; 0 when all work ended before the schedule begins."""
+        if not self._problem.changeovers:
+            return self.seconds_with({name: choice.shortest_duration for name, choice in self._choices.items()})
         return self.seconds_with({operation.id: self._shortest(operation) for operation in self._problem.operations})
 
     def seconds_with(self, durations: Mapping[str, int]) -> int:
@@ -112,22 +114,22 @@ class MakespanBound:
     def _choice(self, alternatives: tuple[Alternative, ...]) -> _Choice:
         machines = tuple([each.machine for each in alternatives])
         also_held = tuple([each.also_holds for each in alternatives])
-        group = self._groups.get((machines, also_held))
-        if group is None:
+        known = self._groups.get((machines, also_held))
+        if known is None:
             members = frozenset(chain(machines, *also_held))
-            group = self._groups[machines, also_held] = sum([1 << machine for machine in members])
+            group = sum([1 << machine for machine in members])
+            known = self._groups[machines, also_held] = group, 1 + min(map(len, also_held))
             self._members[group] = members
         return _Choice(
-            group,
-            1 + min(map(len, also_held)),
+            *known,
             min([each.processing_seconds for each in alternatives]),
             min([each.processing_seconds + each.setup_seconds for each in alternatives]),
         )
 
     def _shortest(self, operation: Operation) -> int:
-        """Working seconds at least; a changeover may be listed that takes no time."""
+        """Working seconds at least where there are changeovers: one may be listed that takes no time."""
         choice = self._choices[operation.id]
-        may_change_over = self._problem.changeovers and operation.setup_group is not None and operation.pin is None
+        may_change_over = operation.setup_group is not None and operation.pin is None
         return choice.shortest_processing if may_change_over else choice.shortest_duration
 
     def _settled_end(self, operation: Operation) -> int:

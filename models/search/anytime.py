@@ -113,6 +113,14 @@ def search(
     arrays = compile_problem(problem)
     state = played(arrays, predictor.play)
     greedy = finished_schedule(problem, state)
+    if iterations is None and budget_ms <= 0 and not has_earlier_plan(problem):
+        # Nothing is to be compared with the pass, so nobody need know what it is worth.
+        return Found(
+            schedule=greedy,
+            method=("policy",),
+            policy_makespan_seconds=greedy.makespan_seconds,
+            cpu_seconds=time.thread_time() - cpu_begun,
+        )
     free = replace(problem, stability_seconds=0.0) if has_earlier_plan(problem) else problem
     best, replanned = _Best(free, arrays, greedy, state), None
     budget = None

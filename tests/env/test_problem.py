@@ -17,6 +17,7 @@ from env.problem import (
     Problem,
     WeeklyBreak,
     WorkingHours,
+    alike_alternatives,
 )
 from tests.problems import operation
 
@@ -51,6 +52,16 @@ def test_changeovers_are_listed_once_for_each_machine_that_exists() -> None:
         ("changeover 'a' to 'b' on machine 1", "machine index must be < 1, was 1"),
         ("changeover 'a' to 'b' on machine 0", "must be unique, was given more than once"),
     )
+
+
+def test_alike_alternatives_are_what_each_alone_would_be() -> None:
+    """Made together they equal those made one by one, and what one refuses they refuse."""
+    made = alike_alternatives((3, 0, 7), 60, 5)
+    assert made == tuple(Alternative(machine=each, processing_seconds=60, setup_seconds=5) for each in (3, 0, 7))
+    assert alike_alternatives((), 60, 5) == ()
+    for machines, processing, setup in (((3, -1), 60, 5), ((3,), -60, 5), ((3,), 60, -5)):
+        with pytest.raises(ValueError, match="must be >= 0, was -"):
+            alike_alternatives(machines, processing, setup)
 
 
 def test_empty_problem_is_refused() -> None:

@@ -74,6 +74,16 @@ def test_foreign_freight_is_refused_unread(
         decode(spoil(encode(Schedule(assignments=()))))
 
 
+def test_freight_cut_anywhere_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much of a problem's bytes has arrived, nothing is made of a part, nor of any other version."""
+    whole = encode(toy_problem())
+    versions = [whole[:6] + bytes([version]) + whole[7:] for version in range(256) if version != whole[6]]
+    monkeypatch.setattr(pickle, "loads", lambda _: pytest.fail("was read"))
+    for spoiled in (*(whole[:length] for length in range(len(whole))), *versions):
+        with pytest.raises(ValueError, match="payload must"):
+            decode(spoiled)
+
+
 def test_problem_is_encoded_once() -> None:
     """Policy and judge get the same bytes, and a problem that was changed other ones."""
     problem = toy_problem()
