@@ -46,9 +46,7 @@ def install_wrapper(path: Path, binary: str, record: Path | None, trusted: Seque
     path.chmod(_WRAPPER_MODE)
 
 
-def corrected(
-    configuration: str, error_file: Path, trusted: Sequence[str] = (), *, has_fallback: bool = False
-) -> str:
+def corrected(configuration: str, error_file: Path, trusted: Sequence[str] = (), *, has_fallback: bool = False) -> str:
     """What Ray wrote, with problem details instead of plain text, a socket for its owner alone, and no endless headers.
 
     `error_file` is answered at once where no router is there, or one dies with a request: Ray's own way out, a proxy
