@@ -70,14 +70,13 @@ WRITE_FAILURES = _gauge("write_failures_in_a_row", "Attempts to write since the 
 STATEMENT_SECONDS = _histogram("database_statement_seconds", "Statements of the writer.", _SECONDS, "statement")
 ROLLOUT_STAGE = _gauge("rollout_stage", "1 for the stage in force, 0 for every other.", "stage")
 ROLLOUT_SHARE = _gauge("rollout_ppo_share", "Share of requests that PPO is to serve.")
-GUARDRAIL_VALUE = _gauge(
-    "guardrail_value", "What a rule sees; NaN when it sees nothing.", "guardrail", "rule", "baseline"
-)
-GUARDRAIL_LIMIT = _gauge("guardrail_limit", "What a rule compares that with.", "guardrail", "rule", "baseline")
+_RULE = ("guardrail", "rule", "baseline")
+GUARDRAIL_VALUE = _gauge("guardrail_value", "What a rule of a guardrail sees; 0 while that is not known.", *_RULE)
+GUARDRAIL_LIMIT = _gauge("guardrail_limit", "What the rule compares it with.", *_RULE)
+GUARDRAIL_KNOWN = _gauge("guardrail_known", "1 while the rule has seen enough to tell a value.", *_RULE)
 EVIDENCE_WINDOWS = _gauge("evidence_windows", "Closed windows, or days, that a question of the gate has.", "question")
-EVIDENCE_MISSING = _gauge(
-    "evidence_windows_missing", "About how many it needs yet; NaN: it gets no nearer.", "question"
-)
+EVIDENCE_ODDS = _gauge("evidence_log10_odds", "How many to 1 it has, as common logarithm.", "question")
+EVIDENCE_NEEDED = _gauge("evidence_log10_odds_needed", "How many to 1 it needs, as common logarithm.", "question")
 HEALTH = _gauge("health", "1 for the status that /health tells, 0 for every other.", "status")
 READY = _gauge("ready", "1 while /readyz says yes.")
 ALARMS = _gauge("alarms", "What a person must look at: how many sentences /health has.")

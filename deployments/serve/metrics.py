@@ -18,8 +18,10 @@ from deployments.errors import RolloutUnavailable
 from deployments.runtime.background import BackgroundTask
 from deployments.runtime.metrics import (
     CPU_SECONDS,
-    EVIDENCE_MISSING,
+    EVIDENCE_NEEDED,
+    EVIDENCE_ODDS,
     EVIDENCE_WINDOWS,
+    GUARDRAIL_KNOWN,
     GUARDRAIL_LIMIT,
     GUARDRAIL_VALUE,
     MEMORY_BYTES,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from deployments.rollout.analysis.triggers import GuardrailReading
 
 PERIOD_SECONDS = 5.0
+_LOG_OF_TEN = math.log(10.0)
 _log = logging.getLogger(__name__)
 _KINDS = {MetricKind.COUNTER: metrics.Counter, MetricKind.GAUGE: metrics.Gauge, MetricKind.HISTOGRAM: metrics.Histogram}
 
@@ -112,18 +115,17 @@ class RolloutMetrics(BackgroundTask):
         for rule in self._guardrails():
             baseline = "none" if rule.baseline is None else rule.baseline.value
             labels = {"guardrail": rule.guardrail.value, "rule": rule.rule.value, "baseline": baseline}
-            self._meter.set(GUARDRAIL_VALUE, _known(rule.value), **labels)
+            # Ray passes on no NaN, and a gauge that has been told once cannot be taken back.
+            self._meter.set(GUARDRAIL_VALUE, rule.value or 0.0, **labels)
+            self._meter.set(GUARDRAIL_KNOWN, rule.value is not None, **labels)
             self._meter.set(GUARDRAIL_LIMIT, rule.limit, **labels)
         # Nobody can tell before the state of the rollout is known.
         with suppress(RolloutUnavailable):
             for question in self._evidence():
-                self._meter.set(EVIDENCE_WINDOWS, question.n, question=question.question)
-                self._meter.set(EVIDENCE_MISSING, _known(question.windows_missing), question=question.question)
-
-
-def _known(value: float | None) -> float:
-    """A gauge that has been told once cannot be taken back, so what is not known any more is no number."""
-    return math.nan if value is None else value
+                labels = {"question": question.question}
+                self._meter.set(EVIDENCE_WINDOWS, question.n, **labels)
+                self._meter.set(EVIDENCE_ODDS, question.log_e / _LOG_OF_TEN, **labels)
+                self._meter.set(EVIDENCE_NEEDED, question.log_threshold / _LOG_OF_TEN, **labels)
 
 
 def replica_meter() -> Meter:

@@ -41,6 +41,7 @@ API_KEY = "from-a-file-" + "k" * 32
 PLANT = ROOT / "deployments" / "examples" / "plant-170.json"
 NOTICES = "/run/notices"
 REQUESTS, CLIENTS = 60, 4
+MAX_WRONG_KEYS = 200
 WRONG_KEYS = 230
 # Of the host the sandbox sees what a program needs, and nothing that is anybody's.
 SYSTEM_FOLDERS = ("/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/sys")
@@ -48,7 +49,7 @@ SYSTEM_FOLDERS = ("/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/sys")
 CHANGES = {
     "GANTRY_ENVIRONMENT": "development",
     "GANTRY_TRUSTED_PROXIES": "127.0.0.1",
-    "GANTRY_RATE_LIMIT": "200/hour",
+    "GANTRY_RATE_LIMIT": f"{MAX_WRONG_KEYS}/hour",
 }
 
 
@@ -102,9 +103,13 @@ def host() -> Iterator[Host]:
             server.bind(str(folder / "notices" / "socket"))
             (folder / "notices" / "socket").chmod(0o777)
             (folder / "notices").chmod(0o755)
-            threading.Thread(target=_gather, args=(server, notices), daemon=True).start()
-            yield Host(folder=folder, port=free_port(), notices=notices)
-            server.shutdown(socket.SHUT_RDWR)
+            thread = threading.Thread(target=_gather, args=(server, notices), daemon=True)
+            thread.start()
+            try:
+                yield Host(folder=folder, port=free_port(), notices=notices)
+            finally:
+                server.shutdown(socket.SHUT_RDWR)
+                thread.join()
 
 
 def _gather(server: socket.socket, notices: list[str]) -> None:
@@ -231,9 +236,10 @@ def assert_nobody_spoofs(found: Host) -> None:
 
     wrong = {"X-API-Key": "wrong"}
     with found.client("127.0.0.7", wrong) as stranger, found.client("127.0.0.1", wrong) as proxy:
+        # Each router has half of the rate, and not as many requests as the other.
         statuses = [refused(stranger, number) for number in range(WRONG_KEYS)]
         assert set(statuses) == {401, 429}
-        assert statuses[-1] == 429
         assert {refused(proxy, number) for number in range(WRONG_KEYS)} == {401}
         forwarded = {"X-Forwarded-For": "127.0.0.7"}
-        assert proxy.get("/v1/schedules", headers=forwarded).status_code == 429
+        statuses += [proxy.get("/v1/schedules", headers=forwarded).status_code for _ in range(WRONG_KEYS)]
+        assert statuses.count(401) <= MAX_WRONG_KEYS
