@@ -333,6 +333,11 @@ def variables(file: str | Path | None = ENV_FILE) -> dict[str, tuple[str, str]]:
     found |= {name: (value, IN_ENVIRONMENT) for name, value in os.environ.items()}
     return {name: (value, place) for name, (value, place) in found.items() if value}
 
+def caller_key() -> str:
+    """What a command sends to a service as X-API-Key: GANTRY_API_KEY alone, since who asks needs no database."""
+    return variables().get(_name("api_key"), (DEVELOPMENT_API_KEY, ""))[0]
+
+
 
 def hand_down(settings: Settings) -> None:
     """Every process that this one starts gets the settings that it has itself: no file is read for them again.
