@@ -134,9 +134,9 @@ async def list_schedules(
     cursor: Annotated[str | None, Query(max_length=500, description="next_cursor of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = 50,
 ) -> Response:
-    """The client's decisions, newest first."""
-    page = await services.decisions.page(client.name, before=cursor, limit=limit, plants=client.plants)
-    schedules = [stored_decision(record) for record in page.records]
+    """The decisions that the key may read, newest first: the client's, or of all clients."""
+    page = await services.decisions.page(client.reads, before=cursor, limit=limit, plants=client.plants)
+    schedules = [stored_decision(record, names_client=client.reads is None) for record in page.records]
     return json_answer(StoredDecisionPage(schedules=schedules, next_cursor=page.next_cursor))
 
 
@@ -149,7 +149,8 @@ async def list_schedules(
 async def get_schedule(services: Bound, client: Reader, schedule_id: str) -> Response:
     """One decision of the client, with its request and answer when they were kept."""
     record = await decision_of(services, client, schedule_id)
-    return await json_answer_of(_size(record), lambda: stored_decision_detail(record))
+    names_client = client.reads is None
+    return await json_answer_of(_size(record), lambda: stored_decision_detail(record, names_client=names_client))
 
 
 @router.get(
@@ -197,7 +198,7 @@ async def give_feedback(
     its last word on each job.
     """
     received = await run_blocking(len(raw), receive, raw, FeedbackRequest, is_strict=is_strict)
-    decision = await decision_of(services, client, schedule_id)
+    decision = await decision_of(services, client, schedule_id, is_own=True)
     record = feedback_record(
         received.body,
         decision,

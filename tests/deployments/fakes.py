@@ -224,16 +224,16 @@ class JournalDecisions:
     def __init__(self, journal: MemoryJournal) -> None:
         self._journal = journal
 
-    async def get(self, decision_id: str, client: str) -> DecisionRecord | None:
-        mine = [record for record in self._journal.records if record.client == client]
+    async def get(self, decision_id: str, client: str | None) -> DecisionRecord | None:
+        mine = [record for record in self._journal.records if client in (None, record.client)]
         return next((record for record in mine if record.decision_id == decision_id), None)
 
     async def page(
-        self, client: str, *, before: str | None, limit: int, plants: frozenset[str] | None = None
+        self, client: str | None, *, before: str | None, limit: int, plants: frozenset[str] | None = None
     ) -> DecisionPage:
         if before is not None and not before.isdigit():
             raise InvalidCursor(f"cursor must be one that an earlier page gave, was {before!r}")
-        mine = [record for record in reversed(self._journal.records) if record.client == client]
+        mine = [record for record in reversed(self._journal.records) if client in (None, record.client)]
         newest_first = [record for record in mine if plants is None or record.plant_id in plants]
         start = int(before or 0)
         shown = tuple(newest_first[start : start + limit])
@@ -244,11 +244,11 @@ class JournalDecisions:
 class UnreachableDecisions:
     """A database that is down."""
 
-    async def get(self, decision_id: str, client: str) -> DecisionRecord | None:
+    async def get(self, decision_id: str, client: str | None) -> DecisionRecord | None:
         raise DatabaseUnavailable("10.0.0.7: connection refused")
 
     async def page(
-        self, client: str, *, before: str | None, limit: int, plants: frozenset[str] | None = None
+        self, client: str | None, *, before: str | None, limit: int, plants: frozenset[str] | None = None
     ) -> DecisionPage:
         raise DatabaseUnavailable("10.0.0.7: connection refused")
 
