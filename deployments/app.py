@@ -39,7 +39,7 @@ from deployments.persistence.decisions.key_repository import DatabaseKeys
 from deployments.persistence.decisions.repository import StoredDecisions
 from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.persistence.delivery.drain import SpoolDrain
-from deployments.persistence.errors import CorruptionLog
+from deployments.persistence.errors import CorruptionLog, DatabaseError
 from deployments.persistence.maintenance.checks import IntegritySampler
 from deployments.persistence.spool.disk import LocalDisk
 from deployments.persistence.spool.spool import Spool, SpoolConfig
@@ -71,13 +71,14 @@ from deployments.serve.handles import (
 )
 from deployments.serve.health import Exporter, HealthMonitor, Probe, RouterMetrics
 from deployments.serve.policy import PPOPolicy, SuspectFiles
+from deployments.serve.process import require_proven_backup
 from deployments.serve.reads import WorkerReads
 from deployments.serve.router import RequestRouter
 from deployments.serve.shadow import ShadowArm
 from deployments.serve.validator import SafetyValidator
 from deployments.serve.writer import DBWriter
 from deployments.settings.serve_config import AppArgs
-from deployments.settings.service import Environment, Settings
+from deployments.settings.service import Environment, Settings, is_handed_down, load_settings
 from deployments.shadow.queue import QueueBounds, ShadowQueue
 from models.search.warm_up import warm_rules
 
@@ -95,7 +96,12 @@ _log = logging.getLogger(__name__)
 
 
 def build_app(args: AppArgs) -> Application:
-    """The application with the published policy."""
+    """The application with the published policy. Raises `BackupMissing`, where no `gantry serve` has looked for one."""
+    if not is_handed_down():
+        try:
+            require_proven_backup(load_settings())
+        except DatabaseError as error:
+            _log.warning("whether there is a verified backup cannot be known now: %s", error)
     return compose(PPOPolicy, args)
 
 
