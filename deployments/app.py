@@ -42,7 +42,7 @@ from deployments.persistence.decisions.releases import StoredPlans
 from deployments.persistence.decisions.repository import StoredDecisions
 from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.persistence.delivery.drain import SpoolDrain
-from deployments.persistence.errors import CorruptionLog
+from deployments.persistence.errors import BackupMissing, CorruptionLog, DatabaseError
 from deployments.persistence.maintenance.checks import IntegritySampler
 from deployments.persistence.spool.disk import LocalDisk
 from deployments.persistence.spool.spool import Spool, SpoolConfig
@@ -75,13 +75,13 @@ from deployments.serve.handles import (
 )
 from deployments.serve.health import Exporter, HealthMonitor, Probe, RouterMetrics
 from deployments.serve.policy import PPOPolicy, SuspectFiles
-from deployments.serve.process import require_message_room
+from deployments.serve.process import require_message_room, require_proven_backup
 from deployments.serve.router import RequestRouter
 from deployments.serve.shadow import ShadowArm
 from deployments.serve.storage import DBWriter, WorkerReads
 from deployments.serve.validator import SafetyValidator
 from deployments.settings.serve_config import AppArgs
-from deployments.settings.service import Environment, Settings, load_settings
+from deployments.settings.service import Environment, Settings, is_handed_down, load_settings
 from deployments.shadow.queue import QueueBounds, ShadowQueue
 from models.search.warm_up import warm_rules
 
@@ -102,7 +102,8 @@ _log = logging.getLogger(__name__)
 def build_app(args: AppArgs) -> Application:
     """The application with the published policy.
 
-    Raises `RayServeException`, whose words alone `serve status` shows, for settings that must not be on this cluster.
+    Raises `RayServeException`, whose words alone `serve status` shows, for settings that must not be on this cluster,
+    and for a backup that is missing where no `gantry serve` has looked for one.
     """
     try:
         settings = load_settings(warns=False)
@@ -112,6 +113,14 @@ def build_app(args: AppArgs) -> Application:
         sentence = f"the settings of this cluster must be mended on its nodes: {error}"
         _log.error("%s", sentence)
         raise RayServeException(sentence) from error
+    if not is_handed_down():
+        try:
+            require_proven_backup(settings)
+        except BackupMissing as error:
+            _log.error("%s", error)
+            raise RayServeException(str(error)) from error
+        except DatabaseError as error:
+            _log.warning("whether there is a verified backup cannot be known now: %s", error)
     return compose(PPOPolicy, args)
 
 

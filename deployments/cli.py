@@ -10,7 +10,7 @@ import typer
 
 from deployments.commands import demo, keys, schedules, selftest, serve, settings, solve, train, validate
 from deployments.commands.bench import speed
-from deployments.commands.db import backup, import_plant, schema, spool
+from deployments.commands.db import backup, schema, spool
 from deployments.commands.rollout import operate
 from env.errors import GantryError
 
@@ -23,7 +23,6 @@ COMMANDS = (
     train,
     speed,
     schema,
-    import_plant,
     spool,
     backup,
     operate,

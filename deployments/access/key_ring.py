@@ -40,16 +40,17 @@ _NOBODYS_DIGEST = bytes(32)
 
 
 class Scope(StrEnum):
-    """What a key may do."""
+    """What a key may do. The last is none by itself: it widens what `read` shows, and no key has it unasked."""
 
     READ = "read"
     SCHEDULE = "schedule"
     ROLLBACK = "rollback"
     OPERATE = "operate"
     ADMIN = "admin"
+    READ_ALL_CLIENTS = "read_all_clients"
 
 
-ALL_SCOPES = frozenset(Scope)
+ALL_SCOPES = frozenset(Scope) - {Scope.READ_ALL_CLIENTS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,11 @@ class Client:
     def actor(self) -> str:
         """Whom an audit trail names: the key, or the client when the key has no name."""
         return self.key_name or self.name
+
+    @property
+    def reads(self) -> str | None:
+        """Whose decisions the key shows: its client's; None: those of every client, for its plants."""
+        return None if self.scopes >= {Scope.READ, Scope.READ_ALL_CLIENTS} else self.name
 
     def require(self, *scopes: Scope) -> None:
         """Raises `Forbidden` unless the client holds at least one of `scopes`."""

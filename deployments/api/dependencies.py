@@ -149,9 +149,12 @@ def _describing(model: type[WireModel], dependency: Any) -> Any:
     return dependency
 
 
-async def decision_of(services: Services, client: Client, schedule_id: str) -> DecisionRecord:
-    """One decision of the client with what was kept of it. Raises `NotFound` or `DatabaseError`."""
-    record = await services.decisions.get(schedule_id, client.name)
+async def decision_of(services: Services, client: Client, schedule_id: str, *, is_own: bool = False) -> DecisionRecord:
+    """One decision that the client may read, or that is its own, with what was kept of it.
+
+    Raises `NotFound` or `DatabaseError`.
+    """
+    record = await services.decisions.get(schedule_id, client.name if is_own else client.reads)
     if record is None or not client.may_see(record.plant_id):
         raise NotFound(f"there is no schedule {schedule_id[:100]!r}")
     return record

@@ -149,7 +149,10 @@ async def list_schedules(
     ] = None,
     late: Annotated[bool | None, Query(description="true: with a job that ends late; false: without any")] = None,
 ) -> Response:
-    """The client's decisions, newest first; filters add up, and hold for a cursor's pages when they are sent again."""
+    """The decisions that the key may read, newest first: the client's, or of all clients.
+
+    Filters add up, and hold for a cursor's pages when they are sent again.
+    """
     zone = services.settings.zone
     wanted = DecisionFilter(
         plant_id=plant_id,
@@ -160,8 +163,8 @@ async def list_schedules(
         until=None if to is None else _aware(to, zone, "to"),
         is_late=late,
     )
-    page = await services.decisions.page(client.name, before=cursor, limit=limit, plants=client.plants, wanted=wanted)
-    schedules = [stored_decision(record) for record in page.records]
+    page = await services.decisions.page(client.reads, before=cursor, limit=limit, plants=client.plants, wanted=wanted)
+    schedules = [stored_decision(record, names_client=client.reads is None) for record in page.records]
     return json_answer(StoredDecisionPage(schedules=schedules, next_cursor=page.next_cursor))
 
 
@@ -174,7 +177,10 @@ async def list_schedules(
 async def get_schedule(services: Bound, client: Reader, schedule_id: str) -> Response:
     """One decision of the client, with its request and answer when they were kept."""
     record = await decision_of(services, client, schedule_id)
-    return await json_answer_of(stored_bytes_of(record), lambda: stored_decision_detail(record))
+    names_client = client.reads is None
+    return await json_answer_of(
+        stored_bytes_of(record), lambda: stored_decision_detail(record, names_client=names_client)
+    )
 
 
 @router.get(
@@ -222,7 +228,7 @@ async def give_feedback(
     its last word on each job.
     """
     received = await run_blocking(len(raw), receive, raw, FeedbackRequest, is_strict=is_strict)
-    decision = await decision_of(services, client, schedule_id)
+    decision = await decision_of(services, client, schedule_id, is_own=True)
     record = feedback_record(
         received.body,
         decision,

@@ -101,13 +101,13 @@ class HealthProbe(Protocol):
 class Decisions(Protocol):
     """Reads stored decisions; another client's decisions do not exist."""
 
-    async def get(self, decision_id: str, client: str) -> DecisionRecord | None:
-        """One decision with its payload, None when `client` has none of that id. Raises `DatabaseError`."""
+    async def get(self, decision_id: str, client: str | None) -> DecisionRecord | None:
+        """One decision with its payload, None when `client` (None: nobody) has it. Raises `DatabaseError`."""
         ...
 
     async def page(
         self,
-        client: str,
+        client: str | None,
         *,
         before: str | None,
         limit: int,

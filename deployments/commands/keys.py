@@ -47,6 +47,9 @@ def create(
     name: Annotated[str, typer.Option(help="What audit rows call it; default: client and id.")] = "",
     plant: Annotated[list[str] | None, typer.Option(help="A plant it may name and see; several times.")] = None,
     all_plants: Annotated[bool, typer.Option("--all-plants", help="Every plant, present and future.")] = False,
+    all_clients: Annotated[
+        bool, typer.Option("--all-clients", help="With --scope read: the decisions of every client, for reports.")
+    ] = False,
     days: _DAYS = DEFAULT_DAYS,
     as_json: _JSON = False,
 ) -> None:
@@ -60,6 +63,10 @@ def create(
 
     if bool(plant) == all_plants:
         raise InvalidRequest((("--plant", "must be given, or --all-plants, but not both"),))
+    if all_clients:
+        scope = [*scope, Scope.READ_ALL_CLIENTS]
+    if Scope.READ_ALL_CLIENTS in scope and Scope.READ not in scope:
+        raise InvalidRequest((("--all-clients", "must come with --scope read, which it widens"),))
     made, now = new_key(), utc_now()
     entry = KeyEntry(
         key_id=made.key_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shlex
 import sys
@@ -38,6 +39,9 @@ def serve(
     grace: Annotated[
         float, typer.Option(min=0, max=600, help="Seconds for requests under way when the service is told to stop.")
     ] = DEFAULT_GRACE_SECONDS,
+    first: Annotated[
+        bool, typer.Option("--first", help="Refuse without a verified backup of the last day, as GANTRY_FIRST_START.")
+    ] = False,
 ) -> None:
     """Run the service in the foreground; Ctrl-C or SIGTERM drains.
 
@@ -55,6 +59,9 @@ def serve(
         _say(f"warning: {sentence}")
     # Only a terminal is worth the memory of what draws on it.
     display = StepDisplay(_say, plain_console() if sys.stdout.isatty() else None)
+    # By its variable, because the processes of the service find their settings in the environment.
+    if first:
+        os.environ["GANTRY_FIRST_START"] = "1"
     run(load_settings(), config or DEFAULT_CONFIG, port, display=display, grace_seconds=grace)
 
 

@@ -49,6 +49,7 @@ from deployments.serve.process import (
     leave_out_unused,
     release_start_up_memory,
     require_message_room,
+    require_proven_backup,
 )
 from deployments.settings.serve_config import read_serve_config
 from deployments.settings.service import Environment, Settings, hand_down, load_settings
@@ -138,7 +139,7 @@ def ray_variables(service_port: int) -> dict[str, str]:
 def checks(settings: Settings) -> Iterator[str]:
     """All that keeps a service from starting; a sentence for each thing that whoever starts it should hear.
 
-    Raises `ArtefactError`, `DataFolderTaken`, `SpoolError`, `DatabaseError` or `OSError`.
+    Raises `ArtefactError`, `DataFolderTaken`, `SpoolError`, `DatabaseError`, `BackupMissing` or `OSError`.
     """
     from models.policy.artefact import read_manifest
 
@@ -147,6 +148,7 @@ def checks(settings: Settings) -> Iterator[str]:
     read_manifest(settings.model_path)
     prepare_spool(settings)
     prepare_database(settings)
+    require_proven_backup(settings)
     yield from disagreeing_bounds(settings)
 
 

@@ -9,6 +9,7 @@ PersistenceError
 ├── KeyRefused              no such API key, or one more than a client may have
 ├── InvalidCursor           a page cursor that this service did not make
 ├── PruningRefused          what was asked to be removed is too young, or evidence of a rollout under way
+├── BackupMissing           what is about to happen needs a backup that is not there, or too old
 ├── InvalidBackup           a file is no whole backup, or could not be written
 ├── PayloadMismatch         a payload is not the one that was promised under this decision id
 └── DatabaseError           the database did not do what was asked; messages are one line, without secrets
@@ -75,6 +76,10 @@ class InvalidCursor(PersistenceError):
 
 class PruningRefused(PersistenceError):
     """Something younger than the instant may still be needed; the message says what, and since when."""
+
+
+class BackupMissing(PersistenceError):
+    """What is about to happen needs a backup that there is not, or that is too old."""
 
 
 class InvalidBackup(PersistenceError):

@@ -121,7 +121,7 @@ _NO_ENTRY = Meaning(
     advice="user or password are wrong, expired or locked, or this machine may not connect: mend GANTRY_DATABASE_URL",
 )
 _NO_GRANT = Meaning(
-    codes=frozenset({1044, 1142, 1143, 1227, 1370}),
+    codes=frozenset({1044, 1142, 1143, 1227, 1345, 1370}),
     error=DatabaseAccessDenied,
     advice="its user lacks a grant: `gantry db grants` prints what is needed",
 )

@@ -86,8 +86,8 @@ class Journal(Protocol):
 class Archive(Protocol):
     """Where earlier decisions are read back."""
 
-    async def get(self, decision_id: str, client: str) -> DecisionRecord | None:
-        """One decision with its payload, None when `client` has none of that id. Raises `DatabaseError`."""
+    async def get(self, decision_id: str, client: str | None) -> DecisionRecord | None:
+        """One decision with its payload, None when `client` (None: nobody) has it. Raises `DatabaseError`."""
         ...
 
 

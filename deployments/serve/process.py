@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import getpass
 import json
 import logging
 import os
+import platform
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deployments.runtime.background import BackgroundTask
+from deployments.runtime.clock import utc_now
 from deployments.runtime.durable_file import DRAFT_SUFFIX, OWNER_ONLY, owner_only
 
 if TYPE_CHECKING:
@@ -183,6 +186,39 @@ def require_message_room(settings: Settings) -> None:
     if found < wanted:
         message = f"must be at least {wanted} for GANTRY_MAX_BODY_BYTES {settings.max_body_bytes}, was {found}"
         raise InvalidSettings(((MESSAGE_VARIABLE, message),))
+
+
+def require_proven_backup(settings: Settings) -> None:
+    """In production, and wherever GANTRY_FIRST_START says so, the first start on a database with decisions needs one.
+
+    Raises `BackupMissing` or `DatabaseError`.
+    """
+    if settings.environment != "production" and not settings.first_start:
+        return
+    # Imported here, because only one process of a service asks.
+    from uuid6 import uuid7
+
+    from deployments.persistence.database import create_engine
+    from deployments.persistence.decisions.records import AuditEvent
+    from deployments.persistence.maintenance.backup_history import FIRST_START, require_backup
+
+    event = AuditEvent(
+        event_id=str(uuid7()),
+        occurred_at=utc_now(),
+        actor=f"service:{getpass.getuser()}",
+        client=None,
+        key_id=None,
+        action=FIRST_START,
+        target=f"{platform.node()}:{settings.data_folder.absolute()}",
+        status=None,
+        request_id=None,
+        detail=None,
+    )
+    engine = create_engine(settings.database_url.get_secret_value())
+    try:
+        require_backup(engine, event, is_asked=settings.first_start)
+    finally:
+        engine.dispose()
 
 
 def router_count() -> int:

@@ -107,6 +107,12 @@ def _rate_of_environment(earlier: dict[str, Any]) -> str | None:
     return PRODUCTION_RATE if earlier["environment"] is Environment.PRODUCTION else None
 
 
+def _tls_of(values: Mapping[str, Any]) -> dict[str, str]:
+    names = ("ca", "certificate", "key")
+    files = {name: path for name in names if (path := values.get(f"database_tls_{name}")) is not None}
+    return tls_query(values.get("database_tls", DatabaseTls.PREFERRED), files)
+
+
 def _in_data_folder(name: str) -> Callable[[dict[str, Any]], Path]:
     return lambda earlier: Path(earlier["data_folder"], name)
 
@@ -154,6 +160,9 @@ class Settings(RolloutSettings, BaseSettings):
         SecretStr(DEVELOPMENT_API_KEY),
         description="the key that clients send as X-API-Key; in production only until the first admin key is stored",
     )
+    first_start: bool = Field(
+        False, description="refuse to start without a verified backup of the last day, as the first start always does"
+    )
     data_folder: Path = Field(Path("data"), description="where the embedded default keeps its files")
     database_tls: DatabaseTls = Field(
         DatabaseTls.PREFERRED,
@@ -164,6 +173,9 @@ class Settings(RolloutSettings, BaseSettings):
     database_tls_key: FilePath | None = Field(None, description="private key of our own certificate, PEM")
     database_url: SecretStr = Field(
         default_factory=_embedded_database, description="SQLAlchemy URL; default: SQLite in the data folder"
+    )
+    into_password: SecretStr | None = Field(
+        None, description="password of the database that `gantry db restore --into` and `verify --into` name"
     )
     spool_folder: Path = Field(
         default_factory=_in_data_folder("spool"),
@@ -236,10 +248,13 @@ class Settings(RolloutSettings, BaseSettings):
     @classmethod
     def _with_tls(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
         """The URL says all that there is to know about the way to the database, so nobody can forget half of it."""
-        names = ("ca", "certificate", "key")
-        files = {name: path for name in names if (path := info.data.get(f"database_tls_{name}")) is not None}
-        query = tls_query(info.data.get("database_tls", DatabaseTls.PREFERRED), files)
+        query = _tls_of(info.data)
         return SecretStr(with_tls(value.get_secret_value(), query)) if query else value
+
+    def reaching(self, url: str) -> str:
+        """The URL of another database, reached as that of the settings is: SQLite as it is. Raises `ValueError`."""
+        query = _tls_of(self.__dict__)
+        return with_tls(url, query) if query and not url.startswith("sqlite") else url
 
     @field_validator("plant_timezone")
     @classmethod
@@ -307,8 +322,8 @@ class Settings(RolloutSettings, BaseSettings):
         url = self.database_url.get_secret_value()
         password = urlsplit(url).password
         key = (self.own_key,) if self.own_key is not None else ()
-        webhook = () if self.webhook_secret is None else (self.webhook_secret.get_secret_value(),)
-        return (*key, url, *webhook, *([unquote(password)] if password else []))
+        others = [each.get_secret_value() for each in (self.webhook_secret, self.into_password) if each is not None]
+        return (*key, url, *others, *([unquote(password)] if password else []))
 
 
 def load_settings(*, warns: bool = True, **overrides: Any) -> Settings:
@@ -325,6 +340,11 @@ def load_settings(*, warns: bool = True, **overrides: Any) -> Settings:
 @cache
 def _warn_once(notice: str) -> None:
     _log.warning(notice)
+
+
+def caller_key() -> str:
+    """What a command sends to a service as X-API-Key: GANTRY_API_KEY alone, since who asks needs no database."""
+    return variables().get(_name("api_key"), (DEVELOPMENT_API_KEY, ""))[0]
 
 
 def variable_names() -> dict[str, str]:
@@ -377,6 +397,11 @@ def hand_down(settings: Settings) -> None:
         write_durably(kept, settings.policy_file.read_text(encoding="utf-8"))
         os.environ[POLICY_VARIABLE] = str(kept.absolute())
     os.environ[_HANDED_DOWN] = "1"
+
+
+def is_handed_down() -> bool:
+    """Whether this process was started by one that has checked its settings, folders and database."""
+    return _HANDED_DOWN in os.environ
 
 
 def unread_variables(file: Path = Path(".env")) -> tuple[str, ...]:

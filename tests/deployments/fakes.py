@@ -230,13 +230,13 @@ class JournalDecisions:
     def __init__(self, journal: MemoryJournal) -> None:
         self._journal = journal
 
-    async def get(self, decision_id: str, client: str) -> DecisionRecord | None:
-        mine = [record for record in self._journal.records if record.client == client]
+    async def get(self, decision_id: str, client: str | None) -> DecisionRecord | None:
+        mine = [record for record in self._journal.records if client in (None, record.client)]
         return next((record for record in mine if record.decision_id == decision_id), None)
 
     async def page(
         self,
-        client: str,
+        client: str | None,
         *,
         before: str | None,
         limit: int,
@@ -248,7 +248,7 @@ class JournalDecisions:
         mine = [
             record
             for record in reversed(self._journal.records)
-            if record.client == client and _is_wanted(record, wanted)
+            if client in (None, record.client) and _is_wanted(record, wanted)
         ]
         newest_first = [record for record in mine if plants is None or record.plant_id in plants]
         start = int(before or 0)
@@ -331,12 +331,12 @@ class JournalPlans:
 class UnreachableDecisions:
     """A database that is down."""
 
-    async def get(self, decision_id: str, client: str) -> DecisionRecord | None:
+    async def get(self, decision_id: str, client: str | None) -> DecisionRecord | None:
         raise DatabaseUnavailable("10.0.0.7: connection refused")
 
     async def page(
         self,
-        client: str,
+        client: str | None,
         *,
         before: str | None,
         limit: int,

@@ -20,8 +20,8 @@ from sqlalchemy import Connection
 
 from deployments.persistence.database import create_engine, upgrade
 from deployments.persistence.maintenance.pruning import first_partitions
-from deployments.persistence.maintenance.query_plans import API_QUERIES, ApiQuery, QueryPlan, plan_of
-from tests.system.filling import BUSIEST_CLIENT, FIRST_MONTH, fill, total_rows
+from deployments.persistence.maintenance.query_plans import API_QUERIES, ApiQuery, QueryPlan, plan_of, typical_values
+from tests.system.filling import FIRST_MONTH, fill, total_rows
 from tests.system.mariadb import private_mariadb
 
 # Nothing here need survive a crash, and a plant's server has more memory than a test's.
@@ -62,10 +62,11 @@ def explain(decisions: int, months: int = 0, on_rows: Callable[[int], None] = la
 
 def explained(connection: Connection, query: ApiQuery) -> Explained:
     """How one query of the busiest client is answered now."""
-    plan = plan_of(connection, query, BUSIEST_CLIENT)
+    values = typical_values(connection)
+    plan = plan_of(connection, query, values)
     for _ in range(2):
         started = time.perf_counter()
-        rows = len(connection.execute(query.statement(BUSIEST_CLIENT)).all())
+        rows = len(connection.execute(query.statement(values)).all())
         milliseconds = 1000 * (time.perf_counter() - started)
     return Explained(query=query, plan=plan, rows=rows, milliseconds=milliseconds)
 

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pymysql
@@ -145,6 +146,39 @@ def private_mariadb(options: Sequence[str] = ()) -> Iterator[PrivateMariaDb]:
             server.stop()
     finally:
         shutil.rmtree(folder)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncryptedMariaDb:
+    """A server that speaks TLS with a certificate for 127.0.0.1, who signed it, and who did not."""
+
+    server: PrivateMariaDb
+    ca: Path
+    other_ca: Path
+
+
+@contextmanager
+def encrypted_mariadb(folder: Path) -> Iterator[EncryptedMariaDb]:
+    """Such a server; its certificates are in `folder`."""
+    ca, other = _authority(folder, "ca"), _authority(folder, "other")
+    names = ("-addext", "subjectAltName=IP:127.0.0.1", "-subj", "/CN=db")
+    _openssl(folder, "req", "-newkey", "rsa:2048", "-nodes", "-keyout", "db.key", "-out", "db.csr", *names)
+    signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-copy_extensions", "copy")
+    _openssl(folder, "x509", "-req", "-in", "db.csr", *signing, "-out", "db.pem")
+    options = (f"--ssl-cert={folder / 'db.pem'}", f"--ssl-key={folder / 'db.key'}", f"--ssl-ca={ca}")
+    with private_mariadb(options) as server:
+        yield EncryptedMariaDb(server=server, ca=ca, other_ca=other)
+
+
+def _openssl(folder: Path, *words: str) -> None:
+    done = subprocess.run(["openssl", *words], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def _authority(folder: Path, name: str) -> Path:
+    subject = ("-subj", f"/CN={name}", "-days", "2", "-newkey", "rsa:2048", "-nodes")
+    _openssl(folder, "req", "-x509", *subject, "-keyout", f"{name}.key", "-out", f"{name}.pem")
+    return folder / f"{name}.pem"
 
 
 def is_installed() -> bool:

@@ -17,10 +17,12 @@ from sqlalchemy import select
 
 from deployments.persistence.database import create_engine, upgrade
 from deployments.persistence.delivery.batch_writer import DecisionWriter
+from deployments.persistence.maintenance.archive import read_header
+from deployments.persistence.maintenance.backup import back_up
 from deployments.persistence.tables import METADATA
 from tests.deployments.persistence.decisions.test_records_evaluations import evaluation
 from tests.deployments.persistence.payloads import decision
-from tests.system.mariadb import MariaDbServer
+from tests.system.mariadb import MariaDbServer, private_mariadb
 from tests.system.serving import ROOT, environment
 
 pytestmark = pytest.mark.system
@@ -105,10 +107,41 @@ def test_commands_of_the_guide_back_up_under_load_and_restore_equal(urls: tuple[
     assert DECISIONS_BEFORE <= len(rows["decision"]) < load.written
     assert len(rows["decision"]) % _BATCH == 0
     assert len(rows["evaluation"]) == 2 * len(rows["decision"])
-    assert _rows(f"sqlite:///{tmp_path / 'elsewhere.sqlite3'}") == rows
+    elsewhere = _rows(f"sqlite:///{tmp_path / 'elsewhere.sqlite3'}")
+    # Who restored it is written into each once it is compared.
+    assert len(_restored(elsewhere) ^ _restored(rows)) == 2
+    assert elsewhere | {"audit_event": set()} == rows | {"audit_event": set()}
     there = _rows(source)
     for name in ("decision", "evaluation"):
         assert rows[name] <= there[name]
+
+
+def _restored(rows: dict[str, set[tuple[object, ...]]]) -> set[tuple[object, ...]]:
+    return rows["audit_event"]
+
+
+def test_backup_says_where_the_binary_log_stood(tmp_path: Path) -> None:
+    """At the instant of the snapshot: what was written before it is in the backup, and what comes later in the log."""
+    with private_mariadb(("--log-bin=log", "--server-id=1")) as server, server.schema() as url:
+        upgrade(url)
+        engine = create_engine(url)
+        assert not DecisionWriter(engine).write([decision(1).to_bytes()]).poisoned
+        path, written = tmp_path / "x.backup", []
+
+        def write_another() -> None:
+            if not written:
+                written.append(DecisionWriter(engine).write([decision(2).to_bytes()]))
+
+        (before,) = server.execute("SHOW MASTER STATUS")
+        header, counts = back_up(url, path, write_another)
+        (after,) = server.execute("SHOW MASTER STATUS")
+        engine.dispose()
+    assert counts["decision"] == 1
+    assert header.binary_log is not None
+    assert (header.binary_log["file"], int(header.binary_log["position"])) == before[:2]
+    assert int(str(after[1])) > int(str(before[1]))
+    assert re.fullmatch(r"0-1-\d+", header.binary_log["gtid"])
+    assert read_header(path).binary_log == header.binary_log
 
 
 def _commands() -> str:

@@ -18,7 +18,9 @@ from deployments.persistence.decisions.rollout_repository import RolloutRows
 from deployments.persistence.delivery.batch_writer import DecisionWriter
 from deployments.persistence.errors import DatabaseAccessDenied
 from deployments.persistence.failures import database_errors
-from deployments.persistence.tables import service_grants
+from deployments.persistence.maintenance.checks import Level, check
+from deployments.persistence.maintenance.query_plans import API_QUERIES
+from deployments.persistence.tables import METADATA, service_grants
 from deployments.rollout_control.transition_log import transition_row
 from tests.deployments.persistence.decisions.test_audit_repository import event
 from tests.deployments.persistence.decisions.test_key_repository import entry_of
@@ -92,6 +94,36 @@ def test_service_can_do_its_work(service: Engine, mariadb_url: str) -> None:
 def test_of_two_planners_at_once_exactly_one_wins(service: Engine) -> None:
     """On MariaDB as on SQLite, by connections of their own."""
     race(service)
+
+
+def test_service_can_look_whether_all_is_well(service_url: str, mariadb_url: str) -> None:
+    """`gantry db check --volume` by the service's own user, on enough decisions for plans: no query is warned of."""
+    owner = create_engine(mariadb_url)
+    records = [decision(number, client=f"client-{number % 7}").to_bytes() for number in range(1, 2_001)]
+    assert not DecisionWriter(owner).write(records).poisoned
+    with owner.connect() as connection:
+        connection.execute(text(f"ANALYZE TABLE {', '.join(METADATA.tables)}")).all()
+    owner.dispose()
+    findings = {each.subject: each for each in check(service_url, by_volume=True)}
+    looked_at = [each for subject, each in findings.items() if subject.startswith(("query: ", "time: "))]
+    assert len(looked_at) == 2 * len(API_QUERIES)
+    # Where nobody has rated anything, an optimiser may join as it likes.
+    assert [each for each in looked_at if each.level is not Level.OK and "feedback" not in each.subject] == []
+    assert findings["time: newest of a client"].message.startswith("101 rows in ")
+
+
+def test_check_says_when_a_grant_is_missing(service_url: str, mariadb: MariaDbServer) -> None:
+    """As after an upgrade by whose grants were not printed anew: the other queries are explained all the same."""
+    url = make_url(service_url)
+    owner = create_engine(mariadb.url.set(database=url.database).render_as_string(hide_password=False))
+    assert not DecisionWriter(owner).write([decision(number).to_bytes() for number in range(1, 1_101)]).poisoned
+    owner.dispose()
+    mariadb.execute(f"REVOKE SHOW VIEW ON {url.database}.machine_source FROM '{url.username}'@'%'")
+    findings = {each.subject: each for each in check(service_url)}
+    found = findings["query: machines of a plant"]
+    assert found.level is Level.WARNING
+    assert found.message.endswith("`gantry db grants` prints what its user needs")
+    assert findings["query: pending jobs of a plant"].level is Level.OK
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from deployments.persistence.database import create_engine, upgrade
 from deployments.persistence.decisions.records import DecisionRecord
 from deployments.persistence.delivery.batch_writer import DecisionWriter, WriteReport
 from deployments.persistence.maintenance.pruning import Pruned, prune, table_sizes
-from deployments.persistence.maintenance.query_plans import API_QUERIES, plan_of
+from deployments.persistence.maintenance.query_plans import API_QUERIES, QueryValues, plan_of
 from deployments.persistence.tables import METADATA
 from tests.deployments.persistence.decisions.test_records_evaluations import evaluation
 from tests.deployments.persistence.payloads import decision
@@ -111,8 +111,8 @@ def test_one_decision_is_looked_for_in_one_partition(engine: Engine) -> None:
     with engine.connect() as connection:
         assert [row["partitions"] for row in connection.exec_driver_sql(statement).mappings()] == ["m2026_02"]
         for query in API_QUERIES:
-            connection.execute(query.statement("planner")).all()
-            assert plan_of(connection, query, "planner").words
+            connection.execute(query.statement(QueryValues(client="planner"))).all()
+            assert plan_of(connection, query, QueryValues(client="planner")).words
 
 
 def test_month_goes_at_once_or_row_by_row(engine: Engine) -> None:

@@ -2,8 +2,7 @@
 
 | module | what it holds |
 |---|---|
-| schema | the group, the schema's newest revision, the rights of the service's own user, sizes, old decisions |
+| schema | the group, the newest revision, rights of the service's user, plant data from files, sizes, old decisions |
 | spool | what waits on local disk, and its replay |
-| backup | check, backup, restore, verify |
-| import_plant | plant data from files |
+| backup | check, backup, restore, verify, drill |
 """

@@ -150,12 +150,11 @@ def _answer(method: str, url: str, path: str, **sent: Any) -> httpx.Response:
     """The service's answer. Raises `OrderRefused` with its words, or when there is none."""
     import httpx
 
-    from deployments.settings.service import load_settings
+    from deployments.settings.service import caller_key
 
-    key = load_settings().api_key.get_secret_value()
     try:
         with httpx.Client(base_url=url, timeout=_TIMEOUT_SECONDS, trust_env=False) as client:
-            answer = client.request(method, path, headers={"X-API-Key": key}, **sent)
+            answer = client.request(method, path, headers={"X-API-Key": caller_key()}, **sent)
     except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise OrderRefused(f"{url} must be a running service, did not answer: {error}") from error
     if answer.status_code >= _FIRST_FAULT:

@@ -60,6 +60,11 @@ class StoredDecision(AnswerModel):
 
     schedule_id: str
     created_at: datetime
+    client: str | None = Field(
+        None,
+        exclude_if=lambda name: name is None,
+        description="whose it is; told to keys across clients alone",
+    )
     request_id: str | None
     plant_id: str | None
     line_id: str | None
@@ -190,17 +195,18 @@ def plan_answer(plan: PlanInForce) -> PlanAnswer:
     )
 
 
-def stored_decision(record: DecisionRecord) -> StoredDecision:
+def stored_decision(record: DecisionRecord, *, names_client: bool = False) -> StoredDecision:
     """One line of the list."""
-    return StoredDecision(**_summary(record))
+    return StoredDecision(**_summary(record), client=record.client if names_client else None)
 
 
-def stored_decision_detail(record: DecisionRecord) -> StoredDecisionDetail:
+def stored_decision_detail(record: DecisionRecord, *, names_client: bool = False) -> StoredDecisionDetail:
     """One decision, its bodies included when they were kept."""
     arms: dict[str, Figures | None] = dict.fromkeys(arm.value for arm in ArmRole)
     arms |= {evaluation.arm: _figures(evaluation) for evaluation in record.evaluations}
     return StoredDecisionDetail(
         **_summary(record),
+        client=record.client if names_client else None,
         assignment=AssignmentAnswer(
             unit=record.unit,
             bucket=record.bucket,

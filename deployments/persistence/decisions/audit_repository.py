@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from datetime import datetime
@@ -31,20 +31,25 @@ class AuditRepository:
     """The audit trail within one transaction."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self.connection = connection
 
     def insert(self, events: Sequence[AuditEvent]) -> None:
         """Makes sure that each event is there, exactly once."""
-        insert_audit(self._connection, events)
+        insert_audit(self.connection, events)
 
     def page(self, *, before: str | None = None, limit: int = MAX_AUDIT_PAGE_SIZE) -> list[AuditEvent]:
         """The newest events, at most `limit`, older than that of the id `before`. Raises `InvalidCursor`."""
         last = None if before is None else self._event(before)
         query = newest_audit_query(None if last is None else (last.occurred_at, last.event_id))
-        return [_event(row) for row in self._connection.execute(query.limit(limit)).mappings()]
+        return [_event(row) for row in self.connection.execute(query.limit(limit)).mappings()]
+
+    def newest_of(self, actions: Collection[str], limit: int = 1) -> list[AuditEvent]:
+        """The newest events of some actions, at most `limit`."""
+        query = newest_audit_query().where(AUDIT_EVENT.c.action.in_(sorted(actions))).limit(limit)
+        return [_event(row) for row in self.connection.execute(query).mappings()]
 
     def _event(self, event_id: str) -> AuditEvent:
-        found = self._connection.execute(select(*_COLUMNS).where(AUDIT_EVENT.c.event_id == event_id)).mappings().first()
+        found = self.connection.execute(select(*_COLUMNS).where(AUDIT_EVENT.c.event_id == event_id)).mappings().first()
         if found is None:
             raise InvalidCursor(f"cursor must be one that an earlier page gave, was {event_id[:100]!r}")
         return _event(found)

@@ -14,6 +14,8 @@ from typing import Any
 from sqlalchemy import Column, Connection, Engine, Table, TableClause, column, delete, insert, select, table
 
 from deployments.persistence.database import address_of
+from deployments.persistence.decisions.audit_repository import insert_audit
+from deployments.persistence.decisions.records import AuditEvent
 from deployments.persistence.failures import database_errors
 from deployments.persistence.tables import PLANT_CALENDAR, PLANT_CLOSURE, PLANT_JOB, PLANT_MACHINE
 
@@ -47,6 +49,10 @@ class PlantRepository:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+
+    def record(self, event: AuditEvent) -> None:
+        """Who changes the plant's data, in the same transaction."""
+        insert_audit(self._connection, [event])
 
     def machines(self, plant_id: str, limit: int) -> list[Cells]:
         """At most `limit` machines of the plant, in no order."""

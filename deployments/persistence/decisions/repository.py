@@ -122,13 +122,15 @@ class DecisionRepository:
         keep_latest_plans(self._connection, records)
         finish_claims(self._connection, records)
 
-    def get(self, decision_id: str, client: str) -> DecisionRecord | None:
-        """The decision with its payload, None when `client` has none of that id. Raises `PayloadMismatch`."""
+    def get(self, decision_id: str, client: str | None) -> DecisionRecord | None:
+        """The decision with its payload, None when `client` (None: nobody) has it. Raises `PayloadMismatch`."""
         try:
             canonical = str(uuid.UUID(decision_id))
         except ValueError:
             return None
-        query = select(DECISION).where(DECISION.c.decision_id == canonical, DECISION.c.client == client)
+        query = select(DECISION).where(DECISION.c.decision_id == canonical)
+        if client is not None:
+            query = query.where(DECISION.c.client == client)
         row = self._connection.execute(query).mappings().one_or_none()
         if row is None:
             return None
@@ -136,7 +138,7 @@ class DecisionRepository:
 
     def page(
         self,
-        client: str,
+        client: str | None,
         *,
         before: str | None = None,
         limit: int = 50,
@@ -144,7 +146,8 @@ class DecisionRepository:
         plants: frozenset[str] | None = None,
         with_payload: bool = False,
     ) -> DecisionPage:
-        """The newest `wanted` decisions of `client`, at most `limit` (1 to `MAX_PAGE_SIZE`), before a cursor.
+        """The newest `wanted` decisions of `client` (None: of all), at most `limit` (1 to `MAX_PAGE_SIZE`), before a
+        cursor.
 
         `plants` leaves out the decisions of all others. Raises `InvalidCursor`; `PayloadMismatch` when
         payloads are asked for and one is damaged.
@@ -233,8 +236,8 @@ class StoredDecisions:
         self._patience_seconds = patience_seconds
         self._request_seconds = request_seconds
 
-    async def get(self, decision_id: str, client: str) -> DecisionRecord | None:
-        """One decision with its payload, None when `client` has none of that id.
+    async def get(self, decision_id: str, client: str | None) -> DecisionRecord | None:
+        """One decision with its payload, None when `client` (None: nobody) has it.
 
         Raises `DatabaseError` or `Overloaded`; `PayloadMismatch`, after it was reported, when the payload is damaged.
         """
@@ -246,7 +249,7 @@ class StoredDecisions:
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         return record
 
-    async def _read(self, decision_id: str, client: str) -> DecisionRecord | None:
+    async def _read(self, decision_id: str, client: str | None) -> DecisionRecord | None:
         def read() -> DecisionRecord | None:
             with unit_of_work(self._engine) as decisions:
                 return decisions.get(decision_id, client)
@@ -259,7 +262,7 @@ class StoredDecisions:
 
     async def page(
         self,
-        client: str,
+        client: str | None,
         *,
         before: str | None,
         limit: int,
@@ -279,15 +282,20 @@ class StoredDecisions:
 
 
 def newest_query(
-    client: str,
+    client: str | None,
     wanted: DecisionFilter = ANY_DECISION,
     *,
     before: tuple[datetime, str] | None = None,
     with_payload: bool = False,
 ) -> Select[Any]:
-    """The `wanted` decisions of a client, newest first, older than the instant and id of `before`."""
+    """The `wanted` decisions of a client, newest first, older than the instant and id of `before`.
+
+    Of all clients (None) they come by their ids, which are in the order of time and the primary key.
+    """
     columns = [column for column in DECISION.c if with_payload or column.name not in _PAYLOAD]
-    query = select(*columns).where(DECISION.c.client == client)
+    query = select(*columns)
+    if client is not None:
+        query = query.where(DECISION.c.client == client)
     for name in ("plant_id", "line_id", "request_id", "arm"):
         if (value := getattr(wanted, name)) is not None:
             # The line "" is that of a plant without lines, which is null here.
@@ -299,6 +307,9 @@ def newest_query(
     if wanted.is_late is not None:
         tardiness = DECISION.c.tardiness_seconds
         query = query.where(tardiness > 0 if wanted.is_late else tardiness == 0)
+    if client is None:
+        query = query if before is None else query.where(DECISION.c.decision_id < before[1])
+        return query.order_by(DECISION.c.decision_id.desc())
     if before is not None:
         query = _older_than(query, *before)
     return query.order_by(DECISION.c.created_at.desc(), DECISION.c.decision_id.desc())

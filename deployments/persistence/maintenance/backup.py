@@ -9,7 +9,7 @@ of durability says when to take which.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,14 +17,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, LargeBinary, TableClause, column, func, insert, inspect, select, table
+from sqlalchemy import Connection, Engine, LargeBinary, TableClause, column, func, insert, inspect, select, table, text
 
 from deployments.persistence.database import (
     address_of,
     create_engine,
     current_revision,
+    downgrade,
     head_revision,
     require_current_schema,
+    sqlite_files,
     upgrade,
 )
 from deployments.persistence.errors import InvalidBackup, SchemaMismatch
@@ -37,6 +39,7 @@ from deployments.runtime.durable_file import temporary_folder
 
 _ROWS_AT_ONCE = 200
 _OF_ALEMBIC = "alembic_version"
+_LOG_STATUS = "SHOW STATUS WHERE Variable_name IN ('Binlog_snapshot_file', 'Binlog_snapshot_position')"
 OnRow = Callable[[], None]
 
 
@@ -52,7 +55,7 @@ class BackupComparison:
 
 def row_counts(url: str) -> dict[str, int]:
     """How many rows each table has, for a progress bar. Raises `DatabaseError`."""
-    with _engine(url) as engine:
+    with using(url) as engine:
         require_current_schema(engine)
         with database_errors(address_of(engine)), engine.connect() as connection:
             return {
@@ -61,14 +64,24 @@ def row_counts(url: str) -> dict[str, int]:
             }
 
 
-def back_up(url: str, path: Path, on_row: OnRow, now: datetime | None = None) -> dict[str, int]:
-    """Writes all tables as they are at one instant; rows by table. Raises `DatabaseError` or `InvalidBackup`."""
+def back_up(
+    url: str, path: Path, on_row: OnRow, now: datetime | None = None, *, recipients: Sequence[str] = ()
+) -> tuple[ArchiveHeader, dict[str, int]]:
+    """Writes all tables as they are at one instant, encrypted for `recipients`; the header, and rows by table.
+
+    Raises `DatabaseError` or `InvalidBackup`.
+    """
     archive.require_absent(path)
-    with _engine(url) as engine:
+    with using(url) as engine:
         require_current_schema(engine)
         tables = {each.name: archive.columns_of(each) for each in METADATA.sorted_tables}
-        header = ArchiveHeader(revision=head_revision(), created_at=now or utc_now(), tables=tables)
-        with archive.writing(path) as writer, _snapshot(engine) as connection:
+        with archive.writing(path, recipients) as writer, _snapshot(engine) as connection:
+            header = ArchiveHeader(
+                revision=head_revision(),
+                created_at=now or utc_now(),
+                tables=tables,
+                binary_log=_binary_log(connection),
+            )
             writer.header(header)
             counts = {}
             for name, kinds in tables.items():
@@ -79,36 +92,52 @@ def back_up(url: str, path: Path, on_row: OnRow, now: datetime | None = None) ->
                     on_row()
                 writer.end(name, tally)
                 counts[name] = tally.count
-    return counts
+    return header, counts
 
 
-def restore(url: str, path: Path, on_row: OnRow) -> list[BackupComparison]:
+def restore(url: str, path: Path, on_row: OnRow, identity: Path | None = None) -> list[BackupComparison]:
     """Fills an empty database, brings it up to date, and compares what is in it with the file.
 
     Raises `InvalidBackup`, `DatabaseError`, and `SchemaMismatch` for a database that is not empty or a backup
     of a newer program.
     """
-    header, entries = archive.read(path)
+    header, entries = archive.read(path, identity)
     _require_empty(url)
     upgrade(url, header.revision)
-    with _engine(url) as engine:
+    with using(url) as engine:
         ends = _fill(engine, header, entries, path, on_row)
         comparisons = _compare(engine, header, ends)
     upgrade(url)
     return comparisons
 
 
-def verify(path: Path, on_row: OnRow, url: str | None = None) -> list[BackupComparison]:
+def verify(
+    path: Path, on_row: OnRow, url: str | None = None, *, identity: Path | None = None
+) -> list[BackupComparison]:
     """Restores into an empty database, by default a throwaway SQLite file, and compares. Raises as `restore` does."""
     if url is not None:
-        return restore(url, path, on_row)
+        return restore(url, path, on_row, identity)
     with temporary_folder("verify") as folder:
-        return restore(f"sqlite:///{folder}/gantry.sqlite3", path, on_row)
+        return restore(f"sqlite:///{folder}/gantry.sqlite3", path, on_row, identity)
 
 
 @contextmanager
-def _engine(url: str) -> Iterator[Engine]:
-    # A large table may take its time between two rows.
+def scratch(url: str) -> Iterator[None]:
+    """An empty database that is empty again afterwards, whatever went wrong. Raises `SchemaMismatch` if it is not."""
+    _require_empty(url)
+    try:
+        yield
+    finally:
+        if files := sqlite_files(url):
+            for file in files:
+                file.unlink(missing_ok=True)
+        else:
+            downgrade(url, "base")
+
+
+@contextmanager
+def using(url: str) -> Iterator[Engine]:
+    """An engine for a large table, which may take its time between two rows, and its end."""
     engine = create_engine(url, statement_timeout_seconds=600)
     try:
         yield engine
@@ -139,8 +168,20 @@ def _copy_of(engine: Engine) -> Iterator[Engine]:
             source: Any = connection.connection.driver_connection
             with closing(sqlite3.connect(path)) as target:
                 source.backup(target)
-        with _engine(f"sqlite:///{path}") as copy:
+        with using(f"sqlite:///{path}") as copy:
             yield copy
+
+
+def _binary_log(connection: Connection) -> dict[str, str] | None:
+    """Where the binary log of MariaDB stood when the snapshot was taken; None where there is none, and on SQLite."""
+    if connection.dialect.name == "sqlite":
+        return None
+    found = {str(name).lower(): str(value) for name, value in connection.exec_driver_sql(_LOG_STATUS)}
+    file, position = found.get("binlog_snapshot_file"), found.get("binlog_snapshot_position", "0")
+    if not file:
+        return None
+    gtid = connection.execute(text("SELECT BINLOG_GTID_POS(:file, :position)"), {"file": file, "position": position})
+    return {"file": file, "position": position, "gtid": gtid.scalar() or ""}
 
 
 def _encoded_rows(connection: Connection, name: str, kinds: dict[str, str]) -> Iterator[list[Any]]:
@@ -159,7 +200,7 @@ def _table(name: str, kinds: dict[str, str]) -> TableClause:
 def _require_empty(url: str) -> None:
     if url.startswith("sqlite") and not Path(url.split("///", 1)[-1]).exists():
         return
-    with _engine(url) as engine:
+    with using(url) as engine:
         current_revision(url)
         with database_errors(address_of(engine)):
             names = [name for name in inspect(engine).get_table_names() if name != _OF_ALEMBIC]

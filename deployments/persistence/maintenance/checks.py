@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import Connection, Engine, bindparam, inspect, text
+from sqlalchemy import Connection, Engine, bindparam, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
 from deployments.persistence.database import (
@@ -37,8 +37,25 @@ from deployments.persistence.errors import (
     PayloadMismatch,
 )
 from deployments.persistence.failures import database_errors
-from deployments.persistence.maintenance.query_plans import API_QUERIES, plan_of
-from deployments.persistence.tables import METADATA
+from deployments.persistence.maintenance.backup_history import (
+    DRILLED,
+    MAX_BACKUP_AGE,
+    MAX_DRILL_AGE,
+    PROVEN,
+    age_in_words,
+    newest_proof,
+)
+from deployments.persistence.maintenance.query_plans import (
+    API_QUERIES,
+    MAX_TIMED_SECONDS,
+    ApiQuery,
+    QueryValues,
+    bound_time,
+    plan_of,
+    time_of,
+    typical_values,
+)
+from deployments.persistence.tables import DECISION, METADATA
 from deployments.runtime.background import BackgroundTask, Threads
 from deployments.runtime.clock import utc_now
 
@@ -72,9 +89,12 @@ class Finding:
     message: str
 
 
-def check(url: str, clock: Callable[[], datetime] = utc_now) -> list[Finding]:
-    """Everything there is to say about the database. Raises `DatabaseError` when it cannot be reached at all."""
-    engine = create_engine(url)
+def check(url: str, clock: Callable[[], datetime] = utc_now, *, by_volume: bool = False) -> list[Finding]:
+    """Everything there is to say about the database. Raises `DatabaseError` when it cannot be reached at all.
+
+    `by_volume`: each query of the API is run as well, on the rows that are there.
+    """
+    engine = create_engine(url, statement_timeout_seconds=2 * MAX_TIMED_SECONDS)
     try:
         # A file that SQLite has in WAL mode is changed by our own connections, so it is looked at before them.
         early = list(_sqlite_file(engine)) if engine.dialect.name == "sqlite" else []
@@ -83,7 +103,10 @@ def check(url: str, clock: Callable[[], datetime] = utc_now) -> list[Finding]:
             own = _sqlite(connection) if engine.dialect.name == "sqlite" else _mariadb(connection)
             findings = [*early, revision, *own, _clock(connection, clock)]
             if revision.level is Level.OK:
-                findings += [*_indexes(engine), *_plans(connection)]
+                findings += [*_backups(engine, clock()), *_indexes(engine), *_plans(connection)]
+            if revision.level is Level.OK and by_volume:
+                bound_time(connection)
+                findings += _times(connection)
         return findings
     finally:
         engine.dispose()
@@ -223,6 +246,29 @@ def _clock(connection: Connection, clock: Callable[[], datetime]) -> Finding:
     return _ok("clock", f"agrees with this machine within {MAX_SKEW_SECONDS:g} s")
 
 
+def _backups(engine: Engine, now: datetime) -> Iterator[Finding]:
+    """How old the newest backups are that are known to be good; nobody needs one of a database without decisions."""
+    with engine.connect() as connection:
+        if connection.execute(select(DECISION.c.decision_id).limit(1)).first() is None:
+            return
+    for subject, actions, limit, command in (
+        ("backup", PROVEN, MAX_BACKUP_AGE, "gantry db backup --verify"),
+        ("drill", frozenset({DRILLED}), MAX_DRILL_AGE, "gantry db drill"),
+    ):
+        proof = newest_proof(engine, actions)
+        wanted = f"the newest backup {'drilled' if subject == 'drill' else 'verified'}"
+        if proof is None:
+            yield _warning(
+                subject, f"{wanted} should be at most {age_in_words(limit)} old, there was none: `{command}`"
+            )
+            continue
+        found = f"{age_in_words(now - proof.created_at)} old, {proof.file}, restored in {proof.restore_seconds} s"
+        if now - proof.created_at > limit:
+            yield _warning(subject, f"{wanted} should be at most {age_in_words(limit)} old, was {found}: `{command}`")
+        else:
+            yield _ok(subject, f"{wanted} is {found}")
+
+
 def _indexes(engine: Engine) -> Iterator[Finding]:
     inspector = inspect(engine)
     missing = [
@@ -243,12 +289,44 @@ def _plans(connection: Connection) -> Iterator[Finding]:
     if rows < _ROWS_FOR_A_PLAN:
         yield _ok("queries", f"not looked at: fewer than {_ROWS_FOR_A_PLAN:,} decisions")
         return
+    values = typical_values(connection)
     for query in API_QUERIES:
-        plan = plan_of(connection, query)
+        try:
+            plan = plan_of(connection, query, values)
+        except DBAPIError as error:
+            advice = "`gantry db grants` prints what its user needs"
+            yield _warning(f"query: {query.name}", f"cannot be explained ({error.orig}): {advice}")
+            continue
         if plan.follows_index and not plan.sorts:
             yield _ok(f"query: {query.name}", plan.words)
         else:
             yield _warning(f"query: {query.name}", f"should follow an index, does {plan.words}: ANALYZE TABLE may help")
+
+
+def _times(connection: Connection) -> Iterator[Finding]:
+    """How long each query of the API takes.
+
+    In the database itself, where the API would ask too, and not in a copy: that takes hours and room, and neither its
+    statistics nor what its server holds in memory are those that requests meet.
+    """
+    values = typical_values(connection)
+    asked_for = f"client {values.client}, plant {values.plant_id}"
+    yield _ok("volume", f"the queries of {asked_for}, read only, at most {MAX_TIMED_SECONDS} s for each")
+    for query in API_QUERIES:
+        yield _time(connection, query, values)
+
+
+def _time(connection: Connection, query: ApiQuery, values: QueryValues) -> Finding:
+    subject, wanted = f"time: {query.name}", f"should be answered within {query.max_seconds:g} s"
+    try:
+        found = time_of(connection, query, values)
+    except DBAPIError as error:
+        return _warning(subject, f"{wanted}, was not: {error.orig}")
+    took = f"{found.rows:,} rows in {found.seconds:.3f} s{', and more were left' if found.is_cut else ''}"
+    if found.is_cut or found.seconds > query.max_seconds:
+        advice = "ANALYZE TABLE may help, or `gantry db prune`, which removes old decisions"
+        return _warning(subject, f"{wanted}, was {took}: {advice}")
+    return _ok(subject, took)
 
 
 def _ok(subject: str, message: str) -> Finding:

@@ -1,16 +1,17 @@
-"""How the database answers each query of the API: which index it takes, whether it sorts, whether it reads everything.
+"""How the database answers each query of the API: which index it takes, whether it sorts or reads everything, how long.
 
 Tables that stay small (API keys, rollout transitions, incidents) may be read whole.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, func, select
+from sqlalchemy import Connection, RowMapping, Select, func, select, text
 
 from deployments.persistence.decisions.audit_repository import newest_audit_query
 from deployments.persistence.decisions.plant_repository import CLOSURE_SOURCE, JOB_SOURCE, MACHINE_SOURCE
@@ -38,22 +39,45 @@ from deployments.persistence.tables import (
     SPOOL_OWNER,
 )
 
-_CLIENT = "explained"
 _ID = "00000000-0000-0000-0000-000000000000"
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 _FAR_AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
 _PAGE = MAX_PAGE_SIZE + 1
-_PLANT = "penang"
+_OF_NEWEST = 1_000
+# Of a page that people wait for, not planners' systems.
+_MAX_REPORT_SECONDS = 10.0
+MAX_TIMED_SECONDS = 30
 # A walk along an index that the limit ends soon.
 _MAX_ROWS_OF_A_WALK = 2 * MAX_EVENTS
+_MAX_ROWS_READ_WHOLE = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryValues:
+    """What the queries ask for. For a name that nobody has an optimiser plans otherwise than for one that is there."""
+
+    client: str = "default"
+    plant_id: str = "default"
+    decision_id: str = _ID
+    request_id: str = "erp-1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiQuery:
-    """One query that requests wait for."""
+    """One query; requests wait for it, and it must be answered within `max_seconds`."""
 
     name: str
-    statement: Callable[[str], Select[Any]]
+    statement: Callable[[QueryValues], Select[Any]]
+    max_seconds: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryTime:
+    """How many rows a query had, fetched whole, and after how many seconds; `is_cut`: there were more."""
+
+    rows: int
+    seconds: float
+    is_cut: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,42 +89,53 @@ class QueryPlan:
     words: str
 
 
-def _since(build: Callable[[datetime, int], Select[Any]], limit: int) -> Callable[[str], Select[Any]]:
+def _since(build: Callable[[datetime, int], Select[Any]], limit: int) -> Callable[[QueryValues], Select[Any]]:
     """From the very beginning: the worst case of a report."""
     return lambda _: build(_LONG_AGO, limit)
 
 
-def _of_plant(source: Any, *others: Any) -> Callable[[str], Select[Any]]:
-    return lambda _: select(source).where(source.c.plant_id == _PLANT, *others)
+def _of_plant(source: Any, *others: Any) -> Callable[[QueryValues], Select[Any]]:
+    return lambda values: select(source).where(source.c.plant_id == values.plant_id, *others)
 
 
 API_QUERIES = (
     ApiQuery(
         name="one decision",
-        statement=lambda client: select(DECISION).where(DECISION.c.decision_id == _ID, DECISION.c.client == client),
+        statement=lambda values: select(DECISION).where(
+            DECISION.c.decision_id == values.decision_id, DECISION.c.client == values.client
+        ),
     ),
-    ApiQuery(name="evaluations of a decision", statement=lambda _: evaluations_of_query(_ID)),
-    ApiQuery(name="newest of a client", statement=lambda client: newest_query(client).limit(_PAGE)),
+    ApiQuery(name="evaluations of a decision", statement=lambda values: evaluations_of_query(values.decision_id)),
+    ApiQuery(name="newest of a client", statement=lambda values: newest_query(values.client).limit(_PAGE)),
     ApiQuery(
         name="next page of a client",
-        statement=lambda client: newest_query(client, before=(_FAR_AHEAD, _ID)).limit(_PAGE),
+        statement=lambda values: newest_query(values.client, before=(_FAR_AHEAD, _ID)).limit(_PAGE),
+    ),
+    ApiQuery(name="newest of all clients", statement=lambda _: newest_query(None).limit(_PAGE)),
+    ApiQuery(
+        name="next page of all clients",
+        statement=lambda values: newest_query(None, before=(_FAR_AHEAD, values.decision_id)).limit(_PAGE),
     ),
     ApiQuery(
         name="newest of some plants",
-        statement=lambda client: newest_query(client).where(DECISION.c.plant_id.in_([_PLANT, "ipoh"])).limit(_PAGE),
+        statement=lambda values: (
+            newest_query(values.client).where(DECISION.c.plant_id.in_([values.plant_id, "ipoh"])).limit(_PAGE)
+        ),
     ),
     ApiQuery(
         name="newest of a plant",
-        statement=lambda client: newest_query(client, DecisionFilter(plant_id=_PLANT), with_payload=True).limit(_PAGE),
+        statement=lambda values: newest_query(
+            values.client, DecisionFilter(plant_id=values.plant_id), with_payload=True
+        ).limit(_PAGE),
     ),
     ApiQuery(
         name="newest of a request",
-        statement=lambda client: newest_query(client, DecisionFilter(request_id="erp-1")).limit(_PAGE),
+        statement=lambda values: newest_query(values.client, DecisionFilter(request_id=values.request_id)).limit(_PAGE),
     ),
     ApiQuery(
         name="digests of a batch",
-        statement=lambda _: select(DECISION.c.decision_id, DECISION.c.payload_sha256).where(
-            DECISION.c.decision_id.in_([_ID, _ID.replace("0", "1")])
+        statement=lambda values: select(DECISION.c.decision_id, DECISION.c.payload_sha256).where(
+            DECISION.c.decision_id.in_([values.decision_id, _ID])
         ),
     ),
     ApiQuery(
@@ -115,8 +150,8 @@ API_QUERIES = (
     ),
     ApiQuery(
         name="claim of a key",
-        statement=lambda client: select(IDEMPOTENCY_CLAIM).where(
-            IDEMPOTENCY_CLAIM.c.client == client,
+        statement=lambda values: select(IDEMPOTENCY_CLAIM).where(
+            IDEMPOTENCY_CLAIM.c.client == values.client,
             IDEMPOTENCY_CLAIM.c.route == "schedule",
             IDEMPOTENCY_CLAIM.c.idempotency_key == "k",
         ),
@@ -136,7 +171,9 @@ API_QUERIES = (
     ApiQuery(name="closures of a plant", statement=_of_plant(CLOSURE_SOURCE)),
     ApiQuery(name="latest plan of a line", statement=_of_plant(PLAN, PLAN.c.line_id == "")),
     ApiQuery(name="jobs of the latest plan", statement=_of_plant(PLANNED_JOB, PLANNED_JOB.c.line_id == "")),
-    ApiQuery(name="newest releases of a line", statement=lambda _: releases_query(_PLANT, None).limit(_PAGE)),
+    ApiQuery(
+        name="newest releases of a line", statement=lambda values: releases_query(values.plant_id, None).limit(_PAGE)
+    ),
     ApiQuery(name="newest audit rows", statement=lambda _: newest_audit_query().limit(MAX_AUDIT_PAGE_SIZE)),
     ApiQuery(
         name="next page of audit rows",
@@ -146,19 +183,73 @@ API_QUERIES = (
         name="newest transitions",
         statement=lambda _: newest_of(ROLLOUT_TRANSITION, ROLLOUT_TRANSITION.c.version, MAX_EVENTS),
     ),
-    ApiQuery(name="report: evaluations", statement=_since(evaluations_query, MAX_EVALUATIONS)),
+    ApiQuery(
+        name="report: evaluations",
+        statement=_since(evaluations_query, MAX_EVALUATIONS),
+        max_seconds=_MAX_REPORT_SECONDS,
+    ),
     ApiQuery(
         name="recount: page of evaluations",
         statement=lambda _: evaluations_page_query((_LONG_AGO, _ID), _FAR_AHEAD, PAGE_SIZE),
+        max_seconds=_MAX_REPORT_SECONDS,
     ),
-    ApiQuery(name="report: assignments", statement=_since(assignments_query, MAX_EVALUATIONS)),
-    ApiQuery(name="report: feedback", statement=_since(feedback_query, MAX_FEEDBACK)),
+    ApiQuery(
+        name="report: assignments",
+        statement=_since(assignments_query, MAX_EVALUATIONS),
+        max_seconds=_MAX_REPORT_SECONDS,
+    ),
+    ApiQuery(name="report: feedback", statement=_since(feedback_query, MAX_FEEDBACK), max_seconds=_MAX_REPORT_SECONDS),
 )
 
 
-def plan_of(connection: Connection, query: ApiQuery, client: str = _CLIENT) -> QueryPlan:
-    """How `query` of `client` would be answered now. Raises what the driver raises."""
-    compiled = query.statement(client).compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
+def typical_values(connection: Connection) -> QueryValues:
+    """The busiest client of late, and its newest decision; of an empty database, nobody.
+
+    Raises what the driver raises.
+    """
+    newest = select(DECISION.c.client).order_by(DECISION.c.decision_id.desc()).limit(_OF_NEWEST).subquery()
+    busiest = select(newest.c.client).group_by(newest.c.client).order_by(func.count().desc(), newest.c.client).limit(1)
+    client = connection.execute(busiest).scalar()
+    if client is None:
+        return QueryValues()
+    row = connection.execute(newest_query(client).limit(1)).mappings().one()
+    others = QueryValues(client=client)
+    return QueryValues(
+        client=client,
+        plant_id=row["plant_id"] or others.plant_id,
+        decision_id=row["decision_id"],
+        request_id=row["request_id"] or others.request_id,
+    )
+
+
+def bound_time(connection: Connection) -> None:
+    """What follows on this connection only reads, and on MariaDB no statement takes longer than `MAX_TIMED_SECONDS`."""
+    if connection.dialect.name != "sqlite":
+        connection.execute(text(f"SET SESSION max_statement_time = {MAX_TIMED_SECONDS}"))
+        connection.rollback()
+        connection.exec_driver_sql("START TRANSACTION READ ONLY")
+
+
+def time_of(connection: Connection, query: ApiQuery, values: QueryValues) -> QueryTime:
+    """Runs `query` and fetches all of its rows, for at most `MAX_TIMED_SECONDS`. Raises what the driver raises.
+
+    `bound_time` has MariaDB end a statement that takes longer.
+    """
+    began, rows = time.perf_counter(), 0
+    result = connection.execution_options(stream_results=True, yield_per=_OF_NEWEST).execute(query.statement(values))
+    with result:
+        for chunk in result.partitions():
+            rows += len(chunk)
+            if time.perf_counter() - began > MAX_TIMED_SECONDS:
+                return QueryTime(rows=rows, seconds=time.perf_counter() - began, is_cut=True)
+    return QueryTime(rows=rows, seconds=time.perf_counter() - began, is_cut=False)
+
+
+def plan_of(connection: Connection, query: ApiQuery, values: QueryValues | None = None) -> QueryPlan:
+    """How `query` would be answered now. Raises what the driver raises."""
+    compiled = query.statement(values or QueryValues()).compile(
+        dialect=connection.dialect, compile_kwargs={"literal_binds": True}
+    )
     if connection.dialect.name == "sqlite":
         return _plan_of_sqlite(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}").all())
     # The driver takes a percent sign for a placeholder only where there are parameters.
@@ -183,6 +274,9 @@ def _plan_of_mariadb(rows: Sequence[RowMapping]) -> QueryPlan:
 
 def _follows_index(row: RowMapping) -> bool:
     # A key that is not there, and the ends of an index, are found out while planning.
+    # A table that is nearly empty is rightly read whole.
+    if row["key"] is None and row["rows"] is not None and int(row["rows"]) <= _MAX_ROWS_READ_WHOLE:
+        return True
     if row["key"] is None:
         return any(each in _extra(row) for each in ("Impossible WHERE", "no matching row", "optimized away"))
     return row["type"] != "index" or int(row["rows"]) <= _MAX_ROWS_OF_A_WALK

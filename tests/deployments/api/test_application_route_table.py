@@ -18,6 +18,7 @@ from tests.deployments.api.route_table import ROWS, Row, guarded_routes, markdow
 from tests.deployments.fakes import NOW, FixedKeys, MemoryJournal, body, services_over
 
 SECURITY_PAGE = Path(__file__).parents[3] / "docs" / "SECURITY.md"
+ALL_CLIENTS = frozenset({Scope.READ_ALL_CLIENTS})
 STRANGERS = ("none", "empty", "nobody's", "mistyped", "half", "expired", "revoked", "digest of a good one")
 
 
@@ -57,6 +58,9 @@ async def world() -> World:
 
     keys = [stored(scope.value, "ours", frozenset({scope})) for scope in Scope]
     keys.append(stored("foreign", "theirs", ALL_SCOPES))
+    keys.append(stored("reports", "theirs", frozenset({Scope.READ, Scope.READ_ALL_CLIENTS})))
+    keys.append(stored("reports of another plant", "theirs", ALL_SCOPES | ALL_CLIENTS, plants=frozenset({"kulim"})))
+    keys.append(stored("everything", "theirs", ALL_SCOPES | ALL_CLIENTS))
     keys.append(stored("other plant", "ours", ALL_SCOPES, plants=frozenset({"kulim"})))
     keys.append(stored("expired", "ours", ALL_SCOPES, expires_at=NOW - timedelta(seconds=1)))
     stored("revoked", "ours", ALL_SCOPES)
@@ -101,6 +105,24 @@ async def test_key_opens_what_its_scope_says(row: Row, scope: Scope) -> None:
 async def test_other_client_finds_nothing_of_ours(row: Row) -> None:
     """Another client's key with every scope does not see that our decision exists."""
     assert await (await world()).ask(row, "foreign") == row.foreign
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.scopes is not None], ids=_named)
+async def test_key_across_clients_reads_and_does_no_more(row: Row) -> None:
+    """What a key of ours with `read` gets; nothing of another plant; and no rating of what another client asked for."""
+    here, is_read = await world(), Scope.READ in (row.scopes or ())
+    assert await here.ask(row, "reports") == (row.ok if is_read else 403)
+    assert await here.ask(row, "reports of another plant") == row.other_plant
+    assert await here.ask(row, "everything") == (row.ok if is_read else row.foreign)
+
+
+async def test_list_across_clients_says_whose_each_decision_is() -> None:
+    """A list of one client has none of another, and need not say so."""
+    here = await world()
+    for key, clients in (("reports", ["ours"]), ("foreign", []), ("read", [None])):
+        headers = {"X-API-Key": here.keys[key] or ""}
+        answer = await call("GET", "/v1/schedules", services=here.services, headers=headers)
+        assert [each.get("client") for each in answer.json()["schedules"]] == clients
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.scopes is not None], ids=_named)

@@ -109,6 +109,19 @@ def test_revoked_key_opens_nothing(url: str) -> None:
     assert listed()[0]["state"] == "revoked"
 
 
+def test_key_across_clients_is_a_reader(url: str) -> None:
+    """It widens `read`, which must be there; a router knows it, and the list says so."""
+    words = ("keys", "create", "--client", "bi", "--all-plants", "--all-clients", "--json")
+    document = json.loads(run(*words, "--scope", "read"))
+    assert document["scopes"] == ["read", "read_all_clients"]
+    ours = made()["key"]
+    assert ring(url).authenticate(document["key"]).reads is None
+    assert ring(url).authenticate(ours).reads == "erp"
+    assert "read read_all_clients" in run("keys", "list")
+    with pytest.raises(InvalidRequest, match="--all-clients: must come with --scope read"):
+        run(*words, "--scope", "schedule")
+
+
 def test_rotation_gives_the_same_rights_and_keeps_the_old_key(url: str) -> None:
     """Both keys open until the old one is revoked."""
     old = made()

@@ -49,6 +49,7 @@ class Service(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.status, self.answer = 200, json.dumps(STATE)
         self.asked: list[tuple[str, str, Any]] = []
+        self.keys: list[str | None] = []
 
     @property
     def url(self) -> str:
@@ -67,6 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _do(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
         body = json.loads(self.rfile.read(length)) if length else None
+        self.server.keys.append(self.headers["X-API-Key"])
         self.server.asked.append((self.command, self.path, body))
         self.send_response(self.server.status)
         self.end_headers()
@@ -97,6 +99,16 @@ def test_promotion_sends_reason_version_and_force(service: Service) -> None:
     assert (done.exit_code, done.output) == (0, "limited, version 2, share 10%\n")
     sent = {"reason": "a good week", "expected_version": 1, "force": True}
     assert service.asked == [("POST", "/v1/rollout/promote", sent)]
+
+
+def test_operator_needs_nothing_but_url_and_key(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In production, on a machine that has neither the database's URL nor the service's files."""
+    monkeypatch.setenv("GANTRY_ENVIRONMENT", "production")
+    monkeypatch.setenv("GANTRY_API_KEY", "the key of an operator")
+    monkeypatch.delenv("GANTRY_DATABASE_URL", raising=False)
+    service.answer = json.dumps(OVERVIEW)
+    assert _run(service, "status", "--json").exit_code == 0
+    assert service.keys == ["the key of an operator"]
 
 
 @pytest.mark.parametrize("action", ["pause", "resume", "rollback"])

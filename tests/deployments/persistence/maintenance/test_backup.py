@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from deployments.persistence.decisions.repository import unit_of_work
 from deployments.persistence.delivery.batch_writer import DecisionWriter
 from deployments.persistence.errors import InvalidBackup, SchemaMismatch
 from deployments.persistence.maintenance import archive
-from deployments.persistence.maintenance.backup import back_up, restore, row_counts, verify
+from deployments.persistence.maintenance.backup import back_up, restore, row_counts, scratch, verify
 from tests.deployments.persistence.payloads import decision, decision_id
 
 ODD = decision(7, plant_id="槟城🏭", request_id="Ünï\\'\"%s\n", request=bytes(range(256)), bucket=0.1 + 0.2)
@@ -51,7 +52,8 @@ def empty_url(template: Path, tmp_path: Path) -> str:
 def backup(url: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A backup of it."""
     path = tmp_path_factory.mktemp("backups") / "gantry.backup"
-    assert back_up(url, path, lambda: None)["decision"] == 12
+    header, counts = back_up(url, path, lambda: None)
+    assert (counts["decision"], header.binary_log) == (12, None)
     return path
 
 
@@ -93,7 +95,7 @@ def test_backup_shows_one_instant_while_others_write(url: str, tmp_path: Path) -
             decisions.insert([decision(next(numbers), plant_id=None)])
 
     before = row_counts(url)["decision"]
-    assert back_up(url, tmp_path / "busy.backup", write_another)["decision"] == before
+    assert back_up(url, tmp_path / "busy.backup", write_another)[1]["decision"] == before
     assert row_counts(url)["decision"] > before
     engine.dispose()
 
@@ -162,6 +164,90 @@ def test_file_that_appears_meanwhile_is_not_replaced(url: str, tmp_path: Path) -
         back_up(url, path, lambda: path.write_text("the other one"))
     assert path.read_text() == "the other one"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.fixture
+def identity(tmp_path: Path) -> tuple[Path, str]:
+    """A file with an identity, and its recipient."""
+    secret, recipient = archive.new_identity()
+    path = tmp_path / "identity.txt"
+    path.write_text(f"# public key: {recipient}\n\n{secret}\n")
+    return path, recipient
+
+
+def test_encrypted_backup_is_read_by_any_of_its_recipients(
+    url: str, tmp_path: Path, identity: tuple[Path, str]
+) -> None:
+    """And restores equal; the file has nothing of the plain one, and `age` would know it."""
+    other = tmp_path / "other.txt"
+    secret, recipient = archive.new_identity()
+    other.write_text(secret)
+    path = tmp_path / "x.backup.age"
+    back_up(url, path, lambda: None, recipients=[identity[1], recipient])
+    assert path.read_bytes().startswith(b"age-encryption.org/v1\n-> X25519 ")
+    assert b"\x1f\x8b\x08" not in path.read_bytes()[:1_000]
+    for file in (identity[0], other):
+        assert archive.read_header(path, file).revision == head_revision()
+        assert all(comparison.is_equal for comparison in verify(path, lambda: None, identity=file))
+
+
+def test_encrypted_backup_needs_its_identity(url: str, tmp_path: Path, identity: tuple[Path, str]) -> None:
+    """None, another one, or what is none: each refused with what is wrong, and without the words of the file."""
+    path, other, none = tmp_path / "x.backup.age", tmp_path / "other.txt", tmp_path / "none.txt"
+    back_up(url, path, lambda: None, recipients=[identity[1]])
+    other.write_text(archive.new_identity()[0])
+    none.write_text("AGE-SECRET-KEY-1MISTYPED\n")
+    with pytest.raises(InvalidBackup, match="is encrypted: give the file of its identity by --identity"):
+        verify(path, lambda: None)
+    with pytest.raises(InvalidBackup, match=r"cannot be decrypted with .*other\.txt: No matching keys found"):
+        verify(path, lambda: None, identity=other)
+    with pytest.raises(InvalidBackup, match="must have identities") as caught:
+        verify(path, lambda: None, identity=none)
+    assert "MISTYPED" not in str(caught.value)
+    with pytest.raises(InvalidBackup, match="a recipient must be a public key"):
+        back_up(url, tmp_path / "y.backup.age", lambda: None, recipients=["age1mistyped"])
+    assert not (tmp_path / "y.backup.age").exists()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.99])
+def test_torn_or_changed_encrypted_file_is_refused(
+    url: str, tmp_path: Path, identity: tuple[Path, str], share: float
+) -> None:
+    """Whatever is cut off, or changed by one bit, nobody takes the rest for a backup."""
+    path, torn = tmp_path / "x.backup.age", tmp_path / "torn.backup.age"
+    back_up(url, path, lambda: None, recipients=[identity[1]])
+    content = bytearray(path.read_bytes())
+    place = int(len(content) * share)
+    torn.write_bytes(content[:place])
+    with pytest.raises(InvalidBackup):
+        verify(torn, lambda: None, identity=identity[0])
+    content[place] ^= 1
+    torn.write_bytes(content)
+    with pytest.raises(InvalidBackup):
+        verify(torn, lambda: None, identity=identity[0])
+
+
+def test_failed_encrypted_backup_leaves_no_file(url: str, tmp_path: Path, identity: tuple[Path, str]) -> None:
+    """Whatever goes wrong on the way, and no thread is left to wait."""
+
+    def fail() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        back_up(url, tmp_path / "x.backup.age", fail, recipients=[identity[1]])
+    assert sorted(tmp_path.iterdir()) == [identity[0]]
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("age")] == []
+
+
+def test_scratch_is_empty_again_and_never_was_anything_else(url: str, backup: Path, empty_url: str) -> None:
+    """A database with rows is left alone."""
+    with scratch(empty_url):
+        verify(backup, lambda: None, empty_url)
+    assert not Path(empty_url.removeprefix("sqlite:///")).exists()
+    before = row_counts(url)
+    with pytest.raises(SchemaMismatch, match="must be empty for a restore"), scratch(url):
+        pass
+    assert row_counts(url) == before
 
 
 def test_tally_does_not_depend_on_the_order() -> None:

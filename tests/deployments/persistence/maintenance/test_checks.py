@@ -16,7 +16,7 @@ from deployments.persistence.database import create_engine, upgrade
 from deployments.persistence.decisions.records import DecisionRecord, FeedbackRecord
 from deployments.persistence.delivery.batch_writer import DecisionWriter
 from deployments.persistence.maintenance.checks import Finding, Level, check
-from deployments.persistence.maintenance.query_plans import API_QUERIES, plan_of
+from deployments.persistence.maintenance.query_plans import API_QUERIES, QueryValues, plan_of, typical_values
 from tests.deployments.persistence.decisions.test_records_evaluations import FEEDBACK_RECORD, evaluation
 from tests.deployments.persistence.payloads import FIRST_INSTANT, decision, decision_id
 
@@ -121,6 +121,27 @@ def test_clock_that_differs_is_a_warning(path: Path) -> None:
     )
 
 
+def test_queries_are_asked_for_who_is_there(path: Path, tmp_path: Path) -> None:
+    """The busiest client of late with its newest decision; with `by_volume` each query is run, and rows are told."""
+    copy = tmp_path / "copy.sqlite3"
+    copy.write_bytes(path.read_bytes())
+    engine = create_engine(f"sqlite:///{copy}")
+    with engine.connect() as connection:
+        assert typical_values(connection) == QueryValues()
+    rare = [decision(number, plant_id="ipoh", client="rare") for number in (1_001, 1_002)]
+    busy = [decision(number, plant_id="penang", client="busy") for number in range(1, 1_001)]
+    DecisionWriter(engine).write([record.to_bytes() for record in (*busy, *rare)])
+    with engine.connect() as connection:
+        found = typical_values(connection)
+    engine.dispose()
+    assert (found.client, found.plant_id, found.decision_id) == ("busy", "penang", decision_id(1_000))
+    findings = {each.subject: each for each in check(f"sqlite:///{copy}", by_volume=True)}
+    assert findings["volume"].message.startswith("the queries of client busy, plant penang, read only")
+    assert {f"time: {query.name}" for query in API_QUERIES} <= {*findings}
+    assert findings["time: one decision"].message.startswith("1 rows in ")
+    assert findings["time: newest of a plant"].message.startswith("101 rows in ")
+
+
 def test_every_query_of_the_api_follows_an_index(path: Path, tmp_path: Path) -> None:
     """On some thousand decisions, without sorting."""
     copy = tmp_path / "copy.sqlite3"
@@ -131,6 +152,6 @@ def test_every_query_of_the_api_follows_an_index(path: Path, tmp_path: Path) -> 
     with engine.begin() as connection:
         connection.execute(text("ANALYZE"))
         for query in API_QUERIES:
-            plan = plan_of(connection, query, "planner")
+            plan = plan_of(connection, query, QueryValues(client="planner"))
             assert (plan.follows_index, plan.sorts) == (True, False), f"{query.name}: {plan.words}"
     engine.dispose()

@@ -8,7 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from deployments import cli
+from deployments.commands.database import actor
 from deployments.persistence.database import create_engine
+from deployments.persistence.decisions.audit_repository import audit_work
 from deployments.persistence.decisions.plant_repository import plant_work
 from deployments.plants.files import InvalidPlantFile
 from tests.deployments.plants.rows import TEMPLATES
@@ -62,6 +64,23 @@ def test_import_adds_and_replace_forgets(tmp_path: Path, url: str) -> None:
     file.write_text(HEADER)
     _import("jobs", str(file), "--replace")
     assert (_job_ids(url), _job_ids(url, "ipoh")) == ([], ["A"])
+
+
+def test_import_is_in_the_audit_trail(tmp_path: Path, url: str) -> None:
+    """Who put what into which plant, from which file; a file that is refused leaves no row."""
+    _import("machines", str(TEMPLATES / "machines.csv"), "--replace")
+    _import("calendar", str(TEMPLATES / "calendar.json"), "--plant", "ipoh")
+    bad = tmp_path / "jobs.csv"
+    bad.write_text(HEADER + "B,0,1\n")
+    assert CliRunner().invoke(cli.app, ["db", "import", "jobs", str(bad)]).exit_code == 1
+    engine = create_engine(url)
+    with audit_work(engine) as trail:
+        found = [(event.actor, event.action, event.target, event.detail) for event in reversed(trail.page())]
+    engine.dispose()
+    assert found == [
+        (actor(), "db.import", "machines of plant penang", "4 from machines.csv, in place of all before"),
+        (actor(), "db.import", "calendar of plant ipoh", "1 from calendar.json, in place of all before"),
+    ]
 
 
 def test_bad_file_changes_nothing(tmp_path: Path, url: str, capsys: pytest.CaptureFixture[str]) -> None:
