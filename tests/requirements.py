@@ -3,6 +3,7 @@
 | name | what is meant |
 |---|---|
 | benchmarks | public instances and workloads: `tests.benchmark_data` says where |
+| chromium | the command `chromium`, and Playwright for Python, which drives it |
 | mariadb | a MariaDB server, given or of our own: `tests.system.mariadb` says how |
 | nftables | the command `nft` |
 | prometheus | the commands `prometheus` and `promtool` |
@@ -19,7 +20,7 @@ from typing import NoReturn
 import pytest
 
 VARIABLE = "GANTRY_REQUIRE"
-NAMES = ("benchmarks", "mariadb", "nftables", "prometheus", "train")
+NAMES = ("benchmarks", "chromium", "mariadb", "nftables", "prometheus", "train")
 TRAINING_EXTRA = ("torch", "stable_baselines3", "sb3_contrib", "matplotlib")
 
 

@@ -11,10 +11,12 @@ from tests.benchmark_data import data_folder
 from tests.deployments.ops.test_nftables import nft_command
 from tests.deployments.ops.test_prometheus import promtool_command
 from tests.requirements import NAMES, VARIABLE, require_extra, required
+from tests.system.browsing import chromium_command
 from tests.system.mariadb import private_mariadb
 
 ASKING: dict[str, Callable[[], object]] = {
     "benchmarks": data_folder,
+    "chromium": chromium_command,
     "mariadb": lambda: private_mariadb().__enter__(),
     "nftables": nft_command,
     "prometheus": promtool_command,
