@@ -3,13 +3,13 @@
 | module | what it holds |
 |---|---|
 | application | create_api: routes, errors and documentation put together |
-| schedules, rollout, models, audit | the routes, a subject each |
+| schedules, rollout, models, access | the routes, a subject each |
 | probes | whether the service lives, is ready and is well; how requests meet its end |
 | dependencies | what a route depends on: the services, who calls; how an answer is written |
 | services | what stands behind the routes, as plain objects and ports |
 | problems | every error -> problem details |
 | middleware | the layers around all routes: request ids and log lines, bounded bodies, headers for browsers |
-| documentation | the OpenAPI document and the page that shows it |
+| documentation | the OpenAPI document and the page that shows it; the files of the console |
 | __main__ | writes docs/openapi.json |
 """
 

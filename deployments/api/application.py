@@ -9,9 +9,9 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
-from deployments.api import audit, models, probes, rollout, schedules
+from deployments.api import access, models, probes, rollout, schedules
 from deployments.api.dependencies import API_KEY_HEADER, PREFER_HEADER
-from deployments.api.documentation import install_documentation
+from deployments.api.documentation import install_console, install_documentation
 from deployments.api.middleware import (
     REQUEST_ID_HEADER,
     Auditing,
@@ -33,7 +33,7 @@ LOCAL_ORIGINS = r"http://(localhost|127\.0\.0\.1)(:\d{1,5})?"
 """Pages of this machine, whatever their port: what developers open their front ends by."""
 MIN_COMPRESSED_BYTES = 1000
 COMPRESSION_LEVEL = 5
-ROUTERS = (schedules.router, rollout.router, models.router, probes.router, audit.router)
+ROUTERS = (schedules.router, rollout.router, models.router, probes.router, access.router, schedules.demo_data)
 
 
 def create_api(
@@ -65,6 +65,7 @@ def create_api(
     for router in ROUTERS:
         app.include_router(router)
     install_documentation(app, ROUTERS)
+    install_console(app)
     install_problems(app, clock)
     # The last one added is the outermost.
     app.add_middleware(Auditing, services=services)
