@@ -19,9 +19,10 @@ const PAGES = [
 ];
 const THEMES = ["auto", "light", "dark"];
 
-function pageOf(hash) {
+/** The page that an address names, else the first one that `scopes` allow. */
+function pageOf(hash, scopes) {
   const [path, ...rest] = hash.replace(/^#\/?/, "").split("/");
-  const page = PAGES.find((each) => each.path === path) ?? PAGES[0];
+  const page = PAGES.find((each) => each.path === path) ?? PAGES.find((each) => mayUse(scopes, each.needs));
   return { page, names: rest.filter(Boolean).map(decoded) };
 }
 
@@ -74,7 +75,7 @@ function SignIn({ environment, hasEnded, onSignedIn }) {
     event.preventDefault();
     enter(field.current.value.trim());
   };
-  return html`<form class="card sign-in" onSubmit=${submit} role="dialog" aria-label="Sign in">
+  return html`<form class="card sign-in" onSubmit=${submit} aria-label="Sign in">
     <h1>${hasEnded ? "Your session has ended" : "Sign in to Gantry"}</h1>
     <p>${hasEnded ? "Sign in again: the page behind is as you left it." : "With the API key that your administrator gave you. "}
       ${!hasEnded && html`It is sent once, and kept by the browser where no script can read it.`}</p>
@@ -84,6 +85,14 @@ function SignIn({ environment, hasEnded, onSignedIn }) {
     html`<button type="button" disabled=${isBusy} onClick=${() => enter("")}>Enter as developer, without a key</button>`}
     <${Banner} error=${error} />
   </form>`;
+}
+
+/** Above everything, also above a dialog in which something is typed already. */
+function SignInAgain({ environment, onSignedIn }) {
+  const dialog = useRef(null);
+  useEffect(() => dialog.current.showModal(), []);
+  return html`<dialog ref=${dialog} onCancel=${(event) => event.preventDefault()}>
+    <${SignIn} environment=${environment} hasEnded onSignedIn=${onSignedIn} /></dialog>`;
 }
 
 function Navigation({ here, scopes }) {
@@ -165,12 +174,12 @@ function App() {
       ${who === null && html`<${SignIn} environment=${environment} onSignedIn=${enter} />`}
     </main>`;
   }
-  const { page, names } = pageOf(hash);
+  const { page, names } = pageOf(hash, who.scopes);
   const clock = clockOf(who.zone);
   const View = names.length && page.one ? page.one : page.page;
   const denied = !mayUse(who.scopes, page.needs);
   return html`<header>
-      <a class="brand" href="#/${PAGES[0].path}">Gantry</a>
+      <a class="brand" href="#/">Gantry</a>
       <${Navigation} here=${page.path} scopes=${who.scopes} />
       <span class="spacer"></span>
       <${ClockOfPlant} clock=${clock} />
@@ -184,7 +193,7 @@ function App() {
         ? html`<p class="card">This page needs a key with the scope ${page.needs.join(" or ")}; yours has ${who.scopes.join(", ")}.</p>`
         : html`<${Safe} key=${page.path}><${View} names=${names} who=${who} clock=${clock} environment=${environment} /><//>`}
     </main>
-    ${hasEnded && html`<div class="veil"><${SignIn} environment=${environment} hasEnded onSignedIn=${enter} /></div>`}`;
+    ${hasEnded && html`<${SignInAgain} environment=${environment} onSignedIn=${enter} />`}`;
 }
 
 render(html`<${App} />`, document.getElementById("app"));

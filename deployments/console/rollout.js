@@ -43,9 +43,18 @@ export function RolloutPage({ who, clock }) {
   const [done, setDone] = useState(null);
   const rollout = state.answer;
   const again = () => { state.again(); events.again(); };
+  // Somebody was quicker: the reason stays, and the next click means what is there now.
+  const lookAgain = async () => {
+    const { version } = await get("v1/rollout");
+    setOrder((before) => before && { ...before, version });
+    again();
+  };
   const act = async (reason) => {
     const body = { reason, ...(order.version !== null && { expected_version: order.version }), ...(order.isForced && { force: true }) };
-    const answer = await post(`v1/rollout/${order.name}`, body);
+    const answer = await post(`v1/rollout/${order.name}`, body).catch(async (error) => {
+      if (error.status === 409 && mayOperate) await lookAgain();
+      throw error;
+    });
     setDone(`${ORDERS[order.name].verb}: ${stageWords(answer.stage)}, ${answer.detail}.`);
     again();
   };

@@ -131,6 +131,39 @@ def test_refusal_is_told_in_plain_words_and_loses_nothing(page: Any, tmp_path: P
     assert page.locator("input[type=file]").evaluate("chooser => chooser.files[0].name") == "wrong.json"
 
 
+def test_session_that_ends_loses_nothing(page: Any, service: Service) -> None:
+    """Whoever is asked for the key again, in the middle of an order, finds the reason as it was typed."""
+    page.goto("/#/rollout")
+    page.get_by_role("button", name="Pause", exact=True).click()
+    page.get_by_label("Why?").fill("the night shift looks at it")
+    page.context.clear_cookies()
+    page.get_by_role("dialog").get_by_role("button", name="Pause").click()
+    page.get_by_text("Your session has ended").wait_for()
+    page.get_by_label("Key").fill(DEVELOPMENT_API_KEY)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_text("Your session has ended").wait_for(state="detached")
+    assert page.get_by_label("Why?").input_value() == "the night shift looks at it"
+    page.get_by_role("dialog").get_by_role("button", name="Pause").click()
+    page.get_by_role("status").wait_for()
+    with service.client() as client:
+        assert client.get("/v1/rollout").json()["stage"] == "paused"
+        assert client.post("/v1/rollout/resume", json={"reason": "the browser's test is over"}).status_code == 200
+
+
+def test_service_that_is_away_is_told_and_asked_again(page: Any) -> None:
+    """What was known stays on the screen, and one click asks again."""
+    page.goto("/#/schedules")
+    page.get_by_role("heading", name="Schedules").wait_for()
+    page.context.set_offline(True)
+    page.get_by_role("link", name="Rollout").click()
+    page.get_by_role("alert").first.wait_for()
+    assert "The service does not answer" in page.get_by_role("alert").first.inner_text()
+    page.context.set_offline(False)
+    page.get_by_role("button", name="Try again").first.click()
+    page.locator(".rail").wait_for()
+    page.get_by_role("alert").first.wait_for(state="detached")
+
+
 def test_rollback_is_in_force_when_the_page_says_so(page: Any, service: Service) -> None:
     """With a reason that the trail keeps; without one it cannot be ordered."""
     reason = f"late orders <b>{time.time_ns()}</b>"
