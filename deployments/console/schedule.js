@@ -6,7 +6,7 @@ import { Banner, useAnswer } from "./parts.js";
 import { STATES, lateFamilies, planOf, stateOf } from "./plan.js";
 import { FigureTiles, Gain, servedBy } from "./figures.js";
 import { html, useEffect, useMemo, useRef, useState } from "./vendor/htm-preact-standalone.js";
-import { clockOf, count, hours } from "./words.js";
+import { clockOf, count, hours, plural } from "./words.js";
 
 const COLOURINGS = { lateness: "Lateness", family: "Family", priority: "Priority", group: "Setup group" };
 const MAX_BEHIND = 6;
@@ -233,7 +233,7 @@ function stepsOf(explanation, plan) {
 function BarTable({ plan, clock, id }) {
   const [isOpen, setIsOpen] = useState(false);
   return html`<details class="card" onToggle=${(event) => setIsOpen(event.target.open)}>
-    <summary>The ${count(plan.bars.length)} bars as a table</summary>
+    <summary>The ${plural(plan.bars.length, "bar", "bars")} as a table</summary>
     ${isOpen && html`<div class="scroll"><table id="bars"><thead><tr><th>Machine</th><th>Job</th><th>Family</th><th>Starts</th><th>Ends</th><th>Due</th><th>State</th></tr></thead>
       <tbody>${plan.bars.map((bar) => html`<tr key=${bar.job}><td>${bar.machine}</td><td><a href=${addressOf(id, bar.job)}>${bar.job}</a></td><td>${bar.family}</td>
         <td class="when">${clock.whole(bar.start)}</td><td class="when">${clock.whole(bar.end)}</td><td class="when">${bar.due === null ? "–" : clock.whole(bar.due)}</td>

@@ -111,7 +111,7 @@ def test_name_with_markup_is_shown_as_text(page: Any, service: Service) -> None:
     readable(service, schedule_id)
     page.goto(f"/#/schedules/{schedule_id}")
     page.get_by_role("heading", name=MARKUP).first.wait_for()
-    page.get_by_text("The 1 bars as a table").click()
+    page.get_by_text("The 1 bar as a table").click()
     assert page.locator("#bars tbody td").nth(1).inner_text() == MARKUP
     assert (page.locator("img").count(), page.title()) == (0, "Gantry")
 
