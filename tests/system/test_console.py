@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,35 @@ import pytest
 
 from deployments.settings.service import DEVELOPMENT_API_KEY
 from tests.system.browsing import browser_page
-from tests.system.serving import Service
+from tests.system.serving import Service, running_service
 
 pytestmark = pytest.mark.system
 MARKUP = '<img src=x onerror="document.title=1">🏭'
 EXAMPLE = Path(__file__).parents[2] / "deployments" / "examples" / "plant-170.json"
 
 
-@pytest.fixture
-def page(service: Service) -> Iterator[Any]:
+@contextmanager
+def console(url: str) -> Iterator[Any]:
     """The console, signed in by typing the key."""
-    with browser_page(service.url) as opened:
+    with browser_page(url) as opened:
         opened.get_by_label("Key").fill(DEVELOPMENT_API_KEY)
         opened.get_by_role("button", name="Sign in").click()
         opened.get_by_role("link", name="Today").wait_for()
         yield opened
+
+
+@pytest.fixture
+def page(service: Service) -> Iterator[Any]:
+    """The console of the shared service."""
+    with console(service.url) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def ordered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service of our own to give orders to: of the shared one another application may own the rollout."""
+    with running_service(tmp_path_factory.mktemp("ordered")) as running:
+        yield running
 
 
 def readable(service: Service, schedule_id: str) -> dict[str, Any]:
@@ -131,8 +146,16 @@ def test_refusal_is_told_in_plain_words_and_loses_nothing(page: Any, tmp_path: P
     assert page.locator("input[type=file]").evaluate("chooser => chooser.files[0].name") == "wrong.json"
 
 
-def test_session_that_ends_loses_nothing(page: Any, service: Service) -> None:
+def test_session_that_ends_loses_nothing(ordered: Service) -> None:
     """Whoever is asked for the key again, in the middle of an order, finds the reason as it was typed."""
+    with console(ordered.url) as page:
+        _pause_without_a_session(page)
+    with ordered.client() as client:
+        assert client.get("/v1/rollout").json()["stage"] == "paused"
+        assert client.post("/v1/rollout/resume", json={"reason": "the browser's test is over"}).status_code == 200
+
+
+def _pause_without_a_session(page: Any) -> None:
     page.goto("/#/rollout")
     page.get_by_role("button", name="Pause", exact=True).click()
     page.get_by_label("Why?").fill("the night shift looks at it")
@@ -145,9 +168,6 @@ def test_session_that_ends_loses_nothing(page: Any, service: Service) -> None:
     assert page.get_by_label("Why?").input_value() == "the night shift looks at it"
     page.get_by_role("dialog").get_by_role("button", name="Pause").click()
     page.get_by_role("status").wait_for()
-    with service.client() as client:
-        assert client.get("/v1/rollout").json()["stage"] == "paused"
-        assert client.post("/v1/rollout/resume", json={"reason": "the browser's test is over"}).status_code == 200
 
 
 def test_service_that_is_away_is_told_and_asked_again(page: Any) -> None:
@@ -164,24 +184,20 @@ def test_service_that_is_away_is_told_and_asked_again(page: Any) -> None:
     page.get_by_role("alert").first.wait_for(state="detached")
 
 
-def test_rollback_is_in_force_when_the_page_says_so(page: Any, service: Service) -> None:
+def test_rollback_is_in_force_when_the_page_says_so(ordered: Service) -> None:
     """With a reason that the trail keeps; without one it cannot be ordered."""
     reason = f"late orders <b>{time.time_ns()}</b>"
-    page.goto("/#/rollout")
-    page.locator(".rail").wait_for()
-    page.get_by_role("button", name="Roll back").click()
-    dialog = page.get_by_role("dialog")
-    assert dialog.get_by_role("button", name="Roll back").is_disabled()
-    dialog.get_by_label("Why?").fill(reason)
-    dialog.get_by_role("button", name="Roll back").click()
-    page.get_by_text("Rolled back: the planner's rule serves everything.").wait_for()
-    with service.client() as client:
+    with console(ordered.url) as page:
+        page.goto("/#/rollout")
+        page.locator(".rail").wait_for()
+        page.get_by_role("button", name="Roll back").click()
+        dialog = page.get_by_role("dialog")
+        assert dialog.get_by_role("button", name="Roll back").is_disabled()
+        dialog.get_by_label("Why?").fill(reason)
+        dialog.get_by_role("button", name="Roll back").click()
+        page.get_by_text("Rolled back: the planner's rule serves everything.").wait_for()
+    with ordered.client() as client:
         rollout = client.get("/v1/rollout").json()
         assert (rollout["stage"], rollout["share"]) == ("rolled_back", 0.0)
         newest = client.get("/v1/rollout/events").json()["transitions"][0]
         assert (newest["to_stage"], newest["reason"]) == ("rolled_back", reason)
-        # As the tests of the shared service found it.
-        for _ in range(4):
-            order = {"reason": "the browser's test is over", "force": True}
-            assert client.post("/v1/rollout/promote", json=order).status_code == 200
-        assert client.get("/v1/rollout").json()["stage"] == "full"
