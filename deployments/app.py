@@ -30,7 +30,7 @@ from ray.serve import Application, Deployment
 from ray.serve.exceptions import RayServeException
 
 from deployments.access.key_keeper import KeyKeeper
-from deployments.access.key_ring import RateLimiter, key_of_settings, rate_of
+from deployments.access.key_ring import RateLimiter, Sessions, key_of_settings, rate_of
 from deployments.api import Services
 from deployments.contracts.parsing import RequestLimits
 from deployments.errors import InvalidSettings
@@ -350,6 +350,8 @@ async def open_router(
         idempotency=idempotency,
         health=health,
         access=access,
+        # What every router of the service has, and keeps across restarts.
+        sessions=Sessions((settings.api_key.get_secret_value(), settings.database_url.get_secret_value())),
         audit=StoredAudit(engine, reads),
         rollout_client=RolloutClient(
             view,

@@ -4,6 +4,7 @@
 |---|---|
 | benchmarks | public instances and workloads: `tests.benchmark_data` says where |
 | bubblewrap | the command `bwrap` |
+| chromium | the command `chromium`, and Playwright for Python, which drives it |
 | logrotate | the command `logrotate` |
 | mariadb | a MariaDB server, given or of our own: `tests.system.mariadb` says how |
 | nftables | the command `nft` |
@@ -23,7 +24,10 @@ from typing import NoReturn
 import pytest
 
 VARIABLE = "GANTRY_REQUIRE"
-NAMES = ("benchmarks", "bubblewrap", "logrotate", "mariadb", "nftables", "nginx", "prometheus", "systemd", "train")
+NAMES = (
+    *("benchmarks", "bubblewrap", "chromium", "logrotate", "mariadb", "nftables", "nginx", "prometheus", "systemd"),
+    "train",
+)
 TRAINING_EXTRA = ("torch", "stable_baselines3", "sb3_contrib", "matplotlib")
 
 

@@ -13,11 +13,13 @@ from tests.deployments.ops.test_nftables import nft_command
 from tests.deployments.ops.test_prometheus import promtool_command
 from tests.deployments.ops.units import analyze_command, logrotate_command, sandbox_command
 from tests.requirements import NAMES, VARIABLE, require_extra, required
+from tests.system.browsing import chromium_command
 from tests.system.mariadb import private_mariadb
 
 ASKING: dict[str, Callable[[], object]] = {
     "benchmarks": data_folder,
     "bubblewrap": sandbox_command,
+    "chromium": chromium_command,
     "logrotate": logrotate_command,
     "mariadb": lambda: private_mariadb().__enter__(),
     "nftables": nft_command,

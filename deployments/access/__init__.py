@@ -5,7 +5,7 @@ is ever written to a log.
 
 | module | what it holds |
 |---|---|
-| key_ring | the keys that are valid now, and what a caller may do, in which plants, and how often |
+| key_ring | the keys that are valid now, what a caller may do, in which plants, and how often; sessions of browsers |
 | key_keeper | keeps the ring of one router in step with the database, and on local disk for starts without it |
 """
 

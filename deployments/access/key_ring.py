@@ -1,10 +1,11 @@
-"""Who calls, by which key, what that caller may do, and how often.
+"""Who calls, by which key or session, what that caller may do, and how often.
 
-A key as its holder has it is `gantry_<id>_<secret>_<checksum>`.
+A key as its holder has it is `gantry_<id>_<secret>_<checksum>`. A session is a key in a sealed cookie.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import math
@@ -15,10 +16,13 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from ipaddress import ip_address, ip_network
 
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from limits import RateLimitItem, parse
 
 from deployments.errors import Forbidden, RateLimited, Unauthenticated
@@ -37,6 +41,9 @@ _FORM = re.compile(
 )
 _CHECKSUM_LENGTH = 8
 _NOBODYS_DIGEST = bytes(32)
+SESSION_LIFETIME = timedelta(hours=12)
+"""A shift and its handover."""
+_ENDED = "the session has ended, or is not of this service; sign in again"
 
 
 class Scope(StrEnum):
@@ -253,3 +260,63 @@ class KeyRing:
 def key_of_settings(key: str) -> StoredKey:
     """`GANTRY_API_KEY`: every scope in every plant, held by the client "default"."""
     return StoredKey(digest=key_digest(key), client=Client(name=DEFAULT_CLIENT, scopes=ALL_SCOPES))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionContents:
+    """What a sealed cookie holds. `csrf_token` must come along in a header with whatever changes something."""
+
+    key: str
+    csrf_token: str
+    expires_at: datetime
+
+    def __repr__(self) -> str:
+        """Without the key, which a log line or a traceback might quote."""
+        return f"SessionContents(key='***', expires_at={self.expires_at!r})"
+
+
+class Sessions:
+    """Seals keys for the cookies of browsers, and opens them again: nothing is stored, so every router can.
+
+    What is sealed is the key itself, so that a session ends with its key, and nobody who gets to know `secret`, what
+    all routers have in common, can make one without a key. Sealed is by Fernet: AES-128-CBC with HMAC-SHA-256.
+    """
+
+    def __init__(self, secret: Iterable[str], *, clock: Clock = utc_now) -> None:
+        material = hashlib.sha256()
+        for part in secret:
+            material.update(hashlib.sha256(part.encode()).digest())
+        self._fernet = Fernet(base64.urlsafe_b64encode(_derived(material.digest(), b"gantry session")))
+        self._csrf_key = _derived(material.digest(), b"gantry csrf")
+        self._clock = clock
+
+    def seal(self, key: str) -> str:
+        """What the cookie holds; from now on it is good for `SESSION_LIFETIME`."""
+        return self._fernet.encrypt_at_time(key.encode("utf-8", "surrogateescape"), self._now()).decode()
+
+    def contents(self, sealed: str) -> SessionContents:
+        """What was sealed. Raises `Unauthenticated` when it was not here, or too long ago."""
+        token, lifetime = sealed.encode("utf-8", "surrogateescape"), int(SESSION_LIFETIME.total_seconds())
+        try:
+            key = self._fernet.decrypt_at_time(token, lifetime, self._now())
+            begun = self._fernet.extract_timestamp(token)
+        except InvalidToken:
+            raise Unauthenticated(_ENDED) from None
+        return SessionContents(
+            key=key.decode("utf-8", "surrogateescape"),
+            csrf_token=hmac.new(self._csrf_key, token, hashlib.sha256).hexdigest(),
+            expires_at=datetime.fromtimestamp(begun, UTC) + SESSION_LIFETIME,
+        )
+
+    def _now(self) -> int:
+        return int(self._clock().timestamp())
+
+
+def require_csrf(contents: SessionContents, given: str | None) -> None:
+    """Raises `Forbidden` unless `given` is the token of the session: a page of another origin cannot read it."""
+    if not hmac.compare_digest(contents.csrf_token.encode(), (given or "").encode("utf-8", "surrogateescape")):
+        raise Forbidden("the header X-CSRF-Token must carry csrf_token of the session, was absent or another")
+
+
+def _derived(material: bytes, purpose: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(material)

@@ -9,9 +9,9 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
-from deployments.api import plans, probes, rollout, schedules
+from deployments.api import access, plans, probes, rollout, schedules
 from deployments.api.dependencies import API_KEY_HEADER, PREFER_HEADER
-from deployments.api.documentation import install_documentation
+from deployments.api.documentation import install_console, install_documentation
 from deployments.api.middleware import (
     REQUEST_ID_HEADER,
     Auditing,
@@ -40,7 +40,8 @@ ROUTERS = (
     rollout.router,
     rollout.models_router,
     probes.router,
-    rollout.audit_router,
+    access.router,
+    schedules.demo_data,
 )
 
 
@@ -73,6 +74,7 @@ def create_api(
     for router in ROUTERS:
         app.include_router(router)
     install_documentation(app, ROUTERS)
+    install_console(app)
     install_problems(app, clock)
     # The last one added is the outermost.
     app.add_middleware(Auditing, services=services)

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from deployments.access import Client, Scope
+from deployments.access.key_ring import require_csrf
 from deployments.api.services import Services
 from deployments.contracts.parsing import BYTE_ORDER_MARK, MAX_QUOTE_LENGTH, read_document
 from deployments.contracts.requests.wire import AnswerModel, WireModel
@@ -22,6 +23,9 @@ from deployments.settings.service import Environment
 
 API_KEY_HEADER = "X-API-Key"
 PREFER_HEADER = "Prefer"
+SESSION_COOKIE = "gantry_session"
+CSRF_HEADER = "X-CSRF-Token"
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _VERSIONED = "/v1/"
 # Whoever pulls the emergency brake is never told to come back later.
 NEVER_LIMITED = frozenset({"/v1/rollout/rollback"})
@@ -37,16 +41,28 @@ Key = Annotated[str | None, Security(APIKeyHeader(name=API_KEY_HEADER, auto_erro
 BearerKey = Annotated[HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False))]
 
 
-async def client_of(request: Request, key: Key, bearer: BearerKey) -> Client:
-    """Who calls, and not too often. Raises `Unauthenticated`, `KeysUnavailable` or `RateLimited`.
+def presented_key(key: str | None, bearer: HTTPAuthorizationCredentials | None) -> str | None:
+    """The key in a header of the request, None where there is none.
 
     `Authorization: Bearer KEY` (RFC 6750) is the same as the header of ours: some clients know no other.
     """
+    return bearer.credentials.strip() if key is None and bearer is not None else key
+
+
+async def client_of(request: Request, key: Key, bearer: BearerKey) -> Client:
+    """Who calls, and not too often. Raises `Unauthenticated`, `Forbidden`, `KeysUnavailable` or `RateLimited`.
+
+    Where no header has a key, the cookie of a session may: then whatever changes something needs its CSRF token.
+    """
     services: Services = request.app.state.services()
-    if key is None and bearer is not None:
-        key = bearer.credentials.strip()
+    key = presented_key(key, bearer)
     is_limited = request.scope["path"] not in NEVER_LIMITED
     try:
+        if key is None and (sealed := request.cookies.get(SESSION_COOKIE)):
+            contents = services.sessions.contents(sealed)
+            if request.method not in _READING:
+                require_csrf(contents, request.headers.get(CSRF_HEADER))
+            key = contents.key
         client = services.access.authenticate(key)
     except Unauthenticated:
         # Behind a proxy that is trusted this is the client, else whoever has opened the connection.
@@ -89,6 +105,11 @@ async def scraper_of(request: Request, key: Key, bearer: BearerKey) -> None:
 
 
 async def known_parameters(request: Request, client: Caller) -> None:  # noqa: ARG001 - who calls comes first
+    """As `refuse_unknown_parameters`, for whoever is known."""
+    await refuse_unknown_parameters(request)
+
+
+async def refuse_unknown_parameters(request: Request) -> None:
     """Raises `InvalidRequest` for query parameters that a /v1 route does not have: they would change nothing."""
     route: APIRoute = request.scope["route"]
     if not route.path.startswith(_VERSIONED):

@@ -1,9 +1,12 @@
-"""The OpenAPI document and the page that shows it, without anything from another host."""
+"""The OpenAPI document, the page that shows it, and the console: pages without anything from another host."""
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +14,33 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from deployments.api.dependencies import model_of
 from deployments.contracts.answers.service import MEDIA_TYPE, ProblemDetails
 from deployments.contracts.requests.wire import WireModel
+from deployments.errors import NotFound
 
 STATIC_FOLDER = Path(__file__).resolve().parent.parent / "static"
+CONSOLE_FOLDER = STATIC_FOLDER.parent / "console"
 _COMPONENTS = "#/components/schemas/{model}"
 # Nothing but our own files: a page that cannot reach another host needs none.
 _POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
+# Stricter still: the console needs no inline style either, and whatever might interpret a name as markup is refused.
+CONSOLE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
+    "trusted-types 'none'"
+)
+CONSOLE_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_CONSOLE_PAGE = "index.html"
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -76,6 +95,63 @@ def install_documentation(app: FastAPI, routers: Iterable[APIRouter]) -> None:
     app.mount("/static", StaticFiles(directory=STATIC_FOLDER))
     app.add_api_route("/docs", _docs, methods=["GET"], include_in_schema=False)
     setattr(app, "openapi", _cached(lambda: _document(app, dict(_bodies(routers)))))  # noqa: B010 - FastAPI's documented way of extension
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleFile:
+    """One file of the console, as it is sent: read and compressed once, and asked for anew by its `etag` each time."""
+
+    media_type: str
+    content: bytes
+    compressed: bytes
+    etag: str
+
+    @classmethod
+    def read(cls, path: Path) -> ConsoleFile:
+        """The file at `path`. Raises `OSError`."""
+        content = path.read_bytes()
+        return cls(
+            media_type=CONSOLE_TYPES[path.suffix],
+            content=content,
+            compressed=gzip.compress(content, mtime=0),
+            etag=f'W/"{sha256(content).hexdigest()[:20]}"',
+        )
+
+    def answer(self, request: Request) -> Response:
+        """The whole of it, or 304 for a browser that has it already."""
+        headers = {
+            "Content-Security-Policy": CONSOLE_POLICY,
+            "Cache-Control": "no-cache",
+            "ETag": self.etag,
+            "Vary": "Accept-Encoding",
+        }
+        if self.etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            headers["Content-Encoding"] = "gzip"
+            return Response(self.compressed, headers=headers, media_type=self.media_type)
+        return Response(self.content, headers=headers, media_type=self.media_type)
+
+
+def install_console(app: FastAPI) -> None:
+    """Serve the console at `/`, and its files below `/console/`; all of them are read now."""
+    files = {
+        path.relative_to(CONSOLE_FOLDER).as_posix(): ConsoleFile.read(path)
+        for path in sorted(CONSOLE_FOLDER.rglob("*"))
+        if path.suffix in CONSOLE_TYPES
+    }
+
+    async def page(request: Request) -> Response:
+        return files[_CONSOLE_PAGE].answer(request)
+
+    async def file(request: Request, name: str) -> Response:
+        found = files.get(name)
+        if found is None:
+            raise NotFound(f"the console has no file {name[:100]!r}")
+        return found.answer(request)
+
+    app.add_api_route("/", page, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/console/{name:path}", file, methods=["GET"], include_in_schema=False)
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

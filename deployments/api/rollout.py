@@ -1,4 +1,4 @@
-"""The routes of the rollout: where it stands, orders to it, its trail, its policies; and the trail of all acts."""
+"""The routes of the rollout: where it stands, orders to it, its trail, its policies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from starlette.responses import HTMLResponse, Response
 
 from deployments.access import Client
 from deployments.api.dependencies import (
-    AS_ADMIN,
     AS_OPERATOR,
     KNOWN_PARAMETERS,
     Bound,
@@ -24,7 +23,6 @@ from deployments.api.documentation import problems
 from deployments.api.services import Services
 from deployments.contracts.answers.service import (
     ActivationRequest,
-    AuditPage,
     EventsAnswer,
     ModelAnswer,
     ModelsAnswer,
@@ -34,10 +32,8 @@ from deployments.contracts.answers.service import (
     RollbackRequest,
     RolloutAnswer,
     StateAnswer,
-    audit_event_answer,
 )
 from deployments.errors import InvalidRequest, NotFound, RolloutUnavailable
-from deployments.persistence.decisions.records import MAX_AUDIT_PAGE_SIZE
 from deployments.rollout.model_registry import Registered
 from deployments.rollout.ramp.latch import Latch
 from deployments.rollout.ramp.state import GUARDRAIL, MANUAL, Action, Order, RolloutState
@@ -58,7 +54,6 @@ router = APIRouter(
 models_router = APIRouter(
     prefix="/v1/models", tags=["models"], dependencies=[KNOWN_PARAMETERS], responses=problems(401, 403, 422, 503)
 )
-audit_router = APIRouter(tags=["operations"], dependencies=[KNOWN_PARAMETERS])
 
 
 @router.get("", name="get_rollout", dependencies=[AS_OPERATOR], response_model=RolloutAnswer)
@@ -176,25 +171,6 @@ async def activate_model(
         champion=_wire_name(known[body.champion]) if body.champion in known else body.champion,
     )
     return json_answer(state_answer(await services.rollout_client.command(command)))
-
-
-@audit_router.get(
-    "/v1/audit", dependencies=[AS_ADMIN], response_model=AuditPage, responses=problems(401, 403, 422, 503)
-)
-async def list_audit(
-    services: Bound,
-    cursor: Annotated[str | None, Query(max_length=500, description="next_cursor of the page before")] = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_AUDIT_PAGE_SIZE)] = 50,
-) -> Response:
-    """Who operated the service or changed its keys, newest first."""
-    # One row more than asked for tells whether there is a next page.
-    events = await services.audit.page(before=cursor, limit=limit + 1)
-    shown = events[:limit]
-    page = AuditPage(
-        events=[audit_event_answer(event) for event in shown],
-        next_cursor=shown[-1].event_id if len(events) > limit else None,
-    )
-    return json_answer(page)
 
 
 async def _simple(action: Action, services: Services, client: Client, body: OrderRequest) -> Response:

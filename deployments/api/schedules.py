@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from hashlib import sha256
+from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 from uuid6 import uuid7
@@ -24,6 +25,7 @@ from deployments.api.dependencies import (
     json_answer_of,
     json_bytes,
     raw_body,
+    refuse_unknown_parameters,
     stored_bytes_of,
 )
 from deployments.api.documentation import KEY_PARAMETER, PREFER_PARAMETER, problems
@@ -38,7 +40,7 @@ from deployments.contracts.answers.planners import (
     feedback_record,
 )
 from deployments.contracts.answers.schedule import ScheduleAnswer
-from deployments.contracts.answers.service import MEDIA_TYPE
+from deployments.contracts.answers.service import MEDIA_TYPE, DemoDataAnswer
 from deployments.contracts.answers.stored import (
     StoredDecisionDetail,
     StoredDecisionPage,
@@ -55,11 +57,12 @@ from deployments.contracts.parsing import (
 )
 from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.contracts.requests.wire import Instant, InstantOrDay, in_zone
-from deployments.errors import InvalidRequest
+from deployments.errors import InvalidRequest, NotFound
 from deployments.persistence.decisions.records import MAX_PAGE_SIZE, ClaimKey, DecisionFilter, Finished
 from deployments.scheduling.idempotency import Act, Lease, Replayable, is_kept, require_key
-from deployments.scheduling.time_budget import run_blocking
+from deployments.scheduling.time_budget import OFFLOAD, run_blocking
 from deployments.scheduling.use_case import Answered
+from deployments.settings.service import Environment
 from env.errors import GantryError, InvalidProblem
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
@@ -67,7 +70,10 @@ REPLAYED_HEADER = "Idempotency-Replayed"
 SCHEDULE_ROUTE = "schedule"
 """Both paths are one route: a client may move from one to the other and keep its keys."""
 _OF_ONE = problems(401, 403, 404, 422, 503)
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 router = APIRouter(dependencies=[KNOWN_PARAMETERS])
+# For newcomers, who have no key yet.
+demo_data = APIRouter(tags=["scheduling"], dependencies=[Depends(refuse_unknown_parameters)])
 
 
 @router.post(
@@ -239,6 +245,27 @@ async def give_feedback(
     )
     await services.journal.append(record)
     return json_answer(feedback_answer(record, received.body, received.warnings))
+
+
+@demo_data.get("/v1/demo-data", response_model=DemoDataAnswer, responses=problems(404, 422))
+async def list_demo_data(services: Bound) -> Response:
+    """The names of ready requests; in production there are none."""
+    return json_answer(DemoDataAnswer(names=sorted(await OFFLOAD.run(_examples, services))))
+
+
+@demo_data.get("/v1/demo-data/{name}", response_model=ScheduleRequest, responses=problems(404, 422))
+async def get_demo_data(services: Bound, name: str) -> Response:
+    """One ready request, as `POST /v1/schedules` takes it."""
+    path = (await OFFLOAD.run(_examples, services)).get(name)
+    if path is None:
+        raise NotFound(f"there is no demo data {name[:100]!r}")
+    return json_bytes(await OFFLOAD.run(path.read_bytes))
+
+
+def _examples(services: Services) -> dict[str, Path]:
+    if services.settings.environment is not Environment.DEVELOPMENT:
+        raise NotFound("demo data are there in development only")
+    return {path.stem: path for path in EXAMPLES.glob("*.json")}
 
 
 def _once(request: Request, services: Services, client: Client, raw: bytes, is_strict: bool) -> Act:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from deployments.access import Client
-from deployments.access.key_ring import RateLimiter
+from deployments.access.key_ring import RateLimiter, Sessions
 from deployments.contracts.answers.planners import PlanFile
 from deployments.contracts.answers.service import Status
 from deployments.contracts.parsing import RequestLimits
@@ -237,6 +237,7 @@ class Services:
     health: HealthProbe
     idempotency: Idempotency
     access: Access
+    sessions: Sessions
     audit: AuditTrail
     rollout_client: RolloutOrders
     trail: Trail

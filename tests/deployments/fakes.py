@@ -14,7 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from deployments.access import KeyRing
-from deployments.access.key_ring import key_of_settings
+from deployments.access.key_ring import Sessions, key_of_settings
 from deployments.api import HealthReport, Services
 from deployments.contracts.parsing import RequestLimits, read_schedule_request
 from deployments.contracts.requests.schedule_request import ScheduleRequest
@@ -630,6 +630,7 @@ def services_over(**changes: Any) -> Services:
         "registry": Registry(Path("no such folder"), PUBLISHED_MODEL),
         "files": Threads("files of policies", 1),
         "access": single_key(DEVELOPMENT_API_KEY),
+        "sessions": Sessions(["a secret"], clock=lambda: NOW),
         "clock": lambda: NOW,
     }
     return Services(**values | changes)

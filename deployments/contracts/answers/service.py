@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, StrictInt
 
+from deployments.access import Client
+from deployments.access.key_ring import SessionContents
 from deployments.contracts.answers.planners import ComparisonAnswer
 from deployments.contracts.answers.schedule import ViolationAnswer
 from deployments.contracts.requests.wire import INTEGRAL, AnswerModel, Boolean, Text, WireModel
 from deployments.persistence.decisions.records import AuditEvent
+from deployments.settings.service import Settings
 
 Status = Literal["healthy", "degraded", "unhealthy"]
 MEDIA_TYPE = "application/problem+json"
@@ -48,6 +51,41 @@ class ProbeAnswer(AnswerModel):
     """The answer of a probe that succeeds."""
 
     status: Literal["alive", "ready"]
+
+
+class SessionAnswer(AnswerModel):
+    """Who is signed in, and what for."""
+
+    actor: str = Field(description="the name of the key")
+    client: str
+    scopes: list[str]
+    plants: list[str] | None = Field(description="the plants of the key; null: all")
+    csrf_token: str | None = Field(
+        description="belongs into the header X-CSRF-Token of whatever changes something by the cookie; null without one"
+    )
+    expires_at: datetime | None = Field(description="when the session ends; null without one")
+    zone: str = Field(description="the plant's time zone")
+    environment: str
+
+    @classmethod
+    def of(cls, client: Client, contents: SessionContents | None, settings: Settings) -> Self:
+        """The answer about `client`; `contents` are those of its cookie, None without one."""
+        return cls(
+            actor=client.actor,
+            client=client.name,
+            scopes=sorted(client.scopes),
+            plants=None if client.plants is None else sorted(client.plants),
+            csrf_token=None if contents is None else contents.csrf_token,
+            expires_at=None if contents is None else contents.expires_at,
+            zone=settings.plant_timezone,
+            environment=settings.environment.value,
+        )
+
+
+class DemoDataAnswer(AnswerModel):
+    """Ready requests, for `GET /v1/demo-data/{name}`."""
+
+    names: list[str]
 
 
 class AuditEventAnswer(AnswerModel):

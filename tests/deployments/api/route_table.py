@@ -22,8 +22,9 @@ SCHEDULERS = frozenset({Scope.SCHEDULE})
 OPERATORS = frozenset({Scope.OPERATE})
 BRAKES = frozenset({Scope.ROLLBACK, Scope.OPERATE})
 ADMINISTRATORS = frozenset({Scope.ADMIN})
+ANYBODY = frozenset(Scope)
 # Pages and files that show nothing of anybody.
-OPEN_PATHS = frozenset({"/docs", "/openapi.json", "/static"})
+OPEN_PATHS = frozenset({"/", "/console/{name:path}", "/docs", "/openapi.json", "/static"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ class Row:
     @property
     def shown_scopes(self) -> str:
         """The scopes as the table shows them."""
-        return "none" if self.scopes is None else " or ".join(sorted(self.scopes))
+        return "none" if self.scopes is None else "any" if self.scopes == ANYBODY else " or ".join(sorted(self.scopes))
 
 
 def _about(method: str, template: str, scopes: frozenset[Scope], json: Any = None) -> Row:
@@ -110,6 +111,11 @@ ROWS = (
     _everywhere("POST", "/v1/models", 422, {"folder": "nothing"}),
     _everywhere("POST", "/v1/models/{model_id}/activate", 404, _ORDER),
     Row(method="GET", template="/v1/audit", scopes=ADMINISTRATORS),
+    Row(method="GET", template="/v1/session", scopes=ANYBODY),
+    Row(method="POST", template="/v1/session", scopes=ANYBODY),
+    Row(method="DELETE", template="/v1/session", scopes=None, ok=204),
+    Row(method="GET", template="/v1/demo-data", scopes=None),
+    Row(method="GET", template="/v1/demo-data/{name}", scopes=None, ok=404),
     Row(method="GET", template="/health", scopes=None),
     Row(method="GET", template="/livez", scopes=None),
     Row(method="GET", template="/metrics", scopes=None),

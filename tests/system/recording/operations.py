@@ -33,6 +33,11 @@ def probes() -> tuple[Request, ...]:
         *(get(f"static file {name}", f"/static/{name}", **nobody) for name in static),
         get("unknown path", "/nothing", **nobody),
         get("root", "/", **nobody),
+        get("unknown file of the console", "/console/nothing.js", **nobody),
+        get("names of demo data", "/v1/demo-data", **nobody),
+        get("demo data", "/v1/demo-data/{name}", places={"name": "plant-170"}, **nobody),
+        get("unknown demo data", "/v1/demo-data/{name}", places={"name": "nothing"}, **nobody),
+        Request(name="sign out", method="DELETE", route="/v1/session", **nobody),
         get("trailing slash", "/v1/schedules/"),
         Request(name="HEAD of livez", method="HEAD", route="/livez", **nobody),
         Request(name="HEAD of a list", method="HEAD", route="/v1/schedules"),
@@ -92,6 +97,7 @@ def _without_key() -> Iterator[Request]:
         ("POST", "/v1/models", {"folder": "x"}),
         ("POST", _ACTIVATION, order),
         ("GET", "/v1/audit", None),
+        ("GET", "/v1/session", None),
     )
     for method, route, body in routes:
         yield Request(
@@ -111,6 +117,9 @@ def _without_key() -> Iterator[Request]:
 
 def _without_scope() -> Iterator[Request]:
     reader: dict[str, Any] = {"holder": Holder.READER}
+    yield get("reader asks who it is", "/v1/session", **reader)
+    yield post("session with a wrong key", "/v1/session", headers=_WRONG, holder=Holder.NOBODY)
+    yield get("session that nobody began", "/v1/session", headers={"Cookie": "gantry_session=x"}, holder=Holder.NOBODY)
     yield schedule("reader schedules", one_job(), **reader)
     yield get("reader looks at the rollout", "/v1/rollout", **reader)
     yield get("reader looks at events", "/v1/rollout/events", **reader)
