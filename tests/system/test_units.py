@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from deployments.local_cluster.cluster import free_port
@@ -183,7 +184,7 @@ def running_unit(found: Host) -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
+            main_of(process).send_signal(signal.SIGTERM)
         process.wait(timeout=seconds_of(SERVICE, "TimeoutStopSec"))
 
 
@@ -198,15 +199,21 @@ def test_unit_serves_and_comes_back_after_a_kill() -> None:
             assert_no_line_is_lost(found)
             assert_nobody_spoofs(found)
             assert eventually(lambda: "WATCHDOG=1" in found.notices, seconds_of(SERVICE, "WatchdogSec") / 2)
-            process.kill()
+            main_of(process).kill()
             process.wait(timeout=30)
         with running_unit(found) as process:
             with found.client() as client:
                 assert client.get(f"/v1/schedules/{answer.json()['schedule_id']}").status_code == 200
             assert len(found.planned().json()["scheduled_jobs"]) == 170
-            process.send_signal(signal.SIGTERM)
+            main_of(process).send_signal(signal.SIGTERM)
             assert process.wait(timeout=seconds_of(SERVICE, "TimeoutStopSec")) == 0
             assert eventually(lambda: "STOPPING=1" in found.notices, 5)
+
+
+def main_of(process: subprocess.Popen[bytes]) -> psutil.Process:
+    """The service itself: bubblewrap waits for it, and ends with its code."""
+    (main,) = psutil.Process(process.pid).children()
+    return main
 
 
 def assert_no_line_is_lost(found: Host) -> None:
