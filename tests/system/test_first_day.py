@@ -84,7 +84,8 @@ def _program(path: Path, text: str) -> None:
 
 
 def _tried_out(folder: Path) -> None:
-    """What a service in development has left: decisions in the SQLite file of its data folder."""
+    """What a service in development has left: decisions in the SQLite file of its data folder, and an empty spool."""
+    (folder / "data" / "spool").mkdir(parents=True)
     url = f"sqlite:///{folder / 'data' / 'gantry.sqlite3'}"
     upgrade(url)
     engine = create_engine(url)
