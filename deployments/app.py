@@ -258,7 +258,8 @@ async def open_router(
     await access.start()
 
     # The use case over all of these; what the other routers of this machine have under way counts as its own does.
-    load = LoadShedding(len(os.sched_getaffinity(0)), _load_of_others(stack, settings.run_folder / "in-flight"))
+    in_flight = _load_of_others(stack, settings.run_folder / "in-flight")
+    load = LoadShedding(len(os.sched_getaffinity(0)), in_flight)
     policy_probe = Probe("the policy", lambda: ask(policy.model_id, attempts=2), period_seconds=1.0)
     # Often, because whoever waits for a verdict must know whether anybody gets one.
     judge_probe = Probe("the judge", lambda: ask(validator.ping, attempts=2), period_seconds=0.4)
@@ -374,7 +375,9 @@ async def open_router(
         registry=registry,
         files=_threads(stack, "files of policies", _FILE_THREADS),
         rates=RateLimiter(
-            None if settings.rate_limit is None else rate_of(settings.rate_limit), router_count=router_count
+            None if settings.rate_limit is None else rate_of(settings.rate_limit),
+            # What Serve tells a replica is how many there were when it began, and the first one begins alone.
+            router_count=lambda: max(router_count(), 1 if in_flight is None else in_flight.living()),
         ),
         clock=utc_now,
     )

@@ -52,7 +52,8 @@ def serve(
     from deployments.commands.terminal import StepDisplay, plain_console
     from deployments.local_cluster.service import DEFAULT_CONFIG
     from deployments.local_cluster.service import serve as run
-    from deployments.settings.service import load_settings, unread_variables
+    from deployments.settings.near_misses import unread_variables
+    from deployments.settings.service import load_settings
 
     # Before the settings are checked: what they lack may stand in one of these.
     for sentence in unread_variables():

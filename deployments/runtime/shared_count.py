@@ -53,6 +53,11 @@ class SharedCount:
         slots = _SLOT.iter_unpack(self._map)
         return sum(count for pid, started, count in slots if count and pid != self._pid and _is_alive(pid, started))
 
+    def living(self) -> int:
+        """How many processes have a slot, this one included."""
+        slots = _SLOT.iter_unpack(self._map)
+        return sum(pid == self._pid or (pid != 0 and _is_alive(pid, started)) for pid, started, _ in slots)
+
     def close(self) -> None:
         """The slot is free again."""
         self._map[self._offset : self._offset + _SLOT.size] = _EMPTY

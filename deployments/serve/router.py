@@ -25,8 +25,9 @@ from deployments.serve.process import (
     require_message_room,
     router_count,
 )
+from deployments.settings.near_misses import unread_variables
 from deployments.settings.serve_config import AppArgs
-from deployments.settings.service import Environment, unread_variables
+from deployments.settings.service import Environment
 
 _log = logging.getLogger(__name__)
 

@@ -65,14 +65,6 @@ FILE_SUFFIX = "_FILE"
 # Names that belong to the tests and their machines, and the last two to clients; not to the service.
 FOREIGN_NAMES = frozenset({"GANTRY_REQUIRE", "GANTRY_BENCHMARKS", "GANTRY_MAIN", "GANTRY_URL", "GANTRY_KEY"})
 FOREIGN_PREFIX = "GANTRY_TEST_"
-# What other software calls settings like ours, and what ours are called. A name that ends in "_" is a prefix.
-STRANGERS = {
-    "API_KEY": "GANTRY_API_KEY",
-    "MODEL_PATH": "GANTRY_MODEL_PATH",
-    "DATABASE_URL": "GANTRY_DATABASE_URL",
-    "DB_": "GANTRY_DATABASE_URL",
-    "MARIADB_": "GANTRY_DATABASE_URL",
-}
 # Under this name, which no setting can have, the reader of the environment passes on what it found wrong itself.
 _FAULTS = " faults"
 _POLICY_READING = "policy_reading"
@@ -402,27 +394,6 @@ def hand_down(settings: Settings) -> None:
 def is_handed_down() -> bool:
     """Whether this process was started by one that has checked its settings, folders and database."""
     return _HANDED_DOWN in os.environ
-
-
-def unread_variables(file: Path = Path(".env")) -> tuple[str, ...]:
-    """A sentence for each setting that somebody may have meant by a variable that nothing reads; names, no values."""
-    found: dict[str, list[str]] = {}
-    # An unknown name that begins as ours do is refused; one that nearly does would be passed over without a word.
-    spelt = {_letters(ours): ours for ours in (*variable_names().values(), *KEY_OF)}
-    for name in sorted(variables(file)):
-        if not name.startswith(PREFIX) and (ours := spelt.get(_letters(name))) is not None:
-            found.setdefault(ours, []).append(name)
-        for stranger, ours in STRANGERS.items():
-            if name == stranger or (stranger.endswith("_") and name.startswith(stranger)):
-                found.setdefault(ours, []).append(name)
-    return tuple(
-        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} set and read by nothing: the setting is {ours}"
-        for ours, names in found.items()
-    )
-
-
-def _letters(name: str) -> str:
-    return "".join(filter(str.isalnum, name)).upper()
 
 
 def _reasons_of(error: ValidationError) -> Reasons:

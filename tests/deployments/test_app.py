@@ -21,6 +21,7 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 
 from deployments.api import Services, create_api
 from deployments.app import _load_of_others, build_app, compose, open_router
+from deployments.errors import RateLimited
 from deployments.local_cluster.service import DEFAULT_CONFIG
 from deployments.persistence.database import upgrade
 from deployments.persistence.decisions.records import first_id
@@ -30,6 +31,7 @@ from deployments.runtime.shared_count import SharedCount
 from deployments.scheduling.time_budget import LARGE_BODY_BYTES
 from deployments.serve.serialization import decode, encode
 from deployments.settings.serve_config import AppArgs
+from deployments.settings.service import DEVELOPMENT_API_KEY
 from env.judge.anomalies import BoundedMakespan
 from env.judge.judge import judge
 from tests.deployments.api.calls import call
@@ -149,8 +151,8 @@ def _unreachable(*_: object) -> Any:
     raise RuntimeError("nobody there")
 
 
-async def _open(stack: AsyncExitStack, folder: Path, url: str) -> Services:
-    settings = development_settings(data_folder=folder, database_url=url)
+async def _open(stack: AsyncExitStack, folder: Path, url: str, **given: Any) -> Services:
+    settings = development_settings(data_folder=folder, database_url=url, **given)
     absent = SimpleNamespace(
         **dict.fromkeys(("write", "compute", "exchange", "command", "overview"), _Method(_unreachable))
     )
@@ -176,6 +178,20 @@ async def test_router_that_cannot_share_what_it_has_under_way_is_as_if_alone(tmp
         assert _load_of_others(stack, tmp_path / "run" / "in-flight") is None
         shared = _load_of_others(stack, tmp_path / "elsewhere" / "in-flight")
         assert (isinstance(shared, SharedCount), shared.of_others()) == (True, 0)
+
+
+async def test_routers_share_the_rate_of_a_key_also_when_one_comes_later(tmp_path: Path) -> None:
+    """The first router begins alone; with a second one on the machine each lets half of the rate in."""
+    async with AsyncExitStack() as stack:
+        services = await _open(stack, tmp_path, f"sqlite:///{tmp_path}/gantry.sqlite3", rate_limit="8/hour")
+        client = services.access.authenticate(DEVELOPMENT_API_KEY)
+        for _ in range(4):
+            services.rates.count(client)
+        later = SharedCount(tmp_path / "run" / "in-flight", 1)
+        with pytest.raises(RateLimited):
+            services.rates.count(client)
+        later.close()
+        services.rates.count(client)
 
 
 async def test_hanging_database_holds_up_neither_plan_nor_rollback(tmp_path: Path) -> None:

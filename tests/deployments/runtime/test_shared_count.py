@@ -54,14 +54,14 @@ def test_processes_see_each_others_numbers(tmp_path: Path) -> None:
     with another_process(path) as first, another_process(path) as second:
         assert told(first, 5) == 3
         assert told(second, 7) == 8
-        assert own.of_others() == 12
+        assert (own.of_others(), own.living()) == (12, 3)
         second.kill()
         second.wait()
-        assert own.of_others() == 5
+        assert (own.of_others(), own.living()) == (5, 2)
         assert first.stdin is not None
         first.stdin.close()
         first.wait()
-        assert own.of_others() == 0
+        assert (own.of_others(), own.living()) == (0, 1)
     own.close()
     assert path.stat().st_mode & 0o777 == 0o600
 

@@ -10,17 +10,16 @@ from typing import Any
 import pytest
 
 from deployments.errors import InvalidSettings
+from deployments.settings.near_misses import STRANGERS, unread_variables
 from deployments.settings.policy_file import KEY_OF
 from deployments.settings.service import (
     DEVELOPMENT_API_KEY,
     FILE_SUFFIX,
-    STRANGERS,
     Environment,
     Settings,
     hand_down,
     load_settings,
     secret_names,
-    unread_variables,
     variable_names,
     variables,
 )
