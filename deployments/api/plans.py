@@ -76,7 +76,7 @@ async def list_releases(
     """Who put which schedule in force and took it back, newest first."""
     _require_plant(client, plant_id)
     # One row more than asked for tells whether there is a next page.
-    found = await services.plans.releases(client.name, plant_id, line_id or None, before=cursor, limit=limit + 1)
+    found = await services.plans.releases(client.reads, plant_id, line_id or None, before=cursor, limit=limit + 1)
     shown = found[:limit]
     page = ReleasePage(
         releases=[release_answer(record) for record in shown],
@@ -211,7 +211,7 @@ async def _file(
 async def plan_of(services: Services, client: Client, plant_id: str, line_id: str | None) -> PlanInForce:
     """The client's plan in force. Raises `NotFound` or `DatabaseError`."""
     _require_plant(client, plant_id)
-    plan = await services.plans.in_force(client.name, plant_id, line_id or None)
+    plan = await services.plans.in_force(client.reads, plant_id, line_id or None)
     if plan is None:
         where = f"plant {plant_id[:100]!r}" + (f", line {line_id[:100]!r}" if line_id else "")
         raise NotFound(f"there is no plan of yours in {where}")
@@ -224,7 +224,7 @@ def _require_plant(client: Client, plant_id: str) -> None:
 
 
 async def _releasable(services: Services, client: Client, schedule_id: str) -> DecisionRecord:
-    decision = await decision_of(services, client, schedule_id)
+    decision = await decision_of(services, client, schedule_id, is_own=True)
     if decision.answer is None or decision.plant_id is None:
         raise NotFound(
             f"schedule {schedule_id[:100]!r} was made with save_to_database false: there is nothing to release"
@@ -252,6 +252,6 @@ async def _explained(
     differences = None
     if conflict.in_force not in (None, decision.decision_id):
         with suppress(NotFound, DatabaseError, TemporarilyUnavailable):
-            in_force = await decision_of(services, client, conflict.in_force or "")
+            in_force = await decision_of(services, client, conflict.in_force or "", is_own=True)
             differences = await services.costly_reads.comparison(in_force, decision)
     return PlanConflict(conflict.message, conflict.in_force, decision.decision_id, differences)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
+import fastapi
 from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
@@ -254,7 +255,9 @@ async def list_demo_data(services: Bound) -> Response:
 
 
 @demo_data.get("/v1/demo-data/{name}", response_model=ScheduleRequest, responses=problems(404, 422))
-async def get_demo_data(services: Bound, name: str) -> Response:
+async def get_demo_data(
+    services: Bound, name: Annotated[str, fastapi.Path(max_length=64, description="as `GET /v1/demo-data` lists it")]
+) -> Response:
     """One ready request, as `POST /v1/schedules` takes it."""
     path = (await OFFLOAD.run(_examples, services)).get(name)
     if path is None:

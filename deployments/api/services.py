@@ -122,9 +122,12 @@ class Decisions(Protocol):
 
 
 class Plans(Protocol):
-    """Knows the plans in force of a client; lines are None for a plant without. All raise `DatabaseError`."""
+    """Knows the plans in force of a client; lines are None for a plant without. All raise `DatabaseError`.
 
-    async def in_force(self, client: str, plant_id: str, line_id: str | None) -> PlanInForce | None:
+    Whoever reads for `client` None sees those of all clients.
+    """
+
+    async def in_force(self, client: str | None, plant_id: str, line_id: str | None) -> PlanInForce | None:
         """The released plan, else the newest decision that is no what-if; None where the client has none."""
         ...
 
@@ -137,7 +140,7 @@ class Plans(Protocol):
         ...
 
     async def releases(
-        self, client: str, plant_id: str, line_id: str | None, *, before: int | None, limit: int
+        self, client: str | None, plant_id: str, line_id: str | None, *, before: int | None, limit: int
     ) -> list[ReleaseRecord]:
         """The newest steps, at most `limit`, with versions below `before`."""
         ...

@@ -275,14 +275,14 @@ class JournalPlans:
         self._journal = journal
         self.steps: list[ReleaseRecord] = []
 
-    async def in_force(self, client: str, plant_id: str, line_id: str | None) -> PlanInForce | None:
+    async def in_force(self, client: str | None, plant_id: str, line_id: str | None) -> PlanInForce | None:
         head = next(
             (step for step in reversed(self.steps) if (step.plant_id, step.line_id) == (plant_id, line_id)), None
         )
         mine = [
             record
             for record in reversed(self._journal.records)
-            if (record.client, record.plant_id, record.line_id) == (client, plant_id, line_id)
+            if client in (None, record.client) and (record.plant_id, record.line_id) == (plant_id, line_id)
         ]
         if head is None or head.decision_id is None:
             return PlanInForce(decision=mine[0], release=None) if mine else None
@@ -304,9 +304,9 @@ class JournalPlans:
         return self._step(order, ReleaseAction.UNDO, self.steps[-1].previous_id, found)
 
     async def releases(
-        self, client: str, plant_id: str, line_id: str | None, *, before: int | None, limit: int
+        self, client: str | None, plant_id: str, line_id: str | None, *, before: int | None, limit: int
     ) -> list[ReleaseRecord]:
-        mine = [step for step in reversed(self.steps) if (step.client, step.plant_id) == (client, plant_id)]
+        mine = [step for step in reversed(self.steps) if client in (None, step.client) and step.plant_id == plant_id]
         return [step for step in mine if before is None or step.version < before][:limit]
 
     def _step(self, order: PlanOrder, action: ReleaseAction, after: str | None, before: str | None) -> ReleaseRecord:

@@ -49,13 +49,16 @@ class PlanRepository:
         self._connection = connection
         self._decisions = DecisionRepository(connection)
 
-    def in_force(self, client: str, plant_id: str, line_id: str | None) -> PlanInForce | None:
-        """The plan of a plant and line (None: no line), None where `client` has none. Raises `PayloadMismatch`."""
+    def in_force(self, client: str | None, plant_id: str, line_id: str | None) -> PlanInForce | None:
+        """The plan of a plant and line (None: no line), None where `client` has none; `client` None sees everybody's.
+
+        Raises `PayloadMismatch`.
+        """
         head = self._newest_step(plant_id, line_id)
         if head is None or head.decision_id is None:
             newest = self._newest(client, plant_id, line_id)
             return None if newest is None else PlanInForce(decision=newest, release=None)
-        decision = self._decisions.get(head.decision_id, client) if head.client == client else None
+        decision = self._decisions.get(head.decision_id, client) if client in (None, head.client) else None
         return None if decision is None else PlanInForce(decision=decision, release=head)
 
     def release(self, order: PlanOrder) -> ReleaseRecord:
@@ -92,10 +95,12 @@ class PlanRepository:
         return step
 
     def releases(
-        self, client: str, plant_id: str, line_id: str | None, *, before: int | None, limit: int
+        self, client: str | None, plant_id: str, line_id: str | None, *, before: int | None, limit: int
     ) -> list[ReleaseRecord]:
-        """The newest steps of `client`, at most `limit`, with versions below `before`."""
-        query = releases_query(plant_id, line_id).where(PLAN_RELEASE.c.client == client)
+        """The newest steps of `client` (None: of all), at most `limit`, with versions below `before`."""
+        query = releases_query(plant_id, line_id)
+        if client is not None:
+            query = query.where(PLAN_RELEASE.c.client == client)
         if before is not None:
             query = query.where(PLAN_RELEASE.c.version < before)
         return [_record(row) for row in self._connection.execute(query.limit(limit)).mappings()]
@@ -169,7 +174,7 @@ class PlanRepository:
         return None if row is None else _record(row)
 
     def _newest(
-        self, client: str, plant_id: str, line_id: str | None, *, without_shadow: bool = False
+        self, client: str | None, plant_id: str, line_id: str | None, *, without_shadow: bool = False
     ) -> DecisionRecord | None:
         """The newest decision of a place that is no what-if and whose payload was kept."""
         cursor = None
@@ -199,8 +204,8 @@ class StoredPlans:
         self._engine = engine
         self._threads = threads
 
-    async def in_force(self, client: str, plant_id: str, line_id: str | None) -> PlanInForce | None:
-        """The plan of a plant and line (None: no line), None where `client` has none."""
+    async def in_force(self, client: str | None, plant_id: str, line_id: str | None) -> PlanInForce | None:
+        """The plan of a plant and line (None: no line), None where `client` (None: everybody) has none."""
 
         def read() -> PlanInForce | None:
             with plan_work(self._engine) as plans:
@@ -227,9 +232,9 @@ class StoredPlans:
         return await self._threads.run(act)
 
     async def releases(
-        self, client: str, plant_id: str, line_id: str | None, *, before: int | None, limit: int
+        self, client: str | None, plant_id: str, line_id: str | None, *, before: int | None, limit: int
     ) -> list[ReleaseRecord]:
-        """The newest steps of `client`, at most `limit`, with versions below `before`."""
+        """The newest steps of `client` (None: of all), at most `limit`, with versions below `before`."""
 
         def read() -> list[ReleaseRecord]:
             with plan_work(self._engine) as plans:

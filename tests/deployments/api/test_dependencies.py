@@ -30,7 +30,8 @@ async def test_unknown_query_parameter_of_any_versioned_route_is_refused(method:
 async def test_message_names_what_there_is() -> None:
     """With the one that may have been meant, and each only once."""
     errors = (await call("GET", "/v1/schedules?page_size=3&Limit=3&limt=4&limt=5")).json()["errors"]
-    message = "is no query parameter of GET /v1/schedules, which has cursor and limit"
+    names = "cursor and limit and plant_id and line_id and request_id and arm and from and to and late"
+    message = f"is no query parameter of GET /v1/schedules, which has {names}"
     assert [(error["field"], error["message"]) for error in errors] == [
         ("page_size", message),
         ("Limit", f"{message}; did you mean limit?"),

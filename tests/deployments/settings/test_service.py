@@ -90,7 +90,8 @@ def test_settings_begin_in_shadow_in_production() -> None:
 def test_secret_is_read_from_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without the end of the line; replicas get the secret as it was, whatever the file holds later."""
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    assert secret_names() == ("GANTRY_WEBHOOK_SECRET", "GANTRY_API_KEY", "GANTRY_DATABASE_URL")
+    names = ("GANTRY_WEBHOOK_SECRET", "GANTRY_API_KEY", "GANTRY_DATABASE_URL", "GANTRY_INTO_PASSWORD")
+    assert secret_names() == names
     for number, name in enumerate(secret_names()):
         file = tmp_path / name
         file.write_text(f"mariadb://secret-{number}{SAFE_KEY}\n", encoding="utf-8")
