@@ -338,7 +338,8 @@ async def open_router(
             model_written_at=written_at(settings.model_path),
         ),
     )
-    metrics = Exporter(probe)
+    # Threads of its own: the others wait for the database, and metrics are asked for when that hangs.
+    metrics = Exporter(_threads(stack, "exporter", 1))
     stack.push_async_callback(metrics.close)
     return Services(
         settings=settings,

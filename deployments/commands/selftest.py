@@ -57,9 +57,9 @@ def selftest(
     """
     import httpx
 
-    from deployments.settings.service import load_settings
+    from deployments.settings.service import caller_key
 
-    secret = key or load_settings(warns=False).own_key or ""
+    secret = key or caller_key()
     try:
         client = httpx.Client(
             base_url=url,

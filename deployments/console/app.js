@@ -191,7 +191,7 @@ function App() {
       <${Banner} error=${error} onRetry=${() => setError(null)} />
       ${denied
         ? html`<p class="card">This page needs a key with the scope ${page.needs.join(" or ")}; yours has ${who.scopes.join(", ")}.</p>`
-        : html`<${Safe} key=${page.path}><${View} names=${names} who=${who} clock=${clock} environment=${environment} /><//>`}
+        : html`<${Safe} key=${page.path}><${View} key=${names[0] ?? ""} names=${names} who=${who} clock=${clock} environment=${environment} /><//>`}
     </main>
     ${hasEnded && html`<${SignInAgain} environment=${environment} onSignedIn=${enter} />`}`;
 }

@@ -72,7 +72,10 @@ function Chart({ plan, clock, id, first, isPlace, explanation }) {
   useEffect(() => chart.current.set({ colouring, search: search.trim().toLowerCase(), isLateOnly }), [plan, colouring, search, isLateOnly]);
   useEffect(() => {
     chart.current.select(selected);
-    if (isPlace) history.replaceState(null, "", addressOf(id, selected?.job));
+    if (!isPlace) return;
+    history.replaceState(null, "", addressOf(id, selected?.job));
+    // Replacing the address tells nobody, and a link to the job that it had named would do nothing.
+    dispatchEvent(new HashChangeEvent("hashchange"));
   }, [plan, selected]);
   useEffect(() => setSelected((before) => plan.byJob.get(first) ?? before), [first]);
   const found = useMemo(() => {

@@ -359,10 +359,19 @@ class _OwnersLogFile(logging.handlers.RotatingFileHandler):
     """A log file that nobody else may read; when somebody moves it away, as logrotate does, a new one is begun."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes the line where the name leads now. A move between that look and the line loses neither."""
-        if self.stream is not None and not self._leads_to(self.stream.fileno()):
-            self.stream.close()
-            self.stream = self._open()
+        """Writes the line where the name leads now. A move between that look and the line loses neither.
+
+        Where no file can be had, as on a full disk, the line is lost, and the next one looks anew.
+        """
+        try:
+            if self.stream is not None and not self._leads_to(self.stream.fileno()):
+                stream, self.stream = self.stream, None  # type: ignore[assignment]  # as the base class has it
+                stream.close()
+            if self.stream is None:
+                self.stream = self._open()
+        except OSError:
+            self.handleError(record)
+            return
         super().emit(record)
 
     def _leads_to(self, descriptor: int) -> bool:

@@ -368,6 +368,9 @@ def readable_rows(records: Iterable[EvaluationRecord]) -> list[EvaluationRecord]
     for record in records:
         try:
             evaluation_of(record)
+            # Of a lost request there is no evaluation, and its pairing is looked at all the same.
+            if record.pairing is not None:
+                Pairing.from_text(record.pairing)
         except ValueError as error:
             unknown[str(error)] += 1
         else:

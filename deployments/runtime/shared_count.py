@@ -6,6 +6,7 @@ import fcntl
 import mmap
 import os
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -45,18 +46,22 @@ class SharedCount:
                 fcntl.flock(file, fcntl.LOCK_UN)
 
     def set(self, count: int) -> None:
-        """This process's own number."""
-        _SLOT.pack_into(self._map, self._offset, self._pid, self._started, count)
+        """This process's own number; of no use once closed, as by a request that outlives its router."""
+        if not self._map.closed:
+            _SLOT.pack_into(self._map, self._offset, self._pid, self._started, count)
 
     def of_others(self) -> int:
-        """The sum of the numbers of the others that live."""
-        slots = _SLOT.iter_unpack(self._map)
+        """The sum of the numbers of the others that live; 0 once closed."""
+        slots = self._slots()
         return sum(count for pid, started, count in slots if count and pid != self._pid and _is_alive(pid, started))
 
     def living(self) -> int:
         """How many processes have a slot, this one included."""
-        slots = _SLOT.iter_unpack(self._map)
-        return sum(pid == self._pid or (pid != 0 and _is_alive(pid, started)) for pid, started, _ in slots)
+        others = ((pid, started) for pid, started, _ in self._slots() if pid not in (0, self._pid))
+        return 1 + sum(_is_alive(pid, started) for pid, started in others)
+
+    def _slots(self) -> Iterator[tuple[int, int, int]]:
+        return iter(()) if self._map.closed else _SLOT.iter_unpack(self._map)
 
     def close(self) -> None:
         """The slot is free again."""

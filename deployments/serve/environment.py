@@ -24,8 +24,11 @@ from deployments.errors import InvalidSettings, Reasons
 from deployments.serve.process import MAX_MESSAGE_BYTES, MESSAGE_VARIABLE
 from deployments.settings.service import (
     DEVELOPMENT_API_KEY,
+    ENV_FILE,
+    FILE_SUFFIX,
     FOREIGN_NAMES,
     FOREIGN_PREFIX,
+    IN_ENVIRONMENT,
     PREFIX,
     Settings,
     load_settings,
@@ -150,11 +153,14 @@ def gantry_variables(settings: Settings) -> dict[str, str | None]:
     """
     names = variable_names()
     fields = {name: field for field, name in names.items()}
-    values = {name: value for name, (value, _) in variables().items() if _is_setting(name)}
+    given = {name: found for name, found in variables().items() if _is_setting(name)}
+    values = {name: value for name, (value, _) in given.items()}
     found: dict[str, str | None] = {}
     for name in sorted({*values, names["environment"], names["data_folder"]}):
         value = getattr(settings, fields[name]) if name in fields else None
-        if fields.get(name) in SECRET_FIELDS:
+        if fields.get(name) in SECRET_FIELDS and (place := given[name][1]) not in (ENV_FILE, IN_ENVIRONMENT):
+            found[name + FILE_SUFFIX] = str(Path(place).absolute())
+        elif fields.get(name) in SECRET_FIELDS:
             found[name] = None
         elif isinstance(value, Path):
             found[name] = str(value.absolute())

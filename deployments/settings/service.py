@@ -315,6 +315,8 @@ class Settings(RolloutSettings, BaseSettings):
         password = urlsplit(url).password
         key = (self.own_key,) if self.own_key is not None else ()
         others = [each.get_secret_value() for each in (self.webhook_secret, self.into_password) if each is not None]
+        # Whoever knows the address of a webhook may post to it.
+        others += [] if self.webhook_url is None else [str(self.webhook_url)]
         return (*key, url, *others, *([unquote(password)] if password else []))
 
 
