@@ -233,7 +233,16 @@ class SchemaWatch:
             _log.error("%s", self.fault)
 
 
+def _lacks_file(engine: Engine) -> bool:
+    """Whether it is SQLite without its file: to connect would make an empty one."""
+    files = sqlite_files(engine.url.render_as_string(hide_password=False))
+    return bool(files) and not files[0].exists()
+
+
 def _mismatch(engine: Engine, found: str | None) -> SchemaMismatch:
+    if _lacks_file(engine):
+        where = engine.url.database
+        return SchemaMismatch(f"there is no database {where} yet: `gantry serve` and `gantry db upgrade` make it")
     return SchemaMismatch(f"schema of {address_of(engine)} {_mismatched(found)}")
 
 
@@ -295,6 +304,8 @@ def _revisions() -> ScriptDirectory:
 def _revision_of(engine: Engine) -> str | None:
     from alembic.migration import MigrationContext
 
+    if _lacks_file(engine):
+        return None
     with database_errors(address_of(engine)), engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
