@@ -106,8 +106,12 @@ def _no_fit(misfits: Mapping[str, Misfit]) -> Misfit:
     """What no format makes anything of; when all stumble on the same, that."""
     said = {(misfit.line, misfit.message) for misfit in misfits.values()}
     if len(said) == 1:
-        return next(iter(misfits.values()))
-    return Misfit("fits no format" + "".join(f"; {name}{_at(each)}: {each.message}" for name, each in misfits.items()))
+        ((line, message),) = said
+        return Misfit(f"is neither JSON nor a benchmark file that is known here: {message}", line)
+    return Misfit(
+        "is neither JSON nor a benchmark file that is known here"
+        + "".join(f"; {name}{_at(each)}: {each.message}" for name, each in misfits.items())
+    )
 
 
 def _either(fits: Mapping[str, Shop]) -> str:
