@@ -77,8 +77,13 @@ def _decoded(content: bytes) -> str:
 
 
 def _from_text(text: str, path: Path, max_machines: int) -> Shop:
-    lines = numbered_lines(text)
     named = path.suffix.casefold().removeprefix(".")
+    try:
+        lines = numbered_lines(text)
+    except Misfit as misfit:
+        if named in TEXT_READERS:
+            raise
+        raise _no_fit({"any": misfit}) from misfit
     fits: dict[str, Shop] = {}
     misfits: dict[str, Misfit] = {}
     # The others are tried as well when the one of the suffix does not fit, only to say so.
