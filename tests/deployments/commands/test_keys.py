@@ -177,6 +177,7 @@ def test_names_are_printable(client: str) -> None:
 @pytest.mark.parametrize("words", [CREATE, ("keys", "list"), ("audit",), ("db", "backup", "x"), ("db", "size")])
 def test_schema_must_be_current(words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that was never migrated is left alone."""
+    (tmp_path / "other.sqlite3").touch()
     monkeypatch.setenv("GANTRY_DATABASE_URL", f"sqlite:///{tmp_path / 'other.sqlite3'}")
     with pytest.raises(SchemaMismatch, match="run `gantry db upgrade`"):
         run(*words)
