@@ -193,7 +193,7 @@ def is_behind(found: str | None) -> bool:
 
 def require_current_schema(engine: Engine) -> None:
     """Raises `SchemaMismatch` unless the schema is the one of this program; other `DatabaseError`s as they come."""
-    found = _revision_of(engine)
+    found = None if _lacks_file(engine) else _revision_of(engine)
     if found != head_revision():
         raise _mismatch(engine, found)
 
@@ -304,8 +304,6 @@ def _revisions() -> ScriptDirectory:
 def _revision_of(engine: Engine) -> str | None:
     from alembic.migration import MigrationContext
 
-    if _lacks_file(engine):
-        return None
     with database_errors(address_of(engine)), engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
