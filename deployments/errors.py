@@ -43,9 +43,11 @@ All of them survive pickling, because they travel between processes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 from env.errors import GantryError
 from env.judge.verdict import Violation
@@ -66,6 +68,58 @@ def nearly_spelt(name: str, known: Iterable[str]) -> str | None:
     spellings = {_letters(each): each for each in known}
     guesses = get_close_matches(_letters(name), spellings, n=1, cutoff=MIN_LIKENESS)
     return spellings[guesses[0]] if guesses else None
+
+
+def requirement_of(kind: str, words: str, context: Mapping[str, Any]) -> str:
+    """What a value must be, in the words of this service, from one fault that pydantic tells: its type, words, context.
+
+    The words of our own validators stay as they are.
+    """
+    if kind in _OUR_OWN_KINDS:
+        return words.removeprefix("Value error, ")
+    if kind in {"string_too_short", "too_short"} and context.get("min_length") == 1:
+        return "must not be empty"
+    family = next((family for family in _FAMILIES if kind.startswith(family)), kind)
+    template = _REQUIREMENTS.get(kind) or _REQUIREMENTS.get(family)
+    # A kind that nobody has met yet still reads as a requirement.
+    return re.sub(r"^\w+ should", "must", words) if template is None else template.format(**_plain(context))
+
+
+def _plain(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Bounds of floats without a decimal point where they need none."""
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in context.items()
+    }
+
+
+_OUR_OWN_KINDS = frozenset({"value_error", "datetime_text", "printable_text", "worded_text", "empty"})
+_FAMILIES = ("int_", "float_", "bool_", "string_type", "list_", "dict_", "model_", "datetime_", "date_")
+A_DATE, AN_INSTANT = "2026-12-13", "2026-12-13T14:00:00"
+_REQUIREMENTS = {
+    "missing": "must be given",
+    "int_": "must be a whole number",
+    "float_": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_": "must be true or false",
+    "string_type": "must be text",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "list_": "must be a list",
+    "dict_": "must be an object",
+    "model_": "must be an object",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "datetime_": f"must be an ISO 8601 date and time such as {AN_INSTANT}, or a date such as {A_DATE}",
+    "date_": f"must be an ISO 8601 date such as {A_DATE}",
+    "enum": "must be {expected}",
+    "literal_error": "must be {expected}",
+    "extra_forbidden": "must be a known field, was not",
+}
 
 
 def reason_of(error: Exception) -> str:

@@ -20,7 +20,7 @@ class GantryError(Exception):
 
 
 class InvalidProblem(GantryError):
-    """The problem cannot be scheduled by anyone; `reasons` lists all of them, not the first.
+    """The problem cannot be scheduled as it is; `reasons` lists all of them, not the first.
 
     Each reason is a pair (field, message): the field as a dotted path of the caller's data.
     """

@@ -83,7 +83,7 @@ _KINDS: dict[type[GantryError], _Kind] = {
     UnknownEncoding: _Kind(status=415, error="unknown_encoding", title="The body is compressed in an unknown way"),
     InvalidRequest: _INVALID,
     InvalidCursor: _INVALID,
-    InvalidProblem: _Kind(status=422, error="infeasible", title="The request cannot be scheduled by anyone"),
+    InvalidProblem: _Kind(status=422, error="infeasible", title="The request cannot be scheduled as it is"),
     NoSafeSchedule: _Kind(status=500, error="no_safe_schedule", title="No arm produced a safe schedule"),
     PayloadMismatch: _Kind(status=500, error="damaged_decision", title="The stored decision is damaged"),
     RateLimited: _Kind(status=429, error="rate_limited", title="The API key has asked too often"),

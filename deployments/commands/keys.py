@@ -61,8 +61,11 @@ def create(
     from deployments.errors import InvalidRequest
     from deployments.persistence.decisions.key_repository import KeyEntry
 
-    if bool(plant) == all_plants:
-        raise InvalidRequest((("--plant", "must be given, or --all-plants, but not both"),))
+    if not plant and not all_plants:
+        message = "must name a plant, once for each, or --all-plants must be given; both were absent"
+        raise InvalidRequest((("--plant", message),))
+    if plant and all_plants:
+        raise InvalidRequest((("--plant", "must not be given together with --all-plants, which has every plant"),))
     if all_clients:
         scope = [*scope, Scope.READ_ALL_CLIENTS]
     if Scope.READ_ALL_CLIENTS in scope and Scope.READ not in scope:

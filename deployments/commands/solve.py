@@ -35,19 +35,25 @@ MANUAL = "manual"
 PLAN_SUFFIXES = (".svg", ".html", ".csv", ".xlsx", ".ics")
 """What a plan can be written as."""
 _SECONDS_PER_HOUR = 3600
+_PRINTED = {"jobs_on_time": "families on time", "important_jobs_on_time": "important families on time"}
+"""A family is on time or not, whatever the field is called."""
 
 
 def earlier_rows_beside(file: Path, request: ScheduleRequest) -> tuple[EarlierRow, ...] | None:
-    """The rows in `<previous_schedule_id>.json` beside `file`, None when there is no such file.
+    """The rows in `<previous_schedule_id>.json` beside `file`, None when the request continues no schedule.
 
-    Raises `InvalidProblem` when it is no answer of `POST /schedule`.
+    Raises `InvalidProblem` when there is no such file, or it is neither an answer nor a stored decision.
     """
     from deployments.contracts.translation.fixed_work import earlier_rows
 
+    if request.previous_schedule_id is None:
+        return None
     name = f"{request.previous_schedule_id}.json"
     path = file.parent / name
-    if request.previous_schedule_id is None or Path(name).name != name or not path.is_file():
-        return None
+    if Path(name).name != name or not path.is_file():
+        message = f"needs the earlier answer as the file {name} beside {file.name}, which is not there: "
+        message += "save what POST /schedule or GET /v1/schedules/{schedule_id} answered under that name"
+        raise InvalidProblem([("previous_schedule_id", message)])
     try:
         return earlier_rows(path.read_bytes())
     except ValueError as error:
@@ -159,7 +165,8 @@ def solve(
     """Schedule a file without the service.
 
     Benchmark files (.fjs, .jsp and others, docs/BENCHMARKS.md) are told by their content, and one line on stderr says
-    how this one was understood.
+    how this one was understood. A request with a previous_schedule_id needs the earlier answer, or the stored decision,
+    as <previous_schedule_id>.json beside it.
 
     Example: gantry solve plant.json --algorithm ppo --budget 0.5 --output plan.html
     """
@@ -317,7 +324,7 @@ def _show(solution: SolvedProblem) -> None:
     table = Table(title=f"{solution.algorithm} {solution.model or ''}".strip(), show_header=False)
     for name, value in solution.metrics().items():
         is_time = name in {"makespan", "total_tardiness", "total_setup_time"}
-        table.add_row(name.replace("_", " "), f"{value:,.2f}{unit if is_time else ' %'}")
+        table.add_row(_PRINTED.get(name, name.replace("_", " ")), f"{value:,.2f}{unit if is_time else ' %'}")
     table.add_row("operations", f"{len(solution.problem.operations):,}")
     table.add_row("valid", "yes" if solution.verdict.valid else "NO")
     table.add_row("solved in", f"{1000 * solution.seconds:,.1f} ms")

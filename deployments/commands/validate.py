@@ -33,8 +33,9 @@ def register(app: typer.Typer) -> None:
 def validate(request: JsonFile, answer: JsonFile) -> None:
     """Judge a schedule without the service: exit 0 when it is valid, suspicious or not, and 1 when it is not.
 
-    REQUEST is a body of POST /schedule or a benchmark file, ANSWER is what came back, what gantry solve --json
-    printed, or any object with scheduled_jobs.
+    REQUEST is a body of POST /schedule or a benchmark file, ANSWER is what came back, the stored decision, what gantry
+    solve --json printed, or any object with scheduled_jobs. Of a request with a previous_schedule_id the earlier answer
+    is the file <previous_schedule_id>.json beside it.
 
     Example: gantry validate request.json answer.json
     """
@@ -119,9 +120,11 @@ def _document(path: Path) -> Any:
 
 
 def _rows(answer: Any, name: str) -> dict[str, Any]:
-    """The rows of a whole answer, or rows alone, under their name; absent when the answer has none."""
+    """The rows of a whole answer, stored or not, or rows alone, under their name; absent when the answer has none."""
     if not isinstance(answer, dict):
         return {name: answer}
+    if name not in answer and isinstance(answer.get("answer"), dict):
+        answer = answer["answer"]
     return {name: answer[name]} if name in answer else {}
 
 

@@ -25,28 +25,30 @@ from deployments.contracts.requests.wire import (
     MAX_ID,
     UnknownField,
     WireModel,
+    also_called,
     field_names,
     forget_unknown_fields,
     has_default,
+    inclusive_bounds,
     model_of_field,
     unknown_fields,
 )
-from deployments.errors import InvalidRequest, MalformedBody, did_you_mean, nearly_spelt
+from deployments.errors import InvalidRequest, MalformedBody, did_you_mean, nearly_spelt, requirement_of
 from env.errors import InvalidProblem
+from env.judge.verdict import quantity
 
 MAX_REASONS = 100
 MAX_WARNINGS = 50
 MAX_QUOTE_LENGTH = 80
+MAX_TOLD_BOUND = 10_000
+"""The upper bound of a number is told beside the lower one up to here: beyond, nobody asks for it."""
 MAX_UNKNOWN_BESIDE = 20
 """Unknown fields of one object that are looked at for what was meant where something is missing."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 JOBS_SETTING, MACHINES_SETTING = "GANTRY_MAX_JOBS", "GANTRY_MAX_MACHINES"
 NOT_SUPPORTED_YET = "is not supported yet"
+NO_DUE_DATES = " Where no job has an lcd_date, nothing is due, and the default objective is makespan"
 BODY = "body"
-# "Input should be …", "String should have …": the field is named beside the message already.
-_SUBJECT = re.compile(r"^\w+ should")
-_OUR_OWN = "Value error, "
-"""What pydantic puts before the words of our own validators."""
 _PART = re.compile(r"([^.\[\]]+)|\[(\d{1,9})\]")
 _QUOTED = re.compile(r"'([^']+)'")
 
@@ -248,19 +250,26 @@ def dotted(path: Path) -> str:
     return text.removeprefix(".") or BODY
 
 
-def fault_message(fault: ErrorDetails) -> str:
-    """What was required and what was found, without the field."""
+def fault_message(fault: ErrorDetails, model: type[BaseModel] | None = None) -> str:
+    """What was required and what was found, without the field; of a `model` that is known with both bounds."""
     if fault["type"] == "missing":
         return "must be given, was absent"
-    requirement = _SUBJECT.sub("must", fault["msg"].removeprefix(_OUR_OWN))
+    requirement = requirement_of(fault["type"], fault["msg"], fault.get("ctx", {}))
+    if model is not None and fault["type"] in {"less_than_equal", "greater_than_equal"}:
+        lowest, highest = inclusive_bounds(model, fault["loc"])
+        if lowest is not None and highest is not None and highest <= MAX_TOLD_BOUND:
+            requirement = f"must be from {lowest:g} to {highest:g}"
     guess = did_you_mean(str(fault["input"]), _QUOTED.findall(requirement)) if fault["type"] == "enum" else ""
     return f"{requirement}, was {_described(fault['input'])}{guess}"
 
 
-def invalid_request(error: ValidationError, whose: Callable[[Path], str] = lambda _: "") -> InvalidRequest:
-    """What is wrong with a document; `whose` adds to each fault what its path alone does not tell."""
-    faults = error.errors(include_url=False, include_context=False)
-    reasons = tuple((dotted(each["loc"]), fault_message(each) + whose(each["loc"])) for each in faults[:MAX_REASONS])
+def invalid_request(
+    error: ValidationError, model: type[BaseModel], whose: Callable[[Path], str] = lambda _: ""
+) -> InvalidRequest:
+    """What is wrong with a document of a `model`; `whose` adds to each fault what its path alone does not tell."""
+    faults = error.errors(include_url=False)
+    told = faults[:MAX_REASONS]
+    reasons = tuple((dotted(each["loc"]), fault_message(each, model) + whose(each["loc"])) for each in told)
     return InvalidRequest(reasons, omitted=max(0, len(faults) - MAX_REASONS))
 
 
@@ -314,15 +323,15 @@ def _misspelt_beside(field: str, document: Any, model: type[WireModel]) -> str:
 
 @lru_cache(maxsize=4096)
 def _guess(name: str, model: type[WireModel]) -> str | None:
-    """Each job of a list has the same fields."""
-    return nearly_spelt(name, field_names(model))
+    """The field that was meant, by its spelling or by what the trade calls it. Each job of a list has the same."""
+    return nearly_spelt(name, field_names(model)) or also_called(name, model)
 
 
 def unknown_field_message(found: UnknownField) -> str:
     """What is wrong with a field that no model knows, without the field."""
     if found.is_awaited:
         return NOT_SUPPORTED_YET
-    return f"must be a known field, was not{did_you_mean(found.name, field_names(found.model))}"
+    return f"must be a known field, was not{_meant(found)}"
 
 
 def unknown_field_warnings(unknown: Iterable[UnknownField]) -> tuple[str, ...]:
@@ -339,8 +348,14 @@ def unknown_field_warnings(unknown: Iterable[UnknownField]) -> tuple[str, ...]:
 
 def _ignored(found: UnknownField, count: int) -> str:
     times = f" ({count:,} times, first at {_shortened(found.exact)})" if count > 1 else ""
-    guess = did_you_mean(found.name[:MAX_QUOTE_LENGTH], field_names(found.model))
-    return f"unknown field {_shortened(found.general)} was ignored{times}{guess}"
+    return f"unknown field {_shortened(found.general)} was ignored{times}{_meant(found)}"
+
+
+def _meant(found: UnknownField) -> str:
+    guess = _guess(found.name[:MAX_QUOTE_LENGTH], found.model)
+    if guess is None:
+        return ""
+    return f"; did you mean {guess}?" + (NO_DUE_DATES if guess == "lcd_date" else "")
 
 
 def _shortened(name: str) -> str:
@@ -348,6 +363,8 @@ def _shortened(name: str) -> str:
 
 
 def _document(raw: bytes) -> dict[str, object]:
+    if not raw.removeprefix(BYTE_ORDER_MARK).strip():
+        raise MalformedBody("the body must be JSON, was empty")
     try:
         document = from_json(raw.removeprefix(BYTE_ORDER_MARK))
     except ValueError as error:
@@ -384,7 +401,7 @@ def _validated(model: type[Model], document: object, *, is_strict: bool) -> Leni
     try:
         return Leniently(model=model.model_validate(document)) if is_strict else read_leniently(model, document)
     except ValidationError as error:
-        refusal = invalid_request(error)
+        refusal = invalid_request(error, model)
         reasons = _misspellings_named(refusal.reasons, document, model)
         raise InvalidRequest(reasons, omitted=refusal.omitted) from None
 
@@ -398,7 +415,7 @@ def _refuse(reasons: Iterable[tuple[str, str]]) -> None:
 def _described(value: object) -> str:
     """The value when it is short, else what kind of thing it is."""
     if isinstance(value, list):
-        return f"a list of {len(value):,}"
+        return f"a list of {quantity(len(value), 'entry', 'entries')}" if value else "an empty list"
     if isinstance(value, dict):
         return "an object"
     return json.dumps(value, ensure_ascii=False, default=str)[:MAX_QUOTE_LENGTH]

@@ -193,7 +193,7 @@ def is_behind(found: str | None) -> bool:
 
 def require_current_schema(engine: Engine) -> None:
     """Raises `SchemaMismatch` unless the schema is the one of this program; other `DatabaseError`s as they come."""
-    found = _revision_of(engine)
+    found = None if _lacks_file(engine) else _revision_of(engine)
     if found != head_revision():
         raise _mismatch(engine, found)
 
@@ -233,7 +233,16 @@ class SchemaWatch:
             _log.error("%s", self.fault)
 
 
+def _lacks_file(engine: Engine) -> bool:
+    """Whether it is SQLite without its file: to connect would make an empty one."""
+    files = sqlite_files(engine.url.render_as_string(hide_password=False))
+    return bool(files) and not files[0].exists()
+
+
 def _mismatch(engine: Engine, found: str | None) -> SchemaMismatch:
+    if _lacks_file(engine):
+        where = engine.url.database
+        return SchemaMismatch(f"there is no database {where} yet: `gantry serve` and `gantry db upgrade` make it")
     return SchemaMismatch(f"schema of {address_of(engine)} {_mismatched(found)}")
 
 

@@ -116,7 +116,7 @@ def plant_data(
     try:
         read = read_leniently(PlantData, document)
     except ValidationError as error:
-        raise invalid_request(error, lambda path: _whose(document, path)) from None
+        raise invalid_request(error, PlantData, lambda path: _whose(document, path)) from None
     warnings = allowance_warnings(read.allowances, in_words=lambda path: dotted(path) + _whose(document, path))
     return read.model.model_copy(update={"warnings": warnings})
 

@@ -103,8 +103,8 @@ def checked(model: type[Model], place: str, document: object) -> tuple[Placed[Mo
     try:
         read = read_leniently(model, document)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_context=False)
-        return None, [(dotted(fault["loc"]), fault_message(fault)) for fault in faults]
+        faults = error.errors(include_url=False)
+        return None, [(dotted(fault["loc"]), fault_message(fault, model)) for fault in faults]
     unknown = [(found.exact, unknown_field_message(found)) for found in unknown_fields(read.model)]
     allowances = tuple((allowance, f"{place}, {dotted(path)}") for allowance, path in read.allowances)
     return (None, unknown) if unknown else (Placed(place=place, model=read.model, allowances=allowances), [])

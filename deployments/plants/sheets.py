@@ -116,7 +116,7 @@ def with_hint(message: str) -> str:
 
 
 def folded(reasons: Iterable[Reason]) -> Iterator[str]:
-    """One sentence for each kind of fault: "lines 3, 7 and 12 more: priority must be a valid integer, was "high"."."""
+    """One sentence for each kind of fault: "lines 3, 7 and 12 more: priority must be a whole number, was "high"."."""
     groups: dict[tuple[str, str, str], list[Reason]] = {}
     for place, message in reasons:
         parts = _PARTS.fullmatch(message)

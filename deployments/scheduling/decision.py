@@ -9,7 +9,7 @@ from datetime import date
 from pydantic import TypeAdapter
 
 from deployments.contracts.answers.calendar import calendar_answer, far_future_warnings
-from deployments.contracts.answers.figures import metrics_of
+from deployments.contracts.answers.figures import metrics_of, to_the_millisecond
 from deployments.contracts.answers.schedule import (
     DecisionAnswer,
     ScheduleAnswer,
@@ -99,7 +99,9 @@ class Decision:
                 fallback_reason=self.attempts.fallback_reason,
                 policy_makespan=None if policy_makespan is None else policy_makespan / SECONDS_PER_HOUR,
                 time_budget_ms=context.budget_ms,
-                gains={stage: seconds / SECONDS_PER_HOUR for stage, seconds in proposal.gains.items()},
+                gains={
+                    stage: to_the_millisecond(seconds / SECONDS_PER_HOUR) for stage, seconds in proposal.gains.items()
+                },
             ),
             safety=safety,
         )

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 
-from deployments.errors import Reasons
+from deployments.errors import Reasons, requirement_of
 from env.judge.anomalies import AnomalyLimits
 
 if TYPE_CHECKING:
@@ -277,7 +278,9 @@ def read_policy(path: Path | None, variables: Mapping[str, str]) -> tuple[Policy
     try:
         policy = OperatingPolicy.model_validate(_nested(values))
     except ValidationError as error:
-        faults += [_reason(".".join(map(str, each["loc"])), each["msg"], values, origins) for each in error.errors()]
+        faults += [
+            _reason(".".join(map(str, each["loc"])), _requirement(each), values, origins) for each in error.errors()
+        ]
     if faults:
         return PolicyReading(policy=shipped_policy(), origins={}, notice=""), tuple(faults)
     notices = (_notice(named, set_by_name, given, path), _notice_of_retired(retired))
@@ -332,8 +335,12 @@ def _named_keys(variables: Mapping[str, str]) -> tuple[dict[str, str], list[tupl
     return found, faults
 
 
+def _requirement(fault: ErrorDetails) -> str:
+    return requirement_of(fault["type"], fault["msg"], fault.get("ctx", {}))
+
+
 def _reason(key: str, message: str, values: Mapping[str, Any], origins: Mapping[str, str]) -> tuple[str, str]:
-    message, origin = message.removeprefix("Value error, "), origins.get(key)
+    origin = origins.get(key)
     if origin not in KEY_OF:
         return f"{origin}: {key}" if origin else key, f"{message}, was {values[key]!r}"
     # What a variable holds may be a secret in the wrong place, unless it is a number.

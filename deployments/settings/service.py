@@ -37,7 +37,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from deployments.errors import InvalidSettings, Reasons
+from deployments.errors import InvalidSettings, Reasons, requirement_of
 from deployments.runtime.durable_file import write_durably
 from deployments.settings.database_tls import DatabaseTls, is_local, tls_query, with_tls
 from deployments.settings.policy_file import (
@@ -400,7 +400,10 @@ def is_handed_down() -> bool:
 
 def _reasons_of(error: ValidationError) -> Reasons:
     faults = [fault for fault in error.errors(include_url=False) if fault["type"] != "default_factory_not_called"]
-    return tuple((_name(str(fault["loc"][0])), fault["msg"]) for fault in faults)
+    return tuple(
+        (_name(str(fault["loc"][0])), requirement_of(fault["type"], fault["msg"], fault.get("ctx", {})))
+        for fault in faults
+    )
 
 
 def _further_faults(values: dict[str, Any], found: Reasons, validate: Callable[[Any], Settings]) -> Reasons:
@@ -465,7 +468,8 @@ def _unknown_names(values: Mapping[str, str], known: Collection[str]) -> Iterato
     fields = [each.removeprefix(PREFIX) for each in known]
     for name in sorted(values):
         if name.startswith(PREFIX) and not name.startswith(FOREIGN_PREFIX) and name not in {*known, *FOREIGN_NAMES}:
-            yield name, f"is not a setting{did_you_mean(name.removeprefix(PREFIX), fields, PREFIX)}"
+            guess = did_you_mean(name.removeprefix(PREFIX), fields, PREFIX)
+            yield name, f"is not a setting{guess or ': unset it; .env.example lists all that are'}"
 
 
 def _useless_files(values: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -29,7 +29,7 @@ class Ahead:
 class Outage:
     """A closure of one machine, such as a breakdown, that fell into the wait or the work: the whole of it."""
 
-    machine_id: int
+    machine: Machine
     closure: Closure
 
 
@@ -185,7 +185,7 @@ def _outages(step: ExplainedStep, hours: WorkingHours | None) -> str:
         for outage in step.outages
     )
     told = [
-        f"machine {outage.machine_id} was unavailable from {begin} to {end}"
+        f"{machine_words(outage.machine)} was unavailable from {begin} to {end}"
         + (f": {outage.closure.reason}" if outage.closure.reason else "")
         for outage, begin, end in spans
     ]
@@ -256,7 +256,7 @@ class _Floor:
     def outages(self, machines: tuple[int, ...], first: int, last: int) -> tuple[Outage, ...]:
         """The closures of the machines that fall into [first, last), in the order of time."""
         found = [
-            Outage(machine_id=self._problem.machines[machine].id, closure=closure)
+            Outage(machine=self._problem.machines[machine], closure=closure)
             for machine in machines
             for closure in self._problem.machines[machine].closures
             if closure.start_seconds < last and closure.end_seconds > first

@@ -77,8 +77,13 @@ def _decoded(content: bytes) -> str:
 
 
 def _from_text(text: str, path: Path, max_machines: int) -> Shop:
-    lines = numbered_lines(text)
     named = path.suffix.casefold().removeprefix(".")
+    try:
+        lines = numbered_lines(text)
+    except Misfit as misfit:
+        if named in TEXT_READERS:
+            raise
+        raise _no_fit({"any": misfit}) from misfit
     fits: dict[str, Shop] = {}
     misfits: dict[str, Misfit] = {}
     # The others are tried as well when the one of the suffix does not fit, only to say so.
@@ -106,8 +111,12 @@ def _no_fit(misfits: Mapping[str, Misfit]) -> Misfit:
     """What no format makes anything of; when all stumble on the same, that."""
     said = {(misfit.line, misfit.message) for misfit in misfits.values()}
     if len(said) == 1:
-        return next(iter(misfits.values()))
-    return Misfit("fits no format" + "".join(f"; {name}{_at(each)}: {each.message}" for name, each in misfits.items()))
+        ((line, message),) = said
+        return Misfit(f"is neither JSON nor a benchmark file that is known here: {message}", line)
+    return Misfit(
+        "is neither JSON nor a benchmark file that is known here"
+        + "".join(f"; {name}{_at(each)}: {each.message}" for name, each in misfits.items())
+    )
 
 
 def _either(fits: Mapping[str, Shop]) -> str:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -22,6 +24,8 @@ from numba.core import event
 _ROOT = Path(__file__).resolve().parents[2]
 _COMPILED_FLOORS = ("env", "models")
 _MARK = b"@compiled"
+_DIGEST = re.compile(r"[0-9a-f]{16}")
+MAX_UNUSED_SECONDS = 30 * 24 * 3600
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -50,13 +54,32 @@ def cache_folder() -> Path:
         return Path(tempfile.mkdtemp(prefix="gantry-compiled-"))
 
 
+def remove_unused_caches(now_seconds: float) -> int:
+    """Removes what other versions of the sources compiled and nobody has used for a month; gives how many.
+
+    `now_seconds` is since 1970. A process marks its folder as used when it looks for it, see `cache_folder`.
+    """
+    used, removed = _folder_of_process(), 0
+    for folder in used.parent.iterdir() if used.name == source_digest() else ():
+        with suppress(OSError):
+            is_old = now_seconds - folder.stat().st_mtime > MAX_UNUSED_SECONDS
+            if is_old and folder != used and _DIGEST.fullmatch(folder.name) and folder.is_dir():
+                shutil.rmtree(folder)
+                removed += 1
+    return removed
+
+
 _folder_of_process = cache(cache_folder)
 _dispatchers: list[Any] = []
+_ids_of_dispatchers: set[int] = set()
 _COMPILING = "numba:compile"
 
 
 class _CompilationListener(event.Listener):
-    """Counts the functions that are compiled; what comes from the cache is no event."""
+    """Counts those of our functions that are compiled; what comes from the cache is no event.
+
+    Functions of numba and closures that ours need are compiled along with them, and are part of no total.
+    """
 
     def __init__(self, on_function: Callable[[int, int], None]) -> None:
         self._on_function = on_function
@@ -67,8 +90,10 @@ class _CompilationListener(event.Listener):
 
     def on_end(self, event: event.Event) -> None:
         """A function is compiled, for some types of its arguments."""
-        self._compiled.add(id(event.data["dispatcher"]))
-        self._on_function(len(self._compiled), len(_dispatchers))
+        finished = id(event.data["dispatcher"])
+        if finished in _ids_of_dispatchers and finished not in self._compiled:
+            self._compiled.add(finished)
+            self._on_function(len(self._compiled), len(_dispatchers))
 
 
 @contextmanager
@@ -102,6 +127,7 @@ def compiled(function: Function, **options: Any) -> Function:
     dispatcher: Any = numba.njit(nogil=True, error_model="numpy", **options)(function)
     dispatcher._cache = _UnopenedCache(dispatcher)
     _dispatchers.append(dispatcher)
+    _ids_of_dispatchers.add(id(dispatcher))
     return cast("Function", dispatcher)
 
 

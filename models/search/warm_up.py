@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -17,7 +18,7 @@ import numpy as np
 from env.instances.generator import Plant, random_problem, toy_problem
 from env.problem import EarlierPlace, Job, Operation, Pin, Problem
 from env.simulator.arrays import ProblemArrays, compile_problem
-from env.simulator.compilation import watched_compilation
+from env.simulator.compilation import remove_unused_caches, watched_compilation
 from env.simulator.observation import FEATURE_COUNT
 from env.simulator.reservation import played_around
 from env.simulator.rules import Rule, dispatch, follow_rule, mean_times
@@ -53,9 +54,10 @@ def warm_policy(predictor: Predictor) -> None:
 
 
 def compile_core() -> None:
-    """Everything that serving runs compiled, into the cache; needs no trained policy."""
+    """Everything that serving runs compiled, into the cache; needs no trained policy. Old caches are removed."""
     warm_rules()
     warm_policy(_untrained())
+    remove_unused_caches(time.time())
 
 
 def _continued_toy() -> Problem:

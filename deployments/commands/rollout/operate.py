@@ -156,7 +156,9 @@ def _answer(method: str, url: str, path: str, **sent: Any) -> httpx.Response:
         with httpx.Client(base_url=url, timeout=_TIMEOUT_SECONDS, trust_env=False) as client:
             answer = client.request(method, path, headers={"X-API-Key": caller_key()}, **sent)
     except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        raise OrderRefused(f"{url} must be a running service, did not answer: {error}") from error
+        raise OrderRefused(
+            f"no service answers at {url} ({type(error).__name__}): start it with `gantry serve`, or name it by --url"
+        ) from error
     if answer.status_code >= _FIRST_FAULT:
         raise OrderRefused(_words_of(answer))
     return answer

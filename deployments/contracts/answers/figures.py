@@ -19,10 +19,13 @@ _NAMES = {
     "total_tardiness": "tardiness_seconds",
     "flow_time_mean": "flow_time_mean_seconds",
 }
+_PERCENT_DIGITS = 4
+_MILLISECOND_DIGITS = 7
+"""Of hours: 0.36 ms."""
 FAMILIES_ON_TIME = (
     "per cent of the families, not of the jobs: one is on time when each of its jobs ends by its own lcd_date"
 )
-IMPORTANT_FAMILIES_ON_TIME = "the same of the families with an important job"
+IMPORTANT_FAMILIES_ON_TIME = "the same of the families with an important job; 100 where there is none"
 
 
 class Metrics(AnswerModel):
@@ -76,13 +79,26 @@ def figures_of(record: DecisionRecord) -> Figures:
 
 
 def difference_of(before: Figures, after: Figures) -> Figures:
-    """What is after less what was before; a figure that one of them lacks has none."""
+    """What is after less what was before, to the millisecond; a figure that one of them lacks has none.
+
+    Hours are floats, and their difference shows digits that neither of them has.
+    """
     earlier, later = before.model_dump(), after.model_dump()
     known = {name for name in later if earlier[name] is not None and later[name] is not None}
-    return Figures.model_validate({name: later[name] - earlier[name] if name in known else None for name in later})
+    return Figures.model_validate(
+        {name: to_the_millisecond(later[name] - earlier[name]) if name in known else None for name in later}
+    )
+
+
+def to_the_millisecond(hours: float) -> float:
+    """A difference of hours without what floats add to it."""
+    return round(hours, _MILLISECOND_DIGITS)
 
 
 def _in_words(figures: KeyFigures) -> dict[str, float | None]:
+    """Hours as they are, so that they are whole seconds again; shares of many parts in four digits."""
     named = {word: getattr(figures, name) for word, name in _NAMES.items()}
-    in_hours = {word for word, name in _NAMES.items() if name.endswith("_seconds") and named[word] is not None}
-    return named | {word: named[word] / SECONDS_PER_HOUR for word in in_hours}
+    known = {word: name for word, name in _NAMES.items() if named[word] is not None}
+    in_hours = {word: named[word] / SECONDS_PER_HOUR for word, name in known.items() if name.endswith("_seconds")}
+    shares = {word: round(named[word], _PERCENT_DIGITS) for word, name in known.items() if name.endswith("_percent")}
+    return named | in_hours | shares

@@ -56,6 +56,7 @@ class Place(AnswerModel):
     """Where and when one schedule has a job."""
 
     machine_id: int
+    machine_name: str
     start_datetime: datetime
     end_datetime: datetime
 
@@ -115,7 +116,12 @@ def comparison_answer(before: DecisionRecord, after: DecisionRecord, rows: Rows,
 
 def _places(rows: Rows) -> dict[str, Place]:
     return {
-        row.job_id: Place(machine_id=row.machine_id, start_datetime=row.start_datetime, end_datetime=row.end_datetime)
+        row.job_id: Place(
+            machine_id=row.machine_id,
+            machine_name=row.machine_name,
+            start_datetime=row.start_datetime,
+            end_datetime=row.end_datetime,
+        )
         for row in rows
     }
 
@@ -148,6 +154,7 @@ class OutageAnswer(AnswerModel):
     model_config = ConfigDict(serialize_by_alias=True)
 
     machine_id: int
+    machine_name: str
     from_: datetime = Field(serialization_alias="from")
     to: datetime
     reason: str
@@ -270,7 +277,8 @@ def _step(
 def _outage(outage: Outage, when: Callable[[int], datetime]) -> OutageAnswer:
     closure = outage.closure
     return OutageAnswer(
-        machine_id=outage.machine_id,
+        machine_id=outage.machine.id,
+        machine_name=outage.machine.name,
         from_=when(closure.start_seconds),
         to=when(closure.end_seconds),
         reason=closure.reason,

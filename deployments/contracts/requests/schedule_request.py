@@ -64,6 +64,8 @@ _WEEKDAYS = {day: index for index, day in enumerate(Day)}
 class BreakRequest(WireModel):
     """Closed hours on each of `days` by the plant's clock. An `end` not after `start` lies on the next day."""
 
+    misnomers: ClassVar = {"start": "from begin starttime", "end": "to until endtime"}
+
     name: FreeText = ""
     start: ClockTime
     end: ClosingTime
@@ -83,6 +85,8 @@ class BreakRequest(WireModel):
 class UnavailableRequest(WireModel):
     """One machine does not work from `from` (inclusive) to `to` (exclusive)."""
 
+    misnomers: ClassVar = {"from": "start begin startdatetime", "to": "end until enddatetime"}
+
     from_: Instant = Field(alias="from")
     to: Instant
     reason: FreeText = ""
@@ -92,6 +96,7 @@ class MachineCalendarRequest(WireModel):
     """When one machine is unavailable beside the plant's calendar."""
 
     not_supported_yet: ClassVar = frozenset({"openings"})
+    misnomers: ClassVar = {"machine_id": "machine id", "unavailable": "closures closed closings downtime outages"}
 
     machine_id: Identity
     unavailable: list[UnavailableRequest] = Field(default_factory=list, max_length=10_000)
@@ -124,6 +129,8 @@ class MachineStatus(StrEnum):
 class MachineOption(WireModel):
     """A machine that may do a job, with its own speed; absent times are those of the job."""
 
+    misnomers: ClassVar = {"machine_id": "machine id", "processing_time": "duration time hours", "setup_time": "setup"}
+
     machine_id: Identity
     processing_time: ProcessingHours | None = None
     setup_time: Hours | None = None
@@ -131,6 +138,8 @@ class MachineOption(WireModel):
 
 class PinRequest(WireModel):
     """A place and time that the planner has decided; work that began before schedule_start is already running."""
+
+    misnomers: ClassVar = {"machine_id": "machine id", "start_datetime": "start at from begin starttime"}
 
     machine_id: Identity
     start_datetime: Instant
@@ -142,6 +151,25 @@ class JobRequest(WireModel):
     not_supported_yet: ClassVar = frozenset(
         {"predecessors", "lag_hours", "max_wait_hours", "crew", "preferred_machine_id"}
     )
+    misnomers: ClassVar = {
+        "job_id": "id name job jobname jobno jobnumber task taskid",
+        "family_id": "order orderid orderno ordernumber workorder workorderid productionorder lot batch parent",
+        "sequence": "step stepno position op opno operation operationno operationnumber routing",
+        "processing_time": "duration durationhours time hours runtime worktime cycletime length",
+        "machine_types": "type types workcenter workcentre workcenters workcentres skill capability",
+        "machine_options": "machine machineid machines machineids resource resources eligiblemachines alternatives",
+        "priority": "prio urgency rank",
+        "is_important": "important vip critical",
+        "lcd_date": "due duedate dueat duetime duedatetime lcd deliverydate delivery shipdate promisedate enddate "
+        "deadline deadlinedate requireddate requiredby needby finishby",
+        "setup_time": "setup setuphours changeover changeovertime",
+        "release_at": "release releasedate releasetime start starttime startdate startat earlieststart availableat "
+        "availablefrom materialat arrival",
+        "weight": "tardinessweight importance penalty",
+        "interruptible": "preemptive preemptible splittable",
+        "setup_group": "setupfamily changeovergroup tool",
+        "pinned": "fixed pin locked frozen",
+    }
 
     job_id: Text
     family_id: Text | None = Field(None, description="jobs of one family are done in order of sequence")
@@ -190,6 +218,13 @@ class MachineRequest(WireModel):
     """One machine of the plant."""
 
     not_supported_yet: ClassVar = frozenset({"hours", "capacity", "setup_group", "area"})
+    misnomers: ClassVar = {
+        "machine_id": "id machine number machineno",
+        "machine_name": "name description",
+        "machine_type": "type types kind group workcenter workcentre",
+        "status": "state availability available online",
+        "current_load": "load workload busy busyhours queue",
+    }
 
     machine_id: Identity
     machine_name: Annotated[str, StringConstraints(strict=True, max_length=200)] = ""
@@ -202,6 +237,7 @@ class SetupTransition(WireModel):
     """Hours to change a machine over from one setup group to another."""
 
     not_supported_yet: ClassVar = frozenset({"machine_type", "machine_id"})
+    misnomers: ClassVar = {"hours": "time setuptime duration", "from": "before source", "to": "after target"}
 
     from_: Text = Field(alias="from")
     to: Text
@@ -210,6 +246,12 @@ class SetupTransition(WireModel):
 
 class ManualRow(WireModel):
     """One row of the planner's own plan."""
+
+    misnomers: ClassVar = {
+        "job_id": "id job",
+        "machine_id": "machine resource",
+        "start_datetime": "start starttime begin",
+    }
 
     job_id: Text
     machine_id: Identity
@@ -220,6 +262,21 @@ class ScheduleRequest(WireModel):
     """A plant's list of jobs, to be scheduled."""
 
     not_supported_yet: ClassVar = frozenset({"crews", "transport_matrix", "preference_weight", "timing"})
+    misnomers: ClassVar = {
+        "jobs": "orders operations tasks joblist workorders",
+        "machines": "resources workcenters workcentres machinelist",
+        "schedule_start": "start startdate starttime startat begin from horizonstart now",
+        "optimization_objective": "objective goal target optimize optimise criterion",
+        "time_budget_ms": "budget timelimit timeout budgetms",
+        "calendar": "shifts shift workinghours breaks holidays calendars",
+        "plant_id": "plant site factory",
+        "line_id": "line",
+        "setup_matrix": "setups changeovers setuptimes",
+        "stability_weight": "stability calm",
+        "freeze_until": "freeze frozenuntil frozenhorizon",
+        "previous_schedule_id": "previous previousschedule previousplan replanof",
+        "manual_schedule": "plan manualplan",
+    }
 
     jobs: list[JobRequest] = Field(description="an empty list means the plant's pending jobs from the database")
     machines: Annotated[list[MachineRequest], Field(min_length=1)] | None = Field(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import re
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from functools import cache, lru_cache
 from itertools import repeat
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, LiteralString, NamedTuple
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StringConstraints
@@ -25,6 +25,9 @@ _REPEATED_SECONDS = 2 * SECONDS_PER_HOUR
 _DAY = timedelta(days=1)
 _LAST_SECOND = time(23, 59, 59)
 _DATE_LENGTH = len("2025-07-22")
+_DATE_WORDS: LiteralString = (
+    "must be an ISO 8601 date and time such as 2026-12-13T14:00:00, or a date such as 2026-12-13"
+)
 MAX_ID = 2**63 - 1
 MAX_HOURS = 10_000.0
 # Lower-case t and z are left to whoever is lenient: RFC 3339 allows them, and asks not to send them.
@@ -102,10 +105,11 @@ class WireModel(BaseModel):
     """Part of a body that clients send.
 
     `not_supported_yet` are fields of the contract that nothing reads so far: whoever sends one must not believe
-    that it counts.
+    that it counts. `misnomers` are what other systems call a field, by field, in small letters with nothing between.
     """
 
     not_supported_yet: ClassVar[frozenset[str]] = frozenset()
+    misnomers: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
@@ -123,7 +127,7 @@ def _integral(value: object) -> object:
 def _written_as_date(value: object) -> object:
     # Without this a number would be read as seconds since 1970.
     if not isinstance(value, str) or not _DATE.fullmatch(value):
-        raise PydanticCustomError("datetime_text", "must be an ISO 8601 date and time")
+        raise PydanticCustomError("datetime_text", _DATE_WORDS)
     return value
 
 
@@ -225,6 +229,12 @@ def field_names(model: type[BaseModel]) -> tuple[str, ...]:
     return tuple(field.alias or name for name, field in model.model_fields.items())
 
 
+def also_called(name: str, model: type[WireModel]) -> str | None:
+    """The field of `model` that other systems call `name`; None where nobody is known to."""
+    plain = "".join(filter(str.isalnum, name)).lower()
+    return next((field for field, names in model.misnomers.items() if plain in names.split()), None)
+
+
 def has_default(model: type[BaseModel], path: tuple[int | str, ...]) -> bool:
     """Whether the field at `path`, such as ("jobs", 3, "setup_time"), may be absent from a `model`."""
     *outer, name = path
@@ -234,6 +244,29 @@ def has_default(model: type[BaseModel], path: tuple[int | str, ...]) -> bool:
             inner = model_in(_field(inner, part))
     field = None if inner is None or isinstance(name, int) else _field(inner, name)
     return field is not None and not field.is_required()
+
+
+def inclusive_bounds(model: type[BaseModel], path: tuple[int | str, ...]) -> tuple[float | None, float | None]:
+    """The lowest and the highest value that the field at `path` of a `model` may have; None where there is no such."""
+    inner: type[BaseModel] | None = model
+    field = None
+    for name in (part for part in path if isinstance(part, str)):
+        field = None if inner is None else _field(inner, name)
+        inner = model_in(field)
+    if field is None:
+        return None, None
+    found = list(_metadata(field.annotation, field.metadata))
+    lowest = (each.ge for each in found if hasattr(each, "ge"))
+    highest = (each.le for each in found if hasattr(each, "le"))
+    return next(lowest, None), next(highest, None)
+
+
+def _metadata(annotation: Any, own: Iterable[Any] = ()) -> Iterator[Any]:
+    """Whatever is annotated, in unions and lists too."""
+    for each in (*own, *getattr(annotation, "__metadata__", ())):
+        yield from each.metadata if isinstance(each, FieldInfo) else (each,)
+    for part in typing.get_args(annotation):
+        yield from _metadata(part)
 
 
 def model_of_field(model: type[BaseModel], name: str) -> type[WireModel] | None:

@@ -92,15 +92,17 @@ def continued(
     earlier: EarlierWork,
     lost: Mapping[int, str],
     path_of: Mapping[str, str],
+    names: Mapping[int, str] | None = None,
 ) -> Continued:
     """`problem` with a pin for all work that has its place.
 
     In it finished work is pinned already, and so is what the request pins. `lost` says of machines (ids) that are
-    not at work what they are ("is offline"); `path_of` maps an operation to its place in the request.
+    not at work what they are ("Laser is offline"); `path_of` maps an operation to its place in the request, `names`
+    the ids of machines, also of those that are gone, to what people call them.
     """
     if not earlier.binds and all(operation.pin is None for operation in problem.operations):
         return Continued(problem=problem, warnings=_released_warnings(earlier.released), reasons=())
-    fixed = _FixedWork(problem, plant, earlier, lost)
+    fixed = _FixedWork(problem, plant, earlier, lost, names or {})
     fixed.settle()
     jobs = tuple(Job(id=job.id, operations=tuple(map(fixed.operation, job.operations))) for job in problem.jobs)
     reasons = (*_sequence_reasons(problem, fixed, path_of), *_shared_machine_reasons(problem, fixed, path_of))
@@ -132,12 +134,20 @@ class _Place:
 class _FixedWork:
     """Places by operation, found in the order in which they bind: what has begun, pins, frozen work, what must move."""
 
-    def __init__(self, problem: Problem, plant: PlantHours, earlier: EarlierWork, lost: Mapping[int, str]) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        plant: PlantHours,
+        earlier: EarlierWork,
+        lost: Mapping[int, str],
+        names: Mapping[int, str],
+    ) -> None:
         self.places: dict[str, _Place] = {}
         self.warnings: list[str] = []
         self._problem = problem
         self._plant = plant
         self._earlier = earlier
+        self._names = names
         self._lost = lost
         self._held: list[list[_Place]] = [[] for _ in problem.machines]
         self._index_of = {machine.id: index for index, machine in enumerate(problem.machines)}
@@ -341,7 +351,7 @@ class _FixedWork:
 
     def _loss(self, machine_id: int) -> str:
         if machine_id not in self._index_of or machine_id in self._lost:
-            return f"{self._lost.get(machine_id, f'machine {machine_id} is not among machines')}"
+            return f"{self._lost.get(machine_id, f'{self._machine_name(machine_id)} is not among machines')}"
         return f"{self._name(self._index_of[machine_id])} cannot do it any more"
 
     def _warn_of_end(self, operation: Operation, choice: Alternative, row: Assignment, end: int) -> None:
@@ -386,7 +396,7 @@ class _FixedWork:
 
     def _machine_name(self, machine_id: int) -> str:
         index = self._index_of.get(machine_id)
-        return f"machine {machine_id}" if index is None else self._name(index)
+        return self._names.get(machine_id) or f"machine {machine_id}" if index is None else self._name(index)
 
     def _name(self, machine: int) -> str:
         return machine_name(self._problem.machines[machine])
@@ -442,6 +452,6 @@ def _capped(warnings: Sequence[str]) -> tuple[str, ...]:
 def _released_warnings(released: Sequence[str]) -> tuple[str, ...]:
     if not released:
         return ()
-    count = quantity(len(released), "job")
-    text = f"{count} of previous_schedule_id between freeze_until and schedule_start planned anew, "
-    return (f"{text}although it may have begun; first is {released[0]}",)
+    count, they = quantity(len(released), "job"), "it" if len(released) == 1 else "they"
+    text = f"{count} of previous_schedule_id that should start between freeze_until and schedule_start: planned anew, "
+    return (f"{text}although {they} may have begun; first is {released[0]}",)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Self
@@ -151,11 +152,17 @@ class _EarlierAnswer(BaseModel):
     scheduled_jobs: list[EarlierRow]
 
 
+class _StoredDecision(BaseModel):
+    answer: _EarlierAnswer
+
+
 def earlier_rows(answer: bytes) -> tuple[EarlierRow, ...]:
-    """The rows of an answer of `POST /schedule`. Raises `ValueError` when it has none to read."""
+    """The rows of an answer of `POST /schedule` or `GET /v1/schedules/{id}`. Raises `ValueError` when it has none."""
     try:
         return tuple(_EarlierAnswer.model_validate_json(answer).scheduled_jobs)
     except ValidationError as error:
+        with suppress(ValidationError):
+            return tuple(_StoredDecision.model_validate_json(answer).answer.scheduled_jobs)
         raise ValueError(
             f"an earlier schedule must have scheduled_jobs, had {quantity(error.error_count(), 'fault')}"
         ) from None

@@ -24,6 +24,8 @@ from env.problem import (
 YEARS_AHEAD = 10
 MAX_ALTERNATIVES = 2_000_000
 WORKING = frozenset({MachineStatus.AVAILABLE, MachineStatus.BUSY})
+MAX_MACHINES_TOLD = 3
+_STATES = {MachineStatus.OFFLINE: "offline", MachineStatus.MAINTENANCE: "in maintenance"}
 Reason = tuple[str, str]
 
 
@@ -172,6 +174,7 @@ class Eligibility:
     def __init__(self, machines: Sequence[MachineRequest]) -> None:
         self.working = tuple(machine for machine in machines if machine.status in WORKING)
         self._known = {machine.machine_id for machine in machines}
+        self._idle = {machine.machine_id: machine for machine in machines if machine.status not in WORKING}
         self._index_of = {machine.machine_id: index for index, machine in enumerate(self.working)}
         self._of_type: dict[int, list[int]] = {}
         for index, machine in enumerate(self.working):
@@ -255,7 +258,19 @@ class Eligibility:
         if not job.machine_types:
             yield f"{path}.machine_types", "must not be empty unless there are machine_options, was empty"
         elif not any(kind in self._of_type for kind in job.machine_types):
-            yield f"{path}.machine_types", f"must name a type of an available machine, was {_few(job.machine_types)}"
+            yield f"{path}.machine_types", self._missing_types(job.machine_types)
+
+    def _missing_types(self, kinds: Sequence[int]) -> str:
+        """Why no machine at work has any of these types: none has it at all, or all that have it are down."""
+        wanted = set(kinds)
+        down = [machine for machine in self._idle.values() if machine.machine_type in wanted]
+        if not down:
+            return f"must name the machine_type of one of machines, was {_few(kinds)}; {self._types_in_words()}"
+        return f"must name a type of an available machine, was {_few(kinds)}: {_down(down)}"
+
+    def _types_in_words(self) -> str:
+        known = sorted({*self._of_type, *(each.machine_type for each in self._idle.values() if each.machine_type)})
+        return f"they have {_few(known)}" if known else "none of them has a machine_type"
 
     def _option_reasons(self, job: JobRequest, path: str) -> Iterator[Reason]:
         options = job.machine_options or ()
@@ -270,7 +285,8 @@ class Eligibility:
                 yield f"{field}.processing_time", "must be given here or on the job, was absent"
             seen.add(option.machine_id)
         if seen and seen <= self._known and seen.isdisjoint(self._index_of):
-            yield f"{path}.machine_options", f"must name an available machine, was {_few(sorted(seen))}"
+            down = [self._idle[machine_id] for machine_id in sorted(seen)]
+            yield f"{path}.machine_options", f"must name an available machine, was {_few(sorted(seen))}: {_down(down)}"
 
     def _together_reasons(self, job: JobRequest, ids: list[int], path: str) -> Iterator[Reason]:
         field = f"{path}.requires_all_machines"
@@ -299,7 +315,7 @@ class Eligibility:
         if machine_id not in self._known:
             yield field, f"must be one of machines, was {machine_id}"
         elif machine_id not in self._index_of:
-            yield field, f"must be available or busy, {machine_id} is offline or in maintenance"
+            yield field, f"must be available or busy: {_down([self._idle[machine_id]])}"
 
     def _together(self, job: JobRequest, ids: list[int]) -> tuple[Alternative, ...]:
         machines = [self._index_of[machine_id] for machine_id in ids if machine_id in self._index_of]
@@ -325,6 +341,19 @@ class Eligibility:
                     machine=machine, processing_seconds=_processing_seconds(hours), setup_seconds=seconds_of(setup)
                 )
         return tuple(alternatives[machine] for machine in sorted(alternatives))
+
+
+def _down(machines: Sequence[MachineRequest]) -> str:
+    """ "Brake (20) is offline: …", with what to do about it."""
+    told = [f"{_named(each)} is {_STATES[each.status]}" for each in machines[:MAX_MACHINES_TOLD]]
+    if len(machines) > len(told):
+        told.append(f"{len(machines) - len(told):,} more are not at work either")
+    remedy = "give the hours in calendar.machines[].unavailable and leave the status out, or set it available"
+    return f"{', '.join(told)}; {remedy}"
+
+
+def _named(machine: MachineRequest) -> str:
+    return f"{machine.machine_name} ({machine.machine_id})" if machine.machine_name else f"machine {machine.machine_id}"
 
 
 def _processing_seconds(hours: float) -> int:

@@ -130,7 +130,9 @@ def translate(
     pins = {job.job_id: f"{places[job.job_id]}.pinned" for job in request.jobs if job.pinned is not None}
     changes: tuple[str, ...] = ()
     if pins or earlier is not None:
-        settled = continued(problem, plant, with_setups(work, problem, rows), _lost_machines(request), places)
+        names = {row.machine_id: row.machine_name for row in rows.values()}
+        names |= {machine.machine_id: machine.machine_name for machine in request.machines or ()}
+        settled = continued(problem, plant, with_setups(work, problem, rows), _lost_machines(request), places, names)
         _refuse(settled.reasons)
         problem, changes = settled.problem, settled.warnings
     if earlier is not None:

@@ -186,7 +186,7 @@ def _renamed(entry: dict[str, Any], name: str, sent: str) -> dict[str, Any]:
         (
             {"machines": [_renamed(machine(), "machine_type", "machinetype")]},
             "jobs[0].machine_types",
-            "must name a type of an available machine, was [2]; "
+            "must name the machine_type of one of machines, was [2]; none of them has a machine_type; "
             "machines[0] has 'machinetype': did you mean 'machine_type'?",
         ),
         (

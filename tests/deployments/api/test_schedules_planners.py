@@ -80,10 +80,16 @@ async def test_explanation_names_a_breakdown() -> None:
     journal = MemoryJournal()
     scheduling = scheduling_over(journal=journal, ppo=PlannersRule())
     (late,) = (await _explained(document, services_over(journal=journal, scheduling=scheduling)))["late_jobs"]
-    down = {"machine_id": 42, "from": "2025-07-22T14:00:00+08:00", "to": "2025-07-22T16:00:00+08:00"}
+    down = {
+        "machine_id": 42,
+        "machine_name": "CM42",
+        "from": "2025-07-22T14:00:00+08:00",
+        "to": "2025-07-22T16:00:00+08:00",
+    }
     assert late["unavailable"] == [down | {"reason": "spindle"}]
     assert (
-        "machine 42 was unavailable from Tue 2025-07-22 14:00:00 to Tue 2025-07-22 16:00:00: spindle" in late["message"]
+        "machine 42 (CM42) was unavailable from Tue 2025-07-22 14:00:00 to Tue 2025-07-22 16:00:00: spindle"
+        in late["message"]
     )
 
 
@@ -174,6 +180,7 @@ async def test_comparison_tells_what_a_second_machine_changes() -> None:
     (moved,) = answer["moved_jobs"]
     assert (moved["job_id"], moved["machine_changed"], moved["start_shift_hours"]) == ("J2", True, 0.0)
     assert (moved["before"]["machine_id"], moved["after"]["machine_id"]) == (42, 7)
+    assert {"machine_name"} <= set(moved["before"]) & set(moved["after"])
     assert moved["after"]["start_datetime"] == "2025-07-22T16:48:00+08:00"
 
 

@@ -151,11 +151,33 @@ def test_rotation_needs_a_free_place_and_an_active_key() -> None:
         run("keys", "rotate", old["id"])
 
 
-@pytest.mark.parametrize("options", [(), ("--plant", "penang", "--all-plants")])
-def test_plants_must_be_decided(options: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "--plant: must name a plant, once for each, or --all-plants must be given; both were absent"),
+        (("--plant", "penang", "--all-plants"), "--plant: must not be given together with --all-plants"),
+    ],
+)
+def test_plants_must_be_decided(options: tuple[str, ...], message: str) -> None:
     """Nobody gets every plant by forgetting to name one."""
-    with pytest.raises(InvalidRequest, match="--plant: must be given, or --all-plants, but not both"):
+    with pytest.raises(InvalidRequest, match=message):
         run("keys", "create", "--client", "erp", "--scope", "read", *options)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("keys", "list"), ("audit",), ("db", "size"), ("db", "prune", "--before", "2026-01-01"), ("rollout", "replay")],
+)
+def test_nothing_to_read_leaves_nothing_behind(
+    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Before the first start there is no database: said so, with what makes one, and no empty file is left."""
+    monkeypatch.setenv("GANTRY_DATABASE_URL", f"sqlite:///{tmp_path / 'none.sqlite3'}")
+    with pytest.raises(
+        SchemaMismatch, match=r"there is no database .*none\.sqlite3 yet: `gantry serve` and `gantry db"
+    ):
+        run(*command)
+    assert not list(tmp_path.glob("none.sqlite3*"))
 
 
 @pytest.mark.parametrize("client", ["", " erp", "e\nrp", "e" * 129])
@@ -168,6 +190,7 @@ def test_names_are_printable(client: str) -> None:
 @pytest.mark.parametrize("words", [CREATE, ("keys", "list"), ("audit",), ("db", "backup", "x"), ("db", "size")])
 def test_schema_must_be_current(words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that was never migrated is left alone."""
+    (tmp_path / "other.sqlite3").touch()
     monkeypatch.setenv("GANTRY_DATABASE_URL", f"sqlite:///{tmp_path / 'other.sqlite3'}")
     with pytest.raises(SchemaMismatch, match="run `gantry db upgrade`"):
         run(*words)

@@ -43,9 +43,12 @@ def validate(folder: Path, rows: object, request: object = REQUEST) -> tuple[int
     return result.exit_code, result.output
 
 
-@pytest.mark.parametrize("answer", [ROWS, {"scheduled_jobs": ROWS, "metrics": {}}])
+@pytest.mark.parametrize(
+    "answer",
+    [ROWS, {"scheduled_jobs": ROWS, "metrics": {}}, {"schedule_id": "1", "answer": {"scheduled_jobs": ROWS}}],
+)
 def test_validate_accepts_a_valid_schedule(tmp_path: Path, answer: object) -> None:
-    """A whole answer and its bare rows are both judged, and a valid one exits with 0."""
+    """A whole answer, a stored decision and bare rows are all judged, and a valid one exits with 0."""
     code, output = validate(tmp_path, answer)
     assert (code, output.splitlines()[-1].split(",")[0]) == (0, "valid: 3 of 3 jobs")
 

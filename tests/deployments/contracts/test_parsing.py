@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import tracemalloc
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -13,13 +15,18 @@ from hypothesis import strategies as st
 from pydantic_core import from_json
 
 from deployments.api.middleware import MEMORY_OF_ONE_BODY
+from deployments.contracts.answers.planners import FeedbackRequest
+from deployments.contracts.answers.validation import ScheduledJobClaim
 from deployments.contracts.parsing import (
     RequestLimits,
     dotted,
     memory_bytes,
     read_schedule_request,
     read_validate_request,
+    receive,
 )
+from deployments.contracts.requests.schedule_request import ScheduleRequest
+from deployments.contracts.requests.wire import WireModel, field_names, model_of_field
 from deployments.errors import InvalidRequest, MalformedBody
 from tests.deployments.fakes import LIMITS, body, job, machine
 
@@ -39,14 +46,27 @@ def _job_reasons(**changes: Any) -> list[tuple[str, str]]:
     return _reasons(body(jobs=[job(**changes)]))
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"nul", b'{"jobs": [}', b'{"a": "\xff"}', b'{"a": "\\ud800"}', b"[" * 300])
+_A_DATE = "must be an ISO 8601 date and time such as 2026-12-13T14:00:00, or a date such as 2026-12-13"
+
+
+@pytest.mark.parametrize("raw", [b"{", b"nul", b'{"jobs": [}', b'{"a": "\xff"}', b'{"a": "\\ud800"}', b"[" * 300])
 def test_body_that_is_not_json_is_malformed(raw: bytes) -> None:
     """An empty, cut, wrongly encoded or bottomless body is not JSON, and the error says where."""
     with pytest.raises(MalformedBody, match=r"the body must be JSON: .* at line 1 column"):
         read_schedule_request(raw, LIMITS)
 
 
-@pytest.mark.parametrize(("document", "found"), [([], "a list of 0"), (None, "null"), (3, "3"), ("x", '"x"')])
+@pytest.mark.parametrize("raw", [b"", b" \n", b"\xef\xbb\xbf"])
+def test_empty_body_is_called_empty(raw: bytes) -> None:
+    """A client that forgot the body need not know what a parser calls its end."""
+    with pytest.raises(MalformedBody, match=r"^the body must be JSON, was empty$"):
+        read_schedule_request(raw, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("document", "found"),
+    [([], "an empty list"), ([1, 2], "a list of 2 entries"), (None, "null"), (3, "3"), ("x", '"x"')],
+)
 def test_body_must_be_an_object(document: object, found: str) -> None:
     """JSON that is no object is refused by name."""
     assert _reasons(document) == [("body", f"must be an object, was {found}")]
@@ -57,24 +77,30 @@ def test_body_must_be_an_object(document: object, found: str) -> None:
     [
         ({"processing_time": 0}, "processing_time", "must be greater than 0, was 0"),
         ({"processing_time": -1.5}, "processing_time", "must be greater than 0, was -1.5"),
-        ({"processing_time": 1e300}, "processing_time", "must be less than or equal to 10000, was 1e+300"),
-        ({"processing_time": 10_000.1}, "processing_time", "must be less than or equal to 10000, was 10000.1"),
+        ({"processing_time": 1e300}, "processing_time", "must be at most 10000, was 1e+300"),
+        ({"processing_time": 10_000.1}, "processing_time", "must be at most 10000, was 10000.1"),
         ({"processing_time": float("nan")}, "processing_time", "must be a finite number, was NaN"),
         ({"processing_time": float("inf")}, "processing_time", "must be a finite number, was Infinity"),
-        ({"processing_time": "2.5 h"}, "processing_time", 'must be a valid number, was "2.5 h"'),
-        ({"processing_time": True}, "processing_time", "must be a valid number, was true"),
-        ({"setup_time": -0.1}, "setup_time", "must be greater than or equal to 0, was -0.1"),
-        ({"machine_types": "x"}, "machine_types", 'must be a valid list, was "x"'),
-        ({"machine_types": [1.5]}, "machine_types[0]", "must be a valid integer, was 1.5"),
-        ({"priority": 1.5}, "priority", "must be a valid integer, was 1.5"),
-        ({"priority": "high"}, "priority", 'must be a valid integer, was "high"'),
-        ({"is_important": 2}, "is_important", "must be a valid boolean, was 2"),
-        ({"job_id": 7.5}, "job_id", "must be a valid string, was 7.5"),
-        ({"job_id": ""}, "job_id", 'must have at least 1 character, was ""'),
+        ({"processing_time": "2.5 h"}, "processing_time", 'must be a number, was "2.5 h"'),
+        ({"processing_time": True}, "processing_time", "must be a number, was true"),
+        ({"setup_time": -0.1}, "setup_time", "must be from 0 to 10000, was -0.1"),
+        ({"machine_types": "x"}, "machine_types", 'must be a list, was "x"'),
+        ({"machine_types": [1.5]}, "machine_types[0]", "must be a whole number, was 1.5"),
+        ({"priority": 1.5}, "priority", "must be a whole number, was 1.5"),
+        ({"priority": "high"}, "priority", 'must be a whole number, was "high"'),
+        ({"is_important": 2}, "is_important", "must be true or false, was 2"),
+        ({"job_id": 7.5}, "job_id", "must be text, was 7.5"),
+        ({"job_id": ""}, "job_id", 'must not be empty, was ""'),
         ({"job_id": "a\nb"}, "job_id", 'must consist of printable characters, was "a\\nb"'),
-        ({"lcd_date": 1753142400}, "lcd_date", "must be an ISO 8601 date and time, was 1753142400"),
-        ({"lcd_date": "tomorrow"}, "lcd_date", 'must be an ISO 8601 date and time, was "tomorrow"'),
+        ({"lcd_date": 1753142400}, "lcd_date", f"{_A_DATE}, was 1753142400"),
+        ({"lcd_date": "tomorrow"}, "lcd_date", f'{_A_DATE}, was "tomorrow"'),
+        ({"lcd_date": "13.12.2026"}, "lcd_date", f'{_A_DATE}, was "13.12.2026"'),
+        ({"lcd_date": "2026-13-45"}, "lcd_date", f'{_A_DATE}, was "2026-13-45"'),
         ({"weight": 0}, "weight", "must be greater than 0, was 0"),
+        ({"sequence": -1}, "sequence", "must be at least 0, was -1"),
+        ({"job_id": "x" * 129}, "job_id", f'must have at most 128 characters, was "{"x" * 79}'),
+        ({"machine_options": []}, "machine_options", "must not be empty, was an empty list"),
+        ({"pinned": 7}, "pinned", "must be an object, was 7"),
     ],
 )
 def test_bad_job_field_is_named_with_its_value(changes: dict[str, Any], field: str, message: str) -> None:
@@ -250,3 +276,39 @@ def test_full_body_of_jobs_has_room(fields: dict[str, object]) -> None:
     jobs = [job(f"J{number}", **fields) for number in range(1000)]
     raw = json.dumps(body(jobs=jobs), separators=(",", ":")).encode()
     assert 6 < memory_bytes(raw) / len(raw) < MEMORY_OF_ONE_BODY
+
+
+JUNK: tuple[object, ...] = ("", "x" * 2000, "\n", -1, 1e300, float("nan"), [], [7], ["x"], {}, {"x": 1}, True, 2**70)
+
+
+def _every_field(model: type[WireModel]) -> Iterator[dict[str, object]]:
+    """Objects of `model` in which one field at any depth is junk."""
+    for name in field_names(model):
+        yield from ({name: junk} for junk in JUNK)
+        inner = model_of_field(model, name)
+        if inner is not None:
+            for each in _every_field(inner):
+                yield from ({name: each}, {name: [each]})
+
+
+@pytest.mark.parametrize("model", [ScheduleRequest, ScheduledJobClaim, FeedbackRequest])
+def test_no_sentence_of_the_parser_library_reaches_a_client(model: type[WireModel]) -> None:
+    """Whatever is sent in whatever place, the reason is a requirement in the words of this service."""
+    foreign = re.compile(
+        r"Input|should|valid (number|integer|list|dict|string|date|bool)|instance of|or equal|Value error"
+    )
+    messages = set()
+    for document in _every_field(model):
+        try:
+            receive(json.dumps(document).encode(), model)
+        except InvalidRequest as error:
+            messages |= {message for _, message in error.reasons}
+    assert len(messages) > 10
+    assert [message for message in messages if not message.startswith("must ") or foreign.search(message)] == []
+
+
+def test_both_bounds_are_told_where_both_matter() -> None:
+    """A rating of nine is told the whole scale."""
+    with pytest.raises(InvalidRequest) as caught:
+        receive(b'{"rating": 9}', FeedbackRequest)
+    assert caught.value.reasons == (("rating", "must be from 1 to 5, was 9"),)

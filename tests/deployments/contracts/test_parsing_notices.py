@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from deployments.contracts.parsing import read_schedule_request
+from deployments.contracts.requests.schedule_request import ScheduleRequest
+from deployments.contracts.requests.wire import WireModel, field_names, model_of_field
 from deployments.errors import InvalidRequest
 from tests.deployments.fakes import LIMITS, body, job, machine
 
@@ -42,6 +44,54 @@ def test_unknown_field_of_many_jobs_is_one_warning() -> None:
     assert _warnings(jobs=[job("A"), job("B", colour=1), job("C", colour=2)]) == (
         "unknown field jobs[].colour was ignored (2 times, first at jobs[1].colour)",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("due_date", "lcd_date"),
+        ("dueDate", "lcd_date"),
+        ("lcd", "lcd_date"),
+        ("duration", "processing_time"),
+        ("machine", "machine_options"),
+        ("order_id", "family_id"),
+        ("start", "release_at"),
+    ],
+)
+def test_field_by_the_name_that_others_give_it_is_recognised(name: str, meant: str) -> None:
+    """No spelling leads from due_date to lcd_date; whoever loses all due dates learns what that does to the plan."""
+    (warning,) = _warnings(jobs=[job(**{name: 1})])
+    lost = "Where no job has an lcd_date, nothing is due, and the default objective is makespan"
+    assert warning == f"unknown field jobs[].{name} was ignored; did you mean {meant}?" + (
+        f" {lost}" if meant == "lcd_date" else ""
+    )
+
+
+def test_request_by_other_names_is_recognised() -> None:
+    """The same for the fields of a request and of a machine."""
+    assert _warnings(objective="tardiness", machines=[machine(load=3)]) == (
+        "unknown field objective was ignored; did you mean optimization_objective?",
+        "unknown field machines[].load was ignored; did you mean current_load?",
+    )
+
+
+def test_other_names_of_fields_are_no_fields_and_lead_to_one() -> None:
+    """Each leads to one field of its own model, and never away from a field."""
+    models: list[type[WireModel]] = [ScheduleRequest]
+    seen: set[type[WireModel]] = set()
+    while models:
+        model = models.pop()
+        if model in seen:
+            continue
+        seen.add(model)
+        fields = field_names(model)
+        models += [inner for name in fields if (inner := model_of_field(model, name)) is not None]
+        assert set(model.misnomers) <= set(fields)
+        others = [word for words in model.misnomers.values() for word in words.split()]
+        assert len(others) == len(set(others))
+        assert not {name.replace("_", "") for name in fields} & set(others)
+        assert not model.not_supported_yet & set(others)
+    assert len(seen) > 5
 
 
 def test_warnings_are_bounded() -> None:

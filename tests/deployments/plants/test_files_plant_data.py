@@ -62,8 +62,8 @@ def test_every_bad_line_is_listed(tmp_path: Path) -> None:
         "D,F,4,1,1,2,7,8",
     ]
     assert _jobs_reasons(_file(tmp_path, "\n".join(lines))) == (
-        ("line 3", 'processing_time must be a valid number, was "zero"'),
-        ("line 4", "priority must be a valid integer, was 1.5"),
+        ("line 3", 'processing_time must be a number, was "zero"'),
+        ("line 4", "priority must be a whole number, was 1.5"),
         ("line 7", "must have as many cells as the header, had more: put cells with separators in quotes"),
         (
             "line 6",
@@ -102,7 +102,7 @@ def test_unknown_member_is_refused(tmp_path: Path) -> None:
     jobs = [{"job_id": "A", "processing_time": 1, "machine_types": [1]}, {"job_id": "B", "colour": "red"}, 3]
     assert _jobs_reasons(_file(tmp_path, json.dumps(jobs), "jobs.json")) == (
         ("entry 2", "colour must be a known field, was not"),
-        ("entry 3", "body must be a valid dictionary or instance of JobRequest, was 3"),
+        ("entry 3", "body must be an object, was 3"),
     )
 
 
@@ -173,7 +173,7 @@ def test_bad_calendar_lines_are_listed(tmp_path: Path) -> None:
     messages = [message for _, message in reasons]
     assert messages[0].startswith("end must be a time of day such as 09:45")
     assert messages[1] == "kind must be one of break, holiday, country, unavailable, was 'brake'; did you mean break?"
-    assert messages[2].startswith("date must be a valid date")
+    assert messages[2].startswith("date must be an ISO 8601 date")
     assert messages[3].startswith("country must be a country whose public holidays are known")
     assert messages[4].startswith("to must be after from")
     assert messages[5] == "country must be given once, was given again"

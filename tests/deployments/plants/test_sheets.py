@@ -100,7 +100,7 @@ def test_faults_of_a_sheet_are_told_by_their_rows(tmp_path: Path) -> None:
     """Rows as the spreadsheet numbers them, blank ones included; a formula without a value is no value."""
     rows = [HEADER, ["A", "zero", 1, None], [], ["B", "#N/A", 1], ["C", 1, 1, None, "more"]]
     assert _reasons(_book(tmp_path / "jobs.xlsx", S=rows)) == (
-        ("row 2", 'processing_time must be a valid number, was "zero"'),
+        ("row 2", 'processing_time must be a number, was "zero"'),
         ("row 4", "processing_time must be a value, was the error #N/A"),
         ("row 5", "must have as many cells as the header, had more: put cells with separators in quotes"),
     )
@@ -193,10 +193,11 @@ def test_other_spellings_are_never_guessed(tmp_path: Path) -> None:
     """Without the options they are refused, with the option that reads them; 05.07. might be May."""
     path = _csv(tmp_path / "jobs.csv", ";".join(HEADER), "A;2,5;1;2025-07-25", "B;1;1;05.07.2025 08:00")
     assert _reasons(path) == (
-        ("line 2", 'processing_time must be a valid number, was "2,5"; a decimal comma needs --decimal-comma'),
+        ("line 2", 'processing_time must be a number, was "2,5"; a decimal comma needs --decimal-comma'),
         (
             "line 3",
-            'lcd_date must be an ISO 8601 date and time, was "05.07.2025 08:00"; '
+            "lcd_date must be an ISO 8601 date and time such as 2026-12-13T14:00:00, or a date such as 2026-12-13, "
+            'was "05.07.2025 08:00"; '
             "a day before its month needs --day-first",
         ),
     )
@@ -211,7 +212,7 @@ def test_point_beside_decimal_commas_is_refused(tmp_path: Path) -> None:
     ]
     path = _csv(tmp_path / "jobs.csv", ";".join(HEADER), "C;1;1;99.99.2025")
     ((_, message),) = _reasons(path, GERMAN)
-    assert message.startswith("lcd_date must be a valid datetime")
+    assert message.startswith("lcd_date must be an ISO 8601 date")
 
 
 def test_calendars_have_other_spellings_too(tmp_path: Path) -> None:
@@ -226,8 +227,7 @@ def test_calendars_have_other_spellings_too(tmp_path: Path) -> None:
 def test_faults_of_a_kind_are_one_sentence() -> None:
     """With two places, the number of the others, and a few of the values."""
     high = [
-        (f"line {number}", f'priority must be a valid integer, was "{value}"')
-        for number, value in enumerate("abcde", 3)
+        (f"line {number}", f'priority must be a whole number, was "{value}"') for number, value in enumerate("abcde", 3)
     ]
     same = [("row 2", "status must be 'busy', was \"bsy\"; did you mean busy?")] * 2
     twice = [
@@ -237,7 +237,7 @@ def test_faults_of_a_kind_are_one_sentence() -> None:
     options = [(f"entry {n}", f"machine_options[{n}].machine_id must be given, was absent") for n in (1, 2, 3)]
     alone = [("file", "must be UTF-8"), ("calendar", "breaks must leave an hour, was none")]
     assert list(folded([*high, *same, *twice, *options, *alone])) == [
-        'lines 3, 4 and 3 more: priority must be a valid integer, was "a", "b", "c" and 2 others',
+        'lines 3, 4 and 3 more: priority must be a whole number, was "a", "b", "c" and 2 others',
         "row 2: status must be 'busy', was \"bsy\"; did you mean busy?",
         "lines 9 and 7: job_id must be unique, A is also in line 2, …; was a row sent twice?",
         "entries 1, 2 and 1 more: machine_options[1].machine_id must be given, was absent",

@@ -260,19 +260,19 @@ def test_unknown_key_is_refused(
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("goals.min_on_time_percent", "101", "less than or equal to 100, was 101"),
-        ("goals.max_makespan_hours", "-1", "greater than or equal to 0, was -1"),
-        ("goals.max_makespan_hours", "'45'", "valid number, was '45'"),
-        ("goals.max_makespan_hours", "true", "valid number, was True"),
+        ("goals.min_on_time_percent", "101", "must be at most 100, was 101"),
+        ("goals.max_makespan_hours", "-1", "must be at least 0, was -1"),
+        ("goals.max_makespan_hours", "'45'", "must be a number, was '45'"),
+        ("goals.max_makespan_hours", "true", "must be a number, was True"),
         ("anomalies.max_load_over_mean_ratio", "inf", "finite number, was inf"),
-        ("anomalies.min_completion_percent", "'of'", "valid number, was 'of'"),
+        ("anomalies.min_completion_percent", "'of'", "must be a number, was 'of'"),
         ("ramp.limited_share_percent", "0", "greater than 0, was 0"),
-        ("ramp.limited_share_percent", "'off'", "valid number, was 'off'"),
+        ("ramp.limited_share_percent", "'off'", "must be a number, was 'off'"),
         ("ramp.expanded_share_percent", "5", "must be at least limited_share_percent 10, was 5"),
         ("ramp.min_shadow_hours", "nan", "finite number, was nan"),
         ("guardrails.min_completion_percent", "100", "less than 100, was 100"),
-        ("guardrails.min_completion_percent", "60", "greater than or equal to 70, was 60"),
-        ("guardrails.max_crash_percent", "51", "less than or equal to 50, was 51"),
+        ("guardrails.min_completion_percent", "60", "must be at least 70, was 60"),
+        ("guardrails.max_crash_percent", "51", "must be at most 50, was 51"),
     ],
 )
 def test_value_out_of_bounds_is_refused(
@@ -299,8 +299,8 @@ def test_value_of_a_variable_is_told_only_where_it_is_a_number(monkeypatch: pyte
     with pytest.raises(InvalidSettings) as refused:
         load_settings()
     assert refused.value.reasons == (
-        ("GANTRY_GOAL_ON_TIME_PERCENT", "Input should be less than or equal to 100, was 101"),
-        ("GANTRY_GOAL_ERROR_PERCENT", "Input should be a valid number"),
+        ("GANTRY_GOAL_ON_TIME_PERCENT", "must be at most 100, was 101"),
+        ("GANTRY_GOAL_ERROR_PERCENT", "must be a number"),
     )
 
 
@@ -415,6 +415,6 @@ def test_margins_that_cannot_mean_anything_are_refused(monkeypatch: pytest.Monke
     reason = "may be \"off\" only where max_tardiness_increase_percent is, was 'off'"
     assert found == (
         ("margins.max_tardiness_increase_minutes", reason),
-        ("margins.max_cost_increase_percent", "Input should be greater than 0, was 0"),
-        ("costs.per_setup_hour", "Input should be greater than or equal to 0, was -1"),
+        ("margins.max_cost_increase_percent", "must be greater than 0, was 0"),
+        ("costs.per_setup_hour", "must be at least 0, was -1"),
     )

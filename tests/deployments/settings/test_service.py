@@ -209,7 +209,10 @@ def test_settings_guess_a_name_that_is_nearly_right(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("name", ["FOO", "PORT", "HOST", "DEBUG", "WORKERS", "DATABASE", "GOAL"])
 def test_settings_guess_nothing_far_off(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """A wrong hint is worse than none: whoever follows it breaks a second setting."""
-    assert _refusal(monkeypatch, f"GANTRY_{name}") == f"GANTRY_{name}: is not a setting"
+    assert (
+        _refusal(monkeypatch, f"GANTRY_{name}")
+        == f"GANTRY_{name}: is not a setting: unset it; .env.example lists all that are"
+    )
 
 
 def test_settings_guess_every_name_without_one_of_its_letters(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,12 +146,21 @@ def test_file_that_follows_no_format_names_line_and_fault(name: str, message: st
         ("a.fajsp", "2 1 1\n0 2\n1 0 3\n1 0 4\n", "a.fajsp, line 2: must name two operations below 2, was 0 and 2"),
         ("a.fajsp", "2 2 1\n0 1\n1 0\n1 0 3\n1 0 4\n", "a.fajsp: precedences must not form a cycle"),
         ("a.txt", BOTH, "a.txt: fits fjs and jsp: the suffix must say which, .fjs or .jsp"),
-        ("a", "1 2\nx\n", "a, line 2: must be a number, was 'x'"),
-        ("a.txt", "hello", "a.txt, line 1: must be a number, was 'hello'"),
+        (
+            "a",
+            "1 2\nx\n",
+            "a, line 2: is neither JSON nor a benchmark file that is known here: must be a number, was 'x'",
+        ),
+        (
+            "a.txt",
+            "hello",
+            "a.txt, line 1: is neither JSON nor a benchmark file that is known here: must be a number, was 'hello'",
+        ),
         (
             "a.txt",
             "1 2\n3 4 5\n",
-            "a.txt: fits no format; fjs, line 2: operation 1 of 3 must have 4 'machine time' pairs",
+            "a.txt: is neither JSON nor a benchmark file that is known here; fjs, line 2: operation 1 of 3 "
+            "must have 4 'machine time' pairs",
         ),
     ],
 )

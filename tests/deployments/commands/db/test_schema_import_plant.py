@@ -93,7 +93,7 @@ def test_bad_file_changes_nothing(tmp_path: Path, url: str, capsys: pytest.Captu
         cli.app(["db", "import", "jobs", str(file), "--replace"], standalone_mode=False)
     assert capsys.readouterr().err.splitlines() == [
         "jobs.csv, line 3: processing_time must be greater than 0, was 0",
-        'jobs.csv, line 4: machine_types[0] must be a valid integer, was "x"',
+        'jobs.csv, line 4: machine_types[0] must be a whole number, was "x"',
     ]
     assert _job_ids(url) == ["A"]
 
@@ -113,7 +113,7 @@ def test_faults_of_a_kind_are_told_once(tmp_path: Path, capsys: pytest.CaptureFi
     with pytest.raises(InvalidPlantFile, match="16 are not"):
         cli.app(["db", "import", "jobs", str(file)], standalone_mode=False)
     assert capsys.readouterr().err.splitlines() == [
-        'jobs.csv, lines 2, 3 and 13 more: processing_time must be a valid number, was "soon"',
+        'jobs.csv, lines 2, 3 and 13 more: processing_time must be a number, was "soon"',
         "jobs.csv, line 17: processing_time must be greater than 0, was 0",
     ]
 

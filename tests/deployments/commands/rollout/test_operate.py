@@ -154,7 +154,10 @@ def test_service_that_is_not_there_is_one_line() -> None:
     """With its address."""
     done = CliRunner().invoke(app, ["rollout", "status", "--url", "http://127.0.0.1:9"])
     assert isinstance(done.exception, OrderRefused)
-    assert "http://127.0.0.1:9 must be a running service" in str(done.exception)
+    assert (
+        "no service answers at http://127.0.0.1:9 (ConnectError): start it with `gantry serve`, or name it by --url"
+        in str(done.exception)
+    )
 
 
 def test_status_shows_stage_split_guardrails_and_verdict(service: Service) -> None:

@@ -127,14 +127,22 @@ def test_work_whose_machine_is_lost_begins_anew() -> None:
     machines = [machine(42, status="offline"), machine(43, current_load=2)]
     question = _continued(_row("A", 13, 14.5), jobs=[_hour(processing_time=1.5)], machines=machines)
     assert _pins(question) == {"A": (43, 2, None)}
-    message = "A begins anew Tue 16:00 on CM43, was Tue 13:00 on machine 42: CM42 is offline"
+    message = "A begins anew Tue 16:00 on CM43, was Tue 13:00 on CM42: CM42 is offline"
+    assert question.warnings == (message,)
+
+
+def test_machine_that_is_gone_keeps_its_name() -> None:
+    """The request has it no more; the row of the earlier answer still says what people called it."""
+    row = _row("A", 15, 16, machine_name="Laser")
+    question = _continued(row, jobs=[_hour()], machines=[machine(43)])
+    message = "A now starts Tue 14:00 on CM43, was Tue 15:00 on Laser: Laser is not among machines"
     assert question.warnings == (message,)
 
 
 @pytest.mark.parametrize(
     ("machines", "cause"),
     [
-        ([machine(42, status="maintenance"), machine(43)], "machine 42: CM42 is in maintenance"),
+        ([machine(42, status="maintenance"), machine(43)], "CM42: CM42 is in maintenance"),
         ([machine(43)], "machine 42: machine 42 is not among machines"),
         ([machine(42, machine_type=9), machine(43)], "CM42: CM42 cannot do it any more"),
     ],
@@ -244,8 +252,8 @@ def test_work_after_the_freeze_that_may_have_begun_is_planned_anew() -> None:
     rows = _row("A", 12, 13), _row("B", 13.25, 15)
     question = _continued(*rows, jobs=[_hour(), _hour("B")], freeze_until="2025-07-22T13:00:00")
     assert _pins(question) == {"A": (42, -2, -1)}
-    message = "1 job of previous_schedule_id between freeze_until and schedule_start planned anew, although it may"
-    assert question.warnings == (f"{message} have begun; first is B",)
+    message = "1 job of previous_schedule_id that should start between freeze_until and schedule_start: planned anew"
+    assert question.warnings == (f"{message}, although it may have begun; first is B",)
 
 
 def test_new_work_ahead_of_what_has_begun_is_refused() -> None:

@@ -12,6 +12,7 @@ from tests.deployments.fakes import job, machine
 
 TWO = [machine(42), machine(43)]
 LUNCH = {"respect_break_times": True, "calendar": {"breaks": [{"start": "18:00", "end": "19:00"}]}}
+_REMEDY = "; give the hours in calendar.machines[].unavailable and leave the status out, or set it available"
 
 
 def _pinned(job_id: str = "A", start: str = "2025-07-22T15:00:00", on: int = 42, **changes: Any) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def test_running_work_gets_its_end_from_the_calendar() -> None:
     ("on", "message"),
     [
         (7, "must be one of machines, was 7"),
-        (43, "must be available or busy, 43 is offline or in maintenance"),
+        (43, f"must be available or busy: CM43 (43) is offline{_REMEDY}"),
         (44, "must be able to do the job, was 44"),
     ],
 )
@@ -111,7 +112,7 @@ def test_required_machines_must_exist_and_work() -> None:
         ("jobs[0].processing_time", "must be given unless there are machine_options, was absent"),
         ("jobs[0].requires_all_machines", "must not be given together with machine_options, was given"),
         ("jobs[0].requires_all_machines[1]", "must be one of machines, was 7"),
-        ("jobs[0].requires_all_machines[2]", "must be available or busy, 43 is offline or in maintenance"),
+        ("jobs[0].requires_all_machines[2]", f"must be available or busy: CM43 (43) is in maintenance{_REMEDY}"),
         ("jobs[0].requires_all_machines[3]", "must be named once, 42 was named again"),
     ]
 

@@ -18,6 +18,9 @@ def _question(zone: ZoneInfo = KUALA_LUMPUR, now: datetime = NOW, **changes: Any
     return translate(request_of(**changes), zone=zone, now=now)
 
 
+DOWN_REMEDY = "; give the hours in calendar.machines[].unavailable and leave the status out, or set it available"
+
+
 def _reasons(**changes: Any) -> list[tuple[str, str]]:
     with pytest.raises(InvalidProblem) as caught:
         _question(**changes)
@@ -234,7 +237,7 @@ def test_every_reason_is_listed_at_once() -> None:
         ("jobs[1].job_id", f"must be unique, A is also jobs[0]; {twice}"),
         ("machines[1].machine_id", f"must be unique, 42 is also machines[0]; {twice}"),
         ("jobs[1].sequence", f"must be unique within family F, 1 is also that of jobs[0]; {twice}"),
-        ("jobs[2].machine_types", "must name a type of an available machine, was [9]"),
+        ("jobs[2].machine_types", "must name the machine_type of one of machines, was [9]; they have [2]"),
         ("jobs[3].machine_types", "must not be empty unless there are machine_options, was empty"),
         ("jobs[4].processing_time", "must be given unless there are machine_options, was absent"),
         ("jobs[5].machine_options[0].machine_id", "must be one of machines, was 7"),
@@ -300,8 +303,29 @@ def test_options_must_include_a_working_machine() -> None:
     options = [{"machine_id": 1}, {"machine_id": 1}]
     assert _reasons(machines=machines, jobs=[job(machine_options=options)]) == [
         ("jobs[0].machine_options[1].machine_id", "must be named once, 1 was named again"),
-        ("jobs[0].machine_options", "must name an available machine, was [1]"),
+        ("jobs[0].machine_options", f"must name an available machine, was [1]: CM01 (1) is offline{DOWN_REMEDY}"),
     ]
+
+
+def test_type_that_only_machines_out_of_service_have_names_them() -> None:
+    """The planner who took a machine down learns which one it was, and how to say until when."""
+    down = [
+        machine(20, machine_name="Brake", status="offline"),
+        machine(21, machine_name="", status="maintenance"),
+        machine(22, machine_type=3),
+    ]
+    message = "must name a type of an available machine, was [2]: Brake (20) is offline, machine 21 is in maintenance"
+    assert _reasons(machines=down) == [("jobs[0].machine_types", message + DOWN_REMEDY)]
+    unknown = "must name the machine_type of one of machines, was [7]; they have [2, 3]"
+    assert _reasons(machines=down, jobs=[job(machine_types=[7])]) == [("jobs[0].machine_types", unknown)]
+
+
+def test_few_of_many_machines_out_of_service_are_named() -> None:
+    """Three by name, the others by their number."""
+    down = [machine(number, status="offline") for number in range(1, 6)]
+    ((field, message),) = _reasons(machines=[*down, machine(9, machine_type=3)])
+    assert field == "jobs[0].machine_types"
+    assert "CM03 (3) is offline, 2 more are not at work either; " in message
 
 
 def test_option_needs_a_time_from_somewhere() -> None:
