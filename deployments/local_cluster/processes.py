@@ -365,7 +365,7 @@ class _OwnersLogFile(logging.handlers.RotatingFileHandler):
         """
         try:
             if self.stream is not None and not self._leads_to(self.stream.fileno()):
-                stream, self.stream = self.stream, None  # type: ignore[assignment]  # as the base class has it
+                stream, self.stream = self.stream, None
                 stream.close()
             if self.stream is None:
                 self.stream = self._open()
