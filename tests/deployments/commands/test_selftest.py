@@ -165,6 +165,15 @@ def test_service_that_is_down_is_one_clear_row(url: str, monkeypatch: pytest.Mon
     assert [row["subject"] for row in document["checks"]] == ["service"]
 
 
+def test_caller_needs_no_settings_of_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks a production service has its key, and no database."""
+    monkeypatch.setenv("GANTRY_ENVIRONMENT", "production")
+    monkeypatch.setenv("GANTRY_API_KEY", "k" * 40)
+    told = CliRunner().invoke(commands, ["selftest", "--url", "http://127.0.0.1:1"])
+    assert "DATABASE_URL" not in told.output
+    assert "FAIL" in told.stdout
+
+
 def test_plan_is_spoilt_by_an_overlap() -> None:
     """The second job of a machine begins with the first; without a second one a row is missing."""
     rows = [

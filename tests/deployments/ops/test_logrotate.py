@@ -78,3 +78,18 @@ def test_no_line_is_lost_while_logs_are_rotated(tmp_path: Path) -> None:
     assert len(list(run_folder.glob("*.gz"))) == 2
     assert sorted(lines_of(run_folder)) == sorted(f"line {number}" for number in range(count + 1))
     logger.handlers[0].close()
+
+
+def test_log_goes_on_when_its_folder_was_away(tmp_path: Path) -> None:
+    """As when the disk is full after a rotation: who logs meanwhile is not troubled, and the next line is there."""
+    run_folder, away = tmp_path / "run", tmp_path / "away"
+    run_folder.mkdir(mode=0o700)
+    logger = logging.getLogger("gantry.away")
+    keep_lines(logger, run_folder / OWN_LOG)
+    logger.info("before")
+    run_folder.rename(away)
+    for line in ("lost", "lost too"):
+        logger.info(line)
+    run_folder.mkdir(mode=0o700)
+    logger.info("after")
+    assert (lines_of(away), lines_of(run_folder)) == (["before"], ["after"])

@@ -26,8 +26,10 @@ from deployments.rollout_control.database_sync import (
     compared_events,
     evaluation_of,
     paired_rows,
+    readable_rows,
 )
 from deployments.runtime.background import Threads
+from tests.deployments.persistence.decisions.test_records_evaluations import evaluation
 from tests.deployments.rollout_control.events import Clock, state
 from tests.deployments.rollout_control.shared_database import SharedDatabase
 from tests.deployments.rollout_control.test_controller import _stored as stored_evaluation
@@ -461,3 +463,12 @@ def test_rows_with_words_of_a_newer_version_are_left_out(caplog: pytest.LogCaptu
     assert [each[:2] for each in _told([*strange, *_both("d", ArmRole.PPO)])] == [("d", "pair")]
     (line,) = caplog.messages
     assert line == "2 evaluations are left out, as this version cannot read them: 'superseded' is not a valid Outcome"
+
+
+def test_lost_row_of_a_newer_version_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """It has no evaluation to read, and a pairing that would end every count if it were kept."""
+    newer = evaluation(arm="ppo", status="dropped", outcome=None, pairing='{"format":2,"strata":[]}')
+    kept = evaluation(2, arm="ppo", status="dropped", outcome=None, pairing=None)
+    assert readable_rows([newer, kept]) == [kept]
+    assert "1 evaluations are left out" in caplog.text
+    assert len(compared_events([kept], challenger="ppo@1", champion="manual")) <= 1

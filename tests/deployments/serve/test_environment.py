@@ -108,6 +108,16 @@ def test_settings_are_handed_to_nodes_without_secrets(tmp_path: Path, monkeypatc
     }
 
 
+def test_file_of_a_secret_is_named_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica starts in another folder, and there the name of a file alone leads nowhere."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GANTRY_API_KEY", raising=False)
+    Path("key").write_text(OWN_KEY, encoding="utf-8")
+    monkeypatch.setenv("GANTRY_API_KEY_FILE", "key")
+    found = gantry_variables(load_settings())
+    assert (found["GANTRY_API_KEY_FILE"], "GANTRY_API_KEY" in found) == (str(tmp_path / "key"), False)
+
+
 def test_facts_tell_no_secret_and_that_nodes_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     """A digest stands for each setting, another one for another value, and another one for another nonce."""
     monkeypatch.setenv("GANTRY_DATABASE_URL", MARIADB)
