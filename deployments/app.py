@@ -277,7 +277,7 @@ async def open_router(
     )
     rule = PlannersRule(rule_threads)
     decisions = StoredDecisions(engine, corruption, reads, request_seconds=settings.request_timeout_seconds)
-    plans = StoredPlans(engine, _threads(stack, "releases", _RELEASE_THREADS))
+    plans = StoredPlans(engine, _threads(stack, "releases", _RELEASE_THREADS), corruption)
     costly_reads = WorkerReads(decisions, settings.zone)
     stack.callback(costly_reads.close)
     scheduling = Scheduling(

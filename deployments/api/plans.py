@@ -35,7 +35,7 @@ from deployments.contracts.answers.stored import (
     release_answer,
 )
 from deployments.contracts.requests.wire import MAX_ID
-from deployments.errors import NotFound, PlanConflict, TemporarilyUnavailable
+from deployments.errors import InvalidRequest, NotFound, PlanConflict, TemporarilyUnavailable
 from deployments.persistence.decisions.records import MAX_PAGE_SIZE, DecisionRecord, PlanInForce, PlanOrder
 from deployments.persistence.errors import DatabaseError
 from deployments.rollout.ramp.state import Stage
@@ -191,8 +191,9 @@ async def get_plan_file(
     plan = await plan_of(services, client, plant_id, line_id)
     if plan.release is None and plan.decision.stage == Stage.SHADOW:
         raise NotFound("nothing is released here, and in shadow the floor sees only what is: release a schedule first")
-    is_list = file in (PlanFile.DISPATCH_CSV, PlanFile.DISPATCH_HTML)
-    return await _file(services, plan.decision, file, machine_id if is_list else None)
+    if machine_id is not None and file not in (PlanFile.DISPATCH_CSV, PlanFile.DISPATCH_HTML):
+        raise InvalidRequest((("machine_id", f"belongs to dispatch lists, and {file.value} is none"),))
+    return await _file(services, plan.decision, file, machine_id)
 
 
 async def _file(

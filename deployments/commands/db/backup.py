@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -317,22 +318,29 @@ def _copy(path: Path, command: str, seconds: float) -> None:
 
     kept = f"the backup itself is at {path}"
     try:
-        done = subprocess.run(  # noqa: S603 - the operator's own command, without a shell
+        copy = subprocess.Popen(  # noqa: S603 - the operator's own command, without a shell
             [*shlex.split(command), str(path)],
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            timeout=seconds,
-            check=False,
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired:
-        raise InvalidBackup(f"the copy by `{command}` took more than {seconds:g} s and was ended; {kept}") from None
     except (OSError, ValueError) as error:
         raise InvalidBackup(f"the copy by `{command}` cannot be started: {error}; {kept}") from error
-    if done.returncode:
-        words = " ".join((done.stderr or done.stdout).split())[-_MAX_WORDS:] or "it said nothing"
-        raise InvalidBackup(f"the copy by `{command}` failed with {done.returncode}: {words}; {kept}")
+    with copy:
+        try:
+            said, complaints = copy.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise InvalidBackup(f"the copy by `{command}` took more than {seconds:g} s and was ended; {kept}") from None
+        finally:
+            # With whatever it has started: else that would go on beside the copy of the next backup.
+            with suppress(ProcessLookupError):
+                os.killpg(copy.pid, signal.SIGKILL)
+    if copy.returncode:
+        words = " ".join((complaints or said).split())[-_MAX_WORDS:] or "it said nothing"
+        raise InvalidBackup(f"the copy by `{command}` failed with {copy.returncode}: {words}; {kept}")
 
 
 def _remove_older(folder: Path, daily: int, weekly: int) -> int:

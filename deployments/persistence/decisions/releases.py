@@ -5,10 +5,10 @@ Each step is a row of its own under (plant, line, version), so two who act at on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from sqlalchemy import Connection, Engine, RowMapping, Select, insert, select
@@ -24,13 +24,15 @@ from deployments.persistence.decisions.records import (
     ReleaseAction,
     ReleaseRecord,
 )
-from deployments.persistence.decisions.repository import DecisionRepository
+from deployments.persistence.decisions.repository import DecisionRepository, newest_query
+from deployments.persistence.errors import CorruptionEvent, CorruptionLog, FoundBy, PayloadMismatch
 from deployments.persistence.failures import database_errors
-from deployments.persistence.tables import PLAN_RELEASE
+from deployments.persistence.tables import DECISION, PLAN_RELEASE
 from deployments.rollout.ramp.state import Stage
 from deployments.runtime.background import Threads
 
-MAX_WHAT_IFS = 100
+Result = TypeVar("Result")
+MAX_WHAT_IFS = 1000
 """So many what-ifs in a row are looked through for the newest decision that is none."""
 _COLUMNS = tuple(PLAN_RELEASE.c[field.name] for field in fields(ReleaseRecord))
 
@@ -68,6 +70,11 @@ class PlanRepository:
         head = self._require(order)
         if head is not None and head.decision_id == decision.decision_id:
             return head
+        if self._decisions.get(decision.decision_id, order.client) is None:
+            raise PlanConflict(
+                f"schedule {decision.decision_id} is not stored any more, or not yours: release another one",
+                None if head is None else head.decision_id,
+            )
         version = 1 if head is None else head.version + 1
         step = self._append(order, version, ReleaseAction.RELEASE, decision, version, head)
         show_plan(self._connection, decision)
@@ -129,7 +136,8 @@ class PlanRepository:
     def _undo_last(self, order: PlanOrder, head: ReleaseRecord) -> ReleaseRecord:
         """Nothing is released any more; what is shown is what would be shown if nothing ever had been."""
         step = self._append(order, head.version + 1, ReleaseAction.UNDO, None, 0, head)
-        newest = self._newest(order.client, head.plant_id, head.line_id, without_shadow=True)
+        # Of any client, as what is shown before the first release is.
+        newest = self._newest(None, head.plant_id, head.line_id, without_shadow=True)
         if newest is None:
             show_nothing(self._connection, order.decision)
         else:
@@ -176,71 +184,62 @@ class PlanRepository:
     def _newest(
         self, client: str | None, plant_id: str, line_id: str | None, *, without_shadow: bool = False
     ) -> DecisionRecord | None:
-        """The newest decision of a place that is no what-if and whose payload was kept."""
-        cursor = None
-        for _ in range(MAX_WHAT_IFS):
-            page = self._decisions.page(
-                client,
-                before=cursor,
-                limit=1,
-                wanted=DecisionFilter(plant_id=plant_id, line_id="" if line_id is None else line_id),
-                with_payload=True,
-            )
-            for record in page.records:
-                if record.answer is None or (without_shadow and record.stage == Stage.SHADOW):
-                    continue
-                with suppress(ValidationError):
-                    if not is_what_if(record):
-                        return record
-            if (cursor := page.next_cursor) is None:
-                break
+        """The newest decision of a place that is no what-if and whose payload was kept, of a client (None: of any).
+
+        Whether one is a what-if its payload tells, so payloads are read one at a time.
+        """
+        # The line "" is that of a plant without lines, which is null here.
+        query = newest_query(client, DecisionFilter(plant_id=plant_id, line_id=line_id or ""))
+        query = query.with_only_columns(DECISION.c.decision_id).where(DECISION.c.answer.is_not(None))
+        if without_shadow:
+            query = query.where(DECISION.c.stage != Stage.SHADOW.value)
+        for decision_id in self._connection.execute(query.limit(MAX_WHAT_IFS)).scalars().all():
+            record = self._decisions.get(decision_id, client)
+            with suppress(ValidationError):
+                if record is not None and not is_what_if(record):
+                    return record
         return None
 
 
 class StoredPlans:
-    """The plans in force in the database, by threads of their own. Each method raises `DatabaseError`, `Overloaded`."""
+    """The plans in force in the database, by threads of their own.
 
-    def __init__(self, engine: Engine, threads: Threads) -> None:
+    Each method raises `DatabaseError` or `Overloaded`; `PayloadMismatch`, after it was reported, for a damaged payload.
+    """
+
+    def __init__(self, engine: Engine, threads: Threads, corruption: CorruptionLog) -> None:
         self._engine = engine
         self._threads = threads
+        self._corruption = corruption
 
     async def in_force(self, client: str | None, plant_id: str, line_id: str | None) -> PlanInForce | None:
         """The plan of a plant and line (None: no line), None where `client` (None: everybody) has none."""
-
-        def read() -> PlanInForce | None:
-            with plan_work(self._engine) as plans:
-                return plans.in_force(client, plant_id, line_id)
-
-        return await self._threads.run(read)
+        return await self._run(lambda plans: plans.in_force(client, plant_id, line_id))
 
     async def release(self, order: PlanOrder) -> ReleaseRecord:
         """Puts the order's decision in force. Raises `PlanConflict` as well."""
-
-        def act() -> ReleaseRecord:
-            with plan_work(self._engine) as plans:
-                return plans.release(order)
-
-        return await self._threads.run(act)
+        return await self._run(lambda plans: plans.release(order))
 
     async def undo(self, order: PlanOrder) -> ReleaseRecord:
         """Takes the release of the order's decision back. Raises `PlanConflict` as well."""
-
-        def act() -> ReleaseRecord:
-            with plan_work(self._engine) as plans:
-                return plans.undo(order)
-
-        return await self._threads.run(act)
+        return await self._run(lambda plans: plans.undo(order))
 
     async def releases(
         self, client: str | None, plant_id: str, line_id: str | None, *, before: int | None, limit: int
     ) -> list[ReleaseRecord]:
         """The newest steps of `client` (None: of all), at most `limit`, with versions below `before`."""
+        return await self._run(lambda plans: plans.releases(client, plant_id, line_id, before=before, limit=limit))
 
-        def read() -> list[ReleaseRecord]:
+    async def _run(self, act: Callable[[PlanRepository], Result]) -> Result:
+        def work() -> Result:
             with plan_work(self._engine) as plans:
-                return plans.releases(client, plant_id, line_id, before=before, limit=limit)
+                return act(plans)
 
-        return await self._threads.run(read)
+        try:
+            return await self._threads.run(work)
+        except PayloadMismatch as mismatch:
+            self._corruption.report(CorruptionEvent(found_by=FoundBy.READ, detail=str(mismatch)))
+            raise
 
 
 def releases_query(plant_id: str, line_id: str | None) -> Select[Any]:

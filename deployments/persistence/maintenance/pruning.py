@@ -193,11 +193,14 @@ class _Age:
         self._connection = connection
         self._before = before
         self._end = first_id(before + _ID_MARGIN)
-        # Read once: no table has an index for it, and nothing new in them names an old decision.
-        plans = (select(plan).where(plan < self._end) for plan in (PLAN.c.decision_id, PLAN_RELEASE.c.decision_id))
-        self._planned = set().union(*map(self._ids, plans))
+        # Read once, for no table has an index for it: nothing new in claims names an old decision.
+        self._planned = self._in_plans()
         claims = select(IDEMPOTENCY_CLAIM.c.decision_id).where(IDEMPOTENCY_CLAIM.c.decision_id < self._end)
         self._claimed = self._ids(claims) - self._planned
+
+    def _in_plans(self) -> set[str]:
+        plans = (select(plan).where(plan < self._end) for plan in (PLAN.c.decision_id, PLAN_RELEASE.c.decision_id))
+        return set().union(*map(self._ids, plans))
 
     def chunks(self) -> Iterator[list[str]]:
         """Their ids along the primary key, oldest first."""
@@ -213,7 +216,10 @@ class _Age:
     def sorted_out(self, chunk: Sequence[str]) -> tuple[list[str], Pruned]:
         """Which of them may go, and why the others may not."""
         late = FEEDBACK.c.decision_id.in_(chunk), FEEDBACK.c.created_at >= self._before
-        planned, claimed = self._planned & {*chunk}, self._claimed & {*chunk}
+        # A person may put a decision of any age in force, and did so perhaps since the last chunk.
+        self._planned = self._in_plans()
+        planned = self._planned & {*chunk}
+        claimed = (self._claimed - planned) & {*chunk}
         reported = self._ids(select(FEEDBACK.c.decision_id).where(*late)) - planned - claimed
         counts = Pruned(planned=len(planned), claimed=len(claimed), reported=len(reported))
         return [each for each in chunk if each not in planned | claimed | reported], counts

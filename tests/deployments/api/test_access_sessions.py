@@ -133,6 +133,15 @@ async def test_wrong_key_is_not_saved_by_a_cookie() -> None:
     assert (await call("GET", "/v1/schedules", services=services, headers=headers)).status_code == 401
 
 
+async def test_session_does_not_begin_another_one() -> None:
+    """Without a key there is none to seal, whatever cookie and token come along."""
+    keys, header = keys_of(*ALL_SCOPES)
+    services = services_over(access=keys, settings=production_settings())
+    cookie, token = await session(services, header)
+    answer = await call("POST", "/v1/session", services=services, headers=cookie | {"X-CSRF-Token": token})
+    assert (answer.status_code, "set-cookie" in answer.headers) == (401, False)
+
+
 async def test_revoked_key_ends_its_sessions() -> None:
     """At the next request."""
     keys, header = keys_of(Scope.READ)

@@ -55,6 +55,7 @@ def test_unusable_cache_folder_does_not_fail(monkeypatch: pytest.MonkeyPatch, tm
     found.rmdir()
 
 
+@pytest.mark.system
 def test_caches_that_nobody_used_for_a_month_are_removed(tmp_path: Path) -> None:
     """Of other sources alone: the one in use stays, as does a younger one, and whatever is no cache."""
     old, young, other = tmp_path / ("a" * 16), tmp_path / ("b" * 16), tmp_path / "numba"

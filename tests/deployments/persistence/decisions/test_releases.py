@@ -194,6 +194,33 @@ def test_lines_are_released_apart(engine: Engine) -> None:
     assert shown(engine) == [(decision_id(2), "J2"), (decision_id(4), "J4")]
 
 
+def test_decisions_that_are_no_plans_hide_none(engine: Engine) -> None:
+    """However many were made in shadow, or kept without a payload, after the plan that is shown."""
+    write(engine, plan(1, "J1"))
+    write(engine, *(plan(number, "J", stage="shadow") for number in range(2, 110)))
+    write(engine, *(plan(number, "J", request=None, answer=None) for number in range(110, 220)))
+    assert shown(engine) == [(decision_id(1), "J1")]
+    release(engine, order(2, of={"stage": "shadow"}, expected=109))
+    undo(engine, order(2, of={"stage": "shadow"}))
+    assert shown(engine) == [(decision_id(1), "J1")]
+
+
+def test_after_the_last_undo_the_newest_of_any_client_is_shown(engine: Engine) -> None:
+    """As before the first release."""
+    write(engine, plan(1, "J1"))
+    release(engine, order(1, expected=1))
+    write(engine, plan(2, "J2", client="erp"))
+    undo(engine, order(1))
+    assert shown(engine) == [(decision_id(2), "J2")]
+
+
+def test_schedule_of_another_client_cannot_be_released(engine: Engine) -> None:
+    """Whoever reads it, only its own client puts it in force."""
+    write(engine, plan(1, "J1", client="erp"))
+    with pytest.raises(PlanConflict, match="or not yours"):
+        release(engine, order(1))
+
+
 def race(engine: Engine, rounds: int = 20) -> None:
     """Two planners release at once, again and again: each time one of them wins, and the other is told of it."""
     write(engine, *(plan(number, f"J{number}") for number in (1, 2, 3)))
