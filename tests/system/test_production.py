@@ -129,7 +129,7 @@ def test_keys_from_bootstrap_to_outage(production: Production) -> None:
     assert plant.ask(erp["key"], "POST", "/schedule", json=body(plant_id="elsewhere")).status_code == 403
 
     assert plant.ask(admin["key"], "POST", "/schedule", json=body(arm="manual")).status_code == 200
-    made = ["schedule", "keys.create", "keys.create"]
+    made = ["schedule", "keys.create", "keys.create", "service.first_start"]
     plant.wait_until(lambda: _actions(plant, admin["key"]) == made, "the audit trail is complete")
 
     plant.keys("revoke", erp["id"])

@@ -59,7 +59,7 @@ async def _decided(journal: MemoryJournal, **changes: object) -> DecisionRecord:
 
 def _readers() -> list[psutil.Process]:
     """Those among the children of this process, which may have a database of other tests besides."""
-    return [each for each in psutil.Process().children() if any("reads" in word for word in each.cmdline())]
+    return [each for each in psutil.Process().children() if any("storage" in word for word in each.cmdline())]
 
 
 async def test_process_answers_as_the_router_would(journal: MemoryJournal, reads: WorkerReads) -> None:
