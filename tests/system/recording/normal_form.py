@@ -49,6 +49,7 @@ _NAME_IN_CHART = re.compile(r'<text class="stage-name".*?</text>')
 # What the way of an answer over the wire decides.
 # The entity tag of a file, and when it was last modified, tell when the project was checked out.
 _UNRECORDED_HEADERS = frozenset({"date", "content-length", "connection", "transfer-encoding", "etag", "last-modified"})
+_EXPIRES = re.compile(r"(?<=; expires=)[^;]+")
 _LARGEST_BODY = 24_000
 _KEY_FIGURES = ("metrics", "warnings", "decision", "safety", "changes", "valid", "violations", "health", "gate")
 
@@ -73,7 +74,7 @@ def normal_form(response: httpx.Response, asked: str, known_ids: Mapping[str, st
         asked=asked,
         status=response.status_code,
         headers={
-            name: _retry(_without_ids(value, known_ids), response.status_code, name)
+            name: _EXPIRES.sub("<instant>", _retry(_without_ids(value, known_ids), response.status_code, name))
             for name, value in sorted(response.headers.items())
             if name not in _UNRECORDED_HEADERS
         },
