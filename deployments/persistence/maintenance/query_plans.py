@@ -267,13 +267,13 @@ def _plan_of_sqlite(rows: Sequence[Any]) -> QueryPlan:
 def _plan_of_mariadb(rows: Sequence[RowMapping]) -> QueryPlan:
     return QueryPlan(
         follows_index=all(map(_follows_index, rows)),
-        sorts=any("filesort" in _extra(row) and not _is_read_whole_rightly(row) for row in rows),
+        sorts=any("filesort" in _extra(row) and not _is_small(row) for row in rows),
         words="; ".join(map(_words, rows)),
     )
 
 
 def _follows_index(row: RowMapping) -> bool:
-    if _is_read_whole_rightly(row):
+    if row["key"] is None and _is_small(row):
         return True
     # A key that is not there, and the ends of an index, are found out while planning.
     if row["key"] is None:
@@ -281,9 +281,9 @@ def _follows_index(row: RowMapping) -> bool:
     return row["type"] != "index" or int(row["rows"]) <= _MAX_ROWS_OF_A_WALK
 
 
-def _is_read_whole_rightly(row: RowMapping) -> bool:
-    """Whether the table is nearly empty: then it is read, and sorted, sooner than an index is followed."""
-    return row["key"] is None and row["rows"] is not None and int(row["rows"]) <= _MAX_ROWS_READ_WHOLE
+def _is_small(row: RowMapping) -> bool:
+    """Whether so few rows are read that reading all of them, and sorting them, is done sooner than by an index."""
+    return row["rows"] is not None and int(row["rows"]) <= _MAX_ROWS_READ_WHOLE
 
 
 def _words(row: RowMapping) -> str:
