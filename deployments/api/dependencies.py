@@ -181,11 +181,6 @@ async def decision_of(services: Services, client: Client, schedule_id: str, *, i
     return record
 
 
-def stored_bytes_of(record: DecisionRecord) -> int:
-    """How many bytes of a decision were kept: what reading it costs."""
-    return len(record.request or b"") + len(record.answer or b"")
-
-
 def json_answer(answer: AnswerModel, status: int = 200) -> Response:
     """The answer as JSON."""
     return json_bytes(answer.model_dump_json().encode(), status)

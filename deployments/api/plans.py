@@ -19,7 +19,6 @@ from deployments.api.dependencies import (
     json_answer,
     json_answer_of,
     parsed_body,
-    stored_bytes_of,
 )
 from deployments.api.documentation import problems
 from deployments.api.services import Services
@@ -61,7 +60,7 @@ Line = Annotated[str | None, Query(max_length=128, description="a line of the pl
 async def get_plan(services: Bound, client: Reader, plant_id: str, line_id: Line = None) -> Response:
     """The plan in force: the one that was released last, else the newest schedule that is no what-if."""
     plan = await plan_of(services, client, plant_id, line_id)
-    return await json_answer_of(stored_bytes_of(plan.decision), lambda: plan_answer(plan))
+    return await json_answer_of(plan.decision.stored_bytes, lambda: plan_answer(plan))
 
 
 @router.get("/v1/plants/{plant_id}/releases", response_model=ReleasePage, responses=problems(401, 403, 404, 422, 503))

@@ -27,7 +27,6 @@ from deployments.api.dependencies import (
     json_bytes,
     raw_body,
     refuse_unknown_parameters,
-    stored_bytes_of,
 )
 from deployments.api.documentation import KEY_PARAMETER, PREFER_PARAMETER, problems
 from deployments.api.problems import answer_to
@@ -185,9 +184,7 @@ async def get_schedule(services: Bound, client: Reader, schedule_id: str) -> Res
     """One decision of the client, with its request and answer when they were kept."""
     record = await decision_of(services, client, schedule_id)
     names_client = client.reads is None
-    return await json_answer_of(
-        stored_bytes_of(record), lambda: stored_decision_detail(record, names_client=names_client)
-    )
+    return await json_answer_of(record.stored_bytes, lambda: stored_decision_detail(record, names_client=names_client))
 
 
 @router.get(

@@ -13,7 +13,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from deployments.contracts.answers.planners import ComparisonWork, ExplanationWork, PlanFile, PlanFileWork
+from deployments.contracts.answers.planners import (
+    ComparisonWork,
+    ContinuedWork,
+    ExplanationWork,
+    PlanFile,
+    PlanFileWork,
+)
 from deployments.errors import Overloaded, ServiceError, TemporarilyUnavailable, TimedOut
 from deployments.persistence.decisions.records import DecisionRecord
 from deployments.runtime.background import Threads
@@ -33,7 +39,7 @@ NICENESS = 10
 """A tenth of the time of whoever plans: somebody waits for this, too. At the lowest priority a start may never end."""
 MAX_SECONDS = 100.0
 _RETRY_AFTER_SECONDS = 5
-Work = ExplanationWork | ComparisonWork | PlanFileWork
+Work = ContinuedWork | ComparisonWork
 
 
 class DBWriter:
@@ -87,18 +93,11 @@ class WorkerReads:
         Raises `NotFound` for a decision that was not kept or cannot be read as it was made, `DatabaseError`,
         `Overloaded`, `TimedOut`, `TemporarilyUnavailable` when the process was lost, or `ReadFailed`.
         """
-        work = ExplanationWork(record=record, zone=self._zone)
-        found = await self._answer(work, _size(record))
-        if isinstance(found, str):
-            earlier = await self._decisions.get(found, record.client)
-            work = replace(work, earlier=earlier, is_earlier_known=True)
-            found = await self._answer(work, _size(record) + (0 if earlier is None else _size(earlier)))
-        assert isinstance(found, bytes), "an earlier decision is looked for once"
-        return found
+        return await self._continued(ExplanationWork(record=record, zone=self._zone))
 
     async def comparison(self, before: DecisionRecord, after: DecisionRecord) -> bytes:
         """What the one would change of the other, as JSON. Raises as `explanation` does."""
-        found = await self._answer(ComparisonWork(before=before, after=after), _size(before) + _size(after))
+        found = await self._answer(ComparisonWork(before=before, after=after), before.stored_bytes + after.stored_bytes)
         assert isinstance(found, bytes), "nothing else is needed"
         return found
 
@@ -106,18 +105,23 @@ class WorkerReads:
         """The schedule as a file, of one machine where it is named. Raises as `explanation` does."""
         work = PlanFileWork(record=record, zone=self._zone, file=file, machine_id=machine_id)
         # Drawing takes a multiple of reading, so that it is never done in place.
-        found = await self._answer(work, max(LARGE_BODY_BYTES, _size(record)))
-        if isinstance(found, str):
-            earlier = await self._decisions.get(found, record.client)
-            work = replace(work, earlier=earlier, is_earlier_known=True)
-            found = await self._answer(work, max(LARGE_BODY_BYTES, _size(record)))
-        assert isinstance(found, bytes), "an earlier decision is looked for once"
-        return found
+        return await self._continued(work, LARGE_BODY_BYTES)
 
     def close(self) -> None:
         """Ends the process."""
         self._process.close()
         self._thread.close()
+
+    async def _continued(self, work: ContinuedWork, least_size: int = 0) -> bytes:
+        size = work.record.stored_bytes
+        found = await self._answer(work, max(least_size, size))
+        if isinstance(found, str):
+            earlier = await self._decisions.get(found, work.record.client)
+            work = replace(work, earlier=earlier, is_earlier_known=True)
+            size += 0 if earlier is None else earlier.stored_bytes
+            found = await self._answer(work, max(least_size, size))
+        assert isinstance(found, bytes), "an earlier decision is looked for once"
+        return found
 
     async def _answer(self, work: Work, size: int) -> bytes | str:
         if size <= self._max_local_bytes:
@@ -143,10 +147,6 @@ def _lost(reply: NoResult) -> TemporarilyUnavailable:
     message = f"explanations, comparisons and files of large plans cannot be had now: {reply.reason}"
     kind = Overloaded if reply.kind is FailureKind.ABSENT else TemporarilyUnavailable
     return kind(message, _RETRY_AFTER_SECONDS)
-
-
-def _size(record: DecisionRecord) -> int:
-    return len(record.request or b"") + len(record.answer or b"")
 
 
 def prepared() -> Callable[[bytes], bytes]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -286,10 +288,10 @@ def _outage(outage: Outage, when: Callable[[int], datetime]) -> OutageAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExplanationWork:
-    """Work: why jobs of `record` are late, by the plant's clock `zone`.
+class ContinuedWork(ABC):
+    """Work on `record`, by the plant's clock `zone`, which may continue another decision.
 
-    `earlier` is the decision that it continues, once it was looked for.
+    `earlier` is that one, once it was looked for.
     """
 
     record: DecisionRecord
@@ -298,17 +300,32 @@ class ExplanationWork:
     is_earlier_known: bool = False
 
     def answer(self) -> bytes | str:
-        """The JSON; or the id of the decision that must be looked for first. Raises `NotFound`."""
-        record, request = self.record, kept_request(self.record)
+        """What was asked for; or the id of the decision that must be looked for first. Raises `NotFound`."""
+        request = kept_request(self.record)
         if request.previous_schedule_id is not None and not self.is_earlier_known:
             return request.previous_schedule_id
+        return self._made(request)
+
+    @abstractmethod
+    def _made(self, request: ScheduleRequest) -> bytes: ...
+
+    def _question(self, request: ScheduleRequest) -> Question:
+        """What was asked when it was decided. Raises `InvalidProblem` where it would be refused now."""
         rows = None if self.earlier is None or self.earlier.answer is None else kept_rows(self.earlier)
+        return translate(request, zone=self.zone, now=self.record.created_at, earlier=rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplanationWork(ContinuedWork):
+    """Work: why jobs of `record` are late, as JSON."""
+
+    def _made(self, request: ScheduleRequest) -> bytes:
         try:
-            question = translate(request, zone=self.zone, now=record.created_at, earlier=rows)
+            question = self._question(request)
         except InvalidProblem as error:
             # The request was good when it was decided; that it is refused now is no fault of whoever asks.
-            raise unreadable(record, str(error)) from error
-        found = explanation_answer(record.decision_id, stored_question(record, request, question))
+            raise unreadable(self.record, str(error)) from error
+        found = explanation_answer(self.record.decision_id, stored_question(self.record, request, question))
         return found.model_dump_json().encode()
 
 
@@ -325,26 +342,19 @@ class PlanFile(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlanFileWork:
-    """Work: the schedule of `record` as a file, by the plant's clock `zone`; of `machine_id` alone where it is given.
+class PlanFileWork(ContinuedWork):
+    """Work: the schedule of `record` as a file; of `machine_id` alone where it is given."""
 
-    `earlier` is the decision that it continues, once it was looked for.
-    """
-
-    record: DecisionRecord
-    zone: ZoneInfo
     file: PlanFile
     machine_id: int | None = None
-    earlier: DecisionRecord | None = None
-    is_earlier_known: bool = False
 
-    def answer(self) -> bytes | str:
-        """The file; or the id of the decision that must be looked for first. Raises `NotFound`."""
-        record, request = self.record, kept_request(self.record)
-        if request.previous_schedule_id is not None and not self.is_earlier_known:
-            return request.previous_schedule_id
+    def _made(self, request: ScheduleRequest) -> bytes:
+        record = self.record
         kept_rows(record)
-        question = self._question(request)
+        question: Question | None = None
+        # Where it would be refused now, the plan is shown without closed hours.
+        with suppress(InvalidProblem):
+            question = self._question(request)
         start = start_of(request, zone=self.zone, now=record.created_at) if question is None else question.start
         line = f", line {record.line_id}" if record.line_id else ""
         sheet = sheet_of(
@@ -359,14 +369,6 @@ class PlanFileWork:
         if self.machine_id is not None and all(self.machine_id != machine.id for machine in sheet.machines):
             raise NotFound(f"schedule {record.decision_id!r} has no machine {self.machine_id}")
         return self._written(sheet)
-
-    def _question(self, request: ScheduleRequest) -> Question | None:
-        """What was asked, None where it would be refused now: then the plan is shown without closed hours."""
-        rows = None if self.earlier is None or self.earlier.answer is None else kept_rows(self.earlier)
-        try:
-            return translate(request, zone=self.zone, now=self.record.created_at, earlier=rows)
-        except InvalidProblem:
-            return None
 
     def _written(self, sheet: PlanSheet) -> bytes:
         match self.file:

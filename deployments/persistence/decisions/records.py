@@ -259,6 +259,11 @@ class DecisionRecord:
     evaluations: tuple[EvaluationRecord, ...] = ()
     claim: ClaimMark | None = None
 
+    @property
+    def stored_bytes(self) -> int:
+        """How many bytes of request and answer were kept: what reading the decision costs."""
+        return len(self.request or b"") + len(self.answer or b"")
+
     def to_bytes(self) -> bytes:
         """The record as one spool payload; `from_bytes` gives it back unchanged."""
         fields: dict[str, Any] = columns_of(self)
