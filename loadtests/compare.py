@@ -32,8 +32,10 @@ from typing import Any
 import psutil
 
 from deployments.commands.demo import EXAMPLE, use_throwaway_settings
-from deployments.local_cluster.cluster import LOOPBACK, free_port
+from deployments.commands.terminal import StepDisplay
+from deployments.local_cluster.cluster import free_port
 from deployments.local_cluster.processes import descendants
+from deployments.serve.environment import LOOPBACK
 from deployments.settings.service import DEVELOPMENT_API_KEY
 from env.errors import GantryError
 from loadtests.isolation import quantile
@@ -187,7 +189,7 @@ def _served(arm: str, body: bytes) -> Iterator[int]:
     from deployments.settings.service import load_settings
 
     os.environ |= dict.fromkeys(_THROUGHPUT, "0") if arm == "c" else {}
-    with running(load_settings(), DEFAULT_CONFIG, port, say=lambda _: None, quiet=True):
+    with running(load_settings(), DEFAULT_CONFIG, port, display=StepDisplay(lambda _: None), quiet=True):
         yield port
 
 
