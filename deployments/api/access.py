@@ -47,11 +47,10 @@ async def sign_in(request: Request, services: Bound, key: Key, bearer: BearerKey
     # Whatever a client sends as a body is no business of the audit trail, least of all a key.
     request.state.operation = SIGNED_IN
     settings = services.settings
-    if not (key := presented_key(key, bearer)):
-        is_open = settings.environment is Environment.DEVELOPMENT and settings.own_key == DEVELOPMENT_API_KEY
-        key = DEVELOPMENT_API_KEY if is_open else None
-    # A session begins with a key: without one the cookie of another session would be taken in its place.
-    key = key or ""
+    # Never None: then the cookie of another session would be taken in the place of a key.
+    key = presented_key(key, bearer) or ""
+    if not key and settings.environment is Environment.DEVELOPMENT and settings.own_key == DEVELOPMENT_API_KEY:
+        key = DEVELOPMENT_API_KEY
     client = await client_of(request, key, None)
     sealed = services.sessions.seal(key)
     answer = json_answer(SessionAnswer.of(client, services.sessions.contents(sealed), settings))

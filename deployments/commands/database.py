@@ -94,19 +94,6 @@ def actor() -> str:
 
 def event_of(action: str, target: str, detail: str | None = None) -> AuditEvent:
     """What that user does now to `target`."""
-    from uuid6 import uuid7
-
     from deployments.persistence.decisions.records import AuditEvent
 
-    return AuditEvent(
-        event_id=str(uuid7()),
-        occurred_at=utc_now(),
-        actor=actor(),
-        client=None,
-        key_id=None,
-        action=action,
-        target=target,
-        status=None,
-        request_id=None,
-        detail=detail,
-    )
+    return AuditEvent.of_machine(actor(), utc_now(), action, target, detail)

@@ -254,6 +254,7 @@ def _rows_of_cluster(address: str) -> Iterator[CheckRow]:
     from ray.serve.context import _get_global_client
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    from deployments.local_cluster.cluster import last_line
     from deployments.serve.environment import node_facts
 
     try:
@@ -278,7 +279,7 @@ def _rows_of_cluster(address: str) -> Iterator[CheckRow]:
                 found.append(ray.get(reference, timeout=_NODE_SECONDS))
             except RayError as error:
                 remedy = "install this version of Gantry there, for the Python that Ray runs"
-                yield CheckRow(subject=f"{place}: Gantry", passes=False, seen=_last_line(error), remedy=remedy)
+                yield CheckRow(subject=f"{place}: Gantry", passes=False, seen=last_line(str(error)), remedy=remedy)
         if found:
             yield from rows_of_nodes(found)
         client = _get_global_client(raise_if_no_controller_running=False)
@@ -290,7 +291,3 @@ def _rows_of_cluster(address: str) -> Iterator[CheckRow]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _last_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()

@@ -36,6 +36,7 @@ from deployments.local_cluster.processes import (
     own_signals,
     tell_supervisor,
 )
+from deployments.serve.environment import LOOPBACK
 from deployments.serve.process import DrainNotice, leave_out_unused
 from deployments.settings.serve_config import one_of_each
 
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from ray.serve._private.client import ServeControllerClient
     from ray.serve.schema import ServeDeploySchema
 
-LOOPBACK = "127.0.0.1"
 # Between the ports of Ray's workers and those of Serve's replicas, and below those of outgoing connections: whoever
 # listens seconds after choosing must not find that a connection has taken the port meanwhile.
 SIDE_PORTS = range(20_000, 30_000)

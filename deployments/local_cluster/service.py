@@ -16,7 +16,6 @@ from pathlib import Path
 
 from deployments.errors import ServiceError
 from deployments.local_cluster.cluster import (
-    LOOPBACK,
     STOP_SIGNALS,
     Address,
     Display,
@@ -43,7 +42,7 @@ from deployments.runtime.durable_file import (
     take_from_others,
 )
 from deployments.runtime.worker_process import NoResult, WorkerProcess
-from deployments.serve.environment import PROXY_VARIABLE, shared_variables
+from deployments.serve.environment import LOOPBACK, PROXY_VARIABLE, shared_variables
 from deployments.serve.process import (
     DrainNotice,
     leave_out_unused,

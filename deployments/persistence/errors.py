@@ -27,7 +27,8 @@ the rollout is one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -181,6 +182,15 @@ class CorruptionLog:
         _log.error("corruption found by %s: %s", event.found_by.value, event.detail, extra={"alarm": "corruption"})
         for listener in self._listeners:
             listener(event)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Around a read of payloads: a damaged one is reported before it is raised on."""
+        try:
+            yield
+        except PayloadMismatch as mismatch:
+            self.report(CorruptionEvent(found_by=FoundBy.READ, detail=str(mismatch)))
+            raise
 
     def found_by_writer(self, detail: str) -> None:
         """Report a second payload under a decision's id."""

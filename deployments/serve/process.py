@@ -196,24 +196,12 @@ def require_proven_backup(settings: Settings) -> None:
     if settings.environment != "production" and not settings.first_start:
         return
     # Imported here, because only one process of a service asks.
-    from uuid6 import uuid7
-
     from deployments.persistence.database import create_engine
     from deployments.persistence.decisions.records import AuditEvent
     from deployments.persistence.maintenance.backup_history import FIRST_START, require_backup
 
-    event = AuditEvent(
-        event_id=str(uuid7()),
-        occurred_at=utc_now(),
-        actor=f"service:{getpass.getuser()}",
-        client=None,
-        key_id=None,
-        action=FIRST_START,
-        target=f"{platform.node()}:{settings.data_folder.absolute()}",
-        status=None,
-        request_id=None,
-        detail=None,
-    )
+    place = f"{platform.node()}:{settings.data_folder.absolute()}"
+    event = AuditEvent.of_machine(f"service:{getpass.getuser()}", utc_now(), FIRST_START, place)
     engine = create_engine(settings.database_url.get_secret_value())
     try:
         require_backup(engine, event, is_asked=settings.first_start)

@@ -21,9 +21,10 @@ import pytest
 import yaml
 
 from deployments.commands.selftest import CHECKS
-from deployments.local_cluster.cluster import LOOPBACK, free_ports
+from deployments.local_cluster.cluster import free_ports
 from deployments.local_cluster.processes import descendants
 from deployments.local_cluster.service import DEFAULT_CONFIG
+from deployments.serve.environment import LOOPBACK
 from tests.system.serving import COMMAND, ROOT, environment, eventually
 
 pytestmark = pytest.mark.system

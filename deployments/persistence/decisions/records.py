@@ -13,6 +13,8 @@ from enum import StrEnum
 from typing import Any, ClassVar, Self
 from uuid import UUID
 
+from uuid6 import uuid7
+
 from env.schedule import KEY_FIGURES, KeyFigures
 
 _TIME_ORDERED = 7
@@ -152,6 +154,22 @@ class AuditEvent:
     def to_fields(self) -> dict[str, Any]:
         """The event as a JSON object."""
         return asdict(self) | {"occurred_at": self.occurred_at.isoformat()}
+
+    @classmethod
+    def of_machine(cls, actor: str, at: datetime, action: str, target: str, detail: str | None = None) -> AuditEvent:
+        """What somebody does on the machine itself, as no client."""
+        return cls(
+            event_id=str(uuid7()),
+            occurred_at=at,
+            actor=actor,
+            client=None,
+            key_id=None,
+            action=action,
+            target=target,
+            status=None,
+            request_id=None,
+            detail=detail,
+        )
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> AuditEvent:

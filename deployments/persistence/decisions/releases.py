@@ -25,7 +25,7 @@ from deployments.persistence.decisions.records import (
     ReleaseRecord,
 )
 from deployments.persistence.decisions.repository import DecisionRepository, newest_query
-from deployments.persistence.errors import CorruptionEvent, CorruptionLog, FoundBy, PayloadMismatch
+from deployments.persistence.errors import CorruptionLog
 from deployments.persistence.failures import database_errors
 from deployments.persistence.tables import DECISION, PLAN_RELEASE
 from deployments.rollout.ramp.state import Stage
@@ -70,7 +70,7 @@ class PlanRepository:
         head = self._require(order)
         if head is not None and head.decision_id == decision.decision_id:
             return head
-        if self._decisions.get(decision.decision_id, order.client) is None:
+        if not self._is_stored(decision.decision_id, order.client):
             raise PlanConflict(
                 f"schedule {decision.decision_id} is not stored any more, or not yours: release another one",
                 None if head is None else head.decision_id,
@@ -181,6 +181,10 @@ class PlanRepository:
         row = self._connection.execute(query).mappings().first()
         return None if row is None else _record(row)
 
+    def _is_stored(self, decision_id: str, client: str) -> bool:
+        query = select(DECISION.c.decision_id).where(DECISION.c.decision_id == decision_id, DECISION.c.client == client)
+        return self._connection.execute(query).first() is not None
+
     def _newest(
         self, client: str | None, plant_id: str, line_id: str | None, *, without_shadow: bool = False
     ) -> DecisionRecord | None:
@@ -235,11 +239,8 @@ class StoredPlans:
             with plan_work(self._engine) as plans:
                 return act(plans)
 
-        try:
+        with self._corruption.reading():
             return await self._threads.run(work)
-        except PayloadMismatch as mismatch:
-            self._corruption.report(CorruptionEvent(found_by=FoundBy.READ, detail=str(mismatch)))
-            raise
 
 
 def releases_query(plant_id: str, line_id: str | None) -> Select[Any]:

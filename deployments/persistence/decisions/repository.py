@@ -39,10 +39,8 @@ from deployments.persistence.decisions.records import (
 )
 from deployments.persistence.decisions.rollout_repository import evaluations_of, insert_evaluations, insert_feedback
 from deployments.persistence.errors import (
-    CorruptionEvent,
     CorruptionLog,
     DataRejected,
-    FoundBy,
     InvalidCursor,
     Mismatch,
     PayloadMismatch,
@@ -254,11 +252,8 @@ class StoredDecisions:
             with unit_of_work(self._engine) as decisions:
                 return decisions.get(decision_id, client)
 
-        try:
+        with self._corruption.reading():
             return await self._threads.run(read)
-        except PayloadMismatch as mismatch:
-            self._corruption.report(CorruptionEvent(found_by=FoundBy.READ, detail=str(mismatch)))
-            raise
 
     async def page(
         self,

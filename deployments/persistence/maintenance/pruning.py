@@ -193,10 +193,9 @@ class _Age:
         self._connection = connection
         self._before = before
         self._end = first_id(before + _ID_MARGIN)
-        # Read once, for no table has an index for it: nothing new in claims names an old decision.
-        self._planned = self._in_plans()
         claims = select(IDEMPOTENCY_CLAIM.c.decision_id).where(IDEMPOTENCY_CLAIM.c.decision_id < self._end)
-        self._claimed = self._ids(claims) - self._planned
+        # Read once, for no table has an index for it: nothing new in claims names an old decision.
+        self._claimed = self._ids(claims)
 
     def _in_plans(self) -> set[str]:
         plans = (select(plan).where(plan < self._end) for plan in (PLAN.c.decision_id, PLAN_RELEASE.c.decision_id))
@@ -217,8 +216,7 @@ class _Age:
         """Which of them may go, and why the others may not."""
         late = FEEDBACK.c.decision_id.in_(chunk), FEEDBACK.c.created_at >= self._before
         # A person may put a decision of any age in force, and did so perhaps since the last chunk.
-        self._planned = self._in_plans()
-        planned = self._planned & {*chunk}
+        planned = self._in_plans() & {*chunk}
         claimed = (self._claimed - planned) & {*chunk}
         reported = self._ids(select(FEEDBACK.c.decision_id).where(*late)) - planned - claimed
         counts = Pruned(planned=len(planned), claimed=len(claimed), reported=len(reported))

@@ -12,7 +12,6 @@ import pytest
 from deployments.commands.terminal import StepDisplay
 from deployments.local_cluster import cluster
 from deployments.local_cluster.cluster import (
-    LOOPBACK,
     SIDE_PORTS,
     Address,
     LocalCluster,
@@ -22,6 +21,7 @@ from deployments.local_cluster.cluster import (
 )
 from deployments.local_cluster.processes import ProcessRecord, SessionRecord
 from deployments.local_cluster.service import DEFAULT_CONFIG, ray_variables
+from deployments.serve.environment import LOOPBACK
 from deployments.serve.process import DrainNotice
 from deployments.settings.serve_config import read_serve_config
 

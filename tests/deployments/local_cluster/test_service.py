@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from deployments.local_cluster.cluster import LOOPBACK, Address, PortTaken, free_port
+from deployments.local_cluster.cluster import Address, PortTaken, free_port
 from deployments.local_cluster.service import DataFolderTaken, checking, owning_data_folder, require_rollout_folder
 from deployments.rollout_control.transition_log import ControllerJournal
+from deployments.serve.environment import LOOPBACK
 from deployments.settings.service import load_settings
 from models.policy.artefact import ArtefactError
 
