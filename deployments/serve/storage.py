@@ -112,14 +112,14 @@ class WorkerReads:
         self._process.close()
         self._thread.close()
 
-    async def _continued(self, work: ContinuedWork, least_size: int = 0) -> bytes:
+    async def _continued(self, work: ContinuedWork, min_size: int = 0) -> bytes:
         size = work.record.stored_bytes
-        found = await self._answer(work, max(least_size, size))
+        found = await self._answer(work, max(min_size, size))
         if isinstance(found, str):
             earlier = await self._decisions.get(found, work.record.client)
             work = replace(work, earlier=earlier, is_earlier_known=True)
             size += 0 if earlier is None else earlier.stored_bytes
-            found = await self._answer(work, max(least_size, size))
+            found = await self._answer(work, max(min_size, size))
         assert isinstance(found, bytes), "an earlier decision is looked for once"
         return found
 

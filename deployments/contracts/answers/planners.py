@@ -289,10 +289,7 @@ def _outage(outage: Outage, when: Callable[[int], datetime]) -> OutageAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContinuedWork(ABC):
-    """Work on `record`, by the plant's clock `zone`, which may continue another decision.
-
-    `earlier` is that one, once it was looked for.
-    """
+    """Work on `record`, by the plant's clock `zone`; `earlier` is the decision that it continues, once looked for."""
 
     record: DecisionRecord
     zone: ZoneInfo
