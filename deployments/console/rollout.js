@@ -98,6 +98,7 @@ function Stages({ rollout, clock }) {
       : html`Now <b>${stageWords(rollout.stage)}</b>, since ${clock.dated(Date.parse(rollout.stage_since))}${rollout.stage === "paused" && ` (held at ${rollout.held_stage})`}.`}
       ${" "}Target ${percent(100 * rollout.share)} to ${rollout.challenger}, the rest to ${rollout.champion};
       ${" "}${rollout.actual_share === null ? "nothing served in this stage yet" : `${percent(100 * rollout.actual_share)} so far`}.
+      ${rollout.held_back.length > 0 && html` Shown to be worse, so these lists stay on ${rollout.champion}: <b>${rollout.held_back.join(", ")}</b>.`}
       ${rollout.is_dry_run && html` <b>Dry run: guardrails roll nothing back.</b>`}
       ${!rollout.is_owner && html` <b>Orders are taken by ${rollout.owner ?? "another service"}; rolling back works here as well.</b>`}</p>
     ${" "}<p class="hint">Ramp ${rollout.ramp}, version ${rollout.version}, ${plural(rollout.routers.length, "router", "routers")} heard</p></section>`;

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from deployments.errors import RolloutUnavailable, TransitionRefused, UnreadableState
+from deployments.errors import RolloutError, RolloutUnavailable, TransitionRefused, UnreadableState
 from deployments.persistence.errors import DatabaseError
+from deployments.rollout.analysis.e_processes import worse_text
 from deployments.rollout.analysis.triggers import GuardrailReading, Trigger
 from deployments.rollout.ramp.comparison import WindowComparison, replay
 from deployments.rollout.ramp.gate import GateReason, GateVerdict, PromotionGate, judge_gate
 from deployments.rollout.ramp.latch import roll_back_for
-from deployments.rollout.ramp.stages import activate, pause, promote, resume, rollback
+from deployments.rollout.ramp.stages import activate, hold_back, pause, promote, resume, rollback
 from deployments.rollout.ramp.state import GUARDRAIL, Action, Order, RolloutState, Stage, Transition
 from deployments.rollout_control.agreement import ControlSettings, DatabaseAgreement, ModelIdentity, StoredRollout
 from deployments.rollout_control.protocol import BLOCKED, DRY_RUN, ControllerReply, RouterReport
@@ -160,6 +161,20 @@ class Controller:
             for trigger in self._statistics.close(self._clock()) if self.transition_log.state is not None else ():
                 await self._react(trigger)
             self._is_dirty = self._is_dirty or self._statistics.windows != known
+        await self._hold_back()
+
+    async def _hold_back(self) -> None:
+        """Lists on which the challenger is shown to be worse stay on the champion; in the database first, as all that
+        is no rollback. What cannot be stored now is asked again with the next heartbeat."""
+        state, found = self.transition_log.state, self._statistics.worse_at_the_door
+        if state is None or self._settings.is_dry_run or not self._database.is_owner or found <= {*state.held_back}:
+            return
+        reason = "; ".join(map(worse_text, sorted(found - {*state.held_back})))
+        order = Order(actor=GUARDRAIL, reason=reason, at=self._clock())
+        try:
+            await self._agreement.decide(lambda newest: hold_back(newest, found, order))
+        except (RolloutUnavailable, RolloutError) as error:
+            _log.warning("lists that should stay on the champion do not yet: %s", error)
 
     async def _recount(self) -> None:
         """Counts what was stored of the present arms, where this controller may not know all of it."""
@@ -222,6 +237,7 @@ class Controller:
             self._settings.configuration,
             self._statistics.evidence(serving, integrity),
             is_paused=state.stage is Stage.PAUSED,
+            held_back=state.held_back,
         )
 
     def guardrails(self) -> tuple[GuardrailReading, ...]:

@@ -13,6 +13,7 @@ from deployments.rollout.analysis.guardrails import ComparisonEvent, Event, Guar
 from deployments.rollout.analysis.outcomes import Baseline, Evaluation
 from deployments.rollout.analysis.recomputations import Recomputation, RecomputationEvidence
 from deployments.rollout.analysis.triggers import Guardrail, GuardrailReading, GuardrailRule, Limits, Trigger
+from deployments.rollout.analysis.windows import SIZE_THIRDS
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.comparison import WindowComparison
 from deployments.rollout.ramp.gate import Evidence, odds, odds_text
@@ -186,6 +187,11 @@ class RampStatistics:
     def windows(self) -> int:
         """How many have closed."""
         return self._comparison.windows.windows
+
+    @property
+    def worse_at_the_door(self) -> frozenset[str]:
+        """Kinds of lists on which the challenger is shown to be worse, as far as a router can tell them beforehand."""
+        return frozenset(self._comparison.windows.worse_strata) - frozenset(SIZE_THIRDS)
 
     def readings(self) -> tuple[GuardrailReading, ...]:
         """Every rule as it stands."""

@@ -310,7 +310,9 @@ class Scheduling:
         plant_id = self._question_builder.plant_of(request)
         unit = self._question_builder.unit_of(request, question)
         split = self._rollout.traffic_split()
-        assigned = split.assign(unit) if request.arm is None else split.force(unit, self._named(request.arm))
+        strata = strata_of(plant_id, question.problem)
+        forced = None if request.arm is None else self._named(request.arm)
+        assigned = split.assign(unit, strata) if forced is None else split.force(unit, forced, strata)
         recent = self._recent_makespans.of(plant_id)
         budget_ms = self._load.afforded_ms(self._budget_limit.cut(request.time_budget_ms))
         is_budget_named = "time_budget_ms" in request.model_fields_set
@@ -326,7 +328,7 @@ class Scheduling:
             job_count=len(request.jobs),
             job_list_sha256=job_list,
             jobs=jobs,
-            strata=strata_of(plant_id, question.problem),
+            strata=strata,
             is_sampled=self._shadow.is_sampled(decision_id),
             earlier=None if question.earlier is None else EarlierPlan(question.earlier),
             body_bytes=len(raw_body),

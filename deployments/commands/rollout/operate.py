@@ -190,6 +190,8 @@ def _sentences(found: dict[str, Any]) -> Iterator[str]:
     yield f"Stage: {stage.replace('_', ' ')}{held}, since {since:%Y-%m-%d %H:%M} UTC, {lasted}."
     yield _who_serves(found, serving)
     yield f"Version {found['version']}, ramp {found['ramp']}, {found['challenger']} against {found['champion']}."
+    if held_back := found.get("held_back"):
+        yield f"Shown to be worse in {', '.join(held_back)}: these lists stay on {found['champion']}."
     if found.get("is_dry_run"):
         yield "A dry run: guardrails are watched, and nothing is rolled back by them."
     for trigger in found.get("triggers", ()):

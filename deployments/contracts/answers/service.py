@@ -218,6 +218,9 @@ class RolloutAnswer(AnswerModel):
     ramp: int = Field(description="attempts from shadow; guardrails begin anew with each, evidence with other arms")
     stage: str
     held_stage: str | None = Field(description="the stage whose share stays while paused")
+    held_back: list[str] = Field(
+        [], description="kinds of lists that stay on the champion: the challenger was shown to be worse there"
+    )
     serving_stage: str
     share: float = Field(description="target: the challenger's part of the planning windows, 0 to 1")
     actual_share: float | None = Field(

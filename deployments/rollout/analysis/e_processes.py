@@ -366,7 +366,7 @@ class WindowEvidence:
         ]
         found += [NOT_BETTER] if self.is_futile else []
         found += ["more hours in total"] if is_for_full and self._of_all["more hours"].exceeds() else []
-        return (*found, *(f"worse by more than 2 % in {name}" for name in self.worse_strata))
+        return (*found, *map(worse_text, self.worse_strata))
 
     @property
     def _asked(self) -> dict[Baseline, dict[str, EProcess]]:
@@ -435,6 +435,11 @@ def missing_text(reading: EvidenceReading, by_day: float) -> str:
         closed = "no day is over" if is_by_days else "no window has closed"
         return f"{reading.question}: {closed} yet, needs {needed:,.0f} to 1"
     return f"{reading.question}: {odds:,.0f} to 1 after {reading.n} {unit}, needs {needed:,.0f} ({more})"
+
+
+def worse_text(stratum: str) -> str:
+    """What is said of a stratum in which the challenger is worse."""
+    return f"worse by more than 2 % in {stratum}"
 
 
 def autocorrelation(series: Iterable[Sequence[float]]) -> float:

@@ -357,6 +357,10 @@ class WindowLog:
         return log
 
 
+SIZE_THIRDS = ("small lists", "middle lists", "large lists")
+"""Strata that are told after the fact: which third a list belongs to is not known when it arrives."""
+
+
 class SizeThirds:
     """In which third of the lists so far one lies by its number of jobs: a stratum that needs no bound from anybody.
 
@@ -374,7 +378,7 @@ class SizeThirds:
         self._counts[size] += 1
         if known < MIN_LISTS_FOR_THIRDS:
             return None
-        return ("small lists", "middle lists", "large lists")[min(2, int(3.0 * below / known))]
+        return SIZE_THIRDS[min(2, int(3.0 * below / known))]
 
     def snapshot(self) -> dict[str, int]:
         """Plain values, from which it is made again."""

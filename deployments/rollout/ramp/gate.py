@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from deployments.rollout.analysis.e_processes import NOT_BETTER, EvidenceReading, WindowEvidence
+from deployments.rollout.analysis.e_processes import NOT_BETTER, EvidenceReading, WindowEvidence, worse_text
 from deployments.rollout.analysis.margins import MarginEvidence
 from deployments.rollout.analysis.outcomes import LossCause
 from deployments.rollout.analysis.sample_ratio import MAX_LOST_SHARE, LossCounts
@@ -122,8 +122,12 @@ def judge_gate(
     evidence: Evidence,
     *,
     is_paused: bool = False,
+    held_back: Iterable[str] = (),
 ) -> PromotionGate:
-    """The verdict on `stage` of the ramp after `seconds_in_stage` unpaused seconds in it."""
+    """The verdict on `stage` of the ramp after `seconds_in_stage` unpaused seconds in it.
+
+    Strata that are `held_back` stay on the champion in the next stage too: so a person may promote the others.
+    """
     windows, is_for_full = evidence.windows, stage in (Stage.EXPANDED, Stage.FULL)
     readings = windows.readings(is_for_full=is_for_full)
     if is_for_full and evidence.margins is not None:
@@ -137,7 +141,7 @@ def judge_gate(
     holds = (
         *_blocks(evidence, is_paused),
         *_shortages(stage, seconds_in_stage, configuration, evidence),
-        *_doubts(evidence, is_for_full),
+        *_doubts(evidence, is_for_full, frozenset(map(worse_text, held_back))),
     )
     if windows.is_futile:
         return PromotionGate(verdict=GateVerdict.FUTILE, reasons=holds, readings=readings)
@@ -200,12 +204,15 @@ def _shortages(
     return tuple(GateReason(text=text, is_forcible=True) for text in texts)
 
 
-def _doubts(evidence: Evidence, is_for_full: bool) -> tuple[GateReason, ...]:
-    """Why the challenger is not shown to be better, or is worse in something else."""
+def _doubts(evidence: Evidence, is_for_full: bool, contained: frozenset[str]) -> tuple[GateReason, ...]:
+    """Why the challenger is not shown to be better, or is worse elsewhere; `contained` harms nobody any more."""
     windows = evidence.windows
     objections = windows.objections(is_for_full=is_for_full)
     reasons = [GateReason(text=evidence.unknown, is_forcible=True)] if evidence.unknown else []
     for text in windows.doubts(is_for_full=is_for_full):
+        if text in contained:
+            reasons.append(GateReason(text=f"{text}: these lists stay on the champion", is_forcible=True))
+            continue
         # That something is futile is the verdict, of which a person may think otherwise, but not for everything.
         may_be = text not in objections or (windows.is_futile and not is_for_full and _is_of_futility(text))
         reasons.append(GateReason(text=text, is_forcible=may_be))

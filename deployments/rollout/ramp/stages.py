@@ -6,7 +6,7 @@ without conditions; after it only a person starts again, from shadow, as the nex
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
 from typing import Any
@@ -159,9 +159,21 @@ def activate(
         return None
     arms = {"challenger": challenger, "champion": kept if champion is None else champion}
     shadow = {"stage": Stage.SHADOW, "share": configuration.shadow.share, "configuration_hash": configuration.hash}
-    changes = arms | {"ramp": state.ramp + 1} | ({} if keep_stage else shadow)
+    changes = arms | {"ramp": state.ramp + 1, "held_back": ()} | ({} if keep_stage else shadow)
     evidence = {"before": {"challenger": state.challenger, "champion": state.champion}}
     return _transition(state, Action.ACTIVATE, order, evidence, changes, is_forced=keep_stage)
+
+
+def hold_back(state: RolloutState, strata: Iterable[str], order: Order) -> Transition | None:
+    """Lists of the kinds `strata` stay on the champion until the next ramp; None where they do, or nothing is served.
+
+    The stage and its share are those of all other lists. Raises `StaleVersion`.
+    """
+    _compare(state, order)
+    held = tuple(sorted({*state.held_back, *strata}))
+    if held == state.held_back or not state.serving_stage.is_on_ramp:
+        return None
+    return _transition(state, Action.HOLD_BACK, order, {}, {"held_back": held})
 
 
 def succeed(current: RolloutState | None, transition: Transition) -> RolloutState:
@@ -186,6 +198,7 @@ def _ramp_again(state: RolloutState, configuration: RampConfiguration, order: Or
         "stage": Stage.SHADOW,
         "share": configuration.shadow.share,
         "configuration_hash": configuration.hash,
+        "held_back": (),
     }
     return _transition(state, Action.RAMP_AGAIN, order, {}, changes)
 

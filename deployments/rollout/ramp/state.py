@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
@@ -129,6 +129,7 @@ class Action(StrEnum):
     ROLLBACK = "rollback"
     CONFIGURE = "configure"
     ACTIVATE = "activate"
+    HOLD_BACK = "hold back"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +140,7 @@ class RolloutState:
     after a rollback increases it. `held_stage` is the stage whose share stays while paused, else None. `share`
     is the challenger's part of the units, 0 to 1. `stage_since` is when the stage was entered or resumed and
     `stage_seconds` what it had lasted before. `champion` is `manual` or a published model, `challenger` a model.
+    `held_back` names the kinds of lists that stay on the champion, because the challenger was shown to be worse there.
     """
 
     version: int
@@ -153,6 +155,7 @@ class RolloutState:
     stage_since: datetime
     stage_seconds: float = 0.0
     held_stage: Stage | None = None
+    held_back: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.version < 1 or self.ramp < 1:
@@ -177,16 +180,22 @@ class RolloutState:
             return self.stage_seconds
         return self.stage_seconds + max(0.0, (at - self.stage_since).total_seconds())
 
-    def assign(self, unit: PlanningWindow | str) -> UnitAssignment:
-        """The arm of a planning window, or of a unit that the client chose."""
-        return assign(unit, seed=self.seed, share=self.share, stage=self.serving_stage.value)
+    def assign(self, unit: PlanningWindow | str, strata: Iterable[str] = ()) -> UnitAssignment:
+        """The arm of a planning window, or of a unit that the client chose, for a list of the kinds `strata`.
+
+        The challenger's share of what is held back is 0, and the assignment says so: it recomputes like any other.
+        """
+        share = 0.0 if not set(self.held_back).isdisjoint(strata) else self.share
+        return assign(unit, seed=self.seed, share=share, stage=self.serving_stage.value)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON values; `from_json` is the inverse."""
+        """Plain JSON values; `from_json` is the inverse. Without what is held back, as versions before 0.3 wrote it."""
         document = {item.name: getattr(self, item.name) for item in fields(self)}
         times = {name: getattr(self, name).isoformat() for name in ("changed_at", "stage_since")}
         held = None if self.held_stage is None else self.held_stage.value
-        return document | times | {"stage": self.stage.value, "held_stage": held}
+        if not document.pop("held_back"):
+            return document | times | {"stage": self.stage.value, "held_stage": held}
+        return document | times | {"stage": self.stage.value, "held_stage": held, "held_back": list(self.held_back)}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> RolloutState:
@@ -198,6 +207,7 @@ class RolloutState:
                 "held_stage": None if held is None else Stage.named(held),
                 "changed_at": datetime.fromisoformat(document["changed_at"]),
                 "stage_since": datetime.fromisoformat(document["stage_since"]),
+                "held_back": tuple(map(str, document.get("held_back", ()))),
             }
             return cls(**(dict(document) | read))
         except (KeyError, TypeError, ValueError, RolloutError) as error:

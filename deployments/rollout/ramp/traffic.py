@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -88,12 +88,12 @@ class TrafficSplit:
         """Whether the arm that did not serve is computed too."""
         return self.state is not None and self.state.stage is not Stage.ROLLED_BACK
 
-    def assign(self, unit: PlanningWindow | str) -> ArmAssignment:
-        """The arm of a planning window, or of a unit that the client chose."""
+    def assign(self, unit: PlanningWindow | str, strata: Iterable[str] = ()) -> ArmAssignment:
+        """The arm of a planning window, or of a unit that the client chose, for a list of the kinds `strata`."""
         if self.state is None:
             assignment = assign(unit, seed=self.seed, share=0.0, stage=UNKNOWN_STAGE)
             return ArmAssignment(assignment=assignment, arm=RULE, rival=self.challenger, version=0, ramp=0)
-        assignment = self.state.assign(unit)
+        assignment = self.state.assign(unit, strata)
         is_challenger = assignment.arm is ArmRole.PPO
         # After a rollback nothing learned serves, whoever the champion was.
         champion = RULE if self.state.stage is Stage.ROLLED_BACK else self.champion
@@ -105,9 +105,9 @@ class TrafficSplit:
             ramp=self.state.ramp,
         )
 
-    def force(self, unit: PlanningWindow | str, arm: Arm) -> ArmAssignment:
+    def force(self, unit: PlanningWindow | str, arm: Arm, strata: Iterable[str] = ()) -> ArmAssignment:
         """The arm that the request asked for, beside what it would have got."""
-        by_hash = self.assign(unit)
+        by_hash = self.assign(unit, strata)
         assignment = replace(by_hash.assignment, arm=arm.role)
         return replace(by_hash, assignment=assignment, arm=arm, is_forced=True)
 

@@ -92,12 +92,13 @@ def _headline(report: RolloutReport) -> str:
     state, gate = report.state, report.gate
     stage = state.stage.value.replace("_", " ")
     held = "" if state.held_stage is None else f" in {state.held_stage.value}"
+    back = f"<dt>Stay on the champion</dt><dd>{escape(', '.join(state.held_back))}</dd>" if state.held_back else ""
     since = "the whole ramp" if report.since is None else f"since {report.since:%d %b %Y %H:%M} UTC"
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in gate.texts)
     return (
         f'<section class="headline"><div><span class="verdict {gate.verdict.value.lower()}">{gate.verdict.value}</span>'
         f"<ul>{reasons}</ul></div><dl><dt>Stage</dt><dd>{escape(stage + held)}, {100 * state.share:g} % to "
-        f"{escape(state.challenger)}</dd><dt>Champion</dt><dd>{escape(state.champion)}</dd>"
+        f"{escape(state.challenger)}</dd><dt>Champion</dt><dd>{escape(state.champion)}</dd>{back}"
         f"<dt>Ramp, version</dt><dd>{state.ramp}, {state.version}</dd>"
         f"<dt>As of</dt><dd>{report.at:%d %b %Y %H:%M} UTC, figures of {since}</dd></dl></section>\n"
     )

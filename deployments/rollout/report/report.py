@@ -316,7 +316,14 @@ def _gate(records: Records, evidence: Any) -> PromotionGate:
     # A stage that was rolled back is judged like shadow: what would have to be shown again.
     stage = state.serving_stage if state.serving_stage.is_on_ramp else Stage.SHADOW
     seconds = state.seconds_in_stage(records.at)
-    return judge_gate(stage, seconds, records.configuration, evidence, is_paused=state.stage is Stage.PAUSED)
+    return judge_gate(
+        stage,
+        seconds,
+        records.configuration,
+        evidence,
+        is_paused=state.stage is Stage.PAUSED,
+        held_back=state.held_back,
+    )
 
 
 def _goals(

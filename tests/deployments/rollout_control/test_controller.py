@@ -301,6 +301,54 @@ async def test_harm_of_windows_rolls_back_with_an_incident(tmp_path: Path) -> No
     await control.close()
 
 
+async def test_plant_that_is_shown_to_be_worse_stays_on_the_champion(tmp_path: Path) -> None:
+    """One of six at +25 %, the others shorter; without the database when it has one again; also after a restart."""
+    plant = Plant(tmp_path)
+    control = await plant.start()
+    told, ratios = 0, {f"plant {letter}": 0.22 if letter == "f" else -0.1 for letter in "abcdef"}
+    for day in range(40):
+        at = plant.clock.now()
+        pairs = [
+            PairedObservation(
+                decision_id=f"{day} {name}",
+                at=at,
+                ramp=1,
+                stage="expanded",
+                unit=f"{name.removeprefix('plant ')}//{at.date()}",
+                job_list_digest=name,
+                baseline=evaluation().baseline,
+                budget_ms=25,
+                log_makespan_ratio=ratio + 0.02 * (-1) ** day,
+                differences=(0.0,) * 5,
+                champion_seconds=72_000.0,
+                assigned=ArmRole.MANUAL,
+                strata=(name, "lists without setups"),
+            )
+            for name, ratio in ratios.items()
+        ]
+        await control.exchange(report(*pairs, first=told))
+        told += len(pairs)
+        plant.clock.seconds += DAY_SECONDS
+        plant.line.is_cut = day < 35
+        await control.close_windows()
+        assert control.transition_log.state is not None
+        if day < 35:
+            assert control.transition_log.state.held_back == ()
+            # An owner that was away takes the lease again when it meets.
+        else:
+            await control.meet()
+    state = control.transition_log.state
+    assert state.held_back == ("plant f",)
+    (held,) = [each for each in plant.transitions if each.action is Action.HOLD_BACK]
+    assert (held.actor, held.reason) == ("guardrail", "worse by more than 2 % in plant f")
+    assert "worse by more than 2 % in plant f: these lists stay on the champion" in control.gate().texts
+    assert control.overview()["held_back"] == ["plant f"]
+    await control.close()
+    control = await plant.start()
+    assert control.overview()["held_back"] == ["plant f"]
+    await control.close()
+
+
 async def test_evidence_belongs_to_the_arms_and_not_to_the_ramp(tmp_path: Path) -> None:
     """It lives through a rollback, and through another name of the same policy; with another policy it begins anew."""
     hashes = {"published": "h1", "same@2": "h1", "other@1": "h2"}

@@ -127,6 +127,19 @@ def test_lack_of_data_holds_and_may_be_forced(evidence: Evidence, days: float, t
     assert found.can_be_forced
 
 
+def test_what_is_held_back_is_named_and_others_may_be_promoted() -> None:
+    """Lists that stay on the champion are harmed by no promotion; those that cannot be told beforehand are."""
+    evidence = replace(GOOD, windows=windows(60, strata={"plant b": 0.2, "large lists": 0.2}))
+    found = judge_gate(Stage.LIMITED, 30 * DAY_SECONDS, CONFIGURATION, evidence, held_back=("plant b",))
+    assert found.verdict is GateVerdict.HOLD
+    assert not found.can_be_forced
+    evidence = replace(GOOD, windows=windows(60, strata={"plant b": 0.2}))
+    found = judge_gate(Stage.LIMITED, 30 * DAY_SECONDS, CONFIGURATION, evidence, held_back=("plant b",))
+    assert found.verdict is GateVerdict.HOLD
+    assert "worse by more than 2 % in plant b: these lists stay on the champion" in found.texts
+    assert found.can_be_forced
+
+
 def test_missing_pairs_name_cause_remedy_and_when_they_heal() -> None:
     """What was lost to, which setting helps, and after how many more requests the share is small enough."""
     text = verdict(replace(GOOD, windows=windows(60, -0.02), losses=losses(50))).texts[0]

@@ -15,7 +15,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from deployments.errors import StaleVersion, TransitionRefused, UnreadableState
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.gate import GateReason, GateVerdict, PromotionGate
-from deployments.rollout.ramp.stages import activate, begin, configure, pause, promote, resume, rollback, succeed
+from deployments.rollout.ramp.stages import (
+    activate,
+    begin,
+    configure,
+    hold_back,
+    pause,
+    promote,
+    resume,
+    rollback,
+    succeed,
+)
 from deployments.rollout.ramp.state import (
     GUARDRAIL,
     RAMP,
@@ -316,3 +326,47 @@ def test_order_needs_actor_and_reason(blank: str) -> None:
         order(reason=blank)
     with pytest.raises(ValueError, match="an order must have an actor and a reason"):
         order(actor=blank)
+
+
+def held(stage: Stage = Stage.LIMITED, *strata: str) -> RolloutState:
+    transition = hold_back(started(stage), strata or ("plant b",), order())
+    assert transition is not None
+    return transition.state
+
+
+def test_lists_that_are_held_back_stay_on_the_champion_and_recompute() -> None:
+    """Whatever their windows' buckets, and nobody else's arm changes; the share that is written explains the arm."""
+    before, after = started(Stage.EXPANDED), held(Stage.EXPANDED)
+    units = [f"unit {number}" for number in range(200)]
+    assert {after.assign(unit, ("plant b", "lists with setups")).arm for unit in units} == {ArmRole.MANUAL}
+    assert [after.assign(unit, ("plant a",)) for unit in units] == [before.assign(unit) for unit in units]
+    assert after.assign("unit 1", ("plant b",)).share == 0.0
+    assert (after.version, after.stage, after.share) == (before.version + 1, before.stage, before.share)
+
+
+def test_what_is_held_back_adds_up_until_the_next_ramp() -> None:
+    """Once each; the stages between keep it, and a new experiment begins without."""
+    more = hold_back(held(), ("plant a", "plant b"), order())
+    assert more is not None
+    state = more.state
+    assert state.held_back == ("plant a", "plant b")
+    assert hold_back(state, ("plant b",), order()) is None
+    promoted = promote(state, CONFIGURATION, order(), OPEN).state
+    assert promoted.held_back == state.held_back
+    back = rollback(promoted, order())
+    assert back is not None
+    assert hold_back(back.state, ("plant c",), order()) is None
+    assert promote(back.state, CONFIGURATION, order(), OPEN).state.held_back == ()
+    other = activate(promoted, CONFIGURATION, order(), challenger="other@1")
+    assert other is not None
+    assert other.state.held_back == ()
+    with pytest.raises(StaleVersion):
+        hold_back(state, ("plant c",), order(expected_version=state.version - 1))
+
+
+def test_state_says_what_is_held_back_and_is_as_before_without() -> None:
+    """Earlier versions read a state in which nothing is."""
+    assert RolloutState.from_json(json.loads(json.dumps(held().as_json()))) == held()
+    document = started().as_json()
+    assert "held_back" not in document
+    assert RolloutState.from_json(document) == started()
