@@ -347,6 +347,7 @@ async def open_router(
         owner_id=spool.owner_id,
         limits=limits,
         max_budget_ms=int(1000 * max_budget),
+        wait_until_stored=spool.wait_until_drained,
     )
     _run(stack, runs)
 

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from hashlib import sha256
 from typing import Protocol
@@ -42,6 +42,7 @@ MAX_LISTENING_SECONDS = 3600.0
 RUN_ROUTE = "plan_run"
 _RETRY_AFTER_SECONDS = 5
 _LOOK_SECONDS = 0.2
+_STORED_SECONDS = 2.0
 _log = logging.getLogger(__name__)
 
 
@@ -124,6 +125,8 @@ class Uncompared:
 class PlanRuns(BackgroundTask):
     """Takes requests, and plans one at a time. `owner_id` names the spool that this router appends to.
 
+    A run is over when its decision can be read: `wait_until_stored` returns when all that was appended before is.
+
     `scheduling` is the use case with all the time that a run takes, whose policy reports to `progress`.
     """
 
@@ -136,6 +139,7 @@ class PlanRuns(BackgroundTask):
         owner_id: str,
         limits: RequestLimits,
         max_budget_ms: int,
+        wait_until_stored: Callable[[], Awaitable[None]],
         poll_seconds: float = POLL_SECONDS,
         renew_seconds: float = RENEW_SECONDS,
         new_id: Callable[[], object] = uuid7,
@@ -147,6 +151,7 @@ class PlanRuns(BackgroundTask):
         self._owner_id = owner_id
         self._limits = limits
         self._max_budget_ms = max_budget_ms
+        self._wait_until_stored = wait_until_stored
         self._poll_seconds = poll_seconds
         self._renew_seconds = renew_seconds
         self._new_id = new_id
@@ -251,6 +256,7 @@ class PlanRuns(BackgroundTask):
         try:
             with nullcontext() if self._gate is None else self._gate.passing(lambda: None):
                 state, reason = await self._planned(run)
+                await self._stored()
                 renewing.cancel()
                 await self._finish(run.run_id, state, reason)
         finally:
@@ -281,6 +287,17 @@ class PlanRuns(BackgroundTask):
             _log.exception("the run %s failed", run.run_id)
             return RunState.FAILED, f"{type(error).__name__}"
         return (RunState.STOPPED if self._progress.is_stopped else RunState.DONE), None
+
+    async def _stored(self) -> None:
+        """While the database is away that takes long; the end of the router does not wait for it."""
+        storing = asyncio.ensure_future(self._wait_until_stored())
+        try:
+            while not storing.done():
+                await asyncio.wait({storing}, timeout=_STORED_SECONDS)
+                if self._is_ending:
+                    return
+        finally:
+            storing.cancel()
 
     async def _renew_for_ever(self, run_id: str) -> None:
         while True:

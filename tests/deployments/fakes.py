@@ -685,6 +685,10 @@ def scheduling_over(
     )
 
 
+async def stored_at_once() -> None:
+    """A journal in memory can be read at once."""
+
+
 def plan_runs_over(runs: Runs, scheduling: Scheduling, progress: RunProgress | None = None) -> PlanRuns:
     """Runs that are looked after every few milliseconds."""
     return PlanRuns(
@@ -694,6 +698,7 @@ def plan_runs_over(runs: Runs, scheduling: Scheduling, progress: RunProgress | N
         owner_id="0" * 32,
         limits=RequestLimits(jobs=100, machines=100),
         max_budget_ms=60_000,
+        wait_until_stored=stored_at_once,
         poll_seconds=0.01,
         renew_seconds=0.01,
     )
