@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, RowMapping, Select, and_, case, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, RowMapping, and_, case, delete, func, insert, select, update
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from deployments.errors import KeyConflict, Overloaded, RunUnavailable
@@ -40,11 +40,6 @@ def run_work(engine: Engine) -> Iterator[RunRepository]:
     """One transaction: committed when the block ends, rolled back when it raises. Raises `DatabaseError`."""
     with database_errors(address_of(engine)), engine.begin() as connection:
         yield RunRepository(connection)
-
-
-def waiting_query(state: RunState) -> Select[Any]:
-    """The oldest runs in a state."""
-    return select(*_COLUMNS).where(PLAN_RUN.c.state == state.value).order_by(PLAN_RUN.c.created_at)
 
 
 class RunRepository:
