@@ -46,7 +46,7 @@ _STORED_SECONDS = 2.0
 _log = logging.getLogger(__name__)
 
 
-class Runs(Protocol):
+class RunStore(Protocol):
     """The runs, wherever they are kept. Every method raises `RunUnavailable` when they cannot be had now."""
 
     async def accept(self, wanted: RunRequest) -> Accepted:
@@ -76,7 +76,7 @@ class Runs(Protocol):
         ...
 
 
-class Gate(Protocol):
+class ServiceEnd(Protocol):
     """What whoever ends the service waits for."""
 
     @property
@@ -132,7 +132,7 @@ class PlanRuns(BackgroundTask):
 
     def __init__(
         self,
-        runs: Runs,
+        runs: RunStore,
         scheduling: Scheduling,
         progress: RunProgress,
         *,
@@ -156,12 +156,12 @@ class PlanRuns(BackgroundTask):
         self._renew_seconds = renew_seconds
         self._new_id = new_id
         self._arrived = asyncio.Event()
-        self._gate: Gate | None = None
+        self._gate: ServiceEnd | None = None
         self._is_planning = False
         self._is_stopping = False
         self._listeners = 0
 
-    def count_in(self, gate: Gate) -> None:
+    def count_in(self, gate: ServiceEnd) -> None:
         """From now on runs end when `gate` says that the service does, which waits for them."""
         self._gate = gate
 

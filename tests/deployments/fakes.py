@@ -57,7 +57,7 @@ from deployments.runtime.metrics import Meter, Metric, MetricKind, NoMeter
 from deployments.scheduling.arms import ArmRunner
 from deployments.scheduling.evaluations import ShadowPort, ShadowTask
 from deployments.scheduling.idempotency import Idempotency
-from deployments.scheduling.plan_runs import PlanRuns, RunProgress, Runs
+from deployments.scheduling.plan_runs import PlanRuns, RunProgress, RunStore
 from deployments.scheduling.ports import Archive, Journal, Judge, Proposal, ProposalCall, Proposer
 from deployments.scheduling.question import Plants, QuestionBuilder
 from deployments.scheduling.time_budget import BudgetLimit, LoadShedding
@@ -689,7 +689,7 @@ async def stored_at_once() -> None:
     """A journal in memory can be read at once."""
 
 
-def plan_runs_over(runs: Runs, scheduling: Scheduling, progress: RunProgress | None = None) -> PlanRuns:
+def plan_runs_over(runs: RunStore, scheduling: Scheduling, progress: RunProgress | None = None) -> PlanRuns:
     """Runs that are looked after every few milliseconds."""
     return PlanRuns(
         runs,
