@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from pathlib import Path
@@ -9,10 +10,14 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Engine, func, select
 
 from deployments.persistence.database import create_engine
+from deployments.persistence.decisions.plan_run import RunState
+from deployments.persistence.decisions.plan_run_repository import StoredRuns
 from deployments.persistence.tables import DECISION
+from deployments.runtime.background import Threads
+from tests.deployments.persistence.decisions.test_plan_run_repository import BEST, OWNER, wanted
 from tests.system.serving import Service, eventually, running_service
 from tests.system.test_serve import example
 
@@ -73,6 +78,24 @@ def test_run_is_answered_for_whatever_ends(tmp_path: Path) -> None:
         assert eventually(lambda: _is_searching(client, third), 120)
     assert _is_planned(service, third)
     assert not _is_planned(service, second)
+
+
+async def test_routers_that_meet_on_mariadb_take_each_run_once(engine: Engine) -> None:
+    """Two requests with one key are one run, and of four routers that look for work at once no two get the same."""
+    store = StoredRuns(engine, Threads("runs", 4))
+    twice = await asyncio.gather(*(store.accept(wanted(key="k")) for _ in range(2)))
+    assert sorted(each.is_replayed for each in twice) == [False, True]
+    other = wanted()
+    await store.accept(other)
+    taken = [each.run_id for each in await asyncio.gather(*(store.take(OWNER) for _ in range(4))) if each is not None]
+    assert sorted(set(taken)) == sorted(taken) != []
+    assert not await store.renew(taken[0], OWNER, BEST)
+    await store.stop(taken[0])
+    assert await store.renew(taken[0], OWNER, BEST)
+    await store.finish(taken[0], OWNER, RunState.STOPPED, None, BEST)
+    ended = await store.get(taken[0], "ours")
+    assert ended is not None
+    assert (ended.state, ended.best) == (RunState.STOPPED, BEST)
 
 
 def _reads(service: Service, path: str) -> str | None:
