@@ -38,6 +38,7 @@ from deployments.persistence.database import ClockSkew, SchemaWatch, create_deli
 from deployments.persistence.decisions.audit_repository import StoredAudit
 from deployments.persistence.decisions.claims import DrainReports, StoredClaims
 from deployments.persistence.decisions.key_repository import DatabaseKeys
+from deployments.persistence.decisions.plan_run_repository import StoredRuns
 from deployments.persistence.decisions.releases import StoredPlans
 from deployments.persistence.decisions.repository import StoredDecisions
 from deployments.persistence.decisions.rollout_repository import RolloutRows
@@ -55,8 +56,10 @@ from deployments.runtime.background import MAX_WAITING, Threads
 from deployments.runtime.clock import utc_now
 from deployments.runtime.metrics import Meter
 from deployments.runtime.shared_count import SharedCount
+from deployments.runtime.worker_process import WorkerProcess
 from deployments.scheduling.arms import ArmRunner
 from deployments.scheduling.idempotency import Idempotency
+from deployments.scheduling.plan_runs import PlanRuns, RunProgress, Uncompared
 from deployments.scheduling.question import QuestionBuilder
 from deployments.scheduling.time_budget import BudgetLimit, LoadShedding
 from deployments.scheduling.use_case import Scheduling
@@ -70,6 +73,7 @@ from deployments.serve.handles import (
     RemotePolicy,
     RemoteShadowArm,
     SpoolJournal,
+    UnattendedPolicy,
     ask,
     remote_write,
 )
@@ -91,6 +95,9 @@ _CLAIM_THREADS = 4
 _FILE_THREADS = 2
 _RELEASE_THREADS = 2
 _READ_THREADS = 8
+# Beyond its budget, twice where its process dies: for a process that compiles first, and for a large plan.
+_RUN_SECONDS = 900.0
+_RUN_THREADS = 2
 # At one client every second batch or so would otherwise hold one record, and cost what eight do.
 _LINGER_SECONDS = 0.25
 _MAX_WAITING_READS = 32
@@ -303,6 +310,47 @@ async def open_router(
     )
     stack.push_async_callback(scheduling.close, _LATE_SECONDS)
 
+    # Plans that nobody waits for: the same use case with all the time that they take, unheard by the rollout.
+    progress, unheard = RunProgress(), Uncompared(view)
+    process = WorkerProcess(*UnattendedPolicy.program)
+    searches = UnattendedPolicy(process, _threads(stack, "plan run", 1), progress)
+    stack.callback(process.close)
+    max_budget = settings.max_budget_seconds
+    unattended = Scheduling(
+        arms=ArmRunner(
+            lambda arm: rule if arm.is_rule else searches.of(arm.artefact),
+            judge,
+            # It may have to wait for a process that compiles first.
+            proposal_seconds=None,
+            is_waited_for=False,
+        ),
+        judge=judge,
+        journal=journal,
+        question_builder=QuestionBuilder(
+            archive=decisions, plants=plants, zone=settings.zone, plant_id=settings.plant_id
+        ),
+        rollout=unheard,
+        shadow=unheard,
+        find_model=registry.find,
+        request_seconds=2 * max_budget + _RUN_SECONDS,
+        budget_limit=BudgetLimit.unattended(max_budget),
+        load=LoadShedding(len(os.sched_getaffinity(0))),
+        meter=meter,
+        clock=utc_now,
+        is_compared=False,
+    )
+    stack.push_async_callback(unattended.close, _LATE_SECONDS)
+    runs = PlanRuns(
+        StoredRuns(engine, _threads(stack, "runs", _RUN_THREADS)),
+        unattended,
+        progress,
+        owner_id=spool.owner_id,
+        limits=limits,
+        max_budget_ms=int(1000 * max_budget),
+        wait_until_stored=spool.wait_until_drained,
+    )
+    _run(stack, runs)
+
     # What it knows of its surroundings, and tells of itself.
     probe = _threads(stack, "probe", 1)
 
@@ -347,6 +395,7 @@ async def open_router(
         scheduling=scheduling,
         decisions=decisions,
         plans=plans,
+        runs=runs,
         costly_reads=costly_reads,
         journal=journal,
         idempotency=idempotency,

@@ -30,6 +30,7 @@ GantryError (env.errors)
         ├── RateLimited           the key has used up what it may ask in a while
         ├── KeyInUse              the request with this idempotency key is still running
         ├── ClaimUnavailable      an idempotency key cannot be claimed now, or was lost on the way
+        ├── RunUnavailable        a plan that nobody waits for cannot be taken, or asked for, without the database
         ├── JournalUnavailable    the decision could not be made durable
         ├── JudgeUnavailable      no verdict, therefore no schedule
         │   └── JudgeFailed           the judge raised, or its replicas were lost one after the other
@@ -318,6 +319,10 @@ class KeyInUse(TemporarilyUnavailable):
 
 class ClaimUnavailable(TemporarilyUnavailable):
     """Only requests with an idempotency key wait for the database, and it does not answer."""
+
+
+class RunUnavailable(TemporarilyUnavailable):
+    """Only plans that nobody waits for need the database, and it does not answer."""
 
 
 class JournalUnavailable(TemporarilyUnavailable):

@@ -103,7 +103,7 @@ def create_api(
                 schedules.IDEMPOTENCY_HEADER,
                 REQUEST_ID_HEADER,
             ],
-            expose_headers=[REQUEST_ID_HEADER, schedules.REPLAYED_HEADER, "Retry-After"],
+            expose_headers=[REQUEST_ID_HEADER, schedules.REPLAYED_HEADER, "Retry-After", "Location"],
         )
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestIdentity, clock=clock, meter=meter)

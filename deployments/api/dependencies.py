@@ -17,6 +17,7 @@ from deployments.api.services import Services
 from deployments.contracts.parsing import BYTE_ORDER_MARK, MAX_QUOTE_LENGTH, read_document
 from deployments.contracts.requests.wire import AnswerModel, WireModel
 from deployments.errors import InvalidRequest, NotFound, Unauthenticated, did_you_mean
+from deployments.persistence.decisions.plan_run import PlanRun
 from deployments.persistence.decisions.records import DecisionRecord
 from deployments.scheduling.time_budget import run_blocking
 from deployments.settings.service import Environment
@@ -148,13 +149,22 @@ def parsed_body(model: type[WireModel]) -> Any:
 
 async def prefers_strict(request: Request) -> bool:
     """Whether the client asks by `Prefer: handling=strict` (RFC 7240) to be refused what would only be warned of."""
-    preferences = ",".join(request.headers.getlist(PREFER_HEADER)).lower().split(",")
-    handling = (each.partition(";")[0].replace(" ", "").replace('"', "") for each in preferences)
     # Of several the first one counts.
-    return next((each for each in handling if each.startswith("handling=")), "") == "handling=strict"
+    return next((each for each in _preferences(request) if each.startswith("handling=")), "") == "handling=strict"
+
+
+async def prefers_async(request: Request) -> bool:
+    """Whether the client asks by `Prefer: respond-async` (RFC 7240) not to wait for the answer."""
+    return "respond-async" in _preferences(request)
+
+
+def _preferences(request: Request) -> list[str]:
+    preferences = ",".join(request.headers.getlist(PREFER_HEADER)).lower().split(",")
+    return [each.partition(";")[0].replace(" ", "").replace('"', "") for each in preferences]
 
 
 Strictly = Annotated[bool, Depends(prefers_strict)]
+Unattended = Annotated[bool, Depends(prefers_async)]
 
 
 def model_of(dependency: Any) -> type[WireModel] | None:
@@ -179,6 +189,17 @@ async def decision_of(services: Services, client: Client, schedule_id: str, *, i
     if record is None or not client.may_see(record.plant_id):
         raise NotFound(f"there is no schedule {schedule_id[:100]!r}")
     return record
+
+
+async def run_of(services: Services, client: Client, schedule_id: str, *, is_own: bool = False) -> PlanRun:
+    """One plan that nobody waits for, which the client may read, or that is its own.
+
+    Raises `NotFound` or `RunUnavailable`.
+    """
+    run = await services.runs.get(schedule_id, client.name if is_own else client.reads)
+    if run is None or not client.may_see(run.plant_id):
+        raise NotFound(f"there is no schedule {schedule_id[:100]!r}")
+    return run
 
 
 def json_answer(answer: AnswerModel, status: int = 200) -> Response:

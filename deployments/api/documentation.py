@@ -85,7 +85,8 @@ PREFER_PARAMETER: dict[str, Any] = {
     "name": "Prefer",
     "in": "header",
     "required": False,
-    "description": "`handling=strict` (RFC 7240): refused is what else would be understood, or ignored, with a warning",
+    "description": "`handling=strict` (RFC 7240): refused is what else would be understood, or ignored, with a "
+    "warning. `respond-async` on `POST /v1/schedules`: 202 at once, and a time budget up to GANTRY_MAX_BUDGET_SECONDS",
     "schema": {"type": "string"},
 }
 

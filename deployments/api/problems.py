@@ -40,6 +40,7 @@ from deployments.errors import (
     RateLimited,
     Rejection,
     RolloutUnavailable,
+    RunUnavailable,
     StaleVersion,
     Stopping,
     TemporarilyUnavailable,
@@ -89,6 +90,9 @@ _KINDS: dict[type[GantryError], _Kind] = {
     RateLimited: _Kind(status=429, error="rate_limited", title="The API key has asked too often"),
     KeyConflict: _Kind(status=422, error="key_conflict", title="The Idempotency-Key stands for another request"),
     KeyInUse: _Kind(status=409, error="key_in_use", title="The request with this Idempotency-Key is still running"),
+    RunUnavailable: _Kind(
+        status=503, error="run_unavailable", title="Plans that nobody waits for cannot be taken or asked for now"
+    ),
     ClaimUnavailable: _Kind(status=503, error="claim_unavailable", title="Idempotency keys cannot be claimed now"),
     Stopping: _Kind(status=503, error="stopping", title="The service is about to end"),
     Overloaded: _Kind(status=503, error="overloaded", title="The service has no room for another request"),

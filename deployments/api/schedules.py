@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -11,7 +12,7 @@ from zoneinfo import ZoneInfo
 import fastapi
 from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from uuid6 import uuid7
 
 from deployments.access import Client, Scope
@@ -21,12 +22,14 @@ from deployments.api.dependencies import (
     Planner,
     Reader,
     Strictly,
+    Unattended,
     decision_of,
     json_answer,
     json_answer_of,
     json_bytes,
     raw_body,
     refuse_unknown_parameters,
+    run_of,
 )
 from deployments.api.documentation import KEY_PARAMETER, PREFER_PARAMETER, problems
 from deployments.api.problems import answer_to
@@ -42,8 +45,12 @@ from deployments.contracts.answers.planners import (
 from deployments.contracts.answers.schedule import ScheduleAnswer
 from deployments.contracts.answers.service import MEDIA_TYPE, DemoDataAnswer
 from deployments.contracts.answers.stored import (
+    PlannedRunAnswer,
+    PlanRunAnswer,
     StoredDecisionDetail,
     StoredDecisionPage,
+    plan_run_answer,
+    planned_run_answer,
     stored_decision,
     stored_decision_detail,
 )
@@ -58,6 +65,7 @@ from deployments.contracts.parsing import (
 from deployments.contracts.requests.schedule_request import ScheduleRequest
 from deployments.contracts.requests.wire import Instant, InstantOrDay, in_zone
 from deployments.errors import InvalidRequest, NotFound
+from deployments.persistence.decisions.plan_run import PlanRun
 from deployments.persistence.decisions.records import MAX_PAGE_SIZE, ClaimKey, DecisionFilter, Finished
 from deployments.scheduling.idempotency import Act, Lease, Replayable, is_kept, require_key
 from deployments.scheduling.time_budget import OFFLOAD, run_blocking
@@ -67,6 +75,9 @@ from env.errors import GantryError, InvalidProblem
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 REPLAYED_HEADER = "Idempotency-Replayed"
+RUNS_PATH = "/v1/schedules"
+HEARTBEATS = 15
+"""After so many looks without news an event stream says that it is alive."""
 SCHEDULE_ROUTE = "schedule"
 """Both paths are one route: a client may move from one to the other and keep its keys."""
 _OF_ONE = problems(401, 403, 404, 422, 503)
@@ -88,7 +99,10 @@ demo_data = APIRouter(tags=["scheduling"], dependencies=[Depends(refuse_unknown_
     name="create_schedule",
     tags=["scheduling"],
     response_model=ScheduleAnswer,
-    responses=problems(400, 401, 403, 409, 413, 422, 500, 503),
+    responses={
+        202: {"model": PlanRunAnswer, "description": "Taken; `Location` is where to ask for it"},
+        **problems(400, 401, 403, 409, 413, 422, 500, 503),
+    },
     openapi_extra={"parameters": [KEY_PARAMETER, PREFER_PARAMETER]},
 )
 async def schedule(
@@ -97,9 +111,15 @@ async def schedule(
     client: Planner,
     raw: Annotated[bytes, raw_body(ScheduleRequest)],
     is_strict: Strictly,
+    is_unattended: Unattended,
 ) -> Response:
-    """Schedule a plant's list of jobs. A 200 means that the schedule is complete, judged and durable."""
+    """Schedule a plant's list of jobs. A 200 means that the schedule is complete, judged and durable.
+
+    `Prefer: respond-async` on `/v1/schedules` asks not to wait, for a longer time budget: a 202 says where to ask.
+    """
     header = request.headers.get(IDEMPOTENCY_HEADER)
+    if is_unattended and request.scope["path"] == RUNS_PATH:
+        return await _accepted(request, services, client, raw, is_strict)
     if header is None:
         services.scheduling.require_room(len(raw))
         received = await _read(services, raw, is_strict)
@@ -177,14 +197,60 @@ async def list_schedules(
 @router.get(
     "/v1/schedules/{schedule_id}",
     tags=["decisions"],
-    response_model=StoredDecisionDetail,
+    response_model=PlannedRunAnswer | StoredDecisionDetail | PlanRunAnswer,
     responses=problems(401, 403, 404, 422, 503),
 )
 async def get_schedule(services: Bound, client: Reader, schedule_id: str) -> Response:
-    """One decision of the client, with its request and answer when they were kept."""
-    record = await decision_of(services, client, schedule_id)
+    """One decision of the client, with its request and answer when they were kept.
+
+    Of a plan that nobody waits for, its `state`, and until there is a decision the best so far.
+    """
+    try:
+        record = await decision_of(services, client, schedule_id)
+    except NotFound:
+        return json_answer(plan_run_answer(await run_of(services, client, schedule_id)))
     names_client = client.reads is None
+    # Runs are marked as what is forced, so that nothing more is asked for any other decision.
+    run = await services.runs.get(schedule_id, client.reads) if record.is_forced else None
+    if run is not None:
+        return await json_answer_of(
+            record.stored_bytes, lambda: planned_run_answer(record, run, names_client=names_client)
+        )
     return await json_answer_of(record.stored_bytes, lambda: stored_decision_detail(record, names_client=names_client))
+
+
+@router.delete(
+    "/v1/schedules/{schedule_id}",
+    tags=["scheduling"],
+    status_code=202,
+    response_model=PlanRunAnswer,
+    responses=problems(401, 403, 404, 422, 503),
+)
+async def stop_schedule(request: Request, services: Bound, client: Planner, schedule_id: str) -> Response:
+    """Stop a plan that nobody waits for; the best so far becomes its decision. What is over stays as it is."""
+    run = await run_of(services, client, schedule_id, is_own=True)
+    if not run.state.is_final:
+        request.state.operation = "stop"
+        await services.runs.stop_run(schedule_id)
+        run = await run_of(services, client, schedule_id, is_own=True)
+    return json_answer(plan_run_answer(run), 202)
+
+
+@router.get(
+    "/v1/schedules/{schedule_id}/progress",
+    tags=["scheduling"],
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"text/event-stream": {}}, "description": "`progress` events, see PlanRunAnswer"},
+        **problems(401, 403, 404, 422, 503),
+    },
+)
+async def watch_schedule(services: Bound, client: Reader, schedule_id: str) -> Response:
+    """Events by fetch: how a plan that nobody waits for stands, now and after each change, up to its end."""
+    changes = services.runs.changes(await run_of(services, client, schedule_id))
+    # Too many listeners are refused before the answer begins.
+    first = await anext(changes)
+    return StreamingResponse(_events(first, changes), media_type="text/event-stream")
 
 
 @router.get(
@@ -288,6 +354,51 @@ def _once(request: Request, services: Services, client: Client, raw: bytes, is_s
     return act
 
 
+async def _accepted(request: Request, services: Services, client: Client, raw: bytes, is_strict: bool) -> Response:
+    """Takes a request that nobody waits for, or refuses it as it would be refused of somebody who waits."""
+    header = request.headers.get(IDEMPOTENCY_HEADER)
+    key = None if header is None else require_key(header)
+    services.scheduling.require_room(len(raw))
+    body = (await _read(services, raw, is_strict)).body
+    if not body.save_to_database:
+        raise InvalidRequest((("save_to_database", "must be true where nobody waits for the answer, was false"),))
+    await _require_permitted(request, services, client, body)
+    try:
+        plant_id = await services.scheduling.require_possible(body, client=client.name, body_bytes=len(raw))
+    except InvalidProblem as problem:
+        raise await _spelt(problem, raw) from None
+    accepted = await services.runs.accept(
+        raw,
+        client=client.name,
+        plant_id=plant_id,
+        key=key,
+        is_strict=is_strict,
+        budget_ms=body.time_budget_ms,
+    )
+    answer = json_answer(plan_run_answer(accepted.run), 202)
+    answer.headers["Location"] = f"{RUNS_PATH}/{accepted.run.run_id}"
+    answer.headers["Preference-Applied"] = "respond-async"
+    if accepted.is_replayed:
+        answer.headers[REPLAYED_HEADER] = "true"
+    return answer
+
+
+async def _events(first: PlanRun | None, changes: AsyncIterator[PlanRun | None]) -> AsyncIterator[bytes]:
+    """Server-sent events; a comment now and then keeps proxies from closing the connection."""
+    silent = 0
+    run = first
+    while True:
+        silent = 0 if run is not None else silent + 1
+        if run is not None:
+            yield b"event: progress\ndata: " + plan_run_answer(run).model_dump_json().encode() + b"\n\n"
+        elif silent % HEARTBEATS == 0:
+            yield b": waiting\n\n"
+        try:
+            run = await anext(changes)
+        except StopAsyncIteration:
+            return
+
+
 def _replay(replayable: Replayable) -> Response:
     finished = replayable.finished
     headers = {REPLAYED_HEADER: "true"} if replayable.is_replayed else {}
@@ -308,16 +419,21 @@ async def _scheduled(
     lease: Lease | None = None,
 ) -> Answered:
     body = received.body
-    if body.experiment_unit is not None or body.arm is not None:
-        client.require(Scope.OPERATE)
-        request.state.operation = f"arm {body.arm!r}, experiment_unit {body.experiment_unit!r}"
-    await _require_own(services, client, body)
+    await _require_permitted(request, services, client, body)
     try:
         return await services.scheduling.schedule(
             body, client=client.name, raw_body=raw, warnings=received.warnings, lease=lease
         )
     except InvalidProblem as problem:
         raise await _spelt(problem, raw) from None
+
+
+async def _require_permitted(request: Request, services: Services, client: Client, body: ScheduleRequest) -> None:
+    """Raises `Forbidden`, or `InvalidRequest` for what is not the client's."""
+    if body.experiment_unit is not None or body.arm is not None:
+        client.require(Scope.OPERATE)
+        request.state.operation = f"arm {body.arm!r}, experiment_unit {body.experiment_unit!r}"
+    await _require_own(services, client, body)
 
 
 async def _spelt(problem: InvalidProblem, raw: bytes, *outer: str) -> InvalidProblem:

@@ -29,6 +29,7 @@ from deployments.rollout.report.report import RolloutReport
 from deployments.rollout_control.controller import Command
 from deployments.runtime.background import Threads
 from deployments.scheduling.idempotency import Idempotency
+from deployments.scheduling.plan_runs import PlanRuns
 from deployments.scheduling.use_case import Journal, Scheduling
 from deployments.settings.service import Settings
 
@@ -235,6 +236,7 @@ class Services:
     scheduling: Scheduling
     decisions: Decisions
     plans: Plans
+    runs: PlanRuns
     costly_reads: CostlyReads
     journal: Journal
     health: HealthProbe

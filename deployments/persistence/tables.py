@@ -409,6 +409,30 @@ SPOOL_OWNER = Table(
     **_OPTIONS,
 )
 
+PLAN_RUN = Table(
+    "plan_run",
+    METADATA,
+    Column("run_id", _ID, primary_key=True),
+    Column("client", _NAME, nullable=False),
+    Column("plant_id", _NAME, nullable=False),
+    Column("idempotency_key", _NAME, nullable=False),
+    Column("request_sha256", _SHA256, nullable=False),
+    Column("request", _BLOB),
+    Column("is_strict", Boolean, nullable=False),
+    Column("budget_ms", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("created_at", UtcInstant, nullable=False),
+    Column("changed_at", UtcInstant, nullable=False),
+    Column("owner_id", _ID),
+    Column("leased_until", UtcInstant),
+    Column("is_stop_wanted", Boolean, nullable=False),
+    Column("best", Text),
+    Column("reason", Text),
+    UniqueConstraint("client", "idempotency_key"),
+    **_OPTIONS,
+)
+RUNS_BY_STATE = Index(None, PLAN_RUN.c.state, PLAN_RUN.c.created_at)
+
 VIEWS = ("machine_source", "job_source", "closure_source", "latest_plan")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_.%-]{1,64}")
 _WHOLE_ROWS = "SELECT, INSERT, UPDATE, DELETE"

@@ -8,6 +8,7 @@
 | evaluations | what the arms made of a request, as rows and events; what is left to compute in shadow |
 | decision | one decision: who was asked, who served, what the judge said; as answer and as record |
 | idempotency | requests with an Idempotency-Key are decided once |
+| plan_runs | plans that nobody waits for: taken by any router, planned one at a time |
 | time_budget | what load costs: smaller budgets; and what must leave the event loop |
 | ports | what the use case needs from elsewhere: arms, and what they propose by a policy or by the planner's rule |
 """

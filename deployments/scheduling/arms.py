@@ -222,7 +222,8 @@ class ArmRunner:
     `proposal_seconds` is the limit beyond the request's own time budget after which an arm has crashed, None where
     somebody else watches it; the rule has none, since nobody could take over from it: it has the request's own time.
     On the served path manual takes over long before (`Patience`), and the arm may end in peace. `judge_answered_at` is
-    when the judge answered anybody last, by the event loop's clock: while it does, verdicts are waited for.
+    when the judge answered anybody last, by the event loop's clock: while it does, verdicts are waited for. Where
+    nobody waits for an answer (`is_waited_for`), arms and judge have all the time that they take.
     """
 
     def __init__(
@@ -233,12 +234,14 @@ class ArmRunner:
         proposal_seconds: float | None,
         stopwatch: Callable[[], float] = time.perf_counter,
         judge_answered_at: Callable[[], float | None] = lambda: None,
+        is_waited_for: bool = True,
     ) -> None:
         self._proposer_of = proposer_of
         self._judge = judge
         self._proposal_seconds = proposal_seconds
         self._stopwatch = stopwatch
         self._judge_answered_at = judge_answered_at
+        self._is_waited_for = is_waited_for
         self._repeats = RepeatAllowance()
 
     async def first_safe(
@@ -258,7 +261,8 @@ class ArmRunner:
         meets the pins of the request, and what says that asking again may help: `Overloaded`, `JudgeUnavailable`.
         """
         problem, planned = question.problem, question.planned
-        patience = Patience(budget_ms, len(problem.operations), asyncio.get_running_loop().time)
+        clock = asyncio.get_running_loop().time
+        patience = Patience(budget_ms, len(problem.operations), clock) if self._is_waited_for else None
         terms = _Terms(budget_ms=budget_ms, recent=recent, job_list=job_list, patience=patience, turn=turn or Turn())
         # Beside the first arm at work, because the answer must not wait for it.
         own = None if planned is None else asyncio.create_task(self._own(RULE, problem, planned, terms))

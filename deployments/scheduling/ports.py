@@ -16,7 +16,7 @@ from env.problem import Problem
 from env.schedule import Schedule
 from env.simulator.rules import Rule, dispatch
 from models.policy.predictor import Predictor
-from models.search.anytime import search
+from models.search.anytime import SearchProgress, search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,13 +91,20 @@ class Archive(Protocol):
         ...
 
 
-def policy_proposal(predictor: Predictor, problem: Problem, budget_ms: int, *, threads: int | None = None) -> Proposal:
+def policy_proposal(
+    predictor: Predictor,
+    problem: Problem,
+    budget_ms: int,
+    *,
+    threads: int | None = None,
+    progress: SearchProgress | None = None,
+) -> Proposal:
     """The best that the budget buys by a policy, on `threads` threads (None: as many as the search likes).
 
-    Raises `HorizonExceeded`.
+    `progress` is shown each better schedule, and may end the search. Raises `HorizonExceeded`.
     """
     options = {} if threads is None else {"threads": threads}
-    found = search(predictor, problem, budget_ms, **options)
+    found = search(predictor, problem, budget_ms, progress=progress, **options)
     return Proposal(
         schedule=found.schedule,
         method=found.method,

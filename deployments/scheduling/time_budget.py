@@ -62,6 +62,12 @@ class BudgetLimit:
         )
         return cls(milliseconds=int(1000 * seconds), source=source)
 
+    @classmethod
+    def unattended(cls, max_budget_seconds: float) -> BudgetLimit:
+        """Where nobody waits for the answer."""
+        source = f"GANTRY_MAX_BUDGET_SECONDS is {max_budget_seconds:g}"
+        return cls(milliseconds=int(1000 * max_budget_seconds), source=source)
+
     def cut(self, asked_ms: int) -> int:
         """What is left of a budget."""
         return min(asked_ms, self.milliseconds)

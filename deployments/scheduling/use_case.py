@@ -101,7 +101,10 @@ class _Accepted:
 
 
 class Scheduling:
-    """Assigns an arm, has it propose, has the proposal judged, falls back to the manual rule, records, answers."""
+    """Assigns an arm, has it propose, has the proposal judged, falls back to the manual rule, records, answers.
+
+    Unless `is_compared`, its decisions are marked as those of a forced arm are: no statistics count them.
+    """
 
     def __init__(
         self,
@@ -118,6 +121,7 @@ class Scheduling:
         load: LoadShedding,
         meter: Meter,
         clock: Clock,
+        is_compared: bool = True,
         stopwatch: Callable[[], float] = time.perf_counter,
         new_id: Callable[[], object] = uuid7,
     ) -> None:
@@ -131,6 +135,7 @@ class Scheduling:
         self._request_seconds = request_seconds
         self._budget_limit = budget_limit
         self._clock = clock
+        self._is_compared = is_compared
         self._stopwatch = stopwatch
         self._new_id = new_id
         self._recent_makespans = RecentMakespans()
@@ -286,6 +291,17 @@ class Scheduling:
             body_bytes, validate_answer, request.scheduled_jobs, question, verdict, warnings=warnings
         )
 
+    async def require_possible(self, request: ScheduleRequest, *, client: str, body_bytes: int) -> str:
+        """Refuses what `schedule` would refuse before it asks any arm; the plant that the request is about.
+
+        Raises `InvalidProblem`, or as `validate` does.
+        """
+        complete = await self._question_builder.completed(request, b"")
+        if request.arm is not None:
+            self._named(request.arm)
+        await self.question(complete.request, client, self._clock(), body_bytes + len(complete.body))
+        return self._question_builder.plant_of(request)
+
     async def question(self, request: ScheduleRequest, client: str, now: datetime, body_bytes: int) -> Question:
         """What `request` asks when it arrives at `now`. Raises `InvalidProblem` or `DatabaseError`."""
         return await self._question_builder.question(request, client, now, body_bytes)
@@ -313,6 +329,10 @@ class Scheduling:
         strata = strata_of(plant_id, question.problem)
         forced = None if request.arm is None else self._named(request.arm)
         assigned = split.assign(unit, strata) if forced is None else split.force(unit, forced, strata)
+        # A rollback ends what was assigned by the share, whether it counts or not; what was asked for by name stays.
+        permitted = assigned
+        if not self._is_compared:
+            assigned = replace(assigned, is_forced=True)
         recent = self._recent_makespans.of(plant_id)
         budget_ms = self._load.afforded_ms(self._budget_limit.cut(request.time_budget_ms))
         is_budget_named = "time_budget_ms" in request.model_fields_set
@@ -358,7 +378,7 @@ class Scheduling:
         try:
             answer, body, record = await settled()
             # Once more just before the promise: a rollback must not have to wait for slow requests.
-            if not self._rollout.traffic_split().permits(assigned, attempts.served.arm):
+            if not self._rollout.traffic_split().permits(permitted, attempts.served.arm):
                 attempts = await self._arms.replaced(question, attempts, WITHDRAWN, recent)
                 answer, body, record = await settled()
             if lease is not None:

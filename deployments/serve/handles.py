@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
+from uuid import uuid4
 
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
@@ -34,10 +36,12 @@ from deployments.rollout.ramp.state import RolloutState
 from deployments.rollout_control.controller import Command
 from deployments.rollout_control.protocol import ControllerReply, RouterReport
 from deployments.runtime.background import Threads
-from deployments.runtime.worker_process import FailureKind, NoResult
+from deployments.runtime.worker_process import FailureKind, NoResult, WorkerProcess
 from deployments.scheduling.arms import Attempt
+from deployments.scheduling.plan_runs import RunProgress
 from deployments.scheduling.ports import Proposal, ProposalCall, planners_proposal
 from deployments.scheduling.time_budget import run_blocking
+from deployments.serve.policy import SearchOrder, SearchPoll, SearchReport
 from deployments.serve.serialization import decode, encode, encode_problem
 from deployments.shadow.evaluation import ShadowEvaluation, ShadowWork
 from env.errors import GantryError
@@ -64,6 +68,12 @@ _STATUS_OF = {
     # The arm has not even been asked.
     FailureKind.ABSENT: EvaluationStatus.DROPPED,
 }
+# Below whoever waits for a plan, and above what may never come to its end.
+SEARCH_NICENESS = 15
+_SEARCH_START_SECONDS = 300.0
+_SEARCH_ASK_SECONDS = 60.0
+_SEARCH_PAUSE_SECONDS = 0.5
+_SEARCH_STARTS = 2
 _log = logging.getLogger(__name__)
 
 
@@ -183,6 +193,62 @@ class RemotePolicy:
         self._on_answer()
         proposal: Proposal = await run_blocking(len(answer), decode, answer)
         return proposal
+
+
+class UnattendedPolicy:
+    """The arm of plans that nobody waits for: in a process of low priority beside this router, one search at a time.
+
+    It tells `progress` what it finds, and ends when that says so. A process that dies is replaced once for each search.
+    `thread` is one, always the same: the process dies with it.
+    """
+
+    program = ("deployments.runtime.worker_process", "deployments.serve.policy:prepared", str(SEARCH_NICENESS))
+
+    def __init__(
+        self, process: WorkerProcess, thread: Threads, progress: RunProgress, artefact: Artefact | None = None
+    ) -> None:
+        self._process = process
+        self._thread = thread
+        self._progress = progress
+        self._artefact = artefact
+
+    def of(self, artefact: Artefact | None) -> UnattendedPolicy:
+        """The same process with the policy `artefact`, None: the published one."""
+        return UnattendedPolicy(self._process, self._thread, self._progress, artefact)
+
+    async def propose(self, problem: Problem, budget_ms: int, call: ProposalCall) -> Proposal:
+        """What the policy proposes. Raises `ProposalFailed`, or the domain's own error."""
+        call.has_begun = True
+        payload = await _packed(problem, lambda: encode_problem(problem))
+        left_ms = budget_ms
+        for _ in range(_SEARCH_STARTS):
+            order = SearchOrder(number=uuid4().hex, problem=payload, budget_ms=left_ms, artefact=self._artefact)
+            if (await self._ask(order)) is None:
+                raise ProposalFailed("the process of long searches does not start")
+            begun = time.monotonic()
+            while True:
+                report = await self._ask(SearchPoll(number=order.number, is_stopped=self._progress.is_stopped))
+                if report is None or not report.is_known:
+                    break
+                self._progress.best = report.best or self._progress.best
+                if report.failure is not None:
+                    raise report.failure
+                if report.proposal is not None:
+                    return report.proposal
+            left_ms = max(0, left_ms - int(1000 * (time.monotonic() - begun)))
+        raise ProposalFailed(f"{_SEARCH_STARTS} processes died of the search")
+
+    async def _ask(self, question: SearchOrder | SearchPoll) -> SearchReport | None:
+        """The answer, once the process has started; None where there is none."""
+        end = time.monotonic() + _SEARCH_START_SECONDS
+        while True:
+            answer = await self._thread.run(self._process.ask, encode(question), _SEARCH_ASK_SECONDS)
+            if not isinstance(answer, NoResult):
+                report: SearchReport = await run_blocking(len(answer), decode, answer)
+                return report
+            if time.monotonic() >= end or isinstance(question, SearchPoll) or self._progress.is_stopped:
+                return None
+            await asyncio.sleep(_SEARCH_PAUSE_SECONDS)
 
 
 class _StreamedProposal:

@@ -1,6 +1,7 @@
 """PPOPolicy: stateless replicas that propose, each with the few policies that requests asked for, verified and warm.
 
-And the job lists that replicas died of: routers do not send those again.
+The job lists that replicas died of: routers do not send those again. And the search that nobody waits for, in a
+process of low priority beside a router.
 """
 
 from __future__ import annotations
@@ -12,17 +13,22 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from anyio import to_thread
 
+from deployments.persistence.decisions.plan_run import BestSoFar
 from deployments.rollout.model_registry import Artefact, verified
 from deployments.runtime.metrics import PROPOSAL_SECONDS, SEARCH_GAIN
-from deployments.scheduling.ports import policy_proposal
-from deployments.serve.metrics import replica_meter
-from deployments.serve.process import configure_process, release_start_up_memory
+from deployments.scheduling.ports import Proposal, policy_proposal
+from deployments.serve.process import configure_process, leave_out_unused, release_start_up_memory
 from deployments.serve.serialization import decode, encode
+from env.errors import GantryError
+from env.judge.anomalies import AnomalyLimits
+from env.judge.judge import judge
 from env.problem import Problem
+from env.schedule import Schedule
 from models.policy.artefact import load_predictor
 from models.policy.predictor import Predictor
 from models.search.warm_up import warm_policy
@@ -68,6 +74,9 @@ class PPOPolicy:
 
     def __init__(self) -> None:
         """Raises `ArtefactError` for a policy that must not be used: then the replica never becomes ready."""
+        # Here, for the process of low priority needs no Ray.
+        from deployments.serve.metrics import replica_meter
+
         settings = configure_process()
         self._meter = replica_meter()
         self._policies = PolicyCache(settings.model_path, settings.models_folder)
@@ -105,6 +114,138 @@ class PPOPolicy:
     async def model_id(self) -> str:
         """The published policy, such as "full_production@1"."""
         return self._policies.published.model_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchOrder:
+    """What a `SearchWorker` is to search: an encoded `Problem`, for how long, by which policy.
+
+    `number` tells one order from another.
+    """
+
+    number: str
+    problem: bytes
+    budget_ms: int
+    artefact: Artefact | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchPoll:
+    """Asks for news of a search, and ends it where `is_stopped`."""
+
+    number: str
+    is_stopped: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchReport:
+    """How a search stands; not `is_known` where the process has none of that number.
+
+    `proposal`, or the `failure` in its place, is there when it is over.
+    """
+
+    is_known: bool
+    best: BestSoFar | None = None
+    proposal: Proposal | None = None
+    failure: GantryError | None = None
+
+
+class SearchWorker:
+    """One search at a time, in a thread beside the one that answers for it: the program of a `WorkerProcess`."""
+
+    def __init__(self, predictor_of: Callable[[Artefact | None], Predictor], *, wait_seconds: float = 0.5) -> None:
+        self._predictor_of = predictor_of
+        self._wait_seconds = wait_seconds
+        self._running: _RunningSearch | None = None
+
+    def answer(self, question: SearchOrder | SearchPoll) -> SearchReport:
+        """Begins what is ordered; answers a poll when the search is over, or else in a moment."""
+        if isinstance(question, SearchOrder):
+            if self._running is not None:
+                self._running.end()
+            self._running = _RunningSearch(question, self._predictor_of)
+            return SearchReport(is_known=True)
+        if self._running is None or self._running.number != question.number:
+            return SearchReport(is_known=False)
+        return self._running.report(self._wait_seconds, is_stopped=question.is_stopped)
+
+
+class _RunningSearch:
+    """`SearchProgress` of one search in a thread of its own."""
+
+    def __init__(self, order: SearchOrder, predictor_of: Callable[[Artefact | None], Predictor]) -> None:
+        self.number = order.number
+        self._predictor_of = predictor_of
+        self._problem: Problem = decode(order.problem)
+        self._is_stopped = False
+        self._begun = time.perf_counter()
+        # Schedule, seconds and number of the newest: one object, so that two threads see the three together.
+        self._newest: tuple[Schedule, float, int] | None = None
+        self._best: BestSoFar | None = None
+        self._result: Proposal | GantryError | None = None
+        self._thread = threading.Thread(target=self._search, args=(order,), daemon=True)
+        self._thread.start()
+
+    def is_stopped(self) -> bool:
+        """See `SearchProgress`."""
+        return self._is_stopped
+
+    def improve(self, schedule: Schedule) -> None:
+        """See `SearchProgress`."""
+        number = 0 if self._newest is None else self._newest[2] + 1
+        self._newest = (schedule, time.perf_counter() - self._begun, number)
+
+    def end(self) -> None:
+        """Nobody asks for it any more."""
+        self._is_stopped = True
+        self._thread.join()
+
+    def report(self, seconds: float, *, is_stopped: bool) -> SearchReport:
+        """Waits so long for the end, which it asks for where `is_stopped`."""
+        self._is_stopped = self._is_stopped or is_stopped
+        self._thread.join(seconds)
+        best, result = self._measured(), None if self._thread.is_alive() else self._result
+        if isinstance(result, Proposal):
+            return SearchReport(is_known=True, best=best, proposal=result)
+        return SearchReport(is_known=True, best=best, failure=result)
+
+    def _measured(self) -> BestSoFar | None:
+        newest = self._newest
+        if newest is not None and (self._best is None or self._best.improvements != newest[2]):
+            schedule, seconds, number = newest
+            verdict = judge(self._problem, schedule, AnomalyLimits())
+            self._best = BestSoFar(
+                makespan_seconds=verdict.measures.makespan_seconds,
+                bound_seconds=verdict.bound_seconds,
+                tardiness_seconds=verdict.measures.tardiness_seconds,
+                found_seconds=round(seconds, 3),
+                improvements=number,
+            )
+        return self._best
+
+    def _search(self, order: SearchOrder) -> None:
+        try:
+            predictor = self._predictor_of(order.artefact)
+            self._result = policy_proposal(predictor, self._problem, order.budget_ms, progress=self)
+        except GantryError as error:
+            self._result = error
+        except Exception as error:  # the edge of the thread: whatever it was is what came of the search
+            _log.exception("a search that nobody waits for failed")
+            self._result = GantryError(f"{type(error).__name__}: {error}")
+
+
+def prepared() -> Callable[[bytes], bytes]:
+    """What the process of low priority does: an encoded `SearchOrder` or `SearchPoll` -> an encoded `SearchReport`.
+
+    Raises `ArtefactError` for a published policy that must not be used.
+    """
+    leave_out_unused()
+    settings = configure_process()
+    policies = PolicyCache(settings.model_path, settings.models_folder)
+    warm_policy(policies.published)
+    release_start_up_memory()
+    worker = SearchWorker(policies.get)
+    return lambda question: encode(worker.answer(decode(question)))
 
 
 class SuspectFiles:

@@ -73,6 +73,7 @@ class RequestRouter:
             )
             self._gate = NewcomersGate(DrainNotice(self._settings.run_folder))
             self._gate.start()
+            self._services.runs.count_in(self._gate)
             stack.push_async_callback(self._gate.stop)
             self._resources = stack.pop_all()
         release_start_up_memory()

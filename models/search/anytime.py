@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -69,9 +69,23 @@ ITERATION_CHUNKS = 50
 MIN_SEARCH_SECONDS = 0.002
 MAX_RESERVATIONS = 100
 """Where iterations count instead of time."""
+PROGRESS_SECONDS = 1.0
+"""So often a search that somebody watches shows what it has found so far."""
 
 _Begin = Callable[[Problem, ProblemArrays, State, int], LocalSearch | None]
 _second_core = threading.Semaphore(max(0, len(os.sched_getaffinity(0)) - 1))
+
+
+class SearchProgress(Protocol):
+    """Whoever watches a search while it runs, and may end it before its time."""
+
+    def is_stopped(self) -> bool:
+        """Whether the best so far is to be the result; asked again and again, so it must be quick."""
+        ...
+
+    def improve(self, schedule: Schedule) -> None:
+        """A better schedule was found; the first one is that of the policy pass."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +115,14 @@ def search(
     *,
     iterations: int | None = None,
     threads: int = 2,
+    progress: SearchProgress | None = None,
 ) -> Found:
     """The best schedule within `budget_ms`, or within so many `iterations` of local search; 0: the policy pass.
 
     The pass itself is made whatever it costs. A second thread helps while no other search of this process
     has one; with `iterations` there is only one, so that the result depends on the seed alone. Where an
-    earlier plan counts, repairing it competes as well. Raises `HorizonExceeded` when the calendar cannot
-    hold the work.
+    earlier plan counts, repairing it competes as well. `progress` is shown what is found within a time budget, from a
+    search on one thread. Raises `HorizonExceeded` when the calendar cannot hold the work.
     """
     begun, cpu_begun = time.perf_counter(), time.thread_time()
     arrays = compile_problem(problem)
@@ -125,12 +140,17 @@ def search(
     best, replanned = _Best(free, arrays, greedy, state), None
     budget = None
     if iterations is not None or budget_ms > 0:
-        budget = _Budget(begun, budget_ms / 1000.0, time.perf_counter() - begun, iterations)
-    if free is not problem:
+        budget = _Budget(begun, budget_ms / 1000.0, time.perf_counter() - begun, iterations, progress)
+    if progress is not None:
+        threads = 1
+    if free is problem:
+        best.show_to(progress)
+    else:
         first, budget = (None, None) if budget is None else budget.split(SHARE_FOR_REPLAN)
         _make_better(predictor, best, seed, first, threads)
         replanned = best.schedule
         best = _keep_places(predictor, problem, best, seed, budget)
+        best.show_to(progress)
     _make_better(predictor, best, seed, budget, threads)
     return Found(
         schedule=best.schedule,
@@ -144,15 +164,18 @@ def search(
 
 @dataclass(frozen=True, slots=True, kw_only=False)
 class _Budget:
-    """When to stop: `seconds` after `begun`, or after `iterations` whatever time that takes."""
+    """When to stop: `seconds` after `begun`, or after `iterations` whatever time that takes; or when told to."""
 
     begun: float
     seconds: float
     pass_seconds: float
     iterations: int | None
+    progress: SearchProgress | None = None
 
     @property
     def left_seconds(self) -> float:
+        if self.progress is not None and self.progress.is_stopped():
+            return 0.0
         return self.begun + self.seconds - time.perf_counter()
 
     def split(self, share: float) -> tuple[_Budget, _Budget]:
@@ -225,6 +248,13 @@ class _Best:
         self.besides_deadlines = value_besides_deadlines(problem, schedule)
         self.gains: dict[str, float] = {}
         self.cpu_seconds_beside = 0.0
+        self.progress: SearchProgress | None = None
+
+    def show_to(self, progress: SearchProgress | None) -> None:
+        """Shows this schedule, and each better one from now on."""
+        self.progress = progress
+        if progress is not None and math.isfinite(self.value):
+            progress.improve(self.schedule)
 
     def offer(self, stage: str, state: State | None) -> bool:
         """Keep a complete state if its schedule is better; says whether it was.
@@ -244,6 +274,8 @@ class _Best:
         self.gains[stage] += self.besides_deadlines - besides_deadlines if math.isfinite(self.value) else 0.0
         self.schedule, self.state, self.value = schedule, state, value
         self.besides_deadlines = besides_deadlines
+        if self.progress is not None:
+            self.progress.improve(schedule)
         return True
 
     @property
@@ -409,12 +441,16 @@ def _search(best: _Best, begin: _Begin, seed: int, budget: _Budget, threads: int
         finally:
             _second_core.release()
     else:
-        _run_until(first, budget)
+        _run_until(first, budget, show=(lambda: _offer_best_of(first, best)) if best.progress else None)
         searches = [first]
     for found in searches:
-        state = new_state(best.arrays)
-        found.realise(state)
-        best.offer(found.name, state)
+        _offer_best_of(found, best)
+
+
+def _offer_best_of(found: LocalSearch, best: _Best) -> None:
+    state = new_state(best.arrays)
+    found.realise(state)
+    best.offer(found.name, state)
 
 
 def _run_both(first: LocalSearch, best: _Best, begin: _Begin, seed: int, budget: _Budget) -> list[LocalSearch]:
@@ -442,9 +478,12 @@ def _run_iterations(search: LocalSearch, iterations: int) -> None:
         search.run(moves, chunk / ITERATION_CHUNKS)
 
 
-def _run_until(search: LocalSearch, budget: _Budget, *others: LocalSearch) -> None:
+def _run_until(
+    search: LocalSearch, budget: _Budget, *others: LocalSearch, show: Callable[[], None] | None = None
+) -> None:
     """Run in chunks short enough to stop in time, until this or another is done; what a move costs is learned."""
     whole = budget.left_seconds
+    shown_at = time.perf_counter()
     chunk_seconds = min(MAX_CHUNK_SECONDS, whole / CHUNKS)
     moves = FIRST_MOVES
     while (left := budget.left_seconds) > chunk_seconds and not any(each.is_done for each in (search, *others)):
@@ -452,3 +491,6 @@ def _run_until(search: LocalSearch, budget: _Budget, *others: LocalSearch) -> No
         search.run(moves, 1.0 - left / whole)
         took = max(time.perf_counter() - before, 1e-7)
         moves = max(1, min(4 * moves, int(moves * chunk_seconds / took)))
+        if show is not None and before - shown_at >= PROGRESS_SECONDS:
+            show()
+            shown_at = time.perf_counter()

@@ -7,6 +7,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -18,7 +19,8 @@ from deployments.access.key_ring import Sessions, key_of_settings
 from deployments.api import HealthReport, Services
 from deployments.contracts.parsing import RequestLimits, read_schedule_request
 from deployments.contracts.requests.schedule_request import ScheduleRequest
-from deployments.errors import JournalUnavailable, PlanConflict, PlantDataUnavailable
+from deployments.errors import JournalUnavailable, KeyConflict, PlanConflict, PlantDataUnavailable, RunUnavailable
+from deployments.persistence.decisions.plan_run import Accepted, BestSoFar, PlanRun, RunRequest, RunState
 from deployments.persistence.decisions.records import (
     ANY_DECISION,
     AuditEvent,
@@ -55,6 +57,7 @@ from deployments.runtime.metrics import Meter, Metric, MetricKind, NoMeter
 from deployments.scheduling.arms import ArmRunner
 from deployments.scheduling.evaluations import ShadowPort, ShadowTask
 from deployments.scheduling.idempotency import Idempotency
+from deployments.scheduling.plan_runs import PlanRuns, RunProgress, RunStore
 from deployments.scheduling.ports import Archive, Journal, Judge, Proposal, ProposalCall, Proposer
 from deployments.scheduling.question import Plants, QuestionBuilder
 from deployments.scheduling.time_budget import BudgetLimit, LoadShedding
@@ -222,6 +225,79 @@ class MemoryClaims:
     def _raise(self) -> None:
         if self.error is not None:
             raise self.error
+
+
+class MemoryRuns:
+    """Runs in a dictionary: of one process, whose owners never die."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, PlanRun] = {}
+        self.requests: dict[str, RunRequest] = {}
+        self.stops: set[str] = set()
+        self.is_away = False
+
+    async def accept(self, wanted: RunRequest) -> Accepted:
+        self._ask()
+        for run_id, known in self.requests.items():
+            if wanted.key is not None and (known.client, known.key) == (wanted.client, wanted.key):
+                if known.request_sha256 != wanted.request_sha256:
+                    raise KeyConflict("stands for another request")
+                if self.runs[run_id].state is not RunState.FAILED:
+                    return Accepted(run=self.runs[run_id], is_replayed=True)
+        run = PlanRun(
+            run_id=wanted.run_id,
+            client=wanted.client,
+            plant_id=wanted.plant_id,
+            budget_ms=wanted.budget_ms,
+            state=RunState.QUEUED,
+            created_at=NOW,
+            changed_at=NOW,
+        )
+        self.runs[wanted.run_id], self.requests[wanted.run_id] = run, wanted
+        return Accepted(run=run, is_replayed=False)
+
+    async def get(self, run_id: str, client: str | None) -> PlanRun | None:
+        self._ask()
+        run = self.runs.get(run_id)
+        return None if run is None or client not in (None, run.client) else run
+
+    async def take(self, owner_id: str) -> RunRequest | None:
+        self._ask()
+        waiting = [run_id for run_id, run in self.runs.items() if run.state is RunState.QUEUED]
+        if not waiting:
+            return None
+        self.change(waiting[0], state=RunState.RUNNING)
+        return self.requests[waiting[0]]
+
+    async def renew(self, run_id: str, owner_id: str, best: BestSoFar | None) -> bool:
+        self._ask()
+        self.change(run_id, best=best)
+        return run_id in self.stops
+
+    async def finish(
+        self,
+        run_id: str,
+        owner_id: str,
+        state: RunState,
+        reason: str | None,
+        best: BestSoFar | None,
+    ) -> None:
+        self._ask()
+        self.change(run_id, state=state, reason=reason, best=best)
+
+    async def stop(self, run_id: str) -> None:
+        self._ask()
+        self.stops.add(run_id)
+        if self.runs[run_id].state is RunState.QUEUED:
+            self.change(run_id, state=RunState.STOPPED, reason="stopped before it began")
+
+    def change(self, run_id: str, **changes: Any) -> None:
+        """As if somebody had changed it."""
+        self.runs[run_id] = replace(self.runs[run_id], **changes)
+
+    def _ask(self) -> None:
+        if self.is_away:
+            raise RunUnavailable("no database", 5)
 
 
 class JournalDecisions:
@@ -570,6 +646,7 @@ def scheduling_over(
     meter: Meter | None = None,
     load: LoadShedding | None = None,
     zone: ZoneInfo = KUALA_LUMPUR,
+    is_compared: bool = True,
 ) -> Scheduling:
     """The use case in Kuala Lumpur unless told otherwise, with a clock that stands still and ids that count."""
     proposers: Mapping[ArmRole, Proposer] = {
@@ -602,8 +679,28 @@ def scheduling_over(
         load=load or LoadShedding(64),
         meter=meter or NoMeter(),
         clock=lambda: NOW,
+        is_compared=is_compared,
         stopwatch=lambda: 0.25 * next(ticks),
         new_id=lambda: f"decision-{next(ids)}",
+    )
+
+
+async def stored_at_once() -> None:
+    """A journal in memory can be read at once."""
+
+
+def plan_runs_over(runs: RunStore, scheduling: Scheduling, progress: RunProgress | None = None) -> PlanRuns:
+    """Runs that are looked after every few milliseconds."""
+    return PlanRuns(
+        runs,
+        scheduling,
+        progress or RunProgress(),
+        owner_id="0" * 32,
+        limits=RequestLimits(jobs=100, machines=100),
+        max_budget_ms=60_000,
+        wait_until_stored=stored_at_once,
+        poll_seconds=0.01,
+        renew_seconds=0.01,
     )
 
 
@@ -617,6 +714,7 @@ def services_over(**changes: Any) -> Services:
         "scheduling": scheduling_over(journal=journal),
         "decisions": JournalDecisions(journal),
         "plans": JournalPlans(journal),
+        "runs": plan_runs_over(MemoryRuns(), scheduling_over(journal=journal)),
         "costly_reads": WorkerReads(
             changes.get("decisions") or JournalDecisions(journal), KUALA_LUMPUR, max_local_bytes=sys.maxsize
         ),

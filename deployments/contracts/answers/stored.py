@@ -12,10 +12,11 @@ from pydantic_core import PydanticCustomError, from_json
 from deployments.contracts.answers.figures import Figures, figures_answer, figures_of
 from deployments.contracts.parsing import read_leniently
 from deployments.contracts.requests.schedule_request import ScheduleRequest
-from deployments.contracts.requests.wire import AnswerModel, Text, WireModel
+from deployments.contracts.requests.wire import SECONDS_PER_HOUR, AnswerModel, Text, WireModel
 from deployments.contracts.translation.fixed_work import EarlierRow, as_schedule, earlier_rows
 from deployments.contracts.translation.problem import Question
 from deployments.errors import NotFound
+from deployments.persistence.decisions.plan_run import PlanRun, RunState
 from deployments.persistence.decisions.records import (
     DecisionRecord,
     EvaluationRecord,
@@ -111,6 +112,33 @@ class StoredDecisionDetail(StoredDecision):
     evaluations: list[EvaluationAnswer] = Field(description="what each arm made of the request, as far as it is known")
     request: Any = Field(description="the body of the request, null when it was not to be kept")
     answer: Any = Field(description="the body of the answer, null when it was not to be kept")
+
+
+class BestSoFarAnswer(AnswerModel):
+    """The best plan that was found so far."""
+
+    makespan: float = Field(description="hours from schedule_start")
+    gap: float = Field(description="by which share the makespan is above a proven lower bound: what can be gained yet")
+    total_tardiness: float = Field(description="hours")
+    found_after: float = Field(description="seconds of search until it was found")
+    improvements: int = Field(description="how many plans before it were worse")
+
+
+class PlanRunAnswer(AnswerModel):
+    """A plan that nobody waits for, asked for by `Prefer: respond-async`."""
+
+    schedule_id: str = Field(description="of the run, and of the decision that it comes to")
+    state: RunState = Field(description="queued or running; done, stopped or failed in the end")
+    time_budget_ms: int = Field(description="how long it is searched")
+    created_at: datetime
+    best: BestSoFarAnswer | None = Field(description="the best so far; null before the first")
+    reason: str | None = Field(description="why it failed, or was stopped without a plan")
+
+
+class PlannedRunAnswer(StoredDecisionDetail):
+    """The decision that a plan came to which nobody waited for; `answer` is what would have been answered."""
+
+    state: RunState = Field(description="done, or stopped before its time with the best so far")
 
 
 class ReleaseRequest(WireModel):
@@ -223,6 +251,33 @@ def stored_decision_detail(record: DecisionRecord, *, names_client: bool = False
         request=None if record.request is None else from_json(record.request),
         answer=None if record.answer is None else from_json(record.answer),
     )
+
+
+def plan_run_answer(run: PlanRun) -> PlanRunAnswer:
+    """How a run stands. One that is done is said to run until its decision can be read."""
+    best = run.best
+    return PlanRunAnswer(
+        schedule_id=run.run_id,
+        state=run.state,
+        time_budget_ms=run.budget_ms,
+        created_at=run.created_at,
+        best=None
+        if best is None
+        else BestSoFarAnswer(
+            makespan=best.makespan_seconds / SECONDS_PER_HOUR,
+            gap=best.gap,
+            total_tardiness=best.tardiness_seconds / SECONDS_PER_HOUR,
+            found_after=best.found_seconds,
+            improvements=best.improvements,
+        ),
+        reason=run.reason,
+    )
+
+
+def planned_run_answer(record: DecisionRecord, run: PlanRun, *, names_client: bool = False) -> PlannedRunAnswer:
+    """The decision of a run. It counts whatever the row says that did not hear of it."""
+    state = RunState.STOPPED if run.state is RunState.STOPPED else RunState.DONE
+    return PlannedRunAnswer(**dict(stored_decision_detail(record, names_client=names_client)), state=state)
 
 
 def evaluation_answer(evaluation: EvaluationRecord) -> EvaluationAnswer:

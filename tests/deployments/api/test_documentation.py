@@ -57,6 +57,8 @@ def test_document_describes_every_route() -> None:
         ("/v1/schedules", "post"),
         ("/v1/schedules", "get"),
         ("/v1/schedules/{schedule_id}", "get"),
+        ("/v1/schedules/{schedule_id}", "delete"),
+        ("/v1/schedules/{schedule_id}/progress", "get"),
         ("/v1/schedules/{schedule_id}/explanation", "get"),
         ("/v1/schedules/{schedule_id}/compare/{other_id}", "get"),
         ("/v1/schedules/{schedule_id}/feedback", "post"),

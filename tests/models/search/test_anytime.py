@@ -13,6 +13,7 @@ from env.instances.generator import Plant, random_problem
 from env.judge.judge import violations
 from env.objective import objective_value
 from env.problem import Job, Machine, Objective, Pin, Problem
+from env.schedule import Schedule
 from env.simulator.arrays import ProblemArrays, compile_problem
 from env.simulator.simulation import new_state
 from env.simulator.state import State
@@ -205,3 +206,41 @@ class Counting(Predictor):
     def sample(self, arrays: ProblemArrays, state: State, seed: int, temperature: float) -> None:
         self.samples += 1
         super().sample(arrays, state, seed, temperature)
+
+
+class Watched:
+    """Keeps every schedule that a search shows, and ends it after so many."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self.schedules: list[Schedule] = []
+        self._most = most
+
+    def is_stopped(self) -> bool:
+        return self._most is not None and len(self.schedules) >= self._most
+
+    def improve(self, schedule: Schedule) -> None:
+        self.schedules.append(schedule)
+
+
+def test_search_shows_each_better_schedule() -> None:
+    """The first one is the policy's pass, each later one is better, and the last one is the result."""
+    problem = replace(
+        random_problem(np.random.default_rng(0), Plant(operations=(80, 90))), objective=Objective.MAKESPAN
+    )
+    watched = Watched()
+    found = search(random_predictor(), problem, 3_000, progress=watched)
+    values = [objective_value(problem, schedule) for schedule in watched.schedules]
+    assert watched.schedules[0] == random_predictor().schedule(problem)
+    assert len(values) > 1
+    assert values == sorted(values, reverse=True)
+    assert watched.schedules[-1] == found.schedule
+
+
+def test_search_that_is_stopped_ends_long_before_its_time() -> None:
+    """What was found until then is the result."""
+    problem = random_problem(np.random.default_rng(1), MIXED)
+    watched = Watched(most=1)
+    begun = time.perf_counter()
+    found = search(random_predictor(), problem, 60_000, progress=watched)
+    assert time.perf_counter() - begun < 20.0
+    assert found.schedule == watched.schedules[-1]
