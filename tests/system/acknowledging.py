@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--decisions", type=int, default=480, help="in each row")
     decisions = parser.parse_args().decisions
     # Bodies of noise, which compress no better than they are, are no plans, and the writer says so of each.
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)
     with private_mariadb() as server, server.schema() as url, tempfile.TemporaryDirectory() as folder:
         upgrade(url)
         asyncio.run(_measure(url, Path(folder), decisions))
