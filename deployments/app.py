@@ -52,7 +52,7 @@ from deployments.rollout.model_registry import Registry, written_at
 from deployments.rollout_control.rollout_client import RolloutClient, StateSync
 from deployments.rollout_control.router_view import LatchFile, RolloutView
 from deployments.rollout_control.stored_report import RolloutTrail
-from deployments.runtime.background import MAX_WAITING, Threads
+from deployments.runtime.background import MAX_WAITING, BackgroundTask, Threads
 from deployments.runtime.clock import utc_now
 from deployments.runtime.metrics import Meter
 from deployments.runtime.shared_count import SharedCount
@@ -64,8 +64,9 @@ from deployments.scheduling.question import QuestionBuilder
 from deployments.scheduling.time_budget import BudgetLimit, LoadShedding
 from deployments.scheduling.use_case import Scheduling
 from deployments.serve.controller import RolloutController
-from deployments.serve.environment import require_deployable
+from deployments.serve.environment import NodeWatch, require_deployable
 from deployments.serve.handles import (
+    CommittedJournal,
     PlannersRule,
     RemoteController,
     RemoteFailed,
@@ -101,6 +102,7 @@ _RUN_THREADS = 2
 # At one client every second batch or so would otherwise hold one record, and cost what eight do.
 _LINGER_SECONDS = 0.25
 _MAX_WAITING_READS = 32
+_NODES_SECONDS = 5.0
 # What late arms come to is told as far as that goes before a router closes.
 _LATE_SECONDS = 1.0
 _log = logging.getLogger(__name__)
@@ -202,10 +204,26 @@ async def open_router(
     watch = create_delivery_engine(settings.database_url.get_secret_value())
     stack.callback(watch.dispose)
     skew, schema = ClockSkew(watch, utc_now), SchemaWatch(watch)
-    journal = SpoolJournal(spool, packet_bytes=lambda: skew.packet_bytes)
     drain = SpoolDrain(
         spool, remote_write(writer.write), on_mismatch=corruption.found_by_writer, linger_seconds=_LINGER_SECONDS
     )
+    # Asked by one thread of its own.
+    probe = _threads(stack, "probe", 1)
+
+    async def ask_database() -> None:
+        await probe.run(schema.ask)
+        await probe.run(skew.ask)
+
+    database_probe = Probe("the database", ask_database, timeout_seconds=8.0, patience_seconds=10.0)
+    journal = SpoolJournal(spool, packet_bytes=lambda: skew.packet_bytes)
+    needs_database = settings.acknowledge_on == "database"
+    if needs_database:
+        journal = CommittedJournal(
+            spool,
+            lambda: skew.packet_bytes,
+            expecting=drain.expecting,
+            is_away=lambda: not database_probe.holds,
+        )
     _run(stack, drain, args.drain_seconds)
     sampler = IntegritySampler(
         engine,
@@ -352,16 +370,13 @@ async def open_router(
     _run(stack, runs)
 
     # What it knows of its surroundings, and tells of itself.
-    probe = _threads(stack, "probe", 1)
-
-    async def ask_database() -> None:
-        await probe.run(schema.ask)
-        await probe.run(skew.ask)
-
+    nodes, node_threads = NodeWatch(settings), _threads(stack, "nodes", 1)
+    await node_threads.run(nodes.ask)
+    _run(stack, BackgroundTask("nodes", lambda: node_threads.run(nodes.ask), period_seconds=_NODES_SECONDS))
     health = HealthMonitor(
         model=policy_probe,
         judge=judge_probe,
-        database=Probe("the database", ask_database, timeout_seconds=8.0, patience_seconds=10.0),
+        database=database_probe,
         depth=lambda: spool.depth,
         drain=lambda: drain.state,
         corruption=corruption,
@@ -370,6 +385,8 @@ async def open_router(
         skew_seconds=lambda: skew.seconds,
         losses=scheduling.policy_losses,
         schema_fault=lambda: schema.fault,
+        node_fault=lambda: nodes.fault,
+        needs_database=needs_database,
     )
     _run(stack, health)
     _run(

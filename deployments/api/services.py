@@ -53,6 +53,8 @@ class HealthReport:
     model_awaited: bool = False
     stage_awaited: bool = False
     schema_fault: str | None = None
+    node_fault: str | None = None
+    needs_database: bool = False
     alarms: tuple[str, ...] = ()
 
     @property
@@ -61,6 +63,10 @@ class HealthReport:
         faults = (
             (self.judge_reachable, "the judge is not reachable"),
             (self.spool_has_room, "the spool has no room"),
+            (
+                self.database_connected or not self.needs_database,
+                "the database is not connected, and acknowledges alone",
+            ),
             (self.spool_works, "the spool cannot be written: mend the disk or folder of GANTRY_SPOOL_FOLDER"),
         )
         return tuple(reason for holds, reason in faults if not holds)
@@ -73,14 +79,15 @@ class HealthReport:
         """
         model = ("the model is not loaded yet",) if self.model_awaited else ()
         stage = ("the rollout's stage has not been heard of yet",) if self.stage_awaited else ()
-        schema = () if self.schema_fault is None else (self.schema_fault,)
-        return (*self.blockers, *model, *stage, *schema)
+        faults = tuple(fault for fault in (self.schema_fault, self.node_fault) if fault is not None)
+        return (*self.blockers, *model, *stage, *faults)
 
     @property
     def shortcomings(self) -> tuple[str, ...]:
         """Everything that is missing. An outage of the policy or the database makes it degraded, not unready."""
         model = () if self.model_loaded or self.model_awaited else ("the model is not loaded",)
-        database = () if self.database_connected else ("the database is not connected",)
+        is_told = self.database_connected or self.needs_database
+        database = () if is_told else ("the database is not connected",)
         return (*self.obstacles, *model, *database, *self.alarms)
 
     @property

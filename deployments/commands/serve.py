@@ -222,8 +222,10 @@ def rows_of_nodes(found: Sequence[Mapping[str, Any]]) -> Iterator[CheckRow]:
         for key, name, seen in (
             ("is_sqlite", "GANTRY_DATABASE_URL", "SQLite, which is a file of one node"),
             ("is_development_key", "GANTRY_API_KEY", "the development key"),
+            ("is_lone_disk", "GANTRY_ACKNOWLEDGE_ON", "disk, which is lost with its node: database, or volume"),
         ):
-            hosts = [facts["host"] for facts in found if facts[key]]
+            # A node of the version before may not know the question yet.
+            hosts = [facts["host"] for facts in found if facts.get(key)]
             words = f"{seen}, on {', '.join(hosts)}" if hosts else "fit for more than one node"
             yield CheckRow(subject=name, passes=not hosts, seen=words, remedy="set it on each node, the same on all")
 

@@ -30,6 +30,7 @@ from deployments.settings.service import (
     FOREIGN_PREFIX,
     IN_ENVIRONMENT,
     PREFIX,
+    Environment,
     Settings,
     load_settings,
     variable_names,
@@ -201,7 +202,7 @@ def node_facts(nonce: bytes) -> dict[str, Any]:
     """
     reasons: Reasons = ()
     digests: dict[str, str] = {}
-    data_folder, is_sqlite, is_development_key = "", False, False
+    data_folder, is_sqlite, is_development_key, is_lone_disk = "", False, False, False
     try:
         settings = load_settings(warns=False)
     except InvalidSettings as error:
@@ -209,6 +210,7 @@ def node_facts(nonce: bytes) -> dict[str, Any]:
     else:
         data_folder = str(settings.data_folder.absolute())
         is_sqlite, is_development_key = _is_sqlite(settings), settings.own_key == DEVELOPMENT_API_KEY
+        is_lone_disk = settings.acknowledge_on == "disk"
         for field, name in variable_names().items():
             value = getattr(settings, field)
             if not isinstance(value, Path) and not (field == "database_url" and is_sqlite):
@@ -229,6 +231,7 @@ def node_facts(nonce: bytes) -> dict[str, Any]:
         "data_folder": data_folder,
         "is_sqlite": is_sqlite,
         "is_development_key": is_development_key,
+        "is_lone_disk": is_lone_disk,
     }
 
 
@@ -255,6 +258,31 @@ def require_deployable(settings: Settings) -> None:
         client = _get_global_client(raise_if_no_controller_running=False)
         host = None if client is None else client.http_config.host
         require_shareable(settings, node_count=_alive_nodes(), host=host or LOOPBACK)
+
+
+class NodeWatch:
+    """How many nodes there are now, for what a disk of one of them cannot promise on several."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.fault: str | None = None
+        """What must be set, as `/readyz` says it; None where nothing is missing."""
+
+    def ask(self) -> None:
+        """Asks Ray, and blocks. Raises whatever Ray raises: then what was known last stays."""
+        import ray
+
+        if ray.is_initialized():
+            reason = lone_disk_fault(self._settings, _alive_nodes())
+            self.fault = None if reason is None else ": ".join(reason)
+
+
+def lone_disk_fault(settings: Settings, node_count: int) -> tuple[str, str] | None:
+    """The setting, and what it must be, where an acknowledged decision would be lost with one node of several."""
+    if node_count < 2 or settings.acknowledge_on != "disk":
+        return None
+    needed = f"must be database on {node_count} nodes, or volume where GANTRY_SPOOL_FOLDER outlives its node, was disk"
+    return variable_names()["acknowledge_on"], needed
 
 
 def require_few_nodes(settings: Settings) -> None:
@@ -284,6 +312,9 @@ def _unshareable(settings: Settings, node_count: int, host: str) -> Iterator[tup
     names = variable_names()
     if _is_sqlite(settings) and node_count > 1:
         yield names["database_url"], f"must be a MariaDB URL on {node_count} nodes, was SQLite, a file of one of them"
+    lone_disk = lone_disk_fault(settings, node_count)
+    if lone_disk is not None and settings.environment is Environment.PRODUCTION:
+        yield lone_disk
     if settings.own_key != DEVELOPMENT_API_KEY:
         return
     if node_count > 1:

@@ -158,6 +158,8 @@ class HealthMonitor:
         skew_seconds: Callable[[], float] = lambda: 0.0,
         losses: Callable[[], tuple[int, int]] = lambda: (0, 0),
         schema_fault: Callable[[], str | None] = lambda: None,
+        node_fault: Callable[[], str | None] = lambda: None,
+        needs_database: bool = False,
         clock: Clock = time.monotonic,
     ) -> None:
         self._model, self._judge, self._database = model, judge, database
@@ -168,7 +170,8 @@ class HealthMonitor:
         self._rollout_alarms = rollout_alarms
         self._skew_seconds = skew_seconds
         self._losses = losses
-        self._schema_fault = schema_fault
+        self._schema_fault, self._node_fault = schema_fault, node_fault
+        self._needs_database = needs_database
         self._clock = clock
         self._started_at = clock()
         self._tasks = tuple(BackgroundTask("watch", probe.ask_and_wait) for probe in (model, judge, database))
@@ -199,6 +202,8 @@ class HealthMonitor:
             spool_works=depth.failure is None,
             stage_awaited=not self._knows_stage() and self._clock() - self._started_at < STAGE_PATIENCE_SECONDS,
             schema_fault=self._schema_fault(),
+            node_fault=self._node_fault(),
+            needs_database=self._needs_database,
             alarms=tuple(self._alarms(depth)),
         )
 

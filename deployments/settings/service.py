@@ -173,6 +173,9 @@ class Settings(RolloutSettings, BaseSettings):
         default_factory=_in_data_folder("spool"),
         description="decisions on their way to the database; default: in data folder",
     )
+    acknowledge_on: Literal["disk", "volume", "database"] = Field(
+        "disk", description="where a decision is before its 200: disk, volume (outlives its node) or database"
+    )
     rollout_folder: Path = Field(
         default_factory=_in_data_folder("rollout"),
         description="the rollout controller's journal; default: in data folder",

@@ -11,8 +11,8 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -69,7 +69,8 @@ class SpoolDrain(BackgroundTask):
     `on_mismatch` is told of each payload that contradicted a stored one, which is a guardrail event.
 
     The first record that comes waits `linger_seconds` for others: a transaction costs as much for one as for many.
-    Whoever reads a decision that was just answered waits for it, and on disk it is already.
+    Whoever reads a decision that was just answered waits for it, and on disk it is already. While somebody waits for a
+    commit (`expecting`) nothing lingers: what comes during one transaction shares the next.
     """
 
     def __init__(
@@ -91,7 +92,9 @@ class SpoolDrain(BackgroundTask):
         self._is_moving = False
         self._emptied = asyncio.Event()
         self._linger_seconds = linger_seconds
-        self._is_stopping = asyncio.Event()
+        self._is_stopping = False
+        self._is_urgent = asyncio.Event()
+        self._expected: dict[bytes, asyncio.Future[DeadLetter | None]] = {}
         self._batch_count = spool.max_batch_count
         self._suspicion: _Suspicion | None = None
         self._trouble: str | None = None
@@ -103,12 +106,25 @@ class SpoolDrain(BackgroundTask):
         """A snapshot."""
         return self._state
 
+    @contextmanager
+    def expecting(self, payload: bytes) -> Iterator[asyncio.Future[DeadLetter | None]]:
+        """What becomes of `payload`, which is about to be appended: None once it is committed, or its dead letter."""
+        settled = self._expected[payload] = asyncio.get_running_loop().create_future()
+        self._is_urgent.set()
+        try:
+            yield settled
+        finally:
+            del self._expected[payload]
+            if not self._expected and not self._is_stopping:
+                self._is_urgent.clear()
+
     async def stop(self, grace_seconds: float = 0.0) -> None:
         """Ends, at once or after up to `grace_seconds` of emptying the spool.
 
         A batch that is under way is cut off and stays in the spool: writing it again is harmless.
         """
-        self._is_stopping.set()
+        self._is_stopping = True
+        self._is_urgent.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_seconds):
                 await self._until_empty()
@@ -133,10 +149,12 @@ class SpoolDrain(BackgroundTask):
                 self._emptied.set()
 
     async def _linger(self) -> None:
-        """Lets others come, unless there is a batch already, or none will come any more."""
+        """Lets others come, unless there is a batch already, somebody waits for it, or none will come any more."""
         if self._linger_seconds and self._spool.depth.records < self._spool.max_batch_count:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._is_stopping.wait(), self._linger_seconds)
+                # `wait_for` would swallow the end of this task that comes together with the event.
+                async with asyncio.timeout(self._linger_seconds):
+                    await self._is_urgent.wait()
 
     async def _move_batch(self) -> None:
         batch = await self._spool.read_batch(self._batch_count)
@@ -147,12 +165,21 @@ class SpoolDrain(BackgroundTask):
         if report is None:
             return
         report = replace(report, poisoned=(*skipped.values(), *report.poisoned))
+        self._settle(batch.payloads, report)
         await self._spool.dead_letter(report.poisoned)
         await self._spool.acknowledge(batch)
         await self._spool.forget_skips(skipped)
         self._suspicion = None
         self._batch_count = min(2 * self._batch_count, self._spool.max_batch_count)
         await self._note(report)
+
+    def _settle(self, payloads: Sequence[bytes], report: WriteReport) -> None:
+        if self._expected:
+            dead = {letter.payload: letter for letter in report.poisoned}
+            for payload in payloads:
+                settled = self._expected.get(payload)
+                if settled is not None and not settled.done():
+                    settled.set_result(dead.get(payload))
 
     async def _without_skipped(self, payloads: list[bytes]) -> tuple[dict[str, DeadLetter], list[bytes]]:
         """What a person wants to have skipped, by its digest, and the rest."""

@@ -18,6 +18,7 @@ from deployments.serve.environment import (
     faults_of,
     gantry_variables,
     has_token,
+    lone_disk_fault,
     node_facts,
     require_shareable,
     shared_variables,
@@ -200,3 +201,24 @@ def test_what_is_safe_on_one_machine_only_is_refused(
     with pytest.raises(InvalidSettings) as refused:
         require_shareable(settings, node_count=nodes, host=host)
     assert refused.value.reasons == faults
+
+
+@pytest.mark.parametrize(("nodes", "place", "is_lost"), [(1, "disk", False), (2, "disk", True), (2, "volume", False)])
+def test_disk_of_one_node_promises_nothing_on_several(nodes: int, place: str, is_lost: bool) -> None:
+    """A development cluster is told so by `/readyz`, one in production is refused."""
+    given = {"database_url": MARIADB, "api_key": OWN_KEY, "acknowledge_on": place}
+    settings = load_settings(_env_file=None, **given)
+    production = load_settings(_env_file=None, environment="production", **given)
+    require_shareable(settings, node_count=nodes, host="127.0.0.1")
+    if not is_lost:
+        assert lone_disk_fault(settings, nodes) is None
+        require_shareable(production, node_count=nodes, host="127.0.0.1")
+        return
+    fault = (
+        "GANTRY_ACKNOWLEDGE_ON",
+        "must be database on 2 nodes, or volume where GANTRY_SPOOL_FOLDER outlives its node, was disk",
+    )
+    assert lone_disk_fault(settings, nodes) == fault
+    with pytest.raises(InvalidSettings) as refused:
+        require_shareable(production, node_count=nodes, host="127.0.0.1")
+    assert refused.value.reasons == (fault,)

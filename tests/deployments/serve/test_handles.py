@@ -6,7 +6,7 @@ import asyncio
 import os
 import pickle
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,24 @@ from deployments.errors import (
     ProposalFailed,
     ProposalShed,
 )
+from deployments.persistence.decisions.records import AuditEvent
 from deployments.persistence.delivery.batch_writer import WriteReport
+from deployments.persistence.delivery.drain import SpoolDrain
 from deployments.persistence.errors import DatabaseUnavailable, DataRejected, MessageTooLarge
+from deployments.persistence.spool.dead_letters import DeadLetter, DeadLetterKind
 from deployments.persistence.spool.spool import Spool, SpoolConfig
 from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.traffic import Arm
 from deployments.runtime.background import Threads
 from deployments.scheduling.ports import Proposal, ProposalCall
-from deployments.serve.handles import PlannersRule, RemoteJudge, RemotePolicy, SpoolJournal, remote_write
+from deployments.serve.handles import (
+    CommittedJournal,
+    PlannersRule,
+    RemoteJudge,
+    RemotePolicy,
+    SpoolJournal,
+    remote_write,
+)
 from deployments.serve.policy import BEGUN, SuspectFiles
 from deployments.serve.serialization import decode, encode
 from env.errors import HorizonExceeded
@@ -332,3 +342,97 @@ async def test_journal_refuses_what_the_database_could_never_take(tmp_path: Path
     await SpoolJournal(spool).append(decision(request=os.urandom(limit)))
     assert spool.depth.records == 2
     await spool.close()
+
+
+class _Database:
+    """Commits batches while it is not `closed`; a payload in `poison` it never takes."""
+
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
+        self.batches: list[list[bytes]] = []
+        self.poison: list[bytes] = []
+
+    async def write(self, payloads: list[bytes]) -> WriteReport:
+        await self.opened.wait()
+        self.batches.append(payloads)
+        dead = [DeadLetter(payload=each, kind=DeadLetterKind.REJECTED, reason="no") for each in self.poison]
+        return WriteReport(accepted=len(payloads) - len(dead), poisoned=tuple(dead))
+
+
+@asynccontextmanager
+async def _committing(
+    folder: Path, database: _Database, *, is_away: bool = False, commit_seconds: float = 10.0
+) -> AsyncIterator[tuple[CommittedJournal, Spool]]:
+    spool = Spool(folder)
+    await spool.start()
+    # So long that only whoever waits for a commit can have hurried it.
+    drain = SpoolDrain(spool, database.write, linger_seconds=60.0)
+    drain.start()
+    yield (
+        CommittedJournal(spool, expecting=drain.expecting, is_away=lambda: is_away, commit_seconds=commit_seconds),
+        spool,
+    )
+    await drain.stop()
+    await spool.close()
+
+
+async def test_committed_journal_returns_after_the_commit(tmp_path: Path) -> None:
+    """Not when the record is on disk: that is lost with the node."""
+    database = _Database()
+    async with _committing(tmp_path, database) as (journal, spool):
+        appending = asyncio.create_task(journal.append(decision()))
+        while not spool.depth.records:
+            await asyncio.sleep(0.01)
+        assert not (await asyncio.wait({appending}, timeout=0.2))[0]
+        database.opened.set()
+        async with asyncio.timeout(10):
+            await appending
+        assert database.batches == [[decision().to_bytes()]]
+
+
+async def test_concurrent_records_share_transactions(tmp_path: Path) -> None:
+    """What comes while one transaction is under way goes into the next one, all of it."""
+    database = _Database()
+    async with _committing(tmp_path, database) as (journal, spool):
+        appending = asyncio.gather(*(journal.append(decision(each)) for each in range(40)))
+        while spool.depth.records < 40:
+            await asyncio.sleep(0.01)
+        database.opened.set()
+        async with asyncio.timeout(10):
+            await appending
+        assert len(database.batches) <= 3
+        assert sum(map(len, database.batches)) == 40
+
+
+async def test_commit_that_is_not_heard_of_is_no_acknowledgement(tmp_path: Path) -> None:
+    """The record waits in the spool all the same, and is stored when the database is back."""
+    database = _Database()
+    async with _committing(tmp_path, database, commit_seconds=0.05) as (journal, spool):
+        with pytest.raises(JournalUnavailable, match=r"did not commit within 0\.05 s: it may be stored later"):
+            await journal.append(decision())
+        assert spool.depth.records == 1
+        database.opened.set()
+        while spool.depth.records:
+            await asyncio.sleep(0.01)
+        assert database.batches == [[decision().to_bytes()]]
+
+
+async def test_record_that_the_database_refuses_is_no_acknowledgement(tmp_path: Path) -> None:
+    """Its dead letter lies on this node alone."""
+    database = _Database()
+    database.poison = [decision().to_bytes()]
+    database.opened.set()
+    async with _committing(tmp_path, database) as (journal, _):
+        with pytest.raises(JournalUnavailable, match="the database does not take it"):
+            await journal.append(decision())
+
+
+async def test_nothing_is_begun_while_the_database_is_away(tmp_path: Path) -> None:
+    """What cannot be acknowledged need not be stored later; an audit row is kept, as nobody is promised it."""
+    database = _Database()
+    async with _committing(tmp_path, database, is_away=True) as (journal, spool):
+        with pytest.raises(JournalUnavailable, match="the database is not connected"):
+            await journal.append(decision())
+        assert spool.depth.records == 0
+        await journal.append(AuditEvent.of_machine("service", decision().created_at, "start", "here"))
+        assert spool.depth.records == 1

@@ -254,3 +254,26 @@ async def test_monitor_asks_in_the_background_until_stopped() -> None:
     await health.stop()
     assert (await health.report()).shortcomings == ()
     assert len(asyncio.all_tasks()) == 1
+
+
+@pytest.mark.parametrize("needs_database", [True, False])
+async def test_database_that_alone_acknowledges_makes_unready(needs_database: bool) -> None:
+    """While it is away nothing could be answered with 200; where the disk acknowledges it is only missed."""
+    probes = [Probe(name, Neighbour()) for name in ("the policy", "the judge", "the database")]
+    model, judge, database = probes
+    monitor = HealthMonitor(
+        model=model,
+        judge=judge,
+        database=database,
+        depth=lambda: NO_DEPTH,
+        needs_database=needs_database,
+        node_fault=lambda: "must be database on 2 nodes",
+    )
+    for probe in (model, judge):
+        await probe.ask_once()
+    report = await monitor.report()
+    words = "the database is not connected, and acknowledges alone"
+    assert report.blockers == ((words,) if needs_database else ())
+    assert report.obstacles == (*report.blockers, "must be database on 2 nodes")
+    await database.ask_once()
+    assert (await monitor.report()).blockers == ()
