@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deployments.commands.capacity import size
 from deployments.commands.terminal import CheckRow, number_of, report_checks
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command()(serve)
     app.add_typer(cluster, name="cluster")
+    cluster.command()(size)
 
 
 def serve(
