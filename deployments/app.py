@@ -66,19 +66,17 @@ from deployments.scheduling.use_case import Scheduling
 from deployments.serve.controller import RolloutController
 from deployments.serve.environment import NodeWatch, require_deployable
 from deployments.serve.handles import (
-    CommittedJournal,
     PlannersRule,
     RemoteController,
     RemoteFailed,
     RemoteJudge,
     RemotePolicy,
     RemoteShadowArm,
-    SpoolJournal,
     UnattendedPolicy,
     ask,
-    remote_write,
 )
 from deployments.serve.health import Exporter, HealthMonitor, Probe, RouterMetrics
+from deployments.serve.journal import CommittedJournal, SpoolJournal, remote_write
 from deployments.serve.policy import PPOPolicy, SuspectFiles
 from deployments.serve.process import require_message_room, require_proven_backup
 from deployments.serve.router import RequestRouter

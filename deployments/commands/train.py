@@ -211,7 +211,7 @@ def publish(
         bool, typer.Option("--compare/--no-compare", help="Whether it is held against that policy.")
     ] = True,
 ) -> None:
-    """Publish a trained policy once it passes every gate of models/publishing/gates.py; the version goes up by one.
+    """Publish a trained policy once it passes every gate of models/publishing/evaluation.py; its version goes up.
 
     It must be worse neither than the policy in the target nor than the shipped one, paired on the validation set;
     --no-compare leaves the latter out. The error names each gate

@@ -50,7 +50,7 @@ def prepared() -> Callable[[bytes], bytes]:
     leave_out_unused()
     from deployments.serve.policy import PolicyCache
     from deployments.serve.serialization import decode, encode
-    from deployments.shadow.evaluation import ShadowEvaluator
+    from deployments.shadow.queue import ShadowEvaluator
     from models.search.warm_up import warm_policy, warm_rules
 
     settings = configure_process()

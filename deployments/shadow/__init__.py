@@ -2,6 +2,5 @@
 
 | module | what it holds |
 |---|---|
-| queue | the bounded queue, and the router's task that has them computed one at a time |
-| evaluation | what is computed of one request |
+| queue | what is computed of one request; the bounded queue, and the router's task that has them computed in turn |
 """

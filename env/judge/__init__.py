@@ -9,5 +9,4 @@
 | verdict | violations, anomalies, the verdict that is derived from them; amounts and instants as planners read them |
 | bound | a lower bound of the makespan: how short a plan could be at best |
 | anomalies | what is suspicious about a schedule that may well be valid |
-| rules_page | docs/WHAT_THE_JUDGE_CHECKS.md, from the codes |
 """

@@ -9,7 +9,6 @@
 | simulation | THE STATE TRANSITION: what happens when an operation is dispatched |
 | candidates | the conflict set: what competes to be dispatched next |
 | observation | state -> candidate rows: the only encoding |
-| reverse | the same work backwards in time |
 | rules | FIFO, EDD, SPT, MWKR, ATCS, the composite and the planner's rule |
 | reservation | places for the work that pins wait for |
 | episode | one problem being played: what an action does, and what it was worth |

@@ -2,8 +2,7 @@
 
 | module | what it holds |
 |---|---|
-| benchmark | competitors x instances -> judged cells, kept on disk as they finish |
-| competitors | rules, the policy, its search at several budgets, CP-SAT |
+| benchmark | rules, the policy, its search at several budgets and CP-SAT x instances -> judged cells, kept on disk |
 | cpsat, cpsat_model | a problem for OR-Tools CP-SAT: the competitor |
 | leaderboard | how each competitor stands, who beats whom, and one document of it |
 | quality_page | that document as Markdown and as pictures |

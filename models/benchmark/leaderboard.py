@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from models.benchmark.benchmark import Cell
-from models.benchmark.competitors import POLICY, RULES, samples_name, search_name, solver_name
+from models.benchmark.benchmark import POLICY, RULES, Cell, samples_name, search_name, solver_name
 
 TIE_SHARE = 1e-9
 """Values closer than this share of each other are equal: only rounding tells them apart."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models.benchmark.competitors import POLICY, RULES
+from models.benchmark.benchmark import POLICY, RULES
 from models.benchmark.leaderboard import Quality
 from models.benchmark.performance_report import SEARCH, ResultFiles, ordered, speed_lines
 from models.benchmark.quality_page import number, table
 from models.policy.artefact import Manifest
-from models.publishing.gates import GATES
+from models.publishing.evaluation import GATES
 
 _USE = """## What it is for
 It chooses, one dispatch after the other, which operation a plant does next and on which machine: flexible job shops

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from env.errors import GantryError
-from models.benchmark.competitors import ONE_PLAY, POLICY, samples_name, search_name
+from models.benchmark.benchmark import ONE_PLAY, POLICY, samples_name, search_name
 from models.benchmark.leaderboard import Quality, quality_of_json
 from models.benchmark.quality_page import number, quality_markdown, table
 from models.benchmark.speed import SIZES, Speed, Timing, speed_of_json
-from models.publishing.gates import PublishingGate
+from models.publishing.evaluation import PublishingGate
 
 SPEED_FILE = "speed.json"
 _DIGITS = 6

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.benchmark.competitors import POLICY, samples_name, search_name, solver_name
+from models.benchmark.benchmark import POLICY, samples_name, search_name, solver_name
 from models.benchmark.leaderboard import LeaderboardRow, Quality
 from models.benchmark.speed import Speed
 

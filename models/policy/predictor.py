@@ -32,9 +32,18 @@ from env.simulator.compilation import compiled
 from env.simulator.episode import objective_bound
 from env.simulator.observation import FEATURE_COUNT, TALLIES, encode
 from env.simulator.reservation import played
-from env.simulator.reverse import ReversedPlant, is_reversible, order_of, reversed_plant
 from env.simulator.rules import finished_schedule
-from env.simulator.simulation import bound_anew, dispatch, is_complete, new_state, operation_of
+from env.simulator.simulation import (
+    ReversedPlant,
+    bound_anew,
+    dispatch,
+    is_complete,
+    is_reversible,
+    new_state,
+    operation_of,
+    order_of,
+    reversed_plant,
+)
 from env.simulator.state import DISPATCHED, State
 from models.policy.justification import Justification, dispatch_in, justification, justified, unchanged
 

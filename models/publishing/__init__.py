@@ -3,6 +3,5 @@
 | module | what it holds |
 |---|---|
 | publish | the copy into full_production, once every gate is passed |
-| gates | what a policy must hold, and the comparison with the published one |
-| evaluation | policies and rules x problems -> a table, and files |
+| evaluation | what a policy must hold, and the comparison of policies and rules: a table, and files |
 """

@@ -33,7 +33,7 @@ from models.policy.artefact import (
     write_artefact,
 )
 from models.policy.predictor import Predictor, Weights, new_workspace, score
-from models.publishing.gates import (
+from models.publishing.evaluation import (
     AGREEMENT,
     MAX_DOUBLINGS,
     PASS_TIME,

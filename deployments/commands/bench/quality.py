@@ -78,7 +78,7 @@ class _Lineup:
     def __init__(
         self, model: Path | None, budgets: tuple[float, ...], samples: int, seed: int, *, with_solver: bool
     ) -> None:
-        from models.benchmark.competitors import contestants
+        from models.benchmark.benchmark import contestants
         from models.policy.artefact import PUBLISHED, WEIGHTS_FILE, load_predictor, read_manifest
 
         if with_solver:
@@ -126,8 +126,7 @@ def _search_digest() -> str:
 def _hold(held: BenchmarkSet, lineup: _Lineup, output: Path) -> Quality:
     """Let everyone meet every instance of a set, as far as they have not yet, and read the leaderboard."""
     from env.instances.generator import toy_problem
-    from models.benchmark.benchmark import CellJournal, meet, missing
-    from models.benchmark.competitors import warm_up
+    from models.benchmark.benchmark import CellJournal, meet, missing, warm_up
     from models.benchmark.leaderboard import quality as documented
 
     conditions = lineup.conditions(held)

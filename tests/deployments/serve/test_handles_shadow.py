@@ -14,7 +14,7 @@ from deployments.runtime.worker_process import FailureKind, NoResult
 from deployments.scheduling.arms import Attempt
 from deployments.serve.handles import RemoteShadowArm
 from deployments.serve.serialization import decode, encode
-from deployments.shadow.evaluation import ShadowEvaluation, ShadowWork
+from deployments.shadow.queue import ShadowEvaluation, ShadowWork
 from env.instances.generator import toy_problem
 from env.simulator.rules import Rule, dispatch
 from tests.deployments.serve.test_handles import FakeMethod

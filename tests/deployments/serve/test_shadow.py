@@ -13,7 +13,7 @@ from deployments.rollout.ramp.traffic import PUBLISHED_POLICY, RULE, Arm
 from deployments.runtime.worker_process import FailureKind, NoResult
 from deployments.serve.serialization import decode, encode
 from deployments.serve.shadow import ShadowArm
-from deployments.shadow.evaluation import ShadowEvaluation, ShadowWork
+from deployments.shadow.queue import ShadowEvaluation, ShadowWork
 from env.instances.generator import toy_problem
 from env.simulator.rules import Rule, dispatch
 from loadtests.faulty import CrashingCounterfactual, HangingCounterfactual

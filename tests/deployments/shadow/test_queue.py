@@ -27,8 +27,7 @@ from deployments.rollout.assignment import ArmRole
 from deployments.scheduling.arms import Attempt
 from deployments.scheduling.evaluations import ShadowTask
 from deployments.serve.handles import RemoteFailed
-from deployments.shadow.evaluation import ShadowEvaluation, ShadowEvaluator, ShadowWork
-from deployments.shadow.queue import QueueBounds, ShadowQueue
+from deployments.shadow.queue import QueueBounds, ShadowEvaluation, ShadowEvaluator, ShadowQueue, ShadowWork
 from env.schedule import Schedule
 from tests.deployments.fakes import (
     NOW,

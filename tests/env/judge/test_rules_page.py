@@ -6,14 +6,14 @@ from dataclasses import fields
 from pathlib import Path
 
 from env.judge.anomalies import AnomalyLimits
-from env.judge.rules_page import LIMIT_OF, page
 from env.judge.verdict import AnomalyCode, ViolationCode
+from tests.env.judge.rules_page import LIMIT_OF, page
 
 CHECKED_IN = Path(__file__).parents[3] / "docs" / "WHAT_THE_JUDGE_CHECKS.md"
 
 
 def test_page_is_current() -> None:
-    """docs/WHAT_THE_JUDGE_CHECKS.md is what the codes say; if not: python -m env.judge.rules_page > that file."""
+    """docs/WHAT_THE_JUDGE_CHECKS.md is what the codes say; if not: python -m tests.env.judge.rules_page > that file."""
     assert CHECKED_IN.read_text(encoding="utf-8") == page()
 
 

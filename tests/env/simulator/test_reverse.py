@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from env.instances.generator import Plant, random_problem
 from env.problem import Job, Machine, Objective, Problem
 from env.simulator.arrays import ProblemArrays, compile_problem
-from env.simulator.reverse import ReversedPlant, is_reversible, order_of, reversed_plant
 from env.simulator.rules import Rule, follow_rule, mean_times
-from env.simulator.simulation import new_state
+from env.simulator.simulation import ReversedPlant, is_reversible, new_state, order_of, reversed_plant
 from env.simulator.state import State
 from tests.problems import WITH_INSTANTS, operation, problems
 

@@ -7,7 +7,7 @@ import numpy as np
 from models.benchmark.model_card import model_card
 from models.benchmark.performance_report import ResultFiles
 from models.policy.artefact import Manifest
-from models.publishing.gates import GATES, compared
+from models.publishing.evaluation import GATES, compared
 from tests.models.benchmark.measured import quality_of, speed_of
 
 SIZES = {"final_model.zip": 1_234_000, "weights.npz": 56_000}

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from env.instances.generator import toy_problem
-from models.benchmark.benchmark import Instance, meet
-from models.benchmark.competitors import contestants
+from models.benchmark.benchmark import Instance, contestants, meet
 from models.benchmark.leaderboard import Conditions, Quality, quality, quality_of_json
 from models.benchmark.quality_page import quality_markdown, write_plot
 from models.policy.artefact import load_predictor

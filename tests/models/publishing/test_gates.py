@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.publishing.gates import GATES, NOT_WORSE_MARGIN, ComparisonOutcome, PublishingGate, compared, missed
+from models.publishing.evaluation import GATES, NOT_WORSE_MARGIN, ComparisonOutcome, PublishingGate, compared, missed
 
 GOOD = {"agreement": 0.0, "valid": 0.0, "size": 1.2, "pass time": 1.3, "rule": 0.8}
 

@@ -16,7 +16,7 @@ from env.gym.adapters import FlexibleJobShopEnv
 from env.instances.generator import Plant, random_problem, toy_problem
 from models.policy.artefact import MODEL_FILE, PUBLISHED, load_predictor, read_manifest
 from models.policy.predictor import Predictor
-from models.publishing.gates import GATES, missed
+from models.publishing.evaluation import GATES, missed
 from models.publishing.publish import agreement, load_model, load_models, measure, publish, save_run
 from models.training.config import TrainingConfig
 from models.training.train import scorer_of, train

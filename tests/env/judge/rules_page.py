@@ -1,4 +1,4 @@
-"""The docs page of the judge, from its codes: `python -m env.judge.rules_page > docs/WHAT_THE_JUDGE_CHECKS.md`."""
+"""docs/WHAT_THE_JUDGE_CHECKS.md, from the judge's codes: `python -m tests.env.judge.rules_page`."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ No schedule is served unless the judge finds nothing critical in it, whoever pro
 search or a planner. The judge shares no code with them. It expands the calendar by its own arithmetic and looks
 only at the request and at the finished schedule. Every amount is exact to the second.
 
-This page is generated from the codes: `python -m env.judge.rules_page > docs/WHAT_THE_JUDGE_CHECKS.md`. `make mutation`
-spoils valid schedules in every one of these ways, most by one second, and shows that each is caught.
+This page is generated from the codes: `python -m tests.env.judge.rules_page > docs/WHAT_THE_JUDGE_CHECKS.md`.
+`make mutation` spoils valid schedules in every one of these ways, most by one second, and shows that each is caught.
 """
 
 _RULES = """
