@@ -63,25 +63,25 @@ from deployments.scheduling.plan_runs import PlanRuns, RunProgress, Uncompared
 from deployments.scheduling.question import QuestionBuilder
 from deployments.scheduling.time_budget import BudgetLimit, LoadShedding
 from deployments.scheduling.use_case import Scheduling
-from deployments.serve.controller import RolloutController
+from deployments.serve.controller import RemoteController, RolloutController
 from deployments.serve.environment import NodeWatch, require_deployable
 from deployments.serve.handles import (
+    CommittedJournal,
     PlannersRule,
-    RemoteController,
     RemoteFailed,
     RemoteJudge,
     RemotePolicy,
     RemoteShadowArm,
+    SpoolJournal,
     UnattendedPolicy,
     ask,
 )
 from deployments.serve.health import Exporter, HealthMonitor, Probe, RouterMetrics
-from deployments.serve.journal import CommittedJournal, SpoolJournal, remote_write
 from deployments.serve.policy import PPOPolicy, SuspectFiles
 from deployments.serve.process import require_message_room, require_proven_backup
 from deployments.serve.router import RequestRouter
 from deployments.serve.shadow import ShadowArm
-from deployments.serve.storage import DBWriter, WorkerReads
+from deployments.serve.storage import DBWriter, WorkerReads, remote_write
 from deployments.serve.validator import SafetyValidator
 from deployments.settings.serve_config import AppArgs
 from deployments.settings.service import Environment, Settings, is_handed_down, load_settings

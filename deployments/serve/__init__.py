@@ -3,8 +3,7 @@
 | module | what it holds |
 |---|---|
 | router, policy, validator, shadow, controller | five of the six deployments |
-| handles | the ports of the use case over Serve handles |
-| journal | what a 200 rests on: the spool, the commit, and the way to the writer |
+| handles | the ports of the use case over Serve handles and the spool |
 | storage | the sixth, which writes; explanations and files, in a process of low priority where they are large |
 | environment | what Ray reads from the environment of a node, and what is refused on a cluster |
 | serialization | what travels between replicas, as bytes |

@@ -34,6 +34,32 @@ MISS_SECONDS = 10.0
 """How long nobody looks again for a policy that was not found."""
 
 
+class RemoteController:
+    """The deployment RolloutController. Raises `RemoteFailed` or `Overloaded` when it cannot be reached."""
+
+    def __init__(self, controller: Any) -> None:
+        # Here, because it brings the compiled core, which the controller's own process does without.
+        from deployments.serve.handles import ask
+
+        self._controller = controller
+        self._ask = ask
+
+    async def exchange(self, report: RouterReport) -> ControllerReply:
+        """A router's news for the state; raises whatever the call raises."""
+        reply: ControllerReply = await self._controller.exchange.remote(report)
+        return reply
+
+    async def command(self, order: Command) -> RolloutState:
+        """A person's order, once only: one that was carried out must not be carried out again."""
+        state: RolloutState = await self._ask(self._controller.command, order, attempts=1)
+        return state
+
+    async def overview(self) -> dict[str, Any]:
+        """What an operator looks at."""
+        document: dict[str, Any] = await self._ask(self._controller.overview, attempts=2)
+        return document
+
+
 class RolloutController:
     """Runs on one event loop; disk and database are asked in threads."""
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -14,19 +15,20 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from deployments.errors import (
+    DecisionTooLarge,
+    JournalUnavailable,
     JudgeFailed,
     JudgeUnavailable,
     Overloaded,
     ProposalFailed,
     ProposalShed,
 )
-from deployments.persistence.decisions.records import (
-    EvaluationStatus,
-)
+from deployments.persistence.decisions.records import DecisionRecord, EvaluationStatus, FeedbackRecord, Record
+from deployments.persistence.decisions.repository import max_body_bytes, stored_bytes
+from deployments.persistence.errors import SpoolError
+from deployments.persistence.spool.dead_letters import DeadLetter
+from deployments.persistence.spool.spool import Spool
 from deployments.rollout.model_registry import Artefact
-from deployments.rollout.ramp.state import RolloutState
-from deployments.rollout_control.controller import Command
-from deployments.rollout_control.protocol import ControllerReply, RouterReport
 from deployments.runtime.background import Threads
 from deployments.runtime.worker_process import FailureKind, NoResult, WorkerProcess
 from deployments.scheduling.arms import Attempt
@@ -46,6 +48,8 @@ from env.schedule import Schedule
 _BYTES_PER_OPERATION = 200
 _FIRST_PAUSE_SECONDS = 0.05
 _RETRY_AFTER_SECONDS = 2
+# Longer than a writer that dies is away, and shorter than whoever waits for an answer.
+_COMMIT_SECONDS = 5.0
 UNKNOWN_REPLICA = "no replica"
 _REPLICA_LOST = (RayActorError, DeploymentUnavailableError)
 # The arm runs in a process beside the replica, so a replica that is lost says nothing about it.
@@ -349,26 +353,89 @@ def _lost(work: ShadowWork, status: EvaluationStatus, reason: str) -> ShadowEval
     return ShadowEvaluation(attempt=Attempt(arm=work.arm, status=status, reason=reason))
 
 
-class RemoteController:
-    """The deployment RolloutController. Raises `RemoteFailed` or `Overloaded` when it cannot be reached."""
+class SpoolJournal:
+    """Decisions are durable when they are in the spool of this replica.
 
-    def __init__(self, controller: Any) -> None:
-        self._controller = controller
+    `packet_bytes` tells how large a statement of the database may be, None where there is no bound.
+    """
 
-    async def exchange(self, report: RouterReport) -> ControllerReply:
-        """A router's news for the state; raises whatever the call raises."""
-        reply: ControllerReply = await self._controller.exchange.remote(report)
-        return reply
+    def __init__(self, spool: Spool, packet_bytes: Callable[[], int | None] = lambda: None) -> None:
+        self._spool = spool
+        self._packet_bytes = packet_bytes
 
-    async def command(self, order: Command) -> RolloutState:
-        """A person's order, once only: one that was carried out must not be carried out again."""
-        state: RolloutState = await ask(self._controller.command, order, attempts=1)
-        return state
+    async def append(self, record: Record) -> None:
+        """Returns when the record is on disk. Raises `JournalUnavailable`, or `DecisionTooLarge` for the database."""
+        await self._keep(await self._payload(record))
 
-    async def overview(self) -> dict[str, Any]:
-        """What an operator looks at."""
-        document: dict[str, Any] = await ask(self._controller.overview, attempts=2)
-        return document
+    async def _payload(self, record: Record) -> bytes:
+        size = len(record.request or b"") if isinstance(record, DecisionRecord) else 0
+        return await run_blocking(size, _payload, record, self._packet_bytes())
+
+    async def _keep(self, payload: bytes) -> None:
+        try:
+            await self._spool.append(payload)
+        except SpoolError as failure:
+            raise JournalUnavailable(f"the decision could not be kept: {failure}", _RETRY_AFTER_SECONDS) from failure
+
+
+class CommittedJournal(SpoolJournal):
+    """What somebody is answered a 200 for is committed in the database, so that it outlives this node and its disk.
+
+    It goes through the spool and its batches all the same (`expecting` is that of its drain), so that many share one
+    transaction. Where the commit is not heard of within `commit_seconds`, nobody learns a 200, but the record is on
+    its way and will be stored. While `is_away` says so of the database, nothing is begun.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        packet_bytes: Callable[[], int | None] = lambda: None,
+        *,
+        expecting: Callable[[bytes], AbstractContextManager[asyncio.Future[DeadLetter | None]]],
+        is_away: Callable[[], bool],
+        commit_seconds: float = _COMMIT_SECONDS,
+    ) -> None:
+        super().__init__(spool, packet_bytes)
+        self._expecting = expecting
+        self._is_away = is_away
+        self._commit_seconds = commit_seconds
+
+    async def append(self, record: Record) -> None:
+        """Returns when a decision or feedback is committed, and anything else is on disk. Raises as that does."""
+        if not isinstance(record, DecisionRecord | FeedbackRecord):
+            # Of evaluations and audit rows nobody is told that they are kept.
+            return await super().append(record)
+        if self._is_away():
+            message = "the database is not connected, and only what it has is acknowledged here"
+            raise JournalUnavailable(message, _RETRY_AFTER_SECONDS)
+        payload = await self._payload(record)
+        with self._expecting(payload) as settled:
+            await self._keep(payload)
+            try:
+                async with asyncio.timeout(self._commit_seconds):
+                    letter = await settled
+            except TimeoutError:
+                message = f"the database did not commit within {self._commit_seconds:g} s: it may be stored later"
+                raise JournalUnavailable(message, _RETRY_AFTER_SECONDS) from None
+        if letter is not None:
+            message = f"the database does not take it: {letter.public_cause}"
+            raise JournalUnavailable(message, _RETRY_AFTER_SECONDS)
+        return None
+
+
+def _payload(record: Record, packet_bytes: int | None) -> bytes:
+    """The record for the spool, unless the database could never take it."""
+    if packet_bytes is not None and isinstance(record, DecisionRecord):
+        limit = max_body_bytes(packet_bytes)
+        # Only a body above the limit can be above it when compressed.
+        bodies = (body for body in (record.request, record.answer) if body is not None and len(body) > limit)
+        found = max(map(stored_bytes, bodies), default=0)
+        if found > limit:
+            raise DecisionTooLarge(
+                f"request and answer must each have at most {limit:,} bytes when compressed, had {found:,}: send less, "
+                "or have the database's max_allowed_packet raised"
+            )
+    return record.to_bytes()
 
 
 async def ask(method: RemoteMethod, *arguments: Any, attempts: int) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -31,6 +31,7 @@ from env.errors import GantryError
 
 if TYPE_CHECKING:
     from deployments.persistence.delivery.batch_writer import WriteReport
+    from deployments.serve.handles import RemoteMethod
 
 MAX_LOCAL_BYTES = 256 * 1024
 """Of request and answer: some four hundred jobs, which take less time than the first start of a process."""
@@ -40,6 +41,12 @@ NICENESS = 10
 MAX_SECONDS = 100.0
 _RETRY_AFTER_SECONDS = 5
 Work = ContinuedWork | ComparisonWork
+
+
+# Some time-outs of the database, and the time in which the writer finds out which of a whole batch is to blame.
+_WRITE_SECONDS = 30.0
+# How gRPC says so, whoever wraps it.
+_MESSAGE_TOO_LARGE = ("RESOURCE_EXHAUSTED", "larger than max")
 
 
 class DBWriter:
@@ -166,3 +173,35 @@ def prepared() -> Callable[[bytes], bytes]:
             return encode(failure)
 
     return answered
+
+
+def remote_write(
+    write: RemoteMethod, timeout_seconds: float = _WRITE_SECONDS
+) -> Callable[[list[bytes]], Awaitable[WriteReport]]:
+    """DBWriter as the drain wants it. Not tried again here: the drain has its own patience.
+
+    Raises `MessageTooLarge`; `DatabaseError` as the writer did, or for one that does not answer; whatever Ray raises.
+    """
+
+    # Here, for the process of low priority needs neither Ray nor SQL.
+    from ray.exceptions import RayTaskError
+
+    from deployments.persistence.errors import DatabaseUnavailable, MessageTooLarge
+
+    async def written(payloads: list[bytes]) -> WriteReport:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                report: WriteReport = await write.remote(payloads)
+        except TimeoutError:
+            raise DatabaseUnavailable(f"the writer must answer within {timeout_seconds:g} s, took longer") from None
+        except Exception as error:  # the edge of this process: whatever was raised at the far side arrives here
+            cause = error.cause if isinstance(error, RayTaskError) else error
+            if all(words in str(cause) for words in _MESSAGE_TOO_LARGE):
+                size = sum(map(len, payloads))
+                raise MessageTooLarge(f"{size:,} bytes must fit into one message between deployments") from error
+            if isinstance(cause, GantryError):
+                raise cause from None
+            raise
+        return report
+
+    return written

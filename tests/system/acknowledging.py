@@ -21,7 +21,7 @@ from deployments.persistence.database import create_delivery_engine, upgrade
 from deployments.persistence.delivery.batch_writer import DecisionWriter, WriteReport
 from deployments.persistence.delivery.drain import SpoolDrain
 from deployments.persistence.spool.spool import Spool
-from deployments.serve.journal import CommittedJournal, SpoolJournal
+from deployments.serve.handles import CommittedJournal, SpoolJournal
 from tests.deployments.persistence.payloads import decision
 from tests.system.mariadb import private_mariadb
 

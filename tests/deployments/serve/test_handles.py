@@ -34,10 +34,10 @@ from deployments.rollout.assignment import ArmRole
 from deployments.rollout.ramp.traffic import Arm
 from deployments.runtime.background import Threads
 from deployments.scheduling.ports import Proposal, ProposalCall
-from deployments.serve.handles import PlannersRule, RemoteJudge, RemotePolicy
-from deployments.serve.journal import CommittedJournal, SpoolJournal, remote_write
+from deployments.serve.handles import CommittedJournal, PlannersRule, RemoteJudge, RemotePolicy, SpoolJournal
 from deployments.serve.policy import BEGUN, SuspectFiles
 from deployments.serve.serialization import decode, encode
+from deployments.serve.storage import remote_write
 from env.errors import HorizonExceeded
 from env.instances.generator import toy_problem
 from env.judge.judge import judge
