@@ -13,12 +13,12 @@ from deployments.errors import Overloaded
 from deployments.rollout.analysis.triggers import GuardrailReading
 from deployments.rollout_control.protocol import Incident
 from deployments.rollout_control.transition_log import Entry
-from deployments.rollout_control.webhook import DeliveryLog, NoticeDelivery, Patience, notice_of
+from deployments.rollout_control.webhook import DeliveryLog, NoticeDelivery, RetryLimits, notice_of
 from deployments.runtime.background import Threads
 
 RUNBOOK = "docs/ROLLOUT.md"
 MAX_THREADS_WAITING = 1
-DEFAULT_PATIENCE = Patience(timeout_seconds=10.0)
+DEFAULT_LIMITS = RetryLimits(timeout_seconds=10.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,13 @@ class Notifications(NoticeDelivery):
         plant: str,
         folder: Path,
         begun_at: datetime,
-        patience: Patience = DEFAULT_PATIENCE,
+        limits: RetryLimits = DEFAULT_LIMITS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         # By its URL, not its number: whoever takes a target out must not make the next one forget.
         file = f"notified-{hashlib.sha256(url.encode()).hexdigest()[:16]}.json"
         delivery_log = DeliveryLog(folder, begun_at=begun_at, name=file)
-        super().__init__(f"notification target {number}", patience, delivery_log=delivery_log, sleep=sleep)
+        super().__init__(f"notification target {number}", limits, delivery_log=delivery_log, sleep=sleep)
         self._url = url
         self._plant = plant
         # Libraries of mail and chat block, and one that hangs must hang in a thread of its own.
@@ -58,7 +58,7 @@ class Notifications(NoticeDelivery):
     async def attempt(self, entry: Entry) -> str | None:
         """What went wrong, None when it was taken, within `timeout_seconds`."""
         try:
-            async with asyncio.timeout(self._patience.timeout_seconds):
+            async with asyncio.timeout(self._limits.timeout_seconds):
                 return await self._sending.run(send, self._url, message_of(entry, self._plant))
         except (TimeoutError, Overloaded) as error:
             return f"did not answer: {type(error).__name__}"

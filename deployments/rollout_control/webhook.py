@@ -76,7 +76,7 @@ class DeliveryLog:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class RetryLimits:
     """How often something is tried; pauses double from `first_pause_seconds`."""
 
     attempts: int = 6
@@ -85,7 +85,7 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Destination(Patience):
+class Destination(RetryLimits):
     """Where to, with which secret, and how patiently."""
 
     url: str
@@ -100,10 +100,10 @@ class NoticeDelivery(BackgroundTask):
     """
 
     def __init__(
-        self, name: str, patience: Patience, *, delivery_log: DeliveryLog, sleep: Callable[[float], Awaitable[None]]
+        self, name: str, limits: RetryLimits, *, delivery_log: DeliveryLog, sleep: Callable[[float], Awaitable[None]]
     ) -> None:
         super().__init__(name, self._deliver_waiting, sleep=sleep)
-        self._patience = patience
+        self._limits = limits
         self._delivery_log = delivery_log
         self._disk = Threads(f"the log of the {name}", 1)
         self._waiting: deque[Entry] = deque()
@@ -135,8 +135,8 @@ class NoticeDelivery(BackgroundTask):
     async def _deliver(self, entry: Entry) -> None:
         retrying = AsyncRetrying(
             retry=retry_if_result(bool),
-            stop=stop_after_attempt(self._patience.attempts),
-            wait=wait_exponential(multiplier=self._patience.first_pause_seconds),
+            stop=stop_after_attempt(self._limits.attempts),
+            wait=wait_exponential(multiplier=self._limits.first_pause_seconds),
             after=self._complain,
             retry_error_callback=lambda _: _log.error(
                 "the %s was given up: %s", self._name, json.dumps(notice_of(entry))
@@ -147,7 +147,7 @@ class NoticeDelivery(BackgroundTask):
 
     def _complain(self, attempt: RetryCallState) -> None:
         complaint = attempt.outcome.result() if attempt.outcome else None
-        counted = (attempt.attempt_number, self._patience.attempts)
+        counted = (attempt.attempt_number, self._limits.attempts)
         _log.warning("attempt %d of %d: the %s %s", *counted, self._name, complaint)
 
 

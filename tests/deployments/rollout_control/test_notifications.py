@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,11 +15,14 @@ from typer.testing import CliRunner
 from deployments.cli import app
 from deployments.commands import notify
 from deployments.rollout_control.notifications import Message, Notifications, message_of, send
-from deployments.rollout_control.webhook import Patience
+from deployments.rollout_control.protocol import Incident
+from deployments.rollout_control.webhook import RetryLimits
+from deployments.serve.controller import _notifications
+from deployments.settings.service import load_settings
 from tests.deployments.rollout_control.events import NOW
 from tests.deployments.rollout_control.test_webhook import INCIDENT, TRANSITION, Listener
 
-PATIENCE = Patience(attempts=2, first_pause_seconds=0.01, timeout_seconds=0.5)
+LIMITS = RetryLimits(attempts=2, first_pause_seconds=0.01, timeout_seconds=0.5)
 
 
 def target(listener: Listener) -> str:
@@ -25,7 +30,7 @@ def target(listener: Listener) -> str:
 
 
 def notifications(url: str, folder: Path) -> Notifications:
-    return Notifications(url, 1, plant="penang", folder=folder, begun_at=NOW, patience=PATIENCE)
+    return Notifications(url, 1, plant="penang", folder=folder, begun_at=NOW, limits=LIMITS)
 
 
 async def _until(listener: Listener, heard: int) -> None:
@@ -112,3 +117,18 @@ def test_command_gives_up_a_target_that_hangs(
     monkeypatch.setattr("deployments.rollout_control.notifications.send", lambda *_: __import__("time").sleep(1))
     assert notify._told(1, "json://x", Message("t", "b")) is not None
     assert "did not answer within 0.05 s" in capsys.readouterr().err
+
+
+async def test_controller_tells_every_target_of_the_settings(tmp_path: Path) -> None:
+    """Each URL has a listener of its own, which is stopped with the controller."""
+    async with Listener(silent_calls=0) as one, Listener(silent_calls=0) as two, AsyncExitStack() as stack:
+        urls = f"{target(one)} {target(two)}"
+        settings = load_settings(data_folder=tmp_path, notify_urls=urls, plant_id="penang")
+        settings.rollout_folder.mkdir(parents=True)
+        listeners = _notifications(settings, stack)
+        later = Incident(**{**INCIDENT.as_json(), "at": datetime.now(UTC) + timedelta(seconds=1)})
+        for each in listeners:
+            each.hear(later)
+        await _until(one, 1)
+        await _until(two, 1)
+    assert len(listeners) == 2
