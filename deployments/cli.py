@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.commands import demo, keys, schedules, selftest, serve, settings, solve, train, validate
+from deployments.commands import demo, keys, notify, schedules, selftest, serve, settings, solve, train, validate
 from deployments.commands.bench import speed
 from deployments.commands.db import backup, schema, spool
 from deployments.commands.rollout import operate
@@ -28,6 +28,7 @@ COMMANDS = (
     operate,
     schedules,
     keys,
+    notify,
     settings,
 )
 

@@ -5,7 +5,7 @@
 | serve | `gantry serve` on this machine, and `gantry cluster` for a Ray cluster |
 | capacity | `gantry cluster size`: what a rate of plans needs, computed |
 | keys | `gantry keys`, and `gantry audit` |
-| demo, solve, validate, schedules, settings, selftest | those commands |
+| demo, solve, validate, schedules, settings, selftest, notify | those commands |
 | train | trains, evaluates, publishes and warms |
 | db, rollout, bench | groups of commands |
 | database | what commands on the database share: the way to it, which one it is, who works on it |

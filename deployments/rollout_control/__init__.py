@@ -10,6 +10,7 @@ Plain asyncio, no Ray.
 | agreement | how controller and database come to one truth, at the start and ever after |
 | database_sync | the lease of the rollout; transitions and incidents to the database and back |
 | webhook | tells somebody outside, signed, each thing once; remembers what was delivered |
+| notifications | tells people the same in words, by Apprise: mail, chat and more |
 | protocol | what a router and the controller say to each other every 200 ms |
 | router_view | what one router knows, how fresh it is, and its own rollback on local disk |
 | rollout_client | where orders arrive, and the exchange of news: asks the controller, and rolls back without it |

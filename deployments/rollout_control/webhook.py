@@ -41,8 +41,8 @@ class DeliveryLog:
     So does what happened before `begun_at`, where nothing has been delivered yet. Blocking, but for `knows`.
     """
 
-    def __init__(self, folder: Path, *, begun_at: datetime) -> None:
-        self._path = folder / NAME
+    def __init__(self, folder: Path, *, begun_at: datetime, name: str = NAME) -> None:
+        self._path = folder / name
         self._since = begun_at
         self._keys: OrderedDict[str, datetime] = OrderedDict()
         try:
@@ -76,22 +76,83 @@ class DeliveryLog:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Destination:
-    """Where to, with which secret, and how patiently; pauses double from `first_pause_seconds`."""
+class RetryLimits:
+    """How often something is tried; pauses double from `first_pause_seconds`."""
 
-    url: str
-    secret: str
     attempts: int = 6
     first_pause_seconds: float = 1.0
     timeout_seconds: float = 5.0
 
 
-class Webhook(BackgroundTask):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination(RetryLimits):
+    """Where to, with which secret, and how patiently."""
+
+    url: str
+    secret: str
+
+
+class NoticeDelivery(BackgroundTask):
     """Listens to the transition log. With `MAX_WAITING` notices waiting the oldest is dropped, and logged.
 
     `delivery_log` remembers what an earlier controller has delivered: the transition log passes everything on again
-    when it starts, and what was not delivered before a stop with it.
+    when it starts, and what was not delivered before a stop with it. A kind of target says how one attempt is made.
     """
+
+    def __init__(
+        self, name: str, limits: RetryLimits, *, delivery_log: DeliveryLog, sleep: Callable[[float], Awaitable[None]]
+    ) -> None:
+        super().__init__(name, self._deliver_waiting, sleep=sleep)
+        self._limits = limits
+        self._delivery_log = delivery_log
+        self._disk = Threads(f"the log of the {name}", 1)
+        self._waiting: deque[Entry] = deque()
+        self._arrived = asyncio.Event()
+
+    def hear(self, entry: Entry) -> None:
+        """What was told before is not told twice."""
+        if not isinstance(entry, GuardrailReading) and self._delivery_log.knows(_key_of(entry), entry.at):
+            return
+        if len(self._waiting) >= MAX_WAITING:
+            dropped = notice_of(self._waiting.popleft())
+            _log.error("a notice was dropped, %d wait for the %s: %s", MAX_WAITING, self._name, dropped)
+        self._waiting.append(entry)
+        self._arrived.set()
+
+    async def attempt(self, entry: Entry) -> str | None:
+        """What went wrong, None when it was taken."""
+        raise NotImplementedError
+
+    async def _deliver_waiting(self) -> None:
+        await self._arrived.wait()
+        while self._waiting:
+            entry = self._waiting.popleft()
+            await self._deliver(entry)
+            if not isinstance(entry, GuardrailReading):
+                await self._disk.run(self._delivery_log.add, _key_of(entry), entry.at)
+        self._arrived.clear()
+
+    async def _deliver(self, entry: Entry) -> None:
+        retrying = AsyncRetrying(
+            retry=retry_if_result(bool),
+            stop=stop_after_attempt(self._limits.attempts),
+            wait=wait_exponential(multiplier=self._limits.first_pause_seconds),
+            after=self._complain,
+            retry_error_callback=lambda _: _log.error(
+                "the %s was given up: %s", self._name, json.dumps(notice_of(entry))
+            ),
+            sleep=self._sleep,
+        )
+        await retrying(self.attempt, entry)
+
+    def _complain(self, attempt: RetryCallState) -> None:
+        complaint = attempt.outcome.result() if attempt.outcome else None
+        counted = (attempt.attempt_number, self._limits.attempts)
+        _log.warning("attempt %d of %d: the %s %s", *counted, self._name, complaint)
+
+
+class Webhook(NoticeDelivery):
+    """Posts each notice as JSON, signed."""
 
     def __init__(
         self,
@@ -102,64 +163,28 @@ class Webhook(BackgroundTask):
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        super().__init__("webhook", self._deliver_waiting, sleep=sleep)
+        super().__init__("webhook", destination, delivery_log=delivery_log, sleep=sleep)
         self._destination = destination
-        self._delivery_log = delivery_log
         self._clock = clock
         self._transport = transport
-        self._disk = Threads("the webhook's log", 1)
         self._resolver = Threads("names of the webhook", 1)
-        self._waiting: deque[Entry] = deque()
-        self._arrived = asyncio.Event()
 
-    def hear(self, entry: Entry) -> None:
-        """What was told before is not told twice."""
-        if not isinstance(entry, GuardrailReading) and self._delivery_log.knows(_key_of(entry), entry.at):
-            return
-        if len(self._waiting) >= MAX_WAITING:
-            dropped = notice_of(self._waiting.popleft())
-            _log.error("a notice was dropped, %d wait for the webhook: %s", MAX_WAITING, dropped)
-        self._waiting.append(entry)
-        self._arrived.set()
-
-    async def _deliver_waiting(self) -> None:
-        await self._arrived.wait()
-        timeout = self._destination.timeout_seconds
-        transport = self._transport or _Resolved(self._resolver)
-        async with httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False) as client:
-            while self._waiting:
-                entry = self._waiting.popleft()
-                await self._deliver(client, json.dumps(notice_of(entry)).encode())
-                if not isinstance(entry, GuardrailReading):
-                    await self._disk.run(self._delivery_log.add, _key_of(entry), entry.at)
-            self._arrived.clear()
-
-    async def _deliver(self, client: httpx.AsyncClient, body: bytes) -> None:
-        retrying = AsyncRetrying(
-            retry=retry_if_result(bool),
-            stop=stop_after_attempt(self._destination.attempts),
-            wait=wait_exponential(multiplier=self._destination.first_pause_seconds),
-            after=self._complain,
-            retry_error_callback=lambda _: _log.error("the webhook was given up: %s", body.decode()),
-            sleep=self._sleep,
-        )
-        await retrying(self._attempt, client, body)
-
-    def _complain(self, attempt: RetryCallState) -> None:
-        complaint = attempt.outcome.result() if attempt.outcome else None
-        _log.warning("attempt %d of %d: the webhook %s", attempt.attempt_number, self._destination.attempts, complaint)
-
-    async def _attempt(self, client: httpx.AsyncClient, body: bytes) -> str | None:
-        """What went wrong, None when it was taken. Each attempt has a timestamp of its own."""
+    async def attempt(self, entry: Entry) -> str | None:
+        """Each attempt has a timestamp of its own."""
+        body = json.dumps(notice_of(entry)).encode()
         timestamp = str(int(self._clock().timestamp()))
         headers = {
             "Content-Type": "application/json",
             TIMESTAMP_HEADER: timestamp,
             SIGNATURE_HEADER: signature(self._destination.secret, timestamp, body),
         }
+        timeout, transport = self._destination.timeout_seconds, self._transport or _Resolved(self._resolver)
         try:
             # The client limits each read; a receiver that trickles is cut off all the same.
-            async with asyncio.timeout(2 * self._destination.timeout_seconds):
+            async with (
+                asyncio.timeout(2 * timeout),
+                httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False) as client,
+            ):
                 response = await client.post(self._destination.url, content=body, headers=headers)
         except (httpx.HTTPError, TimeoutError) as error:
             return f"did not answer: {type(error).__name__}"

@@ -19,6 +19,7 @@ from deployments.rollout.ramp.traffic import PUBLISHED
 from deployments.rollout_control.agreement import ControlSettings, ModelIdentity
 from deployments.rollout_control.controller import Command, Controller
 from deployments.rollout_control.database_sync import DatabaseSync
+from deployments.rollout_control.notifications import Notifications
 from deployments.rollout_control.protocol import ControllerReply, RouterReport
 from deployments.rollout_control.transition_log import ControllerJournal, TransitionListener
 from deployments.rollout_control.webhook import DeliveryLog, Destination, Webhook
@@ -26,6 +27,7 @@ from deployments.runtime.background import Threads
 from deployments.runtime.clock import utc_now
 from deployments.serve.metrics import RolloutMetrics, replica_meter
 from deployments.serve.process import configure_process, release_start_up_memory
+from deployments.settings.notify_targets import urls_of
 from deployments.settings.service import Settings
 
 MANIFEST = "manifest.json"
@@ -163,7 +165,7 @@ async def _open_control(settings: Settings, clock: Callable[[], datetime], stack
         ),
         journal=ControllerJournal(settings.rollout_folder),
         database=database_sync,
-        listeners=(database_sync, *_webhooks(settings, stack)),
+        listeners=(database_sync, *_webhooks(settings, stack), *_notifications(settings, stack)),
         clock=clock,
     )
     stack.push_async_callback(control.close)
@@ -188,3 +190,14 @@ def _webhooks(settings: Settings, stack: AsyncExitStack) -> tuple[TransitionList
     webhook.start()
     stack.push_async_callback(webhook.stop)
     return (webhook,)
+
+
+def _notifications(settings: Settings, stack: AsyncExitStack) -> tuple[TransitionListener, ...]:
+    begun_at, folder, plant = utc_now(), settings.rollout_folder, settings.plant_id
+    listeners = []
+    for number, url in enumerate(urls_of(settings.notify_urls), 1):
+        listener = Notifications(url, number, plant=plant, folder=folder, begun_at=begun_at)
+        listener.start()
+        stack.push_async_callback(listener.stop)
+        listeners.append(listener)
+    return tuple(listeners)

@@ -64,7 +64,7 @@ NODE_PORTS = {
 }
 """Options of `ray start`, which would choose any port without them: those of the head node alone, and of each node."""
 TOKEN_NAMES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-SECRET_FIELDS = frozenset({"api_key", "database_url", "into_password", "webhook_secret", "webhook_url"})
+SECRET_FIELDS = frozenset({"api_key", "database_url", "into_password", "notify_urls", "webhook_secret", "webhook_url"})
 # With another value the service is another one: slow, open to strangers, or on one node only.
 _MUST_BE = frozenset(
     {

@@ -40,6 +40,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from deployments.errors import InvalidSettings, Reasons, requirement_of
 from deployments.runtime.durable_file import write_durably
 from deployments.settings.database_tls import DatabaseTls, is_local, tls_query, with_tls
+from deployments.settings.notify_targets import NotifyUrls, urls_of
 from deployments.settings.policy_file import (
     KEY_OF,
     OFF,
@@ -121,6 +122,7 @@ class RolloutSettings(BaseModel):
     counterfactual_queue: int = Field(64, ge=1, le=10_000, description="requests that may wait for their other arm")
     webhook_url: str | None = Field(None, pattern="^https?://", description="is told of transitions and incidents")
     webhook_secret: SecretStr | None = Field(None, validate_default=True, description="signs what the webhook is told")
+    notify_urls: NotifyUrls = Field(None, description="URLs of Apprise, by spaces: told the same in words")
 
     @field_validator("webhook_secret")
     @classmethod
@@ -320,6 +322,7 @@ class Settings(RolloutSettings, BaseSettings):
         others = [each.get_secret_value() for each in (self.webhook_secret, self.into_password) if each is not None]
         # Whoever knows the address of a webhook may post to it.
         others += [] if self.webhook_url is None else [str(self.webhook_url)]
+        others += urls_of(self.notify_urls)
         return (*key, url, *others, *([unquote(password)] if password else []))
 
 

@@ -20,6 +20,7 @@ SECRETS = {
     "GANTRY_API_KEY": KEY,
     "GANTRY_DATABASE_URL": "mariadb+pymysql://gantry:hunter2@db.example/plant",
     "GANTRY_WEBHOOK_URL": "https://user:hunter2@hooks.example/services/hunter2",
+    "GANTRY_NOTIFY_URLS": "mailto://me:hunter2@mail.example json://hooks.example/services",
     "GANTRY_WEBHOOK_SECRET": "hunter2hunter2hunter2",
 }
 

@@ -68,6 +68,8 @@ def test_replicas_get_the_settings_of_the_start(monkeypatch: pytest.MonkeyPatch,
     [
         ({"rollout_initial_stage": "half"}, ("GANTRY_ROLLOUT_INITIAL_STAGE", "'shadow', 'limited'")),
         ({"webhook_url": "http://x", "webhook_secret": "short"}, ("GANTRY_WEBHOOK_SECRET", "at least 16 characters")),
+        ({"notify_urls": "json://x hunter2"}, ("GANTRY_NOTIFY_URLS", "number 2 is none")),
+        ({"notify_urls": "json://x " * 9}, ("GANTRY_NOTIFY_URLS", "at most 8 URLs, were 9")),
         ({"webhook_url": "file:///x"}, ("GANTRY_WEBHOOK_URL", "match pattern")),
     ],
 )
@@ -90,19 +92,19 @@ def test_settings_begin_in_shadow_in_production() -> None:
 def test_secret_is_read_from_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without the end of the line; replicas get the secret as it was, whatever the file holds later."""
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    names = ("GANTRY_WEBHOOK_SECRET", "GANTRY_API_KEY", "GANTRY_DATABASE_URL", "GANTRY_INTO_PASSWORD")
-    assert secret_names() == names
+    rollout = ("GANTRY_WEBHOOK_SECRET", "GANTRY_NOTIFY_URLS")
+    assert secret_names() == (*rollout, "GANTRY_API_KEY", "GANTRY_DATABASE_URL", "GANTRY_INTO_PASSWORD")
     for number, name in enumerate(secret_names()):
         file = tmp_path / name
         file.write_text(f"mariadb://secret-{number}{SAFE_KEY}\n", encoding="utf-8")
         os.environ[name + FILE_SUFFIX] = str(file)
         assert variables()[name] == (f"mariadb://secret-{number}{SAFE_KEY}", str(file))
     settings = load_settings()
-    assert settings.own_key == f"mariadb://secret-1{SAFE_KEY}"
+    assert settings.own_key == f"mariadb://secret-2{SAFE_KEY}"
     hand_down(settings)
     for name in secret_names():
         (tmp_path / name).write_text("another", encoding="utf-8")
-    assert load_settings().own_key == f"mariadb://secret-1{SAFE_KEY}"
+    assert load_settings().own_key == f"mariadb://secret-2{SAFE_KEY}"
 
 
 def test_file_of_a_secret_that_holds_none_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""`gantry notify`: whether whoever should be told can be told."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from deployments.rollout_control.notifications import Message
+
+TIMEOUT_SECONDS = 20.0
+notify = typer.Typer(name="notify", no_args_is_help=True, help="Notifications to people.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group to `app`."""
+    app.add_typer(notify)
+
+
+@notify.callback()
+def _group() -> None:
+    """Notifications to people."""
+
+
+@notify.command()
+def test() -> None:
+    """Send one message to every target of GANTRY_NOTIFY_URLS now; a row each says whether it was taken.
+
+    Exit 1 when there is no target, or one did not take it within 20 s.
+
+    Example: gantry notify test
+    """
+    from deployments.rollout_control.notifications import Message
+    from deployments.settings.notify_targets import urls_of
+    from deployments.settings.service import load_settings
+
+    settings = load_settings()
+    message = Message(f"Gantry {settings.plant_id}: test", "This is a test. Nothing happened, nothing is to be done.")
+    urls = urls_of(settings.notify_urls)
+    if not urls:
+        typer.echo("GANTRY_NOTIFY_URLS is not set: nobody is told", err=True)
+        raise typer.Exit(1)
+    complaints = [_told(number, url, message) for number, url in enumerate(urls, 1)]
+    if any(complaints):
+        raise typer.Exit(1)
+
+
+def _told(number: int, url: str, message: Message) -> str | None:
+    """What went wrong, None when it was taken, printed. A target that hangs keeps nobody: its thread dies with us."""
+    from deployments.rollout_control.notifications import send
+
+    answers: list[str | None] = []
+    thread = threading.Thread(target=lambda: answers.append(send(url, message)), daemon=True)
+    thread.start()
+    thread.join(TIMEOUT_SECONDS)
+    complaint = answers[0] if answers else f"did not answer within {TIMEOUT_SECONDS:g} s"
+    # By number and kind: the rest of the URL is a secret.
+    where = f"target {number} ({url.partition(':')[0]})"
+    print(f"{where} {complaint or 'took it'}", file=sys.stderr if complaint else sys.stdout)
+    return complaint
