@@ -3,7 +3,6 @@
 | room | what it holds |
 |---|---|
 | serve | `gantry serve` on this machine, and `gantry cluster` for a Ray cluster |
-| capacity | `gantry cluster size`: what a rate of plans needs, computed |
 | keys | `gantry keys`, and `gantry audit` |
 | demo, solve, validate, schedules, settings, selftest, notify | those commands |
 | train | trains, evaluates, publishes and warms |

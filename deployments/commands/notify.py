@@ -34,7 +34,7 @@ def test() -> None:
     Example: gantry notify test
     """
     from deployments.rollout_control.notifications import Message
-    from deployments.settings.notify_targets import urls_of
+    from deployments.settings.connections import urls_of
     from deployments.settings.service import load_settings
 
     settings = load_settings()

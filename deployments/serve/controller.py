@@ -27,7 +27,7 @@ from deployments.runtime.background import Threads
 from deployments.runtime.clock import utc_now
 from deployments.serve.metrics import RolloutMetrics, replica_meter
 from deployments.serve.process import configure_process, release_start_up_memory
-from deployments.settings.notify_targets import urls_of
+from deployments.settings.connections import urls_of
 from deployments.settings.service import Settings
 
 MANIFEST = "manifest.json"

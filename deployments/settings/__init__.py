@@ -5,7 +5,6 @@
 | service | environment variables and `.env`, checked before anything starts |
 | near_misses | variables that somebody may have meant for it, and that nothing reads |
 | policy_file | goals, anomaly limits and the ramp's numbers: `policy.toml`, and the file that overrides it |
-| notify_targets | who is told in words, by URLs of Apprise |
-| database_tls | how the way to MariaDB is protected |
+| connections | whom the service connects to: the protected way to MariaDB, and who is told in words |
 | serve_config | `serve_config.yaml`, and the arguments of the application in it |
 """

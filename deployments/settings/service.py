@@ -39,8 +39,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from deployments.errors import InvalidSettings, Reasons, requirement_of
 from deployments.runtime.durable_file import write_durably
-from deployments.settings.database_tls import DatabaseTls, is_local, tls_query, with_tls
-from deployments.settings.notify_targets import NotifyUrls, urls_of
+from deployments.settings.connections import DatabaseTls, NotifyUrls, is_local, tls_of, urls_of, with_tls
 from deployments.settings.policy_file import (
     KEY_OF,
     OFF,
@@ -98,12 +97,6 @@ def _embedded_database(earlier: dict[str, Any]) -> SecretStr:
 
 def _rate_of_environment(earlier: dict[str, Any]) -> str | None:
     return PRODUCTION_RATE if earlier["environment"] is Environment.PRODUCTION else None
-
-
-def _tls_of(values: Mapping[str, Any]) -> dict[str, str]:
-    names = ("ca", "certificate", "key")
-    files = {name: path for name in names if (path := values.get(f"database_tls_{name}")) is not None}
-    return tls_query(values.get("database_tls", DatabaseTls.PREFERRED), files)
 
 
 def _in_data_folder(name: str) -> Callable[[dict[str, Any]], Path]:
@@ -245,12 +238,12 @@ class Settings(RolloutSettings, BaseSettings):
     @classmethod
     def _with_tls(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
         """The URL says all that there is to know about the way to the database, so nobody can forget half of it."""
-        query = _tls_of(info.data)
+        query = tls_of(info.data)
         return SecretStr(with_tls(value.get_secret_value(), query)) if query else value
 
     def reaching(self, url: str) -> str:
         """The URL of another database, reached as that of the settings is: SQLite as it is. Raises `ValueError`."""
-        query = _tls_of(self.__dict__)
+        query = tls_of(self.__dict__)
         return with_tls(url, query) if query and not url.startswith("sqlite") else url
 
     @field_validator("plant_timezone")

@@ -1,11 +1,35 @@
-"""The way to MariaDB: how it is protected, in the words of a database URL."""
+"""Whom the service connects to: the way to MariaDB and its protection, and who is told in words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated, Any
 from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, SecretStr
+
+MAX_NOTIFY_TARGETS = 8
+
+
+def urls_of(secret: SecretStr | None) -> tuple[str, ...]:
+    """Each URL by itself."""
+    return () if secret is None else tuple(secret.get_secret_value().split())
+
+
+def _can_be_told(secret: SecretStr | None) -> SecretStr | None:
+    urls = urls_of(secret)
+    if len(urls) > MAX_NOTIFY_TARGETS:
+        raise ValueError(f"must be at most {MAX_NOTIFY_TARGETS} URLs, were {len(urls)}")
+    for number, url in enumerate(urls, 1):
+        if "://" not in url or not urlsplit(url).scheme:
+            raise ValueError(f"must be URLs with spaces between them; number {number} is none")
+    return secret
+
+
+NotifyUrls = Annotated[SecretStr | None, AfterValidator(_can_be_told)]
+
 
 # Where no wire lies between us and the database that somebody could listen to.
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", ""})
@@ -40,6 +64,12 @@ def tls_query(mode: DatabaseTls, files: Mapping[str, Path]) -> dict[str, str]:
     return {_WORDS[name]: str(path.resolve()) for name, path in files.items()} | {
         "ssl_check_hostname": _CHECKS_HOST[mode]
     }
+
+
+def tls_of(values: Mapping[str, Any]) -> dict[str, str]:
+    """As `tls_query`, of the settings by their names."""
+    files = {name: path for name in ("ca", "certificate", "key") if (path := values.get(f"database_tls_{name}"))}
+    return tls_query(values.get("database_tls", DatabaseTls.PREFERRED), files)
 
 
 def with_tls(url: str, query: Mapping[str, str]) -> str:

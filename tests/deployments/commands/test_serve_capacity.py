@@ -9,7 +9,7 @@ import yaml
 from typer.testing import CliRunner
 
 from deployments.cli import app
-from deployments.commands.capacity import StageCosts, size_of
+from deployments.commands.serve import StageCosts, size_of
 from deployments.local_cluster.service import DEFAULT_CONFIG
 
 COSTS = StageCosts(router_ms=10, policy_ms=20, judge_ms=5, writer_ms=1)
