@@ -6,9 +6,20 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from deployments.persistence.database import upgrade
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty SQLite file at the newest revision, to copy and not to open: migrating takes longer than most tests."""
+    path = tmp_path_factory.mktemp("migrated") / "gantry.sqlite3"
+    upgrade(f"sqlite:///{path}")
+    return path
 
 
 @pytest.fixture

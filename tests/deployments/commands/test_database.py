@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 
 from deployments import cli
 from deployments.commands.database import other_url
-from deployments.persistence.database import upgrade
 from deployments.persistence.errors import InvalidDatabaseUrl
 from tests.deployments.plants.rows import TEMPLATES
 
@@ -47,12 +46,12 @@ WITHOUT_A_DATABASE = {
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(migrated_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a migrated database and a backup of it; the commands find the database by a relative path."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GANTRY_ENVIRONMENT", "development")
     monkeypatch.setenv("GANTRY_DATABASE_URL", "sqlite:///gantry.sqlite3")
-    upgrade("sqlite:///gantry.sqlite3")
+    shutil.copyfile(migrated_file, tmp_path / "gantry.sqlite3")
     assert _run("db", "backup", "first.backup").exit_code == 0
     return tmp_path
 
@@ -75,9 +74,11 @@ def test_command_names_its_database_on_stderr(folder: Path, command: str, option
 
 
 @pytest.mark.parametrize(("command", "options"), INTO_ANOTHER.items(), ids=INTO_ANOTHER)
-def test_command_names_the_other_database_that_it_fills(folder: Path, command: str, options: str) -> None:
+def test_command_names_the_other_database_that_it_fills(
+    migrated_file: Path, folder: Path, command: str, options: str
+) -> None:
     """The one of --into, not that of the settings."""
-    upgrade("sqlite:///other.sqlite3")
+    shutil.copyfile(migrated_file, folder / "other.sqlite3")
     (folder / "backups").mkdir()
     shutil.copy(folder / "first.backup", folder / "backups" / "gantry-20260101T000000Z.backup")
     done = _run(*command.split(), *options.split(), "--into", "sqlite:///other.sqlite3")

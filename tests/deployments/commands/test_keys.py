@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from deployments import cli
 from deployments.access import KeyRing
 from deployments.errors import InvalidRequest, Unauthenticated
-from deployments.persistence.database import create_engine, upgrade
+from deployments.persistence.database import create_engine
 from deployments.persistence.decisions.key_repository import DatabaseKeys
 from deployments.persistence.errors import KeyRefused, SchemaMismatch
 
@@ -21,13 +22,13 @@ CREATE = ("keys", "create", "--client", "erp", "--scope", "schedule", "--scope",
 
 
 @pytest.fixture(autouse=True)
-def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def url(migrated_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The database that the commands find in their settings, migrated."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GANTRY_ENVIRONMENT", "development")
     url = f"sqlite:///{tmp_path / 'gantry.sqlite3'}"
     monkeypatch.setenv("GANTRY_DATABASE_URL", url)
-    upgrade(url)
+    shutil.copyfile(migrated_file, tmp_path / "gantry.sqlite3")
     return url
 
 

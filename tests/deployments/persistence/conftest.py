@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,13 +10,12 @@ import pytest
 from sqlalchemy import Engine
 
 from deployments.persistence.database import create_engine
-from deployments.persistence.tables import METADATA
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    """An engine on a new SQLite file with all tables."""
-    engine = create_engine(f"sqlite:///{tmp_path / 'gantry.sqlite3'}")
-    METADATA.create_all(engine)
+def engine(migrated_file: Path, tmp_path: Path) -> Iterator[Engine]:
+    """An engine on a migrated SQLite file of the test's own, views included."""
+    path = shutil.copyfile(migrated_file, tmp_path / "gantry.sqlite3")
+    engine = create_engine(f"sqlite:///{path}")
     yield engine
     engine.dispose()

@@ -13,7 +13,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from deployments import cli
-from deployments.persistence.database import create_engine, upgrade
+from deployments.persistence.database import create_engine
 from deployments.persistence.delivery.batch_writer import DecisionWriter
 from deployments.persistence.errors import BackupMissing, InvalidBackup
 from tests.deployments.persistence.payloads import decision
@@ -26,12 +26,12 @@ DRILL = (
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(migrated_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the backups, beside a database with three decisions that the commands find in their settings."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GANTRY_ENVIRONMENT", "development")
     monkeypatch.setenv("GANTRY_DATABASE_URL", "sqlite:///gantry.sqlite3")
-    upgrade("sqlite:///gantry.sqlite3")
+    shutil.copyfile(migrated_file, tmp_path / "gantry.sqlite3")
     engine = create_engine("sqlite:///gantry.sqlite3")
     assert not DecisionWriter(engine).write([decision(number).to_bytes() for number in (1, 2, 3)]).poisoned
     engine.dispose()

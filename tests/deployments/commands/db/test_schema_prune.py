@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from deployments import cli
-from deployments.persistence.database import create_engine, upgrade
+from deployments.persistence.database import create_engine
 from deployments.persistence.delivery.batch_writer import DecisionWriter
 from tests.deployments.persistence.payloads import decision
 
 
 @pytest.fixture(autouse=True)
-def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def database(migrated_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The database that the commands find in their settings, with two decisions of July 2025."""
     monkeypatch.chdir(tmp_path)
     url = f"sqlite:///{tmp_path / 'gantry.sqlite3'}"
     monkeypatch.setenv("GANTRY_DATABASE_URL", url)
-    upgrade(url)
+    shutil.copyfile(migrated_file, tmp_path / "gantry.sqlite3")
     engine = create_engine(url)
     DecisionWriter(engine).write([decision(number, plant_id=None).to_bytes() for number in (1, 2)])
     engine.dispose()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from deployments import cli
-from deployments.persistence.database import create_engine, upgrade
+from deployments.persistence.database import create_engine
 from deployments.persistence.decisions.repository import unit_of_work
 from deployments.persistence.errors import SchemaMismatch
 from deployments.persistence.spool.dead_letters import DeadLetter, DeadLetterKind
@@ -44,10 +45,9 @@ def test_status_shows_what_waits(data_folder: Path) -> None:
     assert (document["waiting_records"], document["dead_letters"]) == (2, {})
 
 
-def test_replay_empties_the_spool(data_folder: Path) -> None:
+def test_replay_empties_the_spool(migrated_file: Path, data_folder: Path) -> None:
     """The decisions are in the database, the folder holds no segment, and a second run finds nothing."""
-    url = f"sqlite:///{data_folder / 'gantry.sqlite3'}"
-    upgrade(url)
+    url = f"sqlite:///{shutil.copyfile(migrated_file, data_folder / 'gantry.sqlite3')}"
     done = CliRunner().invoke(cli.app, ["db", "spool", "replay"])
     assert done.stdout.splitlines() == ["2 decisions written from 1 segment, 0 to the dead letters"]
     again = CliRunner().invoke(cli.app, ["db", "spool", "replay", "--dead-letters"])
@@ -79,9 +79,9 @@ def test_show_lists_what_waits_and_prints_one_record(data_folder: Path) -> None:
     assert "must hold a record 'x', held none" in str(nothing.exception)
 
 
-def test_skipped_record_is_kept_and_can_be_replayed(data_folder: Path) -> None:
+def test_skipped_record_is_kept_and_can_be_replayed(migrated_file: Path, data_folder: Path) -> None:
     """Out of the way at the next delivery, listed with the reason, and in the database when it is replayed."""
-    upgrade(f"sqlite:///{data_folder / 'gantry.sqlite3'}")
+    shutil.copyfile(migrated_file, data_folder / "gantry.sqlite3")
     skipped = CliRunner().invoke(cli.app, ["db", "spool", "skip", decision_id(1)])
     assert skipped.stdout.startswith(
         f"decision {decision_id(1)} (client planner, plant penang, arm ppo) goes to the dead"
@@ -118,13 +118,13 @@ def test_replay_into_an_old_schema_is_refused(data_folder: Path) -> None:
     assert len(list((data_folder / "spool").glob("*.segment"))) == 1
 
 
-def test_status_exits_with_1_when_a_person_must_look(data_folder: Path) -> None:
+def test_status_exits_with_1_when_a_person_must_look(migrated_file: Path, data_folder: Path) -> None:
     """Dead letters do not pass unnoticed in a script."""
     spool = SegmentFolder(data_folder / "spool", segment_bytes=9_999, disk=FaultyDisk(), clock_us=lambda: 2_000_000)
     spool.open()
     spool.append([b"poison"])
     spool.close()
-    upgrade(f"sqlite:///{data_folder / 'gantry.sqlite3'}")
+    shutil.copyfile(migrated_file, data_folder / "gantry.sqlite3")
     CliRunner().invoke(cli.app, ["db", "spool", "replay"])
     shown = CliRunner().invoke(cli.app, ["db", "spool", "status"])
     assert (shown.exit_code, "dead letters   1 unreadable" in shown.output) == (1, True)

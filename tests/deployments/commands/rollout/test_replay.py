@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,6 @@ from sqlalchemy import create_engine, insert
 from typer.testing import CliRunner
 
 from deployments.cli import app
-from deployments.persistence.database import upgrade
 from deployments.persistence.decisions.rollout_repository import insert_evaluations
 from deployments.persistence.tables import ROLLOUT_TRANSITION
 from deployments.rollout.assignment import ArmRole
@@ -57,11 +57,11 @@ def _stored_plant(days: int, *, icc: float, lists: int = 4, lines: int = 1, ever
 
 
 @pytest.fixture
-def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def database(migrated_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GANTRY_ENVIRONMENT", "development")
     monkeypatch.setenv("GANTRY_DATABASE_URL", URL)
-    upgrade(URL)
+    shutil.copyfile(migrated_file, tmp_path / "gantry.sqlite3")
 
 
 def replayed(*words: str) -> str:

@@ -16,21 +16,11 @@ from deployments.persistence.decisions.claims import DrainReports, StoredClaims
 from deployments.persistence.decisions.records import ClaimKey, ClaimMark, Finished, Granted, Running, Wanted
 from deployments.persistence.delivery.batch_writer import DecisionWriter
 from deployments.persistence.spool.spool import Spool
-from deployments.persistence.tables import METADATA
 from deployments.runtime.background import Threads
 from tests.deployments.persistence.payloads import decision, decision_id
 
 CLAIM = ClaimKey(client="planner", route="schedule", key="k")
 NO_TIME = 1e-6
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    """An engine on a new SQLite file with all tables."""
-    engine = create_engine(f"sqlite:///{tmp_path / 'gantry.sqlite3'}")
-    METADATA.create_all(engine)
-    yield engine
-    engine.dispose()
 
 
 @contextmanager

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, text
 
-from deployments.persistence.database import create_engine, upgrade
 from deployments.persistence.decisions.records import DecisionRecord
 from deployments.persistence.delivery.batch_writer import DecisionWriter
 from deployments.persistence.tables import PLAN, PLANNED_JOB
 from tests.deployments.persistence.payloads import decision, decision_id
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    """An engine on a migrated SQLite file, views included."""
-    url = f"sqlite:///{tmp_path / 'gantry.sqlite3'}"
-    upgrade(url)
-    engine = create_engine(url)
-    yield engine
-    engine.dispose()
 
 
 def plan(number: int, *job_ids: str, request: dict[str, Any] | None = None, **changes: Any) -> DecisionRecord:

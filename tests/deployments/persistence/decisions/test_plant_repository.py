@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 from sqlalchemy import Engine, text
 
 from deployments.contracts.requests.schedule_request import JobRequest, MachineRequest
-from deployments.persistence.database import create_engine, upgrade
 from deployments.persistence.decisions.plant_repository import plant_work
 from deployments.persistence.tables import PLANT_JOB, PLANT_MACHINE
 from deployments.plants.completion import PlantData, plant_data, wire_document
 from tests.deployments.plants.rows import CALENDAR, WHOLE_JOB, job_document, machine_document
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    """An engine on a migrated SQLite file, views included."""
-    url = f"sqlite:///{tmp_path / 'gantry.sqlite3'}"
-    upgrade(url)
-    engine = create_engine(url)
-    yield engine
-    engine.dispose()
 
 
 def _store(engine: Engine, plant_id: str = "penang", **documents: Any) -> None:

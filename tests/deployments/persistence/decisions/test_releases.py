@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Barrier
 from typing import Any
 
@@ -14,7 +12,6 @@ import pytest
 from sqlalchemy import Engine, delete, text
 
 from deployments.errors import PlanConflict
-from deployments.persistence.database import create_engine, upgrade
 from deployments.persistence.decisions.records import PlanOrder, ReleaseAction, ReleaseRecord
 from deployments.persistence.decisions.releases import plan_work
 from deployments.persistence.delivery.batch_writer import DecisionWriter
@@ -24,16 +21,6 @@ from tests.deployments.persistence.decisions.test_latest_plan import plan
 from tests.deployments.persistence.payloads import decision_id
 
 NOW = datetime(2025, 7, 22, 6, 0, tzinfo=UTC)
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    """An engine on a migrated SQLite file."""
-    url = f"sqlite:///{tmp_path / 'gantry.sqlite3'}"
-    upgrade(url)
-    engine = create_engine(url)
-    yield engine
-    engine.dispose()
 
 
 def write(engine: Engine, *records: Any) -> None:

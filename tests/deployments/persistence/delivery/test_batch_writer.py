@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, event, func, select, text
 
-from deployments.persistence.database import create_engine, upgrade
+from deployments.persistence.database import create_engine
 from deployments.persistence.decisions.repository import unit_of_work
 from deployments.persistence.delivery.batch_writer import DecisionWriter, RetryPolicy, WriteReport
 from deployments.persistence.errors import DatabaseError, DatabaseUnavailable, DataRejected, Mismatch, PayloadMismatch
@@ -149,10 +150,9 @@ def test_report_and_errors_can_be_pickled() -> None:
     assert pickle.loads(pickle.dumps(report)) == report
 
 
-def test_file_that_takes_no_writes_is_for_a_person(tmp_path: Path) -> None:
+def test_file_that_takes_no_writes_is_for_a_person(migrated_file: Path, tmp_path: Path) -> None:
     """Not poison and not a moment's trouble: the batch waits, and the advice leads to the cause."""
-    path = tmp_path / "gantry.sqlite3"
-    upgrade(f"sqlite:///{path}")
+    path = shutil.copyfile(migrated_file, tmp_path / "gantry.sqlite3")
     engine = create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
     with pytest.raises(DatabaseError, match="attempt to write a readonly database") as caught:
         DecisionWriter(engine).write([decision().to_bytes()])

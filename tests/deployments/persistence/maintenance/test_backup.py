@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.persistence.database import create_engine, current_revision, head_revision, upgrade
+from deployments.persistence.database import create_engine, current_revision, head_revision
 from deployments.persistence.decisions.repository import unit_of_work
 from deployments.persistence.delivery.batch_writer import DecisionWriter
 from deployments.persistence.errors import InvalidBackup, SchemaMismatch
@@ -22,18 +22,10 @@ ODD = decision(7, plant_id="槟城🏭", request_id="Ünï\\'\"%s\n", request=by
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database at the newest revision, to copy: migrating takes longer than all the rest."""
-    path = tmp_path_factory.mktemp("template") / "gantry.sqlite3"
-    upgrade(f"sqlite:///{path}")
-    return path
-
-
-@pytest.fixture(scope="module")
-def url(template: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+def url(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A migrated database with twelve decisions, one of them odd."""
     path = tmp_path_factory.mktemp("full") / "gantry.sqlite3"
-    shutil.copy(template, path)
+    shutil.copy(migrated_file, path)
     engine = create_engine(f"sqlite:///{path}")
     records = [decision(number) for number in range(1, 13) if number != 7]
     assert not DecisionWriter(engine).write([record.to_bytes() for record in [*records, ODD]]).poisoned
@@ -42,9 +34,9 @@ def url(template: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def empty_url(template: Path, tmp_path: Path) -> str:
+def empty_url(migrated_file: Path, tmp_path: Path) -> str:
     """An empty database to restore into."""
-    shutil.copy(template, tmp_path / "gantry.sqlite3")
+    shutil.copy(migrated_file, tmp_path / "gantry.sqlite3")
     return f"sqlite:///{tmp_path / 'gantry.sqlite3'}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from deployments.persistence.database import create_engine, upgrade
 from deployments.persistence.decisions.audit_repository import audit_work
 from deployments.persistence.decisions.records import AuditEvent
 from deployments.persistence.delivery.batch_writer import DecisionWriter
@@ -62,16 +60,6 @@ def _event(number: int, at: datetime, action: str = "x") -> AuditEvent:
 def _proof(made: datetime) -> BackupProof:
     name = name_of(made, is_encrypted=True)
     return BackupProof(file=name, created_at=made, rows=9, decisions=3, at=made, restore_seconds=1.5)
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    """A migrated database."""
-    url = f"sqlite:///{tmp_path / 'gantry.sqlite3'}"
-    upgrade(url)
-    engine = create_engine(url)
-    yield engine
-    engine.dispose()
 
 
 def test_last_of_each_day_and_week_stays() -> None:

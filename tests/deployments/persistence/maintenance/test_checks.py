@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from deployments.persistence.database import create_engine, upgrade
+from deployments.persistence.database import create_engine
 from deployments.persistence.decisions.records import DecisionRecord, FeedbackRecord
 from deployments.persistence.delivery.batch_writer import DecisionWriter
 from deployments.persistence.maintenance.checks import Finding, Level, check
@@ -22,11 +23,9 @@ from tests.deployments.persistence.payloads import FIRST_INSTANT, decision, deci
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def path(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated SQLite file."""
-    path = tmp_path_factory.mktemp("checked") / "gantry.sqlite3"
-    upgrade(f"sqlite:///{path}")
-    return path
+    return shutil.copyfile(migrated_file, tmp_path_factory.mktemp("checked") / "gantry.sqlite3")
 
 
 def _with_both_arms(number: int) -> DecisionRecord:

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
 from sqlalchemy import Engine, text
 
-from deployments.persistence.database import create_engine
 from deployments.persistence.decisions.records import first_id
 from deployments.persistence.decisions.repository import StoredDecisions
 from deployments.persistence.delivery.batch_writer import DecisionWriter
 from deployments.persistence.errors import CorruptionLog, FoundBy, PayloadMismatch
 from deployments.persistence.maintenance.checks import IntegritySampler
-from deployments.persistence.tables import METADATA
 from deployments.runtime.background import Threads
 from tests.deployments.persistence.payloads import decision, decision_id
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
+def engine(engine: Engine) -> Engine:
     """An engine on thirty decisions."""
-    engine = create_engine(f"sqlite:///{tmp_path / 'gantry.sqlite3'}")
-    METADATA.create_all(engine)
     DecisionWriter(engine).write([decision(number).to_bytes() for number in range(1, 31)])
-    yield engine
-    engine.dispose()
+    return engine
 
 
 def _spoil(engine: Engine, number: int) -> None:
