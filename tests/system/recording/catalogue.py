@@ -14,7 +14,7 @@ from tests.system.recording.operations import (
 )
 from tests.system.recording.refusals import refusals
 from tests.system.recording.request import Request
-from tests.system.recording.schedules import idempotent_requests, schedules
+from tests.system.recording.schedules import idempotent_requests, schedules, unattended_requests
 
 ASKED_PER_DAY = 1200
 """How often a key may ask the service of the recording: more than the requests and their repetitions need."""
@@ -25,6 +25,7 @@ REQUESTS: tuple[Request, ...] = (
     *schedules(),
     *refusals(),
     *idempotent_requests(),
+    *unattended_requests(),
     *validations(),
     *access_checks(),
     *readings(),

@@ -17,7 +17,15 @@ import httpx
 _UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[47][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b")
 _PLACEHOLDERS = {
     "<instant>": ("timestamp", "created_at"),
-    "<seconds>": ("generation_time", "keys_age", "oldest_seconds", "seconds_in_stage", "stage_seconds", "uptime"),
+    "<seconds>": (
+        "found_seconds",
+        "generation_time",
+        "keys_age",
+        "oldest_seconds",
+        "seconds_in_stage",
+        "stage_seconds",
+        "uptime",
+    ),
     "<hours>": ("lead_time_hours",),
     "<ms>": ("judge_ms", "proposal_ms", "p50", "p95"),
     "<count>": ("records", "bytes"),
@@ -32,6 +40,7 @@ _IN_TEXT = (
     # Schedules know whole seconds only, so an instant with a fraction is one of the service's own clock.
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\.\d+(Z|[+-]\d\d:\d\d)?"), "<instant>"),
     (re.compile(r"\b\d{4}-W\d\d\b"), "<week>"),
+    (re.compile(r'(?<="found_seconds":)[^,}]+'), "<seconds>"),
     (re.compile(r"(?<=ask again in )\d+(?= s)"), "<seconds>"),
     # Where the service keeps its files.
     (re.compile(r"/[^\s'\"]+(?=/data/)"), "<folder>"),
@@ -96,7 +105,7 @@ def _body(response: httpx.Response, known_ids: Mapping[str, str]) -> Any:
         return "<metrics>"
     if kind.startswith("text/calendar") or "spreadsheetml" in kind:
         return "<file that says when it was made>"
-    if kind.startswith(("text/html", "text/plain", "text/csv", "image/svg")):
+    if kind.startswith(("text/html", "text/plain", "text/csv", "image/svg", "text/event-stream")):
         page = _without(_IN_TEXT + _IN_PAGES, _without_ids(response.text, known_ids))
         return _CHART.sub(_without_times, page).splitlines()
     return _digest(response.content)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.system.recording.features import CORE, FEATURES
 from tests.system.recording.plants import Body, all_features, all_features_before, job, machine, one_job, shop
-from tests.system.recording.request import Holder, Request, post, schedule, taken
+from tests.system.recording.request import Holder, Request, get, post, schedule, taken
 
 PENANG = "penang"
 """The plant whose machines, pending jobs and calendar are in the database."""
@@ -151,3 +151,17 @@ def idempotent_requests() -> tuple[Request, ...]:
 
 def _keyed(name: str, key: str, body: Any, **fields: Any) -> Request:
     return schedule(name, body, headers={"Idempotency-Key": key}, **fields)
+
+
+def unattended_requests() -> tuple[Request, ...]:
+    """A plan that nobody waits for: taken, asked for until it is there, told of, and ended when it has ended."""
+    run = {"schedule_id": taken("plan that nobody waits for")}
+    path, later = "/v1/schedules/{schedule_id}", {"Prefer": "respond-async"}
+    return (
+        post("plan that nobody waits for", "/v1/schedules", one_job(request_id="later"), headers=later),
+        get("plan that nobody waited for", path, places=run, until=lambda found: found["state"] == "done"),
+        get("its progress when it is there", f"{path}/progress", places=run),
+        Request(name="its end when it has ended", method="DELETE", route=path, places=run),
+        Request(name="its end by a stranger", method="DELETE", route=path, places=run, holder=Holder.STRANGER),
+        post("invalid plan that nobody waits for", "/v1/schedules", one_job(machines=[]), headers=later),
+    )
