@@ -9,7 +9,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
@@ -83,7 +83,10 @@ class PlannedMachine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanSheet:
-    """A plan as it is drawn and printed. `name` is good for a file; without dates seconds are the units of a file."""
+    """A plan as it is drawn and printed. `name` is good for a file; without dates seconds are the units of a file.
+
+    `span` is from the first start to the last end, at least a second.
+    """
 
     name: str
     title: str
@@ -93,12 +96,12 @@ class PlanSheet:
     zone: ZoneInfo
     is_dated: bool = True
     notes: tuple[str, ...] = ()
+    span: Span = field(init=False)
 
-    @property
-    def span(self) -> Span:
-        """From the first start to the last end, at least a second."""
+    def __post_init__(self) -> None:
+        # Once: each bar is placed by it, and a plan may have twenty thousand.
         first = min((0, *(row.start for row in self.rows)))
-        return first, max((first + 1, *(row.end for row in self.rows)))
+        object.__setattr__(self, "span", (first, max((first + 1, *(row.end for row in self.rows)))))
 
     @property
     def late_count(self) -> int:
