@@ -260,6 +260,12 @@ def missing(service: Service, counts: Mapping[str, int]) -> str:
     found = {name: len(service.replicas(name)) for name in counts}
     if any(found[name] < number for name, number in counts.items()):
         return f"replicas: {found} of {dict(counts)}"
+    try:
+        routers = service.routers_in_proxy()
+    except OSError as error:
+        return f"an answer of the proxy: {error}"
+    if routers < counts["RequestRouter"]:
+        return f"routers: the proxy knows {routers} of {counts['RequestRouter']}"
     with service.client() as client:
         try:
             health = client.get("/health").json()
@@ -392,6 +398,9 @@ async def _table(
             raise SystemExit(f"--only must be of {', '.join(faults)}; was {', '.join(sorted(unknown))}")
         chosen = {name: fault for name, fault in faults.items() if not only or name in only}
         clients = Clients(supervisor.url, rate, log)
+        await asyncio.to_thread(
+            eventually, lambda: not missing(supervisor.current(), counts), MAX_RECOVERY_SECONDS, 0.5
+        )
         found = await drill(chosen, clients, lambda: missing(supervisor.current(), counts), times)
     finally:
         await asyncio.to_thread(supervisor.__exit__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import signal
 import socket
@@ -71,6 +72,19 @@ class Service:
         """Process id of the one program of that name."""
         (process,) = (each for each in self.processes() if each.name() == name)
         return process.pid
+
+    def routers_in_proxy(self) -> int:
+        """How many routers the proxy gives requests to: a replica's process is there long before it is one of them."""
+        proxies = [each for each in self.processes() if each.name() == "haproxy"]
+        command = max(proxies, key=lambda each: each.create_time()).cmdline() if proxies else []
+        if "-f" not in command:
+            return 0
+        with socket.socket(socket.AF_UNIX) as admin:
+            admin.settimeout(5.0)
+            admin.connect(str(Path(command[command.index("-f") + 1]).with_name("admin.sock")))
+            admin.sendall(b"show stat\n")
+            rows = csv.DictReader(admin.makefile().read().removeprefix("# ").splitlines())
+        return sum("RequestRouter" in row["svname"] and row["status"].startswith("UP") for row in rows)
 
     def serve_controllers(self) -> list[int]:
         """Process ids of the controller of Ray Serve."""
