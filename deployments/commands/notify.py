@@ -48,6 +48,52 @@ def test() -> None:
         raise typer.Exit(1)
 
 
+@notify.command("list")
+def list_() -> None:
+    """Show what each target, and the webhook, was told and did not take: of this machine's rollout, newest first.
+
+    Exit 1 when a target has given up a notice, or its file cannot be read.
+
+    Example: gantry notify list
+    """
+    from deployments.errors import UnreadableState
+    from deployments.rollout_control.notifications import file_of
+    from deployments.rollout_control.webhook import NAME, DeliveryLog
+    from deployments.settings.connections import urls_of
+    from deployments.settings.service import load_settings
+
+    settings = load_settings()
+    files = [] if settings.webhook_url is None else [("webhook", NAME)]
+    files += [(_named(number, url), file_of(url)) for number, url in enumerate(urls_of(settings.notify_urls), 1)]
+    if not files:
+        typer.echo("neither GANTRY_NOTIFY_URLS nor GANTRY_WEBHOOK_URL is set: nobody is told", err=True)
+        raise typer.Exit(1)
+    is_well = True
+    for name, file in files:
+        try:
+            found = DeliveryLog.found(settings.rollout_folder, file)
+        except UnreadableState as error:
+            typer.echo(f"{name}: {error}", err=True)
+            is_well = False
+            continue
+        if found is None:
+            print(f"{name}: no service has told it anything from {settings.rollout_folder}")
+            continue
+        newest = max(found.delivered.values(), default=None)
+        until = "" if newest is None else f", the newest of {newest:%Y-%m-%d %H:%M} UTC"
+        print(f"{name}: {len(found.delivered):,} delivered{until}; {len(found.given_up):,} given up")
+        for lost in reversed(found.given_up):
+            print(f"  {lost.at:%Y-%m-%d %H:%M} UTC  {lost.key}: {lost.complaint}")
+        is_well = is_well and not found.given_up
+    if not is_well:
+        raise typer.Exit(1)
+
+
+def _named(number: int, url: str) -> str:
+    """By number and kind: the rest of the URL is a secret."""
+    return f"target {number} ({url.partition(':')[0]})"
+
+
 def _told(number: int, url: str, message: Message) -> str | None:
     """What went wrong, None when it was taken, printed. A target that hangs keeps nobody: its thread dies with us."""
     from deployments.rollout_control.notifications import send
@@ -57,7 +103,5 @@ def _told(number: int, url: str, message: Message) -> str | None:
     thread.start()
     thread.join(TIMEOUT_SECONDS)
     complaint = answers[0] if answers else f"did not answer within {TIMEOUT_SECONDS:g} s"
-    # By number and kind: the rest of the URL is a secret.
-    where = f"target {number} ({url.partition(':')[0]})"
-    print(f"{where} {complaint or 'took it'}", file=sys.stderr if complaint else sys.stdout)
+    print(f"{_named(number, url)} {complaint or 'took it'}", file=sys.stderr if complaint else sys.stdout)
     return complaint

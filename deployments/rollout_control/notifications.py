@@ -45,11 +45,11 @@ class Notifications(NoticeDelivery):
         begun_at: datetime,
         limits: RetryLimits = DEFAULT_LIMITS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        count: Callable[[str, str], None] = lambda _target, _outcome: None,
     ) -> None:
-        # By its URL, not its number: whoever takes a target out must not make the next one forget.
-        file = f"notified-{hashlib.sha256(url.encode()).hexdigest()[:16]}.json"
-        delivery_log = DeliveryLog(folder, begun_at=begun_at, name=file)
-        super().__init__(f"notification target {number}", limits, delivery_log=delivery_log, sleep=sleep)
+        delivery_log = DeliveryLog(folder, begun_at=begun_at, name=file_of(url))
+        name = f"notification target {number}"
+        super().__init__(name, limits, delivery_log=delivery_log, sleep=sleep, count=count)
         self._url = url
         self._plant = plant
         # Libraries of mail and chat block, and one that hangs must hang in a thread of its own.
@@ -67,6 +67,11 @@ class Notifications(NoticeDelivery):
         """Ends at once; a thread that hangs in a target is not waited for."""
         await super().stop()
         self._sending.close()
+
+
+def file_of(url: str) -> str:
+    """Where its deliveries are: by URL and not by number, so that taking a target out makes no other forget."""
+    return f"notified-{hashlib.sha256(url.encode()).hexdigest()[:16]}.json"
 
 
 def send(url: str, message: Message) -> str | None:

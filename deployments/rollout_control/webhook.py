@@ -9,7 +9,7 @@ import json
 import logging
 import socket
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, wait_exponential
 
-from deployments.errors import Overloaded, reason_of
+from deployments.errors import Overloaded, UnreadableState, reason_of
 from deployments.rollout.analysis.triggers import GuardrailReading
 from deployments.rollout.ramp.state import Transition
 from deployments.rollout_control.protocol import Incident
@@ -28,6 +28,7 @@ from deployments.runtime.durable_file import write_durably
 
 NAME = "told.json"
 MAX_KEYS = 1_000
+MAX_GIVEN_UP = 100
 _log = logging.getLogger(__name__)
 TIMESTAMP_HEADER = "X-Gantry-Timestamp"
 SIGNATURE_HEADER = "X-Gantry-Signature"
@@ -35,42 +36,83 @@ MAX_WAITING = 100
 MAX_ADDRESSES = 4
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenUp:
+    """A notice that a target did not take: its key, when it happened, and what went wrong the last time."""
+
+    key: str
+    at: datetime
+    complaint: str
+
+
 class DeliveryLog:
     """Keys of what was delivered, the latest `MAX_KEYS`; what is older than all of those counts as delivered.
 
-    So does what happened before `begun_at`, where nothing has been delivered yet. Blocking, but for `knows`.
+    So does what happened before `begun_at`, where nothing has been delivered yet. `given_up` are the latest
+    `MAX_GIVEN_UP` of those that nobody took. Blocking, but for `knows`.
     """
 
     def __init__(self, folder: Path, *, begun_at: datetime, name: str = NAME) -> None:
         self._path = folder / name
         self._since = begun_at
         self._keys: OrderedDict[str, datetime] = OrderedDict()
+        self.given_up: deque[GivenUp] = deque(maxlen=MAX_GIVEN_UP)
         try:
-            document = json.loads(self._path.read_text(encoding="utf-8"))
-            self._keys.update((key, datetime.fromisoformat(at)) for key, at in document["told"])
-            self._since = datetime.fromisoformat(document["since"])
+            self._read()
         except FileNotFoundError:
             # On disk before the first news, which then survive the death of this controller.
             self._save()
         except (OSError, ValueError, KeyError, TypeError) as error:
             _log.error("%s cannot be read, so older news are not told: %s", self._path, error)
 
+    def _read(self) -> None:
+        document = json.loads(self._path.read_text(encoding="utf-8"))
+        self._keys.update((key, datetime.fromisoformat(at)) for key, at in document["told"])
+        self._since = datetime.fromisoformat(document["since"])
+        # Versions before 0.3 kept none.
+        for key, at, complaint in document.get("given_up", ()):
+            self.given_up.append(GivenUp(key=key, at=datetime.fromisoformat(at), complaint=complaint))
+
+    @classmethod
+    def found(cls, folder: Path, name: str) -> DeliveryLog | None:
+        """What is on disk, changed by nobody here; None where nothing is. Raises `UnreadableState`."""
+        delivery_log = cls.__new__(cls)
+        delivery_log._path, delivery_log._keys = folder / name, OrderedDict()
+        delivery_log.given_up = deque(maxlen=MAX_GIVEN_UP)
+        try:
+            delivery_log._read()
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UnreadableState(f"{delivery_log._path} cannot be read: {error}") from error
+        return delivery_log
+
+    @property
+    def delivered(self) -> Mapping[str, datetime]:
+        """When what was delivered had happened, by its key; what was given up is not among them."""
+        lost = {each.key for each in self.given_up}
+        return {key: at for key, at in self._keys.items() if key not in lost}
+
     def knows(self, key: str, at: datetime) -> bool:
         """Whether this was delivered, or is too old to be news."""
         return key in self._keys or at < self._since
 
-    def add(self, key: str, at: datetime) -> None:
-        """It was delivered, or given up. A disk that does not keep this may have it delivered twice."""
+    def add(self, key: str, at: datetime, complaint: str | None = None) -> None:
+        """It was delivered, or given up for `complaint`. A disk that does not keep this may have it delivered twice."""
         self._keys[key] = at
+        if complaint is not None:
+            self.given_up.append(GivenUp(key=key, at=at, complaint=complaint))
         while len(self._keys) > MAX_KEYS:
             _, oldest = self._keys.popitem(last=False)
             self._since = max(self._since, oldest)
         self._save()
 
     def _save(self) -> None:
-        delivery_log = [[name, when.isoformat()] for name, when in self._keys.items()]
+        told = [[name, when.isoformat()] for name, when in self._keys.items()]
+        lost = [[each.key, each.at.isoformat(), each.complaint] for each in self.given_up]
         try:
-            write_durably(self._path, json.dumps({"since": self._since.isoformat(), "told": delivery_log}))
+            document = {"since": self._since.isoformat(), "told": told, "given_up": lost}
+            write_durably(self._path, json.dumps(document))
         except OSError as error:
             _log.error("%s could not be written: %s", self._path, error)
 
@@ -97,14 +139,22 @@ class NoticeDelivery(BackgroundTask):
 
     `delivery_log` remembers what an earlier controller has delivered: the transition log passes everything on again
     when it starts, and what was not delivered before a stop with it. A kind of target says how one attempt is made.
+    `count` is told of each notice, with the name of the target and "delivered", "given up" or "dropped".
     """
 
     def __init__(
-        self, name: str, limits: RetryLimits, *, delivery_log: DeliveryLog, sleep: Callable[[float], Awaitable[None]]
+        self,
+        name: str,
+        limits: RetryLimits,
+        *,
+        delivery_log: DeliveryLog,
+        sleep: Callable[[float], Awaitable[None]],
+        count: Callable[[str, str], None] = lambda _target, _outcome: None,
     ) -> None:
         super().__init__(name, self._deliver_waiting, sleep=sleep)
         self._limits = limits
         self._delivery_log = delivery_log
+        self._count = count
         self._disk = Threads(f"the log of the {name}", 1)
         self._waiting: deque[Entry] = deque()
         self._arrived = asyncio.Event()
@@ -115,6 +165,7 @@ class NoticeDelivery(BackgroundTask):
             return
         if len(self._waiting) >= MAX_WAITING:
             dropped = notice_of(self._waiting.popleft())
+            self._count(self._name, "dropped")
             _log.error("a notice was dropped, %d wait for the %s: %s", MAX_WAITING, self._name, dropped)
         self._waiting.append(entry)
         self._arrived.set()
@@ -127,28 +178,34 @@ class NoticeDelivery(BackgroundTask):
         await self._arrived.wait()
         while self._waiting:
             entry = self._waiting.popleft()
-            await self._deliver(entry)
+            complaint = await self._deliver(entry)
+            self._count(self._name, "delivered" if complaint is None else "given up")
             if not isinstance(entry, GuardrailReading):
-                await self._disk.run(self._delivery_log.add, _key_of(entry), entry.at)
+                await self._disk.run(self._delivery_log.add, _key_of(entry), entry.at, complaint)
         self._arrived.clear()
 
-    async def _deliver(self, entry: Entry) -> None:
+    async def _deliver(self, entry: Entry) -> str | None:
+        """What went wrong the last time, None when it was taken."""
         retrying = AsyncRetrying(
             retry=retry_if_result(bool),
             stop=stop_after_attempt(self._limits.attempts),
             wait=wait_exponential(multiplier=self._limits.first_pause_seconds),
             after=self._complain,
-            retry_error_callback=lambda _: _log.error(
-                "the %s was given up: %s", self._name, json.dumps(notice_of(entry))
-            ),
+            retry_error_callback=_last_complaint,
             sleep=self._sleep,
         )
-        await retrying(self.attempt, entry)
+        complaint: str | None = await retrying(self.attempt, entry)
+        if complaint is not None:
+            _log.error("the %s was given up: %s", self._name, json.dumps(notice_of(entry)))
+        return complaint
 
     def _complain(self, attempt: RetryCallState) -> None:
-        complaint = attempt.outcome.result() if attempt.outcome else None
         counted = (attempt.attempt_number, self._limits.attempts)
-        _log.warning("attempt %d of %d: the %s %s", *counted, self._name, complaint)
+        _log.warning("attempt %d of %d: the %s %s", *counted, self._name, _last_complaint(attempt))
+
+
+def _last_complaint(attempt: RetryCallState) -> str | None:
+    return attempt.outcome.result() if attempt.outcome else None
 
 
 class Webhook(NoticeDelivery):
@@ -162,8 +219,9 @@ class Webhook(NoticeDelivery):
         clock: Callable[[], datetime],
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        count: Callable[[str, str], None] = lambda _target, _outcome: None,
     ) -> None:
-        super().__init__("webhook", destination, delivery_log=delivery_log, sleep=sleep)
+        super().__init__("webhook", destination, delivery_log=delivery_log, sleep=sleep, count=count)
         self._destination = destination
         self._clock = clock
         self._transport = transport

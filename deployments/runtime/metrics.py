@@ -77,6 +77,7 @@ GUARDRAIL_KNOWN = _gauge("guardrail_known", "1 while the rule has seen enough to
 EVIDENCE_WINDOWS = _gauge("evidence_windows", "Closed windows, or days, that a question of the gate has.", "question")
 EVIDENCE_ODDS = _gauge("evidence_log10_odds", "How many to 1 it has, as common logarithm.", "question")
 EVIDENCE_NEEDED = _gauge("evidence_log10_odds_needed", "How many to 1 it needs, as common logarithm.", "question")
+NOTICES = _counter("notices", "News of the rollout: delivered, given up, or dropped.", "target", "outcome")
 HEALTH = _gauge("health", "1 for the status that /health tells, 0 for every other.", "status")
 READY = _gauge("ready", "1 while /readyz says yes.")
 ALARMS = _gauge("alarms", "What a person must look at: how many sentences /health has.")

@@ -25,6 +25,7 @@ from deployments.rollout_control.transition_log import ControllerJournal, Transi
 from deployments.rollout_control.webhook import DeliveryLog, Destination, Webhook
 from deployments.runtime.background import Threads
 from deployments.runtime.clock import utc_now
+from deployments.runtime.metrics import NOTICES, Meter
 from deployments.serve.metrics import RolloutMetrics, replica_meter
 from deployments.serve.process import configure_process, release_start_up_memory
 from deployments.settings.connections import urls_of
@@ -68,9 +69,10 @@ class RolloutController:
     async def __init__(self) -> None:  # type: ignore[misc]
         """Ray awaits this. Raises `InvalidSettings`, or `ControllerTaken` while an earlier controller lives."""
         async with AsyncExitStack() as stack:
-            self._control = await _open_control(self.settings(), self.now, stack)
+            meter = replica_meter()
+            self._control = await _open_control(self.settings(), self.now, stack, meter)
             report = RolloutMetrics(
-                replica_meter(), guardrails=self._control.guardrails, evidence=lambda: self._control.gate().readings
+                meter, guardrails=self._control.guardrails, evidence=lambda: self._control.gate().readings
             )
             report.start()
             stack.push_async_callback(report.stop)
@@ -145,8 +147,14 @@ def _identity_in(folder: Path) -> ModelIdentity | None:
     return ModelIdentity(model_id=model_id, sha256=hashlib.sha256(data).hexdigest())
 
 
-async def _open_control(settings: Settings, clock: Callable[[], datetime], stack: AsyncExitStack) -> Controller:
+async def _open_control(
+    settings: Settings, clock: Callable[[], datetime], stack: AsyncExitStack, meter: Meter
+) -> Controller:
     """The controller over this node's disk and the database, which may be down. Raises `ControllerTaken`."""
+
+    def count(target: str, outcome: str) -> None:
+        meter.count(NOTICES, target=target, outcome=outcome)
+
     rows, threads = _rows(settings, "the rows of the rollout", stack)
     history, history_threads = _rows(settings, "the history of the rollout", stack)
     owner_name = f"{socket.gethostname()}:{settings.rollout_folder.absolute()}"
@@ -165,7 +173,7 @@ async def _open_control(settings: Settings, clock: Callable[[], datetime], stack
         ),
         journal=ControllerJournal(settings.rollout_folder),
         database=database_sync,
-        listeners=(database_sync, *_webhooks(settings, stack), *_notifications(settings, stack)),
+        listeners=(database_sync, *_webhooks(settings, stack, count), *_notifications(settings, stack, count)),
         clock=clock,
     )
     stack.push_async_callback(control.close)
@@ -182,21 +190,26 @@ def _rows(settings: Settings, purpose: str, stack: AsyncExitStack) -> tuple[Roll
     return RolloutRows(engine), threads
 
 
-def _webhooks(settings: Settings, stack: AsyncExitStack) -> tuple[TransitionListener, ...]:
+def _webhooks(
+    settings: Settings, stack: AsyncExitStack, count: Callable[[str, str], None]
+) -> tuple[TransitionListener, ...]:
     if settings.webhook_url is None or settings.webhook_secret is None:
         return ()
     destination = Destination(url=settings.webhook_url, secret=settings.webhook_secret.get_secret_value())
-    webhook = Webhook(destination, delivery_log=DeliveryLog(settings.rollout_folder, begun_at=utc_now()), clock=utc_now)
+    delivery_log = DeliveryLog(settings.rollout_folder, begun_at=utc_now())
+    webhook = Webhook(destination, delivery_log=delivery_log, clock=utc_now, count=count)
     webhook.start()
     stack.push_async_callback(webhook.stop)
     return (webhook,)
 
 
-def _notifications(settings: Settings, stack: AsyncExitStack) -> tuple[TransitionListener, ...]:
+def _notifications(
+    settings: Settings, stack: AsyncExitStack, count: Callable[[str, str], None]
+) -> tuple[TransitionListener, ...]:
     begun_at, folder, plant = utc_now(), settings.rollout_folder, settings.plant_id
     listeners = []
     for number, url in enumerate(urls_of(settings.notify_urls), 1):
-        listener = Notifications(url, number, plant=plant, folder=folder, begun_at=begun_at)
+        listener = Notifications(url, number, plant=plant, folder=folder, begun_at=begun_at, count=count)
         listener.start()
         stack.push_async_callback(listener.stop)
         listeners.append(listener)

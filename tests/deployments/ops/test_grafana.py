@@ -28,6 +28,7 @@ FOREIGN_LABELS = frozenset({"deployment", "le", "replica"})
 FED_LATER = {
     "Refused for want of room": "requests are refused when more come than the machine can do",
     "Why not the policy": "the policy must crash, be late, or break a rule",
+    "News of the rollout that were told, in an hour": "nobody is told unless there is a target",
     "Broken rules": "no plan breaks a rule unless a policy or the service is at fault",
     "Longer plans": "as many pairs as the window holds must have been compared",
     "Suspicions": "plans are suspicious when a policy does what it should not",

@@ -37,6 +37,8 @@ HEALTHY = {
     "ray_gantry_spool_capacity_bytes": "100x720",
     "ray_gantry_write_failures_in_a_row": "0x720",
     "ray_gantry_spool_dead_letters": "0x720",
+    'ray_gantry_notices_total{target="webhook", outcome="delivered"}': "0+1x720",
+    'ray_gantry_notices_total{target="webhook", outcome="given up"}': "_x720",
     "ray_gantry_keys_age_seconds": "10x720",
     'ray_gantry_keys_expiring{within="7d"}': "0x720",
     'ray_gantry_uptime_seconds{deployment="PPOPolicy", replica="a"}': "0+60x720",
@@ -58,6 +60,7 @@ FAULTS: dict[str, dict[str, str]] = {
     "GantrySpoolFills": {"ray_gantry_spool_bytes": "51x720"},
     "GantryDatabaseRefuses": {"ray_gantry_write_failures_in_a_row": "3x720"},
     "GantryDeadLetters": {"ray_gantry_spool_dead_letters": "1x720"},
+    "GantryNobodyTold": {'ray_gantry_notices_total{target="webhook", outcome="given up"}': "_x700 1x20"},
     "GantryKeysOld": {"ray_gantry_keys_age_seconds": "3601x720"},
     "GantryKeyExpires": {'ray_gantry_keys_expiring{within="7d"}': "1x720"},
     "GantryRestartLoop": {

@@ -22,6 +22,8 @@ from deployments.settings.service import load_settings
 from tests.deployments.rollout_control.events import NOW
 from tests.deployments.rollout_control.test_webhook import INCIDENT, TRANSITION, Listener
 
+# A port that nobody listens at.
+NOBODY = "json://127.0.0.1:9/?rto=1&cto=1"
 LIMITS = RetryLimits(attempts=2, first_pause_seconds=0.01, timeout_seconds=0.5)
 
 
@@ -83,6 +85,47 @@ async def test_target_that_hangs_holds_up_no_other(tmp_path: Path, caplog: pytes
     assert not any("json://" in line for line in ours)
 
 
+async def test_what_was_given_up_is_counted_kept_and_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the reason, also after the controller has ended; the exit code says that somebody was not told."""
+    counted: list[tuple[str, str]] = []
+    folder = tmp_path / "rollout"
+    folder.mkdir()
+    async with Listener(silent_calls=0) as listener:
+        taken = target(listener)
+
+        def count(name: str, outcome: str) -> None:
+            counted.append((name, outcome))
+
+        told = [
+            Notifications(url, number, plant="p", folder=folder, begun_at=NOW, limits=LIMITS, count=count)
+            for number, url in enumerate((taken, NOBODY), 1)
+        ]
+        for each in told:
+            each.hear(INCIDENT)
+            each.start()
+        async with asyncio.timeout(30):
+            while len(counted) < 2:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+        for each in told:
+            await each.stop()
+    assert sorted(counted) == [("notification target 1", "delivered"), ("notification target 2", "given up")]
+    monkeypatch.setenv("GANTRY_ROLLOUT_FOLDER", str(folder))
+    monkeypatch.setenv("GANTRY_NOTIFY_URLS", f"{taken} {NOBODY}")
+    listed = CliRunner().invoke(app, ["notify", "list"])
+    assert listed.exit_code == 1
+    first, second, lost = listed.stdout.splitlines()
+    assert first.startswith("target 1 (json): 1 delivered, the newest of ")
+    assert second == "target 2 (json): 0 delivered; 1 given up"
+    assert lost.endswith(f"incident {INCIDENT.incident_id}: did not take it")
+    monkeypatch.setenv("GANTRY_NOTIFY_URLS", taken)
+    assert CliRunner().invoke(app, ["notify", "list"]).exit_code == 0
+    for file in folder.glob("notified-*"):
+        file.write_text("{", encoding="utf-8")
+    broken = CliRunner().invoke(app, ["notify", "list"])
+    assert (broken.exit_code, "cannot be read" in broken.stderr) == (1, True)
+
+
 def test_url_that_nobody_knows_is_a_complaint() -> None:
     """Nothing is raised in the controller."""
     assert send("nobody://x", message_of(TRANSITION, "penang")) == "is no URL that Apprise knows"
@@ -125,7 +168,7 @@ async def test_controller_tells_every_target_of_the_settings(tmp_path: Path) -> 
         urls = f"{target(one)} {target(two)}"
         settings = load_settings(data_folder=tmp_path, notify_urls=urls, plant_id="penang")
         settings.rollout_folder.mkdir(parents=True)
-        listeners = _notifications(settings, stack)
+        listeners = _notifications(settings, stack, lambda _target, _outcome: None)
         later = Incident(**{**INCIDENT.as_json(), "at": datetime.now(UTC) + timedelta(seconds=1)})
         for each in listeners:
             each.hear(later)
