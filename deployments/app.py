@@ -59,7 +59,7 @@ from deployments.runtime.shared_count import SharedCount
 from deployments.runtime.worker_process import WorkerProcess
 from deployments.scheduling.arms import ArmRunner
 from deployments.scheduling.idempotency import Idempotency
-from deployments.scheduling.plan_runs import PlanRuns, RunProgress, Uncompared
+from deployments.scheduling.plan_runs import PatientJudge, PlanRuns, RunProgress, Uncompared
 from deployments.scheduling.question import QuestionBuilder
 from deployments.scheduling.time_budget import BudgetLimit, LoadShedding
 from deployments.scheduling.use_case import Scheduling
@@ -332,16 +332,18 @@ async def open_router(
     searches = UnattendedPolicy(process, _threads(stack, "plan run", 1), progress)
     stack.callback(process.close)
     max_budget = settings.max_budget_seconds
+    patient_judge = PatientJudge(judge)
     unattended = Scheduling(
         arms=ArmRunner(
             lambda arm: rule if arm.is_rule else searches.of(arm.artefact),
-            judge,
+            patient_judge,
             # It may have to wait for a process that compiles first.
             proposal_seconds=None,
             is_waited_for=False,
         ),
-        judge=judge,
-        journal=journal,
+        judge=patient_judge,
+        # What `runs` tells of waits for the commit; here nobody does, who could be told to ask again.
+        journal=SpoolJournal(spool, packet_bytes=lambda: skew.packet_bytes),
         question_builder=QuestionBuilder(
             archive=decisions, plants=plants, zone=settings.zone, plant_id=settings.plant_id
         ),
@@ -364,6 +366,7 @@ async def open_router(
         limits=limits,
         max_budget_ms=int(1000 * max_budget),
         wait_until_stored=spool.wait_until_drained,
+        keeper=StoredRuns(engine, _threads(stack, "run leases", 1)),
     )
     _run(stack, runs)
 

@@ -208,7 +208,12 @@ async def get_schedule(services: Bound, client: Reader, schedule_id: str) -> Res
     try:
         record = await decision_of(services, client, schedule_id)
     except NotFound:
-        return json_answer(plan_run_answer(await run_of(services, client, schedule_id)))
+        found = await run_of(services, client, schedule_id)
+        try:
+            # It may have come to its end between the two questions.
+            record = await decision_of(services, client, schedule_id)
+        except NotFound:
+            return json_answer(plan_run_answer(found))
     names_client = client.reads is None
     # Runs are marked as what is forced, so that nothing more is asked for any other decision.
     run = await services.runs.get(schedule_id, client.reads) if record.is_forced else None

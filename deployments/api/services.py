@@ -84,7 +84,10 @@ class HealthReport:
 
     @property
     def shortcomings(self) -> tuple[str, ...]:
-        """Everything that is missing. An outage of the policy or the database makes it degraded, not unready."""
+        """Everything that is missing. An outage of the policy or the database makes it degraded, not unready.
+
+        Of the database it does where every 200 waits for a commit.
+        """
         model = () if self.model_loaded or self.model_awaited else ("the model is not loaded",)
         is_told = self.database_connected or self.needs_database
         database = () if is_told else ("the database is not connected",)

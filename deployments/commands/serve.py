@@ -85,18 +85,23 @@ def size_of(plans_per_second: float, costs: StageCosts, *, cores_per_node: int, 
     """The least cluster on which no stage, and no node when one is dead, is busier than `busy_share`."""
     stages = costs.by_deployment()
     busy = {name: plans_per_second * milliseconds / 1000 / busy_share for name, milliseconds in stages.items()}
-    replicas = {name: 1 if name == WRITER else max(MIN_REPLICAS, math.ceil(cores)) for name, cores in busy.items()}
+    replicas = {name: 1 if name == WRITER else max(MIN_REPLICAS, _whole(cores)) for name, cores in busy.items()}
     cores = sum(busy.values()) + plans_per_second * _HAPROXY_MS / 1000 / busy_share
     return ClusterSize(
         plans_per_second=plans_per_second,
         replicas=replicas,
         cores=cores,
-        nodes=max(MIN_NODES, math.ceil(cores / (cores_per_node - _IDLE_CORES_PER_NODE)) + SPARE_NODES),
+        nodes=max(MIN_NODES, _whole(cores / (cores_per_node - _IDLE_CORES_PER_NODE)) + SPARE_NODES),
         memory_gib=(sum(replicas.values()) + _OTHER_REPLICAS) * _MIB_PER_REPLICA / 1024,
         database_rows_per_second=plans_per_second * _ROWS_PER_DECISION,
         database_gb_per_day=plans_per_second * _BYTES_PER_DECISION * _SECONDS_PER_DAY / 1e9,
         max_stored_per_second=busy_share * 1000 / costs.writer_ms,
     )
+
+
+def _whole(number: float) -> int:
+    """Rounded up, but for what a float is beside the number that is meant."""
+    return math.ceil(round(number, 9))
 
 
 Cost = Annotated[float, typer.Option(min=0.01, max=60_000, help="Processor milliseconds of this stage per plan.")]

@@ -166,12 +166,14 @@ class Controller:
     async def _hold_back(self) -> None:
         """Lists on which the challenger is shown to be worse stay on the champion; in the database first, as all that
         is no rollback. What cannot be stored now is asked again with the next heartbeat."""
-        state, found = self.transition_log.state, self._statistics.worse_at_the_door
+        async with self._lock:
+            state, found = self.transition_log.state, self._statistics.worse_at_the_door
         if state is None or self._settings.is_dry_run or not self._database.is_owner or found <= {*state.held_back}:
             return
         reason = "; ".join(map(worse_text, sorted(found - {*state.held_back})))
-        order = Order(actor=GUARDRAIL, reason=reason, at=self._clock())
+        order = Order(actor=GUARDRAIL, reason=reason, at=self._clock(), expected_version=state.version)
         try:
+            # Of another version are other arms, perhaps, and the next heartbeat asks again.
             await self._agreement.decide(lambda newest: hold_back(newest, found, order))
         except (RolloutUnavailable, RolloutError) as error:
             _log.warning("lists that should stay on the champion do not yet: %s", error)

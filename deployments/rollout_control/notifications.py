@@ -76,13 +76,15 @@ def file_of(url: str) -> str:
 
 def send(url: str, message: Message) -> str | None:
     """What went wrong, None when it was taken. Blocking. Never raises: a target may do whatever it likes."""
-    from apprise import Apprise
+    from apprise import Apprise, NotifyFormat
 
     try:
         target = Apprise.instantiate(url)
         if target is None:
             return "is no URL that Apprise knows"
-        return None if target.notify(body=message.body, title=message.title) else "did not take it"
+        # Without its format the text would be sent as what the target prefers: unescaped HTML to a mailbox.
+        is_taken = target.notify(body=message.body, title=message.title, body_format=NotifyFormat.TEXT)
+        return None if is_taken else "did not take it"
     except Exception as error:
         # Whatever the target's library raises; its text might hold the URL.
         return f"failed: {type(error).__name__}"

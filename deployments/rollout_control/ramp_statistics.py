@@ -190,7 +190,12 @@ class RampStatistics:
 
     @property
     def worse_at_the_door(self) -> frozenset[str]:
-        """Kinds of lists on which the challenger is shown to be worse, as far as a router can tell them beforehand."""
+        """Kinds of lists on which the challenger is shown to be worse, as far as a router can tell them beforehand.
+
+        None while it is not known whose windows they are, or not all of them are counted.
+        """
+        if self.uncounted is not None or not self._is_identified:
+            return frozenset()
         return frozenset(self._comparison.windows.worse_strata) - frozenset(SIZE_THIRDS)
 
     def readings(self) -> tuple[GuardrailReading, ...]:

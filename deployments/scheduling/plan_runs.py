@@ -16,10 +16,11 @@ from contextlib import AbstractContextManager, nullcontext
 from hashlib import sha256
 from typing import Protocol
 
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
 from uuid6 import uuid7
 
 from deployments.contracts.parsing import RequestLimits, read_schedule_request
-from deployments.errors import Overloaded, RunUnavailable
+from deployments.errors import JudgeUnavailable, Overloaded, RunUnavailable
 from deployments.persistence.decisions.plan_run import Accepted, BestSoFar, PlanRun, RunRequest, RunState
 from deployments.persistence.decisions.records import ClaimKey
 from deployments.rollout.analysis.guardrails import Event
@@ -28,17 +29,24 @@ from deployments.runtime.background import BackgroundTask
 from deployments.scheduling.arms import shortened
 from deployments.scheduling.evaluations import ShadowTask
 from deployments.scheduling.idempotency import Lease
+from deployments.scheduling.ports import Judge
 from deployments.scheduling.time_budget import run_blocking
 from deployments.scheduling.use_case import Scheduling
 from env.errors import GantryError
+from env.judge.anomalies import BoundedMakespan
+from env.judge.verdict import Verdict
+from env.problem import Problem
+from env.schedule import Schedule
 
 POLL_SECONDS = 1.0
 """So often a router looks for work, and a listener for news."""
 RENEW_SECONDS = 1.0
 STOP_SECONDS = 8.0
 """So long the end of a router waits for its run to keep the best plan so far."""
+JUDGE_PATIENCE_SECONDS = 300.0
 MAX_LISTENERS = 64
-MAX_LISTENING_SECONDS = 3600.0
+MAX_LISTENING_SECONDS = 120.0
+"""Below what Serve lets an answer take (`request_timeout_s`): who wants more listens anew."""
 RUN_ROUTE = "plan_run"
 _RETRY_AFTER_SECONDS = 5
 _LOOK_SECONDS = 0.2
@@ -61,8 +69,11 @@ class RunStore(Protocol):
         """The oldest that waits, which is the owner's from now on; None where none does."""
         ...
 
-    async def renew(self, run_id: str, owner_id: str, best: BestSoFar | None) -> bool:
-        """Keeps what was found so far, and the run; whether somebody wants it stopped."""
+    async def renew(self, run: RunRequest, owner_id: str, best: BestSoFar | None) -> bool | None:
+        """Keeps what was found so far, and the run; whether somebody wants it stopped, None when it is lost.
+
+        It is when it was given up meanwhile, and another run stands for its key.
+        """
         ...
 
     async def finish(
@@ -122,6 +133,23 @@ class Uncompared:
         """None."""
 
 
+class PatientJudge:
+    """A judge that is asked again while it cannot be had: the search of an hour is not lost for a second without it."""
+
+    def __init__(self, judge: Judge, *, patience_seconds: float = JUDGE_PATIENCE_SECONDS) -> None:
+        self._judge = judge
+        self._retrying = AsyncRetrying(
+            retry=retry_if_exception_type((JudgeUnavailable, Overloaded)),
+            stop=stop_after_delay(patience_seconds),
+            wait=wait_exponential(multiplier=0.5, max=10.0),
+            reraise=True,
+        )
+
+    async def judge(self, problem: Problem, schedule: Schedule, recent: tuple[BoundedMakespan, ...] = ()) -> Verdict:
+        """The verdict. Raises `JudgeUnavailable`, `JudgeFailed` or `Overloaded`, the first and last after patience."""
+        return await self._retrying.copy()(self._judge.judge, problem, schedule, recent)
+
+
 class PlanRuns(BackgroundTask):
     """Takes requests, and plans one at a time. `owner_id` names the spool that this router appends to.
 
@@ -140,12 +168,15 @@ class PlanRuns(BackgroundTask):
         limits: RequestLimits,
         max_budget_ms: int,
         wait_until_stored: Callable[[], Awaitable[None]],
+        keeper: RunStore | None = None,
         poll_seconds: float = POLL_SECONDS,
         renew_seconds: float = RENEW_SECONDS,
         new_id: Callable[[], object] = uuid7,
     ) -> None:
         super().__init__("plan runs", self._plan_next)
         self._runs = runs
+        # On threads of its own, for what clients ask must not keep a run from being renewed.
+        self._keeper = runs if keeper is None else keeper
         self._scheduling = scheduling
         self._progress = progress
         self._owner_id = owner_id
@@ -229,40 +260,48 @@ class PlanRuns(BackgroundTask):
 
     async def _plan_next(self) -> None:
         self._arrived.clear()
-        run = None if self._is_ending else await self._taken()
+        # A stop waits for what is being taken, too.
+        self._is_planning = True
+        try:
+            run = None if self._is_ending else await self._taken()
+            if run is not None:
+                await self._plan(run)
+        finally:
+            self._is_planning = False
         if run is None:
             try:
                 async with asyncio.timeout(self._poll_seconds):
                     await self._arrived.wait()
             except TimeoutError:
                 return
-            return
-        await self._plan(run)
 
     async def _taken(self) -> RunRequest | None:
         try:
-            return await self._runs.take(self._owner_id)
+            return await self._keeper.take(self._owner_id)
         except RunUnavailable as error:
             _log.debug("no plan can be taken now: %s", error)
             return None
 
     async def _plan(self, run: RunRequest) -> None:
-        self._is_planning = True
         self._progress.begin()
         # A stop that came while the run was taken.
         self._progress.is_stopped = self._is_ending
-        renewing = asyncio.create_task(self._renew_for_ever(run.run_id), name="renew run")
+        planning = asyncio.create_task(self._planned(run), name="plan run")
+        renewing = asyncio.create_task(self._renew_for_ever(run, planning), name="renew run")
         ending = asyncio.create_task(self._heed_the_end(), name="heed the end")
         try:
             with nullcontext() if self._gate is None else self._gate.passing(lambda: None):
-                state, reason = await self._planned(run)
+                await asyncio.wait({planning})
+                if planning.cancelled():
+                    _log.warning("the run %s was given up, and another stands for its key", run.run_id)
+                    return
+                state, reason = planning.result()
                 await self._stored()
                 renewing.cancel()
                 await self._finish(run.run_id, state, reason)
         finally:
-            renewing.cancel()
-            ending.cancel()
-            self._is_planning = False
+            for task in (planning, renewing, ending):
+                task.cancel()
 
     async def _heed_the_end(self) -> None:
         while not self._is_ending:
@@ -282,7 +321,8 @@ class PlanRuns(BackgroundTask):
                 received.body, client=run.client, raw_body=run.request, warnings=received.warnings, lease=lease
             )
         except GantryError as error:
-            return RunState.FAILED, shortened(str(error))
+            if not lease.has_appended:
+                return RunState.FAILED, shortened(str(error))
         except Exception as error:  # the edge of the run: the next one must have its turn
             _log.exception("the run %s failed", run.run_id)
             return RunState.FAILED, f"{type(error).__name__}"
@@ -299,20 +339,23 @@ class PlanRuns(BackgroundTask):
         finally:
             storing.cancel()
 
-    async def _renew_for_ever(self, run_id: str) -> None:
+    async def _renew_for_ever(self, run: RunRequest, planning: asyncio.Task[tuple[RunState, str | None]]) -> None:
         while True:
             await asyncio.sleep(self._renew_seconds)
             try:
-                if await self._runs.renew(run_id, self._owner_id, self._progress.best):
-                    self._progress.is_stopped = True
+                is_stop_wanted = await self._keeper.renew(run, self._owner_id, self._progress.best)
             except RunUnavailable as error:
-                _log.debug("how far the run %s is cannot be told now: %s", run_id, error)
+                _log.debug("how far the run %s is cannot be told now: %s", run.run_id, error)
+                continue
+            if is_stop_wanted is None:
+                planning.cancel()
+            self._progress.is_stopped = self._progress.is_stopped or bool(is_stop_wanted)
 
     async def _finish(self, run_id: str, state: RunState, reason: str | None) -> None:
         """Until it is told: the decision is kept whatever becomes of the row, and who asks finds it first."""
         while True:
             try:
-                await self._runs.finish(run_id, self._owner_id, state, reason, self._progress.best)
+                await self._keeper.finish(run_id, self._owner_id, state, reason, self._progress.best)
             except RunUnavailable as error:
                 _log.warning("the end of the run %s cannot be told now: %s", run_id, error)
                 if self._is_ending:

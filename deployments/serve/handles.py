@@ -38,7 +38,7 @@ from deployments.scheduling.time_budget import run_blocking
 from deployments.serve.policy import SearchOrder, SearchPoll, SearchReport
 from deployments.serve.serialization import decode, encode, encode_problem
 from deployments.shadow.queue import ShadowEvaluation, ShadowWork
-from env.errors import GantryError
+from env.errors import GantryError, HorizonExceeded
 from env.judge.anomalies import BoundedMakespan
 from env.judge.verdict import Verdict
 from env.problem import Problem
@@ -224,7 +224,9 @@ class UnattendedPolicy:
                     break
                 self._progress.best = report.best or self._progress.best
                 if report.failure is not None:
-                    raise report.failure
+                    # Only what says that no plan can be made is about the request; the rule may plan after all else.
+                    is_of_plant = isinstance(report.failure, HorizonExceeded)
+                    raise report.failure if is_of_plant else ProposalFailed(str(report.failure))
                 if report.proposal is not None:
                     return report.proposal
             left_ms = max(0, left_ms - int(1000 * (time.monotonic() - begun)))
@@ -407,6 +409,11 @@ class CommittedJournal(SpoolJournal):
             return await super().append(record)
         if self._is_away():
             message = "the database is not connected, and only what it has is acknowledged here"
+            raise JournalUnavailable(message, _RETRY_AFTER_SECONDS)
+        age = self._spool.depth.oldest_age_seconds
+        if age is not None and age > self._commit_seconds:
+            # It would wait behind them in vain, and be stored when whoever asked has been refused.
+            message = f"decisions before it have waited {age:.0f} s for the database"
             raise JournalUnavailable(message, _RETRY_AFTER_SECONDS)
         payload = await self._payload(record)
         with self._expecting(payload) as settled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -11,11 +12,12 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, SecretStr
 
 MAX_NOTIFY_TARGETS = 8
+_NOTIFY_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.*[^,]")
 
 
 def urls_of(secret: SecretStr | None) -> tuple[str, ...]:
     """Each URL by itself."""
-    return () if secret is None else tuple(secret.get_secret_value().split())
+    return () if secret is None else tuple(dict.fromkeys(secret.get_secret_value().split()))
 
 
 def _can_be_told(secret: SecretStr | None) -> SecretStr | None:
@@ -23,8 +25,9 @@ def _can_be_told(secret: SecretStr | None) -> SecretStr | None:
     if len(urls) > MAX_NOTIFY_TARGETS:
         raise ValueError(f"must be at most {MAX_NOTIFY_TARGETS} URLs, were {len(urls)}")
     for number, url in enumerate(urls, 1):
-        if "://" not in url or not urlsplit(url).scheme:
-            raise ValueError(f"must be URLs with spaces between them; number {number} is none")
+        # Not by `urlsplit`, whose complaints quote the URL.
+        if not _NOTIFY_URL.fullmatch(url):
+            raise ValueError(f"must be URLs with spaces, and no commas, between them; number {number} is none")
     return secret
 
 

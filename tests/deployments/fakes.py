@@ -234,6 +234,7 @@ class MemoryRuns:
         self.runs: dict[str, PlanRun] = {}
         self.requests: dict[str, RunRequest] = {}
         self.stops: set[str] = set()
+        self.lost: set[str] = set()
         self.is_away = False
 
     async def accept(self, wanted: RunRequest) -> Accepted:
@@ -269,10 +270,12 @@ class MemoryRuns:
         self.change(waiting[0], state=RunState.RUNNING)
         return self.requests[waiting[0]]
 
-    async def renew(self, run_id: str, owner_id: str, best: BestSoFar | None) -> bool:
+    async def renew(self, run: RunRequest, owner_id: str, best: BestSoFar | None) -> bool | None:
         self._ask()
-        self.change(run_id, best=best)
-        return run_id in self.stops
+        if run.run_id in self.lost:
+            return None
+        self.change(run.run_id, best=best)
+        return run.run_id in self.stops
 
     async def finish(
         self,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, RowMapping, and_, case, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, RowMapping, and_, case, delete, func, insert, or_, select, update
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from deployments.errors import KeyConflict, Overloaded, RunUnavailable
@@ -23,6 +23,7 @@ from deployments.runtime.background import Threads
 MAX_QUEUED = 32
 MAX_QUEUED_OF_A_CLIENT = 16
 LEASE_SECONDS = 15.0
+LOST_SECONDS = 15 * 60.0
 KEPT_SECONDS = 24 * 3600.0
 """As long as an Idempotency-Key stands for its request; a plan that was made is a decision and stays."""
 MAX_WAIT_SECONDS = 10.0
@@ -59,6 +60,10 @@ class RunRepository:
         Raises `KeyConflict` for a key that stands for another request, and `Overloaded` when the queue is full.
         """
         now = self.now()
+        known = self._connection.execute(select(*_COLUMNS).where(PLAN_RUN.c.run_id == wanted.run_id)).mappings()
+        if (same := known.one_or_none()) is not None:
+            # The answer to an earlier attempt was lost.
+            return Accepted(run=_run(same), is_replayed=False)
         found = self._of_key(wanted)
         if found is not None and found["created_at"] > now - timedelta(seconds=KEPT_SECONDS):
             if found["request_sha256"] != wanted.request_sha256:
@@ -86,7 +91,18 @@ class RunRepository:
         return None if found is None else _run(found)
 
     def take(self, owner_id: str) -> RunRequest | None:
-        """The oldest that waits, which is the owner's from now on; None where none does."""
+        """The oldest that waits, which is the owner's from now on; None where none does.
+
+        An owner plans one at a time, so what it has besides was taken without its knowledge, and waits again.
+        """
+        left = select(PLAN_RUN.c.run_id).where(
+            PLAN_RUN.c.state == RunState.RUNNING.value,
+            PLAN_RUN.c.owner_id == owner_id,
+            PLAN_RUN.c.request.is_not(None),
+        )
+        for run_id in self._connection.execute(left).scalars().all():
+            if not self._decided([run_id]):
+                self._change(run_id, RunState.RUNNING, state=RunState.QUEUED.value, owner_id=None, leased_until=None)
         query = select(PLAN_RUN).where(PLAN_RUN.c.state == RunState.QUEUED.value).order_by(PLAN_RUN.c.created_at)
         found = self._connection.execute(query.limit(1).with_for_update(skip_locked=True)).mappings().one_or_none()
         if found is None:
@@ -100,15 +116,24 @@ class RunRepository:
         )
         return _request(found) if taken else None
 
-    def renew(self, run_id: str, owner_id: str, best: BestSoFar | None) -> bool:
-        """Keeps what was found so far, and the run; whether somebody wants it stopped."""
-        values: dict[str, Any] = {} if best is None else {"best": best.to_json()}
-        values["leased_until"] = self.now() + timedelta(seconds=LEASE_SECONDS)
-        mine = and_(PLAN_RUN.c.run_id == run_id, PLAN_RUN.c.owner_id == owner_id)
-        self._connection.execute(
-            update(PLAN_RUN).where(mine, PLAN_RUN.c.state == RunState.RUNNING.value).values(values)
-        )
-        return bool(self._connection.execute(select(PLAN_RUN.c.is_stop_wanted).where(mine)).scalar_one_or_none())
+    def renew(self, run: RunRequest, owner_id: str, best: BestSoFar | None) -> bool | None:
+        """Keeps what was found so far, and the run; whether somebody wants it stopped, None when it is lost.
+
+        One that was given up, because its owner could not be heard for a while, goes on unless its key names another.
+        """
+        mine = and_(PLAN_RUN.c.run_id == run.run_id, PLAN_RUN.c.owner_id == owner_id)
+        found = self._connection.execute(select(*_COLUMNS).where(mine).with_for_update()).mappings().one_or_none()
+        if found is None:
+            return None
+        was_given_up = found["state"] == RunState.FAILED and found["reason"] == CRASHED
+        if was_given_up and found["idempotency_key"] != _key_of(run):
+            return None
+        if was_given_up or found["state"] == RunState.RUNNING:
+            values: dict[str, Any] = {} if best is None else {"best": best.to_json()}
+            values |= {"state": RunState.RUNNING.value, "reason": None}
+            values["leased_until"] = self.now() + timedelta(seconds=LEASE_SECONDS)
+            self._connection.execute(update(PLAN_RUN).where(mine).values(values))
+        return bool(found["is_stop_wanted"])
 
     def finish(self, run_id: str, owner_id: str, state: RunState, reason: str | None, best: BestSoFar | None) -> None:
         """The run has come to its end; its request is kept with the decision, if there is one."""
@@ -128,28 +153,36 @@ class RunRepository:
     def fail_abandoned(self) -> int:
         """Runs whose owner died, and left nothing that is still to be stored, have failed unless they left a decision.
 
-        How many have come to their end so.
+        How many have come to their end so. Of an owner whose disk is lost nobody ever says what it left: its runs end
+        when nothing was heard of them for `LOST_SECONDS`.
         """
         now, owner = self.now(), SPOOL_OWNER.c
         lapsed = (
             select(PLAN_RUN.c.run_id)
-            .join(SPOOL_OWNER, owner.owner_id == PLAN_RUN.c.owner_id)
+            .outerjoin(SPOOL_OWNER, owner.owner_id == PLAN_RUN.c.owner_id)
             .where(
                 PLAN_RUN.c.state == RunState.RUNNING.value,
                 PLAN_RUN.c.leased_until <= now,
-                owner.drained_until > PLAN_RUN.c.leased_until,
+                or_(
+                    owner.drained_until > PLAN_RUN.c.leased_until,
+                    PLAN_RUN.c.leased_until <= now - timedelta(seconds=LOST_SECONDS),
+                ),
             )
         )
         found = self._connection.execute(lapsed.limit(_AT_ONCE)).scalars().all()
         if not found:
             return 0
-        decided = self._connection.execute(select(DECISION.c.decision_id).where(DECISION.c.decision_id.in_(found)))
-        done = set(decided.scalars())
+        done = self._decided(found)
         ended = 0
         for run_id in found:
             state, reason = (RunState.DONE, None) if run_id in done else (RunState.FAILED, CRASHED)
             ended += self._change(run_id, RunState.RUNNING, state=state.value, reason=reason, request=None)
         return ended
+
+    def _decided(self, run_ids: Sequence[str]) -> set[str]:
+        """Those that left a decision."""
+        query = select(DECISION.c.decision_id).where(DECISION.c.decision_id.in_(run_ids))
+        return set(self._connection.execute(query).scalars())
 
     def forget_old(self) -> int:
         """Deletes some runs that ended so long ago that no key stands for them; how many."""
@@ -214,9 +247,9 @@ class StoredRuns:
 
         return await self._do(taken)
 
-    async def renew(self, run_id: str, owner_id: str, best: BestSoFar | None) -> bool:
-        """Keeps what was found so far, and the run; whether somebody wants it stopped."""
-        return await self._do(lambda runs: runs.renew(run_id, owner_id, best))
+    async def renew(self, run: RunRequest, owner_id: str, best: BestSoFar | None) -> bool | None:
+        """Keeps what was found so far, and the run; whether somebody wants it stopped, None when it is lost."""
+        return await self._do(lambda runs: runs.renew(run, owner_id, best))
 
     async def finish(
         self, run_id: str, owner_id: str, state: RunState, reason: str | None, best: BestSoFar | None

@@ -151,12 +151,16 @@ def activate(
 
     Another pair of arms is another experiment, so it begins the next ramp in shadow, or in the present stage with
     `keep_stage`. Without a `champion` the present one stays; from `full` it is the challenger so far, so that a
-    plant that trusts its policy does not go back to the rule for the sake of the next one.
+    plant that trusts its policy does not go back to the rule for the sake of the next one. Where that is worse in lists
+    that are held back, who is to serve those is a person's decision: `TransitionRefused` without a `champion`.
     """
     _compare(state, order)
     kept = state.challenger if state.stage is Stage.FULL and not keep_stage else state.champion
     if challenger == state.challenger and champion in (None, state.champion):
         return None
+    if champion is None and kept == state.challenger and state.held_back:
+        hint = f"{kept} was shown to be worse in {', '.join(state.held_back)}: say who is the champion from now on"
+        raise TransitionRefused(Action.ACTIVATE, state.stage.value, (hint,))
     arms = {"challenger": challenger, "champion": kept if champion is None else champion}
     shadow = {"stage": Stage.SHADOW, "share": configuration.shadow.share, "configuration_hash": configuration.hash}
     changes = arms | {"ramp": state.ramp + 1, "held_back": ()} | ({} if keep_stage else shadow)

@@ -10,13 +10,19 @@ from typing import Any
 
 import pytest
 
-from deployments.errors import Overloaded
+from deployments.errors import JudgeUnavailable, Overloaded
 from deployments.persistence.decisions.plan_run import BestSoFar, PlanRun, RunState
 from deployments.persistence.decisions.records import DecisionRecord
 from deployments.scheduling import plan_runs
-from deployments.scheduling.plan_runs import PlanRuns, RunProgress, Uncompared
+from deployments.scheduling.plan_runs import PatientJudge, PlanRuns, RunProgress, Uncompared
 from deployments.scheduling.ports import Proposal, ProposalCall
+from env.instances.generator import toy_problem
+from env.judge.anomalies import BoundedMakespan
+from env.judge.judge import judge
+from env.judge.verdict import Verdict
 from env.problem import Problem
+from env.schedule import Schedule
+from env.simulator.rules import Rule, dispatch
 from tests.deployments.fakes import (
     FixedRollout,
     MemoryJournal,
@@ -218,3 +224,36 @@ def test_gap_is_what_can_be_gained_at_most() -> None:
     """110 seconds beside a bound of 100 leave a tenth; nothing is below the bound."""
     assert BEST.gap == pytest.approx(0.1)
     assert BestSoFar.of_json(BEST.to_json()) == BEST
+
+
+async def test_run_that_was_given_up_leaves_no_second_decision() -> None:
+    """Its key names another by now; the next one has its turn."""
+    async with started(World()) as world:
+        lost = await world.accept()
+        await world.until(lost, RunState.RUNNING)
+        world.store.lost.add(lost.run_id)
+        following = await world.accept()
+        await world.until(following, RunState.RUNNING)
+    assert [decision.decision_id for decision in world.decisions] == [following.run_id]
+
+
+class AbsentJudge:
+    """Cannot be had at first."""
+
+    def __init__(self, absences: int) -> None:
+        self.left = absences
+
+    async def judge(self, problem: Problem, schedule: Schedule, recent: tuple[BoundedMakespan, ...] = ()) -> Verdict:
+        if self.left:
+            self.left -= 1
+            raise JudgeUnavailable("restarting", 1)
+        return judge(problem, schedule, recent_makespans=recent)
+
+
+async def test_judge_is_asked_again_while_it_cannot_be_had() -> None:
+    """What was searched for long is not lost for a moment without a judge; for good is an error."""
+    problem = toy_problem()
+    schedule = dispatch(problem, Rule.PLANNER)
+    assert (await PatientJudge(AbsentJudge(1), patience_seconds=30.0).judge(problem, schedule)).valid
+    with pytest.raises(JudgeUnavailable):
+        await PatientJudge(AbsentJudge(9), patience_seconds=0.0).judge(problem, schedule)

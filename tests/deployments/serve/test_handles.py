@@ -411,6 +411,16 @@ async def test_commit_that_is_not_heard_of_is_no_acknowledgement(tmp_path: Path)
         assert database.batches == [[decision().to_bytes()]]
 
 
+async def test_nothing_is_begun_behind_a_backlog(tmp_path: Path) -> None:
+    """It would be refused after its time, and stored all the same."""
+    async with _committing(tmp_path, _Database(), commit_seconds=0.05) as (journal, spool):
+        await SpoolJournal(spool).append(decision())
+        await asyncio.sleep(0.2)
+        with pytest.raises(JournalUnavailable, match="before it have waited"):
+            await journal.append(decision(decision_id="0" * 36))
+        assert spool.depth.records == 1
+
+
 async def test_record_that_the_database_refuses_is_no_acknowledgement(tmp_path: Path) -> None:
     """Its dead letter lies on this node alone."""
     database = _Database()

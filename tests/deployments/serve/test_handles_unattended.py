@@ -14,11 +14,13 @@ from deployments.runtime.worker_process import FailureKind, NoResult, WorkerProc
 from deployments.scheduling.plan_runs import RunProgress
 from deployments.scheduling.ports import ProposalCall
 from deployments.serve.handles import UnattendedPolicy
-from deployments.serve.policy import SearchPoll, SearchWorker
+from deployments.serve.policy import SearchPoll, SearchReport, SearchWorker
 from deployments.serve.serialization import decode, encode
+from env.errors import GantryError
 from env.instances.generator import Plant, random_problem
 from env.judge.judge import violations
 from env.problem import Problem
+from models.search.warm_up import compile_core
 from tests.models.policy.test_predictor import random_predictor
 
 
@@ -42,6 +44,12 @@ class Process(WorkerProcess):
         else:
             self.orders += 1
         return encode(self._worker.answer(asked))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled() -> None:
+    """On a fresh checkout the core takes longer to compile than any search is waited for."""
+    compile_core()
 
 
 @pytest.fixture
@@ -77,4 +85,20 @@ async def test_search_that_two_processes_die_of_has_failed(problem: Problem) -> 
     """The next arm takes over."""
     policy = UnattendedPolicy(Process(dies=lambda _: True), Threads("search", 1), RunProgress())
     with pytest.raises(ProposalFailed, match="2 processes died of the search"):
+        await policy.propose(problem, 300, ProposalCall())
+
+
+class SpoiltProcess(Process):
+    """Its search meets something that nobody thought of."""
+
+    def ask(self, question: bytes, limit_seconds: float) -> bytes | NoResult:
+        if isinstance(decode(question), SearchPoll):
+            return encode(SearchReport(is_known=True, failure=GantryError("KeyError: 7")))
+        return super().ask(question, limit_seconds)
+
+
+async def test_search_that_fails_is_a_proposal_that_failed(problem: Problem) -> None:
+    """So the rule may plan, as where a policy crashes while somebody waits."""
+    policy = UnattendedPolicy(SpoiltProcess(), Threads("search", 1), RunProgress())
+    with pytest.raises(ProposalFailed, match="KeyError: 7"):
         await policy.propose(problem, 300, ProposalCall())

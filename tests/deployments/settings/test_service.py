@@ -68,8 +68,12 @@ def test_replicas_get_the_settings_of_the_start(monkeypatch: pytest.MonkeyPatch,
     [
         ({"rollout_initial_stage": "half"}, ("GANTRY_ROLLOUT_INITIAL_STAGE", "'shadow', 'limited'")),
         ({"webhook_url": "http://x", "webhook_secret": "short"}, ("GANTRY_WEBHOOK_SECRET", "at least 16 characters")),
+        ({"notify_urls": "json://x, json://y"}, ("GANTRY_NOTIFY_URLS", "no commas, between them; number 1 is none")),
         ({"notify_urls": "json://x hunter2"}, ("GANTRY_NOTIFY_URLS", "number 2 is none")),
-        ({"notify_urls": "json://x " * 9}, ("GANTRY_NOTIFY_URLS", "at most 8 URLs, were 9")),
+        (
+            {"notify_urls": " ".join(f"json://x{number}" for number in range(9))},
+            ("GANTRY_NOTIFY_URLS", "at most 8 URLs, were 9"),
+        ),
         ({"webhook_url": "file:///x"}, ("GANTRY_WEBHOOK_URL", "match pattern")),
     ],
 )

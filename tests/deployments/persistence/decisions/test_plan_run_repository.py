@@ -18,12 +18,14 @@ from deployments.persistence.decisions.plan_run_repository import (
     CRASHED,
     KEPT_SECONDS,
     LEASE_SECONDS,
+    LOST_SECONDS,
     MAX_QUEUED_OF_A_CLIENT,
     RunRepository,
 )
 from deployments.persistence.tables import DECISION, METADATA, PLAN_RUN, SPOOL_OWNER
 
 OWNER = "1" * 36
+ANOTHER = "another"
 BEST = BestSoFar(makespan_seconds=7, bound_seconds=7, tardiness_seconds=0, found_seconds=0.1, improvements=0)
 _ids = count(1)
 
@@ -79,8 +81,8 @@ def test_run_goes_from_queued_to_done(engine: Engine, clock: Clock) -> None:
     with runs(engine, clock) as repository:
         assert repository.accept(asked).run.state is RunState.QUEUED
         assert repository.take(OWNER) == asked
-        assert repository.take(OWNER) is None
-        assert not repository.renew(asked.run_id, OWNER, BEST)
+        assert repository.take(ANOTHER) is None
+        assert repository.renew(asked, OWNER, BEST) is False
         running = repository.get(asked.run_id, "ours")
         assert running is not None
         assert (running.state, running.best) == (RunState.RUNNING, BEST)
@@ -108,8 +110,8 @@ def test_stop_is_heard_by_whoever_plans_and_ends_what_waits(engine: Engine, cloc
         assert repository.take(OWNER) == first
         repository.stop(first.run_id)
         repository.stop(second.run_id)
-        assert repository.renew(first.run_id, OWNER, None)
-        assert repository.take(OWNER) is None
+        assert repository.renew(first, OWNER, None)
+        assert repository.take(ANOTHER) is None
         stopped = repository.get(second.run_id, None)
         assert stopped is not None
         assert (stopped.state, stopped.reason) == (RunState.STOPPED, "stopped before it began")
@@ -168,12 +170,75 @@ def test_run_that_is_renewed_is_not_abandoned(engine: Engine, clock: Clock) -> N
         repository.accept(asked)
         repository.take(OWNER)
         clock.pass_by(LEASE_SECONDS - 1)
-        repository.renew(asked.run_id, OWNER, None)
+        repository.renew(asked, OWNER, None)
         clock.pass_by(LEASE_SECONDS - 1)
     with engine.begin() as connection:
         connection.execute(SPOOL_OWNER.insert().values(owner_id=OWNER, drained_until=clock.now + timedelta(days=1)))
     with runs(engine, clock) as repository:
         assert repository.fail_abandoned() == 0
+
+
+def _given_up(engine: Engine, clock: Clock, asked: RunRequest) -> None:
+    """As another router sees it, to which the owner, that the database has not heard for a while, looks dead."""
+    with runs(engine, clock) as repository:
+        repository.accept(asked)
+        repository.take(OWNER)
+        clock.pass_by(LEASE_SECONDS + 1)
+    with engine.begin() as connection:
+        connection.execute(SPOOL_OWNER.insert().values(owner_id=OWNER, drained_until=clock.now + timedelta(days=1)))
+    with runs(engine, clock) as repository:
+        assert repository.fail_abandoned() == 1
+
+
+def test_run_that_was_given_up_goes_on_when_its_owner_is_heard_again(engine: Engine, clock: Clock) -> None:
+    """Its owner lived; whoever asks sees it run again, and its end."""
+    asked = wanted(key="k")
+    _given_up(engine, clock, asked)
+    with runs(engine, clock) as repository:
+        assert repository.renew(asked, OWNER, BEST) is False
+        alive = repository.get(asked.run_id, None)
+        assert alive is not None
+        assert (alive.state, alive.reason, alive.best) == (RunState.RUNNING, None, BEST)
+
+
+def test_run_whose_key_names_another_is_lost(engine: Engine, clock: Clock) -> None:
+    """Both would leave a decision; a run of somebody else is none of ours."""
+    asked = wanted(key="k")
+    _given_up(engine, clock, asked)
+    with runs(engine, clock) as repository:
+        assert not repository.accept(wanted(key="k")).is_replayed
+        assert repository.renew(asked, OWNER, BEST) is None
+        assert repository.renew(asked, ANOTHER, BEST) is None
+
+
+def test_run_of_a_lost_disk_fails_at_last(engine: Engine, clock: Clock) -> None:
+    """Nobody ever says that its owner has left nothing."""
+    asked = wanted()
+    with runs(engine, clock) as repository:
+        repository.accept(asked)
+        repository.take(OWNER)
+        clock.pass_by(LEASE_SECONDS + LOST_SECONDS - 1)
+        assert repository.fail_abandoned() == 0
+        clock.pass_by(2)
+        assert repository.fail_abandoned() == 1
+
+
+def test_what_was_taken_without_knowing_waits_again(engine: Engine, clock: Clock) -> None:
+    """The answer to the transaction was lost: whoever takes the next one has it again, and nobody else before."""
+    asked = wanted()
+    with runs(engine, clock) as repository:
+        repository.accept(asked)
+        assert repository.take(OWNER) == asked
+        assert repository.take(ANOTHER) is None
+        assert repository.take(OWNER) == asked
+
+
+def test_request_whose_answer_was_lost_is_queued_once(engine: Engine, clock: Clock) -> None:
+    """The same transaction again finds what it has done."""
+    asked = wanted()
+    with runs(engine, clock) as repository:
+        repository.accept(asked)
+        assert repository.accept(asked).run.run_id == asked.run_id
 
 
 def test_queue_is_bounded_for_each_client(engine: Engine, clock: Clock) -> None:

@@ -357,7 +357,7 @@ def test_what_is_held_back_adds_up_until_the_next_ramp() -> None:
     assert back is not None
     assert hold_back(back.state, ("plant c",), order()) is None
     assert promote(back.state, CONFIGURATION, order(), OPEN).state.held_back == ()
-    other = activate(promoted, CONFIGURATION, order(), challenger="other@1")
+    other = activate(promoted, CONFIGURATION, order(), challenger="other@1", champion="manual")
     assert other is not None
     assert other.state.held_back == ()
     with pytest.raises(StaleVersion):
@@ -370,3 +370,13 @@ def test_state_says_what_is_held_back_and_is_as_before_without() -> None:
     document = started().as_json()
     assert "held_back" not in document
     assert RolloutState.from_json(document) == started()
+
+
+def test_arm_that_is_worse_somewhere_becomes_champion_by_name_alone() -> None:
+    """Its held-back lists would be its own from then on."""
+    full = held(Stage.FULL)
+    with pytest.raises(TransitionRefused, match="was shown to be worse in plant b"):
+        activate(full, CONFIGURATION, order(), challenger="other@1")
+    named = activate(full, CONFIGURATION, order(), challenger="other@1", champion=full.challenger)
+    assert named is not None
+    assert (named.state.champion, named.state.held_back) == (full.challenger, ())
