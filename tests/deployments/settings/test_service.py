@@ -63,6 +63,9 @@ def test_replicas_get_the_settings_of_the_start(monkeypatch: pytest.MonkeyPatch,
     assert "OTHER" not in os.environ
 
 
+NINE_TARGETS = " ".join(f"json://x{number}" for number in range(9))
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -71,7 +74,7 @@ def test_replicas_get_the_settings_of_the_start(monkeypatch: pytest.MonkeyPatch,
         ({"notify_urls": "json://x, json://y"}, ("GANTRY_NOTIFY_URLS", "no commas, between them; number 1 is none")),
         ({"notify_urls": "json://x hunter2"}, ("GANTRY_NOTIFY_URLS", "number 2 is none")),
         (
-            {"notify_urls": " ".join(f"json://x{number}" for number in range(9))},
+            {"notify_urls": NINE_TARGETS},
             ("GANTRY_NOTIFY_URLS", "at most 8 URLs, were 9"),
         ),
         ({"webhook_url": "file:///x"}, ("GANTRY_WEBHOOK_URL", "match pattern")),
