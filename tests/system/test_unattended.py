@@ -17,7 +17,7 @@ from deployments.persistence.decisions.plan_run import RunState
 from deployments.persistence.decisions.plan_run_repository import StoredRuns
 from deployments.persistence.tables import DECISION
 from deployments.runtime.background import Threads
-from tests.deployments.persistence.decisions.test_plan_run_repository import BEST, OWNER, wanted
+from tests.deployments.persistence.decisions.test_plan_run_repository import BEST, wanted
 from tests.system.serving import Service, eventually, running_service
 from tests.system.test_serve import example
 
@@ -87,13 +87,17 @@ async def test_routers_that_meet_on_mariadb_take_each_run_once(engine: Engine) -
     assert sorted(each.is_replayed for each in twice) == [False, True]
     other = wanted()
     await store.accept(other)
-    taken = [each.run_id for each in await asyncio.gather(*(store.take(OWNER) for _ in range(4))) if each is not None]
-    assert sorted(set(taken)) == sorted(taken) != []
-    assert not await store.renew(taken[0], OWNER, BEST)
-    await store.stop(taken[0])
-    assert await store.renew(taken[0], OWNER, BEST)
-    await store.finish(taken[0], OWNER, RunState.STOPPED, None, BEST)
-    ended = await store.get(taken[0], "ours")
+    owners = [str(number) * 36 for number in range(1, 5)]
+    found = zip(owners, await asyncio.gather(*map(store.take, owners)), strict=True)
+    taken = [(owner, run) for owner, run in found if run is not None]
+    run_ids = [run.run_id for _, run in taken]
+    assert sorted(set(run_ids)) == sorted(run_ids) != []
+    owner, first = taken[0]
+    assert await store.renew(first, owner, BEST) is False
+    await store.stop(first.run_id)
+    assert await store.renew(first, owner, BEST)
+    await store.finish(first.run_id, owner, RunState.STOPPED, None, BEST)
+    ended = await store.get(first.run_id, "ours")
     assert ended is not None
     assert (ended.state, ended.best) == (RunState.STOPPED, BEST)
 
