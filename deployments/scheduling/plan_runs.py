@@ -321,8 +321,7 @@ class PlanRuns(BackgroundTask):
                 received.body, client=run.client, raw_body=run.request, warnings=received.warnings, lease=lease
             )
         except GantryError as error:
-            if not lease.has_appended:
-                return RunState.FAILED, shortened(str(error))
+            return RunState.FAILED, shortened(str(error))
         except Exception as error:  # the edge of the run: the next one must have its turn
             _log.exception("the run %s failed", run.run_id)
             return RunState.FAILED, f"{type(error).__name__}"

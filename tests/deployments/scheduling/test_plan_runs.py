@@ -25,6 +25,7 @@ from env.schedule import Schedule
 from env.simulator.rules import Rule, dispatch
 from tests.deployments.fakes import (
     FixedRollout,
+    FullJournal,
     MemoryJournal,
     MemoryRuns,
     body,
@@ -62,7 +63,7 @@ class World:
         unheard = Uncompared(FixedRollout(fixed_traffic_split(1.0, "gantry"), on_event=self.events.append))
         self.proposer = SearchingProposer(self.progress)
         values: dict[str, Any] = {"ppo": self.proposer, "rollout": unheard, "shadow": unheard, "is_compared": False}
-        use_case = scheduling_over(journal=self.journal, **values | scheduling)
+        use_case = scheduling_over(**values | {"journal": self.journal} | scheduling)
         self.runs: PlanRuns = plan_runs_over(self.store, use_case, self.progress)
 
     async def accept(self, key: str | None = None, **changes: Any) -> PlanRun:
@@ -257,3 +258,13 @@ async def test_judge_is_asked_again_while_it_cannot_be_had() -> None:
     assert (await PatientJudge(AbsentJudge(1), patience_seconds=30.0).judge(problem, schedule)).valid
     with pytest.raises(JudgeUnavailable):
         await PatientJudge(AbsentJudge(9), patience_seconds=0.0).judge(problem, schedule)
+
+
+async def test_plan_that_the_disk_did_not_take_has_failed() -> None:
+    """Nothing is left of it, so it is not done, and its key may begin anew."""
+    async with started(World(journal=FullJournal())) as world:
+        run = await world.accept()
+        await world.until(run, RunState.RUNNING)
+        await world.runs.stop_run(run.run_id)
+        failed = await world.until(run, RunState.FAILED)
+    assert failed.reason == "the spool must have room, had none"
