@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Security
 from fastapi.routing import APIRoute
@@ -28,6 +28,7 @@ SESSION_COOKIE = "gantry_session"
 CSRF_HEADER = "X-CSRF-Token"
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _VERSIONED = "/v1/"
+_OfPlant = TypeVar("_OfPlant", DecisionRecord, PlanRun)
 # Whoever pulls the emergency brake is never told to come back later.
 NEVER_LIMITED = frozenset({"/v1/rollout/rollback"})
 
@@ -185,10 +186,8 @@ async def decision_of(services: Services, client: Client, schedule_id: str, *, i
 
     Raises `NotFound` or `DatabaseError`.
     """
-    record = await services.decisions.get(schedule_id, client.name if is_own else client.reads)
-    if record is None or not client.may_see(record.plant_id):
-        raise NotFound(f"there is no schedule {schedule_id[:100]!r}")
-    return record
+    found = await services.decisions.get(schedule_id, client.name if is_own else client.reads)
+    return _visible(found, client, schedule_id)
 
 
 async def run_of(services: Services, client: Client, schedule_id: str, *, is_own: bool = False) -> PlanRun:
@@ -196,10 +195,15 @@ async def run_of(services: Services, client: Client, schedule_id: str, *, is_own
 
     Raises `NotFound` or `RunUnavailable`.
     """
-    run = await services.runs.get(schedule_id, client.name if is_own else client.reads)
-    if run is None or not client.may_see(run.plant_id):
+    found = await services.runs.get(schedule_id, client.name if is_own else client.reads)
+    return _visible(found, client, schedule_id)
+
+
+def _visible(found: _OfPlant | None, client: Client, schedule_id: str) -> _OfPlant:
+    """What is not there, and what is of a plant that is none of the client's, look the same."""
+    if found is None or not client.may_see(found.plant_id):
         raise NotFound(f"there is no schedule {schedule_id[:100]!r}")
-    return run
+    return found
 
 
 def json_answer(answer: AnswerModel, status: int = 200) -> Response:

@@ -254,7 +254,7 @@ def stored_decision_detail(record: DecisionRecord, *, names_client: bool = False
 
 
 def plan_run_answer(run: PlanRun) -> PlanRunAnswer:
-    """How a run stands. One that is done is said to run until its decision can be read."""
+    """How a run stands, by its row alone."""
     best = run.best
     return PlanRunAnswer(
         schedule_id=run.run_id,
