@@ -193,9 +193,9 @@ class RolloutState:
         document = {item.name: getattr(self, item.name) for item in fields(self)}
         times = {name: getattr(self, name).isoformat() for name in ("changed_at", "stage_since")}
         held = None if self.held_stage is None else self.held_stage.value
-        if not document.pop("held_back"):
-            return document | times | {"stage": self.stage.value, "held_stage": held}
-        return document | times | {"stage": self.stage.value, "held_stage": held, "held_back": list(self.held_back)}
+        del document["held_back"]
+        held_back = {"held_back": list(self.held_back)} if self.held_back else {}
+        return document | times | {"stage": self.stage.value, "held_stage": held} | held_back
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> RolloutState:
