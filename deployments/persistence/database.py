@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import sqlalchemy
 from sqlalchemy import URL, Connection, Engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
+from deployments.errors import Overloaded, TemporarilyUnavailable
 from deployments.persistence.errors import DatabaseError, DatabaseUnavailable, InvalidDatabaseUrl, SchemaMismatch
 from deployments.persistence.failures import database_errors
+from deployments.runtime.background import Threads
 from deployments.runtime.clock import Clock
 from deployments.runtime.durable_file import OWNER_ONLY
 from deployments.runtime.metrics import STATEMENT_SECONDS, Meter
@@ -38,6 +42,12 @@ _VERB = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 MAX_SKEW_SECONDS = 2.0
+MAX_WAIT_SECONDS = 10.0
+"""So long a transaction of `Transactions` is waited for."""
+_ATTEMPTS = 3
+_RETRY_AFTER_SECONDS = 5
+_Repository = TypeVar("_Repository")
+_Result = TypeVar("_Result")
 DEFAULT_PACKET_BYTES = 16 * 2**20
 """What MariaDB takes as one statement unless it is told otherwise: its `max_allowed_packet`."""
 _NOW = {
@@ -366,3 +376,71 @@ class ClockSkew:
         with database_errors(address_of(self._engine)), self._engine.connect() as connection:
             self.seconds = skew_seconds(connection, self._clock)
             self.packet_bytes = max_packet_bytes(connection)
+
+
+class Transactions(Generic[_Repository]):
+    """Transactions of one repository, in threads that they share with nobody who could do without the database.
+
+    `begin` opens one. What raises one of `passing` is tried again, a few times in all: two may meet in a deadlock.
+    Where nothing comes of it within `max_wait_seconds`, `refusal` is raised with `words`, and logged at `log_level`.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[], AbstractContextManager[_Repository]],
+        threads: Threads,
+        *,
+        refusal: type[TemporarilyUnavailable],
+        words: str,
+        passing: tuple[type[DatabaseError], ...] = (DatabaseUnavailable,),
+        max_wait_seconds: float = MAX_WAIT_SECONDS,
+        log_level: int = logging.WARNING,
+    ) -> None:
+        self._begin = begin
+        self._threads = threads
+        self._refusal = refusal
+        self._words = words
+        self._passing = passing
+        self._max_wait_seconds = max_wait_seconds
+        self._log_level = log_level
+
+    async def do(
+        self, work: Callable[[_Repository], _Result], undo: Callable[[_Repository], None] | None = None
+    ) -> _Result:
+        """What `work` comes to; if this does not return, `undo` follows it. Raises `refusal`, or what `work` raises."""
+        try:
+            asked = self._threads.submit(self._in_transaction, work)
+        except Overloaded as error:
+            raise self._refusal(str(error), error.retry_after_seconds) from error
+        try:
+            async with asyncio.timeout(self._max_wait_seconds):
+                return await asyncio.wrap_future(asked)
+        except BaseException as error:
+            # A thread that waits for the database is not stopped by a client that hangs up, nor by a time limit.
+            if undo is not None:
+                asked.add_done_callback(lambda _: self._undo(undo))
+            if not isinstance(error, TimeoutError | DatabaseError):
+                raise
+            _log.log(self._log_level, "%s: %s", self._words, error or "no answer in time")
+            raise self._refusal(self._words, _RETRY_AFTER_SECONDS) from error
+
+    def _undo(self, undo: Callable[[_Repository], None]) -> None:
+        """Begins in a thread of its own, since this may be the event loop's."""
+
+        def undone() -> None:
+            try:
+                self._in_transaction(undo)
+            except DatabaseError as error:
+                _log.warning("what nobody waits for could not be taken back, and ends with its lease: %s", error)
+
+        # When the router closes, the lease ends by itself.
+        with suppress(RuntimeError, Overloaded):
+            self._threads.submit(undone)
+
+    def _in_transaction(self, work: Callable[[_Repository], _Result]) -> _Result:
+        def transaction() -> _Result:
+            with self._begin() as repository:
+                return work(repository)
+
+        retry = retry_if_exception_type(self._passing)
+        return Retrying(retry=retry, stop=stop_after_attempt(_ATTEMPTS), reraise=True)(transaction)

@@ -6,9 +6,10 @@ import asyncio
 import logging
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Any, Protocol
 
 from sqlalchemy import (
     ColumnElement,
@@ -22,10 +23,9 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import mysql, sqlite
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
-from deployments.errors import ClaimUnavailable, Overloaded
-from deployments.persistence.database import address_of, database_now
+from deployments.errors import ClaimUnavailable
+from deployments.persistence.database import MAX_WAIT_SECONDS, Transactions, address_of, database_now
 from deployments.persistence.decisions.records import (
     ClaimKey,
     ClaimOutcome,
@@ -36,7 +36,7 @@ from deployments.persistence.decisions.records import (
     Running,
     Wanted,
 )
-from deployments.persistence.errors import DatabaseError, DatabaseUnavailable, SpoolError
+from deployments.persistence.errors import SpoolError
 from deployments.persistence.failures import database_errors
 from deployments.persistence.tables import IDEMPOTENCY_CLAIM, SPOOL_OWNER
 from deployments.runtime.background import BackgroundTask, Threads
@@ -44,13 +44,9 @@ from deployments.runtime.background import BackgroundTask, Threads
 GONE_FOR_GOOD = datetime(9999, 12, 31, tzinfo=UTC)
 """Until when a departed owner has stored everything: it appends no more."""
 _FORGET_AT_ONCE = 500
-MAX_WAIT_SECONDS = 10.0
-_ATTEMPTS = 3
-_RETRY_AFTER_SECONDS = 5
 _REPORT_SECONDS = 1.0
 _REPORTS_BETWEEN_CLEANINGS = 300
 _UNAVAILABLE = "a request with Idempotency-Key waits for the database, which does not answer; without it none does"
-_Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
 
 
@@ -199,12 +195,16 @@ def _is(claim: ClaimKey) -> ColumnElement[bool]:
 
 
 class StoredClaims:
-    """Works in threads that it shares with nobody who could do without the database."""
+    """The claims in the database."""
 
     def __init__(self, engine: Engine, threads: Threads, *, max_wait_seconds: float = MAX_WAIT_SECONDS) -> None:
-        self._engine = engine
-        self._threads = threads
-        self._max_wait_seconds = max_wait_seconds
+        self._do = Transactions(
+            partial(claim_work, engine),
+            threads,
+            refusal=ClaimUnavailable,
+            words=_UNAVAILABLE,
+            max_wait_seconds=max_wait_seconds,
+        ).do
 
     async def claim(self, wanted: Wanted) -> ClaimOutcome:
         """Takes the claim, or says how it stands; if this does not return, it is freed. Raises `ClaimUnavailable`."""
@@ -235,47 +235,6 @@ class StoredClaims:
     async def forget_expired(self) -> int:
         """Deletes some answers whose time is over; how many. Raises `ClaimUnavailable`."""
         return await self._do(lambda claims: claims.forget_expired())
-
-    async def _do(
-        self, work: Callable[[ClaimRepository], _Result], undo: Callable[[ClaimRepository], None] | None = None
-    ) -> _Result:
-        try:
-            asked = self._threads.submit(self._in_transaction, work)
-        except Overloaded as error:
-            raise ClaimUnavailable(str(error), error.retry_after_seconds) from error
-        try:
-            async with asyncio.timeout(self._max_wait_seconds):
-                return await asyncio.wrap_future(asked)
-        except BaseException as error:
-            # A thread that waits for the database is not stopped by a client that hangs up, nor by a time limit.
-            if undo is not None:
-                asked.add_done_callback(lambda _: self._undo(undo))
-            if not isinstance(error, TimeoutError | DatabaseError):
-                raise
-            _log.warning("claims cannot be had: %s", error or "no answer in time")
-            raise ClaimUnavailable(_UNAVAILABLE, _RETRY_AFTER_SECONDS) from error
-
-    def _undo(self, undo: Callable[[ClaimRepository], None]) -> None:
-        """Begins in a thread of its own, since this may be the event loop's."""
-
-        def undone() -> None:
-            try:
-                self._in_transaction(undo)
-            except DatabaseError as error:
-                _log.warning("a claim that nobody waits for could not be freed, and ends with its lease: %s", error)
-
-        # When the router closes, the lease ends by itself.
-        with suppress(RuntimeError, Overloaded):
-            self._threads.submit(undone)
-
-    def _in_transaction(self, work: Callable[[ClaimRepository], _Result]) -> _Result:
-        def transaction() -> _Result:
-            with claim_work(self._engine) as claims:
-                return work(claims)
-
-        # Two claims of one key may meet in a deadlock: one of them is to try again.
-        retry = retry_if_exception_type(DatabaseUnavailable)
-        return Retrying(retry=retry, stop=stop_after_attempt(_ATTEMPTS), reraise=True)(transaction)
 
 
 class OwnSpool(Protocol):

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
+import logging
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, and_, case, delete, func, insert, or_, select, update
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from deployments.errors import KeyConflict, Overloaded, RunUnavailable
-from deployments.persistence.database import address_of, database_now
+from deployments.persistence.database import Transactions, address_of, database_now
 from deployments.persistence.decisions.plan_run import Accepted, BestSoFar, PlanRun, RunRequest, RunState
-from deployments.persistence.errors import DatabaseError, DatabaseUnavailable, DataRejected
+from deployments.persistence.errors import DatabaseUnavailable, DataRejected
 from deployments.persistence.failures import database_errors
 from deployments.persistence.tables import DECISION, PLAN_RUN, SPOOL_OWNER
 from deployments.runtime.background import Threads
@@ -26,14 +26,10 @@ LEASE_SECONDS = 15.0
 LOST_SECONDS = 15 * 60.0
 KEPT_SECONDS = 24 * 3600.0
 """As long as an Idempotency-Key stands for its request; a plan that was made is a decision and stays."""
-MAX_WAIT_SECONDS = 10.0
 CRASHED = "the process that planned it died; the same request with the same Idempotency-Key starts it again"
 _AT_ONCE = 100
-_ATTEMPTS = 3
-_RETRY_AFTER_SECONDS = 5
 _RETRY_WHEN_FULL_SECONDS = 30
 _COLUMNS = tuple(column for column in PLAN_RUN.c if column.name != PLAN_RUN.c.request.name)
-_Result = TypeVar("_Result")
 
 
 @contextmanager
@@ -225,10 +221,17 @@ class RunRepository:
 class StoredRuns:
     """The runs in the database. Every method raises `RunUnavailable` when that does not answer."""
 
-    def __init__(self, engine: Engine, threads: Threads, *, max_wait_seconds: float = MAX_WAIT_SECONDS) -> None:
-        self._engine = engine
-        self._threads = threads
-        self._max_wait_seconds = max_wait_seconds
+    def __init__(self, engine: Engine, threads: Threads) -> None:
+        self._do = Transactions(
+            partial(run_work, engine),
+            threads,
+            refusal=RunUnavailable,
+            words="plans that nobody waits for need the database, which does not answer",
+            # Two requests with one key may meet in a row: one of them is to look again.
+            passing=(DatabaseUnavailable, DataRejected),
+            # Every router looks for work every second, also while the database is away.
+            log_level=logging.DEBUG,
+        ).do
 
     async def accept(self, wanted: RunRequest) -> Accepted:
         """As `RunRepository.accept`. Raises `KeyConflict` or `Overloaded` as well."""
@@ -265,23 +268,6 @@ class StoredRuns:
     async def stop(self, run_id: str) -> None:
         """Whoever plans it keeps the best so far; what has not begun never does."""
         await self._do(lambda runs: runs.stop(run_id))
-
-    async def _do(self, work: Callable[[RunRepository], _Result]) -> _Result:
-        try:
-            async with asyncio.timeout(self._max_wait_seconds):
-                return await self._threads.run(self._in_transaction, work)
-        except (TimeoutError, DatabaseError) as error:
-            message = "plans that nobody waits for need the database, which does not answer"
-            raise RunUnavailable(message, _RETRY_AFTER_SECONDS) from error
-
-    def _in_transaction(self, work: Callable[[RunRepository], _Result]) -> _Result:
-        def transaction() -> _Result:
-            with run_work(self._engine) as runs:
-                return work(runs)
-
-        # Two requests with one key, or two routers, may meet: one of them is to look again.
-        retry = retry_if_exception_type((DatabaseUnavailable, DataRejected))
-        return Retrying(retry=retry, stop=stop_after_attempt(_ATTEMPTS), reraise=True)(transaction)
 
 
 def _row(wanted: RunRequest, now: datetime) -> dict[str, Any]:
