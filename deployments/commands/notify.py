@@ -58,7 +58,7 @@ def list_() -> None:
     """
     from deployments.errors import UnreadableState
     from deployments.rollout_control.notifications import file_of
-    from deployments.rollout_control.webhook import NAME, DeliveryLog
+    from deployments.rollout_control.webhook import NAME, Deliveries
     from deployments.settings.connections import urls_of
     from deployments.settings.service import load_settings
 
@@ -71,13 +71,13 @@ def list_() -> None:
     is_well = True
     for name, file in files:
         try:
-            found = DeliveryLog.found(settings.rollout_folder, file)
+            found = Deliveries.read(settings.rollout_folder / file)
+        except FileNotFoundError:
+            print(f"{name}: no service has told it anything from {settings.rollout_folder}")
+            continue
         except UnreadableState as error:
             typer.echo(f"{name}: {error}", err=True)
             is_well = False
-            continue
-        if found is None:
-            print(f"{name}: no service has told it anything from {settings.rollout_folder}")
             continue
         newest = max(found.delivered.values(), default=None)
         until = "" if newest is None else f", the newest of {newest:%Y-%m-%d %H:%M} UTC"

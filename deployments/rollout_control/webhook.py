@@ -8,9 +8,10 @@ import hmac
 import json
 import logging
 import socket
+from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -45,74 +46,81 @@ class GivenUp:
     complaint: str
 
 
-class DeliveryLog:
-    """Keys of what was delivered, the latest `MAX_KEYS`; what is older than all of those counts as delivered.
+@dataclass(slots=True, kw_only=True)
+class Deliveries:
+    """What one target was told: when it happened, by its key; what is older than `since` counts as told.
 
-    So does what happened before `begun_at`, where nothing has been delivered yet. `given_up` are the latest
-    `MAX_GIVEN_UP` of those that nobody took. Blocking, but for `knows`.
+    `given_up` are those of them that it did not take.
+    """
+
+    since: datetime
+    told: OrderedDict[str, datetime] = field(default_factory=OrderedDict)
+    given_up: deque[GivenUp] = field(default_factory=lambda: deque(maxlen=MAX_GIVEN_UP))
+
+    @property
+    def delivered(self) -> Mapping[str, datetime]:
+        """What it took."""
+        lost = {each.key for each in self.given_up}
+        return {key: at for key, at in self.told.items() if key not in lost}
+
+    def as_json(self) -> str:
+        """As a file has it; `read` is the inverse."""
+        told = [[key, at.isoformat()] for key, at in self.told.items()]
+        lost = [[each.key, each.at.isoformat(), each.complaint] for each in self.given_up]
+        return json.dumps({"since": self.since.isoformat(), "told": told, "given_up": lost})
+
+    @classmethod
+    def read(cls, path: Path) -> Deliveries:
+        """Raises `FileNotFoundError`, or `UnreadableState` for anything that `as_json` did not write."""
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            found = cls(since=datetime.fromisoformat(document["since"]))
+            found.told.update((key, datetime.fromisoformat(at)) for key, at in document["told"])
+            # Versions before 0.3 kept none.
+            for key, at, complaint in document.get("given_up", ()):
+                found.given_up.append(GivenUp(key=key, at=datetime.fromisoformat(at), complaint=complaint))
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UnreadableState(f"{path} cannot be read: {error}") from error
+        return found
+
+
+class DeliveryLog:
+    """Keeps the `Deliveries` of one target in a file: the latest `MAX_KEYS` of what it was told, and `MAX_GIVEN_UP`.
+
+    What happened before `begun_at` counts as told where nothing has been yet. Blocking, but for `knows`.
     """
 
     def __init__(self, folder: Path, *, begun_at: datetime, name: str = NAME) -> None:
         self._path = folder / name
-        self._since = begun_at
-        self._keys: OrderedDict[str, datetime] = OrderedDict()
-        self.given_up: deque[GivenUp] = deque(maxlen=MAX_GIVEN_UP)
+        self._deliveries = Deliveries(since=begun_at)
         try:
-            self._read()
+            self._deliveries = Deliveries.read(self._path)
         except FileNotFoundError:
             # On disk before the first news, which then survive the death of this controller.
             self._save()
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            _log.error("%s cannot be read, so older news are not told: %s", self._path, error)
-
-    def _read(self) -> None:
-        document = json.loads(self._path.read_text(encoding="utf-8"))
-        self._keys.update((key, datetime.fromisoformat(at)) for key, at in document["told"])
-        self._since = datetime.fromisoformat(document["since"])
-        # Versions before 0.3 kept none.
-        for key, at, complaint in document.get("given_up", ()):
-            self.given_up.append(GivenUp(key=key, at=datetime.fromisoformat(at), complaint=complaint))
-
-    @classmethod
-    def found(cls, folder: Path, name: str) -> DeliveryLog | None:
-        """What is on disk, changed by nobody here; None where nothing is. Raises `UnreadableState`."""
-        delivery_log = cls.__new__(cls)
-        delivery_log._path, delivery_log._keys = folder / name, OrderedDict()
-        delivery_log.given_up = deque(maxlen=MAX_GIVEN_UP)
-        try:
-            delivery_log._read()
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UnreadableState(f"{delivery_log._path} cannot be read: {error}") from error
-        return delivery_log
-
-    @property
-    def delivered(self) -> Mapping[str, datetime]:
-        """When what was delivered had happened, by its key; what was given up is not among them."""
-        lost = {each.key for each in self.given_up}
-        return {key: at for key, at in self._keys.items() if key not in lost}
+        except UnreadableState as error:
+            _log.error("%s: older news are not told", error)
 
     def knows(self, key: str, at: datetime) -> bool:
         """Whether this was delivered, or is too old to be news."""
-        return key in self._keys or at < self._since
+        return key in self._deliveries.told or at < self._deliveries.since
 
     def add(self, key: str, at: datetime, complaint: str | None = None) -> None:
         """It was delivered, or given up for `complaint`. A disk that does not keep this may have it delivered twice."""
-        self._keys[key] = at
+        deliveries = self._deliveries
+        deliveries.told[key] = at
         if complaint is not None:
-            self.given_up.append(GivenUp(key=key, at=at, complaint=complaint))
-        while len(self._keys) > MAX_KEYS:
-            _, oldest = self._keys.popitem(last=False)
-            self._since = max(self._since, oldest)
+            deliveries.given_up.append(GivenUp(key=key, at=at, complaint=complaint))
+        while len(deliveries.told) > MAX_KEYS:
+            _, oldest = deliveries.told.popitem(last=False)
+            deliveries.since = max(deliveries.since, oldest)
         self._save()
 
     def _save(self) -> None:
-        told = [[name, when.isoformat()] for name, when in self._keys.items()]
-        lost = [[each.key, each.at.isoformat(), each.complaint] for each in self.given_up]
         try:
-            document = {"since": self._since.isoformat(), "told": told, "given_up": lost}
-            write_durably(self._path, json.dumps(document))
+            write_durably(self._path, self._deliveries.as_json())
         except OSError as error:
             _log.error("%s could not be written: %s", self._path, error)
 
@@ -134,7 +142,7 @@ class Destination(RetryLimits):
     secret: str
 
 
-class NoticeDelivery(BackgroundTask):
+class NoticeDelivery(BackgroundTask, ABC):
     """Listens to the transition log. With `MAX_WAITING` notices waiting the oldest is dropped, and logged.
 
     `delivery_log` remembers what an earlier controller has delivered: the transition log passes everything on again
@@ -170,9 +178,9 @@ class NoticeDelivery(BackgroundTask):
         self._waiting.append(entry)
         self._arrived.set()
 
+    @abstractmethod
     async def attempt(self, entry: Entry) -> str | None:
         """What went wrong, None when it was taken."""
-        raise NotImplementedError
 
     async def _deliver_waiting(self) -> None:
         await self._arrived.wait()
