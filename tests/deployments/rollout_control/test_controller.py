@@ -142,21 +142,23 @@ async def test_pause_holds_and_resume_goes_on(tmp_path: Path) -> None:
     await control.close()
 
 
+def _pair(log_ratio: float, number: int, **changes: Any) -> PairedObservation:
+    """One pair of `expanded`, alternating with `number` a little, so that there is a variance."""
+    values: dict[str, Any] = {
+        "at": NOW,
+        "ramp": 1,
+        "stage": "expanded",
+        "baseline": evaluation().baseline,
+        "budget_ms": 25,
+        "log_makespan_ratio": log_ratio + 0.02 * (-1) ** number,
+        "differences": (0.0,) * 5,
+    }
+    return PairedObservation(**values | changes)
+
+
 def _pairs(count: int, log_ratio: float) -> list[PairedObservation]:
-    # Alternating a little, so that there is a variance.
     return [
-        PairedObservation(
-            decision_id=f"d{number}",
-            at=NOW,
-            ramp=1,
-            stage="expanded",
-            unit=f"u{number}",
-            job_list_digest=str(number),
-            baseline=evaluation().baseline,
-            budget_ms=25,
-            log_makespan_ratio=log_ratio + 0.02 * (-1) ** number,
-            differences=(0.0,) * 5,
-        )
+        _pair(log_ratio, number, decision_id=f"d{number}", unit=f"u{number}", job_list_digest=str(number))
         for number in range(count)
     ]
 
@@ -215,17 +217,15 @@ class Days:
         for _ in range(days):
             at = self.plant.clock.now()
             pairs = [
-                PairedObservation(
+                _pair(
+                    log_ratio,
+                    self.day,
                     decision_id=f"d{self.told + number}",
                     at=at,
                     ramp=ramp,
                     stage=stage,
                     unit=f"penang//{at.date()}",
                     job_list_digest=str(number // 3),
-                    baseline=evaluation().baseline,
-                    budget_ms=25,
-                    log_makespan_ratio=log_ratio + 0.02 * (-1) ** self.day,
-                    differences=(0.0,) * 5,
                     champion_seconds=72_000.0,
                     assigned=ArmRole.MANUAL,
                 )
@@ -309,17 +309,13 @@ async def test_plant_that_is_shown_to_be_worse_stays_on_the_champion(tmp_path: P
     for day in range(40):
         at = plant.clock.now()
         pairs = [
-            PairedObservation(
+            _pair(
+                ratio,
+                day,
                 decision_id=f"{day} {name}",
                 at=at,
-                ramp=1,
-                stage="expanded",
                 unit=f"{name.removeprefix('plant ')}//{at.date()}",
                 job_list_digest=name,
-                baseline=evaluation().baseline,
-                budget_ms=25,
-                log_makespan_ratio=ratio + 0.02 * (-1) ** day,
-                differences=(0.0,) * 5,
                 champion_seconds=72_000.0,
                 assigned=ArmRole.MANUAL,
                 strata=(name, "lists without setups"),

@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
 from deployments.errors import KeyConflict, Overloaded
-from deployments.persistence.database import create_engine
 from deployments.persistence.decisions.plan_run import BestSoFar, RunRequest, RunState
 from deployments.persistence.decisions.plan_run_repository import (
     CRASHED,
@@ -22,7 +20,7 @@ from deployments.persistence.decisions.plan_run_repository import (
     MAX_QUEUED_OF_A_CLIENT,
     RunRepository,
 )
-from deployments.persistence.tables import DECISION, METADATA, PLAN_RUN, SPOOL_OWNER
+from deployments.persistence.tables import DECISION, SPOOL_OWNER
 
 OWNER = "1" * 36
 ANOTHER = "another"
@@ -46,14 +44,6 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = create_engine(f"sqlite:///{tmp_path / 'gantry.db'}")
-    METADATA.create_all(engine, tables=[PLAN_RUN, SPOOL_OWNER, DECISION])
-    yield engine
-    engine.dispose()
 
 
 @contextmanager
